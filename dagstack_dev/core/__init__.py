@@ -1,0 +1,1 @@
+"""Decides: immutable values and pure functions. No I/O, no clock, no logging, no event loop."""

@@ -1,0 +1,370 @@
+"""What can go wrong, as exceptions that carry facts; `str()` puts the facts into words.
+
+The hierarchy is the specification's ("Ошибки реестра"), plus four classes the
+contract adds: `DependencyMissing`, `PluginLoadError`, `PluginUnavailable` and `InvalidTransition`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dagstack_dev.core.refs import PluginRef, closest, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def _place(path: str | None, line: int | None) -> str:
+    if path is None:
+        return ""
+    return f"{path}:{line}" if line else path
+
+
+def _spell(refs: Iterable[PluginRef]) -> str:
+    return ", ".join(str(ref) for ref in refs)
+
+
+class PluginRegistryError(Exception):
+    """Base of every error of the registry.
+
+    Attributes:
+        ref: the plugin concerned, when it is known.
+        path: the file or folder at fault, when there is one.
+        line: the line in `path`, counted from 1.
+        others: further errors of the same operation, so that nobody mends one only to meet
+            the next.
+    """
+
+    ref: PluginRef | None = None
+    path: str | None = None
+    line: int | None = None
+    others: tuple[PluginRegistryError, ...] = ()
+
+    def with_others(self, others: Sequence[PluginRegistryError]) -> PluginRegistryError:
+        """This error, carrying `others` as facts and as notes of its traceback."""
+        self.others = tuple(others)
+        for other in others:
+            self.add_note(f"also: {other}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestProblem:
+    """One thing that is wrong with a manifest.
+
+    `field` is the dotted key below the plugin table (empty when the file as a whole is at
+    fault); `line` counts from 1 and is None where no line can be named.
+    """
+
+    field: str
+    message: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = f"line {self.line}: " if self.line else ""
+        subject = f"{self.field}: " if self.field else ""
+        return f"{place}{subject}{self.message}"
+
+
+class ManifestInvalid(PluginRegistryError):
+    """A manifest does not match the schema; `problems` lists everything wrong with it at once."""
+
+    def __init__(
+        self,
+        path: str,
+        problems: Sequence[ManifestProblem],
+        *,
+        ref: PluginRef | None = None,
+    ) -> None:
+        super().__init__(path, tuple(problems))
+        self.path = path
+        self.problems = tuple(problems)
+        self.ref = ref
+        self.line = next((problem.line for problem in problems if problem.line), None)
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            problem = self.problems[0]
+            subject = f"{problem.field}: " if problem.field else ""
+            return f"{_place(self.path, problem.line)}: {subject}{problem.message}"
+        listed = "".join(f"\n  {problem}" for problem in self.problems)
+        return f"{self.path}: {len(self.problems)} problems in the manifest{listed}"
+
+
+class AmbiguousPlugin(PluginRegistryError):
+    """One name, several plugins.
+
+    Raised for two folders that declare the same kind and name (`paths`), for a bare name in
+    `depends_on` that exists in several kinds, and for a lookup without a name that ends in a
+    tie (`candidates`).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        ref: PluginRef | None = None,
+        candidates: Sequence[PluginRef] = (),
+        paths: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.ref = ref
+        self.candidates = tuple(candidates)
+        self.paths = tuple(paths)
+        self.path = self.paths[-1] if self.paths else None
+
+    @classmethod
+    def duplicate(cls, ref: PluginRef, paths: Sequence[str]) -> AmbiguousPlugin:
+        """Several folders declare `ref`."""
+        listed = " and ".join(paths)
+        message = f"{ref} is declared twice, in {listed}; give one of them another name or kind"
+        return cls(message, ref=ref, candidates=(ref,), paths=paths)
+
+    @classmethod
+    def dependency(
+        cls, ref: PluginRef, name: str, candidates: Sequence[PluginRef]
+    ) -> AmbiguousPlugin:
+        """`ref` depends on a bare `name` that exists in several kinds."""
+        tables = " or ".join(
+            f'{{ kind = "{other.kind}", name = "{other.name}" }}' for other in candidates
+        )
+        message = (
+            f"{ref}: depends_on {name!r} may be {_spell(candidates)}; write {tables} in depends_on"
+        )
+        return cls(message, ref=ref, candidates=candidates)
+
+    @classmethod
+    def lookup(cls, kind: str, candidates: Sequence[PluginRef]) -> AmbiguousPlugin:
+        """A lookup of `kind` without a name found several plugins of the same priority."""
+        message = (
+            f"{len(candidates)} plugins of kind {kind!r} have the highest priority: "
+            f"{_spell(candidates)}; pass name= or give one of them a higher priority"
+        )
+        return cls(message, candidates=candidates)
+
+
+class VersionIncompatible(PluginRegistryError):
+    """A plugin's `core_version` excludes the version of the running core."""
+
+    def __init__(self, ref: PluginRef, required: str, core_version: str, path: str | None) -> None:
+        super().__init__(ref, required, core_version, path)
+        self.ref = ref
+        self.required = required
+        self.core_version = core_version
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.ref} needs core_version {self.required}, this core is {self.core_version}; "
+            f"widen core_version in {self.path or 'its manifest'} or use another core"
+        )
+
+
+class KindUnknown(PluginRegistryError):
+    """A lookup named a kind, or a name of that kind, that is not registered."""
+
+    def __init__(
+        self, kind: str, name: str | None = None, *, known: Sequence[PluginRef] = ()
+    ) -> None:
+        super().__init__(kind, name)
+        self.kind = kind
+        self.name = name
+        self.known = tuple(known)
+        if name is not None:
+            self.ref = PluginRef(kind, name)
+
+    @property
+    def suggestion(self) -> str | None:
+        """The registered kind or name that comes closest, or None."""
+        kinds = {ref.kind for ref in self.known}
+        if self.name is None or self.kind not in kinds:
+            return closest(self.kind, kinds)
+        return closest(self.name, (ref.name for ref in self.known if ref.kind == self.kind))
+
+    def __str__(self) -> str:
+        kinds = sorted({ref.kind for ref in self.known})
+        if self.kind not in kinds or self.name is None:
+            listed = ", ".join(kinds) or "none"
+            hint = did_you_mean(self.kind, kinds)
+            return f"no plugin of kind {self.kind!r} is registered{hint} (kinds: {listed})"
+        names = sorted(ref.name for ref in self.known if ref.kind == self.kind)
+        hint = did_you_mean(self.name, names)
+        return (
+            f"kind {self.kind!r} has no plugin named {self.name!r}{hint} "
+            f"(names: {', '.join(names)})"
+        )
+
+
+class RuntimeNotSupported(PluginRegistryError):
+    """None of the runtimes that a plugin declares can be served here."""
+
+    def __init__(
+        self,
+        ref: PluginRef,
+        declared: Sequence[str],
+        available: Sequence[str],
+        path: str | None,
+    ) -> None:
+        super().__init__(ref, tuple(declared), tuple(available), path)
+        self.ref = ref
+        self.declared = tuple(declared)
+        self.available = tuple(available)
+        self.path = path
+
+    def __str__(self) -> str:
+        hint = next((h for word in self.declared if (h := did_you_mean(word, self.available))), "")
+        return (
+            f"{self.ref} runs in {', '.join(self.declared)}, which is not available here{hint} "
+            f"(available: {', '.join(self.available)}; declared in {self.path or 'its manifest'})"
+        )
+
+
+class DependencyCycle(PluginRegistryError):
+    """The declared dependencies close a cycle; `cycle` lists its plugins in order, each once."""
+
+    def __init__(self, cycle: Sequence[PluginRef]) -> None:
+        super().__init__(tuple(cycle))
+        self.cycle = tuple(cycle)
+        self.ref = self.cycle[0]
+
+    def __str__(self) -> str:
+        closed = " -> ".join(str(ref) for ref in (*self.cycle, self.cycle[0]))
+        return f"dependency cycle: {closed}; remove one of these from depends_on"
+
+
+class DependencyMissing(PluginRegistryError):
+    """A plugin depends on plugins that are not there; `missing` holds their names as written."""
+
+    def __init__(
+        self,
+        ref: PluginRef,
+        missing: Sequence[str],
+        *,
+        known: Iterable[str] = (),
+        path: str | None = None,
+    ) -> None:
+        super().__init__(ref, tuple(missing))
+        self.ref = ref
+        self.missing = tuple(missing)
+        self.path = path
+        pool = list(known)
+        self.suggestions = {
+            name: match for name in self.missing if (match := closest(name, pool)) is not None
+        }
+
+    def __str__(self) -> str:
+        wanted = ", ".join(
+            f"{name!r} (did you mean {self.suggestions[name]!r}?)"
+            if name in self.suggestions
+            else repr(name)
+            for name in self.missing
+        )
+        return f"{self.ref} depends on {wanted}, which does not exist; add it or mend depends_on"
+
+
+class PluginLoadError(PluginRegistryError):
+    """A plugin's code could not be compiled, imported or instantiated.
+
+    Attributes:
+        stage: `"compile"`, `"import"` or `"construct"`.
+        reason: one line that says what happened. The plugin's own exception, where there is
+            one, is the `__cause__`.
+    """
+
+    def __init__(
+        self,
+        ref: PluginRef,
+        stage: str,
+        reason: str,
+        *,
+        path: str | None = None,
+        line: int | None = None,
+    ) -> None:
+        super().__init__(ref, stage, reason)
+        self.ref = ref
+        self.stage = stage
+        self.reason = reason
+        self.path = path
+        self.line = line
+
+    def __str__(self) -> str:
+        place = _place(self.path, self.line)
+        where = f" ({place})" if place else ""
+        return f"{self.ref}: {self.stage} failed: {self.reason}{where}"
+
+
+class PluginUnavailable(PluginRegistryError):
+    """A call reached a plugin that cannot answer now; `reason` says why and what to do."""
+
+    def __init__(self, ref: PluginRef, reason: str) -> None:
+        super().__init__(ref, reason)
+        self.ref = ref
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.ref} is unavailable: {self.reason}"
+
+
+class SetupTimeout(PluginRegistryError, TimeoutError):
+    """A plugin's `setup` did not end within `startup_timeout_sec` (`seconds`)."""
+
+    def __init__(self, ref: PluginRef, seconds: float) -> None:
+        super().__init__(ref, seconds)
+        self.ref = ref
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return (
+            f"{self.ref}: setup did not end within {self.seconds:g} s; make it faster or raise "
+            "startup_timeout_sec"
+        )
+
+
+class TeardownTimeout(PluginRegistryError, TimeoutError):
+    """A plugin's `teardown` did not end within `teardown_timeout_sec` (`seconds`)."""
+
+    def __init__(self, ref: PluginRef, seconds: float) -> None:
+        super().__init__(ref, seconds)
+        self.ref = ref
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return (
+            f"{self.ref}: teardown did not end within {self.seconds:g} s; make it faster or raise "
+            "teardown_timeout_sec"
+        )
+
+
+class TeardownErrors(PluginRegistryError):
+    """What `teardown_all()` caught; the loop went on to the end.
+
+    Attributes:
+        errors: the caught exceptions themselves, in the order raised.
+        failures: the same as pairs of plugin and exception.
+    """
+
+    def __init__(self, failures: Sequence[tuple[PluginRef, BaseException]]) -> None:
+        super().__init__(tuple(failures))
+        self.failures = tuple(failures)
+        self.errors = [error for _, error in failures]
+
+    def __str__(self) -> str:
+        listed = "".join(
+            f"\n  {ref}: {type(error).__name__}: {error}" for ref, error in self.failures
+        )
+        plugins = "1 plugin" if len(self.failures) == 1 else f"{len(self.failures)} plugins"
+        return f"teardown failed in {plugins}{listed}"
+
+
+class InvalidTransition(PluginRegistryError):
+    """A state change that the transition table does not allow: a defect of this library."""
+
+    def __init__(self, ref: PluginRef, from_state: str, to_state: str) -> None:
+        super().__init__(ref, from_state, to_state)
+        self.ref = ref
+        self.from_state = from_state
+        self.to_state = to_state
+
+    def __str__(self) -> str:
+        return f"{self.ref} cannot go from {self.from_state} to {self.to_state}"

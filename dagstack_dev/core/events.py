@@ -1,0 +1,183 @@
+"""Facts: what happened, as values. Observers turn them into logs, pages and lines on a terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dagstack_dev.core.lifecycle import Stage, State
+    from dagstack_dev.core.refs import PluginRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """A plugin went from one state to another. The only fact that stands for a state change.
+
+    `duration_ms` is the time that the step into `to_state` took (the import for `loaded`, the
+    setup for `ready`, the teardown for `stopped`), None where nothing was run.
+    """
+
+    ref: PluginRef
+    from_state: State | None
+    to_state: State
+    generation: int
+    reason: str
+    reload_id: int | None = None
+    duration_ms: float | None = None
+    error: BaseException | None = None
+    stage: Stage | None = None
+    blocked_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginRejected:
+    """A newer source was not taken over. `ref` is None when the manifest does not even tell it.
+
+    `keeps_generation` is the generation that goes on running, or None when none does.
+    """
+
+    ref: PluginRef | None
+    path: str
+    error: BaseException
+    keeps_generation: int | None
+    reload_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginLeaked:
+    """An old generation is still there: `holders` says what keeps it, as far as can be told."""
+
+    ref: PluginRef
+    generation: int
+    holders: tuple[str, ...]
+    reload_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginBlocking:
+    """A synchronous method has kept the event loop busy for `seconds` and still does."""
+
+    ref: PluginRef
+    method: str
+    seconds: float
+    path: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeardownFailed:
+    """A plugin's teardown raised or ran out of time; everything else went on."""
+
+    ref: PluginRef
+    generation: int
+    error: BaseException
+    reload_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainTimedOut:
+    """Calls were still in flight when the drain time ended; teardown went on without them."""
+
+    ref: PluginRef
+    calls: int
+    seconds: float
+    reload_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadStarted:
+    """A reload begins to act: `changed` plugins and everything downstream, `affected`."""
+
+    reload_id: int
+    paths: tuple[str, ...]
+    changed: tuple[PluginRef, ...]
+    affected: tuple[PluginRef, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadCommitted:
+    """Every transaction over `affected` is in force."""
+
+    reload_id: int
+    duration_ms: float
+    changed: tuple[PluginRef, ...]
+    affected: tuple[PluginRef, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadRolledBack:
+    """A transaction failed and the previous generations run again."""
+
+    reload_id: int
+    duration_ms: float
+    affected: tuple[PluginRef, ...]
+    errors: Mapping[PluginRef, BaseException] = field(default_factory=dict)
+    running: Mapping[PluginRef, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadFailed:
+    """A transaction left plugins of its own `failed`: there was nothing to go back to."""
+
+    reload_id: int
+    duration_ms: float
+    affected: tuple[PluginRef, ...]
+    errors: Mapping[PluginRef, BaseException] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadSkipped:
+    """A batch of changes asked for nothing: `reason` says why."""
+
+    reload_id: int
+    duration_ms: float
+    paths: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchStarted:
+    """The first start has ended and the roots are watched."""
+
+    roots: tuple[str, ...]
+    plugins: int
+    ready: int
+    duration_ms: float
+    polling: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchStopped:
+    """Everything is torn down; `errors` are those of the teardowns."""
+
+    duration_ms: float
+    errors: tuple[BaseException, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchProblem:
+    """The watcher had to restart, fall back to polling or ignore a file: `message` says so."""
+
+    message: str
+    path: str | None = None
+
+
+Fact: TypeAlias = (
+    Transition
+    | PluginRejected
+    | PluginLeaked
+    | PluginBlocking
+    | TeardownFailed
+    | DrainTimedOut
+    | ReloadStarted
+    | ReloadCommitted
+    | ReloadRolledBack
+    | ReloadFailed
+    | ReloadSkipped
+    | WatchStarted
+    | WatchStopped
+    | WatchProblem
+)

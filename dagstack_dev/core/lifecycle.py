@@ -1,0 +1,91 @@
+"""The states of a plugin and the only transitions between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from dagstack_dev.core.errors import InvalidTransition
+
+if TYPE_CHECKING:
+    from dagstack_dev.core.refs import PluginRef
+
+
+class State(StrEnum):
+    """Where a plugin is in its life.
+
+    The way through is discovered, loaded, setting_up, ready, tearing_down, stopped; the resting
+    places are failed, blocked and removed.
+    """
+
+    DISCOVERED = "discovered"
+    LOADED = "loaded"
+    SETTING_UP = "setting_up"
+    READY = "ready"
+    TEARING_DOWN = "tearing_down"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    REMOVED = "removed"
+
+
+class Stage(StrEnum):
+    """The step in which a plugin failed."""
+
+    PREPARE = "prepare"
+    IMPORT = "import"
+    SETUP = "setup"
+    RUN = "run"
+
+
+TRANSITIONS = MappingProxyType(
+    {
+        State.DISCOVERED: frozenset({State.LOADED, State.FAILED, State.BLOCKED, State.REMOVED}),
+        State.LOADED: frozenset(
+            {State.LOADED, State.SETTING_UP, State.BLOCKED, State.FAILED, State.REMOVED}
+        ),
+        State.SETTING_UP: frozenset({State.READY, State.FAILED, State.STOPPED}),
+        State.READY: frozenset({State.TEARING_DOWN}),
+        State.TEARING_DOWN: frozenset({State.STOPPED, State.FAILED}),
+        State.STOPPED: frozenset({State.LOADED, State.FAILED, State.BLOCKED, State.REMOVED}),
+        State.FAILED: frozenset({State.LOADED, State.FAILED, State.BLOCKED, State.REMOVED}),
+        State.BLOCKED: frozenset({State.LOADED, State.FAILED, State.BLOCKED, State.REMOVED}),
+        State.REMOVED: frozenset({State.DISCOVERED}),
+    }
+)
+"""Every allowed step. `loaded -> loaded`, `failed -> failed` and `blocked -> blocked` are a new
+generation, a new error and a new blocker."""
+
+
+def check_transition(ref: PluginRef, from_state: State, to_state: State) -> None:
+    """Pass silently for an allowed step, raise `InvalidTransition` for any other."""
+    if to_state not in TRANSITIONS[from_state]:
+        raise InvalidTransition(ref, from_state, to_state)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginStatus:
+    """What is known of one plugin at one moment.
+
+    Attributes:
+        ref: the plugin.
+        state: where it is in its life.
+        generation: the import that runs, counted from 1; 0 when none does.
+        path: the plugin's folder, or None for a plugin registered by hand.
+        error: why it is `failed` or what its newer source suffers from.
+        pending: True when what runs differs from what is on disk; `error` says why.
+        stage: the step that failed, for a `failed` plugin.
+        blocked_by: what it waits for, for a `blocked` plugin; refs that exist are printed
+            `kind/name`, missing ones as written in `depends_on`.
+    """
+
+    ref: PluginRef
+    state: State
+    generation: int
+    path: str | None = None
+    error: BaseException | None = None
+    pending: bool = False
+    stage: Stage | None = None
+    blocked_by: tuple[str, ...] = ()

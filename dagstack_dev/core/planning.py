@@ -1,0 +1,453 @@
+"""What a reload has to do, decided from facts alone.
+
+The planner sees what runs (`World`) and what the disk now offers (`Candidate`, removed refs) and
+answers with a `ReloadPlan`. It touches nothing; the reloader of the host carries the plan out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from dagstack_dev.core.errors import DependencyCycle, PluginRegistryError
+from dagstack_dev.core.lifecycle import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from dagstack_dev.core.graph import DependencyGraph
+    from dagstack_dev.core.refs import PluginRef
+
+
+class Load(Enum):
+    """How a plugin comes to its next instance."""
+
+    IMPORT = "import"
+    """Its code is executed anew: a new generation."""
+    RENEW = "renew"
+    """The class it has gets a new instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do with one plugin, and why."""
+
+    ref: PluginRef
+    reason: str
+    load: Load | None = None
+    error: PluginRegistryError | None = None
+    blocked_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A connected subgraph that commits or rolls back as a whole.
+
+    Attributes:
+        tear_down: in the order of execution, the reverse of the setup order in force.
+        remove: plugins that are gone from disk.
+        set_up: in the order of execution; `load` says how each gets its instance.
+        block: plugins that have to wait, each with `blocked_by`.
+        fail: plugins that cannot be set up by their own fault, each with `error`.
+    """
+
+    tear_down: tuple[Step, ...] = ()
+    remove: tuple[Step, ...] = ()
+    set_up: tuple[Step, ...] = ()
+    block: tuple[Step, ...] = ()
+    fail: tuple[Step, ...] = ()
+
+    @property
+    def refs(self) -> frozenset[PluginRef]:
+        """Every plugin this transaction touches."""
+        steps = (*self.tear_down, *self.remove, *self.set_up, *self.block, *self.fail)
+        return frozenset(step.ref for step in steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What the disk now offers for one plugin folder.
+
+    Attributes:
+        ref: the plugin as its manifest now calls it.
+        wants: its `depends_on`.
+        reason: why it is a candidate, in words.
+        load: whether its code must be imported anew or a new instance will do.
+        error: why it could not be prepared, or None.
+        replaces: the ref that the same folder had until now, where it differs.
+    """
+
+    ref: PluginRef
+    wants: Sequence[str | PluginRef] = ()
+    reason: str = "changed"
+    load: Load = Load.IMPORT
+    error: PluginRegistryError | None = None
+    replaces: PluginRef | None = None
+
+    @property
+    def keeps(self) -> PluginRef:
+        """The plugin that goes on running should this candidate be rejected."""
+        return self.replaces or self.ref
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What runs now.
+
+    Attributes:
+        graph: the dependencies in force.
+        states: the state of every plugin.
+        setup_order: for each ready plugin a number that grows in the order in which setups ended.
+        priorities: of every plugin, those of the candidates included.
+        importers: who imported code of a plugin, outside its own folder.
+    """
+
+    graph: DependencyGraph
+    states: Mapping[PluginRef, State]
+    setup_order: Mapping[PluginRef, int]
+    priorities: Mapping[PluginRef, int] = field(default_factory=dict)
+    importers: Mapping[PluginRef, AbstractSet[PluginRef]] = field(default_factory=dict)
+
+    def is_live(self, ref: PluginRef) -> bool:
+        """Whether `ref` has something to lose."""
+        return self.states.get(ref) is State.READY
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadPlan:
+    """The whole of a reload.
+
+    Attributes:
+        graph: the dependencies once the plan is in force.
+        transactions: independent of each other, in deterministic order.
+        rejected: candidates that leave what runs untouched, by the ref that goes on running.
+    """
+
+    graph: DependencyGraph
+    transactions: tuple[Transaction, ...] = ()
+    rejected: Mapping[PluginRef, PluginRegistryError] = field(default_factory=dict)
+
+    @property
+    def affected(self) -> frozenset[PluginRef]:
+        """Every plugin that some transaction touches."""
+        return frozenset(ref for each in self.transactions for ref in each.refs)
+
+
+class DependencyBlocked(PluginRegistryError):
+    """What a plugin depends on is there but cannot be made ready."""
+
+    def __init__(self, ref: PluginRef, blockers: Sequence[PluginRef]) -> None:
+        super().__init__(ref, tuple(blockers))
+        self.ref = ref
+        self.blockers = tuple(blockers)
+
+    def __str__(self) -> str:
+        return f"{self.ref} waits for {', '.join(map(str, self.blockers))}, which is not ready"
+
+
+def plan_reload(
+    world: World,
+    candidates: Iterable[Candidate] = (),
+    removed: Iterable[PluginRef] = (),
+) -> ReloadPlan:
+    """Decide how `world` becomes what the disk offers.
+
+    A candidate that cannot be prepared, closes a cycle or depends on what is not to be had is
+    rejected while its old generation runs, and fails or is blocked where none does. A plugin
+    that is removed is removed: its dependents are blocked.
+
+    Steps:
+        1. Reject what could not be prepared.
+        2. Build the graph as it would be; collect the subgraph downstream of every change.
+        3. Judge each plugin of it: can it be set up, and if not, why?
+        4. A live candidate that cannot is rejected: pin its old dependencies, go to 2.
+        5. Order what remains and split it into connected transactions.
+    """
+    draft = _Draft(world, candidates, removed)
+    while True:
+        draft.build_graph()
+        verdicts = draft.judge()
+        faulty = draft.reject_from(verdicts)
+        if not faulty:
+            break
+    return ReloadPlan(draft.graph, draft.transactions(verdicts), dict(draft.rejected))
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """Whether a plugin can be set up: neither `error` (its own fault) nor `blockers`."""
+
+    error: PluginRegistryError | None = None
+    blockers: tuple[str, ...] = ()
+    blocking: tuple[PluginRef, ...] = ()
+
+    @property
+    def viable(self) -> bool:
+        return self.error is None and not self.blockers
+
+
+class _Draft:
+    """A plan in the making; `rejected` grows until every verdict holds."""
+
+    def __init__(
+        self, world: World, candidates: Iterable[Candidate], removed: Iterable[PluginRef]
+    ) -> None:
+        self.world = world
+        self.graph = world.graph
+        self.rejected: dict[PluginRef, PluginRegistryError] = {}
+        self.offers = {candidate.ref: candidate for candidate in candidates}
+        self.gone = set(removed)
+        self.affected: set[PluginRef] = set()
+        for candidate in list(self.offers.values()):
+            if candidate.error is not None and world.is_live(candidate.keeps):
+                self._reject(candidate, candidate.error)
+
+    def _reject(self, candidate: Candidate, error: PluginRegistryError) -> None:
+        del self.offers[candidate.ref]
+        self.rejected[candidate.keeps] = error
+
+    def build_graph(self) -> None:
+        """The graph with every remaining offer in force, and what it affects."""
+        world = self.world
+        replaced = {
+            offer.replaces for offer in self.offers.values() if offer.replaces is not None
+        }
+        self.leaving = (self.gone | replaced) - self.rejected.keys() - self.offers.keys()
+        wants: dict[PluginRef, Sequence[str | PluginRef]] = {
+            ref: world.graph.dependencies(ref) for ref in self.rejected
+        }
+        wants |= {
+            offer.ref: () if offer.error is not None else tuple(offer.wants)
+            for offer in self.offers.values()
+        }
+        self.graph, rewired = world.graph.updated(wants, self.leaving)
+        for ref in rewired - self.offers.keys() - self.rejected.keys():
+            self._offer_rewired(ref)
+        self.affected = self._affected()
+
+    def _offer_rewired(self, ref: PluginRef) -> None:
+        """`ref` itself did not change, but a name it depends on now means another plugin."""
+        problem = self.graph.problem(ref)
+        lost = self.leaving.intersection(self.world.graph.dependencies(ref))
+        if problem is not None and lost:
+            return  # What it depended on is gone: it will be blocked, not rejected.
+        self.offers[ref] = Candidate(
+            ref,
+            wants=self.graph.wants(ref),
+            reason="a name it depends on now means another plugin",
+            load=Load.RENEW if self.world.is_live(ref) else Load.IMPORT,
+        )
+
+    def _affected(self) -> set[PluginRef]:
+        """Downstream of every change, in the old graph, the new one and by imported code."""
+        reached: set[PluginRef] = set()
+        frontier = {*self.offers, *self.leaving}
+        while frontier:
+            reached |= frontier
+            found = self.world.graph.downstream(frontier) | self.graph.downstream(frontier)
+            for ref in list(found):
+                found |= self.world.importers.get(ref, frozenset())
+            frontier = found - reached
+        return reached
+
+    def judge(self) -> dict[PluginRef, _Verdict]:
+        """Why each affected plugin can or cannot be set up, dependencies first."""
+        pool = self.affected - self.leaving
+        inside = {
+            ref: [other for other in self.graph.dependencies(ref) if other in pool] for ref in pool
+        }
+        unlocks: defaultdict[PluginRef, list[PluginRef]] = defaultdict(list)
+        waiting = {}
+        for ref, others in inside.items():
+            waiting[ref] = len(others)
+            for other in others:
+                unlocks[other].append(ref)
+        verdicts: dict[PluginRef, _Verdict] = {}
+        startable = [ref for ref, count in waiting.items() if not count]
+        while len(verdicts) < len(pool):
+            if not startable:
+                startable = self._condemn_cycle(pool - verdicts.keys(), verdicts)
+                released = startable
+            else:
+                ref = startable.pop()
+                verdicts[ref] = self._judge_one(ref, verdicts)
+                released = [ref]
+            for done in released:
+                for ref in unlocks[done]:
+                    waiting[ref] -= 1
+                    if not waiting[ref] and ref not in verdicts:
+                        startable.append(ref)
+            startable = [ref for ref in startable if ref not in verdicts]
+        return verdicts
+
+    def _condemn_cycle(
+        self, left: set[PluginRef], verdicts: dict[PluginRef, _Verdict]
+    ) -> list[PluginRef]:
+        """Nothing can start any more: some of `left` close a cycle. Fail its members."""
+        cycle = self.graph.find_cycle(left)
+        if cycle is None:  # pragma: no cover - a finite graph without a source has a cycle
+            cycle = tuple(sorted(left))
+        for ref in cycle:
+            verdicts[ref] = _Verdict(error=DependencyCycle(cycle))
+        return list(cycle)
+
+    def _judge_one(self, ref: PluginRef, verdicts: Mapping[PluginRef, _Verdict]) -> _Verdict:
+        offer = self.offers.get(ref)
+        if offer is not None and offer.error is not None:
+            return _Verdict(error=offer.error)
+        problem = self.graph.problem(ref)
+        if problem is not None:
+            missing = getattr(problem, "missing", ())
+            return _Verdict(error=problem, blockers=tuple(missing))
+        blocking = tuple(
+            other
+            for other in self.graph.dependencies(ref)
+            if not (
+                verdicts[other].viable if other in verdicts else self.world.is_live(other)
+            )
+        )
+        return _Verdict(blockers=tuple(map(str, blocking)), blocking=blocking)
+
+    def reject_from(self, verdicts: Mapping[PluginRef, _Verdict]) -> bool:
+        """Reject live offers that cannot be set up; roots of the trouble first.
+
+        An offer that only waits for another live offer may be fine once that one is rejected
+        and its old generation stays, so it gets another verdict.
+        """
+        hopeless = {
+            offer.ref: offer
+            for offer in self.offers.values()
+            if not verdicts[offer.ref].viable and self.world.is_live(offer.keeps)
+        }
+        roots = [
+            offer
+            for offer in hopeless.values()
+            if verdicts[offer.ref].error is not None
+            or not self._waits_for(offer.ref, hopeless.keys(), verdicts)
+        ]
+        for offer in roots:
+            verdict = verdicts[offer.ref]
+            self._reject(
+                offer, verdict.error or DependencyBlocked(offer.ref, verdict.blocking)
+            )
+        return bool(roots)
+
+    def _waits_for(
+        self,
+        ref: PluginRef,
+        others: AbstractSet[PluginRef],
+        verdicts: Mapping[PluginRef, _Verdict],
+    ) -> bool:
+        seen = {ref}
+        frontier = [ref]
+        while frontier:
+            for blocker in verdicts[frontier.pop()].blocking:
+                if blocker in others:
+                    return True
+                if blocker in verdicts and blocker not in seen:
+                    seen.add(blocker)
+                    frontier.append(blocker)
+        return False
+
+    def transactions(self, verdicts: Mapping[PluginRef, _Verdict]) -> tuple[Transaction, ...]:
+        """The steps, split into connected parts, each in order."""
+        viable = [ref for ref, verdict in verdicts.items() if verdict.viable]
+        priority = self.world.priorities
+        order = self.graph.order(viable, lambda ref: priority.get(ref, 0))
+        live = sorted(
+            (ref for ref in self.affected if self.world.is_live(ref)),
+            key=self.world.setup_order.__getitem__,
+            reverse=True,
+        )
+        loads = self._loads(order)
+        drafts: defaultdict[PluginRef, dict[str, list[Step]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        part = self._components()
+        for ref in live:
+            drafts[part[ref]]["tear_down"].append(Step(ref, self._reason(ref)))
+        for ref in sorted(self.leaving & self.affected):
+            drafts[part[ref]]["remove"].append(Step(ref, self._reason(ref)))
+        for ref in order:
+            reason = self._reason(ref, loads[ref])
+            drafts[part[ref]]["set_up"].append(Step(ref, reason, load=loads[ref]))
+        for ref in sorted(verdicts):
+            verdict = verdicts[ref]
+            if verdict.blockers:
+                step = Step(ref, self._reason(ref), None, verdict.error, verdict.blockers)
+                drafts[part[ref]]["block"].append(step)
+            elif verdict.error is not None:
+                drafts[part[ref]]["fail"].append(Step(ref, self._reason(ref), error=verdict.error))
+        return tuple(
+            Transaction(**{name: tuple(steps) for name, steps in draft.items()})
+            for _, draft in sorted(drafts.items())
+        )
+
+    def _loads(self, order: Sequence[PluginRef]) -> dict[PluginRef, Load]:
+        """New code for what changed or does not run, and for who imported such code."""
+        anew = {
+            ref
+            for ref in order
+            if not self.world.is_live(ref)
+            or ((offer := self.offers.get(ref)) is not None and offer.load is Load.IMPORT)
+        } | self.leaving
+        frontier = list(anew)
+        while frontier:
+            for ref in self.world.importers.get(frontier.pop(), frozenset()):
+                if ref not in anew:
+                    anew.add(ref)
+                    frontier.append(ref)
+        return {ref: Load.IMPORT if ref in anew else Load.RENEW for ref in order}
+
+    def _reason(self, ref: PluginRef, load: Load | None = None) -> str:
+        offer = self.offers.get(ref)
+        if offer is not None:
+            return offer.reason
+        if ref in self.leaving:
+            return "removed"
+        for graph in (self.graph, self.world.graph):
+            for other in graph.dependencies(ref) if ref in graph else ():
+                if other in self.affected:
+                    return f"depends on {other}"
+        imported = sorted(
+            other
+            for other, importers in self.world.importers.items()
+            if ref in importers and other in self.affected
+        )
+        verb = "imports" if load is not Load.RENEW else "uses"
+        return f"{verb} code of {imported[0]}"
+
+    def _components(self) -> dict[PluginRef, PluginRef]:
+        """For each affected plugin the smallest ref of its connected part."""
+        neighbours: defaultdict[PluginRef, set[PluginRef]] = defaultdict(set)
+
+        def connect(one: PluginRef, other: PluginRef) -> None:
+            if one in self.affected and other in self.affected:
+                neighbours[one].add(other)
+                neighbours[other].add(one)
+
+        for ref in self.affected:
+            for other in self.graph.dependencies(ref):
+                connect(ref, other)
+            for other in self.world.graph.dependencies(ref):
+                connect(ref, other)
+            for other in self.world.importers.get(ref, frozenset()):
+                connect(ref, other)
+        for offer in self.offers.values():
+            if offer.replaces is not None:
+                connect(offer.ref, offer.replaces)
+        part: dict[PluginRef, PluginRef] = {}
+        for start in sorted(self.affected):
+            if start in part:
+                continue
+            part[start] = start
+            frontier = [start]
+            while frontier:
+                for ref in neighbours[frontier.pop()]:
+                    if ref not in part:
+                        part[ref] = start
+                        frontier.append(ref)
+        return part

@@ -1,0 +1,59 @@
+"""What the rooms ask of each other, as Protocols."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from dagstack_dev.core.events import Fact
+    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import PluginSource
+
+
+class Observer(Protocol):
+    """Is told every fact, in order, on the loop's thread. Must not raise and must not block."""
+
+    def __call__(self, fact: Fact, /) -> None: ...
+
+
+class Generation(Protocol):
+    """One import of one plugin's code, able to make instances of its class."""
+
+    @property
+    def imports(self) -> Collection[PluginRef]:
+        """Other plugins whose code this one imports."""
+
+    def instantiate(self) -> object:
+        """A new instance. Raises `PluginLoadError` when the constructor does."""
+
+    def activate(self) -> None:
+        """Make this the generation that imports resolve to (again)."""
+
+    def retire(self) -> None:
+        """Drop what only this generation needs. The instance must be torn down already."""
+
+    def survivors(self) -> tuple[str, ...]:
+        """What of a retired generation is still reachable, in words; empty when it is gone."""
+
+
+class Prepared(Protocol):
+    """A plugin's code, read and compiled, that has not run yet."""
+
+    def load(self) -> Generation:
+        """Execute the code. Raises `PluginLoadError`."""
+
+
+class Runtime(Protocol):
+    """Runs plugins of one kind of runtime."""
+
+    def prepare(
+        self, manifest: PluginManifest, source: PluginSource, previous: Prepared | None = None
+    ) -> Prepared:
+        """Check and compile without touching anything live.
+
+        `previous` is what was prepared for the same plugin before; unchanged files need no work.
+        Raises `PluginLoadError` or `ManifestInvalid`.
+        """

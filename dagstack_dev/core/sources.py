@@ -1,0 +1,59 @@
+"""A plugin's folder as it was read from disk: bytes, not promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dagstack_dev.core.manifest import MANIFEST_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a plugin.
+
+    Attributes:
+        fingerprint: equal for equal content. Never a modification time.
+        content: the bytes of Python files and of the manifest; None for anything else.
+        error: why the file could not be read, or None.
+    """
+
+    fingerprint: bytes
+    content: bytes | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PluginSource:
+    """One plugin folder at one moment.
+
+    Attributes:
+        folder: its path as found below a root.
+        files: by path relative to the folder, with `/` between the parts.
+    """
+
+    folder: str
+    files: Mapping[str, SourceFile]
+
+    @property
+    def manifest_path(self) -> str:
+        """Where the manifest stands."""
+        return f"{self.folder}/{MANIFEST_NAME}"
+
+    @property
+    def manifest(self) -> SourceFile | None:
+        """The manifest's file, or None when the folder has lost it."""
+        return self.files.get(MANIFEST_NAME)
+
+    def changed_files(self, newer: PluginSource) -> tuple[str, ...]:
+        """Relative paths that were added, removed or altered from this source to `newer`."""
+        return tuple(
+            sorted(
+                path
+                for path in self.files.keys() | newer.files.keys()
+                if self.files.get(path) != newer.files.get(path)
+            )
+        )

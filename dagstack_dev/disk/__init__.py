@@ -1,0 +1,1 @@
+"""Looks: what is on disk now, and what differs from before."""

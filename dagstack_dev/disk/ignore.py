@@ -1,0 +1,124 @@
+"""Which files and folders do not count."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+IGNORED_FOLDERS: Final = (
+    "__pycache__",
+    ".venv",
+    ".venv-*",
+    "venv",
+    ".tox",
+    ".nox",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".hypothesis",
+    "*.egg-info",
+    "build",
+    "dist",
+    ".git",
+    ".hg",
+    ".svn",
+    ".idea",
+    ".vscode",
+    "node_modules",
+)
+"""The contract's list (section 3) and the caches of today's tools."""
+
+IGNORED_FILES: Final = (
+    "*.py[cod]",
+    # What editors leave while they save.
+    ".*.sw[a-z]",
+    "*~",
+    ".#*",
+    "#*#",
+    "4913",
+    "*.bak",
+    "*.orig",
+    "*___jb_tmp___",
+    "*___jb_old___",
+    ".goutputstream-*",
+    ".DS_Store",
+    # What a running plugin writes.
+    "*.log",
+    "*.log.*",
+    "*.tmp",
+    "*.temp",
+    "*.pid",
+    "*.lock",
+    "*.sock",
+    "*.db",
+    "*.db-*",
+    "*.sqlite",
+    "*.sqlite-*",
+    "*.sqlite3",
+    "*.sqlite3-*",
+    "*-journal",
+)
+"""Files that tools and running plugins write; none of them is source."""
+
+
+class IgnoreRules:
+    """Tells whether a path below a root counts.
+
+    Args:
+        patterns: globs that are ignored besides the built-in ones. A pattern without `/` is held
+            against every file and folder name; one with `/` against the path relative to the
+            root, where `*` and `?` stay within one name and `**` spans any number of folders.
+    """
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        extra = [pattern.rstrip("/") for pattern in patterns]
+        names = [pattern for pattern in extra if "/" not in pattern]
+        paths = [pattern.strip("/") for pattern in extra if "/" in pattern]
+        self._folder = _any_of(map(translate, (*IGNORED_FOLDERS, *names)))
+        self._file = _any_of(map(translate, (*IGNORED_FILES, *names)))
+        self._path = _any_of(map(_translate_path, paths)) if paths else None
+
+    def folder(self, name: str, relative: str) -> bool:
+        """Whether the folder `name`, at `relative` below its root, is left out."""
+        return self._folder(name) or (self._path is not None and self._path(relative))
+
+    def file(self, name: str, relative: str) -> bool:
+        """Whether the file `name`, at `relative` below its root, is left out."""
+        return self._file(name) or (self._path is not None and self._path(relative))
+
+    def path(self, relative: str) -> bool:
+        """Whether `relative`, a file's or a folder's, is left out by any of its parts."""
+        parts = relative.split("/")
+        above = ""
+        for part in parts[:-1]:
+            above = f"{above}/{part}" if above else part
+            if self.folder(part, above):
+                return True
+        return self.file(parts[-1], relative) or self.folder(parts[-1], relative)
+
+
+class _any_of:  # noqa: N801 - used as a function that remembers its compiled pattern
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._match = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)).match
+
+    def __call__(self, text: str) -> bool:
+        return self._match(text) is not None
+
+
+def _translate_path(pattern: str) -> str:
+    """A glob over a whole path as a regular expression."""
+    parts = pattern.split("/")
+    regex = ""
+    for index, part in enumerate(parts):
+        last = index == len(parts) - 1
+        if part == "**":
+            regex += ".*" if last else "(?:[^/]+/)*"
+        else:
+            for char in part:
+                regex += {"*": "[^/]*", "?": "[^/]"}.get(char, re.escape(char))
+            regex += "" if last else "/"
+    return rf"(?s:{regex})\Z"

@@ -1,0 +1,163 @@
+"""File events, as hints where to look. The one native seam: watchfiles."""
+
+from __future__ import annotations
+
+import os
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+from watchfiles import awatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from anyio.abc import TaskStatus
+
+RETRY_SECONDS: Final = 0.25
+"""How often a root that is gone is looked for."""
+
+_DEBOUNCE_MS: Final = 400
+"""A batch that never falls quiet ends after this time."""
+
+
+class Watcher:
+    """Watches folders, whatever happens to them, and reports the paths of events.
+
+    A folder that is deleted and made anew, and an error inside the watching library, only cause
+    a new watch; both are reported as a change of the folder itself, since events may be lost.
+
+    Args:
+        folders: absolute folders, watched with everything below them.
+        single: absolute files, each watched through its parent folder.
+        step_ms: how long the disk has to be quiet for a batch to end, in milliseconds.
+        polling: look at intervals instead of asking the system for events.
+        on_paths: called with the absolute paths of a batch, on the loop's thread.
+        on_problem: called with a message when a watch had to be given up and begun anew.
+    """
+
+    def __init__(  # noqa: PLR0913 - every one is needed, all by keyword
+        self,
+        *,
+        folders: Iterable[str],
+        single: Iterable[str] = (),
+        step_ms: int,
+        polling: bool,
+        on_paths: Callable[[set[str]], None],
+        on_problem: Callable[[str, str], None],
+    ) -> None:
+        self._folders = tuple(folders)
+        self._single = frozenset(single)
+        self._step_ms = step_ms
+        self._polling = polling
+        self._on_paths = on_paths
+        self._on_problem = on_problem
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Watch until cancelled; `task_status` is started once events will be reported."""
+        parents = {os.path.dirname(path) for path in self._single}  # noqa: PTH120 - plain strings
+        async with anyio.create_task_group() as group:
+            for folder, recursive in (
+                *((folder, True) for folder in self._folders),
+                *((folder, False) for folder in sorted(parents)),
+            ):
+                watching = anyio.Event()
+                group.start_soon(self._keep_watching, folder, recursive, watching)
+                await watching.wait()
+            task_status.started()
+
+    async def _keep_watching(
+        self,
+        folder: str,
+        recursive: bool,  # noqa: FBT001 - passed on by the task group
+        watching: anyio.Event,
+    ) -> None:
+        """Watch one folder for ever, across its disappearance and return."""
+        while True:
+            await _until_exists(folder)
+            identity = _identity(folder)
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._cancel_when_replaced, folder, identity, group.cancel_scope)
+                problem = await self._watch(folder, recursive=recursive, watching=watching)
+                if problem is not None:
+                    self._on_problem(folder, problem)
+                    await anyio.sleep(RETRY_SECONDS)
+                group.cancel_scope.cancel()
+            self._on_paths({folder})
+
+    async def _watch(self, folder: str, *, recursive: bool, watching: anyio.Event) -> str | None:
+        """Report batches until the watch breaks; the answer says how."""
+        problem = None
+        changes = awatch(
+            folder,
+            watch_filter=None,
+            debounce=_DEBOUNCE_MS,
+            step=self._step_ms,
+            stop_event=_Started(watching),
+            recursive=recursive,
+            force_polling=self._polling or None,
+            poll_delay_ms=max(self._step_ms, 50),
+            ignore_permission_denied=True,
+        )
+        try:
+            async with aclosing(changes):
+                async for batch in changes:
+                    paths = {path for _, path in batch}
+                    if not recursive:
+                        paths &= self._single
+                    if paths:
+                        self._on_paths(paths)
+        except* (OSError, RuntimeError, UnicodeError) as errors:
+            problem = "; ".join(_messages(errors))
+        return problem
+
+    async def _cancel_when_replaced(
+        self, folder: str, identity: tuple[int, int] | None, scope: anyio.CancelScope
+    ) -> None:
+        """A watch is bound to the folder's inode; end it when the path means another one."""
+        while _identity(folder) == identity:
+            await anyio.sleep(RETRY_SECONDS)
+        self._on_problem(folder, "the folder was replaced or is gone; waiting for it")
+        scope.cancel()
+
+
+class _Started:
+    """A stop event for watchfiles that reports the first time it is asked.
+
+    watchfiles asks from its thread on every turn of its loop, so the first question proves that
+    the watch is in place.
+    """
+
+    def __init__(self, watching: anyio.Event) -> None:
+        self._watching: anyio.Event | None = watching
+        self._stopped = False
+
+    def is_set(self) -> bool:
+        if self._watching is not None:
+            watching, self._watching = self._watching, None
+            anyio.from_thread.run_sync(watching.set)
+        return self._stopped
+
+    def set(self) -> None:
+        self._stopped = True
+
+
+def _messages(error: BaseException) -> list[str]:
+    if isinstance(error, BaseExceptionGroup):
+        return [message for each in error.exceptions for message in _messages(each)]
+    return [f"{type(error).__name__}: {error}"]
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(folder)  # noqa: PTH116 - asked four times a second
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+async def _until_exists(folder: str) -> None:
+    while not await anyio.to_thread.run_sync(os.path.isdir, folder):
+        await anyio.sleep(RETRY_SECONDS)

@@ -1,0 +1,125 @@
+"""Compiling one file, and what its code tells before it is run."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import symtable
+from dataclasses import dataclass
+from importlib.util import decode_source
+from types import CodeType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dagstack_dev.core.sources import SourceFile
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFile:
+    """One Python file: its absolute path, its bytes, and what they compile to.
+
+    Exactly one of `code` and `error` is set.
+    """
+
+    path: str
+    source: SourceFile
+    code: CodeType | None = None
+    error: Exception | None = None
+
+    def pin_lines(self) -> None:
+        """Make tracebacks show this text for `path`, whatever the disk holds by now."""
+        try:
+            text = decode_source(self.source.content or b"")
+        except (SyntaxError, UnicodeDecodeError):
+            return
+        lines = text.splitlines(keepends=True)
+        linecache.cache[self.path] = (len(text), None, lines, self.path)
+
+    def pin_lines_again(self) -> None:
+        """As `pin_lines`, for a file of which some other text was pinned before.
+
+        Until the first edit the disk holds what runs, and nothing needs pinning.
+        """
+        entry = linecache.cache.get(self.path)
+        if entry is not None and (len(entry) == 1 or entry[1] is None):
+            self.pin_lines()
+
+
+def compile_file(path: str, source: SourceFile) -> CodeFile:
+    """Compile the bytes of `source`; an error is part of the answer."""
+    if source.content is None:
+        return CodeFile(path, source, error=OSError(f"cannot be read: {source.error}"))
+    try:
+        code = compile(source.content, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        return CodeFile(path, source, error=error.with_traceback(None))
+    return CodeFile(path, source, code=code)
+
+
+def all_code(code: CodeType) -> Iterator[CodeType]:
+    """`code` and everything that is nested in it."""
+    todo = [code]
+    while todo:
+        each = todo.pop()
+        yield each
+        todo.extend(const for const in each.co_consts if isinstance(const, CodeType))
+
+
+def mentioned_names(code: CodeType) -> set[str]:
+    """Every identifier that `code` or code nested in it names, parts of dotted ones included."""
+    return {
+        part
+        for each in all_code(code)
+        for words in (each.co_names, _import_lists(each), _strings(each))
+        for name in words
+        for part in name.split(".")
+    }
+
+
+def _strings(code: CodeType) -> Iterator[str]:
+    return (const for const in code.co_consts if isinstance(const, str))
+
+
+def _import_lists(code: CodeType) -> Iterator[str]:
+    for const in code.co_consts:
+        if isinstance(const, tuple):
+            yield from (item for item in const if isinstance(item, str))
+
+
+def may_bind(file: CodeFile, name: str) -> bool:
+    """Whether executing `file` can bind `name` at module level.
+
+    False is certain, as far as text can be: no statement binds it, there is no star import, no
+    module-level `__getattr__`, and nothing reaches for `globals()` or the like.
+    """
+    code = file.code
+    if code is None:
+        return False
+    if any(isinstance(const, CodeType) and const.co_name == name for const in code.co_consts):
+        return True
+    if not {"__getattr__", "globals", "vars", "locals", "setattr", "exec", "eval"}.isdisjoint(
+        code.co_names
+    ):
+        return True
+    text = decode_source(file.source.content or b"")
+    try:
+        symbol = symtable.symtable(text, file.path, "exec").lookup(name)
+    except KeyError:
+        return _has_star_import(text)
+    return symbol.is_assigned() or symbol.is_imported() or _has_star_import(text)
+
+
+def _has_star_import(text: str) -> bool:
+    return any(
+        isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+        for node in ast.walk(ast.parse(text))
+    )
+
+
+def top_names(file: CodeFile) -> list[str]:
+    """The functions and classes that `file` defines at module level, for suggestions."""
+    if file.code is None:
+        return []
+    return [const.co_name for const in file.code.co_consts if isinstance(const, CodeType)]

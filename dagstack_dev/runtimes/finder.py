@@ -1,0 +1,205 @@
+"""Where the import system finds the modules of plugins: in the code that is active for them."""
+
+from __future__ import annotations
+
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+)
+from importlib.util import decode_source, spec_from_file_location
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.runtimes.code import all_code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import CodeType, ModuleType
+
+    from dagstack_dev.runtimes.code import CodeFile
+
+NAMESPACE: Final = "dagstack_plugins"
+"""First part of the module names of the first registry of a process; further ones get a number."""
+
+_PACKAGE_PARTS: Final = 3
+_NO_CODE: Final = compile("", "<package>", "exec")
+
+
+def quoted(word: str) -> str:
+    """A kind or name as one part of a module name; only dots need another spelling."""
+    return word.replace(".", "%2E")
+
+
+def _unquoted(part: str) -> str:
+    return part.replace("%2E", ".")
+
+
+class _Active(NamedTuple):
+    folder: str
+    files: Mapping[str, CodeFile]
+    loaded: list[str]
+
+
+class PluginFinder(MetaPathFinder):
+    """Finds `<namespace>.<kind>.<name>[.module...]` in the active files of each plugin.
+
+    It stands first in `sys.meta_path`, so that neither the disk (which may be newer than the
+    snapshot) nor a directory cache is asked for a plugin's Python files. Extension modules are
+    looked up in the folder itself.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._prefix = f"{namespace}."
+        self._active: dict[str, _Active] = {}
+
+    def install(self) -> None:
+        """Take part in imports."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def uninstall(self) -> None:
+        """Take part no longer, and forget every module of the namespace."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        for package in list(self._active):
+            self.take_out(package)
+        for name in [name for name in sys.modules if name.startswith(self._prefix)]:
+            del sys.modules[name]
+        sys.modules.pop(self._namespace, None)
+
+    def activate(self, package: str, folder: str, files: Mapping[str, CodeFile]) -> None:
+        """Let imports below `package` resolve to `files`."""
+        self.install()
+        self._active[package] = _Active(folder, files, [])
+
+    def take_out(self, package: str) -> dict[str, ModuleType]:
+        """Deactivate `package`; the modules it had in `sys.modules` are the answer."""
+        active = self._active.pop(package, None)
+        if active is None:
+            return {}
+        taken = {}
+        for name in active.loaded:
+            module = sys.modules.pop(name, None)
+            if module is not None:
+                taken[name] = module
+        parent, _, child = package.rpartition(".")
+        if parent in sys.modules:
+            vars(sys.modules[parent]).pop(child, None)
+        return taken
+
+    def put_back(self, package: str, modules: Mapping[str, ModuleType]) -> None:
+        """The reverse of `take_out`, for a package that has been activated again."""
+        self._active[package].loaded.extend(modules)
+        sys.modules.update(modules)
+        parent, _, child = package.rpartition(".")
+        if parent in sys.modules and package in modules:
+            setattr(sys.modules[parent], child, modules[package])
+
+    def note_loaded(self, fullname: str) -> None:
+        """A module of some plugin is about to run."""
+        active = self._active.get(self._package_of(fullname))
+        if active is not None:
+            active.loaded.append(fullname)
+
+    def plugins_named_in(self, code: CodeType) -> Iterator[PluginRef]:
+        """The plugins whose modules `code` imports absolutely, or names in a string."""
+        for each in all_code(code):
+            words = (
+                *each.co_names,
+                *(const for const in each.co_consts if isinstance(const, str)),
+            )
+            for word in words:
+                if not word.startswith(self._prefix):
+                    continue
+                parts = word.split(".")
+                if len(parts) >= _PACKAGE_PARTS:
+                    yield PluginRef(_unquoted(parts[1]), _unquoted(parts[2]))
+                else:  # `from namespace.kind import name`: any name of the code may be the one.
+                    yield from (PluginRef(_unquoted(parts[1]), name) for name in each.co_names)
+
+    def _package_of(self, fullname: str) -> str:
+        return ".".join(fullname.split(".", _PACKAGE_PARTS)[:_PACKAGE_PARTS])
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - the import protocol
+        target: ModuleType | None = None,  # noqa: ARG002 - the import protocol
+        /,
+    ) -> ModuleSpec | None:
+        """The spec of a plugin's module, or None for anything else."""
+        if fullname == self._namespace:
+            return ModuleSpec(fullname, None, is_package=True)
+        if not fullname.startswith(self._prefix):
+            return None
+        parts = fullname.split(".")
+        if len(parts) < _PACKAGE_PARTS:
+            return ModuleSpec(fullname, None, is_package=True)
+        active = self._active.get(".".join(parts[:_PACKAGE_PARTS]))
+        if active is None:
+            return None
+        return self._spec_in(active, fullname, "/".join(parts[_PACKAGE_PARTS:]))
+
+    def _spec_in(self, active: _Active, fullname: str, relative: str) -> ModuleSpec | None:
+        inside = f"{relative}/" if relative else ""
+        package = active.files.get(f"{inside}__init__.py")
+        module = active.files.get(f"{relative}.py") if relative else None
+        folder = f"{active.folder}/{relative}".rstrip("/")
+        if package is not None:
+            return self._source_spec(fullname, package.path, package, folder)
+        if module is not None:
+            return self._source_spec(fullname, module.path, module, None)
+        if any(path.startswith(inside) for path in active.files):
+            return self._source_spec(fullname, f"{folder}/__init__.py", None, folder)
+        extensions = FileFinder(
+            folder.rpartition("/")[0], (ExtensionFileLoader, EXTENSION_SUFFIXES)
+        )
+        return extensions.find_spec(fullname)
+
+    def _source_spec(
+        self, fullname: str, path: str, file: CodeFile | None, search: str | None
+    ) -> ModuleSpec | None:
+        return spec_from_file_location(
+            fullname,
+            path,
+            loader=_SnapshotLoader(fullname, path, file, self),
+            submodule_search_locations=None if search is None else [search],
+        )
+
+
+class _SnapshotLoader(SourceFileLoader):
+    """Loads a module from bytes already read; resources and metadata work as for any file.
+
+    Without a file it makes the empty package that a folder without `__init__.py` stands for.
+    """
+
+    def __init__(
+        self, fullname: str, path: str, file: CodeFile | None, finder: PluginFinder
+    ) -> None:
+        super().__init__(fullname, path)
+        self._file = file
+        self._finder = finder
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's code in its namespace."""
+        self._finder.note_loaded(module.__name__)
+        super().exec_module(module)
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the import protocol
+        """The code of the snapshot; raises what compiling it raised."""
+        if self._file is None:
+            return _NO_CODE
+        if self._file.code is None:
+            error = self._file.error
+            raise error if error is not None else ImportError(self.path)
+        return self._file.code
+
+    def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
+        """The text of the snapshot."""
+        return decode_source(self._file.source.content or b"") if self._file else ""

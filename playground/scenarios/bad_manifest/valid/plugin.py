@@ -1,0 +1,13 @@
+"""Its manifest is fine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dagstack_dev import PluginContext
+
+
+class Plugin:
+    def setup(self, ctx: PluginContext) -> None:
+        ctx.logger.info("ready")

@@ -1,0 +1,13 @@
+"""Needs a plugin that cannot be set up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dagstack_dev import PluginContext
+
+
+class Dependent:
+    def setup(self, ctx: PluginContext) -> None:
+        ctx.logger.info("ready")

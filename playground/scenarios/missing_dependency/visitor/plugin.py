@@ -1,0 +1,13 @@
+"""Depends on a misspelt name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dagstack_dev import PluginContext
+
+
+class Visitor:
+    def setup(self, ctx: PluginContext) -> None:
+        ctx.logger.info("ready")
