@@ -185,7 +185,9 @@ class DependencyGraph:
                     frontier.append(ref)
         return reached
 
-    def find_cycle(self, among: AbstractSet[PluginRef] | None = None) -> tuple[PluginRef, ...] | None:
+    def find_cycle(
+        self, among: AbstractSet[PluginRef] | None = None
+    ) -> tuple[PluginRef, ...] | None:
         """One cycle as the path that closes it, each plugin once, or None.
 
         The path begins with its smallest ref, so that the same cycle always reads the same.

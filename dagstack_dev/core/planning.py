@@ -74,6 +74,7 @@ class Candidate:
     Attributes:
         ref: the plugin as its manifest now calls it.
         wants: its `depends_on`.
+        priority: as its manifest says.
         reason: why it is a candidate, in words.
         load: whether its code must be imported anew or a new instance will do.
         error: why it could not be prepared, or None.
@@ -82,6 +83,7 @@ class Candidate:
 
     ref: PluginRef
     wants: Sequence[str | PluginRef] = ()
+    priority: int = 0
     reason: str = "changed"
     load: Load = Load.IMPORT
     error: PluginRegistryError | None = None
@@ -101,7 +103,7 @@ class World:
         graph: the dependencies in force.
         states: the state of every plugin.
         setup_order: for each ready plugin a number that grows in the order in which setups ended.
-        priorities: of every plugin, those of the candidates included.
+        priorities: of every plugin; 0 where not given.
         importers: who imported code of a plugin, outside its own folder.
     """
 
@@ -212,9 +214,7 @@ class _Draft:
     def build_graph(self) -> None:
         """The graph with every remaining offer in force, and what it affects."""
         world = self.world
-        replaced = {
-            offer.replaces for offer in self.offers.values() if offer.replaces is not None
-        }
+        replaced = {offer.replaces for offer in self.offers.values() if offer.replaces is not None}
         self.leaving = (self.gone | replaced) - self.rejected.keys() - self.offers.keys()
         wants: dict[PluginRef, Sequence[str | PluginRef]] = {
             ref: world.graph.dependencies(ref) for ref in self.rejected
@@ -237,6 +237,7 @@ class _Draft:
         self.offers[ref] = Candidate(
             ref,
             wants=self.graph.wants(ref),
+            priority=self.world.priorities.get(ref, 0),
             reason="a name it depends on now means another plugin",
             load=Load.RENEW if self.world.is_live(ref) else Load.IMPORT,
         )
@@ -305,9 +306,7 @@ class _Draft:
         blocking = tuple(
             other
             for other in self.graph.dependencies(ref)
-            if not (
-                verdicts[other].viable if other in verdicts else self.world.is_live(other)
-            )
+            if not (verdicts[other].viable if other in verdicts else self.world.is_live(other))
         )
         return _Verdict(blockers=tuple(map(str, blocking)), blocking=blocking)
 
@@ -330,9 +329,7 @@ class _Draft:
         ]
         for offer in roots:
             verdict = verdicts[offer.ref]
-            self._reject(
-                offer, verdict.error or DependencyBlocked(offer.ref, verdict.blocking)
-            )
+            self._reject(offer, verdict.error or DependencyBlocked(offer.ref, verdict.blocking))
         return bool(roots)
 
     def _waits_for(
@@ -355,8 +352,7 @@ class _Draft:
     def transactions(self, verdicts: Mapping[PluginRef, _Verdict]) -> tuple[Transaction, ...]:
         """The steps, split into connected parts, each in order."""
         viable = [ref for ref, verdict in verdicts.items() if verdict.viable]
-        priority = self.world.priorities
-        order = self.graph.order(viable, lambda ref: priority.get(ref, 0))
+        order = self.graph.order(viable, self._priority)
         live = sorted(
             (ref for ref in self.affected if self.world.is_live(ref)),
             key=self.world.setup_order.__getitem__,
@@ -385,6 +381,10 @@ class _Draft:
             Transaction(**{name: tuple(steps) for name, steps in draft.items()})
             for _, draft in sorted(drafts.items())
         )
+
+    def _priority(self, ref: PluginRef) -> int:
+        offer = self.offers.get(ref)
+        return offer.priority if offer else self.world.priorities.get(ref, 0)
 
     def _loads(self, order: Sequence[PluginRef]) -> dict[PluginRef, Load]:
         """New code for what changed or does not run, and for who imported such code."""

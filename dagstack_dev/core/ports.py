@@ -29,8 +29,11 @@ class Generation(Protocol):
     def instantiate(self) -> object:
         """A new instance. Raises `PluginLoadError` when the constructor does."""
 
+    def set_aside(self) -> None:
+        """Make room for the next generation; this one may still come back."""
+
     def activate(self) -> None:
-        """Make this the generation that imports resolve to (again)."""
+        """Make this the generation that imports resolve to again, after `set_aside`."""
 
     def retire(self) -> None:
         """Drop what only this generation needs. The instance must be torn down already."""

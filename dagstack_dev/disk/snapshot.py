@@ -178,9 +178,7 @@ class DiskView:
             inside = (
                 ()
                 if start != root and self._ignore.path(below(root, start))
-                else tuple(
-                    find_plugins(root, self._ignore, recursive=self._recursive, start=start)
-                )
+                else tuple(find_plugins(root, self._ignore, recursive=self._recursive, start=start))
             )
             gone |= self._known_below(start).difference(inside)
             found.update(dict.fromkeys(inside, root))
@@ -203,9 +201,7 @@ class DiskView:
 
     def _known_below(self, path: str) -> set[str]:
         prefix = path + os.sep
-        return {
-            folder for folder in self._sources if folder == path or folder.startswith(prefix)
-        }
+        return {folder for folder in self._sources if folder == path or folder.startswith(prefix)}
 
     def _keep_muted(
         self, source: PluginSource, seen: dict[str, SeenFile]

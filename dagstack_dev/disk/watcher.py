@@ -90,25 +90,28 @@ class Watcher:
     async def _watch(self, folder: str, *, recursive: bool, watching: anyio.Event) -> str | None:
         """Report batches until the watch breaks; the answer says how."""
         problem = None
+        stop = _Started(watching)
         changes = awatch(
             folder,
             watch_filter=None,
             debounce=_DEBOUNCE_MS,
             step=self._step_ms,
-            stop_event=_Started(watching),
+            stop_event=stop,  # type: ignore[arg-type] - it asks for no more than is_set
             recursive=recursive,
             force_polling=self._polling or None,
             poll_delay_ms=max(self._step_ms, 50),
             ignore_permission_denied=True,
         )
         try:
-            async with aclosing(changes):
+            async with anyio.create_task_group() as group, aclosing(changes):
+                group.start_soon(stop.set_when_cancelled)
                 async for batch in changes:
                     paths = {path for _, path in batch}
                     if not recursive:
                         paths &= self._single
                     if paths:
                         self._on_paths(paths)
+                group.cancel_scope.cancel()
         except* (OSError, RuntimeError, UnicodeError) as errors:
             problem = "; ".join(_messages(errors))
         return problem
@@ -142,6 +145,13 @@ class _Started:
 
     def set(self) -> None:
         self._stopped = True
+
+    async def set_when_cancelled(self) -> None:
+        """End the watching thread with its scope; watchfiles itself waits for the thread first."""
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.set()
 
 
 def _messages(error: BaseException) -> list[str]:

@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, MutableMapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from structlog.contextvars import bind_contextvars, bound_contextvars
+
 from dagstack_dev.host.resources import ResourceRegistry, inject_resources
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.refs import PluginRef
 
-_NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
+_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 current_plugin: ContextVar[PluginRef | None] = ContextVar("dagstack_current_plugin", default=None)
 """The plugin whose import, setup or teardown runs, or whose task this is; None outside of any."""
+
+
+@contextmanager
+def as_plugin(ref: PluginRef) -> Iterator[None]:
+    """Everything in this block is done on behalf of `ref`, what it logs included."""
+    token = current_plugin.set(ref)
+    try:
+        with bound_contextvars(plugin=str(ref)):
+            yield
+    finally:
+        current_plugin.reset(token)
+
+
+def become_plugin(ref: PluginRef) -> None:
+    """As `as_plugin`, for the rest of the running task or context."""
+    current_plugin.set(ref)
+    bind_contextvars(plugin=str(ref))
 
 
 @dataclass(kw_only=True)
@@ -26,8 +48,7 @@ class PluginContext:
     """What the host offers to every plugin.
 
     Attributes:
-        config: the configuration. A plugin sees its own section, `config[kind][name]`, when that
-            is a mapping, else the whole.
+        config: the configuration; what a plugin sees of it, `plugin_config` decides.
         logger: a structlog or standard logger. A plugin sees it bound with `plugin="kind/name"`.
         registry: the registry, for `get_plugin`.
         event_bus, tenant, progress, checkpoint: host services, passed on untouched.
@@ -44,7 +65,7 @@ class PluginContext:
     resources: Any = None
     progress: Any = None
     checkpoint: Any = None
-    metadata: Mapping[str, Any] = _NO_METADATA
+    metadata: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     extras: dict[str, Any] = field(default_factory=dict)
 
 
@@ -65,17 +86,32 @@ def derive_context_for_plugin(
 
 
 def plugin_config(config: Mapping[str, Any], ref: PluginRef) -> Mapping[str, Any]:
-    """`config[kind][name]` where that is a mapping, else `config` as a whole."""
-    section = config.get(ref.kind) if isinstance(config, Mapping) else None
+    """What `ref` sees of the host's configuration.
+
+    Its own section, `config[kind][name]`, where there is one. Else nothing, when `config`
+    consists of such sections (they are other plugins'); else the whole.
+    """
+    section = config.get(ref.kind)
     own = section.get(ref.name) if isinstance(section, Mapping) else None
-    return own if isinstance(own, Mapping) else config
+    if isinstance(own, Mapping):
+        return own
+    return _EMPTY if config and _has_sections(config) else config
+
+
+def _has_sections(config: Mapping[str, Any]) -> bool:
+    return all(
+        isinstance(kind, Mapping) and all(isinstance(own, Mapping) for own in kind.values())
+        for kind in config.values()
+    )
 
 
 class _BoundAdapter(logging.LoggerAdapter[logging.Logger]):
     """A standard logger whose records carry `plugin`, besides any `extra` of the call."""
 
     def process(
-        self, msg: Any, kwargs: MutableMapping[str, Any]  # noqa: ANN401 - the logging protocol
+        self,
+        msg: Any,
+        kwargs: MutableMapping[str, Any],  # noqa: ANN401 - the logging protocol
     ) -> tuple[Any, MutableMapping[str, Any]]:
         kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
         return msg, kwargs

@@ -161,10 +161,7 @@ class Gate:
             return True
         frame = sys._getframe(2).f_back  # noqa: SLF001 - beyond the forwarder that asks
         while frame is not None:
-            if (
-                frame.f_code.co_filename == FORWARDER_FILE
-                and frame.f_locals.get("_gate") is self
-            ):
+            if frame.f_code.co_filename == FORWARDER_FILE and frame.f_locals.get("_gate") is self:
                 return True
             frame = frame.f_back
         return False

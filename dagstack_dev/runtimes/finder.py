@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from dagstack_dev.runtimes.code import CodeFile
 
-NAMESPACE: Final = "dagstack_plugins"
-"""First part of the module names of the first registry of a process; further ones get a number."""
 
 _PACKAGE_PARTS: Final = 3
 _NO_CODE: Final = compile("", "<package>", "exec")

@@ -15,12 +15,13 @@ from importlib import import_module
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Final
 
+from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, PluginLoadError
 from dagstack_dev.core.manifest import MANIFEST_NAME
 from dagstack_dev.core.refs import PluginRef, closest
 from dagstack_dev.core.toml_lines import line_of
 from dagstack_dev.runtimes.code import CodeFile, compile_file, may_bind, mentioned_names, top_names
-from dagstack_dev.runtimes.finder import NAMESPACE, PluginFinder, quoted
+from dagstack_dev.runtimes.finder import PluginFinder, quoted
 from dagstack_dev.runtimes.leaks import holder_of
 
 if TYPE_CHECKING:

@@ -1,0 +1,475 @@
+"""The dev server: watches plugin folders and keeps what runs like what is on disk."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from dagstack_dev.app.catalog import Catalog
+from dagstack_dev.app.config import ConfigInvalid, read_config
+from dagstack_dev.app.events import EventStream
+from dagstack_dev.app.inbox import Batch, Inbox
+from dagstack_dev.app.registry import PluginRegistry
+from dagstack_dev.app.settings import Settings
+from dagstack_dev.core.errors import KindUnknown, PluginLoadError, TeardownErrors
+from dagstack_dev.core.events import (
+    PluginLeaked,
+    PluginRejected,
+    ReloadSkipped,
+    WatchProblem,
+    WatchStarted,
+    WatchStopped,
+)
+from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.planning import Candidate, Load, plan_reload
+from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.disk.discovery import root_folder
+from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.settling import GitLocks
+from dagstack_dev.disk.snapshot import DiskChanges, DiskView
+from dagstack_dev.disk.watcher import Watcher
+from dagstack_dev.host.context import PluginContext, plugin_config
+from dagstack_dev.host.reloader import Applied, Reloader, Retired
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from dagstack_dev.core.lifecycle import PluginStatus
+    from dagstack_dev.host.registry import Registry
+
+IDLE_SECONDS: Final = 1.0
+"""How long nothing may happen before old generations are looked for."""
+
+MANY_FOLDERS: Final = 2
+"""Changed folders from which a batch is taken for a part of something larger."""
+
+DOUBT_LIMIT_SECONDS: Final = 3.0
+"""How long a batch may be held back in all because it looks unfinished."""
+
+
+class DevServer:
+    """Loads every plugin below some folders, sets them up, and reloads what changes.
+
+    An asynchronous context manager: inside the block the plugins run and are kept up to date in
+    the background, in the caller's event loop; at its end they are torn down in reverse order.
+    One bad plugin never stops the others: it is `failed`, what depends on it is `blocked`, and
+    both come alive as soon as the disk allows it.
+
+        async with DevServer("plugins/", context=ctx) as server:
+            llm = server.registry.get_plugin("llm", name="openai")
+
+    Args:
+        roots: folders to watch; those that `registry` discovered when none is given.
+        registry: a registry of the app, set up already or not; `context.registry` by default,
+            else a new one. One that is set up is taken over as it runs, and is left running at
+            the end: who set it up tears it down.
+        context: what plugins are given; by default an empty configuration and a structlog logger.
+        settings: see `Settings`.
+
+    Raises (on entering):
+        FileNotFoundError: a root does not exist or is no folder.
+        ValueError: there is nothing to watch.
+        ConfigInvalid: the configuration file cannot be used.
+    """
+
+    def __init__(
+        self,
+        *roots: str | os.PathLike[str],
+        registry: Registry | None = None,
+        context: PluginContext | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        given = registry if registry is not None else getattr(context, "registry", None)
+        self.registry: Registry = given if given is not None else PluginRegistry()
+        if context is None:
+            logger = structlog.stdlib.get_logger("dagstack_plugins")
+            context = PluginContext(config={}, logger=logger, registry=self.registry)
+        elif context.registry is None:
+            context = replace(context, registry=self.registry)
+        self._context = context
+        self._settings = settings or Settings()
+        self._given_roots = roots or tuple(getattr(self.registry, "roots", ()))
+        self._table = self.registry.table
+        self._reloader = Reloader(self.registry.conductor)
+        self._streams: list[EventStream] = []
+        self._retired: list[Retired] = []
+        self._told: dict[str, str] = {}
+        self._own_writes: dict[str, int] = {}
+        self._setup_window = (0, 0)
+        self._reloads = 0
+        self._busy = False
+        self._owns_plugins = True
+        self._stopping = False
+
+    # Entering and leaving
+
+    async def __aenter__(self) -> DevServer:
+        began = perf_counter()
+        settings = self._settings
+        self.roots = tuple(dict.fromkeys(root_folder(path) for path in self._given_roots))
+        if not self.roots:
+            msg = "nothing to watch; name at least one folder with plugins"
+            raise ValueError(msg)
+        self._config_file = settings.config_file and settings.config_file.expanduser().absolute()
+        if self._config_file is not None:
+            self._context = replace(self._context, config=read_config(self._config_file))
+        self._disk = DiskView(self.roots, IgnoreRules(settings.ignore))
+        self._git = GitLocks(self.roots)
+        self._inbox = Inbox()
+        self._idle = anyio.Event()
+        self._catalog = Catalog(self.registry)
+        self._owns_plugins = not self.registry.is_set_up
+        self._table.call_patience = settings.call_patience
+        conductor = self.registry.conductor
+        conductor.drain_seconds = settings.drain_seconds
+        conductor.on_crash = self._inbox.crash
+        if self._owns_plugins:
+            self.registry.take_over(self._context)
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        try:
+            watcher = Watcher(
+                folders=self.roots,
+                single=[str(self._config_file)] if self._config_file else [],
+                step_ms=settings.settle_ms,
+                polling=settings.polling,
+                on_paths=self._inbox.paths,
+                on_problem=self._report_problem,
+            )
+            await self._group.start(watcher.run)
+            await self._first_start()
+            self._table.publish(
+                WatchStarted(
+                    roots=self.roots,
+                    plugins=sum(1 for _ in self._table.present()),
+                    ready=len(self._table.setup_order),
+                    duration_ms=_ms_since(began),
+                    polling=settings.polling,
+                )
+            )
+            self._group.start_soon(self._run, name="dagstack-dev reload loop")
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        began = perf_counter()
+        self._stopping = True
+        self._group.cancel_scope.cancel()
+        try:
+            return await self._group.__aexit__(exc_type, exc, traceback)
+        finally:
+            errors = await self._tear_down() if self._owns_plugins else ()
+            self._table.publish(WatchStopped(duration_ms=_ms_since(began), errors=errors))
+            for stream in self._streams:
+                stream.end()
+            self._idle.set()
+
+    async def _tear_down(self) -> tuple[BaseException, ...]:
+        """Everything down, even when we are being cancelled; errors are facts already."""
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.registry.teardown_all()
+        except TeardownErrors as error:
+            return tuple(error.errors)
+        return ()
+
+    # What an app asks
+
+    def statuses(self) -> dict[PluginRef, PluginStatus]:
+        """How every plugin is doing, by ref."""
+        return self.registry.statuses()
+
+    def events(self) -> EventStream:
+        """Every fact from now on, to be read with `async for`; it ends when the server stops."""
+        stream = EventStream(self.registry.observe)
+        self._streams.append(stream)
+        return stream
+
+    async def reload(self, *refs: PluginRef | tuple[str, str]) -> None:
+        """Reload plugins although nothing changed; all of them when none is named.
+
+        Returns when the reload has ended. What came of it, `statuses` and `events` tell.
+
+        Raises:
+            KindUnknown: a plugin is not registered.
+        """
+        known = {entry.ref for entry in self._table.present()}
+        wanted = {PluginRef(*ref) for ref in refs} or known
+        for ref in sorted(wanted - known):
+            raise KindUnknown(ref.kind, ref.name, known=sorted(known))
+        await self._request(self._inbox.request(forced=wanted))
+
+    async def wait_idle(self) -> None:
+        """Wait until everything that is on disk now has been dealt with.
+
+        Does not rely on file events: what was written before the call is seen, reported or not.
+        """
+        await self._request(self._inbox.request(everywhere=True))
+        while self._busy or not self._inbox.empty:
+            await self._idle.wait()
+
+    async def _request(self, done: anyio.Event) -> None:
+        if self._stopping:
+            return
+        await done.wait()
+
+    # The loop
+
+    async def _first_start(self) -> None:
+        """Take what is on disk for the first time; whatever fails, fails alone."""
+        changes = await anyio.to_thread.run_sync(self._disk.look)
+        self._disk.accept(changes)
+        reasons = self._catalog.update(changes)
+        reload_id = None if self._owns_plugins else self._next_id()
+        await self._reload(Batch(), reasons, [], reload_id, perf_counter())
+
+    async def _run(self) -> None:
+        """One reload at a time; what comes in meanwhile is the next batch."""
+        while True:
+            self._busy = False
+            self._idle.set()
+            waiting_for_leaks = IDLE_SECONDS if self._retired else None
+            if not await self._inbox.wait(waiting_for_leaks):
+                self._look_for_leaks()
+                continue
+            self._busy = True
+            self._idle = anyio.Event()
+            batch = self._inbox.take()
+            try:
+                await self._handle(batch)
+            finally:
+                for done in batch.done:
+                    done.set()
+
+    async def _handle(self, batch: Batch) -> None:
+        began = perf_counter()
+        config_changed = self._config_file is not None and (
+            str(self._config_file) in batch.paths or batch.everywhere
+        )
+        changes = await self._collect(batch)
+        reasons = self._catalog.update(changes)
+        forced = self._forced(batch)
+        if config_changed:
+            forced |= self._reconfigure()
+        paths = sorted(path for path in batch.paths if self._disk.counts(path))
+        if reasons or forced:
+            await self._reload(batch, reasons, paths, self._next_id(), began, forced)
+        elif paths:
+            self._table.publish(
+                ReloadSkipped(
+                    reload_id=self._next_id(),
+                    duration_ms=_ms_since(began),
+                    paths=tuple(paths),
+                    reason="no content changed",
+                )
+            )
+
+    async def _collect(self, batch: Batch) -> DiskChanges:
+        """Look until what is seen can be believed; then accept it.
+
+        A save that looks unfinished, or looks like part of something larger such as a branch
+        switch, is given `doubt_ms` to go on, again and again while more comes in.
+        """
+        give_up_at = perf_counter() + DOUBT_LIMIT_SECONDS
+        doubt_seconds = self._settings.doubt_ms / 1000
+        while True:
+            believe = perf_counter() >= give_up_at
+            await self._git.released(give_up_at)
+            hints = {path for path in batch.paths if self._disk.counts(path)}
+            changes = self._disk.look(None if batch.everywhere else hints, believe=believe)
+            if believe:
+                break
+            if changes.unsettled:
+                more = await self._more(batch, doubt_seconds)
+            elif len(changes.changed) >= MANY_FOLDERS:
+                more = await self._more(batch, doubt_seconds / 5)
+            else:
+                break
+            if not more:
+                give_up_at = 0.0  # It has been quiet: what is seen is what there is.
+        changes = self._without_own_writes(changes)
+        self._disk.accept(changes)
+        return changes
+
+    async def _more(self, batch: Batch, seconds: float) -> bool:
+        """Let what comes in within `seconds` join `batch`; the answer is whether anything did."""
+        if not await self._inbox.wait(seconds):
+            return False
+        later = self._inbox.take()
+        batch.paths |= later.paths
+        batch.everywhere |= later.everywhere
+        batch.forced |= later.forced
+        batch.crashed |= later.crashed
+        batch.done += later.done
+        return True
+
+    def _forced(self, batch: Batch) -> dict[PluginRef, Candidate]:
+        """Candidates for what was asked for and for what died."""
+        forced: dict[PluginRef, Candidate] = {}
+        for ref in batch.forced:
+            forced[ref] = self._candidate(ref, "asked for", Load.IMPORT)
+        for ref, error in batch.crashed.items():
+            if self._table.states.get(ref) is State.FAILED:
+                cause = PluginLoadError(ref, "run", f"{type(error).__name__}: {error}")
+                cause.__cause__ = error
+                forced[ref] = replace(
+                    self._candidate(ref, "a task of its own ended it", Load.IMPORT),
+                    error=self._table.entries[ref].error or cause,
+                )
+        return forced
+
+    def _candidate(self, ref: PluginRef, reason: str, load: Load) -> Candidate:
+        entry = self._table.entries[ref]
+        return Candidate(
+            ref,
+            wants=entry.manifest.depends_on,
+            priority=entry.manifest.priority,
+            reason=reason,
+            load=load,
+        )
+
+    def _reconfigure(self) -> dict[PluginRef, Candidate]:
+        """Read the configuration file again; candidates are those whose section differs."""
+        assert self._config_file is not None  # noqa: S101 - the caller has asked
+        key = str(self._config_file)
+        try:
+            config = read_config(self._config_file)
+        except ConfigInvalid as error:
+            if self._told.get(key) != str(error):
+                self._told[key] = str(error)
+                self._table.publish(
+                    PluginRejected(ref=None, path=key, error=error, keeps_generation=None)
+                )
+            return {}
+        self._told.pop(key, None)
+        before, self._context = self._context, replace(self._context, config=config)
+        self.registry.conductor.context = self._context
+        return {
+            entry.ref: self._candidate(entry.ref, "its configuration changed", Load.RENEW)
+            for entry in self._table.present()
+            if plugin_config(before.config, entry.ref) != plugin_config(config, entry.ref)
+        }
+
+    async def _reload(  # noqa: PLR0913 - one batch, seen from all sides
+        self,
+        batch: Batch,
+        reasons: Mapping[str, str],
+        paths: list[str],
+        reload_id: int | None,
+        began: float,
+        forced: Mapping[PluginRef, Candidate] | None = None,
+    ) -> Applied:
+        """Plan and apply one batch."""
+        draft = self._catalog.draft(reasons, forced or {})
+        plan = plan_reload(self._table.world(), draft.candidates.values(), draft.removed)
+        for folder, error in draft.unclaimed.items():
+            self._reject(None, folder, error, reload_id)
+        for ref, error in plan.rejected.items():
+            self._reject(ref, self._catalog.folder_of(ref) or "", error, reload_id)
+        window_began = time.time_ns()
+        applied = await self._reloader.apply(
+            plan,
+            draft.candidates,
+            draft.offers,
+            reload_id=reload_id,
+            paths=paths,
+            began=began,
+        )
+        self._setup_window = (window_began, time.time_ns())
+        self._catalog.settle(draft, plan, applied)
+        self._retired += applied.retired
+        if reload_id is not None and not plan.transactions:
+            self._table.publish(
+                ReloadSkipped(
+                    reload_id=reload_id,
+                    duration_ms=_ms_since(began),
+                    paths=tuple(paths),
+                    reason="nothing can be taken over" if plan.rejected else "nothing to do",
+                )
+            )
+        for folder in {*reasons} - self._catalog.pending:
+            self._told.pop(folder, None)
+        return applied
+
+    def _reject(
+        self, ref: PluginRef | None, folder: str, error: BaseException, reload_id: int | None
+    ) -> None:
+        """Report a rejection, but not the same one with every batch."""
+        if self._told.get(folder) != str(error):
+            self._told[folder] = str(error)
+            self._reloader.reject(ref, folder, error, reload_id)
+
+    def _next_id(self) -> int:
+        self._reloads += 1
+        return self._reloads
+
+    def _report_problem(self, path: str, message: str) -> None:
+        self._table.publish(WatchProblem(message=message, path=path))
+
+    # What plugins write into their own folders
+
+    def _without_own_writes(self, changes: DiskChanges) -> DiskChanges:
+        """Leave out files that a plugin evidently writes itself whenever it is set up.
+
+        A file that is not code and was last written while the previous reload ran may have been
+        written by the plugin. Twice in a row, and it is taken for output: it would loop.
+        """
+        began, ended = self._setup_window
+        for before, now in changes.changed:
+            files = before.changed_files(now)
+            if any(path.endswith((".py", ".toml")) for path in files):
+                continue
+            seen = changes.seen(now.folder)
+            for path in files:
+                full = f"{now.folder}/{path}"
+                if path in seen and began <= seen[path].stamp.mtime_ns <= ended:
+                    self._own_writes[full] = self._own_writes.get(full, 0) + 1
+                else:
+                    self._own_writes.pop(full, None)
+        outputs = [path for path, times in self._own_writes.items() if times >= 2]  # noqa: PLR2004
+        if not outputs:
+            return changes
+        for path in outputs:
+            del self._own_writes[path]
+            self._disk.mute(path)
+            self._report_problem(
+                path,
+                "its plugin writes this file on every setup; ignoring it from now on "
+                f"(--ignore {os.path.basename(path)!r} to ignore it from the start)",  # noqa: PTH119
+            )
+        hints = [now.folder for _, now in changes.changed]
+        return self._disk.look(hints)
+
+    # Leaks
+
+    def _look_for_leaks(self) -> None:
+        """Check, now that nothing else is to do, that retired generations are really gone."""
+        retired, self._retired = self._retired, []
+        if any(each.generation.survivors() for each in retired):
+            gc.collect()
+        for each in retired:
+            holders = each.generation.survivors()
+            if holders:
+                self._table.publish(
+                    PluginLeaked(ref=each.ref, generation=each.number, holders=holders)
+                )
+
+
+def _ms_since(began: float) -> float:
+    return (perf_counter() - began) * 1000

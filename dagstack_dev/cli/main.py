@@ -1,0 +1,84 @@
+"""The `dagstack-dev` command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dagstack_dev._version import __version__
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="dagstack-dev")
+def cli() -> None:
+    """A hot-reloading development server for dagstack plugins."""
+
+
+@cli.command(context_settings=_CONTEXT)
+@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(path_type=Path))
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="TOML with a table [kind.name] per plugin; what changes in it is reloaded.",
+)
+@click.option("--core-version", metavar="VERSION", help="Act as this version of the core.")
+@click.option(
+    "--ignore",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave out matching files and folders; may be given several times.",
+)
+@click.option("--polling", is_flag=True, help="Look at intervals; for disks that report nothing.")
+@click.option(
+    "--settle",
+    "settle_ms",
+    metavar="MS",
+    type=click.IntRange(1, 10_000),
+    default=5,
+    show_default=True,
+    help="How long the disk must be quiet for a save to count as complete.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["console", "json", "logfmt"]),
+    help="Default: console on a terminal, json otherwise.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    default="info",
+    show_default=True,
+)
+@click.option(
+    "--log-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Append every log event to this file as well.",
+)
+def watch(**options: Any) -> int:
+    """Load the plugins below each PATH, set them up, and reload what changes.
+
+    Ctrl-C tears everything down in reverse order; a second one ends at once.
+    """
+    from dagstack_dev.cli.watch import WatchOptions, run  # noqa: PLC0415 - keeps --help fast
+
+    return run(WatchOptions(**options))
+
+
+def main() -> None:
+    """Entry point: run the command and exit with its code."""
+    try:
+        code = cli.main(prog_name="dagstack-dev", standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"dagstack-dev: {error.format_message()}", err=True)
+        code = error.exit_code
+    except click.Abort:
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,46 @@
+"""Waiting for git to finish."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LOOK_SECONDS: Final = 0.01
+
+
+class GitLocks:
+    """The index locks of the repositories that some folders lie in.
+
+    git holds one while it changes the work tree, so that a branch switch shows as one change.
+    """
+
+    def __init__(self, folders: Iterable[str]) -> None:
+        found = (_git_folder(Path(folder)) for folder in folders)
+        self._locks = tuple({str(path / "index.lock") for path in found if path is not None})
+
+    async def released(self, deadline: float) -> None:
+        """Wait until no lock is held, at most until `deadline` on the clock `perf_counter`."""
+        while any(map(os.path.exists, self._locks)) and perf_counter() < deadline:
+            await anyio.sleep(_LOOK_SECONDS)
+
+
+def _git_folder(folder: Path) -> Path | None:
+    """Where the repository around `folder` keeps its index."""
+    for parent in (folder, *folder.parents):
+        git = parent / ".git"
+        if git.is_dir():
+            return git
+        if git.is_file():  # A work tree or submodule: the file names the folder.
+            try:
+                text = git.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):
+                return None
+            return (parent / text.removeprefix("gitdir:").strip()).resolve()
+    return None

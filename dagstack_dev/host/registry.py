@@ -1,0 +1,302 @@
+"""The registry: which plugins there are, and their life as a whole.
+
+The specification's `PluginRegistry` without the disk; `app.registry` adds `discover` and the
+runtimes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from dagstack_dev._version import __version__
+from dagstack_dev.core.errors import (
+    AmbiguousPlugin,
+    DependencyCycle,
+    KindUnknown,
+    PluginRegistryError,
+    TeardownErrors,
+)
+from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.manifest import PluginManifest, manifest_from
+from dagstack_dev.core.planning import Load
+from dagstack_dev.host.conductor import Conductor, SetupRun
+from dagstack_dev.host.preparation import check_gates
+from dagstack_dev.host.resources import ResourceRegistry
+from dagstack_dev.host.schedule import Progress, bring_up
+from dagstack_dev.host.table import Entry, Offer, PluginTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from dagstack_dev.core.lifecycle import PluginStatus
+    from dagstack_dev.core.ports import Observer, Runtime
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.context import PluginContext
+
+CORE_VERSION: Final = __version__
+"""The version that `core_version` in a manifest is held against."""
+
+
+class Registry:
+    """Registered plugins by kind and name.
+
+    Not thread-safe; one event loop at a time.
+
+    Args:
+        core_version: the version that manifests are held against.
+        resource_registry: what plugins may ask for; a new, empty one by default.
+        runtimes: what can be served, by the name that manifests use.
+    """
+
+    def __init__(
+        self,
+        *,
+        core_version: str = CORE_VERSION,
+        resource_registry: ResourceRegistry | None = None,
+        runtimes: Mapping[str, Runtime],
+    ) -> None:
+        self.core_version = core_version
+        self.resources = ResourceRegistry() if resource_registry is None else resource_registry
+        self.runtimes = dict(runtimes)
+        self.table = PluginTable()
+        self.conductor = Conductor(self.table, self.resources)
+        self._is_set_up = False
+
+    # Registration
+
+    def register_manifest(
+        self, manifest: PluginManifest | dict[str, Any], plugin: object = None
+    ) -> PluginManifest:
+        """Register a plugin object that the host made, under a manifest.
+
+        Raises:
+            ManifestInvalid: the manifest does not match the schema.
+            VersionIncompatible, RuntimeNotSupported: it does not fit this core.
+            AmbiguousPlugin: kind and name are registered already.
+        """
+        valid = manifest_from(manifest)
+        check_gates(valid, self.core_version, self.runtimes, None)
+        self._refuse_taken([Offer(valid)])
+        entry = self.table.add(Offer(valid), "registered")
+        entry.put_in(plugin)
+        self.table.advance(entry, State.LOADED, "registered")
+        self._rebuild_graph()
+        return valid
+
+    def register_offers(self, offers: Sequence[Offer]) -> None:
+        """Register plugins that were read from disk: import and instantiate all, or none.
+
+        Raises:
+            AmbiguousPlugin: a kind and name is declared twice, or registered already.
+            PluginLoadError: an import or a constructor raised; the first, others attached.
+        """
+        self._refuse_taken(offers)
+        added: list[Entry] = []
+        errors: list[PluginRegistryError] = []
+        with self.table.watchdog.watching():
+            for offer in offers:
+                entry = self.table.add(offer, "discovered")
+                added.append(entry)
+                try:
+                    self.conductor.load(entry, Load.IMPORT, "discovered")
+                except PluginRegistryError as error:
+                    errors.append(error)
+        if errors:
+            for entry in added:
+                self._forget(entry)
+            raise errors[0].with_others(errors[1:])
+        self._rebuild_graph()
+
+    def _refuse_taken(self, offers: Iterable[Offer]) -> None:
+        seen: dict[PluginRef, list[str]] = {
+            entry.ref: [entry.offer.folder or "the host's own registration"]
+            for entry in self.table.present()
+        }
+        errors = []
+        for offer in offers:
+            places = seen.setdefault(offer.ref, [])
+            places.append(offer.folder or "the host's own registration")
+            if len(places) > 1:
+                errors.append(AmbiguousPlugin.duplicate(offer.ref, places))
+        if errors:
+            raise errors[0].with_others(errors[1:])
+
+    def _forget(self, entry: Entry) -> None:
+        """Undo a registration that did not come to an end."""
+        if entry.generation is not None:
+            generation = entry.generation
+            self.table.set_generation(entry, None)
+            generation.retire()
+        entry.take_out()
+        entry.gate.give_up("its registration was undone")
+        self.table.advance(entry, State.REMOVED, "another plugin could not be registered")
+
+    def _rebuild_graph(self) -> None:
+        wants = {entry.ref: entry.manifest.depends_on for entry in self.table.present()}
+        gone = self.table.graph.refs - wants.keys()
+        self.table.graph, _ = self.table.graph.updated(wants, gone)
+
+    # Life
+
+    async def setup_all(self, ctx: PluginContext) -> None:
+        """Set up every plugin, each as soon as what it depends on is ready (ADR-2).
+
+        Called again without `teardown_all` in between it does nothing (specification,
+        "Инварианты").
+
+        Raises:
+            DependencyCycle: the dependencies close a cycle; nothing is set up.
+            DependencyMissing: a plugin depends on one that is not there; nothing is set up.
+            AmbiguousPlugin: a bare name in `depends_on` exists in several kinds.
+            Exception: what a plugin's setup raised, the object itself. What had been set up is
+                torn down again and the registry is as it was before.
+        """
+        if self._is_set_up:
+            return
+        table = self.table
+        order = self._full_order()
+        for ref in order:
+            if table.states[ref] is not State.LOADED:
+                table.advance(table.entries[ref], State.LOADED, "set up again")
+        for ref in order:
+            table.entries[ref].context = ctx
+        self.conductor.context = ctx
+        self.conductor.crashes.clear()
+        progress = Progress()
+        everything = set(order)
+        run = SetupRun(self.conductor, lambda _: "setup_all", lambda _: everything)
+        try:
+            with table.watchdog.watching():
+                await bring_up(order, table.graph.dependencies, run, progress)
+        except BaseException as error:
+            for ref, failure in await self._tear_down(reversed(table.ready_refs())):
+                error.add_note(_teardown_note(ref, failure))
+            self._back_to_loaded()
+            raise
+        if progress.failed:
+            first = next(iter(progress.failed.values()))
+            for ref, failure in await self._tear_down(reversed(table.ready_refs())):
+                first.add_note(_teardown_note(ref, failure))
+            self._back_to_loaded()
+            raise first
+        self._is_set_up = True
+
+    async def teardown_all(self) -> None:
+        """Tear everything down, strictly in reverse of the order in which setups ended.
+
+        Raises:
+            TeardownErrors: with everything that was raised on the way, which never stops it.
+        """
+        failures = await self._tear_down(reversed(self.table.ready_refs()))
+        crashes = self.conductor.crashes
+        failures += [(ref, error) for ref, error in crashes.items() if error is not None]
+        crashes.clear()
+        self._is_set_up = False
+        for entry in self.table.present():
+            if self.table.states[entry.ref] is State.STOPPED:
+                entry.gate.give_up("it has been torn down; await registry.setup_all(...) first")
+        if failures:
+            raise TeardownErrors(failures)
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether `setup_all` has been called without `teardown_all` after it."""
+        return self._is_set_up
+
+    def take_over(self, ctx: PluginContext) -> None:
+        """Count as set up from now on: a dev server brings plugins up one by one."""
+        self.conductor.context = ctx
+        self._is_set_up = True
+
+    async def _tear_down(self, refs: Iterable[PluginRef]) -> list[tuple[PluginRef, BaseException]]:
+        failures = []
+        with self.table.watchdog.watching(), anyio.CancelScope(shield=True):
+            for ref in refs:
+                error = await self.conductor.tear_down(self.table.entries[ref], "teardown_all")
+                if error is not None:
+                    failures.append((ref, error))
+        return failures
+
+    def _back_to_loaded(self) -> None:
+        for entry in self.table.present():
+            if self.table.states[entry.ref] in {State.STOPPED, State.FAILED}:
+                self.table.advance(entry, State.LOADED, "setup_all failed")
+                entry.gate.open()
+
+    def _full_order(self) -> list[PluginRef]:
+        table = self.table
+        refs = [entry.ref for entry in table.present()]
+        problems = [problem for ref in refs if (problem := table.graph.problem(ref)) is not None]
+        for problem in problems:
+            if problem.ref is not None:
+                problem.path = table.entries[problem.ref].offer.folder
+        cycle = table.graph.find_cycle()
+        if cycle is not None:
+            raise DependencyCycle(cycle)
+        if problems:
+            raise problems[0].with_others(problems[1:])
+        return table.graph.order(refs, lambda ref: table.priorities.get(ref, 0))
+
+    # Looking up
+
+    def get_plugin(self, kind: str, name: str | None = None) -> Any:  # noqa: ANN401 - any plugin
+        """The proxy of a plugin; the same object for the same kind and name, always.
+
+        Without a name: the only plugin of that kind, else the one of the highest priority.
+
+        Raises:
+            KindUnknown: no such kind, or no such name in it.
+            AmbiguousPlugin: without a name, several share the highest priority.
+        """
+        table = self.table
+        if name is not None:
+            entry = table.entries.get((kind, name))  # type: ignore[call-overload]
+            if entry is None or table.states[entry.ref] is State.REMOVED:
+                raise KindUnknown(kind, name, known=self._refs())
+            return table.proxy(entry)
+        candidates = [entry for entry in table.present() if entry.ref.kind == kind]
+        if not candidates:
+            raise KindUnknown(kind, known=self._refs())
+        highest = max(entry.manifest.priority for entry in candidates)
+        best = [entry for entry in candidates if entry.manifest.priority == highest]
+        if len(best) > 1:
+            raise AmbiguousPlugin.lookup(kind, sorted(entry.ref for entry in best))
+        return table.proxy(best[0])
+
+    def resolve(self, name: str) -> Any:  # noqa: ANN401 - any plugin
+        """The proxy of the only plugin named `name`, whatever its kind.
+
+        Raises:
+            KindUnknown: there is none.
+            AmbiguousPlugin: the name exists in several kinds.
+        """
+        found = [entry for entry in self.table.present() if entry.ref.name == name]
+        if not found:
+            raise KindUnknown("any", name, known=[r._replace(kind="any") for r in self._refs()])
+        if len(found) > 1:
+            refs = sorted(entry.ref for entry in found)
+            listed = ", ".join(map(str, refs))
+            msg = f"{name!r} exists in several kinds: {listed}; use get_plugin(kind, name)"
+            raise AmbiguousPlugin(msg, candidates=refs)
+        return self.table.proxy(found[0])
+
+    def list_manifests(self) -> list[PluginManifest]:
+        """The manifest of every plugin, in the order of registration."""
+        return [entry.manifest for entry in self.table.present()]
+
+    def statuses(self) -> dict[PluginRef, PluginStatus]:
+        """How every plugin is doing, by ref, in the order of registration."""
+        return {entry.ref: self.table.status(entry) for entry in self.table.present()}
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Tell `observer` every fact from now on; call the answer to end that."""
+        return self.table.observe(observer)
+
+    def _refs(self) -> list[PluginRef]:
+        return [entry.ref for entry in self.table.present()]
+
+
+def _teardown_note(ref: PluginRef, error: BaseException) -> str:
+    return f"besides, the teardown of {ref} raised {type(error).__name__}: {error}"

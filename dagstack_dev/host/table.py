@@ -1,0 +1,282 @@
+"""Every plugin of a registry, and the one function that changes a plugin's state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dagstack_dev.core.events import Fact, PluginBlocking, Transition
+from dagstack_dev.core.graph import DependencyGraph
+from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transition
+from dagstack_dev.core.manifest import PluginManifest
+from dagstack_dev.core.planning import World
+from dagstack_dev.host.gate import Gate
+from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy
+from dagstack_dev.host.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dagstack_dev.core.ports import Generation, Observer, Prepared
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import PluginSource
+    from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.instance import PluginInstance
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A plugin's source as far as it could be prepared without running it.
+
+    Attributes:
+        manifest: validated.
+        prepared: compiled code; None for a plugin object that was registered by hand.
+        source: what it was read from; None likewise.
+    """
+
+    manifest: PluginManifest
+    prepared: Prepared | None = None
+    source: PluginSource | None = None
+
+    @classmethod
+    def unprepared(cls, ref: PluginRef, source: PluginSource) -> Offer:
+        """An offer for a source of which only kind and name can be told."""
+        manifest = PluginManifest.model_construct(name=ref.name, kind=ref.kind, runtime=())
+        return cls(manifest, None, source)
+
+    @property
+    def ref(self) -> PluginRef:
+        """Kind and name."""
+        return self.manifest.ref
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the host registered the plugin object itself."""
+        return self.source is None
+
+    @property
+    def folder(self) -> str | None:
+        """The plugin's folder, None for a plugin registered by hand."""
+        return self.source.folder if self.source else None
+
+
+class Entry:
+    """One plugin: what it offers, what of it runs, and how it is doing.
+
+    `number` is that of the generation in force, `imports` the highest ever given out: the number
+    of a generation that was rolled back is not used again. `context` is the host's context that
+    the plugin was last set up with.
+    """
+
+    __slots__ = (
+        "blocked_by",
+        "context",
+        "error",
+        "gate",
+        "generation",
+        "imports",
+        "instance",
+        "number",
+        "offer",
+        "pending",
+        "proxy",
+        "running",
+        "stage",
+    )
+
+    def __init__(self, offer: Offer, gate: Gate) -> None:
+        self.offer = offer
+        self.gate = gate
+        self.generation: Generation | None = None
+        self.context: PluginContext | None = None
+        self.number = 0
+        self.imports = 0
+        self.instance: Any = None
+        self.running: PluginInstance | None = None
+        self.proxy: PluginProxy | None = None
+        self.error: BaseException | None = None
+        self.stage: Stage | None = None
+        self.pending = False
+        self.blocked_by: tuple[str, ...] = ()
+
+    @property
+    def ref(self) -> PluginRef:
+        """Kind and name."""
+        return self.gate.ref
+
+    @property
+    def manifest(self) -> PluginManifest:
+        """The manifest in force."""
+        return self.offer.manifest
+
+    def put_in(self, instance: object) -> None:
+        """Make `instance` the one that the proxy forwards to."""
+        self.instance = instance
+        self.gate.instance = instance
+        if self.proxy is not None:
+            follow(self.proxy)
+
+    def take_out(self) -> None:
+        """Let go of the instance, and of everything that the proxy has learnt of its class."""
+        self.put_in(None)
+        self.running = None
+
+
+class PluginTable:
+    """The plugins of one registry by ref.
+
+    `advance` is the only place where a state changes; it tells the observers each time.
+
+    Args:
+        call_patience: how long a call waits at a closed gate, in seconds.
+    """
+
+    def __init__(self, *, call_patience: float = 30.0) -> None:
+        self.entries: dict[PluginRef, Entry] = {}
+        self.states: dict[PluginRef, State] = {}
+        self.setup_order: dict[PluginRef, int] = {}
+        self.priorities: dict[PluginRef, int] = {}
+        self.importers: dict[PluginRef, frozenset[PluginRef]] = {}
+        self.graph = DependencyGraph()
+        self.watchdog = Watchdog(self._report_blocking)
+        self.reload_id: int | None = None
+        self._observers: list[Observer] = []
+        self._setups = 0
+        self.call_patience = call_patience
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Tell `observer` every fact from now on; the answer ends that."""
+        self._observers.append(observer)
+        return lambda: self._observers.remove(observer)
+
+    def publish(self, fact: Fact) -> None:
+        """Tell every observer."""
+        for observer in tuple(self._observers):
+            observer(fact)
+
+    def _report_blocking(self, fact: PluginBlocking) -> None:
+        self.publish(fact)
+
+    def add(self, offer: Offer, reason: str) -> Entry:
+        """A plugin that was not there before."""
+        entry = Entry(offer, Gate(offer.ref, patience=self.call_patience))
+        known = self.entries.get(offer.ref)
+        if known is not None:  # It was removed and is back: its proxy must be the same object.
+            entry.gate, entry.proxy, entry.imports = known.gate, known.proxy, known.imports
+        self.entries[offer.ref] = entry
+        self.priorities[offer.ref] = offer.manifest.priority
+        before = self.states.get(offer.ref)
+        if before is not None:
+            check_transition(offer.ref, before, State.DISCOVERED)
+        self.states[offer.ref] = State.DISCOVERED
+        self._tell(entry, before, State.DISCOVERED, reason, None)
+        return entry
+
+    def offer(self, entry: Entry, offer: Offer) -> None:
+        """Let `offer` be what `entry` is loaded from next."""
+        entry.offer = offer
+        self.priorities[entry.ref] = offer.manifest.priority
+
+    def advance(
+        self,
+        entry: Entry,
+        to_state: State,
+        reason: str,
+        *,
+        duration_ms: float | None = None,
+        error: BaseException | None = None,
+        stage: Stage | None = None,
+        blocked_by: tuple[str, ...] = (),
+    ) -> None:
+        """Bring `entry` into `to_state`, keep what belongs to it, and tell the observers.
+
+        Raises:
+            InvalidTransition: the transition table does not allow it.
+        """
+        ref = entry.ref
+        before = self.states[ref]
+        check_transition(ref, before, to_state)
+        self.states[ref] = to_state
+        entry.stage = stage if to_state is State.FAILED else None
+        entry.blocked_by = blocked_by
+        if to_state is State.READY:
+            self._setups += 1
+            self.setup_order[ref] = self._setups
+        elif before is State.TEARING_DOWN:
+            self.setup_order.pop(ref, None)
+        if to_state is State.FAILED:
+            entry.error = error
+        elif not entry.pending:
+            entry.error = None
+        self._tell(entry, before, to_state, reason, duration_ms)
+
+    def _tell(
+        self,
+        entry: Entry,
+        before: State | None,
+        to_state: State,
+        reason: str,
+        duration_ms: float | None,
+    ) -> None:
+        if self._observers:
+            fact = Transition(
+                ref=entry.ref,
+                from_state=before,
+                to_state=to_state,
+                generation=entry.number,
+                reason=reason,
+                reload_id=self.reload_id,
+                duration_ms=duration_ms,
+                error=entry.error if to_state is State.FAILED else None,
+                stage=entry.stage,
+                blocked_by=entry.blocked_by,
+            )
+            self.publish(fact)
+
+    def proxy(self, entry: Entry) -> PluginProxy:
+        """The one proxy of `entry`, made when it is first asked for."""
+        if entry.proxy is None:
+            entry.proxy = make_proxy(entry.gate)
+        return entry.proxy
+
+    def present(self) -> Iterable[Entry]:
+        """Every entry that is not removed, in the order of registration."""
+        return (
+            entry for ref, entry in self.entries.items() if self.states[ref] is not State.REMOVED
+        )
+
+    def ready_refs(self) -> list[PluginRef]:
+        """The ready plugins in the order in which their setups ended."""
+        return sorted(self.setup_order, key=self.setup_order.__getitem__)
+
+    def status(self, entry: Entry) -> PluginStatus:
+        """What is known of `entry` now."""
+        return PluginStatus(
+            ref=entry.ref,
+            state=self.states[entry.ref],
+            generation=entry.number if entry.generation is not None else 0,
+            path=entry.offer.folder,
+            error=entry.error,
+            pending=entry.pending,
+            stage=entry.stage,
+            blocked_by=entry.blocked_by,
+        )
+
+    def set_generation(self, entry: Entry, generation: Generation | None) -> None:
+        """Put `generation` in force for `entry`, and remember whose code it imports."""
+        ref = entry.ref
+        for other in entry.generation.imports if entry.generation else ():
+            self.importers[other] -= {ref}
+        entry.generation = generation
+        for other in generation.imports if generation else ():
+            self.importers[other] = self.importers.get(other, frozenset()) | {ref}
+
+    def world(self) -> World:
+        """What runs, for the planner. Views, not copies: plan before anything changes."""
+        return World(
+            graph=self.graph,
+            states=self.states,
+            setup_order=self.setup_order,
+            priorities=self.priorities,
+            importers=self.importers,
+        )
