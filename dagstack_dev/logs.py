@@ -65,6 +65,7 @@ class FactLogger:
 
 def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
     """The level, name and fields under which `fact` is logged."""
+    fields: dict[str, Any]
     match fact:
         case Transition():
             return _LEVELS.get(fact.to_state, "debug"), f"plugin.{fact.to_state}", _transition(fact)

@@ -139,16 +139,15 @@ class Catalog:
     def draft(self, reasons: Mapping[str, str], forced: Mapping[PluginRef, Candidate]) -> Draft:
         """The candidates for `reasons` (folder to why), for what is pending, and `forced`."""
         draft = Draft()
-        todo = {folder: "pending" for folder in self.pending} | dict(reasons)
-        for folder, reason in reasons.items():
+        todo = dict.fromkeys(self.pending, "pending") | dict(reasons)
+        for folder in reasons:
             owned = self._ref_of.get(folder)
             if folder in self._records or owned is None:
                 continue
             heirs = self._claims[owned] - {folder}
             if heirs:  # The folder was moved or renamed: another one holds this plugin now.
                 del self._ref_of[folder], self._folder_of[owned]
-                for heir in heirs:
-                    todo[heir] = f"moved from {folder}"
+                todo |= dict.fromkeys(heirs, f"moved from {folder}")
             else:
                 draft.removed.add(owned)
         for folder in sorted(todo):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import anyio.from_thread
@@ -34,9 +34,12 @@ class EventStream:
     def _receive(self, fact: Fact) -> None:
         self._facts.append(fact)
         if threading.get_ident() == self._thread:
-            self._arrived.set()
+            self._wake()
         else:  # The watchdog reports from its own thread while the loop is busy.
-            anyio.from_thread.run_sync(lambda: self._arrived.set(), token=self._token)
+            anyio.from_thread.run_sync(self._wake, token=self._token)
+
+    def _wake(self) -> None:
+        self._arrived.set()
 
     def end(self) -> None:
         """No fact will come any more; what waits can still be read."""
@@ -49,7 +52,7 @@ class EventStream:
             self._stop_observing()
             self.end()
 
-    def __aiter__(self) -> EventStream:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Fact:
@@ -60,7 +63,7 @@ class EventStream:
             await self._arrived.wait()
         return self._facts.popleft()
 
-    def __enter__(self) -> EventStream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import anyio.to_thread
@@ -37,10 +37,10 @@ from dagstack_dev.disk.settling import GitLocks
 from dagstack_dev.disk.snapshot import DiskChanges, DiskView
 from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.context import PluginContext, plugin_config
-from dagstack_dev.host.reloader import Applied, Reloader, Retired
+from dagstack_dev.host.reloader import Reloader, Retired
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from dagstack_dev.core.lifecycle import PluginStatus
@@ -112,7 +112,7 @@ class DevServer:
 
     # Entering and leaving
 
-    async def __aenter__(self) -> DevServer:
+    async def __aenter__(self) -> Self:
         began = perf_counter()
         settings = self._settings
         self.roots = tuple(dict.fromkeys(root_folder(path) for path in self._given_roots))
@@ -237,7 +237,7 @@ class DevServer:
         self._disk.accept(changes)
         reasons = self._catalog.update(changes)
         reload_id = None if self._owns_plugins else self._next_id()
-        await self._reload(Batch(), reasons, [], reload_id, perf_counter())
+        await self._reload(reasons, reload_id=reload_id, began=perf_counter())
 
     async def _run(self) -> None:
         """One reload at a time; what comes in meanwhile is the next batch."""
@@ -269,7 +269,9 @@ class DevServer:
             forced |= self._reconfigure()
         paths = sorted(path for path in batch.paths if self._disk.counts(path))
         if reasons or forced:
-            await self._reload(batch, reasons, paths, self._next_id(), began, forced)
+            await self._reload(
+                reasons, reload_id=self._next_id(), began=began, paths=paths, forced=forced
+            )
         elif paths:
             self._table.publish(
                 ReloadSkipped(
@@ -326,12 +328,10 @@ class DevServer:
             forced[ref] = self._candidate(ref, "asked for", Load.IMPORT)
         for ref, error in batch.crashed.items():
             if self._table.states.get(ref) is State.FAILED:
-                cause = PluginLoadError(ref, "run", f"{type(error).__name__}: {error}")
-                cause.__cause__ = error
-                forced[ref] = replace(
-                    self._candidate(ref, "a task of its own ended it", Load.IMPORT),
-                    error=self._table.entries[ref].error or cause,
-                )
+                died = PluginLoadError(ref, "run", f"{type(error).__name__}: {error}")
+                died.__cause__ = error
+                candidate = self._candidate(ref, "a task of its own ended it", Load.IMPORT)
+                forced[ref] = replace(candidate, error=died)
         return forced
 
     def _candidate(self, ref: PluginRef, reason: str, load: Load) -> Candidate:
@@ -366,15 +366,15 @@ class DevServer:
             if plugin_config(before.config, entry.ref) != plugin_config(config, entry.ref)
         }
 
-    async def _reload(  # noqa: PLR0913 - one batch, seen from all sides
+    async def _reload(
         self,
-        batch: Batch,
         reasons: Mapping[str, str],
-        paths: list[str],
+        *,
         reload_id: int | None,
         began: float,
+        paths: Sequence[str] = (),
         forced: Mapping[PluginRef, Candidate] | None = None,
-    ) -> Applied:
+    ) -> None:
         """Plan and apply one batch."""
         draft = self._catalog.draft(reasons, forced or {})
         plan = plan_reload(self._table.world(), draft.candidates.values(), draft.removed)
@@ -405,7 +405,6 @@ class DevServer:
             )
         for folder in {*reasons} - self._catalog.pending:
             self._told.pop(folder, None)
-        return applied
 
     def _reject(
         self, ref: PluginRef | None, folder: str, error: BaseException, reload_id: int | None

@@ -8,7 +8,6 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator

@@ -173,7 +173,7 @@ class Terminal:
         for mark, style, refs in (
             ("↻", "green", changed),
             ("+", "cyan", came),
-            ("−", "yellow", went),
+            ("-", "yellow", went),
         ):
             if refs:
                 line.append(f"{mark} ", style).append(_names(refs), "bold").append("  ")
@@ -257,6 +257,8 @@ class Terminal:
             case WatchProblem():
                 where = f"{_short(fact.path)}: " if fact.path else ""
                 self._warn(f"{where}{fact.message}")
+            case _:
+                pass
 
     def _warn(self, message: str) -> None:
         self._print(Text.assemble(("! ", "yellow"), message))

@@ -97,10 +97,10 @@ class DependencyGraph:
             The graph, and the plugins outside `put` whose dependencies now resolve differently.
             Apart from copying the tables, the cost grows with the change, not with the graph.
         """
-        put = {ref: tuple(wants) for ref, wants in put.items()}
-        put = {ref: wants for ref, wants in put.items() if self._wants.get(ref) != wants}
+        wanted = {ref: tuple(wants) for ref, wants in put.items()}
+        changed = {ref: wants for ref, wants in wanted.items() if self._wants.get(ref) != wants}
         leaving = tuple(ref for ref in drop if ref in self._wants)
-        if not put and not leaving:
+        if not changed and not leaving:
             return self, _NOTHING
         graph = DependencyGraph()
         graph._wants = self._wants.copy()
@@ -108,7 +108,7 @@ class DependencyGraph:
         graph._dependents = self._dependents.copy()
         graph._by_name = self._by_name.copy()
         graph._mentions = self._mentions.copy()
-        return graph, graph._apply(put, leaving)
+        return graph, graph._apply(changed, leaving)
 
     def _apply(
         self, put: dict[PluginRef, tuple[str | PluginRef, ...]], drop: tuple[PluginRef, ...]

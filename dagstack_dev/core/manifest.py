@@ -331,15 +331,17 @@ def _known_depth(keys: list[str]) -> int:
     return 1
 
 
-def _in_words(detail: Any, keys: list[str]) -> str:  # noqa: ANN401 - a pydantic ErrorDetails
+def _in_words(detail: Any, keys: list[str]) -> str:
     kind, value = detail["type"], detail["input"]
     if kind == "missing":
         return _FIELD_HELP.get(keys[-1], "missing")
     if kind == "extra_forbidden":
-        model: type[BaseModel] = PluginManifest
-        if len(keys) > 1:
-            model = {"resources": ResourceNames, "unit_of_work": UnitOfWork}[keys[0]]
-        return f"unknown key{did_you_mean(keys[-1], model.model_fields)}"
+        tables: dict[str, type[BaseModel]] = {
+            "resources": ResourceNames,
+            "unit_of_work": UnitOfWork,
+        }
+        known = (tables[keys[0]] if len(keys) > 1 else PluginManifest).model_fields
+        return f"unknown key{did_you_mean(keys[-1], known)}"
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     if kind == "string_pattern_mismatch":

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Observer(Protocol):
     """Is told every fact, in order, on the loop's thread. Must not raise and must not block."""
 
-    def __call__(self, fact: Fact, /) -> None: ...
+    def __call__(self, fact: Fact, /) -> None:
+        """Take notice of `fact`."""
 
 
 class Generation(Protocol):

@@ -28,6 +28,7 @@ class GitLocks:
     async def released(self, deadline: float) -> None:
         """Wait until no lock is held, at most until `deadline` on the clock `perf_counter`."""
         while any(map(os.path.exists, self._locks)) and perf_counter() < deadline:
+            # git tells nobody that it has let go; a look every 10 ms is all there is.
             await anyio.sleep(_LOOK_SECONDS)
 
 

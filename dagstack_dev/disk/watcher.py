@@ -38,7 +38,7 @@ class Watcher:
         on_problem: called with a message when a watch had to be given up and begun anew.
     """
 
-    def __init__(  # noqa: PLR0913 - every one is needed, all by keyword
+    def __init__(
         self,
         *,
         folders: Iterable[str],
@@ -96,7 +96,7 @@ class Watcher:
             watch_filter=None,
             debounce=_DEBOUNCE_MS,
             step=self._step_ms,
-            stop_event=stop,  # type: ignore[arg-type] - it asks for no more than is_set
+            stop_event=stop,  # type: ignore[arg-type]  # it asks for is_set, no more
             recursive=recursive,
             force_polling=self._polling or None,
             poll_delay_ms=max(self._step_ms, 50),

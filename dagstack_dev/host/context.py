@@ -111,13 +111,13 @@ class _BoundAdapter(logging.LoggerAdapter[logging.Logger]):
     def process(
         self,
         msg: Any,
-        kwargs: MutableMapping[str, Any],  # noqa: ANN401 - the logging protocol
+        kwargs: MutableMapping[str, Any],
     ) -> tuple[Any, MutableMapping[str, Any]]:
         kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
         return msg, kwargs
 
 
-def _bound(logger: Any, ref: PluginRef) -> Any:  # noqa: ANN401 - whatever logger the host uses
+def _bound(logger: Any, ref: PluginRef) -> Any:
     if isinstance(logger, logging.Logger):
         return _BoundAdapter(logger, {"plugin": str(ref)})
     bind = getattr(logger, "bind", None)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from dagstack_dev.core.errors import SetupTimeout, TeardownTimeout
@@ -45,7 +46,7 @@ class PluginInstance:
             background task that raised; with the exception that its teardown then raised.
     """
 
-    def __init__(  # noqa: PLR0913 - every one is needed, all by keyword
+    def __init__(
         self,
         plugin: object,
         *,
@@ -164,8 +165,8 @@ class PluginInstance:
         with anyio.CancelScope(shield=True), anyio.move_on_after(GRACE_SECONDS):
             await self._ended.wait()
             # Tasks in scopes that the plugin left open get their cancellation a turn later.
-            await anyio.sleep(0)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
 
     async def _live(self, argument: PluginContext | Awaitable[object]) -> None:
         """The plugin's task, from setup to teardown."""
@@ -216,8 +217,8 @@ class PluginInstance:
             self._teardown_error = error
             self._scope.cancel()
         if crashed:
-            error, self._teardown_error = self._teardown_error, None
-            self._on_crash(error)
+            died_of, self._teardown_error = self._teardown_error, None
+            self._on_crash(died_of)
 
     async def _call(self, name: str, method: Callable[..., object] | None, *args: object) -> None:
         if method is None:
@@ -242,7 +243,7 @@ def _scope_of_plugin_cancelled() -> bool:
     return anyio.current_effective_deadline() == float("-inf")
 
 
-def _leave(scope: anyio.CancelScope) -> Any:  # noqa: ANN401 - swallowed either way
+def _leave(scope: anyio.CancelScope) -> Any:
     """Leave the task's scope, even when the plugin has left scopes of its own open inside.
 
     Then the scopes are not nested any more and anyio refuses; cancelled, they are harmless, for

@@ -103,7 +103,7 @@ class PluginProxy:
         # A plugin without a hash of its own has that of its identity, which a reload changes;
         # the identity of the proxy is what lasts, so that it can be a key.
         instance = unwrap(self)
-        if type(instance).__hash__ is object.__hash__:
+        if _by_identity(type(instance)):
             return object.__hash__(self)
         return hash(instance)
 
@@ -114,6 +114,10 @@ class PluginProxy:
             "plugin's kind and name and call registry.get_plugin there"
         )
         raise TypeError(msg)
+
+
+def _by_identity(cls: Any) -> bool:
+    return cls.__hash__ is object.__hash__
 
 
 def unwrap(plugin: Any) -> Any:

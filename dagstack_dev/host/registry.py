@@ -241,7 +241,7 @@ class Registry:
 
     # Looking up
 
-    def get_plugin(self, kind: str, name: str | None = None) -> Any:  # noqa: ANN401 - any plugin
+    def get_plugin(self, kind: str, name: str | None = None) -> Any:
         """The proxy of a plugin; the same object for the same kind and name, always.
 
         Without a name: the only plugin of that kind, else the one of the highest priority.
@@ -265,7 +265,7 @@ class Registry:
             raise AmbiguousPlugin.lookup(kind, sorted(entry.ref for entry in best))
         return table.proxy(best[0])
 
-    def resolve(self, name: str) -> Any:  # noqa: ANN401 - any plugin
+    def resolve(self, name: str) -> Any:
         """The proxy of the only plugin named `name`, whatever its kind.
 
         Raises:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
-
 from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.core.events import (
     PluginRejected,
@@ -139,7 +138,7 @@ class Reloader:
                 if doomed:
                     await self._roll_back(doomed, before, candidates, applied)
             if reload_id is not None:
-                self._report(runs, candidates, applied, reload_id, began)
+                self._report(runs, candidates, reload_id, began)
         finally:
             table.reload_id = None
         return applied
@@ -479,7 +478,6 @@ class Reloader:
         self,
         runs: Sequence[_Run],
         candidates: Mapping[PluginRef, Candidate],
-        applied: Applied,
         reload_id: int,
         began: float,
     ) -> None:

@@ -31,7 +31,7 @@ class ResourceRegistry:
             raise ValueError(msg)
         self._resources[name] = obj
 
-    def get(self, name: str) -> Any:  # noqa: ANN401 - any host object
+    def get(self, name: str) -> Any:
         """The object offered as `name`. Raises `KeyError` when there is none."""
         try:
             return self._resources[name]
@@ -71,7 +71,7 @@ class ResourceContainer:
         setting("_absent", absent)
         setting("metadata", MappingProxyType(dict(metadata or {})))
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any host object
+    def __getattr__(self, name: str) -> Any:
         if name in self._resources:
             return self._resources[name]
         if name in self._absent:
@@ -87,7 +87,7 @@ class ResourceContainer:
     def __delattr__(self, name: str) -> None:
         self.__setattr__(name, None)
 
-    async def get(self, name: str) -> Any:  # noqa: ANN401 - any host object
+    async def get(self, name: str) -> Any:
         """The resource `name`. Raises `KeyError` when it is not contained."""
         return self._resources[name]
 

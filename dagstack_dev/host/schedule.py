@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import anyio
+import anyio.lowlevel
+import anyio.lowlevel
 
 from dagstack_dev.host.tasks import is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+
+    from anyio.abc import TaskGroup
 
     from dagstack_dev.core.refs import PluginRef
 
@@ -62,85 +66,114 @@ async def bring_up(
     A cancellation cancels the setups under way and is passed on; `progress` then tells what is
     ready and has to be torn down.
     """
-    position = {ref: index for index, ref in enumerate(order)}
-    waiting: dict[PluginRef, int] = {}
-    unlocks: defaultdict[PluginRef, list[PluginRef]] = defaultdict(list)
-    startable: list[int] = []
-    for ref, index in position.items():
-        inside = [other for other in dependencies(ref) if other in position]
-        waiting[ref] = len(inside)
-        for other in inside:
-            unlocks[other].append(ref)
-        if not inside:
-            startable.append(index)
-    heapify(startable)
-    jobs: dict[PluginRef, anyio.CancelScope] = {}
-    send, receive = anyio.create_memory_object_stream[
-        tuple["PluginRef", BaseException | None, bool]
-    ](inf)
+    await _Schedule(order, dependencies, steps, progress).run()
 
-    def settle(ref: PluginRef, error: BaseException | None) -> None:
-        if error is None:
-            steps.succeeded(ref)
-            progress.ready.append(ref)
-            for other in unlocks[ref]:
-                waiting[other] -= 1
-                if not waiting[other]:
-                    heappush(startable, position[other])
-            return
-        progress.failed[ref] = error
-        for other in steps.failed(ref, error):
-            progress.given_up.add(other)
-            if other in jobs:
-                jobs[other].cancel()
 
-    async def job(ref: PluginRef, setup: Awaitable[None]) -> None:
+class _Ended(NamedTuple):
+    """A job is over: the setup ended, well or with an error, or was cancelled half-way."""
+
+    ref: PluginRef
+    error: BaseException | None
+    cancelled: bool
+
+
+class _Schedule:
+    """One call of `bring_up`.
+
+    `startable` holds positions in the order, so that a heap yields them in that order; `waiting`
+    counts the dependencies of each plugin that are not ready yet.
+    """
+
+    def __init__(
+        self,
+        order: Sequence[PluginRef],
+        dependencies: Callable[[PluginRef], Iterable[PluginRef]],
+        steps: Steps,
+        progress: Progress,
+    ) -> None:
+        self._order = order
+        self._steps = steps
+        self._progress = progress
+        self._position = {ref: index for index, ref in enumerate(order)}
+        self._waiting: dict[PluginRef, int] = {}
+        self._unlocks: defaultdict[PluginRef, list[PluginRef]] = defaultdict(list)
+        self._startable: list[int] = []
+        self._jobs: dict[PluginRef, anyio.CancelScope] = {}
+        self._send, self._receive = anyio.create_memory_object_stream[_Ended](inf)
+        for ref, index in self._position.items():
+            inside = [other for other in dependencies(ref) if other in self._position]
+            self._waiting[ref] = len(inside)
+            for other in inside:
+                self._unlocks[other].append(ref)
+            if not inside:
+                self._startable.append(index)
+
+    async def run(self) -> None:
+        with self._send, self._receive:
+            async with anyio.create_task_group() as group:
+                while self._startable or self._jobs:
+                    await self._begin_all(group)
+                    if self._jobs:
+                        self._note(await self._receive.receive())
+
+    async def _begin_all(self, group: TaskGroup) -> None:
+        """Begin whatever may; let the event loop have a turn now and then."""
+        turn_ends = monotonic() + TURN_SECONDS
+        while self._startable:
+            ref = self._order[heappop(self._startable)]
+            if ref in self._progress.given_up:
+                continue
+            try:
+                setup = self._steps.begin(ref)
+            except BaseException as error:
+                if is_interruption(error):
+                    raise
+                self._settle(ref, error)
+                continue
+            if setup is not None:
+                self._jobs[ref] = anyio.CancelScope()
+                group.start_soon(self._job, ref, setup)
+                continue
+            self._settle(ref, None)
+            if monotonic() > turn_ends:
+                await anyio.lowlevel.checkpoint()
+                turn_ends = monotonic() + TURN_SECONDS
+
+    async def _job(self, ref: PluginRef, setup: Awaitable[None]) -> None:
+        """Await one setup, under a scope of its own by which it can be given up."""
         error: BaseException | None = None
-        ended = False
+        cancelled = True
         try:
-            with jobs[ref]:
+            with self._jobs[ref]:
                 try:
                     await setup
                 except BaseException as raised:
                     if is_interruption(raised):
                         raise
                     error = raised
-                ended = True
+                cancelled = False
         finally:
-            del jobs[ref]
-            if not ended:
-                steps.abandoned(ref)
-            send.send_nowait((ref, error, ended))
+            del self._jobs[ref]
+            if cancelled:
+                self._steps.abandoned(ref)
+            self._send.send_nowait(_Ended(ref, error, cancelled))
 
-    with send, receive:
-        async with anyio.create_task_group() as group:
-            turn_ends = monotonic() + TURN_SECONDS
-            while startable or jobs:
-                while startable:
-                    ref = order[heappop(startable)]
-                    if ref in progress.given_up:
-                        continue
-                    try:
-                        setup = steps.begin(ref)
-                    except BaseException as error:
-                        if is_interruption(error):
-                            raise
-                        settle(ref, error)
-                        continue
-                    if setup is None:
-                        settle(ref, None)
-                        if monotonic() > turn_ends:
-                            await anyio.sleep(0)
-                            turn_ends = monotonic() + TURN_SECONDS
-                    else:
-                        jobs[ref] = anyio.CancelScope()
-                        group.start_soon(job, ref, setup)
-                if jobs:
-                    ref, raised, ended = await receive.receive()
-                    turn_ends = monotonic() + TURN_SECONDS
-                    if ended:
-                        settle(ref, raised)
-            while receive.statistics().current_buffer_used:  # pragma: no branch
-                ref, raised, ended = receive.receive_nowait()
-                if ended:
-                    settle(ref, raised)
+    def _note(self, ended: _Ended) -> None:
+        if not ended.cancelled:
+            self._settle(ended.ref, ended.error)
+
+    def _settle(self, ref: PluginRef, error: BaseException | None) -> None:
+        """A setup ended: release what waited for it, or give up what cannot follow."""
+        if error is None:
+            self._steps.succeeded(ref)
+            self._progress.ready.append(ref)
+            for other in self._unlocks[ref]:
+                self._waiting[other] -= 1
+                if not self._waiting[other]:
+                    heappush(self._startable, self._position[other])
+            return
+        self._progress.failed[ref] = error
+        for other in self._steps.failed(ref, error):
+            self._progress.given_up.add(other)
+            if other in self._jobs:
+                self._jobs[other].cancel()

@@ -41,7 +41,9 @@ class Offer:
     @classmethod
     def unprepared(cls, ref: PluginRef, source: PluginSource) -> Offer:
         """An offer for a source of which only kind and name can be told."""
-        manifest = PluginManifest.model_construct(name=ref.name, kind=ref.kind, runtime=())
+        manifest = PluginManifest.model_construct(
+            name=ref.name, kind=ref.kind, core_version="", runtime=()
+        )
         return cls(manifest, None, source)
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from traceback import extract_tb
@@ -172,10 +173,8 @@ class InProcessGeneration:
         except Exception as error:
             raise load_error(self._code, "construct", error) from error
         self._remains = [each for each in self._remains if each[1]() is not None]
-        try:
+        with suppress(TypeError):  # A class whose __slots__ leave out __weakref__.
             self._remains.append((f"instance of {self._class.__qualname__}", weakref.ref(instance)))
-        except TypeError:
-            pass  # A class whose __slots__ leave out __weakref__ cannot be watched.
         return instance
 
     def set_aside(self) -> None:
