@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import anyio
 import anyio.lowlevel
-import anyio.lowlevel
 
 from dagstack_dev.host.tasks import is_interruption
 
