@@ -57,11 +57,11 @@ class Gate:
     def close(self) -> None:
         """Hold new calls back until `open` or `give_up`. To be called on the loop's thread."""
         self.unavailable = None
-        if not self.closed:
+        if self._opened is None:  # It was open, or had given up.
             self._thread = threading.get_ident()
             self._opened = anyio.Event()
             self._opened_for_threads = threading.Event()
-            self.closed = True
+        self.closed = True
 
     def open(self) -> None:
         """Let calls pass, waiting ones included."""

@@ -1,0 +1,65 @@
+"""The README's examples do what it says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with every file that the README shows, under the name it gives."""
+    for name, text in BLOCKS:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def run(script: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_readme_shows_a_plugin_and_each_use() -> None:
+    assert [name for name, _ in BLOCKS] == [
+        "plugins/greeter/dagstack.toml",
+        "plugins/greeter/plugin.py",
+        "app.py",
+        "registry.py",
+    ]
+
+
+def test_the_embedding_example_greets(project: Path) -> None:
+    assert "Hello, world!" in run("app.py", project)
+
+
+def test_the_registry_example_lists_the_plugin(project: Path) -> None:
+    assert "['tool/greeter']" in run("registry.py", project)
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
+def test_every_link_of_the_readme_leads_somewhere(target: str) -> None:
+    assert (ROOT / target).exists()
+
+
+@pytest.mark.parametrize("command", ["scripts/watch", "scripts/test"])
+def test_the_two_commands_exist_and_can_be_run(command: str) -> None:
+    assert command in README
+    assert (ROOT / command).stat().st_mode & 0o111
