@@ -17,7 +17,7 @@ from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.table import Offer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dagstack_dev.core.planning import ReloadPlan
     from dagstack_dev.core.refs import PluginRef
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dagstack_dev.disk.snapshot import DiskChanges
     from dagstack_dev.host.registry import Registry
     from dagstack_dev.host.reloader import Applied
+    from dagstack_dev.host.table import Entry
 
 
 @dataclass(slots=True)
@@ -57,6 +58,9 @@ class Draft:
 class Catalog:
     """Every plugin folder below the roots.
 
+    A folder claims the plugin that its manifest names, and owns the one that the registry runs,
+    or has failed to run, from it. `_gone` are folders that own a plugin but exist no longer.
+
     Args:
         registry: whose plugins the folders are; those it has already discovered are known.
     """
@@ -67,7 +71,9 @@ class Catalog:
         self._claims: defaultdict[PluginRef, set[str]] = defaultdict(set)
         self._folder_of: dict[PluginRef, str] = {}
         self._ref_of: dict[str, PluginRef] = {}
+        self._gone: set[str] = set()
         self.pending: set[str] = set()
+        self._pending_by_hand: set[PluginRef] = set()
         for entry in registry.table.present():
             if entry.offer.source is not None:
                 self._own(entry.offer.source.folder, entry.ref)
@@ -77,11 +83,19 @@ class Catalog:
         return self._folder_of.get(ref)
 
     def _own(self, folder: str, ref: PluginRef) -> None:
-        before = self._ref_of.get(folder)
-        if before is not None and self._folder_of.get(before) == folder:
-            del self._folder_of[before]
+        """From now on `ref` is what `folder` runs, and nothing else."""
+        self._disown(folder)
+        former = self._folder_of.get(ref)
+        if former is not None:
+            self._disown(former)
         self._ref_of[folder] = ref
         self._folder_of[ref] = folder
+
+    def _disown(self, folder: str) -> None:
+        ref = self._ref_of.pop(folder, None)
+        if ref is not None:
+            del self._folder_of[ref]
+            self._gone.discard(folder)
 
     def update(self, changes: DiskChanges) -> dict[str, str]:
         """Take in what the disk now holds.
@@ -104,6 +118,12 @@ class Catalog:
             self._read(now)
         return reasons
 
+    def miss(self, is_watched: Callable[[str], bool]) -> None:
+        """Count watched folders as gone that were discovered earlier and are not there now."""
+        self._gone |= {
+            folder for folder in self._ref_of if folder not in self._records and is_watched(folder)
+        }
+
     def _is_loaded_already(self, source: PluginSource) -> bool:
         """Whether the registry discovered this very folder with this very content."""
         ref = self._ref_of.get(source.folder)
@@ -116,9 +136,12 @@ class Catalog:
         if record is not None and record.ref is not None:
             self._claims[record.ref].discard(folder)
         self.pending.discard(folder)
+        if folder in self._ref_of:
+            self._gone.add(folder)
 
     def _read(self, source: PluginSource) -> None:
         self._forget(source.folder)
+        self._gone.discard(source.folder)
         record = self._records[source.folder] = _Record(source)
         owned = self._ref_of.get(source.folder)
         entry = self._registry.table.entries.get(owned) if owned else None
@@ -132,7 +155,7 @@ class Catalog:
             record.ref = record.offer.ref
         except PluginRegistryError as error:
             record.error = error
-            record.ref = owned or error.ref
+            record.ref = error.ref or owned
         if record.ref is not None:
             self._claims[record.ref].add(source.folder)
 
@@ -140,58 +163,66 @@ class Catalog:
         """The candidates for `reasons` (folder to why), for what is pending, and `forced`."""
         draft = Draft()
         todo = dict.fromkeys(self.pending, "pending") | dict(reasons)
-        for folder in reasons:
-            owned = self._ref_of.get(folder)
-            if folder in self._records or owned is None:
-                continue
-            heirs = self._claims[owned] - {folder}
-            if heirs:  # The folder was moved or renamed: another one holds this plugin now.
-                del self._ref_of[folder], self._folder_of[owned]
-                todo |= dict.fromkeys(heirs, f"moved from {folder}")
+        for folder in sorted(self._gone):
+            owned = self._ref_of[folder]
+            heirs = sorted(self._claims[owned])
+            todo |= dict.fromkeys(heirs, f"moved from {folder}")
+            free = [heir for heir in heirs if heir not in self._ref_of]
+            if free:  # The folder was moved or renamed: what ran from it runs from there.
+                self._own(free[0], owned)
             else:
                 draft.removed.add(owned)
         for folder in sorted(todo):
             record = self._records.get(folder)
             if record is not None:
                 self._offer(folder, record, todo[folder], draft)
-        for ref, candidate in forced.items():
-            if ref not in draft.candidates:
+        again = {
+            ref: candidate_for(self._registry.table.entries[ref], "pending", Load.RENEW)
+            for ref in self._pending_by_hand
+        }
+        for ref, candidate in (again | dict(forced)).items():
+            if ref not in draft.candidates and ref not in draft.removed:
                 draft.candidates[ref] = candidate
         return draft
 
     def _offer(self, folder: str, record: _Record, reason: str, draft: Draft) -> None:
+        """Put what one folder offers into `draft`, under the right plugin."""
         owned = self._ref_of.get(folder)
-        error = record.error
         ref = record.ref
-        if ref is not None and ref != owned:
-            rivals = self._claims[ref] - {folder}
-            holder = self._folder_of.get(ref)
-            if rivals and holder not in {None, folder}:
-                error = AmbiguousPlugin.duplicate(ref, [holder or "", folder])
-            elif rivals:
-                error = AmbiguousPlugin.duplicate(ref, sorted(self._claims[ref]))
-        if error is not None:
-            self.pending.add(folder)
-            holder = self._folder_of.get(ref) if ref is not None else None
-            ref = owned if owned is not None else ref if holder in {None, folder} else None
-        if ref is None:
-            assert error is not None  # noqa: S101 - a source without a ref has an error
-            draft.unclaimed[folder] = error
+        error = record.error or self._duplicate(folder, ref, owned)
+        if error is None and record.offer is not None and ref is not None:
+            draft.candidates[ref] = Candidate(
+                ref,
+                wants=record.offer.manifest.depends_on,
+                priority=record.offer.manifest.priority,
+                reason=reason,
+                replaces=owned if owned != ref else None,
+            )
+            draft.offers[ref] = record.offer
             return
-        offer = record.offer
-        if error is not None or offer is None:
-            draft.candidates[ref] = Candidate(ref, reason=reason, error=error)
-            draft.offers[ref] = Offer.unprepared(ref, record.source)
+        assert error is not None  # noqa: S101 - a record without an offer has an error
+        self.pending.add(folder)
+        states = self._registry.table.states
+        if owned is not None and (ref is None or states.get(owned) is State.READY):
+            ref = owned  # Whatever the folder says now, this is what it can lose.
+        if ref is None or self._folder_of.get(ref) not in {None, folder}:
+            draft.unclaimed[folder] = error
+            if owned is not None:
+                draft.removed.add(owned)
             return
         draft.candidates[ref] = Candidate(
-            ref,
-            wants=offer.manifest.depends_on,
-            priority=offer.manifest.priority,
-            reason=reason,
-            load=Load.IMPORT,
-            replaces=owned if owned != ref else None,
+            ref, reason=reason, error=error, replaces=owned if owned != ref else None
         )
-        draft.offers[ref] = offer
+        draft.offers[ref] = Offer.unprepared(ref, record.source)
+
+    def _duplicate(
+        self, folder: str, ref: PluginRef | None, owned: PluginRef | None
+    ) -> AmbiguousPlugin | None:
+        """The error of a folder that claims what another one runs, or claims too."""
+        if ref is None or ref == owned:
+            return None
+        rivals = self._claims[ref] - {folder}
+        return AmbiguousPlugin.duplicate(ref, [*sorted(rivals), folder]) if rivals else None
 
     def settle(self, draft: Draft, plan: ReloadPlan, applied: Applied) -> None:
         """Note what became of `draft`: who owns which folder now, and what stays pending."""
@@ -199,14 +230,16 @@ class Catalog:
         for ref in draft.removed:
             folder = self._folder_of.get(ref)
             if folder is not None and states.get(ref) in {State.REMOVED, None}:
-                del self._folder_of[ref]
-                self._ref_of.pop(folder, None)
+                self._disown(folder)
         for ref, candidate in draft.candidates.items():
             offer = draft.offers.get(ref)
             folder = offer.folder if offer is not None else self._folder_of.get(ref)
             if folder is None:
+                self._pending_by_hand.discard(ref)
                 continue
-            withdrawn = states.get(ref) in {State.REMOVED, None}
+            withdrawn = states.get(ref) in {State.REMOVED, None} or (
+                candidate.replaces is not None and candidate.replaces in applied.rolled_back
+            )
             if candidate.keeps not in plan.rejected and not withdrawn:
                 self._own(folder, ref)
             in_force = (
@@ -219,3 +252,20 @@ class Catalog:
                 self.pending.discard(folder)
             else:
                 self.pending.add(folder)
+        for ref in plan.rejected:  # Also those that only a change of others has made invalid.
+            folder = self._folder_of.get(ref)
+            if folder is None:
+                self._pending_by_hand.add(ref)
+            elif folder in self._records:
+                self.pending.add(folder)
+
+
+def candidate_for(entry: Entry, reason: str, load: Load) -> Candidate:
+    """What `entry` is already, to be loaded once more."""
+    return Candidate(
+        entry.ref,
+        wants=entry.manifest.depends_on,
+        priority=entry.manifest.priority,
+        reason=reason,
+        load=load,
+    )

@@ -41,16 +41,21 @@ class EventStream:
     def _wake(self) -> None:
         self._arrived.set()
 
+    @property
+    def ended(self) -> bool:
+        """Whether it collects nothing more."""
+        return self._ended
+
     def end(self) -> None:
-        """No fact will come any more; what waits can still be read."""
-        self._ended = True
-        self._arrived.set()
+        """Collect nothing more; what waits can still be read."""
+        if not self._ended:
+            self._ended = True
+            self._stop_observing()
+            self._arrived.set()
 
     def close(self) -> None:
         """Stop collecting."""
-        if not self._ended:
-            self._stop_observing()
-            self.end()
+        self.end()
 
     def __aiter__(self) -> Self:
         return self
@@ -59,7 +64,8 @@ class EventStream:
         while not self._facts:
             if self._ended:
                 raise StopAsyncIteration
-            self._arrived = anyio.Event()
+            if self._arrived.is_set():
+                self._arrived = anyio.Event()
             await self._arrived.wait()
         return self._facts.popleft()
 

@@ -13,12 +13,13 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from dagstack_dev.app.catalog import Catalog
+from dagstack_dev.app.catalog import Catalog, candidate_for
 from dagstack_dev.app.config import ConfigInvalid, read_config
 from dagstack_dev.app.events import EventStream
 from dagstack_dev.app.inbox import Batch, Inbox
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.settings import Settings
+from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.errors import KindUnknown, PluginLoadError, TeardownErrors
 from dagstack_dev.core.events import (
     PluginLeaked,
@@ -28,7 +29,7 @@ from dagstack_dev.core.events import (
     WatchStarted,
     WatchStopped,
 )
-from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.planning import Candidate, Load, plan_reload
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.discovery import root_folder
@@ -51,6 +52,9 @@ IDLE_SECONDS: Final = 1.0
 
 MANY_FOLDERS: Final = 2
 """Changed folders from which a batch is taken for a part of something larger."""
+
+CLOCK_TICK_NS: Final = 10_000_000
+"""How far the file system's clock may lag behind ours, in nanoseconds."""
 
 DOUBT_LIMIT_SECONDS: Final = 3.0
 """How long a batch may be held back in all because it looks unfinished."""
@@ -109,6 +113,7 @@ class DevServer:
         self._busy = False
         self._owns_plugins = True
         self._stopping = False
+        self._ended = False
 
     # Entering and leaving
 
@@ -173,11 +178,18 @@ class DevServer:
         self._group.cancel_scope.cancel()
         try:
             return await self._group.__aexit__(exc_type, exc, traceback)
+        except BaseExceptionGroup as group:
+            if exc is None or group.exceptions != (exc,):
+                raise
+            return None  # What the block raised is to come out of it as it is.
         finally:
             errors = await self._tear_down() if self._owns_plugins else ()
             self._table.publish(WatchStopped(duration_ms=_ms_since(began), errors=errors))
+            self._ended = True
             for stream in self._streams:
                 stream.end()
+            for done in self._inbox.take().done:
+                done.set()
             self._idle.set()
 
     async def _tear_down(self) -> tuple[BaseException, ...]:
@@ -198,13 +210,17 @@ class DevServer:
     def events(self) -> EventStream:
         """Every fact from now on, to be read with `async for`; it ends when the server stops."""
         stream = EventStream(self.registry.observe)
+        if self._ended:
+            stream.end()
+        self._streams = [each for each in self._streams if not each.ended]
         self._streams.append(stream)
         return stream
 
     async def reload(self, *refs: PluginRef | tuple[str, str]) -> None:
         """Reload plugins although nothing changed; all of them when none is named.
 
-        Returns when the reload has ended. What came of it, `statuses` and `events` tell.
+        Returns when the reload has ended, or the server has. What came of it, `statuses` and
+        `events` tell.
 
         Raises:
             KindUnknown: a plugin is not registered.
@@ -213,21 +229,23 @@ class DevServer:
         wanted = {PluginRef(*ref) for ref in refs} or known
         for ref in sorted(wanted - known):
             raise KindUnknown(ref.kind, ref.name, known=sorted(known))
-        await self._request(self._inbox.request(forced=wanted))
+        await self._request(forced=wanted)
 
     async def wait_idle(self) -> None:
         """Wait until everything that is on disk now has been dealt with.
 
         Does not rely on file events: what was written before the call is seen, reported or not.
+        A server that stops is waited for no longer than it takes to end.
         """
-        await self._request(self._inbox.request(everywhere=True))
-        while self._busy or not self._inbox.empty:
+        await self._request(everywhere=True)
+        while not self._stopping and (self._busy or not self._inbox.empty):
             await self._idle.wait()
 
-    async def _request(self, done: anyio.Event) -> None:
-        if self._stopping:
-            return
-        await done.wait()
+    async def _request(
+        self, *, everywhere: bool = False, forced: set[PluginRef] | None = None
+    ) -> None:
+        if not self._stopping:  # Nobody would answer any more.
+            await self._inbox.request(everywhere=everywhere, forced=forced).wait()
 
     # The loop
 
@@ -236,8 +254,16 @@ class DevServer:
         changes = await anyio.to_thread.run_sync(self._disk.look)
         self._disk.accept(changes)
         reasons = self._catalog.update(changes)
+        self._catalog.miss(self._disk.counts)
+        forced: dict[PluginRef, Candidate] = {}
+        if self._owns_plugins:
+            forced = {
+                entry.ref: candidate_for(entry, "first start", Load.IMPORT)
+                for entry in self._table.present()
+                if self._table.states[entry.ref] is not State.READY
+            }
         reload_id = None if self._owns_plugins else self._next_id()
-        await self._reload(reasons, reload_id=reload_id, began=perf_counter())
+        await self._reload(reasons, reload_id=reload_id, began=perf_counter(), forced=forced)
 
     async def _run(self) -> None:
         """One reload at a time; what comes in meanwhile is the next batch."""
@@ -292,7 +318,8 @@ class DevServer:
         doubt_seconds = self._settings.doubt_ms / 1000
         while True:
             believe = perf_counter() >= give_up_at
-            await self._git.released(give_up_at)
+            if await self._git.released(give_up_at):
+                await self._more(batch, doubt_seconds)
             hints = {path for path in batch.paths if self._disk.counts(path)}
             changes = self._disk.look(None if batch.everywhere else hints, believe=believe)
             if believe:
@@ -325,24 +352,16 @@ class DevServer:
         """Candidates for what was asked for and for what died."""
         forced: dict[PluginRef, Candidate] = {}
         for ref in batch.forced:
-            forced[ref] = self._candidate(ref, "asked for", Load.IMPORT)
+            forced[ref] = candidate_for(self._table.entries[ref], "asked for", Load.IMPORT)
         for ref, error in batch.crashed.items():
             if self._table.states.get(ref) is State.FAILED:
-                died = PluginLoadError(ref, "run", f"{type(error).__name__}: {error}")
+                died = PluginLoadError(ref, Stage.RUN, _died_of(error))
                 died.__cause__ = error
-                candidate = self._candidate(ref, "a task of its own ended it", Load.IMPORT)
+                candidate = candidate_for(
+                    self._table.entries[ref], "a task of its own ended it", Load.IMPORT
+                )
                 forced[ref] = replace(candidate, error=died)
         return forced
-
-    def _candidate(self, ref: PluginRef, reason: str, load: Load) -> Candidate:
-        entry = self._table.entries[ref]
-        return Candidate(
-            ref,
-            wants=entry.manifest.depends_on,
-            priority=entry.manifest.priority,
-            reason=reason,
-            load=load,
-        )
 
     def _reconfigure(self) -> dict[PluginRef, Candidate]:
         """Read the configuration file again; candidates are those whose section differs."""
@@ -361,7 +380,7 @@ class DevServer:
         before, self._context = self._context, replace(self._context, config=config)
         self.registry.conductor.context = self._context
         return {
-            entry.ref: self._candidate(entry.ref, "its configuration changed", Load.RENEW)
+            entry.ref: candidate_for(entry, "its configuration changed", Load.RENEW)
             for entry in self._table.present()
             if plugin_config(before.config, entry.ref) != plugin_config(config, entry.ref)
         }
@@ -382,7 +401,7 @@ class DevServer:
             self._reject(None, folder, error, reload_id)
         for ref, error in plan.rejected.items():
             self._reject(ref, self._catalog.folder_of(ref) or "", error, reload_id)
-        window_began = time.time_ns()
+        window_began = time.time_ns() - CLOCK_TICK_NS
         applied = await self._reloader.apply(
             plan,
             draft.candidates,
@@ -394,7 +413,7 @@ class DevServer:
         self._setup_window = (window_began, time.time_ns())
         self._catalog.settle(draft, plan, applied)
         self._retired += applied.retired
-        if reload_id is not None and not plan.transactions:
+        if reload_id is not None and not applied.touched:
             self._table.publish(
                 ReloadSkipped(
                     reload_id=reload_id,
@@ -472,3 +491,10 @@ class DevServer:
 
 def _ms_since(began: float) -> float:
     return (perf_counter() - began) * 1000
+
+
+def _died_of(error: BaseException | None) -> str:
+    if error is None:
+        return "its own scope was cancelled"
+    root = root_error(error)
+    return f"{type(root).__name__}: {root}"

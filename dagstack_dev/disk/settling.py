@@ -25,11 +25,18 @@ class GitLocks:
         found = (_git_folder(Path(folder)) for folder in folders)
         self._locks = tuple({str(path / "index.lock") for path in found if path is not None})
 
-    async def released(self, deadline: float) -> None:
-        """Wait until no lock is held, at most until `deadline` on the clock `perf_counter`."""
+    async def released(self, deadline: float) -> bool:
+        """Wait until no lock is held, at most until `deadline` on the clock `perf_counter`.
+
+        Returns:
+            Whether one was held, so that more may have been written meanwhile.
+        """
+        held = False
         while any(map(os.path.exists, self._locks)) and perf_counter() < deadline:
             # git tells nobody that it has let go; a look every 10 ms is all there is.
+            held = True
             await anyio.sleep(_LOOK_SECONDS)
+        return held
 
 
 def _git_folder(folder: Path) -> Path | None:

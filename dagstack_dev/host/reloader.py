@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from dagstack_dev.core.errors import PluginRegistryError
+import anyio.lowlevel
+
+from dagstack_dev.core.errors import PluginLoadError, PluginRegistryError
 from dagstack_dev.core.events import (
     PluginRejected,
     ReloadCommitted,
@@ -51,11 +53,13 @@ class Applied:
     Attributes:
         errors: why a plugin is not what the disk offers, by ref.
         rolled_back: every plugin of a transaction that was rolled back.
+        touched: every plugin for which there was anything to do.
         retired: generations that nothing should hold any more.
     """
 
     errors: dict[PluginRef, BaseException] = field(default_factory=dict)
     rolled_back: set[PluginRef] = field(default_factory=set)
+    touched: set[PluginRef] = field(default_factory=set)
     retired: list[Retired] = field(default_factory=list)
 
 
@@ -117,17 +121,21 @@ class Reloader:
         table.reload_id = reload_id
         applied = Applied()
         runs = [_Run(transaction) for transaction in plan.transactions]
-        changed = tuple(sorted(candidates.keys() & plan.affected))
-        if reload_id is not None and runs:
-            affected = tuple(sorted(plan.affected))
+        news = [run for run in runs if not self._is_known(run.transaction)]
+        applied.touched.update(*(run.transaction.refs for run in news))
+        if reload_id is not None and news:
             table.publish(
                 ReloadStarted(
-                    reload_id=reload_id, paths=tuple(paths), changed=changed, affected=affected
+                    reload_id=reload_id,
+                    paths=tuple(paths),
+                    changed=tuple(sorted(candidates.keys() & applied.touched)),
+                    affected=tuple(sorted(applied.touched)),
                 )
             )
         try:
             with table.watchdog.watching():
                 await self._tear_down(runs)
+                await anyio.lowlevel.checkpoint_if_cancelled()
                 before, table.graph = table.graph, plan.graph
                 self._load(runs, candidates, offers)
                 await self._set_up(runs, candidates)
@@ -138,7 +146,7 @@ class Reloader:
                 if doomed:
                     await self._roll_back(doomed, before, candidates, applied)
             if reload_id is not None:
-                self._report(runs, candidates, reload_id, began)
+                self._report(news, candidates, reload_id, began)
         finally:
             table.reload_id = None
         return applied
@@ -156,6 +164,30 @@ class Reloader:
             PluginRejected(
                 ref=ref, path=path, error=error, keeps_generation=keeps, reload_id=reload_id
             )
+        )
+
+    def _is_known(self, transaction: Transaction) -> bool:
+        """Whether all that `transaction` comes to is what is known already: still broken."""
+        return (
+            not (transaction.tear_down or transaction.remove or transaction.set_up)
+            and all(map(self._fails_already, transaction.fail))
+            and all(map(self._waits_already, transaction.block))
+        )
+
+    def _fails_already(self, step: Step) -> bool:
+        entry = self._table.entries.get(step.ref)
+        return (
+            entry is not None
+            and self._table.states[step.ref] is State.FAILED
+            and str(entry.error) == str(step.error)
+        )
+
+    def _waits_already(self, step: Step) -> bool:
+        entry = self._table.entries.get(step.ref)
+        return (
+            entry is not None
+            and self._table.states[step.ref] is State.BLOCKED
+            and entry.blocked_by == step.blocked_by
         )
 
     # Tear down
@@ -184,14 +216,19 @@ class Reloader:
     ) -> None:
         """Import what changed, and make every new instance."""
         table = self._table
+        kept = self._loaded_already(runs, offers)
         for run in runs:
-            anew = [ref for ref, step in run.steps.items() if step.load is Load.IMPORT]
+            anew = [
+                ref
+                for ref, step in run.steps.items()
+                if step.load is Load.IMPORT and ref not in kept
+            ]
             leaving = [step.ref for step in (*run.transaction.remove, *run.transaction.block)]
             for ref in (*anew, *leaving):
                 entry = table.entries.get(ref)
                 if entry is not None and entry.generation is not None:
                     entry.generation.set_aside()
-            for step in (*run.transaction.block, *run.transaction.fail):
+            for step in (*run.transaction.set_up, *run.transaction.block, *run.transaction.fail):
                 self._entry(step, offers)
         for run in runs:
             for step in run.transaction.set_up:
@@ -199,8 +236,10 @@ class Reloader:
                     break
                 if self._waits_for_failed(run, step.ref):
                     continue
-                entry = self._entry(step, offers)
+                entry = table.entries[step.ref]
                 entry.context = self._conductor.context
+                if step.ref in kept:
+                    continue
                 try:
                     assert step.load is not None  # noqa: S101 - every set_up step has one
                     self._conductor.load(entry, step.load, step.reason)
@@ -208,6 +247,20 @@ class Reloader:
                     self._fail(entry, error, Stage.IMPORT, "could not be loaded")
                     run.failed[step.ref] = error
                     run.doomed = self._must_roll_back(run, step.ref, candidates)
+
+    def _loaded_already(
+        self, runs: Iterable[_Run], offers: Mapping[PluginRef, Offer]
+    ) -> set[PluginRef]:
+        """What the registry has loaded but never set up, and whose code is still that on disk."""
+        table = self._table
+        steps = {ref for run in runs for ref in run.steps}
+        kept = {ref for ref in steps - offers.keys() if table.states.get(ref) is State.LOADED}
+        importers: list[PluginRef] = list(steps - kept)
+        while importers:
+            stale = table.importers.get(importers.pop(), frozenset()) & kept
+            kept -= stale
+            importers += stale
+        return kept
 
     def _entry(self, step: Step, offers: Mapping[PluginRef, Offer]) -> Entry:
         table = self._table
@@ -305,8 +358,7 @@ class Reloader:
             entry = table.entries[step.ref]
             assert step.error is not None  # noqa: S101 - every fail step has one
             applied.errors[step.ref] = step.error
-            known = table.states[step.ref] is State.FAILED and str(entry.error) == str(step.error)
-            if not known:
+            if not (self._fails_already(step) or _is_crash(step)):
                 self._fail(entry, step.error, Stage.PREPARE, step.reason)
             self._drop(step.ref, run, applied)
         for step in transaction.remove:
@@ -371,10 +423,7 @@ class Reloader:
                 await self._conductor.tear_down(table.entries[ref], "rolled back")
         for run in runs:
             self._withdraw(run, candidates, applied)
-        table.graph, _ = table.graph.updated(
-            {ref: before.dependencies(ref) for run in runs for ref in run.saved},
-            [ref for run in runs for ref in run.steps if table.states.get(ref) is State.REMOVED],
-        )
+        self._rewire(runs, before)
         run_of = {ref: run for run in runs for ref in run.saved}
         lost: dict[PluginRef, BaseException] = {}
         for ref, run in run_of.items():
@@ -406,7 +455,7 @@ class Reloader:
                 )
             entry.pending = False
         for run in runs:
-            applied.rolled_back.update(run.saved)
+            applied.rolled_back.update(run.refs)
             run.failed |= {ref: error for ref, error in lost.items() if ref in run.saved}
 
     def _withdraw(
@@ -436,6 +485,22 @@ class Reloader:
                 table.advance(entry, State.BLOCKED, "rolled back", blocked_by=culprits)
             if ref in run.failed:
                 applied.errors[ref] = run.failed[ref]
+
+    def _rewire(self, runs: Sequence[_Run], before: DependencyGraph) -> None:
+        """Give what is rolled back the dependencies that it had `before`.
+
+        As they are written; where a name has come to mean something else, by what it meant.
+        """
+        table = self._table
+        saved = {ref for run in runs for ref in run.saved}
+        gone = [ref for run in runs for ref in run.steps if table.states[ref] is State.REMOVED]
+        graph, _ = table.graph.updated({ref: before.wants(ref) for ref in saved}, gone)
+        pinned = {
+            ref: before.dependencies(ref)
+            for ref in saved
+            if graph.dependencies(ref) != before.dependencies(ref)
+        }
+        table.graph, _ = graph.updated(pinned)
 
     def _restore(self, ref: PluginRef, run: _Run, lost: dict[PluginRef, BaseException]) -> None:
         """Put the saved generation of one plugin back in force, with a new instance."""
@@ -521,3 +586,8 @@ class Reloader:
                     affected=tuple(sorted(good)),
                 )
             )
+
+
+def _is_crash(step: Step) -> bool:
+    """Whether the plugin failed by itself, while it was ready; then it is `failed` already."""
+    return isinstance(step.error, PluginLoadError) and step.error.stage == Stage.RUN

@@ -1,0 +1,172 @@
+"""What is left of old generations: nothing, or a fact that names what holds them."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import traceback
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from serving import Live, ref, serving
+from trees import CODE, PluginTree
+
+from dagstack_dev import unwrap
+from dagstack_dev.app import server as server_module
+from dagstack_dev.core.events import PluginLeaked, ReloadRolledBack, Transition, WatchStopped
+
+
+@pytest.fixture(autouse=True)
+def idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for leaks soon after the last reload."""
+    monkeypatch.setattr(server_module, "IDLE_SECONDS", 0.05)
+
+
+async def looked_for_leaks(live: Live) -> None:
+    """Wait until the server has looked, once it had nothing else to do."""
+    await live.server.wait_idle()
+    while live.server._retired:
+        await anyio.sleep(0.01)  # Looking leaves no trace when nothing has leaked.
+
+
+async def test_an_instance_that_the_app_keeps_is_a_leak_and_its_holder_is_named(
+    tree: PluginTree,
+) -> None:
+    class Keeper:
+        kept: object
+
+    tree.plugin("base")
+    async with serving(tree) as live:
+        keeper = Keeper()
+        keeper.kept = unwrap(live.plugin("base"))
+        tree.plugin("base", value=2)
+        await live.settle()
+        leaked = await live.fact(PluginLeaked)
+        assert (leaked.ref, leaked.generation) == (ref("base"), 1)
+        [held] = [each for each in leaked.holders if each.startswith("instance of Plugin")]
+        assert "Keeper" in held
+
+
+async def test_nothing_kept_is_no_leak(tree: PluginTree) -> None:
+    tree.plugin("base")
+    tree.plugin("user", depends_on=["base"])
+    async with serving(tree) as live:
+        proxy = live.plugin("base")
+        for value in (2, 3):
+            tree.plugin("base", value=value)
+            await live.server.wait_idle()
+            assert proxy.value() == value
+        await looked_for_leaks(live)
+        assert live.of(PluginLeaked) == []
+
+
+FAILS: dict[str, str] = {
+    "import": "1 / 0\nclass Plugin: pass",
+    "constructor": "class Plugin:\n    def __init__(self): 1 / 0",
+    "setup": "class Plugin:\n    def setup(self, ctx): 1 / 0",
+    "async setup": "class Plugin:\n    async def setup(self, ctx): 1 / 0",
+}
+
+
+@pytest.mark.parametrize("code", FAILS.values(), ids=FAILS.keys())
+async def test_a_rolled_back_generation_is_gone_once_it_is_mended(
+    tree: PluginTree, code: str
+) -> None:
+    tree.plugin("base")
+    async with serving(tree) as live:
+        tree.write("base/plugin.py", code)
+        await live.settle()
+        assert live.outcomes == [ReloadRolledBack]
+        tree.plugin("base", value=3)
+        await live.settle()
+        await looked_for_leaks(live)
+        assert live.of(PluginLeaked) == []
+
+
+def modules_of(live: Live, name: str) -> set[str]:
+    prefix = f"{live.namespace}.demo.{name}"
+    return {each for each in sys.modules if each == prefix or each.startswith(prefix + ".")}
+
+
+async def test_fifty_reloads_leave_one_set_of_modules_and_no_old_class(tree: PluginTree) -> None:
+    tree.plugin("base", code="from .parts.inner import Plugin")
+    tree.write("base/parts/inner.py", CODE.format(name="base", value=0))
+    async with serving(tree) as live:
+        old: list[weakref.ref[Any]] = []
+        names = modules_of(live, "base")
+        for value in range(1, 51):
+            old += [
+                weakref.ref(type(live.instance("base"))),
+                weakref.ref(live.instance("base")),
+                *(weakref.ref(sys.modules[name]) for name in names),
+            ]
+            tree.write("base/parts/inner.py", CODE.format(name="base", value=value))
+            await live.server.wait_idle()
+        live.forget()
+        assert live.plugin("base").value() == 50
+        assert modules_of(live, "base") == names
+        await looked_for_leaks(live)
+        gc.collect()
+        assert len(old) > 200
+        assert [each() for each in old if each() is not None] == []
+
+
+async def test_modules_that_are_imported_no_longer_are_gone(tree: PluginTree) -> None:
+    tree.plugin("base", code="from . import extra\nclass Plugin: pass")
+    tree.write("base/extra.py", "")
+    async with serving(tree) as live:
+        assert live.module("base", "extra") is not None
+        tree.plugin("base", code="class Plugin: pass")
+        await live.settle()
+        assert live.module("base", "extra") is None
+        (tree.root / "base/dagstack.toml").unlink()
+        await live.settle()
+        assert modules_of(live, "base") == set()
+
+
+RAISING = """
+class Plugin:
+    def setup(self, ctx): pass
+    def fail(self):
+        raise RuntimeError("old text")
+"""
+
+
+def shown(call: Callable[[], object]) -> str:
+    with pytest.raises(RuntimeError) as caught:
+        call()
+    return "".join(traceback.format_exception(caught.value))
+
+
+async def test_tracebacks_show_the_text_of_the_code_that_runs(tree: PluginTree) -> None:
+    tree.plugin("base", code=RAISING)
+    async with serving(tree) as live:
+        plugin = live.plugin("base")
+        line = 'raise RuntimeError("old text")'
+        assert line in shown(plugin.fail)
+
+        tree.write("base/plugin.py", "# pushed\n# down\n# by\n# comments\nclass Plugin(\n" * 3)
+        await live.settle()
+        assert line in shown(plugin.fail)
+
+        tree.write("base/plugin.py", "# a\n# b\n# c\n# d\n# e\nclass Plugin:\n    x = 1 / 0\n")
+        await live.settle()
+        assert live.outcomes == [ReloadRolledBack]
+        assert line in shown(plugin.fail)
+
+        tree.write("base/plugin.py", "# one line more\n" + RAISING.replace("old", "new"))
+        await live.settle()
+        assert 'raise RuntimeError("new text")' in shown(plugin.fail)
+
+
+async def test_the_end_of_the_server_is_its_last_fact(tree: PluginTree) -> None:
+    tree.plugin("base", code="class Plugin:\n    def teardown(self): 1 / 0\n")
+    async with serving(tree) as live:
+        pass
+    stopped = live.facts[-1]
+    assert isinstance(stopped, WatchStopped)
+    assert [type(each) for each in stopped.errors] == [ZeroDivisionError]
+    assert isinstance(live.of(Transition)[-1], Transition)

@@ -1,0 +1,195 @@
+"""Changes, calls and output that meet a reload under way."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import anyio
+import pytest
+from serving import Live, ref, serving
+from trees import CODE, PluginTree
+
+from dagstack_dev.core.events import (
+    ReloadCommitted,
+    ReloadSkipped,
+    ReloadStarted,
+    Transition,
+    WatchProblem,
+)
+from dagstack_dev.core.lifecycle import State
+
+WAITING = """
+class Plugin:
+    VALUE = {value}
+    async def setup(self, ctx):
+        self.ctx = ctx
+        ctx.extras["journal"].append("setup {value}")
+        if {value} == 2:
+            await ctx.extras["go_on"].wait()
+    async def teardown(self):
+        self.ctx.extras["journal"].append("teardown {value}")
+    def value(self):
+        return self.VALUE
+"""
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["the plugin itself", "another plugin"])
+async def test_an_edit_during_a_reload_makes_the_next_batch(tree: PluginTree, other: bool) -> None:
+    tree.plugin("base", code=WAITING.format(value=1))
+    tree.plugin("other")
+    go_on = anyio.Event()
+    async with serving(tree, extras={"go_on": go_on}) as live:
+        live.forget()
+        tree.plugin("base", code=WAITING.format(value=2))
+        await live.fact(Transition, lambda each: each.to_state is State.SETTING_UP)
+        if other:
+            tree.plugin("other", value=3)
+        else:
+            tree.plugin("base", code=WAITING.format(value=3))
+        await anyio.wait_all_tasks_blocked()
+        assert live.of(ReloadCommitted) == []
+        go_on.set()
+        await live.fact(ReloadCommitted, lambda each: each.reload_id == 2)
+        first, second = live.of(ReloadCommitted)
+        assert first.changed == (ref("base"),)
+        assert second.changed == (ref("other" if other else "base"),)
+        assert live.plugin("other" if other else "base").value() == 3
+
+
+WRITES = """
+import sqlite3
+from pathlib import Path
+class Plugin:
+    VALUE = 1
+    def setup(self, ctx):
+        here = Path(__file__).parent
+        with open(here / "run.log", "a") as log:
+            log.write("set up\\n")
+        with sqlite3.connect(here / "data.sqlite") as db:
+            db.execute("create table if not exists t (x)")
+            db.execute("insert into t values (1)")
+        db.close()
+        (here / "__pycache__").mkdir(exist_ok=True)
+        (here / "__pycache__" / "x.pyc").write_bytes(str(ctx.extras["journal"]).encode())
+        ctx.extras["journal"].append("setup")
+    def value(self):
+        return self.VALUE
+"""
+
+
+async def test_logs_databases_and_caches_do_not_count(tree: PluginTree) -> None:
+    folder = tree.plugin("base", code=WRITES)
+    async with serving(tree) as live:
+        live.forget()
+        (folder / "run.log").write_text("more")
+        with sqlite3.connect(folder / "data.sqlite") as database:
+            database.execute("insert into t values (2)")
+        database.close()
+        (folder / "__pycache__/y.pyc").write_bytes(b"y")
+        await live.server.wait_idle()
+        tree.plugin("base", code=WRITES.replace("= 1", "= 2"))
+        await live.fact(ReloadCommitted)
+        await live.server.wait_idle()
+        assert live.journal == ["setup"]
+        assert live.of(ReloadSkipped) == []
+
+
+WRITES_DATA = """
+import itertools
+from pathlib import Path
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["journal"].append("setup")
+        (Path(__file__).parent / "state.json").write_text(str(len(ctx.extras["journal"])))
+"""
+
+
+async def test_a_file_that_the_plugin_writes_on_every_setup_is_muted_and_named(
+    tree: PluginTree,
+) -> None:
+    folder = tree.plugin("base", code=WRITES_DATA)
+    async with serving(tree) as live:
+        problem = await live.fact(WatchProblem)
+        assert problem.path == str(folder / "state.json")
+        assert "state.json" in problem.message
+        await live.server.wait_idle()
+        setups = len(live.journal)
+        assert setups <= 3
+        tree.plugin("base", code=WRITES_DATA + "# edited\n")
+        await live.settle()
+        await live.server.wait_idle()
+        assert len(live.journal) == 1
+        assert len(live.of(ReloadStarted)) == 1
+
+
+async def test_a_data_file_edited_by_hand_after_each_reload_is_not_muted(tree: PluginTree) -> None:
+    tree.plugin("base")
+    async with serving(tree) as live:
+        for number in range(4):
+            tree.write("base/data.json", str(number))
+            await live.settle()
+            assert live.affected == {"base"}
+        assert live.of(WatchProblem) == []
+
+
+SLOW_CALLS = """
+import anyio
+class Plugin:
+    VALUE = {value}
+    alive = False
+    async def setup(self, ctx):
+        await anyio.lowlevel.checkpoint()
+        self.alive = True
+    async def teardown(self):
+        self.alive = False
+    async def value(self):
+        assert self.alive, "called before setup or after teardown"
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        assert self.alive, "torn down during a call"
+        return self.VALUE
+"""
+
+
+async def call_for_ever(live: Live, name: str, seen: list[int], scope: anyio.CancelScope) -> None:
+    proxy = live.plugin(name)
+    with scope:
+        while True:
+            seen.append(await proxy.value())
+
+
+async def test_calls_through_fifty_reloads_never_fail_nor_see_a_dead_instance(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("base", code=SLOW_CALLS.format(value=0))
+    tree.plugin("user", depends_on=["base"], code=SLOW_CALLS.format(value=7))
+    async with serving(tree) as live, anyio.create_task_group() as group:
+        seen: dict[str, list[int]] = {"base": [], "user": []}
+        scopes = [anyio.CancelScope() for _ in seen]
+        for name, scope in zip(seen, scopes, strict=True):
+            group.start_soon(call_for_ever, live, name, seen[name], scope)
+        for value in range(1, 51):
+            tree.plugin("base", code=SLOW_CALLS.format(value=value))
+            await live.server.wait_idle()
+        calls = len(seen["base"])
+        while len(seen["base"]) == calls:
+            await anyio.lowlevel.checkpoint()
+        for scope in scopes:
+            scope.cancel()
+        assert seen["base"] == sorted(seen["base"])
+        assert {0, 50} <= set(seen["base"])
+        assert live.status("base").generation == 51
+        assert set(seen["user"]) == {7}
+
+
+async def test_a_file_written_by_the_app_during_setup_is_not_lost(
+    tree: PluginTree, tmp_path: Path
+) -> None:
+    code = CODE.format(name="base", value=1).replace("self.ctx = ctx", "self.ctx = ctx; EDIT")
+    edit = '(__import__("pathlib").Path(__file__).parent / "extra.py").write_text("x = 1")'
+    tree.plugin("base", code=code.replace("EDIT", edit))
+    async with serving(tree) as live:
+        await live.fact(ReloadCommitted)
+        await live.server.wait_idle()
+        assert live.status("base").generation == 2
