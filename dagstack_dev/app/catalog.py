@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.snapshot import DiskChanges
     from dagstack_dev.host.registry import Registry
-    from dagstack_dev.host.reloader import Applied
+    from dagstack_dev.host.settlement import Applied
     from dagstack_dev.host.table import Entry
 
 

@@ -29,6 +29,14 @@ class Batch:
     crashed: dict[PluginRef, BaseException | None] = field(default_factory=dict)
     done: list[anyio.Event] = field(default_factory=list)
 
+    def join(self, later: Batch) -> None:
+        """Take over everything of a batch that came in after this one."""
+        self.paths |= later.paths
+        self.everywhere |= later.everywhere
+        self.forced |= later.forced
+        self.crashed |= later.crashed
+        self.done += later.done
+
     def __bool__(self) -> bool:
         return bool(self.paths or self.everywhere or self.forced or self.crashed or self.done)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import time
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Self
@@ -14,6 +13,7 @@ import anyio.to_thread
 import structlog
 
 from dagstack_dev.app.catalog import Catalog, candidate_for
+from dagstack_dev.app.collector import Collector
 from dagstack_dev.app.config import ConfigInvalid, read_config
 from dagstack_dev.app.events import EventStream
 from dagstack_dev.app.inbox import Batch, Inbox
@@ -34,11 +34,11 @@ from dagstack_dev.core.planning import Candidate, Load, plan_reload
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.discovery import root_folder
 from dagstack_dev.disk.ignore import IgnoreRules
-from dagstack_dev.disk.settling import GitLocks
-from dagstack_dev.disk.snapshot import DiskChanges, DiskView
+from dagstack_dev.disk.snapshot import DiskView
 from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.context import PluginContext, plugin_config
-from dagstack_dev.host.reloader import Reloader, Retired
+from dagstack_dev.host.reloader import Reloader
+from dagstack_dev.host.settlement import Retired
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,15 +49,6 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS: Final = 1.0
 """How long nothing may happen before old generations are looked for."""
-
-MANY_FOLDERS: Final = 2
-"""Changed folders from which a batch is taken for a part of something larger."""
-
-CLOCK_TICK_NS: Final = 10_000_000
-"""How far the file system's clock may lag behind ours, in nanoseconds."""
-
-DOUBT_LIMIT_SECONDS: Final = 3.0
-"""How long a batch may be held back in all because it looks unfinished."""
 
 
 class DevServer:
@@ -107,8 +98,6 @@ class DevServer:
         self._streams: list[EventStream] = []
         self._retired: list[Retired] = []
         self._told: dict[str, str] = {}
-        self._own_writes: dict[str, int] = {}
-        self._setup_window = (0, 0)
         self._reloads = 0
         self._busy = False
         self._owns_plugins = True
@@ -124,19 +113,27 @@ class DevServer:
         if not self.roots:
             msg = "nothing to watch; name at least one folder with plugins"
             raise ValueError(msg)
+        conductor = self.registry.conductor
+        self._owns_plugins = not self.registry.is_set_up
+        if not self._owns_plugins and conductor.context is not None:
+            self._context = conductor.context
         self._config_file = settings.config_file and settings.config_file.expanduser().absolute()
         if self._config_file is not None:
             self._context = replace(self._context, config=read_config(self._config_file))
         self._disk = DiskView(self.roots, IgnoreRules(settings.ignore))
-        self._git = GitLocks(self.roots)
         self._inbox = Inbox()
+        self._collector = Collector(
+            self._disk,
+            self._inbox,
+            doubt_seconds=settings.doubt_ms / 1000,
+            on_problem=self._report_problem,
+        )
         self._idle = anyio.Event()
         self._catalog = Catalog(self.registry)
-        self._owns_plugins = not self.registry.is_set_up
         self._table.call_patience = settings.call_patience
-        conductor = self.registry.conductor
         conductor.drain_seconds = settings.drain_seconds
-        conductor.on_crash = self._inbox.crash
+        self._on_crash_before, conductor.on_crash = conductor.on_crash, self._inbox.crash
+        conductor.context = self._context
         if self._owns_plugins:
             self.registry.take_over(self._context)
         self._group = anyio.create_task_group()
@@ -186,6 +183,7 @@ class DevServer:
             errors = await self._tear_down() if self._owns_plugins else ()
             self._table.publish(WatchStopped(duration_ms=_ms_since(began), errors=errors))
             self._ended = True
+            self.registry.conductor.on_crash = self._on_crash_before
             for stream in self._streams:
                 stream.end()
             for done in self._inbox.take().done:
@@ -288,7 +286,7 @@ class DevServer:
         config_changed = self._config_file is not None and (
             str(self._config_file) in batch.paths or batch.everywhere
         )
-        changes = await self._collect(batch)
+        changes = await self._collector.collect(batch)
         reasons = self._catalog.update(changes)
         forced = self._forced(batch)
         if config_changed:
@@ -307,46 +305,6 @@ class DevServer:
                     reason="no content changed",
                 )
             )
-
-    async def _collect(self, batch: Batch) -> DiskChanges:
-        """Look until what is seen can be believed; then accept it.
-
-        A save that looks unfinished, or looks like part of something larger such as a branch
-        switch, is given `doubt_ms` to go on, again and again while more comes in.
-        """
-        give_up_at = perf_counter() + DOUBT_LIMIT_SECONDS
-        doubt_seconds = self._settings.doubt_ms / 1000
-        while True:
-            believe = perf_counter() >= give_up_at
-            if await self._git.released(give_up_at):
-                await self._more(batch, doubt_seconds)
-            hints = {path for path in batch.paths if self._disk.counts(path)}
-            changes = self._disk.look(None if batch.everywhere else hints, believe=believe)
-            if believe:
-                break
-            if changes.unsettled:
-                more = await self._more(batch, doubt_seconds)
-            elif len(changes.changed) >= MANY_FOLDERS:
-                more = await self._more(batch, doubt_seconds / 5)
-            else:
-                break
-            if not more:
-                give_up_at = 0.0  # It has been quiet: what is seen is what there is.
-        changes = self._without_own_writes(changes)
-        self._disk.accept(changes)
-        return changes
-
-    async def _more(self, batch: Batch, seconds: float) -> bool:
-        """Let what comes in within `seconds` join `batch`; the answer is whether anything did."""
-        if not await self._inbox.wait(seconds):
-            return False
-        later = self._inbox.take()
-        batch.paths |= later.paths
-        batch.everywhere |= later.everywhere
-        batch.forced |= later.forced
-        batch.crashed |= later.crashed
-        batch.done += later.done
-        return True
 
     def _forced(self, batch: Batch) -> dict[PluginRef, Candidate]:
         """Candidates for what was asked for and for what died."""
@@ -401,16 +359,15 @@ class DevServer:
             self._reject(None, folder, error, reload_id)
         for ref, error in plan.rejected.items():
             self._reject(ref, self._catalog.folder_of(ref) or "", error, reload_id)
-        window_began = time.time_ns() - CLOCK_TICK_NS
-        applied = await self._reloader.apply(
-            plan,
-            draft.candidates,
-            draft.offers,
-            reload_id=reload_id,
-            paths=paths,
-            began=began,
-        )
-        self._setup_window = (window_began, time.time_ns())
+        with self._collector.own_writes.reloading():
+            applied = await self._reloader.apply(
+                plan,
+                draft.candidates,
+                draft.offers,
+                reload_id=reload_id,
+                paths=paths,
+                began=began,
+            )
         self._catalog.settle(draft, plan, applied)
         self._retired += applied.retired
         if reload_id is not None and not applied.touched:
@@ -439,40 +396,6 @@ class DevServer:
 
     def _report_problem(self, path: str, message: str) -> None:
         self._table.publish(WatchProblem(message=message, path=path))
-
-    # What plugins write into their own folders
-
-    def _without_own_writes(self, changes: DiskChanges) -> DiskChanges:
-        """Leave out files that a plugin evidently writes itself whenever it is set up.
-
-        A file that is not code and was last written while the previous reload ran may have been
-        written by the plugin. Twice in a row, and it is taken for output: it would loop.
-        """
-        began, ended = self._setup_window
-        for before, now in changes.changed:
-            files = before.changed_files(now)
-            if any(path.endswith((".py", ".toml")) for path in files):
-                continue
-            seen = changes.seen(now.folder)
-            for path in files:
-                full = f"{now.folder}/{path}"
-                if path in seen and began <= seen[path].stamp.mtime_ns <= ended:
-                    self._own_writes[full] = self._own_writes.get(full, 0) + 1
-                else:
-                    self._own_writes.pop(full, None)
-        outputs = [path for path, times in self._own_writes.items() if times >= 2]  # noqa: PLR2004
-        if not outputs:
-            return changes
-        for path in outputs:
-            del self._own_writes[path]
-            self._disk.mute(path)
-            self._report_problem(
-                path,
-                "its plugin writes this file on every setup; ignoring it from now on "
-                f"(--ignore {os.path.basename(path)!r} to ignore it from the start)",  # noqa: PTH119
-            )
-        hints = [now.folder for _, now in changes.changed]
-        return self._disk.look(hints)
 
     # Leaks
 

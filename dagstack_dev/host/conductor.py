@@ -12,6 +12,7 @@ from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.planning import Load
 from dagstack_dev.host.context import PluginContext, as_plugin, derive_context_for_plugin
 from dagstack_dev.host.instance import PluginInstance
+from dagstack_dev.host.proxy import follow
 from dagstack_dev.host.tasks import is_interruption
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ class Conductor:
                 entry.put_in(entry.generation.instantiate())
         self.table.advance(entry, State.LOADED, reason, duration_ms=_ms_since(began))
 
+    def load_failed(self, entry: Entry, error: BaseException, stage: Stage, reason: str) -> None:
+        """The plugin could not be prepared, imported or instantiated."""
+        self.table.advance(entry, State.FAILED, reason, error=error, stage=stage)
+        entry.gate.give_up(f"it failed to load: {error}")
+
     def begin_setup(self, entry: Entry, reason: str) -> Awaitable[None] | None:
         """Close the gate and start `setup`; None when it has ended already.
 
@@ -88,6 +94,8 @@ class Conductor:
     def setup_succeeded(self, entry: Entry, reason: str, duration_ms: float | None) -> None:
         """The setup ended well: the plugin is ready and its gate opens."""
         self.table.advance(entry, State.READY, reason, duration_ms=duration_ms)
+        if entry.proxy is not None:
+            follow(entry.proxy)
         entry.gate.open()
 
     async def tear_down(self, entry: Entry, reason: str) -> BaseException | None:

@@ -1,0 +1,308 @@
+"""How a transaction ends: its new state stands, or the previous generations run again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from dagstack_dev.core.errors import PluginLoadError, PluginRegistryError
+from dagstack_dev.core.lifecycle import Stage, State
+from dagstack_dev.core.planning import Load
+from dagstack_dev.host.conductor import Conductor, SetupRun
+from dagstack_dev.host.schedule import Progress, bring_up
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dagstack_dev.core.graph import DependencyGraph
+    from dagstack_dev.core.planning import Candidate, Step, Transaction
+    from dagstack_dev.core.ports import Generation
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.table import Offer, PluginTable
+
+
+class Retired(NamedTuple):
+    """A generation that should be gone by now."""
+
+    ref: PluginRef
+    number: int
+    generation: Generation
+
+
+@dataclass(slots=True)
+class Applied:
+    """What became of a plan.
+
+    Attributes:
+        errors: why a plugin is not what the disk offers, by ref.
+        rolled_back: every plugin of a transaction that was rolled back.
+        touched: every plugin for which there was anything to do.
+        retired: generations that nothing should hold any more.
+    """
+
+    errors: dict[PluginRef, BaseException] = field(default_factory=dict)
+    rolled_back: set[PluginRef] = field(default_factory=set)
+    touched: set[PluginRef] = field(default_factory=set)
+    retired: list[Retired] = field(default_factory=list)
+
+
+class Saved(NamedTuple):
+    """What ran before, to go back to."""
+
+    offer: Offer
+    generation: Generation | None
+    number: int
+    context: PluginContext | None
+
+
+class TransactionRun:
+    """One transaction under way.
+
+    Attributes:
+        saved: what ran before, by ref, to go back to.
+        failed: what could not be loaded or set up, with the reason.
+        doomed: whether it has to be rolled back.
+        steps: the plugins to be set up, in order.
+    """
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+        self.saved: dict[PluginRef, Saved] = {}
+        self.failed: dict[PluginRef, BaseException] = {}
+        self.doomed = False
+        self.steps = {step.ref: step for step in transaction.set_up}
+
+    @property
+    def refs(self) -> tuple[PluginRef, ...]:
+        """Every plugin of the transaction, sorted."""
+        return tuple(sorted(self.transaction.refs))
+
+
+class Settlement:
+    """Ends the transactions of one plan, into `applied`."""
+
+    def __init__(
+        self,
+        conductor: Conductor,
+        candidates: Mapping[PluginRef, Candidate],
+        applied: Applied,
+    ) -> None:
+        self._conductor = conductor
+        self._table = conductor.table
+        self._candidates = candidates
+        self._applied = applied
+
+    def commit(self, run: TransactionRun) -> None:
+        """Let the new state stand: settle who is failed, blocked or removed, retire the old."""
+        table = self._table
+        transaction = run.transaction
+        for step in transaction.set_up:
+            entry = table.entries.get(step.ref)
+            if step.ref in run.failed:
+                self._applied.errors[step.ref] = run.failed[step.ref]
+                self._drop(step.ref, run)
+            elif table.states.get(step.ref) is State.READY:
+                assert entry is not None  # noqa: S101 - it has a state
+                entry.pending, entry.error = False, None
+                saved = run.saved.get(step.ref)
+                if saved is not None and saved.generation is not entry.generation:
+                    self._retire(step.ref, saved.number, saved.generation)
+            else:
+                waiting_for = tuple(
+                    str(ref)
+                    for ref in table.graph.dependencies(step.ref)
+                    if table.states.get(ref) is not State.READY
+                )
+                self._block(step.ref, step.reason, waiting_for, run)
+        for step in transaction.block:
+            self._block(step.ref, step.reason, step.blocked_by, run)
+        for step in transaction.fail:
+            entry = table.entries[step.ref]
+            assert step.error is not None  # noqa: S101 - every fail step has one
+            self._applied.errors[step.ref] = step.error
+            if not (fails_already(self._table, step) or _is_crash(step)):
+                self._conductor.load_failed(entry, step.error, Stage.PREPARE, step.reason)
+            self._drop(step.ref, run)
+        for step in transaction.remove:
+            entry = table.entries[step.ref]
+            self._drop(step.ref, run)
+            table.advance(entry, State.REMOVED, step.reason)
+            entry.gate.give_up("it was removed from disk")
+
+    def _block(
+        self,
+        ref: PluginRef,
+        reason: str,
+        blocked_by: tuple[str, ...],
+        run: TransactionRun,
+    ) -> None:
+        table = self._table
+        entry = table.entries[ref]
+        self._drop(ref, run)
+        entry.pending = False
+        same = table.states[ref] is State.BLOCKED and entry.blocked_by == blocked_by
+        if not same:
+            table.advance(entry, State.BLOCKED, reason, blocked_by=blocked_by)
+            entry.gate.give_up(f"it waits for {', '.join(blocked_by)}")
+
+    def _drop(self, ref: PluginRef, run: TransactionRun) -> None:
+        """Nothing of `ref` is to stay in memory."""
+        table = self._table
+        entry = table.entries[ref]
+        saved = run.saved.get(ref)
+        generations = {entry.number: entry.generation}
+        if saved is not None:
+            generations[saved.number] = saved.generation
+        for number, generation in generations.items():
+            self._retire(ref, number, generation)
+        table.set_generation(entry, None)
+        if not entry.offer.by_hand:
+            entry.take_out()
+
+    def _retire(self, ref: PluginRef, number: int, generation: Generation | None) -> None:
+        if generation is not None:
+            generation.retire()
+            self._applied.retired.append(Retired(ref, number, generation))
+
+    async def roll_back(self, runs: Sequence[TransactionRun], before: DependencyGraph) -> None:
+        """Bring the previous generations of whole transactions back, with new instances."""
+        table = self._table
+        for run in runs:
+            up = [ref for ref in run.steps if table.states.get(ref) is State.READY]
+            up.sort(key=table.setup_order.__getitem__, reverse=True)
+            for ref in up:
+                await self._conductor.tear_down(table.entries[ref], "rolled back")
+        for run in runs:
+            self._withdraw(run)
+        self._rewire(runs, before)
+        run_of = {ref: run for run in runs for ref in run.saved}
+        lost: dict[PluginRef, BaseException] = {}
+        for ref, run in run_of.items():
+            self._restore(ref, run, lost)
+        order = [
+            ref
+            for ref in table.graph.order(run_of, lambda ref: table.priorities.get(ref, 0))
+            if not lost or ref not in table.graph.downstream(lost)
+        ]
+        progress = Progress()
+        steps = SetupRun(self._conductor, lambda _: "rolled back", lambda _: ())
+        await bring_up(order, table.graph.dependencies, steps, progress)
+        lost |= progress.failed
+        for ref, run in run_of.items():
+            entry = table.entries[ref]
+            if table.states[ref] is State.READY:
+                self._mark_pending(ref, run)
+                continue
+            if ref in lost:
+                self._applied.errors[ref] = lost[ref]
+                self._drop(ref, run)
+            else:
+                waiting_for = tuple(
+                    str(other)
+                    for other in table.graph.dependencies(ref)
+                    if table.states.get(other) is not State.READY
+                )
+                self._block(ref, "its dependency could not be rolled back", waiting_for, run)
+            entry.pending = False
+        for run in runs:
+            self._applied.rolled_back.update(run.refs)
+            run.failed |= {ref: error for ref, error in lost.items() if ref in run.saved}
+
+    def _withdraw(self, run: TransactionRun) -> None:
+        """Take the new generations of a transaction out again."""
+        table = self._table
+        culprits = tuple(str(ref) for ref in run.failed)
+        for ref in run.steps:
+            entry = table.entries.get(ref)
+            if entry is None:
+                continue
+            saved = run.saved.get(ref)
+            if saved is not None:
+                newer = entry.generation
+                if newer is not saved.generation:
+                    self._retire(ref, entry.number, newer)
+                table.set_generation(entry, None)
+                continue
+            self._drop(ref, run)
+            candidate = self._candidates.get(ref)
+            if candidate is not None and candidate.replaces in run.saved:
+                if table.states[ref] is State.LOADED:
+                    table.advance(entry, State.BLOCKED, "rolled back", blocked_by=culprits)
+                table.advance(entry, State.REMOVED, "rolled back")
+            elif table.states[ref] is not State.FAILED:
+                table.advance(entry, State.BLOCKED, "rolled back", blocked_by=culprits)
+            if ref in run.failed:
+                self._applied.errors[ref] = run.failed[ref]
+
+    def _rewire(self, runs: Sequence[TransactionRun], before: DependencyGraph) -> None:
+        """Give what is rolled back the dependencies that it had `before`.
+
+        As they are written; where a name has come to mean something else, by what it meant.
+        """
+        table = self._table
+        saved = {ref for run in runs for ref in run.saved}
+        gone = [ref for run in runs for ref in run.steps if table.states[ref] is State.REMOVED]
+        graph, _ = table.graph.updated({ref: before.wants(ref) for ref in saved}, gone)
+        pinned = {
+            ref: before.dependencies(ref)
+            for ref in saved
+            if graph.dependencies(ref) != before.dependencies(ref)
+        }
+        table.graph, _ = graph.updated(pinned)
+
+    def _restore(
+        self, ref: PluginRef, run: TransactionRun, lost: dict[PluginRef, BaseException]
+    ) -> None:
+        """Put the saved generation of one plugin back in force, with a new instance."""
+        table = self._table
+        entry = table.entries[ref]
+        saved = run.saved[ref]
+        table.offer(entry, saved.offer)
+        table.set_generation(entry, saved.generation)
+        entry.number = saved.number
+        entry.context = saved.context
+        if saved.generation is not None:
+            saved.generation.activate()
+        entry.gate.close()
+        try:
+            self._conductor.load(entry, Load.RENEW, "rolled back")
+        except PluginRegistryError as error:
+            self._conductor.load_failed(entry, error, Stage.IMPORT, "could not be rolled back")
+            lost[ref] = error
+
+    def _mark_pending(self, ref: PluginRef, run: TransactionRun) -> None:
+        """A plugin that runs again although its folder offers something newer, or is gone."""
+        entry = self._table.entries[ref]
+        newer = next((c.ref for c in self._candidates.values() if c.keeps == ref), None)
+        gone = any(step.ref == ref for step in run.transaction.remove)
+        if newer is None and not gone:
+            return
+        error = run.failed.get(newer or ref) or next(iter(run.failed.values()))
+        entry.pending, entry.error = True, error
+        self._applied.errors[ref] = error
+
+
+def fails_already(table: PluginTable, step: Step) -> bool:
+    """Whether the plugin of `step` has failed with this very error before."""
+    entry = table.entries.get(step.ref)
+    return (
+        entry is not None
+        and table.states[step.ref] is State.FAILED
+        and str(entry.error) == str(step.error)
+    )
+
+
+def waits_already(table: PluginTable, step: Step) -> bool:
+    """Whether the plugin of `step` is blocked by just this already."""
+    entry = table.entries.get(step.ref)
+    return (
+        entry is not None
+        and table.states[step.ref] is State.BLOCKED
+        and entry.blocked_by == step.blocked_by
+    )
+
+
+def _is_crash(step: Step) -> bool:
+    """Whether the plugin failed by itself, while it was ready; then it is `failed` already."""
+    return isinstance(step.error, PluginLoadError) and step.error.stage == Stage.RUN
