@@ -27,6 +27,12 @@ class Gate:
     Forwarding methods (see `proxy`) put a mark into `in_flight` *before* they look at `closed`,
     and `close` is set *before* the marks are counted: whichever comes first, no call slips
     through. Appending to and popping from a list are atomic, so threads need no lock.
+
+    Args:
+        ref: the plugin.
+        patience: how long a call waits at the closed gate, in seconds.
+        owner: what must live as long as a proxy does: without its registry, a plugin could
+            import nothing any more.
     """
 
     __slots__ = (
@@ -37,13 +43,15 @@ class Gate:
         "closed",
         "in_flight",
         "instance",
+        "owner",
         "patience",
         "ref",
         "unavailable",
     )
 
-    def __init__(self, ref: PluginRef, *, patience: float = 30.0) -> None:
+    def __init__(self, ref: PluginRef, *, patience: float = 30.0, owner: object = None) -> None:
         self.ref = ref
+        self.owner = owner
         self.instance: Any = None
         self.closed = False
         self.unavailable: str | None = None
@@ -161,7 +169,10 @@ class Gate:
             return True
         frame = sys._getframe(2).f_back  # noqa: SLF001 - beyond the forwarder that asks
         while frame is not None:
-            if frame.f_code.co_filename == FORWARDER_FILE and frame.f_locals.get("_gate") is self:
+            if (
+                frame.f_code.co_filename == FORWARDER_FILE
+                and frame.f_locals.get("_dagstack_gate") is self
+            ):
                 return True
             frame = frame.f_back
         return False

@@ -17,7 +17,7 @@ from dagstack_dev.host.context import become_plugin
 from dagstack_dev.host.tasks import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.watchdog import Watchdog
@@ -110,20 +110,27 @@ class PluginInstance:
     async def _supervise_setup(self, argument: PluginContext | Awaitable[object]) -> None:
         self._settled, self._stop, self._ended = anyio.Event(), anyio.Event(), anyio.Event()
         self._scope = anyio.CancelScope(shield=True)
-        spawn(partial(self._live, argument), f"dagstack plugin {self._ref}")
+        self._spawn(partial(self._live, argument))
         seconds = self._manifest.startup_timeout_sec
         try:
             with anyio.move_on_after(seconds):
                 await self._settled.wait()
         except anyio.get_cancelled_exc_class():
-            await self._cancel()
-            raise
+            if not self._settled.is_set() or self._setup_error is not None:
+                await self._cancel()
+                raise
+            return  # It is set up and will have to be torn down; our next await is cancelled.
         if not self._settled.is_set():
             await self._cancel()
             raise SetupTimeout(self._ref, seconds)
         if self._setup_error is not None:
             error, self._setup_error = self._setup_error, None
             raise error
+
+    def _spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start the plugin's task, in the context of the method that ran without one, if any."""
+        context = self._context or copy_context()
+        context.run(spawn, function, f"dagstack plugin {self._ref}")
 
     async def tear_down(self) -> None:
         """Run `teardown` and wait for it to end.
@@ -134,11 +141,12 @@ class PluginInstance:
         """
         if self._ended is None or self._stop is None:
             result = self._tear_down_at_once()
-            if inspect.isawaitable(result):
-                with anyio.fail_after(self._manifest.teardown_timeout_sec):
-                    await result
-            return
-        self._stop.set()
+            if not inspect.isawaitable(result):
+                return
+            self._scope, self._ended = anyio.CancelScope(shield=True), anyio.Event()
+            self._spawn(partial(self._finish, result))
+        else:
+            self._stop.set()
         seconds = self._manifest.teardown_timeout_sec
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(seconds):
@@ -156,6 +164,22 @@ class PluginInstance:
         context = self._context or copy_context()
         with self._watchdog.calling(self._ref, "teardown", self._folder):
             return context.run(self._teardown)
+
+    async def _finish(self, rest: Awaitable[object]) -> None:
+        """Await what a plain `teardown` returned, in a task as `_live` is one."""
+        assert self._scope is not None  # noqa: S101 - set by tear_down
+        assert self._ended is not None  # noqa: S101
+        self._scope.__enter__()
+        try:
+            await rest
+        except anyio.get_cancelled_exc_class():
+            if not self._scope.cancel_called:
+                raise
+        except BaseException as error:  # noqa: BLE001 - handed to whoever awaits tear_down
+            self._teardown_error = error
+        finally:
+            _leave(self._scope)
+            self._ended.set()
 
     async def _cancel(self) -> None:
         """Cancel all that the plugin has open, and give it a moment to end."""

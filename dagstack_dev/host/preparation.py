@@ -42,7 +42,7 @@ def prepare(
         reason = file.error if file and file.error else "the file is gone"
         problem = ManifestProblem("", f"cannot be read: {reason}")
         raise ManifestInvalid(source.manifest_path, [problem])
-    if previous is not None and previous.source and previous.source.manifest == file:
+    if previous and previous.prepared and previous.source and previous.source.manifest == file:
         manifest = previous.manifest
     else:
         manifest = parse_manifest(file.content, source.manifest_path)

@@ -44,12 +44,19 @@ _NEVER_FORWARDED: Final = frozenset(
 """What makes, copies, pickles or describes an object, and what the proxy answers itself."""
 
 
+_RESERVED: Final = "_dagstack_"
+"""How the names begin that forwarding methods use for themselves."""
+
+
 class PluginProxy:
     """Stands for one plugin, whichever generation of it runs."""
 
     __slots__ = ("__weakref__",)
 
     __dagstack_gate__: Gate
+    __dagstack_class__: type
+    __dagstack_methods__: frozenset[str]
+    __dagstack_shadows__: dict[str, str | None]
 
     def __getattr__(self, name: str) -> Any:
         gate = type(self).__dagstack_gate__
@@ -62,9 +69,11 @@ class PluginProxy:
 
     def __setattr__(self, name: str, value: object) -> None:
         setattr(type(self).__dagstack_gate__.instance, name, value)
+        follow(self)
 
     def __delattr__(self, name: str) -> None:
         delattr(type(self).__dagstack_gate__.instance, name)
+        follow(self)
 
     def __dir__(self) -> list[str]:
         return dir(unwrap(self))
@@ -115,6 +124,9 @@ class PluginProxy:
         )
         raise TypeError(msg)
 
+    def __deepcopy__(self, memo: object) -> Any:
+        return self.__reduce_ex__(0)
+
 
 def _by_identity(cls: Any) -> bool:
     return cls.__hash__ is object.__hash__
@@ -136,70 +148,130 @@ def make_proxy(gate: Gate) -> PluginProxy:
 
 
 def follow(proxy: PluginProxy) -> None:
-    """Fit the proxy to the class of the instance that its gate has now."""
-    gate = type(proxy).__dagstack_gate__
-    if type(proxy).__dagstack_class__ is not type(gate.instance):  # type: ignore[attr-defined]
-        _set_type(proxy, _proxy_class(gate))
+    """Fit the proxy to the instance that its gate has now: its class, and what shadows methods.
+
+    To be called again when the instance's attributes may have changed.
+    """
+    cls = type(proxy)
+    instance = cls.__dagstack_gate__.instance
+    if (
+        cls.__dagstack_class__ is not type(instance)
+        or _shadows(instance, cls.__dagstack_methods__) != cls.__dagstack_shadows__
+    ):
+        _set_type(proxy, _proxy_class(cls.__dagstack_gate__))
 
 
 def _proxy_class(gate: Gate) -> type[PluginProxy]:
     target = type(gate.instance)
-    known: dict[str, Any] = {
+    methods: dict[str, Any] = {}
+    if target is not type(None):
+        for base in reversed(target.__mro__[:-1]):
+            for name, member in vars(base).items():
+                if name in _NEVER_FORWARDED:
+                    continue
+                forwarder = _forwarder(gate, name, member)
+                if forwarder is not None or (member is None and _is_special(name)):
+                    methods[name] = forwarder  # None is how a class switches a protocol off.
+                else:
+                    methods.pop(name, None)
+    names = frozenset(methods)
+    shadows = _shadows(gate.instance, names)
+    for name, shape in shadows.items():
+        if shape is None:
+            del methods[name]
+        else:
+            methods[name] = _make(gate, name, shape)
+    known = {
         "__slots__": (),
         "__doc__": target.__doc__,
         "__module__": target.__module__,
         "__dagstack_gate__": gate,
         "__dagstack_class__": target,
+        "__dagstack_methods__": names,
+        "__dagstack_shadows__": shadows,
         "__class__": property(lambda _: type(gate.instance)),
-        "__dict__": property(lambda _: vars(gate.instance)),
+        "__dict__": property(lambda _: gate.instance.__dict__),
     }
-    if target is not type(None):
-        for base in reversed(target.__mro__[:-1]):
-            for name, member in vars(base).items():
-                forwarder = _forwarder(gate, name, member)
-                if forwarder is not None:
-                    known[name] = forwarder
-                elif name not in _NEVER_FORWARDED:
-                    known.pop(name, None)
-    return type(target.__name__, (PluginProxy,), known)
+    return type(target.__name__, (PluginProxy,), methods | known)
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _shadows(instance: object, methods: frozenset[str]) -> dict[str, str | None]:
+    """The methods whose place an attribute of the instance takes.
+
+    Each with the shape that the attribute has, or None when it cannot be called.
+    """
+    return {
+        name: _shape_of(value) if callable(value) else None
+        for name, value in getattr(instance, "__dict__", {}).items()
+        if name in methods and not _is_special(name)
+    }
+
+
+def _shape_of(function: Any) -> str:
+    if inspect.iscoroutinefunction(function):
+        return "coroutine"
+    if inspect.isasyncgenfunction(function):
+        return "async generator"
+    if inspect.isgeneratorfunction(function) and not (
+        function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE  # by @types.coroutine
+    ):
+        return "generator"
+    return "plain"
 
 
 def _forwarder(gate: Gate, name: str, member: object) -> Any:
     """A function that forwards to the method `name`, or None for what is no method."""
-    if name in _NEVER_FORWARDED or not name.isidentifier() or iskeyword(name):
+    if not name.isidentifier() or iskeyword(name) or name.startswith(_RESERVED):
         return None
     if isinstance(member, FunctionType):
-        shape, params, args = _signature(member.__code__)
-    elif isinstance(member, staticmethod | classmethod) or (
-        name.startswith("__") and name.endswith("__") and callable(member)
-    ):
-        shape, params, args = "plain", "_self, /, *args, **kwargs", "*args, **kwargs"
-    else:
-        return None
-    make = _factory(shape, name, params, args)
-    forwarder = make(gate, gate.in_flight.append, gate.in_flight.pop)
-    if isinstance(member, FunctionType):
+        forwarder = _make(gate, name, _shape_of(member), *_signature(member.__code__))
         update_wrapper(forwarder, member)
         forwarder.__defaults__ = member.__defaults__
         forwarder.__kwdefaults__ = member.__kwdefaults__
-    return forwarder
+        return forwarder
+    if isinstance(member, staticmethod | classmethod):
+        function = member.__func__
+        forwarder = _make(gate, name, _shape_of(function))
+        if isinstance(function, FunctionType):
+            update_wrapper(forwarder, function)
+            if isinstance(member, staticmethod):
+                _add_self(forwarder, function)
+        return forwarder
+    return _make(gate, name, "plain") if _is_special(name) and callable(member) else None
 
 
-def _signature(code: CodeType) -> tuple[str, str, str]:
-    """How a function is called: its shape, its parameters and the arguments to pass on."""
-    shape = "plain"
-    if code.co_flags & inspect.CO_COROUTINE:
-        shape = "coroutine"
-    elif code.co_flags & inspect.CO_ASYNC_GENERATOR:
-        shape = "async generator"
-    elif code.co_flags & inspect.CO_GENERATOR:
-        shape = "generator"
+def _add_self(forwarder: Any, function: Callable[..., Any]) -> None:
+    """Let the forwarder of a static method, once bound, show the function's own signature."""
+    shown = inspect.signature(function)
+    own = inspect.Parameter("_self", inspect.Parameter.POSITIONAL_ONLY)
+    forwarder.__signature__ = shown.replace(parameters=[own, *shown.parameters.values()])
+
+
+def _make(
+    gate: Gate,
+    name: str,
+    shape: str,
+    params: str = "_self, /, *args, **kwargs",
+    args: str = "*args, **kwargs",
+) -> Any:
+    return _factory(shape, name, params, args)(gate, gate.in_flight.append, gate.in_flight.pop)
+
+
+def _signature(code: CodeType) -> tuple[str, ...]:
+    """How a function is called: its parameters and the arguments to pass on, as source text.
+
+    Nothing when that cannot be written down; then everything is passed on as it comes.
+    """
     names = code.co_varnames
     positional = list(names[: code.co_argcount])
     keyword = list(names[code.co_argcount : code.co_argcount + code.co_kwonlyargcount])
     rest = list(names[code.co_argcount + code.co_kwonlyargcount :])
-    if not positional or any(each.startswith(("_gate", "_mark", "_lift")) for each in names):
-        return shape, "_self, /, *args, **kwargs", "*args, **kwargs"
+    if not positional or any(each.startswith(_RESERVED) for each in names):
+        return ()
     params, args = list(positional), positional[1:]
     if code.co_posonlyargcount:
         params.insert(code.co_posonlyargcount, "/")
@@ -215,14 +287,14 @@ def _signature(code: CodeType) -> tuple[str, str, str]:
         stars = f"**{rest.pop(0)}"
         params.append(stars)
         args.append(stars)
-    return shape, ", ".join(params), ", ".join(args)
+    return ", ".join(params), ", ".join(args)
 
 
 _HEADS: Final = {
-    "plain": ("def", "_gate.wait_in_thread()"),
-    "generator": ("def", "_gate.wait_in_thread()"),
-    "coroutine": ("async def", "await _gate.wait()"),
-    "async generator": ("async def", "await _gate.wait()"),
+    "plain": ("def", "_dagstack_gate.wait_in_thread()"),
+    "generator": ("def", "_dagstack_gate.wait_in_thread()"),
+    "coroutine": ("async def", "await _dagstack_gate.wait()"),
+    "async generator": ("async def", "await _dagstack_gate.wait()"),
 }
 
 _BODIES: Final = {
@@ -232,7 +304,7 @@ _BODIES: Final = {
     # What `yield from` does, for which asynchronous generators have no syntax (PEP 525).
     "async generator": """_stream = {call}
             try:
-                _item = await anext(_stream)
+                _item = await _stream.__anext__()
                 while True:
                     try:
                         _sent = yield _item
@@ -252,19 +324,19 @@ _BODIES: Final = {
 def _factory(shape: str, name: str, params: str, args: str) -> Callable[..., Any]:
     """Compile a maker of forwarding methods; equal signatures share one."""
     define, wait = _HEADS[shape]
-    body = _BODIES[shape].format(call=f"_gate.instance.{name}({args})")
+    body = _BODIES[shape].format(call=f"_dagstack_gate.instance.{name}({args})")
     source = f"""
-def make(_gate, _mark, _lift):
+def make(_dagstack_gate, _dagstack_mark, _dagstack_lift):
     {define} {name}({params}):
-        _mark(None)
+        _dagstack_mark(None)
         try:
-            if _gate.closed:
+            if _dagstack_gate.closed:
                 {wait}
             {body}
         finally:
-            _lift()
-            if _gate.closed:
-                _gate.call_ended()
+            _dagstack_lift()
+            if _dagstack_gate.closed:
+                _dagstack_gate.call_ended()
     return {name}
 """
     namespace: dict[str, Any] = {}

@@ -60,9 +60,10 @@ class Registry:
         self.core_version = core_version
         self.resources = ResourceRegistry() if resource_registry is None else resource_registry
         self.runtimes = dict(runtimes)
-        self.table = PluginTable()
+        self.table = PluginTable(owner=self)
         self.conductor = Conductor(self.table, self.resources)
         self._is_set_up = False
+        self._turn = anyio.Lock()  # One `setup_all` or `teardown_all` at a time.
 
     # Registration
 
@@ -82,6 +83,7 @@ class Registry:
         entry = self.table.add(Offer(valid), "registered")
         entry.put_in(plugin)
         self.table.advance(entry, State.LOADED, "registered")
+        entry.gate.open()
         self._rebuild_graph()
         return valid
 
@@ -94,20 +96,28 @@ class Registry:
         """
         self._refuse_taken(offers)
         added: list[Entry] = []
-        errors: list[PluginRegistryError] = []
-        with self.table.watchdog.watching():
-            for offer in offers:
-                entry = self.table.add(offer, "discovered")
-                added.append(entry)
-                try:
-                    self.conductor.load(entry, Load.IMPORT, "discovered")
-                except PluginRegistryError as error:
-                    errors.append(error)
-        if errors:
+        try:
+            with self.table.watchdog.watching():
+                self._load_all(offers, added)
+        except BaseException:
             for entry in added:
                 self._forget(entry)
-            raise errors[0].with_others(errors[1:])
+            raise
+        for entry in added:
+            entry.gate.open()
         self._rebuild_graph()
+
+    def _load_all(self, offers: Iterable[Offer], added: list[Entry]) -> None:
+        errors: list[PluginRegistryError] = []
+        for offer in offers:
+            entry = self.table.add(offer, "discovered")
+            added.append(entry)
+            try:
+                self.conductor.load(entry, Load.IMPORT, "discovered")
+            except PluginRegistryError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0].with_others(errors[1:])
 
     def _refuse_taken(self, offers: Iterable[Offer]) -> None:
         seen: dict[PluginRef, list[str]] = {
@@ -153,8 +163,11 @@ class Registry:
             Exception: what a plugin's setup raised, the object itself. What had been set up is
                 torn down again and the registry is as it was before.
         """
-        if self._is_set_up:
-            return
+        async with self._turn:
+            if not self._is_set_up:
+                await self._set_up(ctx)
+
+    async def _set_up(self, ctx: PluginContext) -> None:
         table = self.table
         order = self._full_order()
         for ref in order:
@@ -172,13 +185,15 @@ class Registry:
                 await bring_up(order, table.graph.dependencies, run, progress)
         except BaseException as error:
             for ref, failure in await self._tear_down(reversed(table.ready_refs())):
-                error.add_note(_teardown_note(ref, failure))
+                error.add_note(_note("teardown", ref, failure))
             self._back_to_loaded()
             raise
         if progress.failed:
-            first = next(iter(progress.failed.values()))
+            (_, first), *others = progress.failed.items()
+            for ref, failure in others:
+                first.add_note(_note("setup", ref, failure))
             for ref, failure in await self._tear_down(reversed(table.ready_refs())):
-                first.add_note(_teardown_note(ref, failure))
+                first.add_note(_note("teardown", ref, failure))
             self._back_to_loaded()
             raise first
         self._is_set_up = True
@@ -189,6 +204,14 @@ class Registry:
         Raises:
             TeardownErrors: with everything that was raised on the way, which never stops it.
         """
+        with anyio.CancelScope(shield=True):  # A host that is being cancelled tears down too.
+            await self._turn.acquire()
+        try:
+            await self._tear_down_all()
+        finally:
+            self._turn.release()
+
+    async def _tear_down_all(self) -> None:
         failures = await self._tear_down(reversed(self.table.ready_refs()))
         crashes = self.conductor.crashes
         failures += [(ref, error) for ref, error in crashes.items() if error is not None]
@@ -298,5 +321,5 @@ class Registry:
         return [entry.ref for entry in self.table.present()]
 
 
-def _teardown_note(ref: PluginRef, error: BaseException) -> str:
-    return f"besides, the teardown of {ref} raised {type(error).__name__}: {error}"
+def _note(method: str, ref: PluginRef, error: BaseException) -> str:
+    return f"besides, the {method} of {ref} raised {type(error).__name__}: {error}"

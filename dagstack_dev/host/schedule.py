@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import anyio
 import anyio.lowlevel
 
+from dagstack_dev.core.blame import root_error
 from dagstack_dev.host.tasks import is_interruption
 
 if TYPE_CHECKING:
@@ -65,7 +66,13 @@ async def bring_up(
     A cancellation cancels the setups under way and is passed on; `progress` then tells what is
     ready and has to be torn down.
     """
-    await _Schedule(order, dependencies, steps, progress).run()
+    try:
+        await _Schedule(order, dependencies, steps, progress).run()
+    except BaseExceptionGroup as group:  # A task group can raise nothing else.
+        interrupts = group.subgroup(KeyboardInterrupt)
+        if interrupts is None:
+            raise
+        raise root_error(interrupts) from None
 
 
 class _Ended(NamedTuple):
@@ -98,6 +105,7 @@ class _Schedule:
         self._unlocks: defaultdict[PluginRef, list[PluginRef]] = defaultdict(list)
         self._startable: list[int] = []
         self._jobs: dict[PluginRef, anyio.CancelScope] = {}
+        self._unnoted = 0  # Jobs whose end has not been noted; several may end in one turn.
         self._send, self._receive = anyio.create_memory_object_stream[_Ended](inf)
         for ref, index in self._position.items():
             inside = [other for other in dependencies(ref) if other in self._position]
@@ -109,11 +117,15 @@ class _Schedule:
 
     async def run(self) -> None:
         with self._send, self._receive:
-            async with anyio.create_task_group() as group:
-                while self._startable or self._jobs:
-                    await self._begin_all(group)
-                    if self._jobs:
-                        self._note(await self._receive.receive())
+            try:
+                async with anyio.create_task_group() as group:
+                    while self._startable or self._unnoted:
+                        await self._begin_all(group)
+                        if self._unnoted:
+                            self._note(await self._receive.receive())
+            finally:  # What ended while we were being cancelled counts, and may be ready.
+                while self._unnoted:
+                    self._note(self._receive.receive_nowait())
 
     async def _begin_all(self, group: TaskGroup) -> None:
         """Begin whatever may; let the event loop have a turn now and then."""
@@ -126,11 +138,13 @@ class _Schedule:
                 setup = self._steps.begin(ref)
             except BaseException as error:
                 if is_interruption(error):
+                    self._steps.abandoned(ref)
                     raise
                 self._settle(ref, error)
                 continue
             if setup is not None:
                 self._jobs[ref] = anyio.CancelScope()
+                self._unnoted += 1
                 group.start_soon(self._job, ref, setup)
                 continue
             self._settle(ref, None)
@@ -158,6 +172,7 @@ class _Schedule:
             self._send.send_nowait(_Ended(ref, error, cancelled))
 
     def _note(self, ended: _Ended) -> None:
+        self._unnoted -= 1
         if not ended.cancelled:
             self._settle(ended.ref, ended.error)
 

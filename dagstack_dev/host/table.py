@@ -131,9 +131,11 @@ class PluginTable:
 
     Args:
         call_patience: how long a call waits at a closed gate, in seconds.
+        owner: kept alive by every proxy.
     """
 
-    def __init__(self, *, call_patience: float = 30.0) -> None:
+    def __init__(self, *, call_patience: float = 30.0, owner: object = None) -> None:
+        self._owner = owner
         self.entries: dict[PluginRef, Entry] = {}
         self.states: dict[PluginRef, State] = {}
         self.setup_order: dict[PluginRef, int] = {}
@@ -161,7 +163,7 @@ class PluginTable:
 
     def add(self, offer: Offer, reason: str) -> Entry:
         """A plugin that was not there before."""
-        entry = Entry(offer, Gate(offer.ref, patience=self.call_patience))
+        entry = Entry(offer, Gate(offer.ref, patience=self.call_patience, owner=self._owner))
         known = self.entries.get(offer.ref)
         if known is not None:  # It was removed and is back: its proxy must be the same object.
             entry.gate, entry.proxy, entry.imports = known.gate, known.proxy, known.imports

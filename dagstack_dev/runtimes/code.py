@@ -8,7 +8,7 @@ import symtable
 from dataclasses import dataclass
 from importlib.util import decode_source
 from types import CodeType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +88,12 @@ def _import_lists(code: CodeType) -> Iterator[str]:
             yield from (item for item in const if isinstance(item, str))
 
 
+_BINDING_WORDS: Final = frozenset(
+    {"__getattr__", "globals", "vars", "locals", "setattr", "exec", "eval", "modules"}
+)
+"""Names by which a module can be given attributes that no statement of it binds."""
+
+
 def may_bind(file: CodeFile, name: str) -> bool:
     """Whether executing `file` can bind `name` at module level.
 
@@ -99,16 +105,20 @@ def may_bind(file: CodeFile, name: str) -> bool:
         return False
     if any(isinstance(const, CodeType) and const.co_name == name for const in code.co_consts):
         return True
-    if not {"__getattr__", "globals", "vars", "locals", "setattr", "exec", "eval"}.isdisjoint(
-        code.co_names
-    ):
+    if not _BINDING_WORDS.isdisjoint(code.co_names):
         return True
     text = decode_source(file.source.content or b"")
-    try:
-        symbol = symtable.symtable(text, file.path, "exec").lookup(name)
-    except KeyError:
-        return _has_star_import(text)
-    return symbol.is_assigned() or symbol.is_imported() or _has_star_import(text)
+    return _binds(symtable.symtable(text, file.path, "exec"), name) or _has_star_import(text)
+
+
+def _binds(table: symtable.SymbolTable, name: str) -> bool:
+    """Whether this scope, or a nested one after `global`, binds the module's `name`."""
+    if name in table.get_identifiers():
+        symbol = table.lookup(name)
+        here = table.get_type() == "module" or symbol.is_declared_global()
+        if here and (symbol.is_assigned() or symbol.is_imported()):
+            return True
+    return any(_binds(child, name) for child in table.get_children())
 
 
 def _has_star_import(text: str) -> bool:

@@ -170,7 +170,9 @@ class InProcessGeneration:
         assert self._class is not None, "a retired generation makes no instances"  # noqa: S101
         try:
             instance: object = self._class()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise load_error(self._code, "construct", error) from error
         self._remains = [each for each in self._remains if each[1]() is not None]
         with suppress(TypeError):  # A class whose __slots__ leave out __weakref__.

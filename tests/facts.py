@@ -1,0 +1,127 @@
+"""One of every fact, for tests of what is made of them."""
+
+from __future__ import annotations
+
+from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, TeardownTimeout
+from dagstack_dev.core.events import (
+    DrainTimedOut,
+    Fact,
+    PluginBlocking,
+    PluginLeaked,
+    PluginRejected,
+    ReloadCommitted,
+    ReloadFailed,
+    ReloadRolledBack,
+    ReloadSkipped,
+    ReloadStarted,
+    TeardownFailed,
+    Transition,
+    WatchProblem,
+    WatchStarted,
+    WatchStopped,
+)
+from dagstack_dev.core.lifecycle import Stage, State
+from dagstack_dev.core.refs import PluginRef
+
+OPENAI = PluginRef("llm", "openai")
+CHAT = PluginRef("agent", "chat")
+INVALID = ManifestInvalid(
+    "/srv/plugins/openai/dagstack.toml",
+    [ManifestProblem("priority", "should be a valid integer, not '5'", 7)],
+    ref=OPENAI,
+)
+
+
+def transition(to_state: State, from_state: State | None, **more: object) -> Transition:
+    """A transition of `llm/openai` in its second generation."""
+    facts: dict[str, object] = {
+        "ref": OPENAI,
+        "from_state": from_state,
+        "to_state": to_state,
+        "generation": 2,
+        "reason": "plugin.py changed",
+        "reload_id": 1,
+    }
+    return Transition(**facts | more)  # type: ignore[arg-type]
+
+
+def every_fact() -> list[Fact]:
+    """One fact of every kind, and one transition into every state."""
+    return [
+        transition(State.DISCOVERED, None, generation=0, reason="added", reload_id=None),
+        transition(State.LOADED, State.STOPPED, duration_ms=3.104),
+        transition(State.SETTING_UP, State.LOADED),
+        transition(State.READY, State.SETTING_UP, duration_ms=5.871),
+        transition(State.TEARING_DOWN, State.READY),
+        transition(State.STOPPED, State.TEARING_DOWN, duration_ms=0.412),
+        transition(
+            State.FAILED,
+            State.SETTING_UP,
+            duration_ms=2.25,
+            reason="setup raised RuntimeError",
+            error=RuntimeError("no key"),
+            stage=Stage.SETUP,
+        ),
+        transition(
+            State.BLOCKED,
+            State.LOADED,
+            ref=CHAT,
+            reason="a dependency is not ready",
+            blocked_by=("llm/openai",),
+        ),
+        transition(State.REMOVED, State.STOPPED, reason="removed"),
+        PluginRejected(
+            ref=OPENAI,
+            path="/srv/plugins/openai",
+            error=INVALID,
+            keeps_generation=2,
+            reload_id=3,
+        ),
+        PluginLeaked(
+            ref=OPENAI,
+            generation=1,
+            holders=("class Plugin, held by function atexit_hook",),
+        ),
+        PluginBlocking(
+            ref=OPENAI,
+            method="setup",
+            seconds=1.2,
+            path="/srv/plugins/openai/plugin.py",
+            line=12,
+        ),
+        TeardownFailed(ref=OPENAI, generation=2, error=TeardownTimeout(OPENAI, 15), reload_id=1),
+        DrainTimedOut(ref=OPENAI, calls=2, seconds=5.0, reload_id=1),
+        ReloadStarted(
+            reload_id=1,
+            paths=("/srv/plugins/openai/plugin.py",),
+            changed=(OPENAI,),
+            affected=(CHAT, OPENAI),
+        ),
+        ReloadCommitted(
+            reload_id=1, duration_ms=12.318, changed=(OPENAI,), affected=(CHAT, OPENAI)
+        ),
+        ReloadRolledBack(
+            reload_id=2,
+            duration_ms=15.5,
+            affected=(CHAT, OPENAI),
+            errors={OPENAI: RuntimeError("no key")},
+            running={CHAT: 1, OPENAI: 2},
+        ),
+        ReloadFailed(
+            reload_id=2,
+            duration_ms=9.75,
+            affected=(OPENAI,),
+            errors={OPENAI: RuntimeError("no key")},
+        ),
+        ReloadSkipped(
+            reload_id=4,
+            duration_ms=1.25,
+            paths=("/srv/plugins/openai/plugin.py",),
+            reason="no content changed",
+        ),
+        WatchStarted(roots=("/srv/plugins",), plugins=2, ready=2, duration_ms=48.2),
+        WatchStopped(duration_ms=6.1, errors=(RuntimeError("no key"),)),
+        WatchProblem(
+            message="the folder was replaced or is gone; waiting for it", path="/srv/plugins"
+        ),
+    ]
