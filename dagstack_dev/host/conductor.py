@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.planning import Load
@@ -153,7 +154,8 @@ class Conductor:
         reason = "a task of its own ended the plugin"
         self.crashes[entry.ref] = error
         entry.running = None
-        entry.gate.give_up(f"{reason}: {type(error).__name__}: {error}" if error else reason)
+        root = root_error(error) if error is not None else None
+        entry.gate.give_up(f"{reason}: {type(root).__name__}: {root}" if root else reason)
         self.table.advance(entry, State.TEARING_DOWN, reason)
         self.table.advance(entry, State.FAILED, reason, error=error, stage=Stage.RUN)
         self.on_crash(entry.ref, error)

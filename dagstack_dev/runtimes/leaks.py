@@ -12,6 +12,7 @@ from types import (
     FrameType,
     FunctionType,
     GeneratorType,
+    GetSetDescriptorType,
     ModuleType,
 )
 from typing import TYPE_CHECKING
@@ -88,8 +89,8 @@ def _describe(referrer: object, family: set[int]) -> str | None:
             return None
         name = getattr(owner, "__name__", type(owner).__name__)
         return f"an attribute of {name}"
-    if isinstance(referrer, list | tuple | set | frozenset):
-        return None
+    if isinstance(referrer, list | tuple | set | frozenset | GetSetDescriptorType):
+        return None  # Says nothing: whoever holds *it* would have to be found next.
     return f"an object of type {type(referrer).__name__}"
 
 
