@@ -1,20 +1,16 @@
-"""Facts as structured log events, and the log stream of the command line.
+"""Facts as structured log events; their names, levels and fields are listed in docs/logs.md.
 
-`FactLogger` logs through structlog as whoever runs the process has configured it. Only
-`configure_logging`, called by the command line alone, configures anything.
+`FactLogger` logs through structlog as whoever runs the process has configured it. Nothing here
+configures anything: in an app that is the app's business, at the terminal `cli.log_stream`'s.
 """
 
 from __future__ import annotations
 
-import logging
-import sys
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from structlog.stdlib import ProcessorFormatter
 
-from dagstack_dev.core.blame import NAMESPACE, blame
+from dagstack_dev.core.blame import blame
 from dagstack_dev.core.events import (
     DrainTimedOut,
     Fact,
@@ -35,24 +31,18 @@ from dagstack_dev.core.events import (
 from dagstack_dev.core.lifecycle import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from structlog.typing import EventDict, Processor
+    from collections.abc import Iterable
 
     from dagstack_dev.core.refs import PluginRef
 
 LOGGER_NAME: Final = "dagstack_dev"
 
-_LEVELS: Final = {
-    State.READY: "info",
-    State.REMOVED: "info",
-    State.BLOCKED: "warning",
-    State.FAILED: "error",
-}
+_LEVELS: Final = {State.BLOCKED: "warning", State.FAILED: "error"}
+"""Of transitions; any other is logged as "info", so that no step of a life is missing there."""
 
 
 class FactLogger:
-    """Logs every fact as one event; the names and fields are documented in docs/logs.md."""
+    """Logs every fact as one event."""
 
     def __init__(self) -> None:
         self._log = structlog.stdlib.get_logger(LOGGER_NAME)
@@ -68,7 +58,7 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
     fields: dict[str, Any]
     match fact:
         case Transition():
-            return _LEVELS.get(fact.to_state, "debug"), f"plugin.{fact.to_state}", _transition(fact)
+            return _LEVELS.get(fact.to_state, "info"), f"plugin.{fact.to_state}", _transition(fact)
         case PluginRejected():
             fields = {
                 "plugin": str(fact.ref) if fact.ref else None,
@@ -157,7 +147,7 @@ def _reload_event(
         case ReloadFailed():
             return "error", "reload.failed", fields
         case ReloadSkipped():
-            return "debug", "reload.skipped", {**fields, "reason": fact.reason}
+            return "info", "reload.skipped", {**fields, "reason": fact.reason}
 
 
 def _transition(fact: Transition) -> dict[str, Any]:
@@ -185,8 +175,8 @@ def error_fields(error: BaseException) -> dict[str, Any]:
     return {
         "type": found.type,
         "message": found.message,
-        "path": found.path,
-        "line": found.line,
+        "path": found.path or getattr(error, "path", None),
+        "line": found.line or getattr(error, "line", None),
     }
 
 
@@ -196,131 +186,3 @@ def _spelled(refs: Iterable[PluginRef]) -> list[str]:
 
 def _rounded(duration_ms: float | None) -> float | None:
     return None if duration_ms is None else round(duration_ms, 3)
-
-
-class LogFormat(StrEnum):
-    """How log lines look."""
-
-    CONSOLE = "console"
-    JSON = "json"
-    LOGFMT = "logfmt"
-
-
-def configure_logging(
-    *,
-    form: LogFormat,
-    level: str,
-    file: str | None = None,
-    plugin_of_path: Callable[[str], str | None] = lambda _: None,
-) -> None:
-    """Send structlog and the standard `logging` into one stream, on standard output.
-
-    Args:
-        form: of the lines on standard output. In `console`, a terminal view shows what happens,
-            so facts themselves are logged only at level `debug`.
-        level: the lowest level that is logged, by name.
-        file: a file to append the whole stream to, as logfmt if that is `form`, else as JSON.
-        plugin_of_path: tells which plugin a source file belongs to, to bind what it logs.
-
-    Raises:
-        OSError: `file` cannot be opened.
-    """
-    number = logging.getLevelNamesMapping()[level.upper()]
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%S.%fZ", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
-    structlog.configure(
-        processors=[*shared, ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
-    foreign: list[Processor] = [
-        *shared,
-        structlog.stdlib.ExtraAdder(),
-        _BindPlugin(plugin_of_path),
-    ]
-    terminal = logging.StreamHandler(sys.stdout)
-    terminal.setFormatter(_formatter(form, foreign))
-    if form is LogFormat.CONSOLE and number > logging.DEBUG:
-        terminal.addFilter(lambda record: record.name != LOGGER_NAME)
-    handlers: list[logging.Handler] = [terminal]
-    if file is not None:
-        to_file = logging.FileHandler(file, encoding="utf-8")
-        form = LogFormat.LOGFMT if form is LogFormat.LOGFMT else LogFormat.JSON
-        to_file.setFormatter(_formatter(form, foreign))
-        handlers.append(to_file)
-    root = logging.getLogger()
-    root.handlers[:] = handlers
-    root.setLevel(number)
-    logging.captureWarnings(capture=True)
-    for noisy in ("watchfiles", "asyncio"):
-        logging.getLogger(noisy).setLevel(max(number, logging.WARNING))
-
-
-def _formatter(form: LogFormat, foreign: list[Processor]) -> ProcessorFormatter:
-    renderers: list[Processor]
-    match form:
-        case LogFormat.CONSOLE:
-            renderers = [
-                _flatten_errors,
-                structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=24),
-            ]
-        case LogFormat.JSON:
-            renderers = [
-                structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(ensure_ascii=False),
-            ]
-        case LogFormat.LOGFMT:
-            renderers = [
-                structlog.processors.format_exc_info,
-                _flatten_errors,
-                structlog.processors.LogfmtRenderer(
-                    key_order=["timestamp", "level", "event", "plugin"], bool_as_flag=False
-                ),
-            ]
-    return ProcessorFormatter(
-        foreign_pre_chain=foreign,
-        processors=[ProcessorFormatter.remove_processors_meta, *renderers],
-    )
-
-
-class _BindPlugin:
-    """Binds a standard log record with the plugin whose code made it."""
-
-    def __init__(self, plugin_of_path: Callable[[str], str | None]) -> None:
-        self._plugin_of_path = plugin_of_path
-
-    def __call__(self, _: object, __: str, event: EventDict) -> EventDict:
-        record: logging.LogRecord | None = event.get("_record")
-        if record is None or hasattr(record, "plugin"):
-            return event
-        parts = record.name.split(".")
-        if parts[0].startswith(NAMESPACE) and len(parts) > 2:  # noqa: PLR2004 - kind and name
-            event["plugin"] = f"{parts[1]}/{parts[2]}".replace("%2E", ".")
-        elif (found := self._plugin_of_path(record.pathname)) is not None:
-            event["plugin"] = found
-        return event
-
-
-def _flatten_errors(_: object, __: str, event: EventDict) -> EventDict:
-    """Nested fields as one level, for formats that know no nesting."""
-    for key, value in list(event.items()):
-        if isinstance(value, dict):
-            del event[key]
-            event.update({f"{key}_{name}": inner for name, inner in _leaves(value)})
-        elif isinstance(value, list | tuple):
-            event[key] = ",".join(str(item) for item in value)
-    return event
-
-
-def _leaves(values: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from ((f"{key}_{name}", inner) for name, inner in _leaves(value))
-        else:
-            yield key, value

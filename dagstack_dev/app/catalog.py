@@ -162,7 +162,10 @@ class Catalog:
     def draft(self, reasons: Mapping[str, str], forced: Mapping[PluginRef, Candidate]) -> Draft:
         """The candidates for `reasons` (folder to why), for what is pending, and `forced`."""
         draft = Draft()
-        todo = dict.fromkeys(self.pending, "pending") | dict(reasons)
+        died = {ref for ref, candidate in forced.items() if candidate.error is not None}
+        todo = {
+            folder: "pending" for folder in self.pending if self._ref_of.get(folder) not in died
+        } | dict(reasons)
         for folder in sorted(self._gone):
             owned = self._ref_of[folder]
             heirs = sorted(self._claims[owned])

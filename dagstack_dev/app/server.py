@@ -20,7 +20,7 @@ from dagstack_dev.app.inbox import Batch, Inbox
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.settings import Settings
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import KindUnknown, PluginLoadError, TeardownErrors
+from dagstack_dev.core.errors import KindUnknown, PluginLoadError, TeardownErrors, in_words
 from dagstack_dev.core.events import (
     PluginLeaked,
     PluginRejected,
@@ -97,6 +97,7 @@ class DevServer:
         self._reloader = Reloader(self.registry.conductor)
         self._streams: list[EventStream] = []
         self._retired: list[Retired] = []
+        self._kept_by_errors: list[Retired] = []
         self._told: dict[str, str] = {}
         self._reloads = 0
         self._busy = False
@@ -369,7 +370,8 @@ class DevServer:
                 began=began,
             )
         self._catalog.settle(draft, plan, applied)
-        self._retired += applied.retired
+        self._retired += [*self._kept_by_errors, *applied.retired]
+        self._kept_by_errors = []
         if reload_id is not None and not applied.touched:
             self._table.publish(
                 ReloadSkipped(
@@ -401,7 +403,13 @@ class DevServer:
 
     def _look_for_leaks(self) -> None:
         """Check, now that nothing else is to do, that retired generations are really gone."""
-        retired, self._retired = self._retired, []
+        kept: list[Retired] = []
+        retired: list[Retired] = []
+        for each in self._retired:
+            # The error of a plugin is kept for its author, and its traceback keeps the plugin.
+            failed = self._table.entries[each.ref].error is not None
+            (kept if failed else retired).append(each)
+        self._retired, self._kept_by_errors = [], kept
         if any(each.generation.survivors() for each in retired):
             gc.collect()
         for each in retired:
@@ -420,4 +428,4 @@ def _died_of(error: BaseException | None) -> str:
     if error is None:
         return "its own scope was cancelled"
     root = root_error(error)
-    return f"{type(root).__name__}: {root}"
+    return in_words(root)

@@ -14,7 +14,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @click.group(context_settings=_CONTEXT)
-@click.version_option(__version__, prog_name="dagstack-dev")
+@click.version_option(__version__, prog_name="dagstack-dev", message="%(prog)s %(version)s")
 def cli() -> None:
     """A hot-reloading development server for dagstack plugins."""
 
@@ -55,6 +55,7 @@ def cli() -> None:
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     default="info",
     show_default=True,
+    help="The lowest level that is logged.",
 )
 @click.option(
     "--log-file",
@@ -63,9 +64,10 @@ def cli() -> None:
     help="Append every log event to this file as well.",
 )
 def watch(**options: Any) -> int:
-    """Load the plugins below each PATH, set them up, and reload what changes.
+    """Run the plugins below each PATH and reload what changes.
 
-    Ctrl-C tears everything down in reverse order; a second one ends at once.
+    Ctrl-C tears everything down in reverse order and exits with 0; a second one ends at once,
+    with 130. Wrong usage exits with 2.
     """
     from dagstack_dev.cli.watch import WatchOptions, run  # noqa: PLC0415 - keeps --help fast
 
@@ -77,7 +79,9 @@ def main() -> None:
     try:
         code = cli.main(prog_name="dagstack-dev", standalone_mode=False)
     except click.ClickException as error:
-        click.echo(f"dagstack-dev: {error.format_message()}", err=True)
+        message = error.format_message()
+        is_help = message.startswith("Usage:")
+        click.echo(message if is_help else f"dagstack-dev: {message}", err=True)
         code = error.exit_code
     except click.Abort:
         code = 130

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -16,27 +16,55 @@ if TYPE_CHECKING:
 INTERRUPTED: Final = 130
 """Exit code of a program that was ended at once: 128 and the number of SIGINT."""
 
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-@contextmanager
-def stopping_with(stop: Callable[[], None], loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Inside this block SIGINT and SIGTERM call `stop` on the loop, a second one exits.
 
-    The handlers run between two bytecodes of the main thread, so that the second signal works
-    even while a plugin blocks the event loop.
-    """
-    asked = False
+class Ending:
+    """Whether the program has been asked to end, by a signal or because nobody reads it."""
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            sys.stdout.flush()
+    def __init__(self) -> None:
+        self.asked = False
+        self._stop: Callable[[], None] = _do_nothing
+
+    def on_signals(self) -> None:
+        """From now on SIGINT, SIGTERM and SIGHUP ask; a second one ends the program at once.
+
+        The handlers run between two bytecodes of the main thread, so that the second signal works
+        even while a plugin blocks the event loop. They stay for the rest of the process: a thread
+        that a plugin left behind must not make it deaf.
+        """
+        for number in _SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) is signal.SIG_DFL:  # not nohup
+                signal.signal(number, self._handle)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self.asked:
+            with suppress(OSError, RuntimeError):  # No reader, or interrupted while it writes.
+                sys.stdout.flush()
             os._exit(INTERRUPTED)
-        asked = True
-        loop.call_soon_threadsafe(stop)
+        self.ask()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def ask(self) -> None:
+        """Ask for an orderly end; from any thread."""
+        self.asked = True
+        with suppress(RuntimeError):  # The loop has ended already.
+            self._stop()
+
+    @contextmanager
+    def calling(self, stop: Callable[[], None], loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Inside this block, asking calls `stop` in `loop`; at once if that was before it."""
+
+        def stop_soon() -> None:
+            loop.call_soon_threadsafe(stop)
+
+        self._stop = stop_soon
+        if self.asked:
+            stop()
+        try:
+            yield
+        finally:
+            self._stop = _do_nothing
+
+
+def _do_nothing() -> None:
+    pass

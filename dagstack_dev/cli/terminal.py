@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import linecache
-import os
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
-from rich.tree import Tree
 
-from dagstack_dev.core.blame import blame, plugin_frames, root_error
-from dagstack_dev.core.errors import ManifestInvalid, PluginRegistryError
+from dagstack_dev.cli.excerpts import error_lines, short
+from dagstack_dev.cli.plugin_tree import blockers, label, plugin_tree
+from dagstack_dev.core.blame import root_error
+from dagstack_dev.core.errors import said
 from dagstack_dev.core.events import (
     DrainTimedOut,
     Fact,
@@ -29,12 +28,11 @@ from dagstack_dev.core.events import (
     WatchStarted,
     WatchStopped,
 )
-from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.lifecycle import Stage, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from dagstack_dev.core.lifecycle import PluginStatus
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.registry import Registry
 
@@ -44,12 +42,26 @@ TREE_LIMIT: Final = 40
 NAMES_LIMIT: Final = 3
 """Plugins that one line names before it counts."""
 
-_CONTEXT_LINES: Final = 2
-_STYLES: Final = {
-    State.READY: "green",
-    State.FAILED: "bold red",
-    State.BLOCKED: "yellow",
+FRAME_WIDTH: Final = 110
+"""Columns that a frame takes at most."""
+
+_STAGES: Final = {
+    Stage.PREPARE: "cannot be loaded",
+    Stage.IMPORT: "failed to import",
+    Stage.SETUP: "failed in setup",
+    Stage.RUN: "failed",
 }
+
+
+class StdoutConsole(Console):
+    """Standard output, or `file`; that nobody reads it any more is an `OSError`, not the end."""
+
+    def __init__(self, file: IO[str] | None = None) -> None:
+        super().__init__(file=file, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Raise what rich would end the process for."""
+        raise BrokenPipeError
 
 
 class Terminal:
@@ -57,14 +69,22 @@ class Terminal:
 
     Args:
         registry: to draw the tree and to say what still runs.
-        console: where to print; standard output by default.
+        console: where to print.
+        on_closed: called when nobody reads what is printed any more.
     """
 
-    def __init__(self, registry: Registry, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        console: Console,
+        on_closed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._registry = registry
-        self._console = console or Console(highlight=False, soft_wrap=False)
+        self._console = console
+        self._on_closed = on_closed
         self._steps: list[Transition] = []
         self._failures: list[Transition] = []
+        self._crashes: dict[PluginRef, BaseException] = {}
         self._started = False
 
     def __call__(self, fact: Fact, /) -> None:
@@ -93,22 +113,27 @@ class Terminal:
         if fact.reload_id is not None:
             self._steps.append(fact)
         elif fact.to_state is State.FAILED:
-            self._failures.append(fact)
             if self._started:  # No reload's: a plugin died by itself.
                 self._frame(str(fact.ref), f"{fact.ref} failed: {fact.reason}", fact.error)
+                if fact.error is not None:
+                    self._crashes[fact.ref] = root_error(fact.error)
+            else:
+                self._failures.append(fact)
         elif fact.to_state is State.STOPPED:
             self._steps.append(fact)
 
     # The banner
 
     def _banner(self, fact: WatchStarted) -> None:
-        for failure in self._failures:
-            stage = failure.stage.value if failure.stage else "start"
-            self._frame(str(failure.ref), f"{failure.ref} failed in {stage}", failure.error)
+        for failures in _alike(self._failures):
+            names = _names([failure.ref for failure in failures])
+            first = failures[0]
+            how = _STAGES[first.stage] if first.stage else "failed"
+            self._frame(str(first.ref), f"{names} {how}", first.error)
         self._failures.clear()
         self._steps.clear()
         self._started = True
-        roots = ", ".join(_short(root) for root in fact.roots)
+        roots = ", ".join(short(root) for root in fact.roots)
         how = " by polling" if fact.polling else ""
         title = Text.assemble(("dagstack-dev", "bold"), f" watching {roots}{how}")
         statuses = self._registry.statuses()
@@ -116,48 +141,20 @@ class Terminal:
             self._print(title, Text("no plugins yet; a folder with a dagstack.toml will be one"))
             return
         if len(statuses) <= TREE_LIMIT:
-            self._print(self._tree(title, statuses))
+            self._print(plugin_tree(title, self._registry))
         else:
             self._print(title)
             for status in statuses.values():
                 if status.state is not State.READY:
-                    self._print(Text("  ").append_text(_label(status)))
+                    self._print(Text("  ").append_text(label(status, self._registry)))
         down = fact.plugins - fact.ready
         summary = Text.assemble(
             (f"{fact.ready} ready", "green"),
             (f", {down} not", "bold red") if down else "",
             (f"  {_milliseconds(fact.duration_ms)}", "dim"),
-            ("  Ctrl-C to stop", "dim"),
+            ("  waiting for a fix; Ctrl-C to stop" if down else "  Ctrl-C to stop", "dim"),
         )
         self._print(summary)
-
-    def _tree(self, title: Text, statuses: dict[PluginRef, PluginStatus]) -> Tree:
-        """Each plugin once, below the dependency that was set up last before it."""
-        graph = self._registry.table.graph
-        order = self._registry.table.setup_order
-        tree = Tree(title, guide_style="dim")
-        branches: dict[PluginRef, Tree] = {}
-        rest = dict(statuses)
-
-        def place(ref: PluginRef, seen: frozenset[PluginRef]) -> Tree:
-            if ref in branches:
-                return branches[ref]
-            above = [
-                other
-                for other in (graph.dependencies(ref) if ref in graph else ())
-                if other in rest and other not in seen
-            ]
-            above.sort(key=lambda other: order.get(other, 0))
-            parent = place(above[-1], seen | {ref}) if above else tree
-            label = _label(rest[ref])
-            if len(above) > 1:
-                label.append(f"  + {', '.join(map(str, above[:-1]))}", "dim")
-            branches[ref] = parent.add(label)
-            return branches[ref]
-
-        for ref in sorted(rest, key=lambda ref: (order.get(ref, len(order) + 1), ref)):
-            place(ref, frozenset())
-        return tree
 
     # Reloads
 
@@ -167,7 +164,7 @@ class Terminal:
         blocked = [s for s in self._steps if s.to_state is State.BLOCKED]
         affected = set(fact.affected)
         self._steps.clear()
-        changed = [ref for ref in fact.changed if ref not in came]
+        changed = [ref for ref in fact.changed if ref not in came and ref not in went]
         others = affected.difference(fact.changed, came, went, (s.ref for s in blocked))
         line = Text()
         for mark, style, refs in (
@@ -176,25 +173,24 @@ class Terminal:
             ("-", "yellow", went),
         ):
             if refs:
-                line.append(f"{mark} ", style).append(_names(refs), "bold").append("  ")
+                line.append("  " if line else "").append(f"{mark} ", style)
+                line.append(_names(refs), "bold")
         if not line:
-            line.append("↻ ", "green")
+            line.append("↻", "green")
         if others:
-            line.append(f"+ {len(others)} {'dependent' if len(others) == 1 else 'dependents'}  ")
-        line.append(_milliseconds(fact.duration_ms), "dim")
+            line.append(f" + {len(others)} dependent{'' if len(others) == 1 else 's'}")
+        line.append(f"  {_milliseconds(fact.duration_ms)}", "dim")
         self._print(line)
         for step in blocked[:NAMES_LIMIT]:
-            self._print(
-                Text.assemble(
-                    "  ", (str(step.ref), "yellow"), f" waits for {', '.join(step.blocked_by)}"
-                )
-            )
+            whom = blockers(step.blocked_by, self._registry)
+            why = f" waits for {whom}" if whom else " is blocked"
+            self._print(Text.assemble("  ", (str(step.ref), "yellow"), why))
         if len(blocked) > NAMES_LIMIT:
             self._print(Text(f"  and {len(blocked) - NAMES_LIMIT} more wait", "yellow"))
 
     def _rejected(self, fact: PluginRejected) -> None:
         self._steps.clear()
-        who = str(fact.ref) if fact.ref else _short(fact.path)
+        who = str(fact.ref) if fact.ref else short(fact.path)
         keeps = (
             f"{fact.ref} keeps running generation {fact.keeps_generation}"
             if fact.keeps_generation is not None
@@ -223,7 +219,11 @@ class Terminal:
         self._steps.clear()
         waiting = f"waiting for it: {_names([s.ref for s in blocked])}" if blocked else None
         for ref, error in fact.errors.items():
-            self._frame(str(ref), f"{ref} failed", error, waiting)
+            if self._crashes.pop(ref, None) is root_error(error):  # Framed when it died.
+                if waiting:
+                    self._print(Text(f"  {waiting}", "yellow"))
+            else:
+                self._frame(str(ref), f"{ref} failed", error, waiting)
             waiting = None
 
     def _stopped(self, fact: WatchStopped) -> None:
@@ -245,7 +245,7 @@ class Terminal:
             case PluginBlocking():
                 self._warn(
                     f"{fact.ref}: {fact.method} has kept the event loop busy for "
-                    f"{fact.seconds:.1f} s, at {_short(fact.path)}:{fact.line}"
+                    f"{fact.seconds:.1f} s, at {short(fact.path)}:{fact.line}"
                 )
             case PluginLeaked():
                 self._warn(f"{fact.ref}: generation {fact.generation} is still in memory")
@@ -255,7 +255,7 @@ class Terminal:
                 calls = "1 call" if fact.calls == 1 else f"{fact.calls} calls"
                 self._warn(f"{fact.ref}: {calls} still in flight after {fact.seconds:g} s")
             case WatchProblem():
-                where = f"{_short(fact.path)}: " if fact.path else ""
+                where = f"{short(fact.path)}: " if fact.path else ""
                 self._warn(f"{where}{fact.message}")
             case _:
                 pass
@@ -264,8 +264,12 @@ class Terminal:
         self._print(Text.assemble(("! ", "yellow"), message))
 
     def _print(self, *things: RenderableType) -> None:
-        for thing in things:
-            self._console.print(thing)
+        try:
+            for thing in things:
+                self._console.print(thing)
+        except OSError:
+            self._console.quiet = True
+            self._on_closed()
 
     # Frames
 
@@ -274,66 +278,28 @@ class Terminal:
     ) -> None:
         parts: list[RenderableType] = []
         if error is not None:
-            parts += _error_lines(error, who)
+            parts += error_lines(error, who)
         if keeps:
             parts.append(Text(keeps, "green"))
         self._print(
             Panel(
-                Group(*parts), title=Text(title, "bold red"), title_align="left", border_style="red"
+                Group(*parts),
+                title=Text(title, "bold red"),
+                title_align="left",
+                border_style="red",
+                width=min(self._console.width, FRAME_WIDTH),
             )
         )
 
 
-def _error_lines(error: BaseException, who: str) -> Iterable[RenderableType]:
-    """What went wrong and where, with the lines of the file around it."""
-    if isinstance(error, ManifestInvalid):
-        for problem in error.problems:
-            subject = f"{problem.field}: " if problem.field else ""
-            yield Text(f"{subject}{problem.message}")
-            yield from _source_lines(error.path or "", problem.line)
-        return
-    found = blame(error)
-    frames = plugin_frames(error)
-    root = root_error(error)
-    if isinstance(error, PluginRegistryError) and root is error:
-        yield Text(found.message.removeprefix(f"{who}: "))
-    else:
-        message = getattr(root, "msg", None) or str(root)
-        yield Text(f"{type(root).__name__}: {message}" if message else type(root).__name__)
-    for frame in frames[:-1]:
-        yield Text(f"{_short(frame.path)}:{frame.line} in {frame.function}", "dim")
-    if frames and not isinstance(root, SyntaxError):
-        yield from _source_lines(frames[-1].path, frames[-1].line, frames[-1].function)
-    elif found.path is not None:
-        yield from _source_lines(found.path, found.line)
-
-
-def _source_lines(path: str, line: int | None, function: str = "") -> Iterable[RenderableType]:
-    inside = f" in {function}" if function else ""
-    yield Text(f"{_short(path)}{f':{line}' if line else ''}{inside}", "cyan")
-    if line is None:
-        return
-    linecache.checkcache(path)
-    last = line + (0 if function else 1)
-    for number in range(max(1, line - _CONTEXT_LINES), last + 1):
-        text = linecache.getline(path, number).rstrip("\n")
-        if number > line and not text:
-            continue
-        here = number == line
-        yield Text.assemble(
-            ("❱ " if here else "  ", "red"),
-            (f"{number:>4}  ", "dim"),
-            (text.expandtabs(4), "bold" if here else "dim"),
+def _alike(failures: Iterable[Transition]) -> Iterable[list[Transition]]:
+    """Failures by what is said of them: the plugins of a cycle share one frame."""
+    groups: dict[tuple[Stage | None, str], list[Transition]] = {}
+    for failure in failures:
+        groups.setdefault((failure.stage, said(failure.error) if failure.error else ""), []).append(
+            failure
         )
-
-
-def _label(status: PluginStatus) -> Text:
-    label = Text.assemble(
-        (str(status.ref), "bold"), "  ", (status.state.value, _STYLES.get(status.state, "dim"))
-    )
-    if status.blocked_by:
-        label.append(f" by {', '.join(status.blocked_by)}", "yellow")
-    return label
+    return groups.values()
 
 
 def _names(refs: Sequence[PluginRef]) -> str:
@@ -344,9 +310,3 @@ def _names(refs: Sequence[PluginRef]) -> str:
 
 def _milliseconds(duration: float) -> str:
     return f"{duration:.1f} ms" if duration < 10 else f"{duration:.0f} ms"  # noqa: PLR2004 - digits
-
-
-def _short(path: str) -> str:
-    """`path` relative to the current folder where that is shorter to read."""
-    here = os.getcwd() + os.sep  # noqa: PTH109 - a string is what is compared
-    return path.removeprefix(here)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.errors import PluginRegistryError, said
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -68,4 +68,4 @@ def blame(error: BaseException) -> Blame:
         return Blame(type(root).__name__, root.msg, root.filename, root.lineno)
     frames = plugin_frames(root)
     path, line = (frames[-1].path, frames[-1].line) if frames else (None, None)
-    return Blame(type(root).__name__, str(root), path, line)
+    return Blame(type(root).__name__, said(root), path, line)

@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+def said(error: BaseException) -> str:
+    """The message of `error`, whatever a plugin's own class makes of `str()`."""
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 - it may raise anything
+        return f"(its __str__ raised {type(broken).__name__})"
+
+
+def in_words(error: BaseException) -> str:
+    """Type and message of `error` in one line."""
+    message = said(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
 def _place(path: str | None, line: int | None) -> str:
     if path is None:
         return ""
@@ -350,9 +364,7 @@ class TeardownErrors(PluginRegistryError):
         self.errors = [error for _, error in failures]
 
     def __str__(self) -> str:
-        listed = "".join(
-            f"\n  {ref}: {type(error).__name__}: {error}" for ref, error in self.failures
-        )
+        listed = "".join(f"\n  {ref}: {in_words(error)}" for ref, error in self.failures)
         plugins = "1 plugin" if len(self.failures) == 1 else f"{len(self.failures)} plugins"
         return f"teardown failed in {plugins}{listed}"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from dagstack_dev.core.blame import root_error
+from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.planning import Load
@@ -155,7 +156,7 @@ class Conductor:
         self.crashes[entry.ref] = error
         entry.running = None
         root = root_error(error) if error is not None else None
-        entry.gate.give_up(f"{reason}: {type(root).__name__}: {root}" if root else reason)
+        entry.gate.give_up(f"{reason}: {in_words(root)}" if root else reason)
         self.table.advance(entry, State.TEARING_DOWN, reason)
         self.table.advance(entry, State.FAILED, reason, error=error, stage=Stage.RUN)
         self.on_crash(entry.ref, error)
@@ -205,7 +206,7 @@ class SetupRun:
             error=error,
             stage=Stage.SETUP,
         )
-        entry.gate.give_up(f"its setup failed: {type(error).__name__}: {error}")
+        entry.gate.give_up(f"its setup failed: {in_words(error)}")
         return set(self._give_up(ref))
 
     def abandoned(self, ref: PluginRef) -> None:

@@ -17,6 +17,7 @@ from dagstack_dev.core.errors import (
     KindUnknown,
     PluginRegistryError,
     TeardownErrors,
+    in_words,
 )
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.manifest import PluginManifest, manifest_from
@@ -322,4 +323,4 @@ class Registry:
 
 
 def _note(method: str, ref: PluginRef, error: BaseException) -> str:
-    return f"besides, the {method} of {ref} raised {type(error).__name__}: {error}"
+    return f"besides, the {method} of {ref} raised {in_words(error)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from dagstack_dev.core.errors import PluginLoadError, PluginRegistryError
+from dagstack_dev.core.errors import PluginLoadError, PluginRegistryError, said
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.planning import Load
 from dagstack_dev.host.conductor import Conductor, SetupRun
@@ -98,12 +98,13 @@ class Settlement:
         table = self._table
         transaction = run.transaction
         for step in transaction.set_up:
-            entry = table.entries.get(step.ref)
-            if step.ref in run.failed:
-                self._applied.errors[step.ref] = run.failed[step.ref]
+            entry = table.entries[step.ref]
+            state = table.states[step.ref]
+            if state is State.FAILED and entry.error is not None:
+                # Its load or setup failed, or it was ready already and died since.
+                self._applied.errors[step.ref] = entry.error
                 self._drop(step.ref, run)
-            elif table.states.get(step.ref) is State.READY:
-                assert entry is not None  # noqa: S101 - it has a state
+            elif state is State.READY:
                 entry.pending, entry.error = False, None
                 saved = run.saved.get(step.ref)
                 if saved is not None and saved.generation is not entry.generation:
@@ -289,7 +290,9 @@ def fails_already(table: PluginTable, step: Step) -> bool:
     return (
         entry is not None
         and table.states[step.ref] is State.FAILED
-        and str(entry.error) == str(step.error)
+        and entry.error is not None
+        and step.error is not None
+        and said(entry.error) == said(step.error)
     )
 
 

@@ -17,7 +17,7 @@ from traceback import extract_tb
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.blame import NAMESPACE
-from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, PluginLoadError
+from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, PluginLoadError, in_words
 from dagstack_dev.core.manifest import MANIFEST_NAME
 from dagstack_dev.core.refs import PluginRef, closest
 from dagstack_dev.core.toml_lines import line_of
@@ -210,7 +210,7 @@ class InProcessGeneration:
 def load_error(code: InProcessCode, stage: str, error: BaseException) -> PluginLoadError:
     """What a reader needs of an exception in plugin code: the line of the plugin it came from."""
     ref = code.manifest.ref
-    described = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    described = in_words(error)
     if isinstance(error, SyntaxError) and error.filename:
         return PluginLoadError(ref, stage, described, path=error.filename, line=error.lineno)
     own = [

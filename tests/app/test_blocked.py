@@ -225,3 +225,70 @@ async def test_the_blocked_are_set_up_only_once_all_they_wait_for_is_ready(
         await live.settle()
         assert live.journal == ["setup two 1", "setup user 1"]
         assert live.affected == {ref("two").name, "user"}
+
+
+async def test_a_plugin_that_dies_as_soon_as_it_is_ready_is_failed_and_comes_back(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("a")
+    tree.plugin("b", depends_on=["a"], code=TAKES_ITS_TIME)
+    async with serving(tree) as live:
+        tree.plugin("a", code=DIES_AT_ONCE)
+        await live.server.wait_idle()
+        await live.fact(Transition, lambda fact: fact.to_state is State.FAILED)
+        await live.server.wait_idle()
+        statuses = live.server.statuses()
+        assert statuses[ref("a")].state is State.FAILED
+        assert statuses[ref("a")].stage is Stage.RUN
+        assert statuses[ref("b")].state is State.BLOCKED
+        assert statuses[ref("b")].blocked_by == ("demo/a",)
+        tree.plugin("a", value=2)
+        await live.server.wait_idle()
+        assert [s.state for s in live.server.statuses().values()] == [State.READY] * 2
+
+
+async def test_an_error_that_cannot_be_put_into_words_fails_its_plugin_alone(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("a", code=CANNOT_SAY)
+    tree.plugin("b")
+    async with serving(tree) as live:
+        statuses = live.server.statuses()
+        assert statuses[ref("a")].state is State.FAILED
+        assert statuses[ref("b")].state is State.READY
+
+
+DIES_AT_ONCE = """
+import anyio
+
+class Plugin:
+    async def setup(self, ctx):
+        self.tasks = anyio.create_task_group()
+        await self.tasks.__aenter__()
+        self.tasks.start_soon(self.die)
+
+    async def die(self):
+        raise RuntimeError("gone")
+
+    async def teardown(self):
+        self.tasks.cancel_scope.cancel()
+        await self.tasks.__aexit__(None, None, None)
+"""
+
+TAKES_ITS_TIME = """
+import anyio
+
+class Plugin:
+    async def setup(self, ctx):
+        await anyio.sleep(0.05)
+"""
+
+CANNOT_SAY = """
+class Speechless(Exception):
+    def __str__(self):
+        raise KeyError("words")
+
+class Plugin:
+    def setup(self, ctx):
+        raise Speechless
+"""

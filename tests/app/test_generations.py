@@ -170,3 +170,23 @@ async def test_the_end_of_the_server_is_its_last_fact(tree: PluginTree) -> None:
     assert isinstance(stopped, WatchStopped)
     assert [type(each) for each in stopped.errors] == [ZeroDivisionError]
     assert isinstance(live.of(Transition)[-1], Transition)
+
+
+async def test_an_error_that_is_kept_for_the_author_is_no_leak(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "IDLE_SECONDS", 0.01)
+    tree.plugin("a")
+    async with serving(tree) as live:
+        tree.plugin("a", code="class Plugin:\n    def setup(self, ctx): raise ValueError\n")
+        await live.server.wait_idle()
+        assert live.server.statuses()[ref("a")].pending
+        while live.server._retired:
+            await anyio.lowlevel.checkpoint()
+        assert live.of(PluginLeaked) == []
+        live.forget()  # The facts of the rollback hold the error, too.
+        tree.plugin("a", value=3)
+        await live.server.wait_idle()
+        while live.server._retired:
+            await anyio.lowlevel.checkpoint()
+        assert live.of(PluginLeaked) == []

@@ -1,0 +1,166 @@
+"""Errors for a person: what went wrong, the plugin's own lines, and nothing of ours."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from dagstack_dev.app.config import ConfigInvalid
+from dagstack_dev.core.blame import blame, plugin_frames, root_error
+from dagstack_dev.core.errors import ManifestInvalid, PluginLoadError, PluginRegistryError, said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+
+MESSAGE_LINES: Final = 10
+"""Lines of one exception's message that are shown."""
+
+FRAMES_LIMIT: Final = 6
+"""Frames above the innermost one that are shown."""
+
+_LINES_BEFORE: Final = 2
+
+
+@lru_cache(maxsize=1)
+def _here() -> str:
+    """The current folder when it was first asked for, with a separator at its end."""
+    try:
+        return os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118 - a string is compared
+    except OSError:  # It was deleted under our feet.
+        return os.sep * 2
+
+
+def short(text: str) -> str:
+    """`text` with paths below the current folder relative to it."""
+    here = _here()
+    return text.replace(here, "") if len(here) > 1 else text
+
+
+def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
+    """What went wrong and where, with the lines of the file around it.
+
+    Args:
+        error: of a plugin, or of the registry about one.
+        who: the plugin that the reader knows it is about; its message need not repeat that.
+    """
+    if isinstance(error, ConfigInvalid):
+        yield from _message(error.reason)
+        yield from _file_lines(error.path, error.line)
+        return
+    if isinstance(error, ManifestInvalid):
+        for problem in error.problems:
+            subject = f"{problem.field}: " if problem.field else ""
+            yield from _message(f"{subject}{problem.message}")
+            yield from _file_lines(error.path or "", problem.line)
+        return
+    root = root_error(error)
+    yield from _message(_summary(root, who))
+    for note in getattr(root, "__notes__", ()):
+        yield from _message(str(note))
+    texts = _texts(root.__traceback__)
+    frames = [] if isinstance(root, SyntaxError) else plugin_frames(error)
+    if len(frames) > FRAMES_LIMIT + 1:
+        yield Text(f"{len(frames) - FRAMES_LIMIT - 1} more calls", "dim")
+    for frame in frames[-FRAMES_LIMIT - 1 : -1]:
+        yield Text(f"{short(frame.path)}:{frame.line} in {frame.function}", "dim")
+    if frames:
+        innermost = frames[-1]
+        place = f"{short(innermost.path)}:{innermost.line} in {innermost.function}"
+        yield Text(place, "cyan")
+        lines = texts.get(innermost.path) or _read(innermost.path)
+        yield from _marked(lines, innermost.line, last=innermost.line)
+    else:
+        found = blame(error)
+        if found.path is not None:
+            named = root.text if isinstance(root, SyntaxError) else None
+            yield from _file_lines(found.path, found.line, named)
+    cause = root.__cause__ or (None if root.__suppress_context__ else root.__context__)
+    if cause is not None:
+        yield from _message(f"caused by {_summary(root_error(cause), '')}{_place(cause)}")
+
+
+def _summary(root: BaseException, who: str) -> str:
+    if isinstance(root, PluginLoadError):
+        return f"{root.stage} failed: {root.reason}"
+    message = getattr(root, "msg", None) if isinstance(root, SyntaxError) else said(root)
+    if isinstance(root, PluginRegistryError):
+        return str(message).removeprefix(f"{who}: ").removeprefix(f"{who} ")
+    return f"{type(root).__name__}: {message}" if message else type(root).__name__
+
+
+def _place(error: BaseException) -> str:
+    frames = plugin_frames(error)
+    return f" at {short(frames[-1].path)}:{frames[-1].line}" if frames else ""
+
+
+def _message(text: str) -> Iterator[Text]:
+    lines = short(text).splitlines() or [""]
+    yield from (Text(line) for line in lines[:MESSAGE_LINES])
+    if len(lines) > MESSAGE_LINES:
+        yield Text(f"{len(lines) - MESSAGE_LINES} more lines", "dim")
+
+
+def _file_lines(path: str, line: int | None, named: str | None = None) -> Iterator[Text]:
+    """The place and, if there is a line, its neighbourhood as it is on disk now.
+
+    Where the disk has moved on and has not the line that was `named` any more, only that one is
+    shown.
+    """
+    yield Text(f"{short(path)}{f':{line}' if line else ''}", "cyan")
+    if line is None:
+        return
+    lines = _read(path)
+    if named is not None and named.strip() and named.strip() not in "".join(lines[line - 1 : line]):
+        yield _numbered(line, named.rstrip("\n"), here=True)
+    else:
+        yield from _marked(lines, line, last=line + 1)
+
+
+def _marked(lines: Sequence[str], line: int, *, last: int) -> Iterator[Text]:
+    """Two lines before `line`, `line` with a mark, and what follows up to `last`."""
+    for number in range(max(1, line - _LINES_BEFORE), min(last, len(lines)) + 1):
+        text = lines[number - 1]
+        here = number == line
+        if not here and not text.strip() and number in {line - _LINES_BEFORE, last}:
+            continue
+        yield _numbered(number, text, here=here)
+
+
+def _numbered(number: int, text: str, *, here: bool) -> Text:
+    return Text.assemble(
+        ("❱ " if here else "  ", "red"),
+        (f"{number:>4}  ", "dim"),
+        (text.expandtabs(4), "bold" if here else "dim"),
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+
+
+def _texts(step: TracebackType | None) -> Mapping[str, Sequence[str]]:
+    """The files of a traceback as they were when they were imported, by path.
+
+    What a module's loader says, not what is on disk: that may be newer than what runs.
+    """
+    texts: dict[str, Sequence[str]] = {}
+    while step is not None:
+        code, names = step.tb_frame.f_code, step.tb_frame.f_globals
+        get_source = getattr(names.get("__loader__"), "get_source", None)
+        if code.co_filename not in texts and get_source is not None:
+            try:
+                texts[code.co_filename] = (get_source(names.get("__name__")) or "").splitlines()
+            except (ImportError, OSError, SyntaxError, UnicodeDecodeError):
+                texts[code.co_filename] = ()
+        step = step.tb_next
+    return texts
+
+
+def _read(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - plain strings
+            return file.read().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,73 @@
+"""The plugins of a registry as a tree of what depends on what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+from rich.tree import Tree
+
+from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.refs import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dagstack_dev.core.lifecycle import PluginStatus
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.registry import Registry
+
+_STYLES: Final = {
+    State.READY: "green",
+    State.FAILED: "bold red",
+    State.BLOCKED: "yellow",
+}
+
+
+def plugin_tree(title: Text, registry: Registry) -> Tree:
+    """Each plugin once, below the dependency that was set up last before it."""
+    graph, order = registry.table.graph, registry.table.setup_order
+    statuses = registry.statuses()
+    tree = Tree(title, guide_style="dim")
+    branches: dict[PluginRef, Tree] = {}
+
+    def place(ref: PluginRef, seen: frozenset[PluginRef]) -> Tree:
+        if ref in branches:
+            return branches[ref]
+        above = [
+            other
+            for other in (graph.dependencies(ref) if ref in graph else ())
+            if other in statuses and other not in seen
+        ]
+        above.sort(key=lambda other: order.get(other, 0))
+        parent = place(above[-1], seen | {ref}) if above else tree
+        text = label(statuses[ref], registry)
+        if len(above) > 1:
+            text.append(f"  + {', '.join(map(str, above[:-1]))}", "dim")
+        branches[ref] = parent.add(text)
+        return branches[ref]
+
+    for ref in sorted(statuses, key=lambda ref: (order.get(ref, len(order) + 1), ref)):
+        place(ref, frozenset())
+    return tree
+
+
+def label(status: PluginStatus, registry: Registry) -> Text:
+    """One plugin with its state, and whom it waits for."""
+    text = Text.assemble(
+        (str(status.ref), "bold"), "  ", (status.state.value, _STYLES.get(status.state, "dim"))
+    )
+    if status.blocked_by:
+        text.append(f" by {blockers(status.blocked_by, registry)}", "yellow")
+    return text
+
+
+def blockers(blocked_by: Iterable[str], registry: Registry) -> str:
+    """What a plugin waits for; a name that nobody has may be misspelt."""
+    known = {entry.ref.name for entry in registry.table.present()}
+    return ", ".join(
+        name
+        if "/" in name or name in known
+        else f"{name}, which does not exist{did_you_mean(name, known)}"
+        for name in blocked_by
+    )

@@ -1,0 +1,97 @@
+"""What the options of `watch` do to a real run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from command_runs import Watching
+from trees import PluginTree
+
+CONFIGURED = """
+class Plugin:
+    def setup(self, ctx):
+        ctx.logger.info("configured", size=ctx.config.get("size"))
+"""
+
+
+def test_a_changed_config_reloads_the_plugins_whose_table_changed(
+    tree: PluginTree, tmp_path: Path, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("a", code=CONFIGURED)
+    tree.plugin("b", code=CONFIGURED)
+    config = tmp_path / "config.toml"
+    config.write_text("[demo.a]\nsize = 1\n[demo.b]\nsize = 2\n", encoding="utf-8")
+    run = watch("plugins", "--config", "config.toml")
+    assert run.event("configured", plugin="demo/a")["size"] == 1
+    run.event("watch.started")
+
+    config.write_text("[demo.a]\nsize = 1\n[demo.b]\nsize = 3\n", encoding="utf-8")
+    assert run.event("reload.started")["changed"] == ["demo/b"]
+    assert run.event("configured", plugin="demo/b")["size"] == 3
+    run.event("reload.committed", affected=["demo/b"])
+
+    config.write_text("[demo.a]\nsize = \n", encoding="utf-8")
+    rejected = run.event("plugin.rejected", plugin=None, path=str(config))
+    assert (rejected["error"]["path"], rejected["error"]["line"]) == (str(config), 2)
+
+    config.write_text("[demo.a]\nsize = 4\n[demo.b]\nsize = 3\n", encoding="utf-8")
+    run.event("reload.committed", affected=["demo/a"])
+    assert run.end() == 0
+
+
+def test_ignored_folders_are_no_plugins_and_several_folders_are_watched_by_polling(
+    tree: PluginTree, tmp_path: Path, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("kept")
+    tree.plugin("draft", folder="drafts/draft")
+    more = PluginTree(tmp_path / "more")
+    more.plugin("other")
+    run = watch("plugins", "more", "--ignore", "drafts", "--ignore", "*.csv", "--polling")
+    started = run.event("watch.started")
+    assert started["roots"] == [str(tree.root), str(more.root)]
+    assert (started["ready"], started["polling"]) == (2, True)
+    tree.write("kept/data.csv", "1,2")
+    more.plugin("other", value=2)
+    assert run.event("reload.started")["changed"] == ["demo/other"]
+    assert run.end() == 0
+    assert not any("draft" in line for line in run.lines)
+
+
+def test_a_log_file_in_the_watched_folder_gets_every_event_and_does_not_loop(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    folder = tree.plugin("a")
+    options = ("--log-file", "plugins/a/trace.json", "--log-format", "console")
+    run = watch("plugins", *options, "--log-level", "debug")
+    line = run.line("plugin.ready")  # With debug the console shows events too.
+    assert " demo/a  plugin.ready  from_state=setting_up  to_state=ready" in line
+    run.line("Ctrl-C to stop")
+    tree.plugin("a", value=2)
+    run.line("↻ demo/a")
+    assert run.end() == 0
+    text = (folder / "trace.json").read_text(encoding="utf-8")
+    events = [json.loads(line) for line in text.splitlines()]
+    assert [
+        event["event"] for event in events if event["event"].startswith(("reload", "watch"))
+    ] == [
+        "watch.started",
+        "reload.started",
+        "reload.committed",
+        "watch.stopped",
+    ]
+
+
+def test_logfmt_has_the_same_fields_on_one_level_and_the_core_version_decides_who_may_run(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("a")
+    run = watch("plugins", "--log-format", "logfmt", "--settle", "20", "--core-version", "2.0")
+    line = run.line("event=plugin.failed")
+    assert line.startswith("timestamp=")
+    assert " level=error event=plugin.failed plugin=demo/a from_state=discovered" in line
+    assert " error_type=VersionIncompatible " in line
+    assert ' error_message="demo/a needs core_version >=0.1.0,<1.0.0, this core is 2.0;' in line
+    run.line("event=watch.started")
+    assert run.end() == 0

@@ -1,0 +1,86 @@
+"""What a person sees on a real terminal, in a real run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from command_runs import Watching
+from trees import PluginTree
+
+TALKING = """
+class Plugin:
+    def setup(self, ctx):
+        ctx.logger.info("tick", greeting="Hello, world!")
+"""
+BROKEN = "class Plugin\n    pass\n"
+
+
+def test_a_start_with_a_broken_plugin_says_so_and_waits_for_the_fix(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("base", code=BROKEN)
+    tree.plugin("top", depends_on=["base"])
+    run = watch("plugins", columns=100)
+    run.line("demo/base cannot be loaded")
+    run.line("SyntaxError: expected ':'")
+    run.line("plugins/base/plugin.py:1")
+    run.line("❱    1  class Plugin")
+    run.line("demo/base  failed")
+    run.line("demo/top  blocked by demo/base")
+    assert "0 ready, 2 not" in run.line("waiting for a fix")
+    tree.plugin("base", code=TALKING)
+    line = run.line("tick")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d demo/base  tick  greeting='Hello, world!'", line)
+    assert re.match(r"↻ demo/base \+ 1 dependent  [\d.]+ ms", run.line("↻"))
+    assert run.end() == 0
+    assert run.errors == ""
+    assert "2 plugins torn down" in run.screen
+    assert "plugin.ready" not in run.screen  # The view says it; the events stay out of it.
+    assert _colours(run)
+
+
+def test_an_empty_folder_is_waited_with(tree: PluginTree, watch: Callable[..., Watching]) -> None:
+    run = watch("plugins", columns=100)
+    run.line("dagstack-dev watching plugins")
+    run.line("no plugins yet; a folder with a dagstack.toml will be one")
+    tree.plugin("first")
+    assert run.line("demo/first").startswith("+ demo/first  ")
+    assert run.end() == 0
+
+
+def test_a_bad_edit_shows_its_own_text_and_what_keeps_running(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("base")
+    tree.plugin("top", depends_on=["base"])
+    run = watch("plugins", columns=100)
+    run.line("2 ready")
+    failing = "class Plugin:\n    def setup(self, ctx):\n        raise OSError('no disk')\n"
+    for broken, says in (
+        (BROKEN, "❱    1  class Plugin"),
+        (failing, "❱    3          raise OSError('no disk')"),
+    ):
+        tree.plugin("base", code=broken)
+        run.line(says)
+        run.line("demo/base keeps running generation 1")
+    assert run.end() == 0
+    assert "Traceback" not in run.screen
+    assert "dagstack_dev/" not in run.screen
+
+
+def test_a_narrow_terminal_without_colours_is_fine_and_paths_are_relative(
+    tree: PluginTree, tmp_path: Path, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("a", code="class Plugin:\n    def setup(self, ctx): raise OSError('x' * 100)\n")
+    run = watch(tree.root, columns=30, environment={"NO_COLOR": "1"})
+    run.line("to stop")
+    assert run.end() == 0
+    assert max(map(len, run.screen.splitlines())) <= 30
+    assert str(tmp_path) not in run.screen
+    assert not _colours(run)
+
+
+def _colours(run: Watching) -> list[str]:
+    return [code for line in run.lines for code in re.findall(r"\x1b\[[\d;]*?3\dm", line)]

@@ -1,0 +1,245 @@
+"""What the terminal view prints for each kind of fact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import StringIO
+
+import pytest
+from facts import CHAT, INVALID, OPENAI, every_fact, transition
+from rich.console import Console
+
+from dagstack_dev import PluginManifest, PluginRegistry
+from dagstack_dev.cli.terminal import NAMES_LIMIT, TREE_LIMIT, StdoutConsole, Terminal
+from dagstack_dev.core.errors import DependencyCycle, PluginLoadError
+from dagstack_dev.core.events import (
+    DrainTimedOut,
+    Fact,
+    PluginBlocking,
+    PluginLeaked,
+    PluginRejected,
+    ReloadCommitted,
+    ReloadFailed,
+    ReloadRolledBack,
+    ReloadSkipped,
+    ReloadStarted,
+    TeardownFailed,
+    WatchProblem,
+    WatchStarted,
+    WatchStopped,
+)
+from dagstack_dev.core.lifecycle import Stage, State
+from dagstack_dev.core.refs import PluginRef
+
+STARTED = WatchStarted(roots=("/srv/plugins",), plugins=2, ready=2, duration_ms=48.2)
+ERROR = RuntimeError("no key")
+LOCAL = PluginRef("llm", "local")
+Show = Callable[..., str]
+
+
+@pytest.fixture
+def registry() -> PluginRegistry:
+    """One with two plugins, the second of which depends on the first."""
+    registry = PluginRegistry()
+    _register(registry, OPENAI)
+    _register(registry, CHAT, "openai")
+    return registry
+
+
+def _register(registry: PluginRegistry, ref: PluginRef, *depends_on: str) -> PluginManifest:
+    manifest = {
+        "name": ref.name,
+        "kind": ref.kind,
+        "core_version": ">=0.1",
+        "runtime": "in_process",
+        "entry_point": "plugin:Plugin",
+        "depends_on": list(depends_on),
+    }
+    return registry.register_manifest(manifest, object())
+
+
+@pytest.fixture
+def show(registry: PluginRegistry) -> Show:
+    """Let a terminal view see facts; the answer is what it printed."""
+
+    def printed(*facts: Fact, width: int = 100) -> str:
+        file = StringIO()
+        terminal = Terminal(registry, Console(file=file, width=width))
+        for fact in facts:
+            terminal(fact)
+        return file.getvalue()
+
+    return printed
+
+
+def committed(*changed: PluginRef, affected: tuple[PluginRef, ...] = ()) -> ReloadCommitted:
+    return ReloadCommitted(
+        reload_id=1, duration_ms=12.3, changed=changed, affected=(*changed, *affected)
+    )
+
+
+@pytest.mark.parametrize("fact", every_fact(), ids=lambda fact: type(fact).__name__)
+def test_no_fact_prints_more_than_the_width_or_fails(show: Show, fact: Fact) -> None:
+    for width in (20, 300):
+        assert all(len(line) <= width for line in show(fact, width=width).splitlines())
+
+
+def test_the_banner_draws_each_plugin_once_below_what_it_depends_on(show: Show) -> None:
+    assert show(STARTED).splitlines() == [
+        "dagstack-dev watching /srv/plugins",
+        "└── llm/openai  loaded",
+        "    └── agent/chat  loaded",
+        "2 ready  48 ms  Ctrl-C to stop",
+    ]
+
+
+def test_the_banner_of_many_plugins_names_only_those_that_are_not_ready(
+    show: Show, registry: PluginRegistry
+) -> None:
+    for number in range(TREE_LIMIT):
+        _register(registry, PluginRef("many", f"plugin{number}"))
+    assert "─" not in show(STARTED)
+    assert "  many/plugin0  loaded" in show(STARTED).splitlines()
+
+
+def test_plugins_that_fail_alike_at_the_start_share_one_frame(show: Show) -> None:
+    cycle = DependencyCycle([OPENAI, CHAT])
+    failures = [
+        transition(
+            State.FAILED, State.DISCOVERED, ref=ref, reload_id=None, error=cycle, stage=stage
+        )
+        for ref, stage in ((OPENAI, Stage.PREPARE), (CHAT, Stage.PREPARE), (LOCAL, Stage.SETUP))
+    ]
+    printed = show(*failures, STARTED)
+    assert "llm/openai, agent/chat cannot be loaded" in printed
+    assert "llm/local failed in setup" in printed
+    assert printed.count("dependency cycle: llm/openai -> agent/chat -> llm/openai") == 2
+
+
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        ([committed(OPENAI)], "↻ llm/openai  12 ms"),
+        ([committed(OPENAI, affected=(CHAT,))], "↻ llm/openai + 1 dependent  12 ms"),
+        ([committed(OPENAI, affected=(CHAT, LOCAL))], "↻ llm/openai + 2 dependents  12 ms"),
+        ([transition(State.DISCOVERED, None), committed(OPENAI)], "+ llm/openai  12 ms"),
+        ([transition(State.REMOVED, State.STOPPED), committed(OPENAI)], "- llm/openai  12 ms"),
+        (
+            [transition(State.DISCOVERED, None, ref=LOCAL), committed(LOCAL, OPENAI)],
+            "↻ llm/openai  + llm/local  12 ms",
+        ),
+    ],
+)
+def test_a_reload_is_one_line(show: Show, facts: list[Fact], line: str) -> None:
+    assert show(*facts) == line + "\n"
+
+
+def test_many_changed_plugins_are_counted(show: Show) -> None:
+    refs = tuple(PluginRef("k", f"p{number}") for number in range(NAMES_LIMIT + 2))
+    assert show(committed(*refs)) == "↻ k/p0, k/p1, k/p2 and 2 more  12 ms\n"
+
+
+def test_who_has_to_wait_is_told_below_with_a_guess_at_a_misspelt_name(show: Show) -> None:
+    waits = transition(State.BLOCKED, State.STOPPED, ref=CHAT, blocked_by=("llm/local", "opanai"))
+    removed = transition(State.REMOVED, State.STOPPED, ref=LOCAL)
+    assert show(removed, waits, committed(LOCAL, affected=(CHAT,))) == (
+        "- llm/local  12 ms\n"
+        "  agent/chat waits for llm/local, opanai, which does not exist; did you mean 'openai'?\n"
+    )
+
+
+def test_a_rejection_shows_the_problem_and_what_keeps_running(show: Show) -> None:
+    fact = PluginRejected(ref=OPENAI, path="/x", error=INVALID, keeps_generation=4, reload_id=1)
+    printed = show(fact)
+    assert "╭─ llm/openai not taken over ─" in printed
+    assert "priority: should be a valid integer, not '5'" in printed
+    assert "/srv/plugins/openai/dagstack.toml:7" in printed
+    assert "llm/openai keeps running generation 4" in printed
+
+
+def test_a_roll_back_tells_who_goes_on_running(show: Show) -> None:
+    fact = ReloadRolledBack(
+        reload_id=1,
+        duration_ms=15,
+        affected=(CHAT, OPENAI),
+        errors={OPENAI: ERROR},
+        running={CHAT: 1, OPENAI: 3},
+    )
+    printed = show(fact)
+    assert "llm/openai failed, rolled back after 15 ms" in printed
+    assert "RuntimeError: no key" in printed
+    assert "llm/openai keeps running generation 3, and so does agent/chat" in printed
+
+
+def test_a_failure_tells_who_waits(show: Show) -> None:
+    blocked = transition(State.BLOCKED, State.LOADED, ref=CHAT, blocked_by=("llm/openai",))
+    fact = ReloadFailed(reload_id=1, duration_ms=5, affected=(CHAT,), errors={OPENAI: ERROR})
+    printed = show(blocked, fact)
+    assert "╭─ llm/openai failed ─" in printed
+    assert "waiting for it: agent/chat" in printed
+
+
+def test_a_plugin_that_dies_is_framed_once(show: Show) -> None:
+    died = transition(
+        State.FAILED, State.TEARING_DOWN, reload_id=None, error=ERROR, reason="a task ended it"
+    )
+    wrapped = PluginLoadError(OPENAI, "run", "RuntimeError: no key")
+    wrapped.__cause__ = ERROR
+    failed = ReloadFailed(reload_id=1, duration_ms=5, affected=(CHAT,), errors={OPENAI: wrapped})
+    printed = show(STARTED, died, failed)
+    assert "llm/openai failed: a task ended it" in printed
+    assert printed.count("RuntimeError: no key") == 1
+
+
+@pytest.mark.parametrize(
+    ("fact", "says"),
+    [
+        (
+            PluginBlocking(ref=OPENAI, method="setup", seconds=1.24, path="/p.py", line=3),
+            "! llm/openai: setup has kept the event loop busy for 1.2 s, at /p.py:3\n",
+        ),
+        (
+            PluginLeaked(ref=OPENAI, generation=1, holders=("class Plugin, held by function f",)),
+            "! llm/openai: generation 1 is still in memory\n    class Plugin, held by function f\n",
+        ),
+        (
+            DrainTimedOut(ref=OPENAI, calls=1, seconds=5.0),
+            "! llm/openai: 1 call still in flight after 5 s\n",
+        ),
+        (WatchProblem(message="is gone", path="/srv"), "! /srv: is gone\n"),
+    ],
+)
+def test_a_remark_is_one_line(show: Show, fact: Fact, says: str) -> None:
+    assert show(fact) == says
+
+
+def test_a_failed_teardown_is_framed(show: Show) -> None:
+    printed = show(TeardownFailed(ref=OPENAI, generation=1, error=ERROR))
+    assert "llm/openai: teardown failed" in printed
+    assert "RuntimeError: no key" in printed
+
+
+def test_the_end_counts_what_was_torn_down(show: Show) -> None:
+    stopped = transition(State.STOPPED, State.TEARING_DOWN, reload_id=None)
+    assert show(stopped, WatchStopped(duration_ms=6.12)) == "■ 1 plugin torn down  6.1 ms\n"
+    assert "0 plugins torn down, 1 with errors" in show(
+        WatchStopped(duration_ms=6, errors=(ERROR,))
+    )
+
+
+def test_what_a_person_need_not_know_prints_nothing(show: Show) -> None:
+    began = ReloadStarted(reload_id=1, paths=("/x",), changed=(OPENAI,), affected=(OPENAI,))
+    skipped = ReloadSkipped(reload_id=1, duration_ms=1, paths=("/x",), reason="nothing differs")
+    assert show(began, transition(State.LOADED, State.STOPPED), skipped) == ""
+
+
+def test_a_terminal_that_is_gone_is_told_once_and_no_error(registry: PluginRegistry) -> None:
+    class Gone(StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    told: list[bool] = []
+    terminal = Terminal(registry, StdoutConsole(Gone()), lambda: told.append(True))
+    terminal(WatchProblem(message="one"))
+    terminal(WatchProblem(message="two"))
+    assert told == [True]
