@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dagstack_dev.core.errors import AmbiguousPlugin, PluginRegistryError
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.planning import Candidate, Load
+from dagstack_dev.host.context import plugin_config
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.table import Offer
 
@@ -46,12 +47,14 @@ class Draft:
         candidates: by ref.
         offers: what each is loaded from.
         removed: plugins whose folder is gone.
+        unchanged: plugins whose folder is again what runs already.
         unclaimed: folders that cannot even be given a plugin, with the reason.
     """
 
     candidates: dict[PluginRef, Candidate] = field(default_factory=dict)
     offers: dict[PluginRef, Offer] = field(default_factory=dict)
     removed: set[PluginRef] = field(default_factory=set)
+    unchanged: set[PluginRef] = field(default_factory=set)
     unclaimed: dict[str, PluginRegistryError] = field(default_factory=dict)
 
 
@@ -177,7 +180,12 @@ class Catalog:
                 draft.removed.add(owned)
         for folder in sorted(todo):
             record = self._records.get(folder)
-            if record is not None:
+            if record is None:
+                continue
+            entry = self._running(folder, record)
+            if entry is not None:
+                draft.unchanged.add(entry.ref)
+            else:
                 self._offer(folder, record, todo[folder], draft)
         again = {
             ref: candidate_for(self._registry.table.entries[ref], "pending", Load.RENEW)
@@ -187,6 +195,24 @@ class Catalog:
             if ref not in draft.candidates and ref not in draft.removed:
                 draft.candidates[ref] = candidate
         return draft
+
+    def _running(self, folder: str, record: _Record) -> Entry | None:
+        """The plugin of `folder`, if what it runs is just what it would run after a restart."""
+        table = self._registry.table
+        owned = self._ref_of.get(folder)
+        if owned is None or owned != record.ref or table.states.get(owned) is not State.READY:
+            return None
+        entry = table.entries[owned]
+        context = self._registry.conductor.context
+        if context is None or entry.context is None:
+            return None
+        same = (
+            entry.offer.source == record.source
+            and table.graph.wants(entry.ref) == entry.manifest.depends_on
+            and plugin_config(entry.context.config, entry.ref)
+            == plugin_config(context.config, entry.ref)
+        )
+        return entry if same else None
 
     def _offer(self, folder: str, record: _Record, reason: str, draft: Draft) -> None:
         """Put what one folder offers into `draft`, under the right plugin."""
@@ -230,6 +256,10 @@ class Catalog:
     def settle(self, draft: Draft, plan: ReloadPlan, applied: Applied) -> None:
         """Note what became of `draft`: who owns which folder now, and what stays pending."""
         states = self._registry.table.states
+        for ref in draft.unchanged:
+            entry = self._registry.table.entries[ref]
+            entry.pending, entry.error = False, None
+            self.pending.discard(self._folder_of[ref])
         for ref in draft.removed:
             folder = self._folder_of.get(ref)
             if folder is not None and states.get(ref) in {State.REMOVED, None}:

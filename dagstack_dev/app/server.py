@@ -373,12 +373,13 @@ class DevServer:
         self._retired += [*self._kept_by_errors, *applied.retired]
         self._kept_by_errors = []
         if reload_id is not None and not applied.touched:
+            reason = "what runs is on disk again" if draft.unchanged else "nothing to do"
             self._table.publish(
                 ReloadSkipped(
                     reload_id=reload_id,
                     duration_ms=_ms_since(began),
                     paths=tuple(paths),
-                    reason="nothing can be taken over" if plan.rejected else "nothing to do",
+                    reason="nothing can be taken over" if plan.rejected else reason,
                 )
             )
         for folder in {*reasons} - self._catalog.pending:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.errors import DependencyCycle, PluginRegistryError
+from dagstack_dev.core.errors import AmbiguousPlugin, DependencyCycle, PluginRegistryError
 from dagstack_dev.core.lifecycle import State
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ class ReloadPlan:
     Attributes:
         graph: the dependencies once the plan is in force.
         transactions: independent of each other, in deterministic order.
-        rejected: candidates that leave what runs untouched, by the ref that goes on running.
+        rejected: candidates that leave what runs untouched, by the ref that goes on running;
+            one that would replace a plugin at rest with one that runs elsewhere, by both.
     """
 
     graph: DependencyGraph
@@ -178,9 +179,17 @@ def plan_reload(
     return ReloadPlan(draft.graph, draft.transactions(verdicts), dict(draft.rejected))
 
 
+def _by_ref(candidate: Candidate) -> PluginRef:
+    return candidate.ref
+
+
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """Whether a plugin can be set up: neither `error` (its own fault) nor `blockers`."""
+    """Whether a plugin can be set up: neither `error` (its own fault) nor `blockers`.
+
+    `blockers` are what it waits for, in words; `blocking` are the plugins that have to come right
+    first, those it closes a cycle with included.
+    """
 
     error: PluginRegistryError | None = None
     blockers: tuple[str, ...] = ()
@@ -200,40 +209,67 @@ class _Draft:
         self.world = world
         self.graph = world.graph
         self.rejected: dict[PluginRef, PluginRegistryError] = {}
-        self.offers = {candidate.ref: candidate for candidate in candidates}
+        self.offers = {each.ref: each for each in sorted(candidates, key=_by_ref)}
         self.gone = set(removed)
         self.affected: set[PluginRef] = set()
+        self.renamed: set[PluginRef] = set()
         for candidate in list(self.offers.values()):
-            if candidate.error is not None and world.is_live(candidate.keeps):
+            if candidate.error is not None and self._risks(candidate):
                 self._reject(candidate, candidate.error)
 
+    def _risks(self, candidate: Candidate) -> bool:
+        """Whether something that runs would be lost, should `candidate` fail."""
+        return self.world.is_live(candidate.keeps) or self.world.is_live(candidate.ref)
+
     def _reject(self, candidate: Candidate, error: PluginRegistryError) -> None:
+        """Leave `candidate` out, and every other that would take what it leaves running."""
+        if self.offers.get(candidate.ref) is not candidate:
+            return
         del self.offers[candidate.ref]
         self.rejected[candidate.keeps] = error
+        kept = {candidate.keeps}
+        if self.world.is_live(candidate.ref):
+            self.rejected.setdefault(candidate.ref, error)
+            kept.add(candidate.ref)
+        for other in list(self.offers.values()):
+            clash = kept & {other.ref, other.keeps}
+            if clash:
+                held = min(clash)
+                because = f"{other.ref} has to wait: {held} goes on running, since {error}"
+                self._reject(other, AmbiguousPlugin(because, ref=other.ref, candidates=[held]))
 
     def build_graph(self) -> None:
         """The graph with every remaining offer in force, and what it affects."""
         world = self.world
+        for ref in self.renamed:  # They may have been so only because of what is rejected now.
+            self.offers.pop(ref, None)
         replaced = {offer.replaces for offer in self.offers.values() if offer.replaces is not None}
         self.leaving = (self.gone | replaced) - self.rejected.keys() - self.offers.keys()
         wants: dict[PluginRef, Sequence[str | PluginRef]] = {
-            ref: world.graph.dependencies(ref) for ref in self.rejected
+            ref: world.graph.wants(ref) for ref in self.rejected if ref in world.graph
         }
         wants |= {
             offer.ref: () if offer.error is not None else tuple(offer.wants)
             for offer in self.offers.values()
         }
-        self.graph, rewired = world.graph.updated(wants, self.leaving)
-        for ref in rewired - self.offers.keys() - self.rejected.keys():
+        graph, rewired = world.graph.updated(wants, self.leaving)
+        pinned = {  # What is rejected keeps what its names meant, whatever they mean now.
+            ref: world.graph.dependencies(ref)
+            for ref in self.rejected
+            if graph.dependencies(ref) != world.graph.dependencies(ref)
+        }
+        self.graph, _ = graph.updated(pinned)
+        self.renamed = set()
+        for ref in sorted(rewired - self.offers.keys() - self.rejected.keys()):
             self._offer_rewired(ref)
         self.affected = self._affected()
 
     def _offer_rewired(self, ref: PluginRef) -> None:
         """`ref` itself did not change, but a name it depends on now means another plugin."""
         problem = self.graph.problem(ref)
-        lost = self.leaving.intersection(self.world.graph.dependencies(ref))
-        if problem is not None and lost:
+        if problem is not None and self._lost(ref):
             return  # What it depended on is gone: it will be blocked, not rejected.
+        self.renamed.add(ref)
         self.offers[ref] = Candidate(
             ref,
             wants=self.graph.wants(ref),
@@ -241,6 +277,10 @@ class _Draft:
             reason="a name it depends on now means another plugin",
             load=Load.RENEW if self.world.is_live(ref) else Load.IMPORT,
         )
+
+    def _lost(self, ref: PluginRef) -> list[PluginRef]:
+        """What `ref` depended on and is leaving."""
+        return [other for other in self.world.graph.dependencies(ref) if other in self.leaving]
 
     def _affected(self) -> set[PluginRef]:
         """Downstream of every change, in the old graph, the new one and by imported code."""
@@ -269,19 +309,16 @@ class _Draft:
         verdicts: dict[PluginRef, _Verdict] = {}
         startable = [ref for ref, count in waiting.items() if not count]
         while len(verdicts) < len(pool):
-            if not startable:
-                startable = self._condemn_cycle(pool - verdicts.keys(), verdicts)
-                released = startable
+            if startable:
+                released = [startable.pop()]
+                verdicts[released[0]] = self._judge_one(released[0], verdicts)
             else:
-                ref = startable.pop()
-                verdicts[ref] = self._judge_one(ref, verdicts)
-                released = [ref]
+                released = self._condemn_cycle(pool - verdicts.keys(), verdicts)
             for done in released:
                 for ref in unlocks[done]:
                     waiting[ref] -= 1
                     if not waiting[ref] and ref not in verdicts:
                         startable.append(ref)
-            startable = [ref for ref in startable if ref not in verdicts]
         return verdicts
 
     def _condemn_cycle(
@@ -292,17 +329,21 @@ class _Draft:
         if cycle is None:  # pragma: no cover - a finite graph without a source has a cycle
             cycle = tuple(sorted(left))
         for ref in cycle:
-            verdicts[ref] = _Verdict(error=DependencyCycle(cycle))
+            verdicts[ref] = _Verdict(error=DependencyCycle(cycle), blocking=tuple(cycle))
         return list(cycle)
 
     def _judge_one(self, ref: PluginRef, verdicts: Mapping[PluginRef, _Verdict]) -> _Verdict:
         offer = self.offers.get(ref)
         if offer is not None and offer.error is not None:
             return _Verdict(error=offer.error)
+        if ref in self.rejected and not self.world.is_live(ref):
+            return _Verdict(error=self.rejected[ref])
         problem = self.graph.problem(ref)
         if problem is not None:
-            missing = getattr(problem, "missing", ())
-            return _Verdict(error=problem, blockers=tuple(missing))
+            blockers = getattr(problem, "missing", ())
+            if not blockers and self.world.is_live(ref):  # Ambiguous too, but that is not why.
+                blockers = tuple(map(str, self._lost(ref)))
+            return _Verdict(error=problem, blockers=blockers)
         blocking = tuple(
             other
             for other in self.graph.dependencies(ref)
@@ -314,12 +355,13 @@ class _Draft:
         """Reject live offers that cannot be set up; roots of the trouble first.
 
         An offer that only waits for another live offer may be fine once that one is rejected
-        and its old generation stays, so it gets another verdict.
+        and its old generation stays, so it gets another verdict. So does a plugin that did not
+        change at all, once the candidate that took a name it depends on is rejected.
         """
         hopeless = {
             offer.ref: offer
             for offer in self.offers.values()
-            if not verdicts[offer.ref].viable and self.world.is_live(offer.keeps)
+            if not verdicts[offer.ref].viable and self._risks(offer)
         }
         roots = [
             offer
@@ -327,7 +369,8 @@ class _Draft:
             if verdicts[offer.ref].error is not None
             or not self._waits_for(offer.ref, hopeless.keys(), verdicts)
         ]
-        for offer in roots:
+        culprits = [offer for offer in roots if offer.ref not in self.renamed]
+        for offer in culprits or roots:
             verdict = verdicts[offer.ref]
             self._reject(offer, verdict.error or DependencyBlocked(offer.ref, verdict.blocking))
         return bool(roots)

@@ -18,7 +18,13 @@ from dagstack_dev import (
     State,
     VersionIncompatible,
 )
-from dagstack_dev.core.events import PluginRejected, ReloadCommitted, ReloadStarted, Transition
+from dagstack_dev.core.events import (
+    PluginRejected,
+    ReloadCommitted,
+    ReloadSkipped,
+    ReloadStarted,
+    Transition,
+)
 
 Break = Callable[[PluginTree], object]
 
@@ -236,3 +242,34 @@ async def test_a_rejected_plugin_does_not_hold_back_the_others_of_the_batch(
         assert values(live) == {"a": 2, "b": 1, "c": 2}
         assert len(live.of(PluginRejected)) == 1
         assert live.outcomes == [ReloadCommitted]
+
+
+async def test_what_only_waits_for_a_rejected_plugin_is_not_rejected_with_it(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("a")
+    tree.plugin("b", depends_on=["a"])
+    tree.plugin("c", depends_on=["b"])
+    async with serving(tree) as live:
+        tree.plugin("a", depends_on=["b"])
+        await live.settle()
+        assert live.server.statuses()[ref("a")].pending
+        tree.plugin("c", depends_on=["b"], value=2)
+        await live.settle()
+        assert live.of(PluginRejected) == []
+        assert not live.server.statuses()[ref("c")].pending
+        assert live.server.registry.get_plugin("demo", "c").value() == 2
+
+
+async def test_going_back_to_what_runs_ends_the_matter_without_a_reload(tree: PluginTree) -> None:
+    tree.plugin("a")
+    async with serving(tree) as live:
+        tree.write("a/plugin.py", "class Plugin(:\n")
+        await live.settle()
+        assert live.server.statuses()[ref("a")].pending
+        tree.plugin("a")
+        await live.settle()
+        status = live.server.statuses()[ref("a")]
+        assert (status.pending, status.error, status.generation) == (False, None, 1)
+        assert live.journal == []
+        assert [fact.reason for fact in live.of(ReloadSkipped)] == ["what runs is on disk again"]
