@@ -91,7 +91,7 @@ class DependencyGraph:
         put: Mapping[PluginRef, Sequence[str | PluginRef]],
         drop: Iterable[PluginRef] = (),
     ) -> tuple[DependencyGraph, frozenset[PluginRef]]:
-        """A new graph with `put` added or replaced and `drop` gone.
+        """A new graph with `put` added or replaced and `drop` gone, except what is in `put`.
 
         Returns:
             The graph, and the plugins outside `put` whose dependencies now resolve differently.
@@ -99,7 +99,7 @@ class DependencyGraph:
         """
         wanted = {ref: tuple(wants) for ref, wants in put.items()}
         changed = {ref: wants for ref, wants in wanted.items() if self._wants.get(ref) != wants}
-        leaving = tuple(ref for ref in drop if ref in self._wants)
+        leaving = tuple(ref for ref in drop if ref in self._wants and ref not in wanted)
         if not changed and not leaving:
             return self, _NOTHING
         graph = DependencyGraph()
@@ -108,7 +108,7 @@ class DependencyGraph:
         graph._dependents = self._dependents.copy()
         graph._by_name = self._by_name.copy()
         graph._mentions = self._mentions.copy()
-        return graph, graph._apply(changed, leaving)
+        return graph, graph._apply(changed, leaving) - wanted.keys()
 
     def _apply(
         self, put: dict[PluginRef, tuple[str | PluginRef, ...]], drop: tuple[PluginRef, ...]

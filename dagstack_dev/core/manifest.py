@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import tomli
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -29,10 +29,13 @@ from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.refs import PluginRef, did_you_mean
 from dagstack_dev.core.toml_lines import line_of
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 MANIFEST_NAME: Final = "dagstack.toml"
 
 _IDENTIFIER: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-_ENTRY_POINT: Final = re.compile(r"^(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<cls>[^\W\d]\w*)$")
+_ENTRY_POINT: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 _FIELD_HELP: Final = {
     "name": 'missing; add name = "..." (lower-case letters, digits, - and _)',
@@ -183,7 +186,7 @@ class PluginManifest(_Table):
     @field_validator("entry_point")
     @classmethod
     def _entry_point_form(cls, value: str | None) -> str | None:
-        if value is not None and _ENTRY_POINT.match(value) is None:
+        if value is not None and _ENTRY_POINT.fullmatch(value) is None:
             msg = (
                 f'{value!r} must read "module:Class", where module is a file inside the '
                 "plugin's folder"
@@ -193,18 +196,26 @@ class PluginManifest(_Table):
 
     @model_validator(mode="after")
     def _consistent(self) -> PluginManifest:
-        if self.tryfirst and self.trylast:
-            msg = "tryfirst and trylast exclude each other; keep one"
-            raise ValueError(msg)
-        if "in_process" in self.runtime and self.entry_point is None:
-            msg = f"entry_point: {_FIELD_HELP['entry_point']}"
-            raise ValueError(msg)
+        if contradictions := _contradictions(dict(self)):
+            raise ValueError("; ".join(f"{key}: {text}" for key, text in contradictions.items()))
         return self
 
     def accepts_core(self, core_version: str) -> bool:
         """Whether `core_version` satisfies the specifier; pre-releases count as versions."""
         specifier = _specifier(self.core_version)
         return specifier is not None and _contains(specifier, core_version)
+
+
+def _contradictions(fields: Mapping[str, object]) -> dict[str, str]:
+    """What is wrong between the fields, by the field to mend; each may still be invalid."""
+    found: dict[str, str] = {}
+    if fields.get("tryfirst") is True and fields.get("trylast") is True:
+        found["trylast"] = "tryfirst and trylast exclude each other; keep one"
+    runtime = fields.get("runtime")
+    declared = runtime if isinstance(runtime, list | tuple) else (runtime,)
+    if "in_process" in declared and fields.get("entry_point") is None:
+        found["entry_point"] = _FIELD_HELP["entry_point"]
+    return found
 
 
 def _dependency(item: object) -> str | PluginRef:
@@ -268,7 +279,7 @@ def parse_manifest(data: bytes, path: str) -> PluginManifest:
         return PluginManifest.model_validate(fields)
     except ValidationError as error:
         raise ManifestInvalid(
-            path, _problems(error, text, prefix), ref=_salvaged_ref(fields)
+            path, _problems(error, fields, text, prefix), ref=_salvaged_ref(fields)
         ) from None
 
 
@@ -283,7 +294,7 @@ def manifest_from(values: PluginManifest | dict[str, Any]) -> PluginManifest:
     try:
         return PluginManifest.model_validate(values)
     except ValidationError as error:
-        problems = _problems(error, "", ())
+        problems = _problems(error, values, "", ())
         raise ManifestInvalid("<manifest>", problems, ref=_salvaged_ref(values)) from None
 
 
@@ -298,25 +309,31 @@ def _salvaged_ref(fields: dict[str, Any]) -> PluginRef | None:
     if (
         isinstance(kind, str)
         and isinstance(name, str)
-        and re.match(_IDENTIFIER, kind)
-        and re.match(_IDENTIFIER, name)
+        and re.fullmatch(_IDENTIFIER, kind)
+        and re.fullmatch(_IDENTIFIER, name)
     ):
         return PluginRef(kind, name)
     return None
 
 
 def _problems(
-    error: ValidationError, text: str, prefix: tuple[str, ...]
+    error: ValidationError, fields: Mapping[str, object], text: str, prefix: tuple[str, ...]
 ) -> tuple[ManifestProblem, ...]:
     problems: dict[str, ManifestProblem] = {}
+
+    def note(keys: Sequence[str], message: str, *, missing: bool) -> None:
+        where = prefix if missing else (*prefix, *keys)
+        line = line_of(text, where) if where else 1
+        field = ".".join(keys)
+        problems.setdefault(field, ManifestProblem(field, message, line if text else None))
+
     for detail in error.errors(include_url=False):
         keys = [part for part in detail["loc"] if isinstance(part, str)]
-        keys = keys[: _known_depth(keys)]
-        field = ".".join(keys)
-        missing = detail["type"] == "missing"
-        where = prefix if missing or not keys else (*prefix, *keys)
-        line = line_of(text, where) if where else 1
-        problems.setdefault(field, ManifestProblem(field, _in_words(detail, keys), line))
+        if keys:  # Without a key it is about contradictions, which are listed below one by one.
+            keys = keys[: _known_depth(keys)]
+            note(keys, _in_words(detail, keys), missing=detail["type"] == "missing")
+    for key, message in _contradictions(fields).items():
+        note([key], message, missing=key not in fields)
     ordered = sorted(problems.values(), key=lambda problem: problem.line or 0)
     return tuple(ordered)
 

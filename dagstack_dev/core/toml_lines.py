@@ -21,7 +21,7 @@ def line_of(text: str, key_path: Sequence[str]) -> int | None:
     Returns:
         The line, or None when the key never appears.
     """
-    lines = text.splitlines(keepends=True)
+    lines = [line + "\n" for line in text.split("\n")]
     statement_start = 1
     for count in range(1, len(lines) + 1):
         try:

@@ -72,19 +72,33 @@ def root_folder(path: str | os.PathLike[str]) -> str:
 
 
 def find_plugins(
-    root: str, ignore: IgnoreRules, *, recursive: bool = True, start: str | None = None
+    root: str,
+    ignore: IgnoreRules,
+    *,
+    recursive: bool = True,
+    start: str | None = None,
+    links: list[str] | None = None,
 ) -> Iterator[str]:
     """The plugin folders at and below `start` (by default `root`), sorted by path.
 
     A folder with a `dagstack.toml` is a plugin, and nothing below it is searched (ADR-6).
     Links to folders are followed, once per real folder. `recursive=False` looks at the folder
     itself only. Folders that vanish or deny access while they are searched count as empty.
+    The links that were met are added to `links`.
     """
     start = start or root
-    walked = [os.path.realpath(root)]
-    todo = [start]
+    walked = [os.path.realpath(root)]  # and the targets of links, each with all below it
+    todo = [(start, os.path.realpath(start), False)]
+    if links is not None and todo[0][1] != os.path.normpath(walked[0] + start[len(root) :]):
+        links.append(start)
     while todo:
-        folder = todo.pop()
+        folder, real, is_link = todo.pop()
+        if is_link:
+            if lies_in(real, walked):
+                continue
+            walked.append(real)
+        elif folder != start and real in walked:  # A link led to a folder around that one.
+            continue
         try:
             with os.scandir(folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name, reverse=True)
@@ -100,12 +114,11 @@ def find_plugins(
                 continue
             if ignore.folder(entry.name, below(root, entry.path)):
                 continue
-            if entry.is_symlink():
-                real = os.path.realpath(entry.path)
-                if any(real == base or real.startswith(base + os.sep) for base in walked):
-                    continue
-                walked.append(real)
-            todo.append(entry.path)
+            is_link = entry.is_symlink()
+            if is_link and links is not None:
+                links.append(entry.path)
+            target = os.path.realpath(entry.path) if is_link else f"{real}{os.sep}{entry.name}"
+            todo.append((entry.path, target, is_link))
 
 
 def read_plugin(
@@ -162,10 +175,10 @@ def read_file(path: str, stamp: Stamp) -> SourceFile:
 
 def _walk(folder: str, prefix: str, ignore: IgnoreRules) -> Iterator[tuple[str, str]]:
     """Each file of a plugin that counts, with its path relative to the plugin."""
-    todo = [(folder, "")]
-    seen: set[str] | None = None
+    todo: list[tuple[str, str, str | None]] = [(folder, "", None)]
+    linked: list[str] = []  # The real folder of the plugin and those of its links.
     while todo:
-        current, below = todo.pop()
+        current, below, real = todo.pop()
         try:
             with os.scandir(current) as scan:
                 entries = list(scan)
@@ -176,15 +189,23 @@ def _walk(folder: str, prefix: str, ignore: IgnoreRules) -> Iterator[tuple[str, 
             if _is_folder(entry):
                 if ignore.folder(entry.name, prefix + relative):
                     continue
+                target = real and f"{real}{os.sep}{entry.name}"
                 if entry.is_symlink():
-                    seen = seen or {os.path.realpath(folder)}
-                    real = os.path.realpath(entry.path)
-                    if any(real == base or real.startswith(base + os.sep) for base in seen):
+                    linked = linked or [os.path.realpath(folder)]
+                    target = os.path.realpath(entry.path)
+                    if lies_in(target, linked):
                         continue
-                    seen.add(real)
-                todo.append((entry.path, relative + "/"))
+                    linked.append(target)
+                elif target in linked:
+                    continue
+                todo.append((entry.path, relative + "/", target))
             elif not ignore.file(entry.name, prefix + relative):
                 yield entry.path, relative
+
+
+def lies_in(path: str, folders: list[str]) -> bool:
+    """Whether `path` is one of `folders` or below one; all absolute and normal."""
+    return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -92,13 +92,16 @@ class IgnoreRules:
 
     def path(self, relative: str) -> bool:
         """Whether `relative`, a file's or a folder's, is left out by any of its parts."""
-        parts = relative.split("/")
+        return self.folders(relative) or self.file(relative.rpartition("/")[2], relative)
+
+    def folders(self, relative: str) -> bool:
+        """Whether the folder at `relative`, or one that it lies in, is left out."""
         above = ""
-        for part in parts[:-1]:
+        for part in relative.split("/"):
             above = f"{above}/{part}" if above else part
             if self.folder(part, above):
                 return True
-        return self.file(parts[-1], relative) or self.folder(parts[-1], relative)
+        return False
 
 
 class _any_of:  # noqa: N801 - used as a function that remembers its compiled pattern

@@ -63,6 +63,8 @@ class DiskView:
         self._sources: dict[str, PluginSource] = {}
         self._seen: dict[str, dict[str, SeenFile]] = {}
         self._muted: set[str] = set()
+        self._has_links = False
+        self._linked: dict[str, str] = {}  # Folders behind links, by their real path.
 
     @property
     def sources(self) -> dict[str, PluginSource]:
@@ -79,10 +81,18 @@ class DiskView:
 
     def counts(self, path: str) -> bool:
         """Whether an event at `path` may matter: below a root, not ignored, not muted."""
+        path = self._home(path)
         if path in self._muted:
             return False
         root = self._root_of(path)
-        return root is not None and (path == root or not self._ignore.path(below(root, path)))
+        if root is None or path == root:
+            return root is not None
+        relative = below(root, path)
+        if not self._ignore.path(relative):
+            return True
+        # A folder may have the name of an ignored kind of file.
+        is_folder = path in self._sources or os.path.isdir(path)  # noqa: PTH112 - hot path
+        return is_folder and not self._ignore.folders(relative)
 
     def mute(self, path: str) -> None:
         """Take no notice of the file `path` from now on."""
@@ -141,54 +151,99 @@ class DiskView:
         for source in (*changes.added, *(now for _, now in changes.changed)):
             self._sources[source.folder] = source
             self._seen[source.folder] = changes.seen(source.folder)
+        if self._has_links and (changes.added or changes.removed):
+            self._linked = {os.path.realpath(folder): folder for folder in self._sources}
 
     def _everything(self) -> tuple[dict[str, str], set[str], frozenset[str]]:
         """Folders to read with their roots, folders that are gone, files to distrust."""
-        found: dict[str, str] = {}
-        gone = set(self._sources)
-        for root in self.roots:
-            if not _is_readable(root):
-                gone -= self._known_below(root)
-                continue
-            for folder in find_plugins(root, self._ignore, recursive=self._recursive):
-                found.setdefault(folder, root)
-        return found, gone - found.keys(), frozenset()
+        self._has_links = False
+        found, gone = self._search({(root, root) for root in self.roots})
+        return found, gone, frozenset()
 
     def _near(self, hints: Iterable[str]) -> tuple[dict[str, str], set[str], frozenset[str]]:
         """As `_everything`, but only where `hints` point."""
-        found: dict[str, str] = {}
-        gone: set[str] = set()
+        owners: dict[str, str] = {}
         searches: set[tuple[str, str]] = set()
         fresh = set()
-        for path in hints:
+        for path in map(self._home, hints):
             root = self._root_of(path)
-            if root is None or not _is_readable(root):
+            if root is None:
                 continue
             fresh.add(path)
             owner = self._owner(path, root)
             if owner is not None and path not in (owner, f"{owner}/{MANIFEST_NAME}"):
-                found[owner] = root
+                owners[owner] = root
             elif owner is not None:
                 searches.add((owner, root))
             elif os.path.basename(path) == MANIFEST_NAME:  # noqa: PTH119 - hot path
                 searches.add((os.path.dirname(path), root))  # noqa: PTH120 - hot path
             elif os.path.isdir(path) or self._known_below(path):  # noqa: PTH112 - hot path
                 searches.add((path, root))
-        for start, root in searches:
-            inside = (
-                ()
-                if start != root and self._ignore.path(below(root, start))
-                else tuple(find_plugins(root, self._ignore, recursive=self._recursive, start=start))
-            )
-            gone |= self._known_below(start).difference(inside)
-            found.update(dict.fromkeys(inside, root))
-        return found, gone - found.keys(), frozenset(fresh)
+        found, gone = self._search({(self._start(path, root), root) for path, root in searches})
+        if searches and self._has_links:
+            # Which of several links to a folder counts can only be told from the whole.
+            found, gone = self._search({(root, root) for _, root in searches})
+        for owner, root in owners.items():
+            if owner not in gone and _is_readable(root):
+                found[owner] = root
+        return found, gone, frozenset(fresh)
+
+    def _start(self, path: str, root: str) -> str:
+        """Where to search so that what happened at `path` is seen: there, or at a plugin above."""
+        if not self._recursive:
+            return root
+        above = root
+        for part in below(root, path).split(os.sep):  # noqa: PTH206 - hot path
+            if os.path.isfile(f"{above}/{MANIFEST_NAME}"):  # noqa: PTH113 - hot path
+                return above
+            above = f"{above}{os.sep}{part}"
+        return path
+
+    def _search(self, searches: set[tuple[str, str]]) -> tuple[dict[str, str], set[str]]:
+        """Plugin folders with their roots, and the known ones that are none any more.
+
+        Args:
+            searches: folders to search, each with its root.
+        """
+        nested = {
+            (root, root)
+            for start, _ in searches
+            for root in self.roots
+            if root.startswith(start + os.sep)
+        }
+        found: dict[str, str] = {}
+        gone: set[str] = set()
+        spared: set[str] = set()
+        links: list[str] = []
+        # Outer roots first: a folder below two roots belongs to the inner one.
+        for start, root in sorted(searches | nested, key=lambda search: len(search[1])):
+            if not _is_readable(root):
+                spared |= self._known_below(root)
+                continue
+            gone |= self._known_below(start)
+            if start == root or not self._ignore.folders(below(root, start)):
+                inside = find_plugins(
+                    root, self._ignore, recursive=self._recursive, start=start, links=links
+                )
+                found |= dict.fromkeys(inside, root)
+        self._has_links = self._has_links or bool(links)
+        return found, gone - found.keys() - spared
+
+    def _home(self, path: str) -> str:
+        """`path` as it is found below a root, should it be the real path of something linked."""
+        if not self._linked or self._root_of(path) is not None:
+            return path
+        real = path
+        while len(real) > 1:
+            if real in self._linked:
+                return self._linked[real] + path[len(real) :]
+            real = os.path.dirname(real)  # noqa: PTH120 - hot path
+        return path
 
     def _root_of(self, path: str) -> str | None:
-        for root in self.roots:
-            if path == root or path.startswith(root + os.sep):
-                return root
-        return None
+        """The innermost root that `path` is or lies in."""
+        roots = (root for root in self.roots if path == root or path.startswith(root + os.sep))
+        return max(roots, key=len, default=None)
 
     def _owner(self, path: str, root: str) -> str | None:
         """The known plugin folder that `path` is or lies in."""
@@ -207,11 +262,13 @@ class DiskView:
         self, source: PluginSource, seen: dict[str, SeenFile]
     ) -> tuple[PluginSource, dict[str, SeenFile]]:
         before = self._sources.get(source.folder)
-        muted = [path for path in source.files if f"{source.folder}/{path}" in self._muted]
-        if before is None or not muted:
+        if before is None:
             return source, seen
+        paths = before.files.keys() | source.files.keys()
         files = dict(source.files)
-        for path in muted:
+        for path in paths:
+            if f"{source.folder}/{path}" not in self._muted:
+                continue
             if path in before.files:
                 files[path] = before.files[path]
             else:

@@ -11,6 +11,9 @@ import anyio.from_thread
 import anyio.to_thread
 from watchfiles import awatch
 
+from dagstack_dev.disk.discovery import lies_in
+from dagstack_dev.disk.polling import poll
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS: Final = 0.25
 """How often a root that is gone is looked for."""
+
+_POLL_SECONDS: Final = 0.05
+"""The shortest rest between two looks of a watch that polls."""
 
 _DEBOUNCE_MS: Final = 400
 """A batch that never falls quiet ends after this time."""
@@ -27,14 +33,16 @@ class Watcher:
     """Watches folders, whatever happens to them, and reports the paths of events.
 
     A folder that is deleted and made anew, and an error inside the watching library, only cause
-    a new watch; both are reported as a change of the folder itself, since events may be lost.
+    a new watch; both are reported as a change of the folder itself, or of the single files in
+    it, since events may be lost.
 
     Args:
         folders: absolute folders, watched with everything below them.
         single: absolute files, each watched through its parent folder.
         step_ms: how long the disk has to be quiet for a batch to end, in milliseconds.
         polling: look at intervals instead of asking the system for events.
-        on_paths: called with the absolute paths of a batch, on the loop's thread.
+        on_paths: called with the absolute paths of a batch, on the loop's thread; what lies behind
+            a link is reported by its real path too.
         on_problem: called with a message when a watch had to be given up and begun anew.
     """
 
@@ -80,12 +88,17 @@ class Watcher:
             identity = _identity(folder)
             async with anyio.create_task_group() as group:
                 group.start_soon(self._cancel_when_replaced, folder, identity, group.cancel_scope)
-                problem = await self._watch(folder, recursive=recursive, watching=watching)
+                watch = self._poll if self._polling else self._watch
+                problem = await watch(folder, recursive=recursive, watching=watching)
                 if problem is not None:
                     self._on_problem(folder, problem)
+                    watching.set()  # A start does not wait for what may never work.
                     await anyio.sleep(RETRY_SECONDS)
                 group.cancel_scope.cancel()
-            self._on_paths({folder})
+            self._on_paths({folder} if recursive else self._single_in(folder))
+
+    def _single_in(self, folder: str) -> set[str]:
+        return {path for path in self._single if os.path.dirname(path) == folder}  # noqa: PTH120
 
     async def _watch(self, folder: str, *, recursive: bool, watching: anyio.Event) -> str | None:
         """Report batches until the watch breaks; the answer says how."""
@@ -98,23 +111,31 @@ class Watcher:
             step=self._step_ms,
             stop_event=stop,  # type: ignore[arg-type]  # it asks for is_set, no more
             recursive=recursive,
-            force_polling=self._polling or None,
-            poll_delay_ms=max(self._step_ms, 50),
             ignore_permission_denied=True,
         )
         try:
             async with anyio.create_task_group() as group, aclosing(changes):
                 group.start_soon(stop.set_when_cancelled)
                 async for batch in changes:
-                    paths = {path for _, path in batch}
-                    if not recursive:
-                        paths &= self._single
-                    if paths:
-                        self._on_paths(paths)
+                    self._report(folder, {path for _, path in batch}, recursive=recursive)
                 group.cancel_scope.cancel()
         except* (OSError, RuntimeError, UnicodeError) as errors:
             problem = "; ".join(_messages(errors))
         return problem
+
+    async def _poll(self, folder: str, *, recursive: bool, watching: anyio.Event) -> str | None:
+        """As `_watch`, by looking."""
+        seconds = max(self._step_ms / 1000, _POLL_SECONDS)
+        looks = poll(folder, watching, recursive=recursive, seconds=seconds)
+        async with aclosing(looks):
+            async for paths in looks:
+                self._report(folder, paths, recursive=recursive)
+        return None
+
+    def _report(self, folder: str, paths: set[str], *, recursive: bool) -> None:
+        paths = paths | _behind_links(folder, paths) if recursive else paths & self._single
+        if paths:
+            self._on_paths(paths)
 
     async def _cancel_when_replaced(
         self, folder: str, identity: tuple[int, int] | None, scope: anyio.CancelScope
@@ -152,6 +173,25 @@ class _Started:
             await anyio.sleep_forever()
         finally:
             self.set()
+
+
+def _behind_links(folder: str, paths: set[str]) -> set[str]:
+    """Where those of `paths` really are that lie behind links below `folder`.
+
+    The system watches a folder once, whatever the number of links to it, and reports it by the
+    path that happened to be added last.
+    """
+    base = os.path.realpath(folder)
+    real: set[str] = set()
+    for parent in {os.path.dirname(path) for path in paths if path != folder}:  # noqa: PTH120
+        target = os.path.realpath(parent)
+        if target == base + parent[len(folder) :]:
+            continue
+        if lies_in(target, [base]):
+            target = folder + target[len(base) :]
+        names = (path[len(parent) :] for path in paths if os.path.dirname(path) == parent)  # noqa: PTH120
+        real.update(target + name for name in names)
+    return real
 
 
 def _messages(error: BaseException) -> list[str]:

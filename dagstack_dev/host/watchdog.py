@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import contextmanager
-from time import monotonic
+from math import inf
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, NamedTuple
+from weakref import ReferenceType, ref
 
 from dagstack_dev.core.events import PluginBlocking
 
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
 BLOCKING_SECONDS: Final = 1.0
 """How long a synchronous method may keep the loop before it is named."""
 
+LINGER_SECONDS: Final = 10.0
+"""How long the watching thread outlives the last run that it watched."""
+
 
 class _Call(NamedTuple):
-    ref: PluginRef
+    plugin: PluginRef
     method: str
     folder: str
     began: float
@@ -30,8 +35,9 @@ class _Call(NamedTuple):
 class Watchdog:
     """Looks from a thread of its own at what the loop's thread is doing.
 
-    The thread exists only while something is watched (`with watchdog.watching():`), which covers
-    a whole setup or teardown run, so that a single call costs two assignments.
+    The thread exists only while something is watched (`with watchdog.watching():`, which covers a
+    whole setup or teardown run) and for some seconds after, since starting a thread takes longer
+    than a whole small reload. A single call costs two assignments.
 
     Args:
         report: called from the watchdog's thread, at once, for the loop may stay busy for long.
@@ -40,56 +46,76 @@ class Watchdog:
     def __init__(self, report: Callable[[PluginBlocking], None]) -> None:
         self._report = report
         self._call: _Call | None = None
-        self._stop: threading.Event | None = None
+        self._reported: _Call | None = None
+        self._watched = 0
         self._depth = 0
+        self._needed_until = 0.0
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Keep an eye on the calling thread."""
         self._depth += 1
-        if self._depth == 1:
-            self._stop = threading.Event()
-            threading.Thread(
-                target=self._watch,
-                args=(self._stop, threading.get_ident()),
-                name="dagstack-dev watchdog",
-                daemon=True,
-            ).start()
+        self._watched = threading.get_ident()
+        self._needed_until = inf
+        with self._lock:
+            if self._thread is None:
+                name = "dagstack-dev watchdog"
+                self._thread = threading.Thread(
+                    target=_watch, args=(ref(self),), name=name, daemon=True
+                )
+                self._thread.start()
         try:
             yield
         finally:
             self._depth -= 1
-            if self._depth == 0 and self._stop is not None:
-                self._stop.set()
+            if self._depth == 0:
+                self._needed_until = monotonic() + LINGER_SECONDS
 
     @contextmanager
-    def calling(self, ref: PluginRef, method: str, folder: str | None) -> Iterator[None]:
-        """A synchronous method of `ref`, whose code lies in `folder`, runs inside this block."""
+    def calling(self, plugin: PluginRef, method: str, folder: str | None) -> Iterator[None]:
+        """A synchronous method of `plugin`, whose code lies in `folder`, runs inside this block."""
         outer = self._call
-        self._call = _Call(ref, method, folder or "", monotonic())
+        self._call = _Call(plugin, method, folder or "", monotonic())
         try:
             yield
         finally:
             self._call = outer
 
-    def _watch(self, stop: threading.Event, thread: int) -> None:
-        reported = None
-        while not stop.wait(BLOCKING_SECONDS / 5):
-            call = self._call
-            if call is None or call is reported:
-                continue
-            seconds = monotonic() - call.began
-            if seconds < BLOCKING_SECONDS:
-                continue
-            frame = sys._current_frames().get(thread)  # noqa: SLF001 - there is no other way
-            path, line = _place(frame, call.folder)
-            if call is self._call:
-                reported = call
-                self._report(
-                    PluginBlocking(
-                        ref=call.ref, method=call.method, seconds=seconds, path=path, line=line
-                    )
+    def look(self) -> None:
+        """Report the call under way once, when it has taken too long."""
+        call = self._call
+        if call is None or call is self._reported:
+            return
+        seconds = monotonic() - call.began
+        if seconds < BLOCKING_SECONDS:
+            return
+        frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - there is no other way
+        path, line = _place(frame, call.folder)
+        if call is self._call:
+            self._reported = call
+            self._report(
+                PluginBlocking(
+                    ref=call.plugin, method=call.method, seconds=seconds, path=path, line=line
                 )
+            )
+
+    def is_needed(self) -> bool:
+        """Whether its thread is to go on; if not, the next run starts another one."""
+        with self._lock:
+            if monotonic() < self._needed_until:
+                return True
+            self._thread = None
+            return False
+
+
+def _watch(watchdog: ReferenceType[Watchdog]) -> None:
+    """The thread. It holds the watchdog, and with it the registry, only while it looks."""
+    while (found := watchdog()) is not None and found.is_needed():
+        found.look()
+        del found
+        sleep(BLOCKING_SECONDS / 5)
 
 
 def _place(frame: FrameType | None, folder: str) -> tuple[str, int]:
