@@ -1,0 +1,76 @@
+"""Watching by looking at intervals, for folders whose file system reports no events.
+
+The polling of watchfiles compares whole seconds: it never notices the second edit of a second.
+"""
+
+from __future__ import annotations
+
+import os
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from dagstack_dev.disk.discovery import Stamp, lies_in
+from dagstack_dev.disk.ignore import IgnoreRules
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+_RULES = IgnoreRules()
+
+
+async def poll(
+    folder: str, watching: anyio.Event, *, recursive: bool, seconds: float
+) -> AsyncGenerator[set[str], None]:
+    """Yield the paths that came, went or changed below `folder`, for ever.
+
+    Args:
+        folder: an absolute folder.
+        watching: set once changes will be noticed.
+        recursive: whether to look below its folders too, leaving out what is always ignored.
+        seconds: how long to rest between two looks; at least as long as a look takes.
+    """
+    before = await anyio.to_thread.run_sync(_look, folder, recursive)
+    watching.set()
+    pause = seconds
+    while True:
+        await anyio.sleep(pause)
+        began = perf_counter()
+        now = await anyio.to_thread.run_sync(_look, folder, recursive)
+        pause = max(seconds, perf_counter() - began)
+        changed = {path for path, _ in before.items() ^ now.items()}
+        before = now
+        if changed:
+            yield changed
+
+
+def _look(folder: str, recursive: bool) -> dict[str, Stamp | None]:  # noqa: FBT001 - for run_sync
+    """The stamp of each file, None for each folder."""
+    seen: dict[str, Stamp | None] = {}
+    linked = [os.path.realpath(folder)]
+    todo = [folder]
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as scan:
+                entries = list(scan)
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                is_folder = entry.is_dir()
+                if recursive and (_RULES.folder if is_folder else _RULES.file)(entry.name, ""):
+                    continue
+                seen[entry.path] = None if is_folder else Stamp.of(entry.stat())
+            except OSError:
+                continue
+            if not (is_folder and recursive):
+                continue
+            if entry.is_symlink():
+                target = os.path.realpath(entry.path)
+                if lies_in(target, linked) or lies_in(linked[0], [target]):
+                    continue
+                linked.append(target)
+            todo.append(entry.path)
+    return seen

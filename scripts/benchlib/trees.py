@@ -1,0 +1,93 @@
+"""Plugin trees to measure with, and the plugin that tells when it is ready."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+REPORT_VARIABLE = "BENCH_REPORT"
+"""The environment variable with the path of the pipe that the probe writes into."""
+
+FAN_OUT = 8
+"""Plugins that depend on one and the same other plugin."""
+
+MANIFEST = """\
+[plugin]
+name = "{name}"
+kind = "bench"
+core_version = ">=0.1.0,<1.0.0"
+runtime = "in_process"
+entry_point = "plugin:Plugin"
+depends_on = [{depends_on}]
+"""
+
+# About what a small plugin is: 2 kB, some functions and classes.
+FILLER = '''
+
+class Part{number}:
+    """One of the things that this plugin is made of."""
+
+    def __init__(self, name, size=0):
+        self.name = name
+        self.size = size
+
+    def describe(self):
+        return f"{{self.name}} of {{self.size}}"
+'''
+
+PLAIN = '''\
+"""A plugin of the bench."""
+
+
+class Plugin:
+    def setup(self, ctx):
+        self.ready = True
+
+    def teardown(self):
+        self.ready = False
+'''
+
+PROBE = '''\
+"""The plugin of the bench that is edited. The last line tells a whole file from a torn one."""
+
+import os
+import time
+
+VALUE = {value}
+
+
+class Plugin:
+    def setup(self, ctx):
+        self.ready = True
+        now = time.monotonic_ns()
+        report = os.open(os.environ["BENCH_REPORT"], os.O_WRONLY)
+        os.write(report, b"%d %d %d\\n" % (VALUE, globals().get("COMPLETE", -1), now))
+        os.close(report)
+
+    def teardown(self):
+        self.ready = False
+'''
+
+_FILLED = "".join(FILLER.format(number=number) for number in range(6))
+
+
+def probe_text(value: int) -> bytes:
+    """The probe as it is saved for the `value`th time."""
+    return (PROBE.format(value=value) + _FILLED + f"\n\nCOMPLETE = {value}\n").encode()
+
+
+def write_tree(root: Path, count: int) -> Path:
+    """Write `count` plugins below `root`; the answer is the file of the probe, a leaf.
+
+    Each plugin but the first depends on one before it, so that the graph is a tree; the probe is
+    the last one and nothing depends on it.
+    """
+    for number in range(count):
+        folder = root / f"p{number:05}"
+        folder.mkdir(parents=True)
+        above = f'"p{(number - 1) // FAN_OUT:05}"' if number else ""
+        manifest = MANIFEST.format(name=folder.name, depends_on=above)
+        (folder / "dagstack.toml").write_text(manifest, encoding="utf-8")
+        (folder / "plugin.py").write_text(PLAIN + _FILLED, encoding="utf-8")
+    probe = root / f"p{count - 1:05}" / "plugin.py"
+    probe.write_bytes(probe_text(0))
+    return probe

@@ -1,0 +1,92 @@
+"""An exception is placed in the plugin's own code, not in ours or a library's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from dagstack_dev.core.blame import NAMESPACE, Blame, Frame, blame, plugin_frames, root_error
+from dagstack_dev.core.errors import PluginLoadError, PluginRegistryError
+from dagstack_dev.core.refs import PluginRef
+
+REF = PluginRef("tool", "a")
+
+PLUGIN = """\
+class Plugin:
+    def run(self, callback):
+        return self.helper(callback)
+
+    def helper(self, callback):
+        return callback()
+"""
+
+
+def plugin_module(path: str = "plugins/a/plugin.py", name: str = f"{NAMESPACE}.tool.a") -> Any:
+    """Code as the in-process runtime executes it: in a module below the namespace."""
+    module = ModuleType(name)
+    exec(compile(PLUGIN, path, "exec"), module.__dict__)
+    return module.Plugin()
+
+
+def caught(run: Callable[[], object]) -> BaseException:
+    with pytest.raises(BaseException) as info:  # noqa: PT011 - any error at all
+        run()
+    return info.value
+
+
+def test_the_innermost_plugin_frame_is_blamed_not_the_library_below_it() -> None:
+    error = caught(lambda: plugin_module().run(lambda: json.loads("{")))
+    told = blame(error)
+    assert (told.type, told.path, told.line) == ("JSONDecodeError", "plugins/a/plugin.py", 6)
+    assert plugin_frames(error) == (
+        Frame("plugins/a/plugin.py", 3, "Plugin.run"),
+        Frame("plugins/a/plugin.py", 6, "Plugin.helper"),
+    )
+
+
+def test_with_two_plugins_in_a_row_the_inner_one_is_blamed() -> None:
+    inner = plugin_module("plugins/b/plugin.py", f"{NAMESPACE}2.tool.b")
+
+    def fail() -> object:
+        raise KeyError("x")
+
+    error = caught(lambda: plugin_module().run(lambda: inner.run(fail)))
+    assert blame(error) == Blame("KeyError", "'x'", "plugins/b/plugin.py", 6)
+
+
+def test_an_error_without_plugin_frames_has_no_place() -> None:
+    assert blame(ValueError("x")) == Blame("ValueError", "x", None, None)
+    assert blame(caught(lambda: json.loads("{"))).path is None
+
+
+def test_a_syntax_error_is_placed_at_the_line_it_names() -> None:
+    error = caught(lambda: compile("a = 1\nb = (\n", "plugins/a/plugin.py", "exec"))
+    told = blame(error)
+    assert (told.type, told.message) == ("SyntaxError", "'(' was never closed")
+    assert (told.path, told.line) == ("plugins/a/plugin.py", 2)
+
+
+def test_a_registry_error_knows_its_own_place() -> None:
+    error = PluginLoadError(REF, "import", "no", path="p.py", line=4)
+    assert blame(error) == Blame("PluginLoadError", str(error), "p.py", 4)
+
+
+def test_the_root_is_what_a_load_error_wraps_or_the_first_of_a_group() -> None:
+    cause = ValueError("x")
+    wrapped = PluginLoadError(REF, "import", "no")
+    wrapped.__cause__ = cause
+    group = BaseExceptionGroup("g", [ExceptionGroup("h", [wrapped]), KeyError("y")])
+    assert root_error(group) is cause
+    assert root_error(wrapped) is cause
+    alone = PluginRegistryError("alone")
+    assert root_error(alone) is alone
+
+
+def test_a_group_is_blamed_on_its_first_error() -> None:
+    inner = caught(lambda: plugin_module().run(lambda: json.loads("{")))
+    assert isinstance(inner, Exception)
+    assert blame(ExceptionGroup("several", [inner, ValueError()])).line == 6

@@ -1,0 +1,91 @@
+"""An updated graph equals one that is built from scratch, and the original stays as it was."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import refs, wants
+
+from dagstack_dev.core.graph import DependencyGraph
+from dagstack_dev.core.refs import PluginRef
+
+Wants = tuple[str | PluginRef, ...]
+Edit = tuple[dict[PluginRef, Wants], frozenset[PluginRef]]
+
+EDITS: st.SearchStrategy[Edit] = st.tuples(
+    st.dictionaries(refs(), wants(), max_size=4), st.frozensets(refs(), max_size=3)
+)
+
+
+def picture(graph: DependencyGraph) -> dict[PluginRef, object]:
+    """Everything that can be asked of each plugin."""
+    return {
+        ref: (
+            graph.wants(ref),
+            graph.dependencies(ref),
+            frozenset(graph.dependents(ref)),
+            str(graph.problem(ref)),
+        )
+        for ref in graph.refs
+    }
+
+
+@settings(deadline=None)
+@given(st.lists(EDITS, max_size=6))
+def test_any_sequence_of_updates_equals_a_fresh_graph(edits: list[Edit]) -> None:
+    graph = DependencyGraph()
+    content: dict[PluginRef, Wants] = {}
+    for put, drop in edits:
+        content = {ref: names for ref, names in content.items() if ref not in drop} | put
+        before = picture(graph)
+        newer, rewired = graph.updated(put, drop)
+        fresh = DependencyGraph(content)
+        assert picture(newer) == picture(fresh)
+        assert len(newer) == len(fresh)
+        assert picture(graph) == before, "the original has changed"
+        assert rewired == {
+            ref
+            for ref in newer.refs - put.keys()
+            if newer.dependencies(ref) != graph.dependencies(ref)
+            or str(newer.problem(ref)).partition("(did")[0]
+            != str(graph.problem(ref)).partition("(did")[0]
+        }
+        graph = newer
+
+
+@settings(deadline=None)
+@given(st.dictionaries(refs(), wants()))
+def test_an_update_that_changes_nothing_returns_the_same_graph(
+    content: dict[PluginRef, Wants],
+) -> None:
+    graph = DependencyGraph(content)
+    same, rewired = graph.updated(content, [PluginRef("k", "never there")])
+    assert same is graph
+    assert not rewired
+
+
+@settings(deadline=None)
+@given(st.dictionaries(refs(), wants()))
+def test_order_and_find_cycle_agree(content: dict[PluginRef, Wants]) -> None:
+    graph = DependencyGraph(content)
+    cycle = graph.find_cycle()
+    if cycle is None:
+        order = graph.order(graph.refs, lambda _: 0)
+        assert sorted(order) == sorted(graph.refs)
+        for index, ref in enumerate(order):
+            assert set(graph.dependencies(ref)) <= set(order[:index])
+    else:
+        assert len(set(cycle)) == len(cycle)
+        assert cycle[0] == min(cycle)
+        for ref, following in zip(cycle, (*cycle[1:], cycle[0]), strict=True):
+            assert following in graph.dependencies(ref)
+
+
+def test_a_new_plugin_of_a_wanted_name_rewires_who_wants_it() -> None:
+    want, first, second = PluginRef("k", "a"), PluginRef("k1", "x"), PluginRef("k2", "x")
+    graph = DependencyGraph({want: ["x"], first: ()})
+    ambiguous, rewired = graph.updated({second: ()})
+    assert rewired == {want}
+    moved, rewired = ambiguous.updated({}, [first])
+    assert rewired == {want}
+    assert moved.dependencies(want) == (second,)

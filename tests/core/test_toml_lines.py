@@ -1,0 +1,75 @@
+"""A key is found in its line, whatever the notation."""
+
+from __future__ import annotations
+
+import pytest
+
+from dagstack_dev.core.toml_lines import line_of
+
+TEXT = """\
+# name = "in a comment"
+top = 1
+
+[plugin] # the table
+text = '''
+[plugin]
+name = "in a string"
+'''
+name = "x"
+list = [
+    "a", # name
+    "b",
+]
+inline = { one = 1, two = { deep = 2 } }
+dotted.key.one = 1
+dotted.key.two = 2
+"quoted key" = 1
+
+[plugin.resources]
+required = []
+
+[[plugin.entries]]
+first = 1
+
+[[plugin.entries]]
+second = 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("top", 2),
+        ("plugin", 4),
+        ("plugin.text", 5),
+        ("plugin.name", 9),
+        ("plugin.list", 10),
+        ("plugin.inline", 14),
+        ("plugin.inline.two.deep", 14),
+        ("plugin.dotted", 15),
+        ("plugin.dotted.key.two", 16),
+        ("plugin.quoted key", 17),
+        ("plugin.resources", 19),
+        ("plugin.resources.required", 20),
+        ("plugin.entries", 22),
+        ("plugin.entries.second", 26),
+        ("plugin.absent", None),
+        ("absent.name", None),
+        ("top.below", None),
+    ],
+)
+def test_a_key_is_found_where_its_statement_begins(path: str, line: int | None) -> None:
+    assert line_of(TEXT, path.split(".")) == line
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\u2029"])
+def test_only_newlines_count_as_lines_as_in_editors(odd: str) -> None:
+    assert line_of(f'a = "{odd}"\nb = 1\n', ["b"]) == 2
+
+
+def test_windows_newlines_count_once() -> None:
+    assert line_of("a = 1\r\n\r\nb = 1\r\n", ["b"]) == 3
+
+
+def test_the_last_line_needs_no_newline() -> None:
+    assert line_of("a = 1\nb = 2", ["b"]) == 2

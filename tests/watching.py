@@ -1,0 +1,76 @@
+"""A running watcher and what it reported, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+from dagstack_dev.disk.watcher import Watcher
+
+PATIENCE = 20.0
+"""Seconds after which something that should happen evidently does not."""
+
+
+class Reports:
+    """Collects what a watcher reports; `until` waits for it."""
+
+    def __init__(self) -> None:
+        self.paths: set[str] = set()
+        self.problems: list[tuple[str, str]] = []
+        self._news = anyio.Event()
+
+    def on_paths(self, paths: set[str]) -> None:
+        self.paths |= paths
+        self._tell()
+
+    def on_problem(self, path: str, message: str) -> None:
+        self.problems.append((path, message))
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = anyio.Event()
+
+    async def until(self, *paths: str | Path) -> None:
+        """Wait until all of `paths` have been reported."""
+        wanted = {str(path) for path in paths}
+        with anyio.fail_after(PATIENCE):
+            while not wanted <= self.paths:
+                await self._news.wait()
+
+    async def until_problem(self, part: str) -> str:
+        """Wait for a problem whose message holds `part`, and return the message."""
+        with anyio.fail_after(PATIENCE):
+            while True:
+                for _, message in self.problems:
+                    if part in message:
+                        return message
+                await self._news.wait()
+
+    def forget(self) -> None:
+        self.paths.clear()
+        self.problems.clear()
+
+
+@asynccontextmanager
+async def watching(
+    *folders: Path, single: Iterable[Path] = (), polling: bool = False
+) -> AsyncIterator[Reports]:
+    """Watch `folders` while the block runs."""
+    reports = Reports()
+    watcher = Watcher(
+        folders=map(str, folders),
+        single=map(str, single),
+        step_ms=10,
+        polling=polling,
+        on_paths=reports.on_paths,
+        on_problem=reports.on_problem,
+    )
+    async with anyio.create_task_group() as group:
+        with anyio.fail_after(PATIENCE):
+            await group.start(watcher.run)
+        yield reports
+        group.cancel_scope.cancel()
