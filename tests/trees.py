@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
 
-CODE = '''
+CODE = """
 class Plugin:
     VALUE = {value!r}
 
@@ -26,7 +26,7 @@ class Plugin:
 
     async def async_value(self):
         return self.VALUE
-'''
+"""
 """A plugin that answers `value` and writes its life into `ctx.extras["journal"]`, if given."""
 
 

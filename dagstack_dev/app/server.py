@@ -34,6 +34,7 @@ from dagstack_dev.core.planning import Candidate, Load, plan_reload
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.discovery import root_folder
 from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.polling import reason_to_poll
 from dagstack_dev.disk.snapshot import DiskView
 from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.context import PluginContext, plugin_config
@@ -140,11 +141,13 @@ class DevServer:
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         try:
+            unasked = None if settings.polling else reason_to_poll()
+            polling = settings.polling or unasked is not None
             watcher = Watcher(
                 folders=self.roots,
                 single=[str(self._config_file)] if self._config_file else [],
                 step_ms=settings.settle_ms,
-                polling=settings.polling,
+                polling=polling,
                 on_paths=self._inbox.paths,
                 on_problem=self._report_problem,
             )
@@ -156,9 +159,11 @@ class DevServer:
                     plugins=sum(1 for _ in self._table.present()),
                     ready=len(self._table.setup_order),
                     duration_ms=_ms_since(began),
-                    polling=settings.polling,
+                    polling=polling,
                 )
             )
+            if unasked is not None:
+                self._report_problem(self.roots[0], f"looking at intervals, for {unasked}")
             self._group.start_soon(self._run, name="dagstack-dev reload loop")
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)

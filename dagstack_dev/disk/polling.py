@@ -5,7 +5,11 @@ The polling of watchfiles compares whole seconds: it never notices the second ed
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import platform
+import sys
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -19,6 +23,29 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 _RULES = IgnoreRules()
+
+
+def reason_to_poll() -> str | None:
+    """Why file events are not to be had on this machine, or not wanted; None when they are."""
+    wanted = os.environ.get("WATCHFILES_FORCE_POLLING", "").lower()
+    if wanted in {"false", "disable", "disabled"}:
+        return None
+    if wanted:
+        return "WATCHFILES_FORCE_POLLING is set"
+    if "microsoft-standard" in platform.release():
+        return "on WSL, Windows' drives report no file events"
+    if sys.platform == "linux" and not _has_inotify():
+        return "this system has no inotify"
+    return None
+
+
+def _has_inotify() -> bool:
+    libc = ctypes.CDLL(None, use_errno=True)
+    handle = libc.inotify_init1(0)
+    if handle < 0:
+        return ctypes.get_errno() != errno.ENOSYS
+    os.close(handle)
+    return True
 
 
 async def poll(

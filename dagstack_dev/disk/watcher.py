@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 RETRY_SECONDS: Final = 0.25
 """How often a root that is gone is looked for."""
 
+PATIENCE: Final = 3
+"""Watches in a row that may break at once before a folder is polled instead."""
+
 _POLL_SECONDS: Final = 0.05
 """The shortest rest between two looks of a watch that polls."""
 
@@ -83,14 +86,20 @@ class Watcher:
         watching: anyio.Event,
     ) -> None:
         """Watch one folder for ever, across its disappearance and return."""
+        failures = 0
         while True:
             await _until_exists(folder)
             identity = _identity(folder)
+            began = anyio.current_time()
             async with anyio.create_task_group() as group:
                 group.start_soon(self._cancel_when_replaced, folder, identity, group.cancel_scope)
-                watch = self._poll if self._polling else self._watch
+                watch = self._poll if self._polling or failures >= PATIENCE else self._watch
                 problem = await watch(folder, recursive=recursive, watching=watching)
                 if problem is not None:
+                    short_lived = anyio.current_time() - began < RETRY_SECONDS
+                    failures = failures + 1 if short_lived else 1
+                    if failures >= PATIENCE:
+                        problem += "; looking at intervals from now on"
                     self._on_problem(folder, problem)
                     watching.set()  # A start does not wait for what may never work.
                     await anyio.sleep(RETRY_SECONDS)
@@ -111,6 +120,7 @@ class Watcher:
             step=self._step_ms,
             stop_event=stop,  # type: ignore[arg-type]  # it asks for is_set, no more
             recursive=recursive,
+            force_polling=False,  # We would not be told; see `reason_to_poll`.
             ignore_permission_denied=True,
         )
         try:

@@ -214,6 +214,7 @@ class Registry:
 
     async def _tear_down_all(self) -> None:
         failures = await self._tear_down(reversed(self.table.ready_refs()))
+        self.table.watchdog.stop()
         crashes = self.conductor.crashes
         failures += [(ref, error) for ref, error in crashes.items() if error is not None]
         crashes.clear()

@@ -6,7 +6,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from math import inf
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import ReferenceType, ref
 
@@ -51,6 +51,7 @@ class Watchdog:
         self._depth = 0
         self._needed_until = 0.0
         self._lock = threading.Lock()
+        self.wake = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextmanager
@@ -61,6 +62,7 @@ class Watchdog:
         self._needed_until = inf
         with self._lock:
             if self._thread is None:
+                self.wake.clear()
                 name = "dagstack-dev watchdog"
                 self._thread = threading.Thread(
                     target=_watch, args=(ref(self),), name=name, daemon=True
@@ -101,6 +103,14 @@ class Watchdog:
                 )
             )
 
+    def stop(self) -> None:
+        """End the thread, if nothing is being watched; the next run starts another one."""
+        thread = self._thread
+        if self._depth == 0 and thread is not None:
+            self._needed_until = 0.0
+            self.wake.set()
+            thread.join(BLOCKING_SECONDS / 5)
+
     def is_needed(self) -> bool:
         """Whether its thread is to go on; if not, the next run starts another one."""
         with self._lock:
@@ -114,8 +124,9 @@ def _watch(watchdog: ReferenceType[Watchdog]) -> None:
     """The thread. It holds the watchdog, and with it the registry, only while it looks."""
     while (found := watchdog()) is not None and found.is_needed():
         found.look()
+        wake = found.wake
         del found
-        sleep(BLOCKING_SECONDS / 5)
+        wake.wait(BLOCKING_SECONDS / 5)
 
 
 def _place(frame: FrameType | None, folder: str) -> tuple[str, int]:
