@@ -36,7 +36,7 @@ async def test_a_system_that_refuses_every_watch_is_polled_instead(
 ) -> None:
     async def refuse(*_: object, **__: object) -> AsyncGenerator[set[tuple[int, str]], None]:
         raise OSError(28, "OS file watch limit reached")
-        yield set()
+        yield set()  # type: ignore[unreachable]  # makes it an asynchronous generator
 
     monkeypatch.setattr("dagstack_dev.disk.watcher.awatch", refuse)
     monkeypatch.setattr("dagstack_dev.disk.watcher.RETRY_SECONDS", 0.01)
