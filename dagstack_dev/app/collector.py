@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +28,7 @@ class Collector:
         disk: what is compared with.
         inbox: where more may come in meanwhile.
         doubt_seconds: how long something unfinished is given to go on.
+        later: called with a folder and seconds, to have the folder looked at again then.
         on_problem: called with a path and a message for the user.
     """
 
@@ -38,14 +38,14 @@ class Collector:
         inbox: Inbox,
         *,
         doubt_seconds: float,
+        later: Callable[[str, float], None],
         on_problem: Callable[[str, str], None],
     ) -> None:
         self._disk = disk
         self._inbox = inbox
         self._doubt_seconds = doubt_seconds
-        self._on_problem = on_problem
-        self._git = GitLocks(disk.roots)
-        self.own_writes = OwnWrites()
+        self._git = GitLocks(disk.roots, on_problem)
+        self.own_writes = OwnWrites(later=later, on_problem=on_problem)
 
     async def collect(self, batch: Batch) -> DiskChanges:
         """What `batch` has changed on disk; accepted, so that it is not seen again.
@@ -70,7 +70,7 @@ class Collector:
                 break
             if not more:
                 give_up_at = 0.0  # It has been quiet: what is seen is what there is.
-        changes = self._without_outputs(changes)
+        changes = self.own_writes.without_held(changes)
         self._disk.accept(changes)
         return changes
 
@@ -80,17 +80,3 @@ class Collector:
             return False
         batch.join(self._inbox.take())
         return True
-
-    def _without_outputs(self, changes: DiskChanges) -> DiskChanges:
-        outputs = self.own_writes.found_in(changes)
-        if not outputs:
-            return changes
-        for path in outputs:
-            self._disk.mute(path)
-            name = os.path.basename(path)  # noqa: PTH119 - a string is all there is
-            self._on_problem(
-                path,
-                "its plugin writes this file on every setup; ignoring it from now on "
-                f"(--ignore {name!r} to ignore it from the start)",
-            )
-        return self._disk.look([now.folder for _, now in changes.changed])

@@ -24,6 +24,14 @@ class ConfigInvalid(ValueError):
         return f"{place}: {self.reason}"
 
 
+def has_content(path: Path) -> bool:
+    """Whether there is a file with anything but white space in it."""
+    try:
+        return bool(path.read_bytes().strip())
+    except OSError:
+        return False
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The content of a TOML file.
 

@@ -4,53 +4,117 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.snapshot import DiskChanges
 
 CLOCK_TICK_NS: Final = 10_000_000
 """How far the file system's clock may lag behind ours, in nanoseconds."""
 
-STRIKES: Final = 2
-"""Reloads in a row in which a file was written before it is taken for output."""
+NEAR_NS: Final = 500_000_000
+"""How soon after a reload a write may still be that reload's own doing, in nanoseconds."""
+
+FREE_RELOADS: Final = 3
+"""How often in a row a folder is reloaded at once for data written near the reload before."""
+
+LATE_RELOADS: Final = 5
+"""How often it is then still reloaded later, each time after twice the wait."""
+
+FIRST_WAIT_SECONDS: Final = 1.0
+"""The first of those waits."""
+
+_CODE: Final = (".py", ".toml")
+
+
+@dataclass(slots=True)
+class _Suspect:
+    """A folder whose data files keep changing near its reloads."""
+
+    reloads: int = 0
+    late: int = 0
+    waiting: bool = False
+    due: bool = False
 
 
 class OwnWrites:
-    """Finds files that a plugin evidently writes itself whenever it is set up.
+    """Keeps a plugin that writes into its own folder from being reloaded for that, for ever.
 
-    A file that is not code and was last written while the previous reload ran may have been
-    written by the plugin. So often in a row, and it is output: to reload for it would loop.
+    Who wrote a file cannot be told, only when: while plugins were set up, or soon after. A
+    folder where nothing but data changes, and always then, is reloaded a few times at once, a
+    few times later and later, and then no more, until code changes or data does at another
+    time. Its difference from what runs is kept all the while, so that nobody's edit is lost.
+
+    Args:
+        later: called with a folder and seconds, to have the folder looked at again then.
+        on_problem: called with a path and a message for the user.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        later: Callable[[str, float], None],
+        on_problem: Callable[[str, str], None],
+    ) -> None:
+        self._later = later
+        self._on_problem = on_problem
         self._window = (0, 0)
-        self._strikes: dict[str, int] = {}
+        self._suspects: dict[str, _Suspect] = {}
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
         """Plugins are set up inside this block."""
         began = time.time_ns() - CLOCK_TICK_NS
         yield
-        self._window = (began, time.time_ns())
+        self._window = (began, time.time_ns() + NEAR_NS)
 
-    def found_in(self, changes: DiskChanges) -> list[str]:
-        """The absolute paths of files that have turned out to be output with `changes`."""
+    def now_due(self, folder: str) -> None:
+        """The time that `later` was asked for has come."""
+        suspect = self._suspects.get(folder)
+        if suspect is not None:
+            suspect.waiting, suspect.due = False, True
+
+    def without_held(self, changes: DiskChanges) -> DiskChanges:
+        """`changes` less the folders that are not to be reloaded now."""
+        held = {
+            now.folder for before, now in changes.changed if self._is_held(before, now, changes)
+        }
+        if not held:
+            return changes
+        kept = tuple(pair for pair in changes.changed if pair[1].folder not in held)
+        return replace(changes, changed=kept)
+
+    def _is_held(self, before: PluginSource, now: PluginSource, changes: DiskChanges) -> bool:
+        files = before.changed_files(now)
+        seen = changes.seen(now.folder)
+        written = [seen[path].stamp.mtime_ns for path in files if path in seen]
         began, ended = self._window
-        for before, now in changes.changed:
-            files = before.changed_files(now)
-            if any(path.endswith((".py", ".toml")) for path in files):
-                continue
-            seen = changes.seen(now.folder)
-            for path in files:
-                full = f"{now.folder}/{path}"
-                if path in seen and began <= seen[path].stamp.mtime_ns <= ended:
-                    self._strikes[full] = self._strikes.get(full, 0) + 1
-                else:
-                    self._strikes.pop(full, None)
-        outputs = [path for path, strikes in self._strikes.items() if strikes >= STRIKES]
-        for path in outputs:
-            del self._strikes[path]
-        return outputs
+        near = began <= max(written, default=time.time_ns()) <= ended
+        if not near or any(path.endswith(_CODE) for path in files):
+            self._suspects.pop(now.folder, None)
+            return False
+        suspect = self._suspects.setdefault(now.folder, _Suspect())
+        if suspect.due or suspect.reloads < FREE_RELOADS:
+            suspect.due = False
+            suspect.reloads += 1
+            return False
+        self._hold(f"{now.folder}/{files[0]}", now.folder, suspect)
+        return True
+
+    def _hold(self, path: str, folder: str, suspect: _Suspect) -> None:
+        if suspect.waiting:
+            return
+        if suspect.late == 0:
+            self._on_problem(
+                path,
+                "changes whenever its plugin is reloaded; reloading for it later and later "
+                "(--ignore it if the plugin writes it)",
+            )
+        if suspect.late < LATE_RELOADS:
+            suspect.waiting = True
+            self._later(folder, FIRST_WAIT_SECONDS * 2**suspect.late)
+            suspect.late += 1

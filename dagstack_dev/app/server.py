@@ -14,7 +14,7 @@ import structlog
 
 from dagstack_dev.app.catalog import Catalog, candidate_for
 from dagstack_dev.app.collector import Collector
-from dagstack_dev.app.config import ConfigInvalid, read_config
+from dagstack_dev.app.config import ConfigInvalid, has_content, read_config
 from dagstack_dev.app.events import EventStream
 from dagstack_dev.app.inbox import Batch, Inbox
 from dagstack_dev.app.registry import PluginRegistry
@@ -100,15 +100,21 @@ class DevServer:
         self._retired: list[Retired] = []
         self._kept_by_errors: list[Retired] = []
         self._told: dict[str, str] = {}
+        self._config_paths: set[str] = set()
         self._reloads = 0
         self._busy = False
         self._owns_plugins = True
+        self._entered = False
         self._stopping = False
         self._ended = False
 
     # Entering and leaving
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            msg = "a DevServer can be entered once; make a new one"
+            raise RuntimeError(msg)
+        self._entered = True
         began = perf_counter()
         settings = self._settings
         self.roots = tuple(dict.fromkeys(root_folder(path) for path in self._given_roots))
@@ -122,12 +128,14 @@ class DevServer:
         self._config_file = settings.config_file and settings.config_file.expanduser().absolute()
         if self._config_file is not None:
             self._context = replace(self._context, config=read_config(self._config_file))
+            self._config_paths = {str(self._config_file), str(self._config_file.resolve())}
         self._disk = DiskView(self.roots, IgnoreRules(settings.ignore))
         self._inbox = Inbox()
         self._collector = Collector(
             self._disk,
             self._inbox,
             doubt_seconds=settings.doubt_ms / 1000,
+            later=self._look_later,
             on_problem=self._report_problem,
         )
         self._idle = anyio.Event()
@@ -145,7 +153,7 @@ class DevServer:
             polling = settings.polling or unasked is not None
             watcher = Watcher(
                 folders=self.roots,
-                single=[str(self._config_file)] if self._config_file else [],
+                single=self._config_paths,
                 step_ms=settings.settle_ms,
                 polling=polling,
                 on_paths=self._inbox.paths,
@@ -287,22 +295,32 @@ class DevServer:
                 for done in batch.done:
                     done.set()
 
+    def _look_later(self, folder: str, seconds: float) -> None:
+        """Have a folder looked at again after a while."""
+
+        async def look() -> None:
+            await anyio.sleep(seconds)
+            self._collector.own_writes.now_due(folder)
+            self._inbox.paths({folder})
+
+        self._group.start_soon(look)
+
     async def _handle(self, batch: Batch) -> None:
         began = perf_counter()
         config_changed = self._config_file is not None and (
-            str(self._config_file) in batch.paths or batch.everywhere
+            batch.everywhere or not self._config_paths.isdisjoint(batch.paths)
         )
         changes = await self._collector.collect(batch)
         reasons = self._catalog.update(changes)
         forced = self._forced(batch)
         if config_changed:
-            forced |= self._reconfigure()
+            forced |= await self._reconfigure()
         paths = sorted(path for path in batch.paths if self._disk.counts(path))
         if reasons or forced:
             await self._reload(
                 reasons, reload_id=self._next_id(), began=began, paths=paths, forced=forced
             )
-        elif paths:
+        elif any(map(self._disk.is_in_plugin, paths)):
             self._table.publish(
                 ReloadSkipped(
                     reload_id=self._next_id(),
@@ -316,7 +334,8 @@ class DevServer:
         """Candidates for what was asked for and for what died."""
         forced: dict[PluginRef, Candidate] = {}
         for ref in batch.forced:
-            forced[ref] = candidate_for(self._table.entries[ref], "asked for", Load.IMPORT)
+            if self._table.states[ref] is not State.REMOVED:  # As it may be since it was asked.
+                forced[ref] = candidate_for(self._table.entries[ref], "asked for", Load.IMPORT)
         for ref, error in batch.crashed.items():
             if self._table.states.get(ref) is State.FAILED:
                 died = PluginLoadError(ref, Stage.RUN, _died_of(error))
@@ -327,10 +346,12 @@ class DevServer:
                 forced[ref] = replace(candidate, error=died)
         return forced
 
-    def _reconfigure(self) -> dict[PluginRef, Candidate]:
+    async def _reconfigure(self) -> dict[PluginRef, Candidate]:
         """Read the configuration file again; candidates are those whose section differs."""
         assert self._config_file is not None  # noqa: S101 - the caller has asked
         key = str(self._config_file)
+        if self._context.config and not has_content(self._config_file):
+            await anyio.sleep(self._settings.doubt_ms / 1000)  # It is half-way through a save.
         try:
             config = read_config(self._config_file)
         except ConfigInvalid as error:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import glob
 import os
+import stat
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -89,7 +91,7 @@ def run(options: WatchOptions) -> int:
         context=context,
         settings=Settings(
             settle_ms=options.settle_ms,
-            ignore=(*options.ignore, *_log_file_patterns(options)),
+            ignore=(*options.ignore, *_own_output_patterns(options)),
             polling=options.polling,
             config_file=options.config_file,
         ),
@@ -152,15 +154,17 @@ def _log_format(options: WatchOptions) -> LogFormat:
     return LogFormat.CONSOLE if sys.stdout.isatty() else LogFormat.JSON
 
 
-def _log_file_patterns(options: WatchOptions) -> Iterator[str]:
-    """What to ignore so that writing the log into a watched folder is no change of it."""
-    if options.log_file is None:
-        return
-    log_file = options.log_file.absolute()
+def _own_output_patterns(options: WatchOptions) -> Iterator[str]:
+    """What to ignore so that our own output into a watched folder is no change of it."""
+    written = [options.log_file.resolve()] if options.log_file is not None else []
+    with suppress(OSError):  # It may be closed.
+        if stat.S_ISREG(os.fstat(1).st_mode):
+            written.append(Path("/dev/fd/1").resolve())
     for path in options.paths:
-        root = path.expanduser().absolute()
-        if log_file.is_relative_to(root):
-            yield glob.escape(str(log_file.relative_to(root)))
+        root = path.expanduser().resolve()
+        for file in written:
+            if file.is_relative_to(root):
+                yield "/" + glob.escape(str(file.relative_to(root)))
 
 
 def _plugin_of_path(registry: PluginRegistry) -> Callable[[str], str | None]:

@@ -19,11 +19,13 @@ class SourceFile:
         fingerprint: equal for equal content. Never a modification time.
         content: the bytes of Python files and of the manifest; None for anything else.
         error: why the file could not be read, or None.
+        is_empty: whether there is nothing but white space in it.
     """
 
     fingerprint: bytes
     content: bytes | None = None
     error: str | None = None
+    is_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,8 @@ def read_file(path: str, stamp: Stamp) -> SourceFile:
     except OSError as error:
         reason = error.strerror or str(error)
         return SourceFile(b"unreadable " + reason.encode(), error=reason)
-    return SourceFile(blake2b(content, digest_size=16).digest(), content if keep else None)
+    digest = blake2b(content, digest_size=16).digest()
+    return SourceFile(digest, content if keep else None, is_empty=not content.strip())
 
 
 def _walk(folder: str, prefix: str, ignore: IgnoreRules) -> Iterator[tuple[str, str]]:

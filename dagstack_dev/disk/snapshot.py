@@ -62,7 +62,6 @@ class DiskView:
         self._recursive = recursive
         self._sources: dict[str, PluginSource] = {}
         self._seen: dict[str, dict[str, SeenFile]] = {}
-        self._muted: set[str] = set()
         self._has_links = False
         self._linked: dict[str, str] = {}  # Folders behind links, by their real path.
 
@@ -80,10 +79,8 @@ class DiskView:
         return self._seen[folder]
 
     def counts(self, path: str) -> bool:
-        """Whether an event at `path` may matter: below a root, not ignored, not muted."""
+        """Whether an event at `path` may matter: below a root, not ignored."""
         path = self._home(path)
-        if path in self._muted:
-            return False
         root = self._root_of(path)
         if root is None or path == root:
             return root is not None
@@ -94,9 +91,11 @@ class DiskView:
         is_folder = path in self._sources or os.path.isdir(path)  # noqa: PTH112 - hot path
         return is_folder and not self._ignore.folders(relative)
 
-    def mute(self, path: str) -> None:
-        """Take no notice of the file `path` from now on."""
-        self._muted.add(path)
+    def is_in_plugin(self, path: str) -> bool:
+        """Whether `path` is or lies in an accepted plugin folder."""
+        path = self._home(path)
+        root = self._root_of(path)
+        return root is not None and self._owner(path, root) is not None
 
     def look(self, hints: Iterable[str] | None = None, *, believe: bool = True) -> DiskChanges:
         """Compare the disk with what was accepted; nothing is accepted yet.
@@ -117,8 +116,6 @@ class DiskView:
                     path: seen for path, seen in known.items() if f"{folder}/{path}" not in fresh
                 }
             source, seen = read_plugin(folder, root, self._ignore, known)
-            if self._muted:
-                source, seen = self._keep_muted(source, seen)
             if source.manifest is None:
                 gone.add(folder)
                 continue
@@ -258,34 +255,14 @@ class DiskView:
         prefix = path + os.sep
         return {folder for folder in self._sources if folder == path or folder.startswith(prefix)}
 
-    def _keep_muted(
-        self, source: PluginSource, seen: dict[str, SeenFile]
-    ) -> tuple[PluginSource, dict[str, SeenFile]]:
-        before = self._sources.get(source.folder)
-        if before is None:
-            return source, seen
-        paths = before.files.keys() | source.files.keys()
-        files = dict(source.files)
-        for path in paths:
-            if f"{source.folder}/{path}" not in self._muted:
-                continue
-            if path in before.files:
-                files[path] = before.files[path]
-            else:
-                del files[path]
-        return type(source)(source.folder, files), seen
-
 
 def _is_readable(root: str) -> bool:
     return os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK)  # noqa: PTH112 - hot path
 
 
 def _looks_unfinished(before: PluginSource, now: PluginSource) -> bool:
-    """Whether code or the manifest was emptied or vanished, as half-way through a save."""
-    for path, old in before.files.items():
-        if not old.content:
-            continue
-        new = now.files.get(path)
-        if new is None or new.content is None or not new.content.strip():
-            return True
-    return False
+    """Whether a file was emptied or has vanished, as half-way through a save."""
+    return any(
+        not old.is_empty and (path not in now.files or now.files[path].is_empty)
+        for path, old in before.files.items()
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import pytest
 from serving import edit, serving
 from trees import PluginTree
@@ -157,3 +159,30 @@ async def test_code_and_configuration_changed_together_are_one_reload(
         assert live.outcomes == [ReloadCommitted]
         assert live.plugin("one").greeting == "bad"
         assert live.status("one").generation == 2
+
+
+async def test_a_configuration_that_is_half_way_through_a_save_is_waited_for(
+    tree: PluginTree, config: Path
+) -> None:
+    async with serving(tree, config_file=config, doubt_ms=2000) as live:
+        config.write_text("")
+        async with anyio.create_task_group() as group:
+            group.start_soon(live.server.wait_idle)
+            while not live.server._busy:
+                await anyio.lowlevel.checkpoint()
+            config.write_text(CONFIG.replace("hello", "good day"))
+        assert live.plugin("one").greeting == "good day"
+        assert live.plugin("two").greeting == "ahoy"
+        assert len(live.of(ReloadCommitted)) == 1
+
+
+async def test_a_configuration_behind_a_link_is_watched_where_it_really_is(
+    tree: PluginTree, config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    real = config.rename(tmp_path / "elsewhere" / "real.toml")
+    config.symlink_to(real)
+    async with serving(tree, config_file=config) as live:
+        edit(real, "hello", "good day")
+        await live.fact(ReloadCommitted)
+        assert live.plugin("one").greeting == "good day"

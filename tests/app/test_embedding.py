@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 import threading
 import weakref
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from serving import context, make_live, ref, serving
 from trees import PluginTree
@@ -239,3 +241,36 @@ async def test_the_server_can_be_freed_after_its_end(tree: PluginTree) -> None:
     del server
     gc.collect()
     assert gone() is None
+
+
+SLOW_TO_GO = """
+import anyio
+class Plugin:
+    def setup(self, ctx):
+        self.ctx = ctx
+    async def teardown(self):
+        self.ctx.extras["going"].set()
+        await self.ctx.extras["go"].wait()
+"""
+
+
+async def test_a_request_for_a_plugin_that_is_being_removed_is_answered(tree: PluginTree) -> None:
+    folder = tree.plugin("base", code=SLOW_TO_GO)
+    going, go = anyio.Event(), anyio.Event()
+    async with serving(tree, extras={"going": going, "go": go}) as live:
+        shutil.rmtree(folder)
+        await going.wait()
+        async with anyio.create_task_group() as group:
+            group.start_soon(live.server.reload, ref("base"))
+            await anyio.lowlevel.checkpoint()
+            go.set()
+        assert live.states == {}
+
+
+async def test_a_server_is_entered_once(tree: PluginTree) -> None:
+    server = DevServer(tree.root)
+    async with server:
+        pass
+    with pytest.raises(RuntimeError, match="make a new one"):
+        async with server:
+            pass

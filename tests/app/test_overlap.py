@@ -13,9 +13,7 @@ from trees import CODE, PluginTree
 from dagstack_dev.core.events import (
     ReloadCommitted,
     ReloadSkipped,
-    ReloadStarted,
     Transition,
-    WatchProblem,
 )
 from dagstack_dev.core.lifecycle import State
 
@@ -93,44 +91,6 @@ async def test_logs_databases_and_caches_do_not_count(tree: PluginTree) -> None:
         await live.server.wait_idle()
         assert live.journal == ["setup"]
         assert live.of(ReloadSkipped) == []
-
-
-WRITES_DATA = """
-import itertools
-from pathlib import Path
-class Plugin:
-    def setup(self, ctx):
-        ctx.extras["journal"].append("setup")
-        (Path(__file__).parent / "state.json").write_text(str(len(ctx.extras["journal"])))
-"""
-
-
-async def test_a_file_that_the_plugin_writes_on_every_setup_is_muted_and_named(
-    tree: PluginTree,
-) -> None:
-    folder = tree.plugin("base", code=WRITES_DATA)
-    async with serving(tree) as live:
-        problem = await live.fact(WatchProblem)
-        assert problem.path == str(folder / "state.json")
-        assert "state.json" in problem.message
-        await live.server.wait_idle()
-        setups = len(live.journal)
-        assert setups <= 3
-        tree.plugin("base", code=WRITES_DATA + "# edited\n")
-        await live.settle()
-        await live.server.wait_idle()
-        assert len(live.journal) == 1
-        assert len(live.of(ReloadStarted)) == 1
-
-
-async def test_a_data_file_edited_by_hand_after_each_reload_is_not_muted(tree: PluginTree) -> None:
-    tree.plugin("base")
-    async with serving(tree) as live:
-        for number in range(4):
-            tree.write("base/data.json", str(number))
-            await live.settle()
-            assert live.affected == {"base"}
-        assert live.of(WatchProblem) == []
 
 
 SLOW_CALLS = """

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep
 
+import pytest
 from command_runs import Watching
 from trees import PluginTree
 
@@ -95,3 +100,32 @@ def test_logfmt_has_the_same_fields_on_one_level_and_the_core_version_decides_wh
     assert ' error_message="demo/a needs core_version >=0.1.0,<1.0.0, this core is 2.0;' in line
     run.line("event=watch.started")
     assert run.end() == 0
+
+
+@pytest.mark.parametrize("spelling", ["plugins", "plugins/../plugins"])
+def test_output_redirected_into_a_plugin_is_no_change_of_it(
+    tree: PluginTree, spelling: str
+) -> None:
+    folder = tree.plugin("a")
+    out = folder / "out.json"
+    command = [sys.executable, "-m", "dagstack_dev", "watch", spelling]
+    with out.open("w") as stdout:
+        process = subprocess.Popen(command, cwd=tree.root.parent, stdout=stdout)
+    try:
+        wait_for_text(out, "watch.started")
+        tree.plugin("a", value=2)
+        wait_for_text(out, "reload.committed")
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    events = [json.loads(line)["event"] for line in out.read_text("utf-8").splitlines()]
+    assert events.count("reload.started") == 1
+    assert "reload.skipped" not in events
+
+
+def wait_for_text(path: Path, text: str) -> None:
+    """Look until `text` is in a file that another process writes."""
+    give_up_at = monotonic() + 20
+    while text not in path.read_text(encoding="utf-8"):
+        assert monotonic() < give_up_at, path.read_text(encoding="utf-8")
+        sleep(0.01)

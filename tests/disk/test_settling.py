@@ -15,6 +15,10 @@ from dagstack_dev.disk.settling import GitLocks
 LONG = 30.0
 
 
+def no_problem(path: str, message: str) -> None:
+    raise AssertionError(f"{path}: {message}")
+
+
 def git(folder: Path, *arguments: str) -> None:
     identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
@@ -22,7 +26,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 async def waits_for(folder: Path, lock: Path) -> bool:
     """Whether a wait for the locks around `folder` ends when `lock` goes, and not before."""
-    locks = GitLocks([str(folder)])
+    locks = GitLocks([str(folder)], no_problem)
     lock.write_text("", encoding="utf-8")
     released = anyio.Event()
 
@@ -75,13 +79,13 @@ async def test_a_relative_git_file_is_followed_from_where_it_stands(tree: Plugin
 
 async def test_without_a_lock_nothing_waits(repository: Path, tree: PluginTree) -> None:
     with anyio.fail_after(LONG):
-        await GitLocks([str(tree.root)]).released(perf_counter() + LONG * 100)
+        await GitLocks([str(tree.root)], no_problem).released(perf_counter() + LONG * 100)
 
 
 async def test_the_wait_ends_at_the_deadline(repository: Path, tree: PluginTree) -> None:
     (repository / ".git" / "index.lock").write_text("", encoding="utf-8")
     with anyio.fail_after(LONG):
-        await GitLocks([str(tree.root)]).released(perf_counter() + 0.05)
+        await GitLocks([str(tree.root)], lambda *_: None).released(perf_counter() + 0.05)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"no such word"])
@@ -90,9 +94,22 @@ async def test_a_git_file_that_tells_nothing_is_no_repository(
 ) -> None:
     (tree.root / ".git").write_bytes(content)
     with anyio.fail_after(LONG):
-        await GitLocks([str(tree.root)]).released(perf_counter() + LONG * 100)
+        await GitLocks([str(tree.root)], no_problem).released(perf_counter() + LONG * 100)
 
 
 async def test_folders_outside_any_repository_have_no_lock(tmp_path: Path) -> None:
     with anyio.fail_after(LONG):
-        await GitLocks([str(tmp_path), "/"]).released(perf_counter() + LONG * 100)
+        await GitLocks([str(tmp_path), "/"], no_problem).released(perf_counter() + LONG * 100)
+
+
+async def test_a_lock_that_is_left_behind_is_waited_for_once_and_named(tmp_path: Path) -> None:
+    git(tmp_path, "init")
+    lock = tmp_path / ".git" / "index.lock"
+    lock.write_text("", encoding="utf-8")
+    told: list[str] = []
+    locks = GitLocks([str(tmp_path)], lambda path, _: told.append(path))
+    assert await locks.released(perf_counter() + 0.02)
+    assert not await locks.released(perf_counter() + LONG)
+    assert told == [str(lock)]
+    lock.unlink()
+    assert not await locks.released(perf_counter() + LONG)

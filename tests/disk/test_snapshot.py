@@ -130,12 +130,19 @@ def test_a_vanished_module_and_a_new_or_gone_plugin_are_unsettled(tree: PluginTr
     }
 
 
-def test_a_vanished_data_file_is_settled(tree: PluginTree) -> None:
+@pytest.mark.parametrize("text", ["", None])
+def test_a_data_file_that_is_emptied_or_gone_is_unsettled(
+    tree: PluginTree, text: str | None
+) -> None:
     tree.plugin("a")
     data = tree.write("a/data.json", "{}")
     disk = view(tree.root)
-    data.unlink()
-    assert told(disk.look(believe=False)) == {"changed": ["a"]}
+    if text is None:
+        data.unlink()
+    else:
+        data.write_text(text, encoding="utf-8")
+    assert told(disk.look(believe=False)) == {"changed": ["a"], "unsettled": ["a"]}
+    assert told(disk.look()) == {"changed": ["a"]}
 
 
 def test_what_is_ignored_in_a_plugin_is_no_change(tree: PluginTree) -> None:
@@ -208,24 +215,6 @@ def test_a_folder_with_the_name_of_an_ignored_file_is_a_plugin_like_any(
     disk.accept(disk.look(hints))
     tree.plugin("a", folder="old.bak", kind="other")
     assert told(disk.look(hints)) == {"changed": ["old.bak"]}
-
-
-def test_a_muted_file_is_not_noticed_changed_gone_or_new(tree: PluginTree) -> None:
-    folder = tree.plugin("a")
-    state = tree.write("a/state.json", "1")
-    later = tree.root / "a" / "later.json"
-    disk = view(tree.root)
-    for path in (state, later):
-        disk.mute(str(path))
-        assert not disk.counts(str(path))
-    state.write_text("2", encoding="utf-8")
-    later.write_text("1", encoding="utf-8")
-    assert not disk.look([str(folder)])
-    state.unlink()
-    assert not disk.look()
-    tree.plugin("a", value=2)
-    ((_, now),) = disk.look().changed
-    assert sorted(now.files) == ["dagstack.toml", "plugin.py", "state.json"]
 
 
 def test_what_lies_outside_the_roots_does_not_count(tree: PluginTree) -> None:
