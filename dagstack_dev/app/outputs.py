@@ -19,8 +19,11 @@ CLOCK_TICK_NS: Final = 10_000_000
 NEAR_NS: Final = 500_000_000
 """How soon after a reload a write may still be that reload's own doing, in nanoseconds."""
 
-FREE_RELOADS: Final = 3
-"""How often in a row a folder is reloaded at once for data written near the reload before."""
+FREE_RELOADS: Final = 21
+"""How often in a row a folder is reloaded at once for data written soon after the reload before."""
+
+WEIGHT_OF_DURING: Final = 7
+"""How many such reloads one for data counts that was written while the reload before ran."""
 
 LATE_RELOADS: Final = 5
 """How often it is then still reloaded later, each time after twice the wait."""
@@ -35,7 +38,7 @@ _CODE: Final = (".py", ".toml")
 class _Suspect:
     """A folder whose data files keep changing near its reloads."""
 
-    reloads: int = 0
+    weight: int = 0
     late: int = 0
     waiting: bool = False
     due: bool = False
@@ -62,7 +65,7 @@ class OwnWrites:
     ) -> None:
         self._later = later
         self._on_problem = on_problem
-        self._window = (0, 0)
+        self._window = (0, 0, 0)
         self._suspects: dict[str, _Suspect] = {}
 
     @contextmanager
@@ -70,7 +73,8 @@ class OwnWrites:
         """Plugins are set up inside this block."""
         began = time.time_ns() - CLOCK_TICK_NS
         yield
-        self._window = (began, time.time_ns() + NEAR_NS)
+        ended = time.time_ns()
+        self._window = (began, ended - CLOCK_TICK_NS, ended + NEAR_NS)
 
     def now_due(self, folder: str) -> None:
         """The time that `later` was asked for has come."""
@@ -91,16 +95,16 @@ class OwnWrites:
     def _is_held(self, before: PluginSource, now: PluginSource, changes: DiskChanges) -> bool:
         files = before.changed_files(now)
         seen = changes.seen(now.folder)
-        written = [seen[path].stamp.mtime_ns for path in files if path in seen]
-        began, ended = self._window
-        near = began <= max(written, default=time.time_ns()) <= ended
-        if not near or any(path.endswith(_CODE) for path in files):
+        stamps = (seen[path].stamp.mtime_ns for path in files if path in seen)
+        written = max(stamps, default=time.time_ns())
+        began, ended, near_until = self._window
+        if not began <= written <= near_until or any(path.endswith(_CODE) for path in files):
             self._suspects.pop(now.folder, None)
             return False
         suspect = self._suspects.setdefault(now.folder, _Suspect())
-        if suspect.due or suspect.reloads < FREE_RELOADS:
+        if suspect.due or suspect.weight < FREE_RELOADS:
             suspect.due = False
-            suspect.reloads += 1
+            suspect.weight += WEIGHT_OF_DURING if written <= ended else 1
             return False
         self._hold(f"{now.folder}/{files[0]}", now.folder, suspect)
         return True

@@ -20,7 +20,7 @@ from dagstack_dev.app.inbox import Batch, Inbox
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.settings import Settings
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import KindUnknown, PluginLoadError, TeardownErrors, in_words
+from dagstack_dev.core.errors import KindUnknown, PluginCrashed, TeardownErrors, in_words
 from dagstack_dev.core.events import (
     PluginLeaked,
     PluginRejected,
@@ -29,7 +29,7 @@ from dagstack_dev.core.events import (
     WatchStarted,
     WatchStopped,
 )
-from dagstack_dev.core.lifecycle import Stage, State
+from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.planning import Candidate, Load, plan_reload
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.discovery import root_folder
@@ -140,6 +140,7 @@ class DevServer:
         )
         self._idle = anyio.Event()
         self._catalog = Catalog(self.registry)
+        self._patience_before = conductor.drain_seconds, self._table.call_patience
         self._table.call_patience = settings.call_patience
         conductor.drain_seconds = settings.drain_seconds
         self._on_crash_before, conductor.on_crash = conductor.on_crash, self._inbox.crash
@@ -197,7 +198,9 @@ class DevServer:
             errors = await self._tear_down() if self._owns_plugins else ()
             self._table.publish(WatchStopped(duration_ms=_ms_since(began), errors=errors))
             self._ended = True
-            self.registry.conductor.on_crash = self._on_crash_before
+            conductor = self.registry.conductor
+            conductor.on_crash = self._on_crash_before
+            conductor.drain_seconds, self._table.call_patience = self._patience_before
             for stream in self._streams:
                 stream.end()
             for done in self._inbox.take().done:
@@ -338,7 +341,7 @@ class DevServer:
                 forced[ref] = candidate_for(self._table.entries[ref], "asked for", Load.IMPORT)
         for ref, error in batch.crashed.items():
             if self._table.states.get(ref) is State.FAILED:
-                died = PluginLoadError(ref, Stage.RUN, _died_of(error))
+                died = PluginCrashed(ref, _died_of(error))
                 died.__cause__ = error
                 candidate = candidate_for(
                     self._table.entries[ref], "a task of its own ended it", Load.IMPORT

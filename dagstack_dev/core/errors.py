@@ -1,7 +1,7 @@
 """What can go wrong, as exceptions that carry facts; `str()` puts the facts into words.
 
-The hierarchy is the specification's ("Ошибки реестра"), plus four classes the
-contract adds: `DependencyMissing`, `PluginLoadError`, `PluginUnavailable` and `InvalidTransition`.
+The hierarchy is the specification's ("Ошибки реестра"), with further classes of this package's
+own for what only a live system meets: a plugin that crashed, or takes too long, or is away.
 """
 
 from __future__ import annotations
@@ -306,6 +306,40 @@ class PluginLoadError(PluginRegistryError):
         place = _place(self.path, self.line)
         where = f" ({place})" if place else ""
         return f"{self.ref}: {self.stage} failed: {self.reason}{where}"
+
+
+class PluginCrashed(PluginRegistryError):
+    """A background task of a ready plugin raised, and ended the plugin.
+
+    `reason` says in one line what happened. What the task raised, if anything, is the `__cause__`.
+    """
+
+    def __init__(self, ref: PluginRef, reason: str) -> None:
+        super().__init__(ref, reason)
+        self.ref = ref
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.ref} was ended by a task of its own: {self.reason}"
+
+
+class PluginCancelled(PluginRegistryError):
+    """A plugin's `method` ended with a cancellation that nobody had asked of it.
+
+    Raised in its place, for a cancellation that came out of `setup_all` would look like one of
+    the host. The plugin's own exception is the `__cause__`.
+    """
+
+    def __init__(self, ref: PluginRef, method: str) -> None:
+        super().__init__(ref, method)
+        self.ref = ref
+        self.method = method
+
+    def __str__(self) -> str:
+        return (
+            f"{self.ref}: {self.method} ended with a cancellation of its own; a task that it "
+            "awaits was cancelled, or a task group that it opened has failed"
+        )
 
 
 class PluginUnavailable(PluginRegistryError):

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """Is told every fact, in order, on the loop's thread. Must not raise and must not block."""
+    """Is told every fact, in order. Must not raise and must not block.
+
+    Called on the loop's thread, except for `PluginBlocking`, which comes from the watchdog's at
+    any moment: the loop is busy just then.
+    """
 
     def __call__(self, fact: Fact, /) -> None:
         """Take notice of `fact`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import in_words
+from dagstack_dev.core.errors import PluginCrashed, in_words
 from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.planning import Load
@@ -33,6 +33,7 @@ class Conductor:
 
     Attributes:
         context: what plugins are given; set before the first setup.
+        turn: held by whoever changes what runs: `setup_all`, `teardown_all` or a reload.
         drain_seconds: how long calls in flight are waited for.
         on_crash: told when a ready plugin's own task died, with what it raised.
     """
@@ -41,9 +42,11 @@ class Conductor:
         self.table = table
         self.resources = resources
         self.context: PluginContext | None = None
+        self.turn = anyio.Lock()
         self.drain_seconds = DRAIN_SECONDS
         self.on_crash: Callable[[PluginRef, BaseException | None], None] = lambda *_: None
         self.crashes: dict[PluginRef, BaseException | None] = {}
+        self._early_crashes: dict[PluginRef, BaseException | None] = {}
 
     def load(self, entry: Entry, how: Load, reason: str) -> None:
         """Give `entry` a new instance, of newly imported code or of the class it has.
@@ -78,6 +81,7 @@ class Conductor:
         """
         table = self.table
         entry.gate.close()
+        self._early_crashes.pop(entry.ref, None)
         table.advance(entry, State.SETTING_UP, reason)
         assert entry.context is not None, "no context"  # noqa: S101 - set by every caller
         context = derive_context_for_plugin(entry.context, entry.manifest, self.resources)
@@ -99,6 +103,8 @@ class Conductor:
         if entry.proxy is not None:
             follow(entry.proxy)
         entry.gate.open()
+        if entry.ref in self._early_crashes:
+            self._die(entry, self._early_crashes.pop(entry.ref))
 
     async def tear_down(self, entry: Entry, reason: str) -> BaseException | None:
         """Close the gate, let calls in flight end, run `teardown`.
@@ -150,15 +156,25 @@ class Conductor:
 
     def _crashed(self, entry: Entry, running: PluginInstance, error: BaseException | None) -> None:
         """A background task of a ready plugin raised, and took the plugin's scope with it."""
-        if entry.running is not running or self.table.states[entry.ref] is not State.READY:
+        if entry.running is not running:
             return
+        state = self.table.states[entry.ref]
+        if state is State.READY:
+            self._die(entry, error)
+        elif state is State.SETTING_UP:  # The end of its setup has not been noted yet.
+            self._early_crashes[entry.ref] = error
+
+    def _die(self, entry: Entry, error: BaseException | None) -> None:
         reason = "a task of its own ended the plugin"
         self.crashes[entry.ref] = error
         entry.running = None
         root = root_error(error) if error is not None else None
         entry.gate.give_up(f"{reason}: {in_words(root)}" if root else reason)
         self.table.advance(entry, State.TEARING_DOWN, reason)
-        self.table.advance(entry, State.FAILED, reason, error=error, stage=Stage.RUN)
+        shown = error
+        if shown is None:
+            shown = PluginCrashed(entry.ref, "its own scope was cancelled")
+        self.table.advance(entry, State.FAILED, reason, error=shown, stage=Stage.RUN)
         self.on_crash(entry.ref, error)
 
 

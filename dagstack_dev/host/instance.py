@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from dagstack_dev.core.errors import SetupTimeout, TeardownTimeout
+from dagstack_dev.core.errors import PluginCancelled, SetupTimeout, TeardownTimeout
 from dagstack_dev.core.manifest import ExecutionModel, PluginManifest
 from dagstack_dev.host.context import become_plugin
 from dagstack_dev.host.tasks import spawn
@@ -94,8 +94,7 @@ class PluginInstance:
         self._context.run(become_plugin, self._ref)
         if self._setup is None:
             return None
-        with self._watchdog.calling(self._ref, "setup", self._folder):
-            result = self._context.run(self._setup, context)
+        result = self._call_at_once("setup", partial(self._setup, context))
         return self._supervise_setup(result) if inspect.isawaitable(result) else None
 
     async def set_up(self, context: PluginContext) -> None:
@@ -161,9 +160,16 @@ class PluginInstance:
     def _tear_down_at_once(self) -> object:
         if self._teardown is None:
             return None
+        return self._call_at_once("teardown", self._teardown)
+
+    def _call_at_once(self, name: str, method: Callable[[], object]) -> object:
+        """Call a plain method. Nobody can cancel it, so that any cancellation is its own."""
         context = self._context or copy_context()
-        with self._watchdog.calling(self._ref, "teardown", self._folder):
-            return context.run(self._teardown)
+        try:
+            with self._watchdog.calling(self._ref, name, self._folder):
+                return context.run(method)
+        except anyio.get_cancelled_exc_class() as error:
+            raise PluginCancelled(self._ref, name) from error
 
     async def _finish(self, rest: Awaitable[object]) -> None:
         """Await what a plain `teardown` returned, in a task as `_live` is one."""
@@ -172,9 +178,9 @@ class PluginInstance:
         self._scope.__enter__()
         try:
             await rest
-        except anyio.get_cancelled_exc_class():
+        except anyio.get_cancelled_exc_class() as error:
             if not self._scope.cancel_called:
-                raise
+                self._teardown_error = self._cancelled("teardown", error)
         except BaseException as error:  # noqa: BLE001 - handed to whoever awaits tear_down
             self._teardown_error = error
         finally:
@@ -216,9 +222,10 @@ class PluginInstance:
                 await argument
             else:
                 await self._call("setup", self._setup, argument)
-        except cancelled:
+        except cancelled as error:
             if not self._scope.cancel_called:
-                raise
+                self._setup_error = self._cancelled("setup", error)
+                self._scope.cancel()
             return
         except BaseException as error:  # noqa: BLE001 - handed to whoever awaits set_up
             self._setup_error = error
@@ -234,15 +241,22 @@ class PluginInstance:
             crashed = True
         try:
             await self._call("teardown", self._teardown)
-        except cancelled:
+        except cancelled as error:
             if not self._scope.cancel_called and not crashed:
-                raise
+                self._teardown_error = self._cancelled("teardown", error)
+                self._scope.cancel()
         except BaseException as error:  # noqa: BLE001 - handed to whoever awaits tear_down
             self._teardown_error = error
             self._scope.cancel()
         if crashed:
             died_of, self._teardown_error = self._teardown_error, None
             self._on_crash(died_of)
+
+    def _cancelled(self, method: str, error: BaseException) -> PluginCancelled:
+        """The failure of a method that ended with a cancellation which is not ours."""
+        failure = PluginCancelled(self._ref, method)
+        failure.__cause__ = error
+        return failure
 
     async def _call(self, name: str, method: Callable[..., object] | None, *args: object) -> None:
         if method is None:

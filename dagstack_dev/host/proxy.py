@@ -44,6 +44,23 @@ _NEVER_FORWARDED: Final = frozenset(
 """What makes, copies, pickles or describes an object, and what the proxy answers itself."""
 
 
+_PROTOCOLS: Final = (
+    "__len__",
+    "__iter__",
+    "__contains__",
+    "__getitem__",
+    "__setitem__",
+    "__delitem__",
+    "__call__",
+    "__enter__",
+    "__exit__",
+    "__aenter__",
+    "__aexit__",
+    "__aiter__",
+)
+"""What Python looks up in the class, and a proxy without an instance refuses by name."""
+
+
 _RESERVED: Final = "_dagstack_"
 """How the names begin that forwarding methods use for themselves."""
 
@@ -59,60 +76,54 @@ class PluginProxy:
     __dagstack_shadows__: dict[str, str | None]
 
     def __getattr__(self, name: str) -> Any:
-        gate = type(self).__dagstack_gate__
-        try:
-            return getattr(gate.instance, name)
-        except AttributeError:
-            if gate.instance is None and gate.unavailable is not None:
-                raise PluginUnavailable(gate.ref, gate.unavailable) from None
-            raise
+        return getattr(_present(self), name)
 
     def __setattr__(self, name: str, value: object) -> None:
-        setattr(type(self).__dagstack_gate__.instance, name, value)
+        setattr(_present(self), name, value)
         follow(self)
 
     def __delattr__(self, name: str) -> None:
-        delattr(type(self).__dagstack_gate__.instance, name)
+        delattr(_present(self), name)
         follow(self)
 
     def __dir__(self) -> list[str]:
-        return dir(unwrap(self))
+        return dir(_present(self))
 
     def __repr__(self) -> str:
-        return repr(unwrap(self))
+        return repr(unwrap(self)) if _is_present(self) else _obituary(self)
 
     def __str__(self) -> str:
-        return str(unwrap(self))
+        return str(unwrap(self)) if _is_present(self) else _obituary(self)
 
     def __format__(self, spec: str) -> str:
-        return format(unwrap(self), spec)
+        return format(unwrap(self) if _is_present(self) else _obituary(self), spec)
 
     def __bool__(self) -> bool:
-        return bool(unwrap(self))
+        return bool(_present(self))
 
     def __eq__(self, other: object) -> bool:
-        return bool(unwrap(self) == unwrap(other))
+        return bool(_present(self) == _present(other))
 
     def __ne__(self, other: object) -> bool:
-        return bool(unwrap(self) != unwrap(other))
+        return bool(_present(self) != _present(other))
 
     def __lt__(self, other: Any) -> Any:
-        return unwrap(self) < unwrap(other)
+        return _present(self) < _present(other)
 
     def __le__(self, other: Any) -> Any:
-        return unwrap(self) <= unwrap(other)
+        return _present(self) <= _present(other)
 
     def __gt__(self, other: Any) -> Any:
-        return unwrap(self) > unwrap(other)
+        return _present(self) > _present(other)
 
     def __ge__(self, other: Any) -> Any:
-        return unwrap(self) >= unwrap(other)
+        return _present(self) >= _present(other)
 
     def __hash__(self) -> int:
         # A plugin without a hash of its own has that of its identity, which a reload changes;
         # the identity of the proxy is what lasts, so that it can be a key.
         instance = unwrap(self)
-        if _by_identity(type(instance)):
+        if instance is None or _by_identity(type(instance)):
             return object.__hash__(self)
         return hash(instance)
 
@@ -142,6 +153,28 @@ def unwrap(plugin: Any) -> Any:
     return plugin
 
 
+def _is_present(proxy: PluginProxy) -> bool:
+    gate = type(proxy).__dagstack_gate__
+    return gate.instance is not None or gate.unavailable is None
+
+
+def _present(plugin: Any) -> Any:
+    """As `unwrap`.
+
+    Raises:
+        PluginUnavailable: there is no instance, and none is about to come.
+    """
+    if isinstance(plugin, PluginProxy) and not _is_present(plugin):
+        gate = type(plugin).__dagstack_gate__
+        raise PluginUnavailable(gate.ref, gate.unavailable or "")
+    return unwrap(plugin)
+
+
+def _obituary(proxy: PluginProxy) -> str:
+    gate = type(proxy).__dagstack_gate__
+    return f"<unavailable plugin {gate.ref}: {gate.unavailable}>"
+
+
 def make_proxy(gate: Gate) -> PluginProxy:
     """A new proxy behind `gate`."""
     return object.__new__(_proxy_class(gate))
@@ -164,7 +197,9 @@ def follow(proxy: PluginProxy) -> None:
 def _proxy_class(gate: Gate) -> type[PluginProxy]:
     target = type(gate.instance)
     methods: dict[str, Any] = {}
-    if target is not type(None):
+    if target is type(None):  # Which protocols it follows is not known; each asks the gate.
+        methods |= {name: _make(gate, name, "plain") for name in _PROTOCOLS}
+    else:
         for base in reversed(target.__mro__[:-1]):
             for name, member in vars(base).items():
                 if name in _NEVER_FORWARDED:

@@ -16,6 +16,7 @@ from dagstack_dev.core.errors import (
     DependencyCycle,
     KindUnknown,
     PluginRegistryError,
+    PluginUnavailable,
     TeardownErrors,
     in_words,
 )
@@ -29,8 +30,9 @@ from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.table import Entry, Offer, PluginTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from dagstack_dev.core.graph import DependencyGraph
     from dagstack_dev.core.lifecycle import PluginStatus
     from dagstack_dev.core.ports import Observer, Runtime
     from dagstack_dev.core.refs import PluginRef
@@ -64,7 +66,8 @@ class Registry:
         self.table = PluginTable(owner=self)
         self.conductor = Conductor(self.table, self.resources)
         self._is_set_up = False
-        self._turn = anyio.Lock()  # One `setup_all` or `teardown_all` at a time.
+        self._is_taken_over = False
+        self._turn = self.conductor.turn
 
     # Registration
 
@@ -91,6 +94,8 @@ class Registry:
     def register_offers(self, offers: Sequence[Offer]) -> None:
         """Register plugins that were read from disk: import and instantiate all, or none.
 
+        A plugin is imported after the ones it depends on, whose code it may import.
+
         Raises:
             AmbiguousPlugin: a kind and name is declared twice, or registered already.
             PluginLoadError: an import or a constructor raised; the first, others attached.
@@ -99,7 +104,8 @@ class Registry:
         added: list[Entry] = []
         try:
             with self.table.watchdog.watching():
-                self._load_all(offers, added)
+                added.extend(self.table.add(offer, "discovered") for offer in offers)
+                self._load_all(self._load_order([entry.ref for entry in added]))
         except BaseException:
             for entry in added:
                 self._forget(entry)
@@ -108,13 +114,25 @@ class Registry:
             entry.gate.open()
         self._rebuild_graph()
 
-    def _load_all(self, offers: Iterable[Offer], added: list[Entry]) -> None:
+    def _load_order(self, refs: Sequence[PluginRef]) -> list[PluginRef]:
+        """`refs` by dependency, as far as there is such an order, else as they are."""
+        graph = self._graph_of_present()
+        pool = set(refs)
+        while (cycle := graph.find_cycle(pool)) is not None:
+            members = set(cycle)
+            outside = {
+                ref: [other for other in graph.dependencies(ref) if other not in members]
+                for ref in cycle
+            }
+            graph, _ = graph.updated(outside)
+        places = {ref: place for place, ref in enumerate(refs)}
+        return graph.order(refs, lambda ref: -places[ref])
+
+    def _load_all(self, refs: Iterable[PluginRef]) -> None:
         errors: list[PluginRegistryError] = []
-        for offer in offers:
-            entry = self.table.add(offer, "discovered")
-            added.append(entry)
+        for ref in refs:
             try:
-                self.conductor.load(entry, Load.IMPORT, "discovered")
+                self.conductor.load(self.table.entries[ref], Load.IMPORT, "discovered")
             except PluginRegistryError as error:
                 errors.append(error)
         if errors:
@@ -145,39 +163,86 @@ class Registry:
         self.table.advance(entry, State.REMOVED, "another plugin could not be registered")
 
     def _rebuild_graph(self) -> None:
+        self.table.graph = self._graph_of_present()
+
+    def _graph_of_present(self) -> DependencyGraph:
         wants = {entry.ref: entry.manifest.depends_on for entry in self.table.present()}
         gone = self.table.graph.refs - wants.keys()
-        self.table.graph, _ = self.table.graph.updated(wants, gone)
+        graph, _ = self.table.graph.updated(wants, gone)
+        return graph
 
     # Life
 
     async def setup_all(self, ctx: PluginContext) -> None:
         """Set up every plugin, each as soon as what it depends on is ready (ADR-2).
 
-        Called again without `teardown_all` in between it does nothing (specification,
-        "Инварианты").
+        Called again without `teardown_all` in between it leaves alone what has been set up
+        (specification, "Инварианты"), and sets up what was registered since; where nothing was,
+        it does nothing. Within a `DevServer` that brought the plugins up it does nothing either:
+        the server decides. What a `DevServer` has left without code, for it could not be loaded
+        or waited for something, is loaded first.
 
         Raises:
             DependencyCycle: the dependencies close a cycle; nothing is set up.
             DependencyMissing: a plugin depends on one that is not there; nothing is set up.
             AmbiguousPlugin: a bare name in `depends_on` exists in several kinds.
-            Exception: what a plugin's setup raised, the object itself. What had been set up is
-                torn down again and the registry is as it was before.
+            PluginLoadError: a plugin left without code cannot be loaded; nothing is set up. Where
+                not even its manifest could be used, the error that it had is raised instead.
+            Exception: what a plugin's setup raised, the object itself (`PluginCancelled` in
+                place of a cancellation). What this call had set up is torn down again and the
+                registry is as it was before.
         """
+        if self._is_taken_over:
+            return
         async with self._turn:
-            if not self._is_set_up:
-                await self._set_up(ctx)
+            if self._is_set_up:
+                await self._set_up_late(ctx)
+            else:
+                await self._set_up_everything(ctx)
 
-    async def _set_up(self, ctx: PluginContext) -> None:
+    async def _set_up_everything(self, ctx: PluginContext) -> None:
         table = self.table
         order = self._full_order()
+        self._load_again(order)
         for ref in order:
             if table.states[ref] is not State.LOADED:
                 table.advance(table.entries[ref], State.LOADED, "set up again")
-        for ref in order:
-            table.entries[ref].context = ctx
         self.conductor.context = ctx
         self.conductor.crashes.clear()
+        await self._set_up(order, ctx)
+        self._is_set_up = True
+
+    async def _set_up_late(self, ctx: PluginContext) -> None:
+        """Set up what was registered after the others had been set up."""
+        states = self.table.states
+        if State.LOADED in states.values():
+            order = self._full_order()
+            await self._set_up([ref for ref in order if states[ref] is State.LOADED], ctx)
+
+    def _load_again(self, order: Iterable[PluginRef]) -> None:
+        """Load what a dev server has left without code."""
+        errors: list[PluginRegistryError] = []
+        with self.table.watchdog.watching():
+            for ref in order:
+                entry = self.table.entries[ref]
+                if entry.generation is not None or entry.offer.by_hand:
+                    continue
+                try:
+                    if entry.offer.prepared is None:
+                        raise _why_not_loaded(entry)
+                    self.conductor.load(entry, Load.IMPORT, "set up again")
+                except PluginRegistryError as error:
+                    errors.append(error)
+                else:
+                    entry.gate.open()
+        if errors:
+            raise errors[0].with_others(errors[1:])
+
+    async def _set_up(self, order: Sequence[PluginRef], ctx: PluginContext) -> None:
+        """Set up the plugins of `order`, all or none."""
+        table = self.table
+        for ref in order:
+            table.entries[ref].context = ctx
         progress = Progress()
         everything = set(order)
         run = SetupRun(self.conductor, lambda _: "setup_all", lambda _: everything)
@@ -185,19 +250,16 @@ class Registry:
             with table.watchdog.watching():
                 await bring_up(order, table.graph.dependencies, run, progress)
         except BaseException as error:
-            for ref, failure in await self._tear_down(reversed(table.ready_refs())):
+            for ref, failure in await self._undo(everything):
                 error.add_note(_note("teardown", ref, failure))
-            self._back_to_loaded()
             raise
         if progress.failed:
             (_, first), *others = progress.failed.items()
             for ref, failure in others:
                 first.add_note(_note("setup", ref, failure))
-            for ref, failure in await self._tear_down(reversed(table.ready_refs())):
+            for ref, failure in await self._undo(everything):
                 first.add_note(_note("teardown", ref, failure))
-            self._back_to_loaded()
             raise first
-        self._is_set_up = True
 
     async def teardown_all(self) -> None:
         """Tear everything down, strictly in reverse of the order in which setups ended.
@@ -218,7 +280,7 @@ class Registry:
         crashes = self.conductor.crashes
         failures += [(ref, error) for ref, error in crashes.items() if error is not None]
         crashes.clear()
-        self._is_set_up = False
+        self._is_set_up = self._is_taken_over = False
         for entry in self.table.present():
             if self.table.states[entry.ref] is State.STOPPED:
                 entry.gate.give_up("it has been torn down; await registry.setup_all(...) first")
@@ -233,7 +295,7 @@ class Registry:
     def take_over(self, ctx: PluginContext) -> None:
         """Count as set up from now on: a dev server brings plugins up one by one."""
         self.conductor.context = ctx
-        self._is_set_up = True
+        self._is_set_up = self._is_taken_over = True
 
     async def _tear_down(self, refs: Iterable[PluginRef]) -> list[tuple[PluginRef, BaseException]]:
         failures = []
@@ -244,11 +306,16 @@ class Registry:
                     failures.append((ref, error))
         return failures
 
-    def _back_to_loaded(self) -> None:
-        for entry in self.table.present():
-            if self.table.states[entry.ref] in {State.STOPPED, State.FAILED}:
-                self.table.advance(entry, State.LOADED, "setup_all failed")
+    async def _undo(self, refs: Collection[PluginRef]) -> list[tuple[PluginRef, BaseException]]:
+        """Tear down what of `refs` has been set up; all of them are loaded again, and no more."""
+        table = self.table
+        ready = [ref for ref in reversed(table.ready_refs()) if ref in refs]
+        failures = await self._tear_down(ready)
+        for entry in table.present():
+            if entry.ref in refs and table.states[entry.ref] in {State.STOPPED, State.FAILED}:
+                table.advance(entry, State.LOADED, "setup_all failed")
                 entry.gate.open()
+        return failures
 
     def _full_order(self) -> list[PluginRef]:
         table = self.table
@@ -321,6 +388,13 @@ class Registry:
 
     def _refs(self) -> list[PluginRef]:
         return [entry.ref for entry in self.table.present()]
+
+
+def _why_not_loaded(entry: Entry) -> PluginRegistryError:
+    """The error of a plugin that cannot even be tried."""
+    if isinstance(entry.error, PluginRegistryError):
+        return entry.error
+    return PluginUnavailable(entry.ref, entry.gate.unavailable or "it has never been loaded")
 
 
 def _note(method: str, ref: PluginRef, error: BaseException) -> str:

@@ -72,6 +72,21 @@ class Reloader:
         A cancellation leaves a graph in which some plugins are ready and the rest is down; it is
         to be followed by a teardown of everything.
         """
+        async with self._conductor.turn:
+            return await self._apply(
+                plan, candidates, offers, reload_id=reload_id, paths=paths, began=began
+            )
+
+    async def _apply(
+        self,
+        plan: ReloadPlan,
+        candidates: Mapping[PluginRef, Candidate],
+        offers: Mapping[PluginRef, Offer],
+        *,
+        reload_id: int | None,
+        paths: Sequence[str],
+        began: float,
+    ) -> Applied:
         table = self._table
         table.reload_id = reload_id
         applied = Applied()

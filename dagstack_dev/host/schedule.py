@@ -137,7 +137,7 @@ class _Schedule:
             try:
                 setup = self._steps.begin(ref)
             except BaseException as error:
-                if is_interruption(error):
+                if isinstance(error, KeyboardInterrupt):
                     self._steps.abandoned(ref)
                     raise
                 self._settle(ref, error)
@@ -150,6 +150,7 @@ class _Schedule:
             self._settle(ref, None)
             if monotonic() > turn_ends:
                 await anyio.lowlevel.checkpoint()
+                self._note_ended()
                 turn_ends = monotonic() + TURN_SECONDS
 
     async def _job(self, ref: PluginRef, setup: Awaitable[None]) -> None:
@@ -170,6 +171,11 @@ class _Schedule:
             if cancelled:
                 self._steps.abandoned(ref)
             self._send.send_nowait(_Ended(ref, error, cancelled))
+
+    def _note_ended(self) -> None:
+        """Note every job that has ended by now."""
+        while self._receive.statistics().current_buffer_used:
+            self._note(self._receive.receive_nowait())
 
     def _note(self, ended: _Ended) -> None:
         self._unnoted -= 1

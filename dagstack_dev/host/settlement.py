@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from dagstack_dev.core.errors import PluginLoadError, PluginRegistryError, said
+from dagstack_dev.core.errors import PluginCrashed, PluginRegistryError, said
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.planning import Load
 from dagstack_dev.host.conductor import Conductor, SetupRun
@@ -110,12 +110,7 @@ class Settlement:
                 if saved is not None and saved.generation is not entry.generation:
                     self._retire(step.ref, saved.number, saved.generation)
             else:
-                waiting_for = tuple(
-                    str(ref)
-                    for ref in table.graph.dependencies(step.ref)
-                    if table.states.get(ref) is not State.READY
-                )
-                self._block(step.ref, step.reason, waiting_for, run)
+                self._block(step.ref, step.reason, self._waits_for(step.ref), run)
         for step in transaction.block:
             self._block(step.ref, step.reason, step.blocked_by, run)
         for step in transaction.fail:
@@ -130,6 +125,14 @@ class Settlement:
             self._drop(step.ref, run)
             table.advance(entry, State.REMOVED, step.reason)
             entry.gate.give_up("it was removed from disk")
+
+    def _waits_for(self, ref: PluginRef) -> tuple[str, ...]:
+        table = self._table
+        return tuple(
+            str(other)
+            for other in table.graph.dependencies(ref)
+            if table.states.get(other) is not State.READY
+        )
 
     def _block(
         self,
@@ -195,16 +198,13 @@ class Settlement:
             if table.states[ref] is State.READY:
                 self._mark_pending(ref, run)
                 continue
-            if ref in lost:
-                self._applied.errors[ref] = lost[ref]
+            if table.states[ref] is State.FAILED and entry.error is not None:
+                # Its load or setup failed, or it was ready already and died since.
+                self._applied.errors[ref] = lost[ref] = entry.error
                 self._drop(ref, run)
             else:
-                waiting_for = tuple(
-                    str(other)
-                    for other in table.graph.dependencies(ref)
-                    if table.states.get(other) is not State.READY
-                )
-                self._block(ref, "its dependency could not be rolled back", waiting_for, run)
+                reason = "its dependency could not be rolled back"
+                self._block(ref, reason, self._waits_for(ref), run)
             entry.pending = False
         for run in runs:
             self._applied.rolled_back.update(run.refs)
@@ -308,4 +308,4 @@ def waits_already(table: PluginTable, step: Step) -> bool:
 
 def _is_crash(step: Step) -> bool:
     """Whether the plugin failed by itself, while it was ready; then it is `failed` already."""
-    return isinstance(step.error, PluginLoadError) and step.error.stage == Stage.RUN
+    return isinstance(step.error, PluginCrashed)

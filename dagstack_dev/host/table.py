@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dagstack_dev.core.events import Fact, PluginBlocking, Transition
+from dagstack_dev.core.events import Fact, Transition
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transition
 from dagstack_dev.core.manifest import PluginManifest
@@ -142,11 +142,22 @@ class PluginTable:
         self.priorities: dict[PluginRef, int] = {}
         self.importers: dict[PluginRef, frozenset[PluginRef]] = {}
         self.graph = DependencyGraph()
-        self.watchdog = Watchdog(self._report_blocking)
+        self.watchdog = Watchdog(self.publish)
         self.reload_id: int | None = None
         self._observers: list[Observer] = []
         self._setups = 0
-        self.call_patience = call_patience
+        self._call_patience = call_patience
+
+    @property
+    def call_patience(self) -> float:
+        """How long a call waits at a closed gate, in seconds; to be set for all gates at once."""
+        return self._call_patience
+
+    @call_patience.setter
+    def call_patience(self, seconds: float) -> None:
+        self._call_patience = seconds
+        for entry in self.entries.values():
+            entry.gate.patience = seconds
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Tell `observer` every fact from now on; the answer ends that."""
@@ -157,9 +168,6 @@ class PluginTable:
         """Tell every observer."""
         for observer in tuple(self._observers):
             observer(fact)
-
-    def _report_blocking(self, fact: PluginBlocking) -> None:
-        self.publish(fact)
 
     def add(self, offer: Offer, reason: str) -> Entry:
         """A plugin that was not there before."""

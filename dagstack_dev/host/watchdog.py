@@ -61,8 +61,8 @@ class Watchdog:
         self._watched = threading.get_ident()
         self._needed_until = inf
         with self._lock:
+            self.wake.clear()  # It may be set still, by a `stop` that did not wait long enough.
             if self._thread is None:
-                self.wake.clear()
                 name = "dagstack-dev watchdog"
                 self._thread = threading.Thread(
                     target=_watch, args=(ref(self),), name=name, daemon=True
@@ -119,11 +119,20 @@ class Watchdog:
             self._thread = None
             return False
 
+    def thread_ended(self) -> None:
+        """Its thread ends with an exception; the next run starts another one."""
+        with self._lock:
+            self._thread = None
+
 
 def _watch(watchdog: ReferenceType[Watchdog]) -> None:
     """The thread. It holds the watchdog, and with it the registry, only while it looks."""
     while (found := watchdog()) is not None and found.is_needed():
-        found.look()
+        try:
+            found.look()
+        except BaseException:
+            found.thread_ended()
+            raise
         wake = found.wake
         del found
         wake.wait(BLOCKING_SECONDS / 5)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dis
 import linecache
+import re
 import symtable
 from dataclasses import dataclass
 from importlib.util import decode_source
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
 class CodeFile:
     """One Python file: its absolute path, its bytes, and what they compile to.
 
-    Exactly one of `code` and `error` is set.
+    Exactly one of `code` and `error` is set. `outward` are the relative imports that leave the
+    plugin, spelt as in its root package: `..other.plugin.NAME`.
     """
 
     path: str
     source: SourceFile
     code: CodeType | None = None
     error: Exception | None = None
+    outward: tuple[str, ...] = ()
 
     def pin_lines(self) -> None:
         """Make tracebacks show this text for `path`, whatever the disk holds by now."""
@@ -47,15 +51,32 @@ class CodeFile:
             self.pin_lines()
 
 
-def compile_file(path: str, source: SourceFile) -> CodeFile:
-    """Compile the bytes of `source`; an error is part of the answer."""
+def compile_file(path: str, source: SourceFile, *, depth: int = 0) -> CodeFile:
+    """Compile the bytes of `source`; an error is part of the answer.
+
+    `depth` is how many folders the file is below the plugin's own.
+    """
     if source.content is None:
         return CodeFile(path, source, error=OSError(f"cannot be read: {source.error}"))
     try:
         code = compile(source.content, path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         return CodeFile(path, source, error=error.with_traceback(None))
-    return CodeFile(path, source, code=code)
+    return CodeFile(path, source, code=code, outward=_outward(source.content, code, depth))
+
+
+def _outward(text: bytes, code: CodeType, depth: int) -> tuple[str, ...]:
+    dots = depth + 2  # One stands for the file's own package, each further one for its parent.
+    if re.search(rb"from[\s\\]*(?:\.[\s\\]*){%d}" % dots, text) is None:
+        return ()  # Nearly every file, and disassembling is slow.
+    found = []
+    for each in all_code(code):
+        steps = [step for step in dis.get_instructions(each) if step.opname != "EXTENDED_ARG"]
+        for level, names, step in zip(steps, steps[1:], steps[2:], strict=False):
+            if step.opname == "IMPORT_NAME" and level.argval >= dots:
+                head = "." * (level.argval - depth) + (f"{step.argval}." if step.argval else "")
+                found += [f"{head}{name}" for name in names.argval]
+    return tuple(found)
 
 
 def all_code(code: CodeType) -> Iterator[CodeType]:

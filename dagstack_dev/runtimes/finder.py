@@ -11,14 +11,14 @@ from importlib.machinery import (
     ModuleSpec,
     SourceFileLoader,
 )
-from importlib.util import decode_source, spec_from_file_location
+from importlib.util import decode_source, resolve_name, spec_from_file_location
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.runtimes.code import all_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import CodeType, ModuleType
 
     from dagstack_dev.runtimes.code import CodeFile
@@ -105,21 +105,25 @@ class PluginFinder(MetaPathFinder):
         if active is not None:
             active.loaded.append(fullname)
 
-    def plugins_named_in(self, code: CodeType) -> Iterator[PluginRef]:
-        """The plugins whose modules `code` imports absolutely, or names in a string."""
-        for each in all_code(code):
-            words = (
-                *each.co_names,
-                *(const for const in each.co_consts if isinstance(const, str)),
-            )
-            for word in words:
-                if not word.startswith(self._prefix):
-                    continue
-                parts = word.split(".")
-                if len(parts) >= _PACKAGE_PARTS:
-                    yield PluginRef(_unquoted(parts[1]), _unquoted(parts[2]))
-                else:  # `from namespace.kind import name`: any name of the code may be the one.
-                    yield from (PluginRef(_unquoted(parts[1]), name) for name in each.co_names)
+    def plugins_named_in(self, file: CodeFile, package: str) -> Iterator[PluginRef]:
+        """The plugins whose modules `file` of `package` imports, or names in a string."""
+        codes = list(all_code(file.code or _NO_CODE))
+        for word in file.outward:
+            if not word.startswith("." * (_PACKAGE_PARTS + 1)):  # That import is going to fail.
+                names = (name for code in codes for name in code.co_names)
+                yield from self._plugins_meant(resolve_name(word, package), names)
+        for code in codes:
+            strings = (const for const in code.co_consts if isinstance(const, str))
+            for word in (*code.co_names, *strings):
+                if word.startswith(self._prefix):
+                    yield from self._plugins_meant(word, code.co_names)
+
+    def _plugins_meant(self, module: str, names: Iterable[str]) -> Iterator[PluginRef]:
+        parts = module.split(".")
+        if len(parts) >= _PACKAGE_PARTS:
+            yield PluginRef(_unquoted(parts[1]), _unquoted(parts[2]))
+        else:  # `from namespace.kind import name`: any name of the code may be the one.
+            yield from (PluginRef(_unquoted(parts[1]), name) for name in names)
 
     def _package_of(self, fullname: str) -> str:
         return ".".join(fullname.split(".", _PACKAGE_PARTS)[:_PACKAGE_PARTS])

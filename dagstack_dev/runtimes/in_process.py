@@ -75,7 +75,7 @@ class InProcessRuntime:
                 else:
                     if before is not None:
                         before.pin_lines()  # The disk has moved on, what runs has not.
-                    files[relative] = compile_file(path, file)
+                    files[relative] = compile_file(path, file, depth=relative.count("/"))
         entry = _entry_file(manifest, source, files)
         _check_compiled(manifest, files, entry)
         _check_binding(manifest, entry)
@@ -83,8 +83,7 @@ class InProcessRuntime:
         imports = frozenset(
             ref
             for file in files.values()
-            if file.code is not None
-            for ref in self._finder.plugins_named_in(file.code)
+            for ref in self._finder.plugins_named_in(file, package)
             if ref != manifest.ref
         )
         return InProcessCode(manifest, source.folder, package, files, imports, self._finder)
@@ -156,11 +155,6 @@ class InProcessGeneration:
         """Other plugins whose code this one imports, as far as its text tells."""
         return self._code.imports
 
-    @property
-    def prepared(self) -> InProcessCode:
-        """The code that was executed."""
-        return self._code
-
     def instantiate(self) -> object:
         """A new instance; the constructor takes no arguments.
 
@@ -226,7 +220,7 @@ def _entry_file(
     manifest: PluginManifest, source: PluginSource, files: Mapping[str, CodeFile]
 ) -> CodeFile:
     stem = manifest.entry_module.replace(".", "/")
-    for relative in (f"{stem}.py", f"{stem}/__init__.py"):
+    for relative in (f"{stem}/__init__.py", f"{stem}.py"):  # As imports prefer it.
         if relative in files:
             return files[relative]
     text = (source.files[MANIFEST_NAME].content or b"").decode(errors="replace")
@@ -246,15 +240,22 @@ def _check_compiled(
     if not broken:
         return
     named = {name for file in files.values() if file.code for name in mentioned_names(file.code)}
+    above = _packages_above(manifest.entry_module)
     for relative, file in sorted(broken.items()):
         stem = relative.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2]
-        if file is entry or stem in named:
+        if file is entry or relative in above or stem in named:
             error = file.error
             line = getattr(error, "lineno", None)
             reason = f"{type(error).__name__}: {getattr(error, 'msg', None) or error}"
             raise PluginLoadError(
                 manifest.ref, "compile", reason, path=file.path, line=line
             ) from error
+
+
+def _packages_above(module: str) -> set[str]:
+    """The files that run before `module` does, where they exist."""
+    folders = itertools.accumulate(f"{part}/" for part in module.split(".")[:-1])
+    return {f"{folder}__init__.py" for folder in ("", *folders)}
 
 
 def _check_binding(manifest: PluginManifest, entry: CodeFile) -> None:

@@ -85,7 +85,7 @@ async def test_assets_saved_in_quick_succession_all_end_up_live(tree: PluginTree
     page = tree.write(folder / "page.html", "0")
     async with serving(tree) as live:
         site = live.plugin("site")
-        for number in range(1, 8):
+        for number in range(1, 25):
             live.forget()
             page.write_text(str(number), encoding="utf-8")
             await live.fact(ReloadCommitted)

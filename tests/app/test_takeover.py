@@ -194,3 +194,40 @@ async def test_two_servers_one_after_the_other_over_one_registry(tree: PluginTre
             await live.settle()
             assert live.plugin("base").value() == value
         assert live.states == {"base": "stopped"}
+
+
+async def test_the_patience_of_the_server_holds_for_what_was_there_and_ends_with_it(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("base")
+    registry = PluginRegistry().discover(tree.root)
+    await registry.setup_all(context([], registry))
+    [entry] = registry.table.present()
+
+    def patience() -> tuple[float, float, float]:
+        table = registry.table
+        return entry.gate.patience, table.call_patience, registry.conductor.drain_seconds
+
+    before = patience()
+    settings = Settings(call_patience=0.25, drain_seconds=0.5)
+    async with DevServer(registry=registry, settings=settings):
+        assert patience() == (0.25, 0.25, 0.5)
+    assert patience() == before
+    await registry.teardown_all()
+
+
+async def test_what_is_registered_beside_a_running_server_can_be_set_up(tree: PluginTree) -> None:
+    tree.plugin("base")
+    journal: list[str] = []
+    registry = PluginRegistry().discover(tree.root)
+    ctx = context(journal, registry)
+    await registry.setup_all(ctx)
+    live = live_over(registry, journal)
+    async with live.server:
+        registry.register_manifest(BY_HAND, Mine(journal))
+        await registry.setup_all(ctx)
+        assert journal == ["setup base 1", "setup mine seeing 1"]
+        tree.plugin("base", value=2)
+        await live.settle()
+        assert journal[-1] == "setup mine seeing 2"
+    await registry.teardown_all()

@@ -14,6 +14,8 @@ from dagstack_dev.core.errors import (
     KindUnknown,
     ManifestInvalid,
     ManifestProblem,
+    PluginCancelled,
+    PluginCrashed,
     PluginLoadError,
     PluginRegistryError,
     PluginUnavailable,
@@ -91,6 +93,17 @@ MESSAGES = [
     (
         PluginLoadError(A, "construct", "TypeError: no"),
         "tool/a: construct failed: TypeError: no",
+    ),
+    (
+        PluginCrashed(A, "LookupError: gone"),
+        "tool/a was ended by a task of its own: LookupError: gone",
+    ),
+    (
+        PluginCancelled(A, "setup"),
+        (
+            "tool/a: setup ended with a cancellation of its own; a task that it awaits was "
+            "cancelled, or a task group that it opened has failed"
+        ),
     ),
     (PluginUnavailable(A, "it failed; mend it"), "tool/a is unavailable: it failed; mend it"),
     (

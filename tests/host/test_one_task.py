@@ -10,7 +10,14 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from dagstack_dev import PluginContext, PluginRef, PluginRegistry, State, TeardownErrors
+from dagstack_dev import (
+    PluginContext,
+    PluginCrashed,
+    PluginRef,
+    PluginRegistry,
+    State,
+    TeardownErrors,
+)
 from dagstack_dev.core.lifecycle import Stage
 
 Put = Callable[..., Any]
@@ -210,6 +217,7 @@ async def test_a_plugin_that_died_can_be_set_up_again(
     assert registry.statuses()[ref].state is State.READY
     plugin.group.cancel_scope.cancel()
     await settle(lambda: registry.statuses()[ref].state is State.FAILED)
+    assert isinstance(registry.statuses()[ref].error, PluginCrashed)
     await registry.teardown_all()
 
 

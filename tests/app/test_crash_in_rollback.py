@@ -1,0 +1,58 @@
+"""A plugin that dies by itself while its transaction is being rolled back."""
+
+from __future__ import annotations
+
+from serving import ref, serving
+from trees import PluginTree
+
+from dagstack_dev.core.blame import root_error
+from dagstack_dev.core.events import ReloadFailed
+from dagstack_dev.core.lifecycle import Stage
+
+DIES_THE_SECOND_TIME = """
+    import anyio
+    setups = []
+    class Plugin:
+        async def setup(self, ctx):
+            self.group = await anyio.create_task_group().__aenter__()
+            if setups:
+                self.group.start_soon(self.die)
+            setups.append(self)
+
+        async def die(self):
+            raise LookupError("bang")
+
+        async def teardown(self):
+            await self.group.__aexit__(None, None, None)
+"""
+READY_AFTER_THAT = """
+    import anyio
+    setups = []
+    class Plugin:
+        async def setup(self, ctx):
+            while len(setups) == 1 and ctx.registry.statuses()[("demo", "frail")].state != "failed":
+                await anyio.lowlevel.checkpoint()
+            setups.append(self)
+"""
+
+
+async def test_it_is_failed_with_what_it_died_of(tree: PluginTree) -> None:
+    tree.plugin("base")
+    tree.plugin("frail", code=DIES_THE_SECOND_TIME, depends_on=["base"])
+    tree.plugin("slow", code=READY_AFTER_THAT, depends_on=["base"])
+    async with serving(tree) as live:
+        tree.plugin("base", code="class Plugin:\n    def setup(self, ctx): 1 / 0\n")
+        await live.settle()
+        assert live.states == {"base": "ready", "frail": "failed", "slow": "ready"}
+        [fact] = live.of(ReloadFailed)
+        assert root_error(fact.errors[ref("frail")]).args == ("bang",)
+        status = live.status("frail")
+        assert status.stage is Stage.RUN
+        assert status.error is not None
+        assert root_error(status.error).args == ("bang",)
+        assert live.status("base").pending
+
+        tree.plugin("base", value=2)
+        tree.plugin("frail", value=2, depends_on=["base"])
+        await live.settle()
+        assert set(live.states.values()) == {"ready"}

@@ -1,0 +1,80 @@
+"""The life of the watchdog's thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dagstack_dev.core.events import PluginBlocking
+from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.host import watchdog as module
+from dagstack_dev.host.watchdog import Watchdog
+
+
+class CountingEvent(threading.Event):
+    """Counts its waits, and tells when there was one that had to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at_once = 0
+        self.waited = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self.is_set():
+            self.at_once += 1
+        else:
+            self.waited.set()
+        return super().wait(timeout)
+
+
+def threads() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "dagstack-dev watchdog"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_run_after_a_stop_that_came_too_late_does_not_spin() -> None:
+    watchdog = Watchdog(lambda _: None)
+    watchdog.wake = wake = CountingEvent()
+    with watchdog.watching():
+        assert wake.waited.wait(10)
+    wake.set()  # As `stop` leaves it when its thread is still busy and a new run begins.
+    with watchdog.watching():
+        wake.at_once = 0
+        wake.waited.clear()
+        assert wake.waited.wait(10)
+        assert not wake.is_set()
+    assert wake.at_once <= 1
+    watchdog.stop()
+
+
+def test_a_thread_that_a_report_ended_is_replaced_by_the_next_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "BLOCKING_SECONDS", 0.02)
+    died, told = threading.Event(), threading.Event()
+    died_of: list[Any] = []
+
+    def note(unhandled: threading.ExceptHookArgs) -> None:
+        died_of.append(unhandled.exc_type)
+        died.set()
+
+    monkeypatch.setattr(threading, "excepthook", note)
+    reports: list[Callable[[], None]] = [told.set, _raise]
+
+    def report(fact: PluginBlocking) -> None:
+        reports.pop()()
+
+    watchdog, ref = Watchdog(report), PluginRef("demo", "it")
+    with watchdog.watching(), watchdog.calling(ref, "setup", None):
+        assert died.wait(10)
+    assert died_of == [LookupError]
+    with watchdog.watching(), watchdog.calling(ref, "setup", None):
+        assert told.wait(10)
+    watchdog.stop()
+
+
+def _raise() -> None:
+    raise LookupError
