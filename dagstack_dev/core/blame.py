@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.errors import PluginRegistryError, said
+from dagstack_dev.core.errors import PluginCancelled, PluginRegistryError, said
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,6 +48,8 @@ def plugin_frames(error: BaseException) -> tuple[Frame, ...]:
 
 def root_error(error: BaseException) -> BaseException:
     """The exception that tells most: what a load error wraps, the first of a group."""
+    if isinstance(error, PluginCancelled):
+        return error  # A bare CancelledError says nothing.
     if isinstance(error, PluginRegistryError):
         return root_error(error.__cause__) if error.__cause__ is not None else error
     if isinstance(error, BaseExceptionGroup):

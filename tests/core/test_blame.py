@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dagstack_dev.core.blame import NAMESPACE, Blame, Frame, blame, plugin_frames, root_error
-from dagstack_dev.core.errors import PluginLoadError, PluginRegistryError
+from dagstack_dev.core.errors import PluginCancelled, PluginLoadError, PluginRegistryError
 from dagstack_dev.core.refs import PluginRef
 
 REF = PluginRef("tool", "a")
@@ -90,3 +90,9 @@ def test_a_group_is_blamed_on_its_first_error() -> None:
     inner = caught(lambda: plugin_module().run(lambda: json.loads("{")))
     assert isinstance(inner, Exception)
     assert blame(ExceptionGroup("several", [inner, ValueError()])).line == 6
+
+
+def test_a_cancellation_of_the_plugins_own_is_told_by_its_own_error() -> None:
+    error = PluginCancelled(PluginRef("demo", "a"), "setup")
+    error.__cause__ = RuntimeError()
+    assert root_error(error) is error
