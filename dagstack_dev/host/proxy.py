@@ -76,7 +76,10 @@ class PluginProxy:
     __dagstack_shadows__: dict[str, str | None]
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(_present(self), name)
+        instance = type(self).__dagstack_gate__.instance
+        if instance is None:  # Asked here first, for speed.
+            instance = _present(self)
+        return getattr(instance, name)
 
     def __setattr__(self, name: str, value: object) -> None:
         setattr(_present(self), name, value)
