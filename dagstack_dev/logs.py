@@ -147,7 +147,8 @@ def _reload_event(
         case ReloadFailed():
             return "error", "reload.failed", fields
         case ReloadSkipped():
-            return "info", "reload.skipped", {**fields, "reason": fact.reason}
+            fields |= {"reason": fact.reason, "settled": _spelled(fact.settled)}
+            return "info", "reload.skipped", fields
 
 
 def _transition(fact: Transition) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def read_config(path: Path) -> dict[str, Any]:
         ConfigInvalid: it cannot be read or is not TOML.
     """
     try:
-        return tomli.loads(path.read_text(encoding="utf-8"))
+        return tomli.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigInvalid(path, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -409,6 +409,7 @@ class DevServer:
                     duration_ms=_ms_since(began),
                     paths=tuple(paths),
                     reason="nothing can be taken over" if plan.rejected else reason,
+                    settled=tuple(sorted(draft.unchanged)),
                 )
             )
         for folder in {*reasons} - self._catalog.pending:

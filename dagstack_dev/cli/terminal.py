@@ -104,6 +104,14 @@ class Terminal:
                 self._failed(fact)
             case ReloadSkipped():
                 self._steps.clear()
+                if fact.settled:
+                    self._print(
+                        Text.assemble(
+                            ("✓ ", "green"),
+                            (_names(fact.settled), "bold"),
+                            ": what runs is on disk again",
+                        )
+                    )
             case WatchStopped():
                 self._stopped(fact)
             case _:

@@ -196,7 +196,7 @@ def _our_fault(error: Exception, options: WatchOptions) -> click.ClickException:
 
 
 def _tell_of_threads() -> None:
-    """Say what keeps the process alive after the end: threads that plugins have left behind."""
+    """End in spite of threads that plugins have left behind, and name them."""
     others = [
         thread
         for thread in threading.enumerate()
@@ -207,7 +207,8 @@ def _tell_of_threads() -> None:
     left = [thread.name for thread in others if thread.is_alive()]
     if left:
         click.echo(
-            f"dagstack-dev: waiting for {', '.join(left)}, left behind by plugins; "
-            "Ctrl-C ends at once",
+            f"dagstack-dev: ended in spite of {', '.join(left)}, left running by plugins",
             err=True,
         )
+        sys.stdout.flush()
+        os._exit(0)  # Such threads would keep the process for as long as they please.

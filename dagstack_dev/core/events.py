@@ -130,12 +130,16 @@ class ReloadFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadSkipped:
-    """A batch of changes asked for nothing: `reason` says why."""
+    """A batch of changes asked for nothing: `reason` says why.
+
+    `settled` are plugins that were pending and are no longer: what runs is on disk again.
+    """
 
     reload_id: int
     duration_ms: float
     paths: tuple[str, ...]
     reason: str
+    settled: tuple[PluginRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

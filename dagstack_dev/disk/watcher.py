@@ -85,7 +85,10 @@ class Watcher:
         recursive: bool,  # noqa: FBT001 - passed on by the task group
         watching: anyio.Event,
     ) -> None:
-        """Watch one folder for ever, across its disappearance and return."""
+        """Watch one folder for ever, across its disappearance and return.
+
+        What happened before a later watch stood is in no event: then the folder is reported.
+        """
         failures = 0
         while True:
             await _until_exists(folder)
@@ -93,6 +96,9 @@ class Watcher:
             began = anyio.current_time()
             async with anyio.create_task_group() as group:
                 group.start_soon(self._cancel_when_replaced, folder, identity, group.cancel_scope)
+                if watching.is_set():
+                    watching = anyio.Event()
+                    group.start_soon(self._report_when, watching, folder, recursive)
                 watch = self._poll if self._polling or failures >= PATIENCE else self._watch
                 problem = await watch(folder, recursive=recursive, watching=watching)
                 if problem is not None:
@@ -105,6 +111,15 @@ class Watcher:
                     await anyio.sleep(RETRY_SECONDS)
                 group.cancel_scope.cancel()
             self._on_paths({folder} if recursive else self._single_in(folder))
+
+    async def _report_when(
+        self,
+        watching: anyio.Event,
+        folder: str,
+        recursive: bool,  # noqa: FBT001 - passed on by the task group
+    ) -> None:
+        await watching.wait()
+        self._on_paths({folder} if recursive else self._single_in(folder))
 
     def _single_in(self, folder: str) -> set[str]:
         return {path for path in self._single if os.path.dirname(path) == folder}  # noqa: PTH120

@@ -17,6 +17,7 @@ from dagstack_dev.core.events import (
     ReloadRolledBack,
     ReloadSkipped,
     ReloadStarted,
+    WatchProblem,
 )
 
 SETUP_RAISES = "class Plugin:\n    def setup(self, ctx): 1 / 0\n"
@@ -290,3 +291,23 @@ async def test_a_branch_switch_is_one_reload_once_git_lets_go_of_its_lock(
         assert len(live.of(ReloadStarted)) == 1
         assert live.of(ReloadSkipped) == []
         assert all_values(live) == {2}
+
+
+async def test_a_root_that_was_deleted_and_made_anew_is_taken_over_as_it_is(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("a")
+    async with serving(tree) as live:
+        shutil.rmtree(tree.root)
+        await live.fact(WatchProblem)
+        fresh = PluginTree(tree.root.with_name("fresh"))
+        fresh.plugin("a", value=2)
+        fresh.plugin("new")
+        fresh.root.rename(tree.root)
+        await live.fact(ReloadCommitted)
+        assert live.plugin("a").value() == 2
+        assert live.plugin("new").value() == 1
+        live.forget()
+        tree.plugin("new", value=3)
+        await live.fact(ReloadCommitted)
+        assert live.plugin("new").value() == 3

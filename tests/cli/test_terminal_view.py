@@ -233,6 +233,13 @@ def test_what_a_person_need_not_know_prints_nothing(show: Show) -> None:
     assert show(began, transition(State.LOADED, State.STOPPED), skipped) == ""
 
 
+def test_going_back_to_what_runs_ends_the_matter_in_a_line(show: Show) -> None:
+    skipped = ReloadSkipped(
+        reload_id=1, duration_ms=1, paths=("/x",), reason="as before", settled=(OPENAI,)
+    )
+    assert show(skipped) == f"✓ {OPENAI}: what runs is on disk again\n"
+
+
 def test_a_terminal_that_is_gone_is_told_once_and_no_error(registry: PluginRegistry) -> None:
     class Gone(StringIO):
         def write(self, text: str) -> int:
