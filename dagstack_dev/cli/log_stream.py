@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
+from contextlib import suppress
 from enum import StrEnum
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -84,11 +86,10 @@ def configure_logging(
     )
     if isinstance(sys.stdout, TextIOWrapper):  # A file name that is no text must not break a line.
         sys.stdout.reconfigure(errors="backslashreplace")
-    to_stdout = _StdoutHandler(sys.stdout, on_closed)
+    stream = sys.stdout if form is LogFormat.CONSOLE else _stdout_to_itself()
+    to_stdout = _StdoutHandler(stream, on_closed)
     to_stdout.setFormatter(_formatter(form, foreign, console))
-    if form is not LogFormat.CONSOLE:
-        sys.stdout = sys.stderr
-    elif number > logging.DEBUG:
+    if form is LogFormat.CONSOLE and number > logging.DEBUG:
         to_stdout.addFilter(lambda record: record.name != LOGGER_NAME)
     handlers.append(to_stdout)
     root = logging.getLogger()
@@ -97,6 +98,27 @@ def configure_logging(
     logging.captureWarnings(capture=True)
     for noisy in ("watchfiles", "asyncio"):
         logging.getLogger(noisy).setLevel(max(number, logging.WARNING))
+
+
+def _stdout_to_itself() -> TextIO:
+    """Standard output for the stream alone: what others write there goes to standard error.
+
+    Others are `print` in plugins and, where it is the process's own, C code and child processes.
+    """
+    stream: TextIO = sys.stdout
+    if _fileno(stream) == 1 and _fileno(sys.stderr) == 2:  # noqa: PLR2004 - standard error
+        stream.flush()
+        stream = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+        os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return stream
+
+
+def _fileno(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 class _StdoutHandler(logging.StreamHandler[TextIO]):
@@ -109,6 +131,10 @@ class _StdoutHandler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Tell that the reader is gone; anything else as ever."""
         if isinstance(sys.exception(), OSError):
+            with suppress(OSError, ValueError):  # Nothing is to be flushed to nobody at the end.
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.stream.fileno())
+                os.close(nowhere)
             self._on_closed()
         else:
             super().handleError(record)

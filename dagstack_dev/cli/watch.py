@@ -68,6 +68,7 @@ def run(options: WatchOptions) -> int:
     registry = PluginRegistry(core_version=options.core_version or CORE_VERSION)
     console = StdoutConsole()
     form = _log_format(options)
+    ignored = (*options.ignore, *_own_output_patterns(options))
     try:
         configure_logging(
             form=form,
@@ -91,7 +92,7 @@ def run(options: WatchOptions) -> int:
         context=context,
         settings=Settings(
             settle_ms=options.settle_ms,
-            ignore=(*options.ignore, *_own_output_patterns(options)),
+            ignore=ignored,
             polling=options.polling,
             config_file=options.config_file,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -114,3 +115,27 @@ def test_what_plugins_print_and_odd_values_leave_one_object_a_line(
     run.event("watch.started")
     assert run.end() == 0
     assert run.errors == "printed\n"
+
+
+def test_nothing_but_the_stream_reaches_standard_output(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin(
+        "loud",
+        code="""
+        import os, subprocess, sys
+
+        class Plugin:
+            def setup(self, ctx):
+                print("printed")
+                os.write(1, b"written\\n")
+                subprocess.run(["echo", "from a child"], check=True)
+                print("dunder", file=sys.__stdout__, flush=True)
+        """,
+    )
+    run = watch("plugins")
+    run.event("watch.started")
+    assert run.end() == 0
+    for line in run.lines:
+        json.loads(line)
+    assert {"printed", "written", "from a child", "dunder"} <= set(run.errors.splitlines())
