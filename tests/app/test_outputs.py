@@ -17,7 +17,14 @@ class Plugin:
         (Path(__file__).parent / "state.json").write_text(str(len(ctx.extras["journal"])))
 """
 
-NEW_FILE = SAME_FILE.replace('"state.json"', 'f"run-{len(ctx.extras["journal"])}.json"')
+NEW_FILE = """
+from pathlib import Path
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["journal"].append("setup")
+        number = len(ctx.extras["journal"])
+        (Path(__file__).parent / f"run-{number}.json").write_text("{}")
+"""
 
 SOON_AFTER = """
 import anyio
@@ -69,6 +76,7 @@ async def test_a_plugin_that_writes_data_at_every_setup_does_not_loop(
 ) -> None:
     folder = tree.plugin("base", code=code)
     async with serving(tree) as live:
+        assert live.journal, "it runs"
         await until_quiet(live)
         assert len(live.journal) <= 1 + outputs.FREE_RELOADS + outputs.LATE_RELOADS
         (problem,) = live.of(WatchProblem)
