@@ -70,14 +70,6 @@ class DiskView:
         """Every accepted plugin folder by its path."""
         return dict(self._sources)
 
-    def source(self, folder: str) -> PluginSource:
-        """The accepted source of `folder`."""
-        return self._sources[folder]
-
-    def seen(self, folder: str) -> dict[str, SeenFile]:
-        """The files of an accepted folder, as they were read."""
-        return self._seen[folder]
-
     def counts(self, path: str) -> bool:
         """Whether an event at `path` may matter: below a root, not ignored."""
         path = self._home(path)

@@ -26,7 +26,7 @@ class Plugin:
         self.ctx = ctx
         ctx.logger.info("setup ctx", size=1)
         self.everything("setup")
-        logging.getLogger("some.library")  # its name tells nothing
+        logging.getLogger("some.package")  # its name tells nothing
         thread = threading.Thread(target=self.everything, args=("thread",))
         thread.start()
         thread.join()

@@ -40,7 +40,7 @@ def test_a_first_look_finds_everything_and_accepts_nothing_by_itself(tree: Plugi
     assert disk.sources == {}
     disk.accept(changes)
     assert sorted(disk.sources) == [f"{tree.root}/a", f"{tree.root}/b"]
-    assert disk.source(f"{tree.root}/a") is changes.added[0]
+    assert disk.sources[f"{tree.root}/a"] is changes.added[0]
     assert not disk.look()
 
 
