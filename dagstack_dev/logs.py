@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from structlog.processors import NAME_TO_LEVEL
 
 from dagstack_dev.core.blame import blame
 from dagstack_dev.core.events import (
@@ -16,6 +17,7 @@ from dagstack_dev.core.events import (
     Fact,
     PluginBlocking,
     PluginLeaked,
+    PluginOverstepped,
     PluginRejected,
     ReloadCommitted,
     ReloadFailed,
@@ -42,15 +44,32 @@ _LEVELS: Final = {State.BLOCKED: "warning", State.FAILED: "error"}
 
 
 class FactLogger:
-    """Logs every fact as one event."""
+    """Logs every fact as one event.
 
-    def __init__(self) -> None:
-        self._log = structlog.stdlib.get_logger(LOGGER_NAME)
+    Args:
+        logger: of structlog; the one named `LOGGER_NAME` by default.
+    """
+
+    def __init__(self, logger: Any = None) -> None:
+        self._log = structlog.stdlib.get_logger(LOGGER_NAME) if logger is None else logger
 
     def __call__(self, fact: Fact, /) -> None:
         """Log one fact."""
+        log = self._log.bind()
+        if isinstance(fact, Transition) and not _would_log(log, _level_of(fact)):
+            return  # Most facts are transitions: where they are filtered out, they cost nothing.
         level, event, fields = as_event(fact)
-        getattr(self._log, level)(event, **fields)
+        getattr(log, level)(event, **fields)
+
+
+def _would_log(log: Any, level: str) -> bool:
+    """Whether `log` lets `level` through, as far as it can tell beforehand."""
+    is_enabled_for = getattr(log, "is_enabled_for", None)
+    return is_enabled_for is None or is_enabled_for(NAME_TO_LEVEL[level])
+
+
+def _level_of(fact: Transition) -> str:
+    return _LEVELS.get(fact.to_state, "info")
 
 
 def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
@@ -58,10 +77,11 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
     fields: dict[str, Any]
     match fact:
         case Transition():
-            return _LEVELS.get(fact.to_state, "info"), f"plugin.{fact.to_state}", _transition(fact)
+            return _level_of(fact), f"plugin.{fact.to_state}", _transition(fact)
         case PluginRejected():
+            ref = fact.ref or getattr(fact.error, "ref", None)
             fields = {
-                "plugin": str(fact.ref) if fact.ref else None,
+                "plugin": str(ref) if ref else None,
                 "path": fact.path,
                 "keeps_generation": fact.keeps_generation,
                 "reload_id": fact.reload_id,
@@ -75,7 +95,7 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
                 "holders": list(fact.holders),
                 "reload_id": fact.reload_id,
             }
-            return "warning", "plugin.leaked", fields
+            return "error" if fact.is_error else "warning", "plugin.leaked", fields
         case PluginBlocking():
             fields = {
                 "plugin": str(fact.ref),
@@ -85,6 +105,14 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
                 "line": fact.line,
             }
             return "warning", "plugin.blocking", fields
+        case PluginOverstepped():
+            fields = {
+                "plugin": str(fact.ref) if fact.ref else None,
+                "message": fact.message,
+                "path": fact.path,
+                "line": fact.line,
+            }
+            return "warning", "plugin.overstepped", fields
         case TeardownFailed():
             fields = {
                 "plugin": str(fact.ref),
@@ -98,12 +126,14 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
                 "plugin": str(fact.ref),
                 "calls": fact.calls,
                 "seconds": fact.seconds,
+                "places": list(fact.places),
                 "reload_id": fact.reload_id,
             }
             return "warning", "plugin.drain_timed_out", fields
         case WatchStarted():
             fields = {
                 "roots": list(fact.roots),
+                "code_roots": list(fact.code_roots),
                 "plugins": fact.plugins,
                 "ready": fact.ready,
                 "polling": fact.polling,

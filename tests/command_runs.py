@@ -15,7 +15,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Watching:
         cwd: where it runs.
         columns: of the terminal that is its standard output; None for a pipe.
         environment: variables that are set besides those of the test run.
+        prefix: a command that is given the whole command to run.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class Watching:
         cwd: Path,
         columns: int | None = None,
         environment: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
-        command = [sys.executable, "-m", "dagstack_dev", "watch", *map(str, arguments)]
+        command = [*prefix, sys.executable, "-m", "dagstack_dev", "watch", *map(str, arguments)]
         hidden = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}
         inherited = {key: value for key, value in os.environ.items() if key not in hidden}
         self.lines: list[str] = []
@@ -157,6 +159,11 @@ class Watching:
             thread.join(GUARD_SECONDS)
         assert self.process.stderr is not None
         self.process.stderr.close()
+
+    @property
+    def terminal(self) -> int:
+        """The descriptor of our end of its standard output."""
+        return self._read
 
     @property
     def errors(self) -> str:

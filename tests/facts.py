@@ -8,6 +8,7 @@ from dagstack_dev.core.events import (
     Fact,
     PluginBlocking,
     PluginLeaked,
+    PluginOverstepped,
     PluginRejected,
     ReloadCommitted,
     ReloadFailed,
@@ -80,7 +81,10 @@ def every_fact() -> list[Fact]:
         PluginLeaked(
             ref=OPENAI,
             generation=1,
-            holders=("class Plugin, held by function atexit_hook",),
+            holders=(
+                "task 'poll' still runs Plugin.poll() at /srv/plugins/openai/plugin.py:21",
+                "instance of Plugin, held by app.cache.CALLBACKS -> list -> method Plugin.ask",
+            ),
         ),
         PluginBlocking(
             ref=OPENAI,
@@ -89,8 +93,20 @@ def every_fact() -> list[Fact]:
             path="/srv/plugins/openai/plugin.py",
             line=12,
         ),
+        PluginOverstepped(
+            ref=OPENAI,
+            message="called sys.exit(3) in a task or callback; the server goes on",
+            path="/srv/plugins/openai/plugin.py",
+            line=12,
+        ),
         TeardownFailed(ref=OPENAI, generation=2, error=TeardownTimeout(OPENAI, 15), reload_id=1),
-        DrainTimedOut(ref=OPENAI, calls=2, seconds=5.0, reload_id=1),
+        DrainTimedOut(
+            ref=OPENAI,
+            calls=2,
+            seconds=5.0,
+            places=("/srv/plugins/openai/plugin.py:31",),
+            reload_id=1,
+        ),
         ReloadStarted(
             reload_id=1,
             paths=("/srv/plugins/openai/plugin.py",),

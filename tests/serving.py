@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
@@ -150,6 +150,7 @@ def make_live(
     registry: Registry | None = None,
     extras: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
+    code_roots: Iterable[Path] = (),
     **settings: Any,
 ) -> Live:
     """A server over `tree` that has not been entered, quick to believe the disk."""
@@ -158,7 +159,8 @@ def make_live(
     ctx = context(journal, registry, **(extras or {}))
     ctx.config = config or {}
     options = Settings(**{"doubt_ms": 10, **settings})
-    return Live(DevServer(tree.root, context=ctx, settings=options), journal)
+    server = DevServer(tree.root, code_roots=code_roots, context=ctx, settings=options)
+    return Live(server, journal)
 
 
 @asynccontextmanager

@@ -67,7 +67,9 @@ def changes(draw: st.DrawFn) -> Change:
             )
         )
     priorities = draw(st.dictionaries(refs(), st.integers(0, 2), max_size=5))
-    world = World(graph, states, setup_order, priorities, importers)
+    world = World(
+        graph, states, setup_order, priorities, lambda ref: importers.get(ref, frozenset())
+    )
     present = sorted(ref for ref in graph.refs if states[ref] is not State.REMOVED)
     removed = draw(st.frozensets(st.sampled_from(present), max_size=2)) if present else frozenset()
     return Change(world, draw(_candidates(present, removed)), removed)

@@ -49,6 +49,7 @@ class Draft:
         removed: plugins whose folder is gone.
         unchanged: plugins whose folder is again what runs already.
         unclaimed: folders that cannot even be given a plugin, with the reason.
+        offering: folders that offer something, or are broken.
     """
 
     candidates: dict[PluginRef, Candidate] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Draft:
     removed: set[PluginRef] = field(default_factory=set)
     unchanged: set[PluginRef] = field(default_factory=set)
     unclaimed: dict[str, PluginRegistryError] = field(default_factory=dict)
+    offering: set[str] = field(default_factory=set)
 
 
 class Catalog:
@@ -216,6 +218,7 @@ class Catalog:
 
     def _offer(self, folder: str, record: _Record, reason: str, draft: Draft) -> None:
         """Put what one folder offers into `draft`, under the right plugin."""
+        draft.offering.add(folder)
         owned = self._ref_of.get(folder)
         ref = record.ref
         error = record.error or self._duplicate(folder, ref, owned)
@@ -234,6 +237,8 @@ class Catalog:
         states = self._registry.table.states
         if owned is not None and (ref is None or states.get(owned) is State.READY):
             ref = owned  # Whatever the folder says now, this is what it can lose.
+        if ref in draft.candidates and ref == owned != record.ref:
+            return  # Another folder offers what this one runs and claims no longer.
         if ref is None or self._folder_of.get(ref) not in {None, folder}:
             draft.unclaimed[folder] = error
             if owned is not None:
@@ -271,7 +276,8 @@ class Catalog:
                 self._pending_by_hand.discard(ref)
                 continue
             withdrawn = states.get(ref) in {State.REMOVED, None} or (
-                candidate.replaces is not None and candidate.replaces in applied.rolled_back
+                candidate.replaces in applied.rolled_back
+                and states.get(candidate.replaces) is not State.REMOVED
             )
             if candidate.keeps not in plan.rejected and not withdrawn:
                 self._own(folder, ref)
@@ -285,6 +291,8 @@ class Catalog:
                 self.pending.discard(folder)
             else:
                 self.pending.add(folder)
+        in_draft = {offer.folder for offer in draft.offers.values()}
+        self.pending |= draft.offering - in_draft  # Another folder offered the same plugin.
         for ref in plan.rejected:  # Also those that only a change of others has made invalid.
             folder = self._folder_of.get(ref)
             if folder is None:

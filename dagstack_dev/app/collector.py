@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import anyio.to_thread
 
 from dagstack_dev.app.outputs import OwnWrites
+from dagstack_dev.core.manifest import MANIFEST_NAME
 from dagstack_dev.disk.settling import GitLocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from dagstack_dev.app.inbox import Batch, Inbox
+    from dagstack_dev.app.shared import SharedCatalog
+    from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.disk.snapshot import DiskChanges, DiskView
 
 MANY_FOLDERS: Final = 2
 """Changed folders from which a batch is taken for a part of something larger."""
 
+CROWD: Final = 10_000
+"""Files from which a plugin is told to hold something that is no source."""
+
 DOUBT_LIMIT_SECONDS: Final = 3.0
 """How long a batch may be held back in all because it looks unfinished."""
+
+
+class Collected(NamedTuple):
+    """What a batch has changed on disk: of plugins, and of the shared code that they import."""
+
+    plugins: DiskChanges
+    shared: Mapping[str, SourceFile | None]
 
 
 class Collector:
@@ -26,6 +41,7 @@ class Collector:
 
     Args:
         disk: what is compared with.
+        shared: likewise, for code that is no plugin's.
         inbox: where more may come in meanwhile.
         doubt_seconds: how long something unfinished is given to go on.
         later: called with a folder and seconds, to have the folder looked at again then.
@@ -35,6 +51,7 @@ class Collector:
     def __init__(
         self,
         disk: DiskView,
+        shared: SharedCatalog,
         inbox: Inbox,
         *,
         doubt_seconds: float,
@@ -42,12 +59,24 @@ class Collector:
         on_problem: Callable[[str, str], None],
     ) -> None:
         self._disk = disk
+        self._shared = shared
         self._inbox = inbox
         self._doubt_seconds = doubt_seconds
+        self._on_problem = on_problem
+        self._told: dict[str, str] = {}
         self._git = GitLocks(disk.roots, on_problem)
-        self.own_writes = OwnWrites(later=later, on_problem=on_problem)
+        self.own_writes = OwnWrites(
+            later=later, on_problem=on_problem, differences_in=disk.differences_in
+        )
 
-    async def collect(self, batch: Batch) -> DiskChanges:
+    async def first_look(self) -> DiskChanges:
+        """Everything that is on disk; accepted."""
+        changes = await anyio.to_thread.run_sync(self._disk.look)
+        self._tell_of_faults(changes)
+        self._disk.accept(changes)
+        return changes
+
+    async def collect(self, batch: Batch) -> Collected:
         """What `batch` has changed on disk; accepted, so that it is not seen again.
 
         A save that looks unfinished, or looks like part of something larger such as a branch
@@ -60,9 +89,10 @@ class Collector:
                 await self._more(batch, self._doubt_seconds)
             hints = {path for path in batch.paths if self._disk.counts(path)}
             changes = self._disk.look(None if batch.everywhere else hints, believe=believe)
+            shared = self._shared.look(None if batch.everywhere else batch.paths)
             if believe:
                 break
-            if changes.unsettled:
+            if changes.unsettled or self._shared.looks_unfinished(shared):
                 more = await self._more(batch, self._doubt_seconds)
             elif len(changes.changed) >= MANY_FOLDERS:
                 more = await self._more(batch, self._doubt_seconds / 5)
@@ -70,9 +100,10 @@ class Collector:
                 break
             if not more:
                 give_up_at = 0.0  # It has been quiet: what is seen is what there is.
+        self._tell_of_faults(changes)
         changes = self.own_writes.without_held(changes)
         self._disk.accept(changes)
-        return changes
+        return Collected(changes, shared)
 
     async def _more(self, batch: Batch, seconds: float) -> bool:
         """Let what comes in within `seconds` join `batch`; the answer is whether anything did."""
@@ -80,3 +111,26 @@ class Collector:
             return False
         batch.join(self._inbox.take())
         return True
+
+    def _tell_of_faults(self, changes: DiskChanges) -> None:
+        """Report what the disk does not let us see, and what is too much to see, once each."""
+        faults = {
+            folder: f"cannot be searched: {reason}; what runs from it goes on, new plugins in it "
+            "are not found"
+            for folder, reason in changes.denied.items()
+        }
+        for source in (*changes.added, *(now for _, now in changes.changed)):
+            for path, file in source.files.items():
+                if file.error is not None and not path.endswith((".py", MANIFEST_NAME)):
+                    faults[f"{source.folder}/{path}"] = (
+                        f"cannot be read: {file.error}; the plugin is taken without it"
+                    )
+            if len(source.files) > CROWD:
+                faults[source.folder] = (
+                    f"holds more than {CROWD:,} files, and all of them count as its source; "
+                    "--ignore those that are data"
+                )
+        for path, message in faults.items():
+            if self._told.get(path) != message:
+                self._told[path] = message
+                self._on_problem(path, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from dagstack_dev.app.bulk import rare_collections
 from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.disk.discovery import find_plugins, read_plugin, root_folder
 from dagstack_dev.disk.ignore import IgnoreRules
@@ -16,6 +17,7 @@ from dagstack_dev.runtimes.in_process import InProcessRuntime
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dagstack_dev.core.ports import Observer
     from dagstack_dev.host.resources import ResourceRegistry
     from dagstack_dev.host.table import Offer
 
@@ -29,6 +31,7 @@ class PluginRegistry(Registry):
     Args:
         core_version: the version that `core_version` of each manifest is held against.
         resource_registry: the host objects that plugins may declare in `[plugin.resources]`.
+        observer: told every fact, in place of that logging.
     """
 
     def __init__(
@@ -36,14 +39,17 @@ class PluginRegistry(Registry):
         *,
         core_version: str = CORE_VERSION,
         resource_registry: ResourceRegistry | None = None,
+        observer: Observer | None = None,
     ) -> None:
+        runtime = InProcessRuntime()
         super().__init__(
             core_version=core_version,
             resource_registry=resource_registry,
-            runtimes={"in_process": InProcessRuntime()},
+            runtimes={"in_process": runtime},
         )
+        self._shared = runtime.shared
         self.roots: list[str] = []
-        self.observe(FactLogger())
+        self.observe(FactLogger() if observer is None else observer)
 
     def discover(
         self,
@@ -69,6 +75,13 @@ class PluginRegistry(Registry):
         """
         root = root_folder(path)
         rules = IgnoreRules(ignore or ())
+        self._shared.add_root(root, rules.path)
+        with rare_collections():
+            self._discover(root, rules, recursive=recursive)
+        self.roots.append(root)
+        return self
+
+    def _discover(self, root: str, rules: IgnoreRules, *, recursive: bool) -> None:
         offers: list[Offer] = []
         errors: list[PluginRegistryError] = []
         for folder in find_plugins(root, rules, recursive=recursive):
@@ -82,8 +95,6 @@ class PluginRegistry(Registry):
         if errors:
             raise errors[0].with_others(errors[1:])
         self.register_offers(offers)
-        self.roots.append(root)
-        return self
 
 
 def discover(

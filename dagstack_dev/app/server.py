@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
-import anyio.to_thread
 import structlog
 
+from dagstack_dev.app.bulk import rare_collections
 from dagstack_dev.app.catalog import Catalog, candidate_for
 from dagstack_dev.app.collector import Collector
 from dagstack_dev.app.config import ConfigInvalid, has_content, read_config
 from dagstack_dev.app.events import EventStream
 from dagstack_dev.app.inbox import Batch, Inbox
+from dagstack_dev.app.leaks import LeakCheck
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.settings import Settings
+from dagstack_dev.app.shared import SharedCatalog
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.errors import KindUnknown, PluginCrashed, TeardownErrors, in_words
 from dagstack_dev.core.events import (
-    PluginLeaked,
     PluginRejected,
     ReloadSkipped,
+    Transition,
     WatchProblem,
     WatchStarted,
     WatchStopped,
@@ -32,24 +33,23 @@ from dagstack_dev.core.events import (
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.planning import Candidate, Load, plan_reload
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.disk.discovery import root_folder
+from dagstack_dev.disk.discovery import lies_in, root_folder
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.polling import reason_to_poll
 from dagstack_dev.disk.snapshot import DiskView
+from dagstack_dev.disk.sweep import Sweep
 from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.context import PluginContext, plugin_config
 from dagstack_dev.host.reloader import Reloader
-from dagstack_dev.host.settlement import Retired
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
+    from dagstack_dev.core.events import Fact
     from dagstack_dev.core.lifecycle import PluginStatus
+    from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.host.registry import Registry
-
-IDLE_SECONDS: Final = 1.0
-"""How long nothing may happen before old generations are looked for."""
 
 
 class DevServer:
@@ -65,6 +65,8 @@ class DevServer:
 
     Args:
         roots: folders to watch; those that `registry` discovered when none is given.
+        code_roots: folders with further code that plugins import; see `SharedCode`. Those of
+            `roots` are such ones by themselves.
         registry: a registry of the app, set up already or not; `context.registry` by default,
             else a new one. One that is set up is taken over as it runs, and is left running at
             the end: who set it up tears it down.
@@ -72,7 +74,7 @@ class DevServer:
         settings: see `Settings`.
 
     Raises (on entering):
-        FileNotFoundError: a root does not exist or is no folder.
+        FileNotFoundError: a root or code root does not exist or is no folder.
         ValueError: there is nothing to watch.
         ConfigInvalid: the configuration file cannot be used.
     """
@@ -80,6 +82,7 @@ class DevServer:
     def __init__(
         self,
         *roots: str | os.PathLike[str],
+        code_roots: Iterable[str | os.PathLike[str]] = (),
         registry: Registry | None = None,
         context: PluginContext | None = None,
         settings: Settings | None = None,
@@ -93,16 +96,17 @@ class DevServer:
             context = replace(context, registry=self.registry)
         self._context = context
         self._settings = settings or Settings()
+        self._given_code_roots = tuple(code_roots)
         self._given_roots = roots or tuple(getattr(self.registry, "roots", ()))
         self._table = self.registry.table
         self._reloader = Reloader(self.registry.conductor)
         self._streams: list[EventStream] = []
-        self._retired: list[Retired] = []
-        self._kept_by_errors: list[Retired] = []
+        self._leaks = LeakCheck(self._table, self._settings.leaks)
         self._told: dict[str, str] = {}
         self._config_paths: set[str] = set()
         self._reloads = 0
         self._busy = False
+        self._forget_setups: Callable[[], None] = _nothing
         self._owns_plugins = True
         self._entered = False
         self._stopping = False
@@ -121,6 +125,7 @@ class DevServer:
         if not self.roots:
             msg = "nothing to watch; name at least one folder with plugins"
             raise ValueError(msg)
+        self.code_roots = tuple(dict.fromkeys(map(root_folder, self._given_code_roots)))
         conductor = self.registry.conductor
         self._owns_plugins = not self.registry.is_set_up
         if not self._owns_plugins and conductor.context is not None:
@@ -129,10 +134,13 @@ class DevServer:
         if self._config_file is not None:
             self._context = replace(self._context, config=read_config(self._config_file))
             self._config_paths = {str(self._config_file), str(self._config_file.resolve())}
-        self._disk = DiskView(self.roots, IgnoreRules(settings.ignore))
+        rules = IgnoreRules(settings.ignore)
+        self._disk = DiskView(self.roots, rules)
+        self._shared = SharedCatalog(self.registry, (*self.roots, *self.code_roots), rules)
         self._inbox = Inbox()
         self._collector = Collector(
             self._disk,
+            self._shared,
             self._inbox,
             doubt_seconds=settings.doubt_ms / 1000,
             later=self._look_later,
@@ -153,7 +161,10 @@ class DevServer:
             unasked = None if settings.polling else reason_to_poll()
             polling = settings.polling or unasked is not None
             watcher = Watcher(
-                folders=self.roots,
+                folders=(
+                    *self.roots,
+                    *(each for each in self.code_roots if not lies_in(each, list(self.roots))),
+                ),
                 single=self._config_paths,
                 step_ms=settings.settle_ms,
                 polling=polling,
@@ -161,7 +172,8 @@ class DevServer:
                 on_problem=self._report_problem,
             )
             await self._group.start(watcher.run)
-            await self._first_start()
+            with rare_collections():
+                await self._first_start()
             self._table.publish(
                 WatchStarted(
                     roots=self.roots,
@@ -169,10 +181,12 @@ class DevServer:
                     ready=len(self._table.setup_order),
                     duration_ms=_ms_since(began),
                     polling=polling,
+                    code_roots=self.code_roots,
                 )
             )
             if unasked is not None:
                 self._report_problem(self.roots[0], f"looking at intervals, for {unasked}")
+            self._group.start_soon(self._sweep, name="dagstack-dev sweep")
             self._group.start_soon(self._run, name="dagstack-dev reload loop")
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
@@ -195,9 +209,13 @@ class DevServer:
                 raise
             return None  # What the block raised is to come out of it as it is.
         finally:
+            with anyio.CancelScope(shield=True):
+                await self._leaks.finish()
             errors = await self._tear_down() if self._owns_plugins else ()
             self._table.publish(WatchStopped(duration_ms=_ms_since(began), errors=errors))
             self._ended = True
+            self._forget_setups()
+            self._shared.close()
             conductor = self.registry.conductor
             conductor.on_crash = self._on_crash_before
             conductor.drain_seconds, self._table.call_patience = self._patience_before
@@ -266,10 +284,11 @@ class DevServer:
 
     async def _first_start(self) -> None:
         """Take what is on disk for the first time; whatever fails, fails alone."""
-        changes = await anyio.to_thread.run_sync(self._disk.look)
-        self._disk.accept(changes)
+        self._forget_setups = self.registry.observe(self._note_setup)
+        changes = await self._collector.first_look()
         reasons = self._catalog.update(changes)
         self._catalog.miss(self._disk.counts)
+        shared = self._shared.look(None)
         forced: dict[PluginRef, Candidate] = {}
         if self._owns_plugins:
             forced = {
@@ -278,16 +297,16 @@ class DevServer:
                 if self._table.states[entry.ref] is not State.READY
             }
         reload_id = None if self._owns_plugins else self._next_id()
-        await self._reload(reasons, reload_id=reload_id, began=perf_counter(), forced=forced)
+        began = perf_counter()
+        await self._reload(reasons, shared, reload_id=reload_id, began=began, forced=forced)
 
     async def _run(self) -> None:
         """One reload at a time; what comes in meanwhile is the next batch."""
         while True:
             self._busy = False
             self._idle.set()
-            waiting_for_leaks = IDLE_SECONDS if self._retired else None
-            if not await self._inbox.wait(waiting_for_leaks):
-                self._look_for_leaks()
+            if not await self._inbox.wait(self._leaks.idle_seconds):
+                await self._leaks.look(lambda: not self._inbox.empty)
                 continue
             self._busy = True
             self._idle = anyio.Event()
@@ -297,6 +316,19 @@ class DevServer:
             finally:
                 for done in batch.done:
                     done.set()
+
+    def _note_setup(self, fact: Fact) -> None:
+        """Have what a setup has written into its plugin's folder told from edits."""
+        if isinstance(fact, Transition) and fact.to_state is State.READY:
+            folder = self._table.entries[fact.ref].offer.folder
+            if folder is not None:
+                self._collector.own_writes.set_up(folder)
+
+    async def _sweep(self) -> None:
+        """Take what no event has told for an event, now and then."""
+        await Sweep(
+            self._disk, seconds=self._settings.sweep_seconds, on_paths=self._inbox.paths
+        ).run()
 
     def _look_later(self, folder: str, seconds: float) -> None:
         """Have a folder looked at again after a while."""
@@ -313,17 +345,19 @@ class DevServer:
         config_changed = self._config_file is not None and (
             batch.everywhere or not self._config_paths.isdisjoint(batch.paths)
         )
-        changes = await self._collector.collect(batch)
+        changes, shared = await self._collector.collect(batch)
         reasons = self._catalog.update(changes)
         forced = self._forced(batch)
         if config_changed:
             forced |= await self._reconfigure()
-        paths = sorted(path for path in batch.paths if self._disk.counts(path))
-        if reasons or forced:
+        paths = sorted(
+            path for path in batch.paths if self._disk.counts(path) or self._shared.counts(path)
+        )
+        if reasons or forced or self._shared.has_news(shared):
             await self._reload(
-                reasons, reload_id=self._next_id(), began=began, paths=paths, forced=forced
+                reasons, shared, reload_id=self._next_id(), began=began, paths=paths, forced=forced
             )
-        elif any(map(self._disk.is_in_plugin, paths)):
+        elif any(self._disk.is_in_plugin(path) or self._shared.is_meant(path) for path in paths):
             self._table.publish(
                 ReloadSkipped(
                     reload_id=self._next_id(),
@@ -376,6 +410,7 @@ class DevServer:
     async def _reload(
         self,
         reasons: Mapping[str, str],
+        shared: Mapping[str, SourceFile | None],
         *,
         reload_id: int | None,
         began: float,
@@ -384,7 +419,10 @@ class DevServer:
     ) -> None:
         """Plan and apply one batch."""
         draft = self._catalog.draft(reasons, forced or {})
+        changes = self._shared.prepare(shared)
+        self._shared.enter(changes, draft)
         plan = plan_reload(self._table.world(), draft.candidates.values(), draft.removed)
+        kept = {ref for ref in plan.rejected if self._table.states[ref] is State.READY}
         for folder, error in draft.unclaimed.items():
             self._reject(None, folder, error, reload_id)
         for ref, error in plan.rejected.items():
@@ -394,15 +432,18 @@ class DevServer:
                 plan,
                 draft.candidates,
                 draft.offers,
+                {each.name: each for each in changes},
                 reload_id=reload_id,
                 paths=paths,
                 began=began,
             )
         self._catalog.settle(draft, plan, applied)
-        self._retired += [*self._kept_by_errors, *applied.retired]
-        self._kept_by_errors = []
+        self._shared.settle(shared)
+        self._leaks.add(applied.retired)
         if reload_id is not None and not applied.touched:
             reason = "what runs is on disk again" if draft.unchanged else "nothing to do"
+            if shared and not changes:
+                reason = "no plugin imports what changed"
             self._table.publish(
                 ReloadSkipped(
                     reload_id=reload_id,
@@ -414,6 +455,10 @@ class DevServer:
             )
         for folder in {*reasons} - self._catalog.pending:
             self._told.pop(folder, None)
+        if any(self._table.states[ref] is not State.READY for ref in kept):
+            # What was to go on running has lost what it depends on, so nothing is kept by
+            # rejecting its newer source any more.
+            await self._reload({}, {}, reload_id=self._next_id(), began=perf_counter())
 
     def _reject(
         self, ref: PluginRef | None, folder: str, error: BaseException, reload_id: int | None
@@ -430,25 +475,9 @@ class DevServer:
     def _report_problem(self, path: str, message: str) -> None:
         self._table.publish(WatchProblem(message=message, path=path))
 
-    # Leaks
 
-    def _look_for_leaks(self) -> None:
-        """Check, now that nothing else is to do, that retired generations are really gone."""
-        kept: list[Retired] = []
-        retired: list[Retired] = []
-        for each in self._retired:
-            # The error of a plugin is kept for its author, and its traceback keeps the plugin.
-            failed = self._table.entries[each.ref].error is not None
-            (kept if failed else retired).append(each)
-        self._retired, self._kept_by_errors = [], kept
-        if any(each.generation.survivors() for each in retired):
-            gc.collect()
-        for each in retired:
-            holders = each.generation.survivors()
-            if holders:
-                self._table.publish(
-                    PluginLeaked(ref=each.ref, generation=each.number, holders=holders)
-                )
+def _nothing() -> None:
+    pass
 
 
 def _ms_since(began: float) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dagstack_dev.core.events import Leaks
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,8 +24,12 @@ class Settings:
         call_patience: how long a call waits for a plugin that is being reloaded, in seconds.
         ignore: globs to leave out, besides the built-in ones.
         polling: look at intervals instead of asking the system for events.
+        sweep_seconds: how long to rest at least between two looks everywhere for what no event
+            has told of; the more there is to look at, the longer.
         config_file: a TOML file with a table `[kind.name]` per plugin. It takes the place of
             `context.config`, and what it changes is reloaded.
+        leaks: what to do about old generations of which something stays behind: a reference, a
+            task, a thread, a handler. See `Leaks`.
     """
 
     settle_ms: int = 5
@@ -32,4 +38,6 @@ class Settings:
     call_patience: float = 30.0
     ignore: tuple[str, ...] = ()
     polling: bool = False
+    sweep_seconds: float = 30.0
     config_file: Path | None = None
+    leaks: Leaks = Leaks.WARN

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
@@ -22,22 +21,27 @@ MESSAGE_LINES: Final = 10
 FRAMES_LIMIT: Final = 6
 """Frames above the innermost one that are shown."""
 
+LINE_CHARS: Final = 1000
+"""Characters of one line of a message that are shown."""
+
 _LINES_BEFORE: Final = 2
 
 
-@lru_cache(maxsize=1)
-def _here() -> str:
-    """The current folder when it was first asked for, with a separator at its end."""
+def _current_folder() -> str:
+    """With a separator at its end."""
     try:
         return os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118 - a string is compared
     except OSError:  # It was deleted under our feet.
         return os.sep * 2
 
 
+_HERE: Final = _current_folder()
+"""Where the command was given; a plugin may go elsewhere."""
+
+
 def short(text: str) -> str:
-    """`text` with paths below the current folder relative to it."""
-    here = _here()
-    return text.replace(here, "") if len(here) > 1 else text
+    """`text` with paths below the folder where the command was given relative to it."""
+    return text.replace(_HERE, "") if len(_HERE) > 1 else text
 
 
 def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
@@ -59,8 +63,8 @@ def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
         return
     root = root_error(error)
     yield from _message(_summary(root, who))
-    for note in getattr(root, "__notes__", ()):
-        yield from _message(str(note))
+    for note in _notes(root):
+        yield from _message(note)
     texts = _texts(root.__traceback__)
     frames = [] if isinstance(root, SyntaxError) else plugin_frames(error)
     if len(frames) > FRAMES_LIMIT + 1:
@@ -77,6 +81,7 @@ def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
         found = blame(error)
         if found.path is not None:
             named = root.text if isinstance(root, SyntaxError) else None
+            named = named if isinstance(named, str) else None
             yield from _file_lines(found.path, found.line, named)
     cause = root.__cause__ or (None if root.__suppress_context__ else root.__context__)
     if cause is not None:
@@ -92,6 +97,12 @@ def _summary(root: BaseException, who: str) -> str:
     return f"{type(root).__name__}: {message}" if message else type(root).__name__
 
 
+def _notes(error: BaseException) -> Sequence[str]:
+    """The notes of `error` that are text; a plugin may set anything."""
+    notes = getattr(error, "__notes__", ())
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else ()
+
+
 def _place(error: BaseException) -> str:
     frames = plugin_frames(error)
     return f" at {short(frames[-1].path)}:{frames[-1].line}" if frames else ""
@@ -99,7 +110,9 @@ def _place(error: BaseException) -> str:
 
 def _message(text: str) -> Iterator[Text]:
     lines = short(text).splitlines() or [""]
-    yield from (Text(line) for line in lines[:MESSAGE_LINES])
+    for line in lines[:MESSAGE_LINES]:
+        more = len(line) - LINE_CHARS
+        yield Text(f"{line[:LINE_CHARS]} ... {more} more characters" if more > 0 else line)
     if len(lines) > MESSAGE_LINES:
         yield Text(f"{len(lines) - MESSAGE_LINES} more lines", "dim")
 

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from dagstack_dev._version import __version__
+from dagstack_dev.cli.leftovers import end_in_spite_of, threads_left
+from dagstack_dev.cli.output import open_missing_descriptors, say
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -34,6 +36,13 @@ def cli() -> None:
     metavar="GLOB",
     multiple=True,
     help="Leave out matching files and folders; may be given several times.",
+)
+@click.option(
+    "--leaks",
+    type=click.Choice(["off", "warn", "error"]),
+    default="warn",
+    show_default=True,
+    help="What old generations leave behind: say nothing, warn, or also end with exit code 3.",
 )
 @click.option("--polling", is_flag=True, help="Look at intervals; for disks that report nothing.")
 @click.option(
@@ -63,26 +72,60 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="Append every log event to this file as well.",
 )
+@click.option(
+    "--watch-code",
+    "code_roots",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Reload plugins for code below DIR that they import; may be given several times.",
+)
 def watch(**options: Any) -> int:
     """Run the plugins below each PATH and reload what changes.
 
     Ctrl-C tears everything down in reverse order and exits with 0; a second one ends at once,
-    with 130. Wrong usage exits with 2.
+    with 130. Wrong usage exits with 2, a leak with --leaks error exits with 3.
     """
     from dagstack_dev.cli.watch import WatchOptions, run  # noqa: PLC0415 - keeps --help fast
 
     return run(WatchOptions(**options))
 
 
+@cli.command(context_settings=_CONTEXT)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(path_type=Path))
+@click.option(
+    "--watch-code",
+    "code_roots",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Further code that plugins import, as for watch; may be given several times.",
+)
+def why(file: Path, paths: tuple[Path, ...], code_roots: tuple[Path, ...]) -> int:
+    """Tell what a change of FILE would reload among the plugins below each PATH.
+
+    Reads the code and runs none of it.
+    """
+    from dagstack_dev.cli.why import run  # noqa: PLC0415 - keeps --help fast
+
+    return run(file, paths, code_roots)
+
+
 def main() -> None:
     """Entry point: run the command and exit with its code."""
+    open_missing_descriptors()
     try:
         code = cli.main(prog_name="dagstack-dev", standalone_mode=False)
     except click.ClickException as error:
         message = error.format_message()
-        is_help = message.startswith("Usage:")
-        click.echo(message if is_help else f"dagstack-dev: {message}", err=True)
+        if message.startswith("Usage:"):
+            click.echo(message, err=True)
+        else:
+            say(message)
         code = error.exit_code
     except click.Abort:
         code = 130
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    end_in_spite_of(threads_left(), code)
+    sys.exit(code)

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,6 +25,7 @@ class Ending:
     def __init__(self) -> None:
         self.asked = False
         self._stop: Callable[[], None] = _do_nothing
+        self._answered: list[signal.Signals] = []
 
     def on_signals(self) -> None:
         """From now on SIGINT, SIGTERM and SIGHUP ask; a second one ends the program at once.
@@ -36,11 +37,25 @@ class Ending:
         for number in _SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) is signal.SIG_DFL:  # not nohup
                 signal.signal(number, self._handle)
+                self._answered.append(number)
+
+    @property
+    def answers_ctrl_c(self) -> bool:
+        """Whether Ctrl-C still comes here, and not to a handler that plugin code has put in."""
+        return signal.getsignal(signal.SIGINT) == self._handle
+
+    def take_back(self) -> Iterator[tuple[signal.Signals, Any]]:
+        """Put the handlers back that something has replaced; those signals, and by what."""
+        for number in self._answered:
+            found = signal.getsignal(number)
+            if found != self._handle:
+                signal.signal(number, self._handle)
+                yield number, found
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if self.asked:
-            with suppress(OSError, RuntimeError):  # No reader, or interrupted while it writes.
-                sys.stdout.flush()
+            with suppress(OSError, RuntimeError, ValueError, AttributeError):
+                sys.stdout.flush()  # It may be closed, replaced, or interrupted while it writes.
             os._exit(INTERRUPTED)
         self.ask()
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
 from dagstack_dev.cli.excerpts import error_lines, short
 from dagstack_dev.cli.plugin_tree import blockers, label, plugin_tree
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import said
+from dagstack_dev.core.errors import in_words, said
 from dagstack_dev.core.events import (
     DrainTimedOut,
     Fact,
     PluginBlocking,
     PluginLeaked,
+    PluginOverstepped,
     PluginRejected,
     ReloadCommitted,
     ReloadFailed,
@@ -31,7 +32,9 @@ from dagstack_dev.core.events import (
 from dagstack_dev.core.lifecycle import Stage, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.registry import Registry
@@ -53,38 +56,21 @@ _STAGES: Final = {
 }
 
 
-class StdoutConsole(Console):
-    """Standard output, or `file`; that nobody reads it any more is an `OSError`, not the end."""
-
-    def __init__(self, file: IO[str] | None = None) -> None:
-        super().__init__(file=file, highlight=False)
-
-    def on_broken_pipe(self) -> None:
-        """Raise what rich would end the process for."""
-        raise BrokenPipeError
-
-
 class Terminal:
     """Prints facts for a person; an observer.
 
     Args:
         registry: to draw the tree and to say what still runs.
         console: where to print.
-        on_closed: called when nobody reads what is printed any more.
     """
 
-    def __init__(
-        self,
-        registry: Registry,
-        console: Console,
-        on_closed: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, registry: Registry, console: Console) -> None:
         self._registry = registry
         self._console = console
-        self._on_closed = on_closed
         self._steps: list[Transition] = []
         self._failures: list[Transition] = []
         self._crashes: dict[PluginRef, BaseException] = {}
+        self._left_out: list[str] = []
         self._started = False
 
     def __call__(self, fact: Fact, /) -> None:
@@ -142,20 +128,27 @@ class Terminal:
         self._steps.clear()
         self._started = True
         roots = ", ".join(short(root) for root in fact.roots)
+        if fact.code_roots:
+            roots += f" and code in {', '.join(map(short, fact.code_roots))}"
         how = " by polling" if fact.polling else ""
         title = Text.assemble(("dagstack-dev", "bold"), f" watching {roots}{how}")
         statuses = self._registry.statuses()
-        if not statuses:
+        if not statuses and not self._left_out:
             self._print(title, Text("no plugins yet; a folder with a dagstack.toml will be one"))
             return
         if len(statuses) <= TREE_LIMIT:
-            self._print(plugin_tree(title, self._registry))
+            tree = plugin_tree(title, self._registry)
+            for folder in self._left_out:
+                tree.add(Text.assemble((folder, "bold"), "  ", ("left out", "bold red")))
+            self._print(tree)
         else:
             self._print(title)
+            for folder in self._left_out:
+                self._print(Text.assemble("  ", (folder, "bold"), "  ", ("left out", "bold red")))
             for status in statuses.values():
                 if status.state is not State.READY:
                     self._print(Text("  ").append_text(label(status, self._registry)))
-        down = fact.plugins - fact.ready
+        down = fact.plugins - fact.ready + len(self._left_out)
         summary = Text.assemble(
             (f"{fact.ready} ready", "green"),
             (f", {down} not", "bold red") if down else "",
@@ -198,6 +191,8 @@ class Terminal:
 
     def _rejected(self, fact: PluginRejected) -> None:
         self._steps.clear()
+        if fact.ref is None and not self._started:
+            self._left_out.append(short(fact.path))
         who = str(fact.ref) if fact.ref else short(fact.path)
         keeps = (
             f"{fact.ref} keeps running generation {fact.keeps_generation}"
@@ -255,13 +250,18 @@ class Terminal:
                     f"{fact.ref}: {fact.method} has kept the event loop busy for "
                     f"{fact.seconds:.1f} s, at {short(fact.path)}:{fact.line}"
                 )
+            case PluginOverstepped():
+                who = str(fact.ref) if fact.ref else "something"
+                where = f", at {short(fact.path)}:{fact.line}" if fact.path else ""
+                self._warn(f"{who} {fact.message}{where}")
             case PluginLeaked():
-                self._warn(f"{fact.ref}: generation {fact.generation} is still in memory")
-                for holder in fact.holders[:NAMES_LIMIT]:
-                    self._print(Text(f"    {holder}", "dim"))
+                self._warn(f"{fact.ref}: generation {fact.generation} has left something behind")
+                for holder in fact.holders:
+                    self._print(Text(f"    {short(holder)}", "dim"))
             case DrainTimedOut():
                 calls = "1 call" if fact.calls == 1 else f"{fact.calls} calls"
-                self._warn(f"{fact.ref}: {calls} still in flight after {fact.seconds:g} s")
+                at = f", at {', '.join(map(short, fact.places))}" if fact.places else ""
+                self._warn(f"{fact.ref}: {calls} still in flight after {fact.seconds:g} s{at}")
             case WatchProblem():
                 where = f"{short(fact.path)}: " if fact.path else ""
                 self._warn(f"{where}{fact.message}")
@@ -272,12 +272,8 @@ class Terminal:
         self._print(Text.assemble(("! ", "yellow"), message))
 
     def _print(self, *things: RenderableType) -> None:
-        try:
-            for thing in things:
-                self._console.print(thing)
-        except OSError:
-            self._console.quiet = True
-            self._on_closed()
+        for thing in things:
+            self._console.print(thing)
 
     # Frames
 
@@ -286,7 +282,10 @@ class Terminal:
     ) -> None:
         parts: list[RenderableType] = []
         if error is not None:
-            parts += error_lines(error, who)
+            try:
+                parts += list(error_lines(error, who))
+            except Exception:  # noqa: BLE001 - whatever a plugin has put into its exception
+                parts.append(Text(in_words(error)))
         if keeps:
             parts.append(Text(keeps, "green"))
         self._print(

@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import glob
 import os
+import signal
 import stat
-import sys
-import threading
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, cast
 
 import anyio
 import click
-import structlog
 from packaging.version import InvalidVersion, Version
+from rich.console import Console
 
 from dagstack_dev.app.config import ConfigInvalid, read_config
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.server import DevServer
 from dagstack_dev.app.settings import Settings
 from dagstack_dev.cli.excerpts import short
-from dagstack_dev.cli.log_stream import LogFormat, configure_logging
+from dagstack_dev.cli.leftovers import end_in_spite_of, threads_left
+from dagstack_dev.cli.log_lines import LogFormat
+from dagstack_dev.cli.log_stream import LogStream, open_log_file
+from dagstack_dev.cli.output import StandardOutput, say
+from dagstack_dev.cli.process import Process, end_if_forked, end_tasks, plugin_at
 from dagstack_dev.cli.signals import Ending
-from dagstack_dev.cli.terminal import StdoutConsole, Terminal
-from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import said
+from dagstack_dev.cli.terminal import Terminal
+from dagstack_dev.core.blame import plugin_frames, root_error
+from dagstack_dev.core.errors import in_words
+from dagstack_dev.core.events import Leaks, PluginLeaked
 from dagstack_dev.disk.discovery import root_folder
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.registry import CORE_VERSION
+from dagstack_dev.host.tasks import ctrl_c_raises
+from dagstack_dev.logs import LOGGER_NAME, FactLogger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
 
-THREAD_SECONDS: Final = 0.5
-"""How long a thread may take to end with the rest before it is named."""
+    from dagstack_dev.core.events import Fact
+    from dagstack_dev.core.ports import Observer
+
+LEAK_EXIT_CODE: Final = 3
+"""How a run ends that was asked to take leaks for errors and has seen one."""
+
+_BUILTINS: Final = {name: vars(builtins)[name] for name in ("open", "print")}
+
+SIGNALS_SECONDS: Final = 0.5
+"""How often it is looked at whether a plugin has taken Ctrl-C from us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +64,13 @@ class WatchOptions:
     config_file: Path | None
     core_version: str | None
     ignore: tuple[str, ...]
+    leaks: str
     polling: bool
     settle_ms: int
     log_format: str | None
     log_level: str
     log_file: Path | None
+    code_roots: tuple[Path, ...]
 
 
 def run(options: WatchOptions) -> int:
@@ -64,69 +82,94 @@ def run(options: WatchOptions) -> int:
     """
     _check(options)
     ending = Ending()
-    output = _Output(ending)
-    registry = PluginRegistry(core_version=options.core_version or CORE_VERSION)
-    console = StdoutConsole()
     form = _log_format(options)
     ignored = (*options.ignore, *_own_output_patterns(options))
     try:
-        configure_logging(
-            form=form,
-            level=options.log_level,
-            console=console,
-            file=str(options.log_file) if options.log_file else None,
-            plugin_of_path=_plugin_of_path(registry),
-            on_closed=output.closed,
-        )
+        log_file = open_log_file(str(options.log_file)) if options.log_file else None
     except OSError as error:
         msg = f"--log-file {options.log_file}: {error.strerror}"
         raise click.UsageError(msg) from error
-    ending.on_signals()
-    if form is LogFormat.CONSOLE:
-        registry.observe(Terminal(registry, console, output.closed))
-    context = PluginContext(
-        config={}, logger=structlog.stdlib.get_logger("plugins"), registry=registry
+    shared = form is LogFormat.CONSOLE
+    output = StandardOutput(shared=shared, on_closed=ending.ask)
+    console = Console(file=cast("IO[str]", output), highlight=False)
+    stream = LogStream(
+        form=form,
+        level=options.log_level,
+        console=console,
+        file=log_file,
+        plugin_of_path=lambda path: plugin_at(registry, path),
     )
+    stream.take_all()
+    ending.on_signals()
+    registry = PluginRegistry(
+        core_version=options.core_version or CORE_VERSION,
+        observer=_unfailing(FactLogger(stream.logger(LOGGER_NAME))),
+    )
+    if shared:
+        registry.observe(_unfailing(Terminal(registry, console)))
+    leaks = _LeakCounter(Leaks(options.leaks))
+    registry.observe(leaks)
+    context = PluginContext(config={}, logger=stream.logger("plugins"), registry=registry)
     server = DevServer(
         *options.paths,
+        code_roots=options.code_roots,
         context=context,
         settings=Settings(
             settle_ms=options.settle_ms,
             ignore=ignored,
             polling=options.polling,
             config_file=options.config_file,
+            leaks=leaks.policy,
         ),
     )
+    process = Process(registry, ending)
     try:
-        anyio.run(_serve, server, ending)
+        anyio.run(
+            _serve, server, process, leaks, backend_options={"loop_factory": process.make_loop}
+        )
     except (FileNotFoundError, ConfigInvalid) as error:
         raise click.UsageError(short(str(error))) from error
-    except Exception as error:
-        raise _our_fault(error, options) from error
-    _tell_of_threads()
-    return 0
+    except asyncio.CancelledError as error:
+        msg = (
+            "plugin code cancelled the server's own task and so ended it; "
+            "cancel only tasks that the plugin has started"
+        )
+        raise click.ClickException(msg) from error
+    except BaseException as error:
+        raise _fault(error, options) from error
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # At the end of Python an alarm would be fatal.
+    left = threads_left()
+    end_in_spite_of(left, leaks.exit_code(left))
+    return leaks.exit_code(left)
 
 
-async def _serve(server: DevServer, ending: Ending) -> None:
+async def _serve(server: DevServer, process: Process, leaks: _LeakCounter) -> None:
     """Run the server until it is asked to end."""
+    ctrl_c_raises.set(False)
     loop = asyncio.get_running_loop()
-    with anyio.CancelScope() as scope, ending.calling(scope.cancel, loop):
+    with anyio.CancelScope() as scope, process.ending.calling(scope.cancel, loop):
         async with server:
-            await anyio.sleep_forever()
+            while True:
+                process.keep_signals()
+                await anyio.sleep(SIGNALS_SECONDS)
+    left = await end_tasks()
+    if left:  # asyncio would wait for them for ever.
+        left += threads_left()
+        end_in_spite_of(left, leaks.exit_code(left))
 
 
-class _Output:
-    """Standard output, which may lose its reader: a pager that quits, a terminal that closes."""
+def _unfailing(observer: Observer) -> Observer:
+    """An observer that survives what it cannot show, as some error of a plugin may be."""
 
-    def __init__(self, ending: Ending) -> None:
-        self._ending = ending
+    def tell(fact: Fact, /) -> None:
+        end_if_forked()
+        try:
+            observer(fact)
+        except Exception as error:  # noqa: BLE001 - whatever the values of a plugin raise
+            say(f"{type(fact).__name__} cannot be shown: {in_words(error)}")
 
-    def closed(self) -> None:
-        """Write into the void from now on, and end in an orderly way."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.close(nowhere)
-        self._ending.ask()
+    return tell
 
 
 def _check(options: WatchOptions) -> None:
@@ -141,7 +184,7 @@ def _check(options: WatchOptions) -> None:
         msg = f"--core-version {version!r} is not a PEP 440 version; write for example 0.1.0"
         raise click.UsageError(msg) from None
     try:
-        for path in options.paths:
+        for path in (*options.paths, *options.code_roots):
             root_folder(path)
         if options.config_file is not None:
             read_config(options.config_file.expanduser())
@@ -152,7 +195,7 @@ def _check(options: WatchOptions) -> None:
 def _log_format(options: WatchOptions) -> LogFormat:
     if options.log_format is not None:
         return LogFormat(options.log_format)
-    return LogFormat.CONSOLE if sys.stdout.isatty() else LogFormat.JSON
+    return LogFormat.CONSOLE if os.isatty(1) else LogFormat.JSON
 
 
 def _own_output_patterns(options: WatchOptions) -> Iterator[str]:
@@ -168,48 +211,47 @@ def _own_output_patterns(options: WatchOptions) -> Iterator[str]:
                 yield "/" + glob.escape(str(file.relative_to(root)))
 
 
-def _plugin_of_path(registry: PluginRegistry) -> Callable[[str], str | None]:
-    """Tells which plugin a source file belongs to."""
-
-    def plugin_of(path: str) -> str | None:
-        for entry in registry.table.present():
-            folder = entry.offer.folder
-            if folder is not None and path.startswith(folder + os.sep):
-                return str(entry.ref)
-        return None
-
-    return plugin_of
-
-
-def _our_fault(error: Exception, options: WatchOptions) -> click.ClickException:
-    """One line for an error that should not exist; the traceback only for who asks for it."""
-    while isinstance(error, ExceptionGroup):
+def _fault(error: BaseException, options: WatchOptions) -> click.ClickException:
+    """One line for what should not end the server; the traceback only for who asks for it."""
+    while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     root = root_error(error)
-    if options.log_level == "debug":
+    debug = options.log_level == "debug"
+    if debug:
         traceback.print_exception(error)
-    frames = traceback.extract_tb(root.__traceback__)
-    place = f" at {short(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
-    hint = "" if options.log_level == "debug" else "; --log-level debug shows where it comes from"
-    return click.ClickException(
-        f"a defect of dagstack-dev ended it: {type(root).__name__}: {said(root)}{place}{hint}"
-    )
+    if culprits := plugin_frames(root):
+        place = f" at {short(culprits[-1].path)}:{culprits[-1].line}"
+        whose = "plugin code broke what the server runs on and ended it"
+    else:
+        place = _place(root.__traceback__)
+        whose = "a defect of dagstack-dev ended it"
+    broken = [name for name, value in _BUILTINS.items() if vars(builtins).get(name) is not value]
+    if broken:
+        whose = f"plugin code replaced builtins.{', builtins.'.join(broken)}, and that ended it"
+    hint = "" if debug else "; --log-level debug shows where it comes from"
+    return click.ClickException(f"{whose}: {in_words(root)}{place}{hint}")
 
 
-def _tell_of_threads() -> None:
-    """End in spite of threads that plugins have left behind, and name them."""
-    others = [
-        thread
-        for thread in threading.enumerate()
-        if thread is not threading.main_thread() and not thread.daemon
-    ]
-    for thread in others:
-        thread.join(THREAD_SECONDS)
-    left = [thread.name for thread in others if thread.is_alive()]
-    if left:
-        click.echo(
-            f"dagstack-dev: ended in spite of {', '.join(left)}, left running by plugins",
-            err=True,
-        )
-        sys.stdout.flush()
-        os._exit(0)  # Such threads would keep the process for as long as they please.
+def _place(step: TracebackType | None) -> str:
+    """The innermost line, found without the help of modules that may be broken."""
+    place = ""
+    while step is not None:
+        place = f" at {short(step.tb_frame.f_code.co_filename)}:{step.tb_lineno}"
+        step = step.tb_next
+    return place
+
+
+class _LeakCounter:
+    """Counts the leaks that are errors; an observer."""
+
+    def __init__(self, policy: Leaks) -> None:
+        self.policy = policy
+        self._errors = 0
+
+    def __call__(self, fact: Fact, /) -> None:
+        if isinstance(fact, PluginLeaked) and fact.is_error:
+            self._errors += 1
+
+    def exit_code(self, left: Sequence[str]) -> int:
+        """How the run ends when the threads and tasks of `left` are still there."""
+        return LEAK_EXIT_CODE if self._errors or (left and self.policy is Leaks.ERROR) else 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from dagstack_dev.core.errors import PluginCancelled, PluginRegistryError, said
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 NAMESPACE: Final = "dagstack_plugins"
@@ -34,9 +35,19 @@ class Blame:
 
 
 def plugin_frames(error: BaseException) -> tuple[Frame, ...]:
-    """The frames of the traceback that belong to plugins, outermost first."""
+    """The frames of the traceback that belong to plugins, outermost first.
+
+    Those of the exception that tells most, or of what it came wrapped in, if it was never raised.
+    """
+    found: tuple[Frame, ...] = ()
+    for each in _unwrapped(error):
+        found = _frames_of(each) or found
+    return found
+
+
+def _frames_of(error: BaseException) -> tuple[Frame, ...]:
     frames = []
-    step: TracebackType | None = root_error(error).__traceback__
+    step: TracebackType | None = error.__traceback__
     while step is not None:
         frame = step.tb_frame
         if str(frame.f_globals.get("__name__", "")).startswith(NAMESPACE):
@@ -48,26 +59,42 @@ def plugin_frames(error: BaseException) -> tuple[Frame, ...]:
 
 def root_error(error: BaseException) -> BaseException:
     """The exception that tells most: what a load error wraps, the first of a group."""
-    if isinstance(error, PluginCancelled):
-        return error  # A bare CancelledError says nothing.
-    if isinstance(error, PluginRegistryError):
-        return root_error(error.__cause__) if error.__cause__ is not None else error
-    if isinstance(error, BaseExceptionGroup):
-        return root_error(error.exceptions[0])
-    return error
+    *_, root = _unwrapped(error)
+    return root
+
+
+def _unwrapped(error: BaseException) -> Iterator[BaseException]:
+    """`error`, what it wraps, and so on."""
+    seen: set[int] = set()  # A plugin may close the chain of causes to a circle.
+    while id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif isinstance(error, PluginCancelled):
+            return  # A bare CancelledError says nothing.
+        elif isinstance(error, PluginRegistryError) and error.__cause__ is not None:
+            error = error.__cause__
 
 
 def blame(error: BaseException) -> Blame:
     """Type, message and place of `error`.
 
-    A registry error knows its place. Any other is placed at the innermost frame of plugin code,
-    a syntax error at the line it names.
+    A registry error knows its place, or its cause does. Any other is placed at the innermost frame
+    of plugin code, a syntax error at the line it names.
     """
     if isinstance(error, PluginRegistryError):
-        return Blame(type(error).__name__, str(error), error.path, error.line)
+        path, line = error.path, error.line
+        if path is None and error.__cause__ is not None:
+            path, line = _innermost(error.__cause__)
+        return Blame(type(error).__name__, said(error), path, line)
     root = root_error(error)
-    if isinstance(root, SyntaxError) and root.filename:
-        return Blame(type(root).__name__, root.msg, root.filename, root.lineno)
-    frames = plugin_frames(root)
-    path, line = (frames[-1].path, frames[-1].line) if frames else (None, None)
-    return Blame(type(root).__name__, said(root), path, line)
+    if isinstance(root, SyntaxError) and isinstance(root.filename, str):
+        line = root.lineno if isinstance(root.lineno, int) else None  # It may be made by hand.
+        return Blame(type(root).__name__, str(root.msg), root.filename, line)
+    return Blame(type(root).__name__, said(root), *_innermost(root))
+
+
+def _innermost(error: BaseException) -> tuple[str, int] | tuple[None, None]:
+    frames = plugin_frames(error)
+    return (frames[-1].path, frames[-1].line) if frames else (None, None)

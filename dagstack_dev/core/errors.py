@@ -19,8 +19,16 @@ def said(error: BaseException) -> str:
     """The message of `error`, whatever a plugin's own class makes of `str()`."""
     try:
         return str(error)
-    except Exception as broken:  # noqa: BLE001 - it may raise anything
+    except BaseException as broken:  # noqa: BLE001 - it may raise anything
         return f"(its __str__ raised {type(broken).__name__})"
+
+
+def shown(value: object) -> str:
+    """The `repr()` of any value, or a note in its place when that raises."""
+    try:
+        return repr(value)
+    except BaseException as broken:  # noqa: BLE001 - it may raise anything
+        return f"<{type(value).__name__}, whose __repr__ raised {type(broken).__name__}>"
 
 
 def in_words(error: BaseException) -> str:
@@ -354,34 +362,67 @@ class PluginUnavailable(PluginRegistryError):
         return f"{self.ref} is unavailable: {self.reason}"
 
 
-class SetupTimeout(PluginRegistryError, TimeoutError):
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Something of a plugin's that did not end in time: `what` it is, and which line it is at.
+
+    `path` and `line` are None where that cannot be told; `line` counts from 1.
+    """
+
+    what: str
+    path: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = _place(self.path, self.line)
+        return f"{self.what} at {place}" if place else self.what
+
+
+class _Overdue(PluginRegistryError, TimeoutError):
+    """Something took longer than the manifest allows.
+
+    Attributes:
+        seconds: what the manifest allows.
+        unfinished: what had not ended by then, each with the line it was at.
+    """
+
+    _what: str
+    _option: str
+
+    def __init__(
+        self, ref: PluginRef, seconds: float, unfinished: Sequence[Unfinished] = ()
+    ) -> None:
+        super().__init__(ref, seconds)
+        self.ref = ref
+        self.seconds = seconds
+        self.unfinished = tuple(unfinished)
+        if self.unfinished:
+            self.path, self.line = self.unfinished[0].path, self.unfinished[0].line
+
+    def __str__(self) -> str:
+        listed = ", ".join(map(str, self.unfinished))
+        held_up = f", held up by {listed}" if listed else ""
+        return (
+            f"{self.ref}: {self._what} did not end within {self.seconds:g} s{held_up}; make it "
+            f"faster or raise {self._option}"
+        )
+
+
+class SetupTimeout(_Overdue):
     """A plugin's `setup` did not end within `startup_timeout_sec` (`seconds`)."""
 
-    def __init__(self, ref: PluginRef, seconds: float) -> None:
-        super().__init__(ref, seconds)
-        self.ref = ref
-        self.seconds = seconds
-
-    def __str__(self) -> str:
-        return (
-            f"{self.ref}: setup did not end within {self.seconds:g} s; make it faster or raise "
-            "startup_timeout_sec"
-        )
+    _what = "setup"
+    _option = "startup_timeout_sec"
 
 
-class TeardownTimeout(PluginRegistryError, TimeoutError):
-    """A plugin's `teardown` did not end within `teardown_timeout_sec` (`seconds`)."""
+class TeardownTimeout(_Overdue):
+    """A plugin's `teardown` did not end within `teardown_timeout_sec` (`seconds`).
 
-    def __init__(self, ref: PluginRef, seconds: float) -> None:
-        super().__init__(ref, seconds)
-        self.ref = ref
-        self.seconds = seconds
+    The same time covers the undoing of what the plugin owns.
+    """
 
-    def __str__(self) -> str:
-        return (
-            f"{self.ref}: teardown did not end within {self.seconds:g} s; make it faster or raise "
-            "teardown_timeout_sec"
-        )
+    _what = "teardown"
+    _option = "teardown_timeout_sec"
 
 
 class TeardownErrors(PluginRegistryError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -46,13 +47,30 @@ class PluginRejected:
     reload_id: int | None = None
 
 
+class Leaks(StrEnum):
+    """What is done about old generations of which something stays behind.
+
+    OFF: they are not looked at. WARN: what stays is told. ERROR: it is told as an error, and
+    `dagstack-dev watch` ends with exit code 3.
+    """
+
+    OFF = "off"
+    WARN = "warn"
+    ERROR = "error"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginLeaked:
-    """An old generation is still there: `holders` says what keeps it, as far as can be told."""
+    """Something of an old generation is still there or still runs; told once per generation.
+
+    `holders` says what it is and what holds it or where it runs, one sentence each. `is_error`
+    is whether `Leaks.ERROR` was asked for.
+    """
 
     ref: PluginRef
     generation: int
     holders: tuple[str, ...]
+    is_error: bool = False
     reload_id: int | None = None
 
 
@@ -79,11 +97,15 @@ class TeardownFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainTimedOut:
-    """Calls were still in flight when the drain time ended; teardown went on without them."""
+    """Calls were still in flight when the drain time ended; teardown went on without them.
+
+    `places` are the lines they were at, as `path:line`, as far as that can be told.
+    """
 
     ref: PluginRef
     calls: int
     seconds: float
+    places: tuple[str, ...] = ()
     reload_id: int | None = None
 
 
@@ -143,14 +165,31 @@ class ReloadSkipped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PluginOverstepped:
+    """Plugin code reached for what belongs to the whole process: `message` says what came of it.
+
+    `ref`, `path` and `line` are None where it cannot be told who it was.
+    """
+
+    ref: PluginRef | None
+    message: str
+    path: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchStarted:
-    """The first start has ended and the roots are watched."""
+    """The first start has ended and the roots are watched.
+
+    `code_roots` are the folders with further code that plugins import.
+    """
 
     roots: tuple[str, ...]
     plugins: int
     ready: int
     duration_ms: float
     polling: bool = False
+    code_roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +213,7 @@ Fact: TypeAlias = (
     | PluginRejected
     | PluginLeaked
     | PluginBlocking
+    | PluginOverstepped
     | TeardownFailed
     | DrainTimedOut
     | ReloadStarted

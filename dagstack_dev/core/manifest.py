@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
 MANIFEST_NAME: Final = "dagstack.toml"
 
+MOST_PROBLEMS: Final = 50
+"""How many problems of one manifest are told one by one."""
+
+LONGEST_QUOTE: Final = 500
+"""Characters of a manifest that a message quotes at most."""
+
 _IDENTIFIER: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 _ENTRY_POINT: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -196,14 +202,13 @@ class PluginManifest(_Table):
 
     @model_validator(mode="after")
     def _consistent(self) -> PluginManifest:
-        if contradictions := _contradictions(dict(self)):
+        if contradictions := _contradictions(vars(self)):
             raise ValueError("; ".join(f"{key}: {text}" for key, text in contradictions.items()))
         return self
 
     def accepts_core(self, core_version: str) -> bool:
         """Whether `core_version` satisfies the specifier; pre-releases count as versions."""
-        specifier = _specifier(self.core_version)
-        return specifier is not None and _contains(specifier, core_version)
+        return _accepts(self.core_version, core_version)
 
 
 def _contradictions(fields: Mapping[str, object]) -> dict[str, str]:
@@ -242,8 +247,9 @@ def _specifier(text: str) -> SpecifierSet | None:
 
 
 @lru_cache(maxsize=1024)
-def _contains(specifier: SpecifierSet, core_version: str) -> bool:
-    return specifier.contains(Version(core_version), prereleases=True)
+def _accepts(specifier_text: str, core_version: str) -> bool:
+    specifier = _specifier(specifier_text)
+    return specifier is not None and specifier.contains(Version(core_version), prereleases=True)
 
 
 def parse_manifest(data: bytes, path: str) -> PluginManifest:
@@ -269,6 +275,9 @@ def parse_manifest(data: bytes, path: str) -> PluginManifest:
         document = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
         problem = ManifestProblem("", f"is not valid TOML: {error.msg}", error.lineno)
+        raise ManifestInvalid(path, [problem]) from error
+    except (RecursionError, ValueError) as error:  # Nested too deeply; a number too long.
+        problem = ManifestProblem("", f"cannot be parsed: {error}")
         raise ManifestInvalid(path, [problem]) from error
     table, prefix = _plugin_table(document)
     if not isinstance(table, dict):
@@ -320,21 +329,30 @@ def _problems(
     error: ValidationError, fields: Mapping[str, object], text: str, prefix: tuple[str, ...]
 ) -> tuple[ManifestProblem, ...]:
     problems: dict[str, ManifestProblem] = {}
+    left_out: set[str] = set()
 
     def note(keys: Sequence[str], message: str, *, missing: bool) -> None:
+        field = ".".join(keys)
+        if field in problems:
+            return
+        if len(problems) >= MOST_PROBLEMS:
+            left_out.add(field)
+            return
         where = prefix if missing else (*prefix, *keys)
         line = line_of(text, where) if where else 1
-        field = ".".join(keys)
-        problems.setdefault(field, ManifestProblem(field, message, line if text else None))
+        problems[field] = ManifestProblem(_shortened(field), message, line if text else None)
 
     for detail in error.errors(include_url=False):
         keys = [part for part in detail["loc"] if isinstance(part, str)]
         if keys:  # Without a key it is about contradictions, which are listed below one by one.
             keys = keys[: _known_depth(keys)]
-            note(keys, _in_words(detail, keys), missing=detail["type"] == "missing")
+            message = _in_words(detail, keys) if len(problems) < MOST_PROBLEMS else ""
+            note(keys, message, missing=detail["type"] == "missing")
     for key, message in _contradictions(fields).items():
         note([key], message, missing=key not in fields)
     ordered = sorted(problems.values(), key=lambda problem: problem.line or 0)
+    if left_out:
+        ordered.append(ManifestProblem("", f"and {len(left_out)} more problems"))
     return tuple(ordered)
 
 
@@ -349,7 +367,7 @@ def _known_depth(keys: list[str]) -> int:
 
 
 def _in_words(detail: Any, keys: list[str]) -> str:
-    kind, value = detail["type"], detail["input"]
+    kind, value = detail["type"], _shortened(repr(detail["input"]))
     if kind == "missing":
         return _FIELD_HELP.get(keys[-1], "missing")
     if kind == "extra_forbidden":
@@ -358,12 +376,17 @@ def _in_words(detail: Any, keys: list[str]) -> str:
             "unit_of_work": UnitOfWork,
         }
         known = (tables[keys[0]] if len(keys) > 1 else PluginManifest).model_fields
-        return f"unknown key{did_you_mean(keys[-1], known)}"
+        return f"unknown key{did_you_mean(_shortened(keys[-1]), known)}"
     if kind == "value_error":
-        return str(detail["ctx"]["error"])
+        return _shortened(str(detail["ctx"]["error"]))
     if kind == "string_pattern_mismatch":
-        return f"{value!r} may hold letters, digits, '-', '_' and '.' only, a letter or digit first"
+        return f"{value} may hold letters, digits, '-', '_' and '.' only, a letter or digit first"
     if kind == "enum":
         words = detail["ctx"]["expected"]
-        return f"{value!r} is none of {words}"
-    return f"{detail['msg'].removeprefix('Input ')}, not {value!r}"
+        return f"{value} is none of {words}"
+    return f"{detail['msg'].removeprefix('Input ')}, not {value}"
+
+
+def _shortened(text: str) -> str:
+    """`text`, less the end of what nobody would read to its end."""
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."

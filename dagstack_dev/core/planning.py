@@ -15,7 +15,7 @@ from dagstack_dev.core.errors import AmbiguousPlugin, DependencyCycle, PluginReg
 from dagstack_dev.core.lifecycle import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.graph import DependencyGraph
@@ -79,6 +79,8 @@ class Candidate:
         load: whether its code must be imported anew or a new instance will do.
         error: why it could not be prepared, or None.
         replaces: the ref that the same folder had until now, where it differs.
+        shared: a name for the changed code, outside of any plugin, that it imports. Candidates
+            with the same name commit or roll back together.
     """
 
     ref: PluginRef
@@ -88,6 +90,7 @@ class Candidate:
     load: Load = Load.IMPORT
     error: PluginRegistryError | None = None
     replaces: PluginRef | None = None
+    shared: str | None = None
 
     @property
     def keeps(self) -> PluginRef:
@@ -104,14 +107,14 @@ class World:
         states: the state of every plugin.
         setup_order: for each ready plugin a number that grows in the order in which setups ended.
         priorities: of every plugin; 0 where not given.
-        importers: who imported code of a plugin, outside its own folder.
+        importers: tells who imported code of a plugin, outside its own folder.
     """
 
     graph: DependencyGraph
     states: Mapping[PluginRef, State]
     setup_order: Mapping[PluginRef, int]
     priorities: Mapping[PluginRef, int] = field(default_factory=dict)
-    importers: Mapping[PluginRef, AbstractSet[PluginRef]] = field(default_factory=dict)
+    importers: Callable[[PluginRef], AbstractSet[PluginRef]] = lambda _: frozenset()
 
     def is_live(self, ref: PluginRef) -> bool:
         """Whether `ref` has something to lose."""
@@ -290,7 +293,7 @@ class _Draft:
             reached |= frontier
             found = self.world.graph.downstream(frontier) | self.graph.downstream(frontier)
             for ref in list(found):
-                found |= self.world.importers.get(ref, frozenset())
+                found |= self.world.importers(ref)
             frontier = found - reached
         return reached
 
@@ -439,7 +442,7 @@ class _Draft:
         } | self.leaving
         frontier = list(anew)
         while frontier:
-            for ref in self.world.importers.get(frontier.pop(), frozenset()):
+            for ref in self.world.importers(frontier.pop()):
                 if ref not in anew:
                     anew.add(ref)
                     frontier.append(ref)
@@ -455,33 +458,17 @@ class _Draft:
             for other in graph.dependencies(ref) if ref in graph else ():
                 if other in self.affected:
                     return f"depends on {other}"
-        imported = sorted(
-            other
-            for other, importers in self.world.importers.items()
-            if ref in importers and other in self.affected
-        )
+        imported = sorted(other for other in self.affected if ref in self.world.importers(other))
         verb = "imports" if load is not Load.RENEW else "uses"
         return f"{verb} code of {imported[0]}"
 
     def _components(self) -> dict[PluginRef, PluginRef]:
         """For each affected plugin the smallest ref of its connected part."""
         neighbours: defaultdict[PluginRef, set[PluginRef]] = defaultdict(set)
-
-        def connect(one: PluginRef, other: PluginRef) -> None:
+        for one, other in self._ties():
             if one in self.affected and other in self.affected:
                 neighbours[one].add(other)
                 neighbours[other].add(one)
-
-        for ref in self.affected:
-            for other in self.graph.dependencies(ref):
-                connect(ref, other)
-            for other in self.world.graph.dependencies(ref):
-                connect(ref, other)
-            for other in self.world.importers.get(ref, frozenset()):
-                connect(ref, other)
-        for offer in self.offers.values():
-            if offer.replaces is not None:
-                connect(offer.ref, offer.replaces)
         part: dict[PluginRef, PluginRef] = {}
         for start in sorted(self.affected):
             if start in part:
@@ -494,3 +481,20 @@ class _Draft:
                         part[ref] = start
                         frontier.append(ref)
         return part
+
+    def _ties(self) -> Iterator[tuple[PluginRef, PluginRef]]:
+        """The pairs of plugins that have to commit or roll back together."""
+        for ref in self.affected:
+            for others in (
+                self.graph.dependencies(ref),
+                # What does not run has no part in a teardown.
+                self.world.graph.dependencies(ref) if self.world.is_live(ref) else (),
+                self.world.importers(ref),
+            ):
+                yield from ((ref, other) for other in others)
+        sharing: dict[str, PluginRef] = {}
+        for offer in self.offers.values():
+            if offer.replaces is not None:
+                yield offer.ref, offer.replaces
+            if offer.shared is not None:
+                yield offer.ref, sharing.setdefault(offer.shared, offer.ref)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.refs import PluginRef
@@ -27,10 +25,6 @@ class Observer(Protocol):
 class Generation(Protocol):
     """One import of one plugin's code, able to make instances of its class."""
 
-    @property
-    def imports(self) -> Collection[PluginRef]:
-        """Other plugins whose code this one imports."""
-
     def instantiate(self) -> object:
         """A new instance. Raises `PluginLoadError` when the constructor does."""
 
@@ -43,8 +37,17 @@ class Generation(Protocol):
     def retire(self) -> None:
         """Drop what only this generation needs. The instance must be torn down already."""
 
+    def is_gone(self) -> bool:
+        """Whether nothing of a retired generation can be reached any more.
+
+        Quick, and never wrongly true; wrongly false where garbage holds what is left.
+        """
+
     def survivors(self) -> tuple[str, ...]:
-        """What of a retired generation is still reachable, in words; empty when it is gone."""
+        """What of a retired generation can be reached, in words; empty when it is gone.
+
+        May take a tenth of a second or more. To be asked after a garbage collection.
+        """
 
 
 class Prepared(Protocol):
@@ -52,6 +55,19 @@ class Prepared(Protocol):
 
     def load(self) -> Generation:
         """Execute the code. Raises `PluginLoadError`."""
+
+
+class SharedCodeChange(Protocol):
+    """New content of code that several plugins import and that is none of them."""
+
+    def put_in(self) -> None:
+        """Let imports find the new content; the plugins that import it must be down."""
+
+    def take_back(self) -> None:
+        """The reverse of `put_in`."""
+
+    def keep(self) -> None:
+        """The new content stands; there is no way back."""
 
 
 class Runtime(Protocol):
@@ -65,3 +81,6 @@ class Runtime(Protocol):
         `previous` is what was prepared for the same plugin before; unchanged files need no work.
         Raises `PluginLoadError` or `ManifestInvalid`.
         """
+
+    def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
+        """The other plugins whose running code has imported code of `ref`."""

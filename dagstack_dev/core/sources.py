@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Self
 
 from dagstack_dev.core.manifest import MANIFEST_NAME
 
@@ -26,6 +27,12 @@ class SourceFile:
     content: bytes | None = None
     error: str | None = None
     is_empty: bool = False
+
+    @classmethod
+    def of(cls, content: bytes, *, keep: bool = True) -> Self:
+        """A file that holds `content`, which is kept only where `keep` says so."""
+        digest = blake2b(content, digest_size=16).digest()
+        return cls(digest, content if keep else None, is_empty=not content.strip())
 
 
 @dataclass(frozen=True, slots=True)

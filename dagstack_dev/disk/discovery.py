@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -13,17 +13,28 @@ from dagstack_dev.core.manifest import MANIFEST_NAME
 from dagstack_dev.core.sources import PluginSource, SourceFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from dagstack_dev.disk.ignore import IgnoreRules
 
 LARGE_FILE: Final = 8 * 1024 * 1024
 """Bytes from which a file that is not code is told apart by size and time, not by content."""
 
+LARGEST_CODE: Final = 4 * 1024 * 1024
+"""Bytes of a Python file that are compiled at most: some seconds of work."""
+
+LARGEST_MANIFEST: Final = 1024 * 1024
+"""Bytes of a manifest that are parsed at most."""
+
 RACY_NS: Final = 20_000_000
 """How young a change may be for its time stamp to be trusted, in nanoseconds."""
 
 _KEEP_CONTENT: Final = (".py", MANIFEST_NAME)
+
+_ABSENT: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE}
+)
+"""Errors that mean that there is nothing to be read, now or later."""
 
 
 class Stamp(NamedTuple):
@@ -38,6 +49,9 @@ class Stamp(NamedTuple):
     def of(cls, status: os.stat_result) -> Stamp:
         """The stamp in a stat result."""
         return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+_NOTHING: Final = Stamp(0, 0, 0, 0)
 
 
 class SeenFile(NamedTuple):
@@ -78,13 +92,15 @@ def find_plugins(
     recursive: bool = True,
     start: str | None = None,
     links: list[str] | None = None,
+    denied: dict[str, str] | None = None,
 ) -> Iterator[str]:
     """The plugin folders at and below `start` (by default `root`), sorted by path.
 
     A folder with a `dagstack.toml` is a plugin, and nothing below it is searched (ADR-6).
     Links to folders are followed, once per real folder. `recursive=False` looks at the folder
     itself only. Folders that vanish or deny access while they are searched count as empty.
-    The links that were met are added to `links`.
+    The links that were met are added to `links`, the folders that are there but cannot be
+    searched to `denied`, with the reason.
     """
     start = start or root
     walked = [os.path.realpath(root)]  # and the targets of links, each with all below it
@@ -102,7 +118,9 @@ def find_plugins(
         try:
             with os.scandir(folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name, reverse=True)
-        except OSError:
+        except OSError as error:
+            if denied is not None and error.errno not in _ABSENT:
+                denied[folder] = _reason(error)
             continue
         if any(entry.name == MANIFEST_NAME and _is_file(entry) for entry in entries):
             yield folder
@@ -127,7 +145,7 @@ def read_plugin(
     ignore: IgnoreRules,
     known: Mapping[str, SeenFile] | None = None,
 ) -> tuple[PluginSource, dict[str, SeenFile]]:
-    """Read a plugin's folder.
+    """Read a plugin's folder, all of it.
 
     Args:
         folder: the plugin's folder.
@@ -142,40 +160,128 @@ def read_plugin(
     known = known or {}
     read: dict[str, SeenFile] = {}
     prefix = below(root, folder)
-    for path, relative in _walk(folder, f"{prefix}/" if prefix else "", ignore):
+    denied: dict[str, OSError] = {}
+    for path, relative in plugin_files(folder, f"{prefix}/" if prefix else "", ignore, denied):
+        seen = _see(path, known.get(relative))
+        if seen is not None:
+            read[relative] = seen
+    for relative, error in denied.items():
+        read[relative] = SeenFile(_NOTHING, _unreadable(error), racy=True)
+    return PluginSource(folder, {path: seen.file for path, seen in read.items()}), read
+
+
+def read_some(
+    source: PluginSource, paths: Iterable[str], known: Mapping[str, SeenFile]
+) -> tuple[PluginSource, dict[str, SeenFile]] | None:
+    """As `read_plugin`, for a folder with so many files that only some of them are looked at.
+
+    Args:
+        source: the folder as it was read before.
+        paths: of the files to be read again, relative to the folder; none that is ignored.
+        known: files as they were read before.
+
+    Returns:
+        As `read_plugin`; None when one of `paths` is or was a folder, so that all has to be read.
+    """
+    read = dict(known)
+    files = dict(source.files)
+    for relative in paths:
+        path = f"{source.folder}/{relative}"
+        seen = _see(path, None)
+        if seen is not None:
+            read[relative], files[relative] = seen, seen.file
+        elif relative in read:
+            del read[relative], files[relative]
+        elif os.path.isdir(path) or any(name.startswith(relative + "/") for name in read):  # noqa: PTH112 - hot path
+            return None
+    return PluginSource(source.folder, files), read
+
+
+def stale_files(
+    folder: str, root: str, ignore: IgnoreRules, known: Mapping[str, SeenFile]
+) -> dict[str, Stamp | None]:
+    """The files of a plugin whose stamps are not those in `known`, by absolute path.
+
+    The stamp is None for a file that is gone.
+    """
+    stale: dict[str, Stamp | None] = {}
+    left = dict(known)
+    prefix = below(root, folder)
+    denied: dict[str, OSError] = {}
+    for path, relative in plugin_files(folder, f"{prefix}/" if prefix else "", ignore, denied):
+        before = left.pop(relative, None)
         try:
             status = os.stat(path)  # noqa: PTH116 - per file on the hot path
         except OSError:
             continue
-        if not stat.S_ISREG(status.st_mode):
-            continue
-        before = known.get(relative)
         stamp = Stamp.of(status)
-        if before is not None and before.stamp == stamp and not before.racy:
-            read[relative] = before
-        else:
-            racy = time.time_ns() - max(stamp.mtime_ns, stamp.ctime_ns) < RACY_NS
-            read[relative] = SeenFile(stamp, read_file(path, stamp), racy)
-    return PluginSource(folder, {path: seen.file for path, seen in read.items()}), read
+        if stat.S_ISREG(status.st_mode) and (before is None or before.stamp != stamp):
+            stale[path] = stamp
+    return stale | {f"{folder}/{path}": None for path in left.keys() - denied.keys()}
+
+
+def _see(path: str, before: SeenFile | None) -> SeenFile | None:
+    """One file of a plugin, read only if its stamp tells too little; None if it does not count."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - per file on the hot path
+    except OSError as error:
+        absent = error.errno in _ABSENT
+        return None if absent else SeenFile(_NOTHING, _unreadable(error), racy=True)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    stamp = Stamp.of(status)
+    if before is not None and before.stamp == stamp and not before.racy:
+        return before
+    # A time stamp from the future, as after the clock was set back, is not trusted either.
+    racy = time.time_ns() - max(stamp.mtime_ns, stamp.ctime_ns) < RACY_NS
+    file = read_file(path, stamp)
+    return SeenFile(stamp, file, racy or file.error is not None)
 
 
 def read_file(path: str, stamp: Stamp) -> SourceFile:
-    """The content of one file, or why it could not be read."""
+    """The content of one file, or why it could not be read.
+
+    Never waits for a writer, as opening a named pipe would, and reads no more than it takes.
+    """
     keep = path.endswith(_KEEP_CONTENT)
     if stamp.size > LARGE_FILE and not keep:
         return SourceFile(b"%d %d" % (stamp.size, stamp.mtime_ns))
+    limit = LARGEST_MANIFEST if path.endswith(MANIFEST_NAME) else LARGEST_CODE
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - per file on the hot path
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return SourceFile(b"no file", error="it is no regular file")
+            if keep and status.st_size > limit:
+                tells = b"large %d %d" % (status.st_size, status.st_mtime_ns)
+                return SourceFile(tells, error=f"it is larger than {limit >> 20} MiB")
             content = file.read()
     except OSError as error:
-        reason = error.strerror or str(error)
-        return SourceFile(b"unreadable " + reason.encode(), error=reason)
-    digest = blake2b(content, digest_size=16).digest()
-    return SourceFile(digest, content if keep else None, is_empty=not content.strip())
+        return _unreadable(error)
+    return SourceFile.of(content, keep=keep)
 
 
-def _walk(folder: str, prefix: str, ignore: IgnoreRules) -> Iterator[tuple[str, str]]:
-    """Each file of a plugin that counts, with its path relative to the plugin."""
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _unreadable(error: OSError) -> SourceFile:
+    reason = _reason(error)
+    return SourceFile(b"unreadable " + reason.encode(), error=reason)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def plugin_files(
+    folder: str, prefix: str, ignore: IgnoreRules, denied: dict[str, OSError]
+) -> Iterator[tuple[str, str]]:
+    """Each file of a plugin that counts: its path, and its path relative to the plugin.
+
+    `prefix` is the plugin's path below its root, empty or with a `/` at its end. Folders that are
+    there but cannot be read are added to `denied`, by their relative path.
+    """
     todo: list[tuple[str, str, str | None]] = [(folder, "", None)]
     linked: list[str] = []  # The real folder of the plugin and those of its links.
     while todo:
@@ -183,7 +289,9 @@ def _walk(folder: str, prefix: str, ignore: IgnoreRules) -> Iterator[tuple[str, 
         try:
             with os.scandir(current) as scan:
                 entries = list(scan)
-        except OSError:
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                denied[below.rstrip("/") or MANIFEST_NAME] = error
             continue
         for entry in entries:
             relative = below + entry.name

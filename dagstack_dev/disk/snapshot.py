@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.manifest import MANIFEST_NAME
-from dagstack_dev.disk.discovery import SeenFile, below, find_plugins, read_plugin
+from dagstack_dev.disk.discovery import (
+    SeenFile,
+    Stamp,
+    below,
+    find_plugins,
+    lies_in,
+    read_plugin,
+    read_some,
+    stale_files,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.ignore import IgnoreRules
+
+MANY_FILES: Final = 1000
+"""Files of one plugin from which only those that events name are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +41,15 @@ class DiskChanges:
         removed: folders that are gone, or are plugins no longer.
         unsettled: folders that look as if they were still being written: new ones, and those
             where a file is suddenly empty or gone. Nobody should act on this look yet.
+        denied: folders that are there and cannot be searched, with the reason. What was known
+            below them counts as unchanged.
     """
 
     added: tuple[PluginSource, ...] = ()
     changed: tuple[tuple[PluginSource, PluginSource], ...] = ()
     removed: tuple[PluginSource, ...] = ()
     unsettled: frozenset[str] = frozenset()
+    denied: Mapping[str, str] = field(default_factory=dict)
     _seen: dict[str, dict[str, SeenFile]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -58,12 +73,15 @@ class DiskView:
         self, roots: Sequence[str], ignore: IgnoreRules, *, recursive: bool = True
     ) -> None:
         self.roots = tuple(roots)
+        self.revision = 0  # How often something different was accepted.
         self._ignore = ignore
         self._recursive = recursive
         self._sources: dict[str, PluginSource] = {}
         self._seen: dict[str, dict[str, SeenFile]] = {}
         self._has_links = False
         self._linked: dict[str, str] = {}  # Folders behind links, by their real path.
+        self._above: set[str] | None = None  # Plugin folders and all folders that they lie in.
+        self._denied: dict[str, str] = {}
 
     @property
     def sources(self) -> dict[str, PluginSource]:
@@ -96,18 +114,14 @@ class DiskView:
             hints: absolute paths where something may have happened; None looks everywhere.
             believe: False marks what may still be being written as `unsettled`.
         """
+        self._denied = {}
         found, gone, fresh = self._everything() if hints is None else self._near(hints)
         added: list[PluginSource] = []
         changed: list[tuple[PluginSource, PluginSource]] = []
         unsettled: set[str] = set()
         seen_now: dict[str, dict[str, SeenFile]] = {}
         for folder, root in sorted(found.items()):
-            known = self._seen.get(folder, {})
-            if fresh:
-                known = {
-                    path: seen for path, seen in known.items() if f"{folder}/{path}" not in fresh
-                }
-            source, seen = read_plugin(folder, root, self._ignore, known)
+            source, seen = self._read(folder, root, fresh)
             if source.manifest is None:
                 gone.add(folder)
                 continue
@@ -129,8 +143,62 @@ class DiskView:
             tuple(changed),
             tuple(removed),
             frozenset() if believe else frozenset(unsettled),
+            self._denied,
             seen_now,
         )
+
+    def _read(
+        self, folder: str, root: str, fresh: frozenset[str]
+    ) -> tuple[PluginSource, dict[str, SeenFile]]:
+        """One plugin folder; files in `fresh` are read whatever their stamps say."""
+        known = self._seen.get(folder, {})
+        inside = {path[len(folder) + 1 :] for path in fresh if path.startswith(f"{folder}/")}
+        if len(known) > MANY_FILES and inside and folder not in fresh:
+            above = below(root, folder) + "/" if folder != root else ""
+            counting = (each for each in inside if not self._ignore.path(above + each))
+            some = read_some(self._sources[folder], counting, known)
+            if some is not None:
+                return some
+        if inside:
+            known = {path: seen for path, seen in known.items() if path not in inside}
+        return read_plugin(folder, root, self._ignore, known)
+
+    def differences(self) -> dict[str, Stamp | None]:
+        """The paths that look different from what was seen, by their stamps alone.
+
+        May run in a thread of its own, as it only reads: what another thread accepts meanwhile
+        may come out as different.
+
+        Returns:
+            The stamp of each file, None for folders and for what is gone.
+        """
+        seen = dict(self._seen)
+        found: dict[str, str] = {}
+        denied: dict[str, str] = {}
+        for root in sorted(self.roots, key=len):
+            if not _is_readable(root):
+                denied[root] = ""
+            else:
+                inside = find_plugins(root, self._ignore, recursive=self._recursive, denied=denied)
+                found |= dict.fromkeys(inside, root)
+        differ: dict[str, Stamp | None] = {
+            folder: None
+            for folder in seen.keys() ^ found.keys()
+            if not lies_in(folder, list(denied))
+        }
+        for folder, root in found.items():
+            if folder in seen:
+                differ |= stale_files(folder, root, self._ignore, seen[folder])
+        return differ
+
+    def differences_in(self, folder: str) -> dict[str, Stamp | None]:
+        """As `differences`, in one known plugin folder, by path relative to it."""
+        root = self._root_of(folder)
+        known = self._seen.get(folder, {})
+        if root is None or not known or len(known) > MANY_FILES:  # To look at all takes too long.
+            return {}
+        stale = stale_files(folder, root, self._ignore, known)
+        return {path[len(folder) + 1 :]: stamp for path, stamp in stale.items()}
 
     def accept(self, changes: DiskChanges) -> None:
         """Make `changes` what later looks are compared with."""
@@ -140,6 +208,9 @@ class DiskView:
         for source in (*changes.added, *(now for _, now in changes.changed)):
             self._sources[source.folder] = source
             self._seen[source.folder] = changes.seen(source.folder)
+        self.revision += bool(changes)
+        if changes.added or changes.removed:
+            self._above = None
         if self._has_links and (changes.added or changes.removed):
             self._linked = {os.path.realpath(folder): folder for folder in self._sources}
 
@@ -166,7 +237,7 @@ class DiskView:
                 searches.add((owner, root))
             elif os.path.basename(path) == MANIFEST_NAME:  # noqa: PTH119 - hot path
                 searches.add((os.path.dirname(path), root))  # noqa: PTH120 - hot path
-            elif os.path.isdir(path) or self._known_below(path):  # noqa: PTH112 - hot path
+            elif os.path.isdir(path) or self._is_above(path):  # noqa: PTH112 - hot path
                 searches.add((path, root))
         found, gone = self._search({(self._start(path, root), root) for path, root in searches})
         if searches and self._has_links:
@@ -208,13 +279,22 @@ class DiskView:
         for start, root in sorted(searches | nested, key=lambda search: len(search[1])):
             if not _is_readable(root):
                 spared |= self._known_below(root)
+                if os.path.isdir(root):  # noqa: PTH112 - hot path
+                    self._denied[root] = "Permission denied"
                 continue
             gone |= self._known_below(start)
             if start == root or not self._ignore.folders(below(root, start)):
                 inside = find_plugins(
-                    root, self._ignore, recursive=self._recursive, start=start, links=links
+                    root,
+                    self._ignore,
+                    recursive=self._recursive,
+                    start=start,
+                    links=links,
+                    denied=self._denied,
                 )
                 found |= dict.fromkeys(inside, root)
+        for folder in self._denied:
+            spared |= self._known_below(folder)
         self._has_links = self._has_links or bool(links)
         return found, gone - found.keys() - spared
 
@@ -242,6 +322,16 @@ class DiskView:
             if len(path) <= len(root):
                 return None
             path = os.path.dirname(path)  # noqa: PTH120 - hot path
+
+    def _is_above(self, path: str) -> bool:
+        """Whether a known plugin folder is `path` or lies in it."""
+        if self._above is None:
+            self._above = set()
+            for folder in self._sources:
+                while folder not in self._above:
+                    self._above.add(folder)
+                    folder = os.path.dirname(folder)  # noqa: PLW2901, PTH120 - upwards
+        return path in self._above
 
     def _known_below(self, path: str) -> set[str]:
         prefix = path + os.sep

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import os
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -11,11 +13,11 @@ import anyio.from_thread
 import anyio.to_thread
 from watchfiles import awatch
 
-from dagstack_dev.disk.discovery import lies_in
+from dagstack_dev.disk.links import Links, behind_links, identity_of
 from dagstack_dev.disk.polling import poll
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from anyio.abc import TaskStatus
 
@@ -24,6 +26,9 @@ RETRY_SECONDS: Final = 0.25
 
 PATIENCE: Final = 3
 """Watches in a row that may break at once before a folder is polled instead."""
+
+POLL_FOR_SECONDS: Final = 60.0
+"""How long a folder whose watch breaks is polled before another watch is tried."""
 
 _POLL_SECONDS: Final = 0.05
 """The shortest rest between two looks of a watch that polls."""
@@ -65,6 +70,8 @@ class Watcher:
         self._polling = polling
         self._on_paths = on_paths
         self._on_problem = on_problem
+        self._links = Links()
+        self._partly_denied: set[str] = set()
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Watch until cancelled; `task_status` is started once events will be reported."""
@@ -89,27 +96,28 @@ class Watcher:
 
         What happened before a later watch stood is in no event: then the folder is reported.
         """
-        failures = 0
+        breaks = _Breaks(functools.partial(self._on_problem, folder))
         while True:
             await _until_exists(folder)
-            identity = _identity(folder)
             began = anyio.current_time()
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._cancel_when_replaced, folder, identity, group.cancel_scope)
-                if watching.is_set():
-                    watching = anyio.Event()
-                    group.start_soon(self._report_when, watching, folder, recursive)
-                watch = self._poll if self._polling or failures >= PATIENCE else self._watch
-                problem = await watch(folder, recursive=recursive, watching=watching)
-                if problem is not None:
-                    short_lived = anyio.current_time() - began < RETRY_SECONDS
-                    failures = failures + 1 if short_lived else 1
-                    if failures >= PATIENCE:
-                        problem += "; looking at intervals from now on"
-                    self._on_problem(folder, problem)
-                    watching.set()  # A start does not wait for what may never work.
-                    await anyio.sleep(RETRY_SECONDS)
-                group.cancel_scope.cancel()
+            with _inode_kept(folder):
+                identity = identity_of(folder)
+                async with anyio.create_task_group() as group:
+                    group.start_soon(
+                        self._cancel_when_replaced, folder, identity, group.cancel_scope
+                    )
+                    if watching.is_set():
+                        watching = anyio.Event()
+                        group.start_soon(self._report_when, watching, folder, recursive)
+                    watch = self._poll if self._polling or breaks.too_many else self._watch
+                    problem = await watch(folder, recursive=recursive, watching=watching)
+                    if problem is not None:
+                        breaks.note(problem, lasted=anyio.current_time() - began)
+                        watching.set()  # A start does not wait for what may never work.
+                        await anyio.sleep(RETRY_SECONDS)
+                    elif breaks.too_many:
+                        breaks.try_again()
+                    group.cancel_scope.cancel()
             self._on_paths({folder} if recursive else self._single_in(folder))
 
     async def _report_when(
@@ -125,7 +133,11 @@ class Watcher:
         return {path for path in self._single if os.path.dirname(path) == folder}  # noqa: PTH120
 
     async def _watch(self, folder: str, *, recursive: bool, watching: anyio.Event) -> str | None:
-        """Report batches until the watch breaks; the answer says how."""
+        """Report batches until the watch breaks; the answer says how.
+
+        It also ends, without an answer, when a link to a folder has come or points elsewhere:
+        what lies behind is watched only from the start of a watch on.
+        """
         problem = None
         stop = _Started(watching)
         changes = awatch(
@@ -135,30 +147,41 @@ class Watcher:
             step=self._step_ms,
             stop_event=stop,  # type: ignore[arg-type]  # it asks for is_set, no more
             recursive=recursive,
+            rust_timeout=0,  # At each timeout it forgets what was reported at that very moment.
             force_polling=False,  # We would not be told; see `reason_to_poll`.
-            ignore_permission_denied=True,
+            # With it watchfiles passes over every error, a lack of watches too.
+            ignore_permission_denied=folder in self._partly_denied,
         )
         try:
             async with anyio.create_task_group() as group, aclosing(changes):
                 group.start_soon(stop.set_when_cancelled)
                 async for batch in changes:
-                    self._report(folder, {path for _, path in batch}, recursive=recursive)
+                    paths = {path for _, path in batch}
+                    self._report(folder, paths, recursive=recursive)
+                    if recursive and self._links.have_moved(folder, paths):
+                        await anyio.sleep(RETRY_SECONDS)  # Links seldom come alone.
+                        break
                 group.cancel_scope.cancel()
+        except* PermissionError as errors:
+            if folder in self._partly_denied:
+                problem = "; ".join(_messages(errors))
+            self._partly_denied.add(folder)
         except* (OSError, RuntimeError, UnicodeError) as errors:
-            problem = "; ".join(_messages(errors))
+            problem = "; ".join(_in_words(message) for message in _messages(errors))
         return problem
 
     async def _poll(self, folder: str, *, recursive: bool, watching: anyio.Event) -> str | None:
-        """As `_watch`, by looking."""
+        """As `_watch`, by looking; for a while, if events are wanted."""
         seconds = max(self._step_ms / 1000, _POLL_SECONDS)
         looks = poll(folder, watching, recursive=recursive, seconds=seconds)
-        async with aclosing(looks):
-            async for paths in looks:
-                self._report(folder, paths, recursive=recursive)
+        with anyio.move_on_after(math.inf if self._polling else POLL_FOR_SECONDS):
+            async with aclosing(looks):
+                async for paths in looks:
+                    self._report(folder, paths, recursive=recursive)
         return None
 
     def _report(self, folder: str, paths: set[str], *, recursive: bool) -> None:
-        paths = paths | _behind_links(folder, paths) if recursive else paths & self._single
+        paths = paths | behind_links(folder, paths) if recursive else paths & self._single
         if paths:
             self._on_paths(paths)
 
@@ -166,10 +189,34 @@ class Watcher:
         self, folder: str, identity: tuple[int, int] | None, scope: anyio.CancelScope
     ) -> None:
         """A watch is bound to the folder's inode; end it when the path means another one."""
-        while _identity(folder) == identity:
+        while identity_of(folder) == identity:
             await anyio.sleep(RETRY_SECONDS)
         self._on_problem(folder, "the folder was replaced or is gone; waiting for it")
         scope.cancel()
+
+
+class _Breaks:
+    """How often in a row a watch has broken at once, and what was said of it."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._count = 0
+        self._told = ""
+
+    @property
+    def too_many(self) -> bool:
+        return self._count >= PATIENCE
+
+    def note(self, problem: str, *, lasted: float) -> None:
+        self._count = self._count + 1 if lasted < RETRY_SECONDS else 1
+        if self.too_many:
+            problem += "; looking at intervals until events work again"
+        if problem != self._told:
+            self._told = problem
+            self._tell(problem)
+
+    def try_again(self) -> None:
+        self._count = PATIENCE - 1
 
 
 class _Started:
@@ -200,37 +247,29 @@ class _Started:
             self.set()
 
 
-def _behind_links(folder: str, paths: set[str]) -> set[str]:
-    """Where those of `paths` really are that lie behind links below `folder`.
-
-    The system watches a folder once, whatever the number of links to it, and reports it by the
-    path that happened to be added last.
-    """
-    base = os.path.realpath(folder)
-    real: set[str] = set()
-    for parent in {os.path.dirname(path) for path in paths if path != folder}:  # noqa: PTH120
-        target = os.path.realpath(parent)
-        if target == base + parent[len(folder) :]:
-            continue
-        if lies_in(target, [base]):
-            target = folder + target[len(base) :]
-        names = (path[len(parent) :] for path in paths if os.path.dirname(path) == parent)  # noqa: PTH120
-        real.update(target + name for name in names)
-    return real
-
-
 def _messages(error: BaseException) -> list[str]:
     if isinstance(error, BaseExceptionGroup):
         return [message for each in error.exceptions for message in _messages(each)]
     return [f"{type(error).__name__}: {error}"]
 
 
-def _identity(folder: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(folder)  # noqa: PTH116 - asked four times a second
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+def _in_words(message: str) -> str:
+    """What the watching library says, and what to do about it."""
+    if "watch limit" in message:
+        return f"{message}; raise fs.inotify.max_user_watches, or watch fewer folders"
+    if "Unable to decode path" in message:
+        return f"{message}; give it a name in UTF-8"
+    return message
+
+
+@contextmanager
+def _inode_kept(folder: str) -> Iterator[None]:
+    """Keep the inode of `folder` from going to the folder that takes its place."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            handle = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY))
+            stack.callback(os.close, handle)
+        yield
 
 
 async def _until_exists(folder: str) -> None:

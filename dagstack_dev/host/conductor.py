@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import PluginCrashed, in_words
+from dagstack_dev.core.errors import PluginCrashed, PluginLoadError, in_words
 from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.planning import Load
 from dagstack_dev.host.context import PluginContext, as_plugin, derive_context_for_plugin
+from dagstack_dev.host.departure import Departure
 from dagstack_dev.host.instance import PluginInstance
 from dagstack_dev.host.proxy import follow
 from dagstack_dev.host.tasks import is_interruption
+from dagstack_dev.host.whereabouts import calls_in_flight
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.resources import ResourceRegistry
@@ -55,22 +58,41 @@ class Conductor:
 
         Raises:
             PluginLoadError: the import or the constructor raised. The state is left alone.
+            KeyboardInterrupt: Ctrl-C came meanwhile.
         """
         began = perf_counter()
         watched = self.table.watchdog.calling(entry.ref, "import", entry.offer.folder)
-        with as_plugin(entry.ref), watched:
-            if how is Load.IMPORT and entry.offer.prepared is not None:
-                self.table.set_generation(entry, entry.offer.prepared.load())
-                entry.imports += 1
-                entry.number = entry.imports
-            if entry.generation is not None:
-                entry.put_in(entry.generation.instantiate())
+        try:
+            with as_plugin(entry.ref), watched:
+                if how is Load.IMPORT and entry.offer.prepared is not None:
+                    entry.generation = entry.offer.prepared.load()
+                    entry.imports += 1
+                    entry.number = entry.imports
+                if entry.generation is not None:
+                    entry.put_in(entry.generation.instantiate())
+        except PluginLoadError as error:
+            cause = error.__cause__
+            if isinstance(cause, KeyboardInterrupt) and is_interruption(cause):
+                raise cause from None
+            raise
         self.table.advance(entry, State.LOADED, reason, duration_ms=_ms_since(began))
 
-    def load_failed(self, entry: Entry, error: BaseException, stage: Stage, reason: str) -> None:
-        """The plugin could not be prepared, imported or instantiated."""
+    def load_failed(
+        self,
+        entry: Entry,
+        error: BaseException,
+        stage: Stage,
+        reason: str,
+        *,
+        comes_back: bool = False,
+    ) -> None:
+        """The plugin could not be prepared, imported or instantiated.
+
+        When an earlier generation of it `comes_back`, calls go on waiting.
+        """
         self.table.advance(entry, State.FAILED, reason, error=error, stage=stage)
-        entry.gate.give_up(f"it failed to load: {error}")
+        if not comes_back:
+            entry.gate.give_up(f"it failed to load: {error}")
 
     def begin_setup(self, entry: Entry, reason: str) -> Awaitable[None] | None:
         """Close the gate and start `setup`; None when it has ended already.
@@ -84,13 +106,17 @@ class Conductor:
         self._early_crashes.pop(entry.ref, None)
         table.advance(entry, State.SETTING_UP, reason)
         assert entry.context is not None, "no context"  # noqa: S101 - set by every caller
-        context = derive_context_for_plugin(entry.context, entry.manifest, self.resources)
         running = PluginInstance(
             entry.instance,
             manifest=entry.manifest,
             folder=entry.offer.folder,
             watchdog=table.watchdog,
-            on_crash=lambda error: self._crashed(entry, running, error),
+            carry=entry.carry,
+            on_dying=entry.gate.close,
+            on_crash=partial(self._crashed, entry),
+        )
+        context = derive_context_for_plugin(
+            entry.context, entry.manifest, self.resources, owner=running
         )
         entry.running = running
         if running.needs_task:
@@ -102,57 +128,91 @@ class Conductor:
         self.table.advance(entry, State.READY, reason, duration_ms=duration_ms)
         if entry.proxy is not None:
             follow(entry.proxy)
-        entry.gate.open()
+        if entry.running is None or not entry.running.is_dying:
+            entry.gate.open()
         if entry.ref in self._early_crashes:
             self._die(entry, self._early_crashes.pop(entry.ref))
 
-    async def tear_down(self, entry: Entry, reason: str) -> BaseException | None:
-        """Close the gate, let calls in flight end, run `teardown`.
+    async def drain(self, entries: Iterable[Entry]) -> set[PluginRef]:
+        """Close the gates of plugins that are to be torn down, and let calls in flight end.
+
+        One gate after another, in the order of the teardowns: what a plugin depends on takes
+        calls until the plugin's own have ended. All instances are still there meanwhile, so that
+        calls among these plugins can be answered. What is in flight at the end, a task of one of
+        the plugins may hold; `tear_down` waits for it when that plugin is down.
 
         Returns:
-            What the teardown raised, or None. It never stops anything else.
+            The plugins whose calls did not end within `drain_seconds`.
+        """
+        departure = Departure()
+        late = set()
+        with anyio.CancelScope(shield=True):
+            for entry in entries:
+                entry.gate.close(departure)
+                if len(departure.leaving) > 1:
+                    await departure.drain(entry.gate, self.drain_seconds)
+                elif await self._drain(entry):  # Nothing that is torn down before can hold it.
+                    late.add(entry.ref)
+            await departure.come_to_rest(self.drain_seconds)
+        departure.finish()
+        return late
+
+    async def _drain(self, entry: Entry) -> int:
+        """Let calls in flight end; the answer is how many have not."""
+        left = await entry.gate.drain(self.drain_seconds)
+        if left:
+            self.table.publish(
+                DrainTimedOut(
+                    ref=entry.ref,
+                    calls=left,
+                    seconds=self.drain_seconds,
+                    places=(*map(str, calls_in_flight(entry.gate, entry.offer.folder)),),
+                    reload_id=self.table.reload_id,
+                )
+            )
+        return left
+
+    async def tear_down(
+        self, entry: Entry, reason: str, late: Collection[PluginRef]
+    ) -> list[BaseException]:
+        """Close the gate for good, let calls end that came since `drain`, run `teardown`.
+
+        Args:
+            entry: the plugin.
+            reason: why.
+            late: what `drain` answered: calls of these are waited for no longer.
+
+        Returns:
+            What went wrong in it, in order. It never stops anything else.
         """
         table = self.table
-        entry.gate.close()
         with anyio.CancelScope(shield=True):
-            left = await entry.gate.drain(self.drain_seconds)
-            if left:
-                table.publish(
-                    DrainTimedOut(
-                        ref=entry.ref,
-                        calls=left,
-                        seconds=self.drain_seconds,
-                        reload_id=table.reload_id,
-                    )
-                )
+            in_time = entry.ref not in late and not await self._drain(entry)
+            entry.gate.close()
+            if in_time:  # Threads may have called in between.
+                await self._drain(entry)
             if table.states[entry.ref] is not State.READY:
-                return self.crashes.pop(entry.ref, None)  # It died while it was drained.
+                died_of = self.crashes.pop(entry.ref, None)  # It died while it was drained.
+                return [] if died_of is None else [died_of]
             table.advance(entry, State.TEARING_DOWN, reason)
             began = perf_counter()
-            error: BaseException | None = None
-            if entry.running is not None:
-                try:
-                    await entry.running.tear_down()
-                except BaseException as raised:
-                    if is_interruption(raised):
-                        raise
-                    error = raised
+            errors = await entry.running.tear_down() if entry.running is not None else []
         table.advance(entry, State.STOPPED, reason, duration_ms=_ms_since(began))
         entry.running = None
-        if error is not None:
-            self.report_teardown(entry, error)
-        return error
+        self.report_teardown(entry, errors)
+        return errors
 
-    def report_teardown(self, entry: Entry, error: BaseException) -> None:
-        """Tell the observers that a teardown went wrong."""
-        self.table.publish(
-            TeardownFailed(
-                ref=entry.ref,
-                generation=entry.number,
-                error=error,
-                reload_id=self.table.reload_id,
+    def report_teardown(self, entry: Entry, errors: Iterable[BaseException]) -> None:
+        """Tell the observers what went wrong in a teardown, or in undoing a setup that failed."""
+        for error in errors:
+            self.table.publish(
+                TeardownFailed(
+                    ref=entry.ref,
+                    generation=entry.number,
+                    error=error,
+                    reload_id=self.table.reload_id,
+                )
             )
-        )
 
     def _crashed(self, entry: Entry, running: PluginInstance, error: BaseException | None) -> None:
         """A background task of a ready plugin raised, and took the plugin's scope with it."""
@@ -167,6 +227,7 @@ class Conductor:
     def _die(self, entry: Entry, error: BaseException | None) -> None:
         reason = "a task of its own ended the plugin"
         self.crashes[entry.ref] = error
+        undo_errors = entry.running.undo_errors if entry.running is not None else ()
         entry.running = None
         root = root_error(error) if error is not None else None
         entry.gate.give_up(f"{reason}: {in_words(root)}" if root else reason)
@@ -175,6 +236,7 @@ class Conductor:
         if shown is None:
             shown = PluginCrashed(entry.ref, "its own scope was cancelled")
         self.table.advance(entry, State.FAILED, reason, error=shown, stage=Stage.RUN)
+        self.report_teardown(entry, undo_errors)
         self.on_crash(entry.ref, error)
 
 
@@ -184,6 +246,8 @@ class SetupRun:
     Args:
         reasons: why each plugin is set up.
         give_up: what a failure takes with it.
+        comes_back: whether an earlier generation of a plugin that failed is to run again, asked
+            after `give_up`. Then calls go on waiting.
     """
 
     def __init__(
@@ -191,10 +255,12 @@ class SetupRun:
         conductor: Conductor,
         reasons: Callable[[PluginRef], str],
         give_up: Callable[[PluginRef], Iterable[PluginRef]],
+        comes_back: Callable[[PluginRef], bool] = lambda _: False,
     ) -> None:
         self._conductor = conductor
         self._reasons = reasons
         self._give_up = give_up
+        self._comes_back = comes_back
         self._began: dict[PluginRef, float] = {}
 
     def begin(self, ref: PluginRef) -> Awaitable[None] | None:
@@ -213,7 +279,7 @@ class SetupRun:
         """One setup raised."""
         table = self._conductor.table
         entry = table.entries[ref]
-        entry.running = None
+        self._conclude(entry)
         table.advance(
             entry,
             State.FAILED,
@@ -222,20 +288,28 @@ class SetupRun:
             error=error,
             stage=Stage.SETUP,
         )
-        entry.gate.give_up(f"its setup failed: {in_words(error)}")
-        return set(self._give_up(ref))
+        given_up = set(self._give_up(ref))
+        if not self._comes_back(ref):
+            entry.gate.give_up(f"its setup failed: {in_words(error)}")
+        return given_up
 
     def abandoned(self, ref: PluginRef) -> None:
         """One setup was cancelled half-way."""
         table = self._conductor.table
         entry = table.entries[ref]
-        entry.running = None
+        self._conclude(entry)
         table.advance(
             entry,
             State.STOPPED,
             "setup cancelled",
             duration_ms=_ms_since(self._began[ref]),
         )
+
+    def _conclude(self, entry: Entry) -> None:
+        """The instance whose setup has not succeeded is gone, and what it owned undone."""
+        running, entry.running = entry.running, None
+        if running is not None:
+            self._conductor.report_teardown(entry, running.undo_errors)
 
 
 def _ms_since(began: float) -> float:

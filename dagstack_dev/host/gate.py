@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextvars import ContextVar
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -12,13 +14,35 @@ from dagstack_dev.core.errors import PluginUnavailable
 from dagstack_dev.host.context import current_plugin
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.departure import Departure
 
 FORWARDER_FILE: Final = "<dagstack_dev proxy>"
 """The file name in the code of generated forwarding methods; tracebacks leave it out."""
 
+_FIRST_LOOK_SECONDS: Final = 0.001
 _POLL_SECONDS: Final = 0.01
 """How often a drain looks for calls that end in other threads, which cannot wake it."""
+
+_STUCK_SECONDS: Final = 0.01
+"""How long no call may end before a drain lets in those that wait: others may wait for them."""
+
+_SILENT_LOOKS: Final = 10
+"""How many looks, too, the silence of a drain has to last: on a busy machine the loop may not
+have run meanwhile."""
+
+_ADMITTING_SHARE: Final = 0.25
+"""The part of a drain's time in which it lets in calls that wait; the rest is for them to end."""
+
+
+_admitted: ContextVar[tuple[object, int] | None] = ContextVar("dagstack_admitted", default=None)
+"""The departure at which a call was let in, and the frame of its forwarding method.
+
+What the call does passes as well, or no drain would ever end: tasks that it starts inherit this,
+and so does whoever reads from a stream.
+"""
 
 
 class Gate:
@@ -37,16 +61,20 @@ class Gate:
 
     __slots__ = (
         "_call_ended",
+        "_has_news",
         "_opened",
         "_opened_for_threads",
         "_thread",
+        "admissions",
         "closed",
+        "departure",
         "in_flight",
         "instance",
         "owner",
         "patience",
         "ref",
         "unavailable",
+        "waiting",
     )
 
     def __init__(self, ref: PluginRef, *, patience: float = 30.0, owner: object = None) -> None:
@@ -56,34 +84,69 @@ class Gate:
         self.closed = False
         self.unavailable: str | None = None
         self.in_flight: list[None] = []
+        self.waiting: list[None] = []
+        self.admissions = 0
+        self.departure: Departure | None = None
         self.patience = patience
+        self._has_news = False
         self._opened: anyio.Event | None = None
         self._opened_for_threads: threading.Event | None = None
         self._call_ended: anyio.Event | None = None
         self._thread = 0
 
-    def close(self) -> None:
-        """Hold new calls back until `open` or `give_up`. To be called on the loop's thread."""
+    def close(self, departure: Departure | None = None) -> None:
+        """Hold new calls back until `open` or `give_up`. To be called on the loop's thread.
+
+        With a `departure`, the instance still answers: calls that come from the leaving plugins
+        pass, and so do synchronous ones on the loop's thread, which cannot wait. Without one,
+        only the plugin's own calls do.
+        """
         self.unavailable = None
         if self._opened is None:  # It was open, or had given up.
             self._thread = threading.get_ident()
             self._opened = anyio.Event()
             self._opened_for_threads = threading.Event()
+        self.departure = departure
         self.closed = True
+        if departure is not None:
+            departure.leaving[self.ref] = self
+            departure.look_again()
 
     def open(self) -> None:
         """Let calls pass, waiting ones included."""
         self.unavailable = None
+        self.departure = None
         self.closed = False
-        self._release()
+        self._wake()
 
     def give_up(self, reason: str) -> None:
         """Refuse calls, waiting ones included, with `reason`."""
         self.unavailable = reason
+        self.departure = None
         self.closed = True
-        self._release()
+        self._wake()
 
-    def _release(self) -> None:
+    @property
+    def is_held(self) -> bool:
+        """Whether calls wait here."""
+        return self._opened is not None
+
+    def admit(self) -> bool:
+        """Let the calls that wait now pass, if the instance still answers and if any do."""
+        if self.departure is None or not self.waiting:
+            return False
+        self.admissions += 1
+        self.look_again()
+        return True
+
+    def look_again(self) -> None:
+        """Have the calls that wait find out whether they may pass now."""
+        if self.waiting and self._opened is not None:
+            self._wake()
+            self._opened = anyio.Event()
+            self._opened_for_threads = threading.Event()
+
+    def _wake(self) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.set()
@@ -91,25 +154,57 @@ class Gate:
         if for_threads is not None:
             for_threads.set()
 
-    async def drain(self, seconds: float) -> int:
-        """Wait until no call is in flight, at most `seconds`; the answer is how many still are.
+    async def drain(self, seconds: float, *, silence: float | None = None) -> int:
+        """Wait until no call is in flight; the answer is how many still are.
 
-        The gate must be closed.
+        The gate must be closed. When no call ends for a while, those in flight may be waiting
+        for calls that are held back: then these are let in, as long as the instance answers.
+
+        Args:
+            seconds: the longest wait.
+            silence: how long no call may end, in seconds, before the wait is over, too. Then
+                calls are let in at all gates of the departure.
         """
-        if self.in_flight:
-            with anyio.move_on_after(seconds):
-                while self.in_flight:
-                    self._call_ended = anyio.Event()
-                    with anyio.move_on_after(_POLL_SECONDS):
-                        await self._call_ended.wait()
-            self._call_ended = None
+        if not self.in_flight:  # Nearly always, and there may be thousands of plugins.
+            return 0
+        now = quiet_since = anyio.current_time()
+        admit_until = now + seconds * _ADMITTING_SHARE
+        pause, looks = _FIRST_LOOK_SECONDS, 0
+        with anyio.move_on_after(seconds):
+            while self.in_flight:
+                await self._wait_for_end(pause)
+                pause = min(2 * pause, _POLL_SECONDS)
+                now, looks = anyio.current_time(), looks + 1
+                quiet = now - quiet_since
+                if self._has_news or (
+                    quiet >= _STUCK_SECONDS and now < admit_until and self._admit(silence)
+                ):
+                    self._has_news, quiet_since, looks = False, now, 0
+                elif silence is not None and quiet >= silence and looks >= _SILENT_LOOKS:
+                    break
+        self._call_ended = None
         return len(self.in_flight)
+
+    def _admit(self, silence: float | None) -> bool:
+        departure = self.departure
+        return self.admit() if silence is None or departure is None else departure.admit()
+
+    async def _wait_for_end(self, seconds: float) -> None:
+        self._call_ended = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._call_ended.wait()
 
     def call_ended(self) -> None:
         """A call that began before the gate was closed has ended."""
+        self._has_news = True
         ended = self._call_ended
-        if ended is not None and not self.in_flight and threading.get_ident() == self._thread:
+        if threading.get_ident() != self._thread:
+            return
+        if ended is not None and not self.in_flight:
             ended.set()
+        admitted = _admitted.get()
+        if admitted is not None and admitted[1] == id(sys._getframe(1)):  # noqa: SLF001 - the frame that `wait` saw
+            _admitted.set(None)
 
     async def wait(self) -> None:
         """Hold an asynchronous call back while the gate is closed. The call's mark is lifted.
@@ -117,17 +212,25 @@ class Gate:
         Raises:
             PluginUnavailable: the plugin is not coming back, or not within `patience` seconds.
         """
-        if self._is_own_call():
-            return
-        self.in_flight.pop()
-        try:
-            with anyio.move_on_after(self.patience):
-                while self.closed and self._opened is not None:
-                    await self._opened.wait()
-        finally:
-            self.in_flight.append(None)
-        if self.closed:
-            raise self._refusal(f"it is being reloaded, and was for {self.patience:g} s")
+        elsewhere = threading.get_ident() != self._thread
+        admissions = self.admissions
+        deadline = monotonic() + self.patience
+        forwarder = sys._getframe(1)  # noqa: SLF001 - there is no other way to the caller
+        while not self._may_pass(forwarder.f_back, admissions):
+            opened = self._opened
+            self._refuse_at(deadline)
+            self._step_back()
+            try:
+                if elsewhere or opened is None:  # Another loop, which ours could not wake.
+                    await anyio.sleep(_POLL_SECONDS)
+                    continue
+                with anyio.move_on_after(deadline - monotonic()):
+                    await opened.wait()
+            finally:
+                self._step_forward()
+        departure = self.departure
+        if departure is not None and self.admissions != admissions and not elsewhere:
+            _admitted.set((departure.token, id(forwarder)))
 
     def wait_in_thread(self) -> None:
         """Hold a synchronous call back while the gate is closed. The call's mark is lifted.
@@ -136,43 +239,81 @@ class Gate:
             PluginUnavailable: as `wait`; and at once on the loop's own thread, where waiting
                 would keep the plugin from ever coming back.
         """
-        if self._is_own_call():
-            return
-        if threading.get_ident() == self._thread and self.unavailable is None:
-            reason = (
-                "it is being reloaded, and a synchronous call cannot wait on the event loop's "
-                "thread; make the method async, or list the plugin in depends_on"
-            )
-            raise PluginUnavailable(self.ref, reason)
+        forwarder = sys._getframe(1)  # noqa: SLF001 - there is no other way to the caller
+        on_loop = threading.get_ident() == self._thread
+        admissions = self.admissions
+        deadline = monotonic() + self.patience
+        while True:
+            # Before we look; whatever changes after that sets it.
+            opened = self._opened_for_threads
+            if self._may_pass(forwarder.f_back, admissions):
+                return
+            departure = self.departure
+            if departure is not None and (on_loop or departure.drained):
+                return
+            self._refuse_at(deadline)
+            if on_loop:
+                reason = (
+                    "it is being reloaded, and a synchronous call cannot wait on the event "
+                    "loop's thread; make the method async, or list the plugin in depends_on"
+                )
+                raise PluginUnavailable(self.ref, reason)
+            if opened is not None:
+                self._step_back()
+                try:
+                    opened.wait(deadline - monotonic())
+                finally:
+                    self._step_forward()
+
+    def _step_back(self) -> None:
+        """Lift the mark of a call that has to wait."""
+        self.waiting.append(None)
         self.in_flight.pop()
-        try:
-            waiting = self._opened_for_threads
-            while self.closed and waiting is not None and waiting.wait(self.patience):
-                waiting = self._opened_for_threads
-        finally:
-            self.in_flight.append(None)
-        if self.closed:
+
+    def _step_forward(self) -> None:
+        """Mark the call again; it looks at the gate after that, as any other does."""
+        self.in_flight.append(None)
+        self.waiting.pop()
+
+    def _may_pass(self, caller: FrameType | None, admissions: int) -> bool:
+        """Whether a call, marked already, may go on; `admissions` were made before it came.
+
+        For whatever is answered here, the mark is counted before the instance is torn down.
+        """
+        departure = self.departure
+        if departure is not None:
+            departure.waited_at.add(self)  # Before we look: whatever changes then wakes us.
+        if not self.closed or self._is_own_call(caller):
+            return True
+        return self.departure is not None and self.admissions != admissions
+
+    def _refuse_at(self, deadline: float) -> None:
+        if self.closed and (self.unavailable is not None or monotonic() >= deadline):
             raise self._refusal(f"it is being reloaded, and was for {self.patience:g} s")
 
     def _refusal(self, reason: str) -> PluginUnavailable:
         return PluginUnavailable(self.ref, self.unavailable or reason)
 
-    def _is_own_call(self) -> bool:
-        """Whether the caller is the plugin's own lifecycle, or a call that is in flight already.
+    def _is_own_call(self, frame: FrameType | None) -> bool:
+        """Whether the caller is a leaving plugin's lifecycle, or a call that is in flight already.
 
-        The latter holds when a forwarding method of this very gate is further up the stack: such
-        a call must end before the plugin can be swapped, so it must not wait for the swap.
+        The latter holds when a forwarding method of such a plugin is further up the stack, or
+        when the caller was let in: that call must end before the plugin can be swapped, so it
+        must not wait for the swap.
         """
         if self.unavailable is not None and self.instance is None:
             return False
-        if current_plugin.get() == self.ref:
+        departure = self.departure
+        leaving = departure.leaving if departure is not None else (self.ref,)
+        if current_plugin.get() in leaving:
             return True
-        frame = sys._getframe(2).f_back  # noqa: SLF001 - beyond the forwarder that asks
+        admitted = _admitted.get()
+        if departure is not None and admitted is not None and admitted[0] is departure.token:
+            return True
         while frame is not None:
-            if (
-                frame.f_code.co_filename == FORWARDER_FILE
-                and frame.f_locals.get("_dagstack_gate") is self
-            ):
-                return True
+            if frame.f_code.co_filename == FORWARDER_FILE:
+                gate = frame.f_locals.get("_dagstack_gate")
+                if gate is not None and gate.ref in leaving:
+                    return True
             frame = frame.f_back
         return False

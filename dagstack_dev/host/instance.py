@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
-import anyio.to_thread
 
 from dagstack_dev.core.errors import PluginCancelled, SetupTimeout, TeardownTimeout
 from dagstack_dev.core.manifest import ExecutionModel, PluginManifest
 from dagstack_dev.host.context import become_plugin
-from dagstack_dev.host.tasks import spawn
+from dagstack_dev.host.methods import Methods
+from dagstack_dev.host.scope import GRACE_SECONDS, Scope, gone
+from dagstack_dev.host.tasks import context_of_task, is_interruption, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.watchdog import Watchdog
 
-GRACE_SECONDS: Final = 2.0
-"""How long a cancelled plugin may take to end before it is left behind."""
-
 
 class PluginInstance:
-    """Runs `setup` and `teardown` of one plugin object.
+    """Runs `setup` and `teardown` of one plugin object, and undoes what it owns.
 
     A task of its own runs `setup`, says that it is ready, waits to be told to stop and runs
     `teardown`. Both thus share task, cancel scopes and context variables: a task group entered in
@@ -42,9 +43,30 @@ class PluginInstance:
         manifest: for the ref, the timeouts and the execution model.
         folder: where its code lies, to name the line that blocks.
         watchdog: watches its synchronous methods.
-        on_crash: called when the plugin's own scope was cancelled while it was ready, as by a
-            background task that raised; with the exception that its teardown then raised.
+        carry: what its context offers as `carry`.
+        on_dying: called when a task or thread that the plugin owns raised while it was ready; it
+            is about to be torn down.
+        on_crash: called when that is done, with this and what was raised; also when the plugin's
+            own scope was cancelled while it was ready, as by a background task in a group of its
+            own; then with the exception that its teardown raised.
+
+    Attributes:
+        undo_errors: what went wrong in undoing after a setup that failed, or after a crash.
     """
+
+    _context: Context | None = None
+    _scope: anyio.CancelScope | None = None
+    _settled: anyio.Event | None = None
+    _stop: anyio.Event | None = None
+    _ended: anyio.Event | None = None
+    _setup_error: BaseException | None = None
+    _teardown_error: BaseException | None = None
+    _owned: Scope | None = None
+    _dying: anyio.Event | None = None
+    _died_of: BaseException | None = None
+    _is_ending = False
+    _is_awaited = False
+    undo_errors: tuple[BaseException, ...] = ()
 
     def __init__(
         self,
@@ -53,39 +75,38 @@ class PluginInstance:
         manifest: PluginManifest,
         folder: str | None,
         watchdog: Watchdog,
-        on_crash: Callable[[BaseException | None], None],
+        carry: MutableMapping[str, Any],
+        on_dying: Callable[[], None],
+        on_crash: Callable[[PluginInstance, BaseException | None], None],
     ) -> None:
-        self.plugin = plugin
+        self.carry = carry
         self._manifest = manifest
         self._ref = manifest.ref
         self._folder = folder
         self._watchdog = watchdog
+        self._on_dying = on_dying
         self._on_crash = on_crash
         self._setup: Callable[[PluginContext], object] | None = getattr(plugin, "setup", None)
         self._teardown: Callable[[], object] | None = getattr(plugin, "teardown", None)
         self._threaded = manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
-        self._context: Context | None = None
-        self._scope: anyio.CancelScope | None = None
-        self._settled: anyio.Event | None = None
-        self._stop: anyio.Event | None = None
-        self._ended: anyio.Event | None = None
-        self._setup_error: BaseException | None = None
-        self._teardown_error: BaseException | None = None
+        self._methods = Methods(
+            manifest.ref, folder=folder, in_threads=self._threaded, watchdog=watchdog
+        )
 
     @property
     def needs_task(self) -> bool:
         """Whether `set_up` has anything to wait for."""
-        return any(
-            method is not None and (self._threaded or inspect.iscoroutinefunction(method))
-            for method in (self._setup, self._teardown)
-        )
+        waits = self._methods.must_be_awaited
+        return waits(self._setup) or waits(self._teardown)
+
+    # Set up
 
     def set_up_at_once(self, context: PluginContext) -> Awaitable[None] | None:
         """Run a synchronous `setup` right here; only for a plugin that needs no task.
 
         Returns:
             None when that is all; what remains to be awaited when `setup`, though a plain
-            function, returned an awaitable.
+            function, returned an awaitable, or failed and owns something by now.
 
         Raises:
             Exception: whatever the plugin raised, unwrapped.
@@ -94,7 +115,14 @@ class PluginInstance:
         self._context.run(become_plugin, self._ref)
         if self._setup is None:
             return None
-        result = self._call_at_once("setup", partial(self._setup, context))
+        setup = partial(self._setup, context)
+        try:
+            result = self._methods.call_at_once("setup", setup, self._context)
+        except BaseException as error:
+            if self._owned is not None:
+                return self._fail(error)
+            self._let_go()
+            raise
         return self._supervise_setup(result) if inspect.isawaitable(result) else None
 
     async def set_up(self, context: PluginContext) -> None:
@@ -114,30 +142,63 @@ class PluginInstance:
         try:
             with anyio.move_on_after(seconds):
                 await self._settled.wait()
-        except anyio.get_cancelled_exc_class():
-            if not self._settled.is_set() or self._setup_error is not None:
-                await self._cancel()
-                raise
-            return  # It is set up and will have to be torn down; our next await is cancelled.
-        if not self._settled.is_set():
+        except anyio.get_cancelled_exc_class() as error:
+            if self._settled.is_set() and self._setup_error is None:
+                return  # It is set up and will have to be torn down; our next await is cancelled.
             await self._cancel()
-            raise SetupTimeout(self._ref, seconds)
+            with suppress(PluginCancelled):
+                await self._fail(self._cancelled("setup", error))
+            raise
+        if not self._settled.is_set():
+            overdue = SetupTimeout(self._ref, seconds, [self._methods.unfinished("setup")])
+            await self._cancel()
+            await self._fail(overdue)
         if self._setup_error is not None:
-            error, self._setup_error = self._setup_error, None
-            raise error
+            failure, self._setup_error = self._setup_error, None
+            await self._fail(failure)
+
+    async def _fail(self, error: BaseException) -> NoReturn:
+        """The setup failed: undo what it got to own, and raise `error`."""
+        self.undo_errors = (*await self._undo(error, self._manifest.teardown_timeout_sec),)
+        raise error
 
     def _spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start the plugin's task, in the context of the method that ran without one, if any."""
-        context = self._context or copy_context()
-        context.run(spawn, function, f"dagstack plugin {self._ref}")
+        self._context = self._context or copy_context()
+        spawn(function, f"dagstack plugin {self._ref}", self._context)
 
-    async def tear_down(self) -> None:
-        """Run `teardown` and wait for it to end.
+    # Tear down
 
-        Raises:
-            Exception: whatever the plugin raised, unwrapped.
-            TeardownTimeout: it took longer than `teardown_timeout_sec`; it has been cancelled.
+    async def tear_down(self) -> list[BaseException]:
+        """Run `teardown`, then undo what the plugin owns; a crash under way is waited for.
+
+        Returns:
+            What went wrong, in order: whatever the plugin raised, unwrapped, and a
+            `TeardownTimeout` for what took longer than `teardown_timeout_sec`.
         """
+        if self._dying is None:
+            return await self._tear_down()
+        self._is_awaited = True
+        with anyio.CancelScope(shield=True):
+            await self._dying.wait()
+        died_of = [] if self._died_of is None else [self._died_of]
+        return [*died_of, *self.undo_errors]
+
+    async def _tear_down(self) -> list[BaseException]:
+        self._is_ending = True
+        began = monotonic()
+        errors: list[BaseException] = []
+        try:
+            await self._run_teardown()
+        except BaseException as error:
+            if is_interruption(error):
+                raise
+            errors.append(error)
+        left = self._manifest.teardown_timeout_sec - (monotonic() - began)
+        failure = self._died_of or next(iter(errors), None)
+        return errors + await self._undo(failure, max(left, GRACE_SECONDS))
+
+    async def _run_teardown(self) -> None:
         if self._ended is None or self._stop is None:
             result = self._tear_down_at_once()
             if not inspect.isawaitable(result):
@@ -151,8 +212,11 @@ class PluginInstance:
             with anyio.move_on_after(seconds):
                 await self._ended.wait()
             if not self._ended.is_set():
+                overdue = TeardownTimeout(
+                    self._ref, seconds, [self._methods.unfinished("teardown")]
+                )
                 await self._cancel()
-                raise TeardownTimeout(self._ref, seconds)
+                raise overdue
         if self._teardown_error is not None:
             error, self._teardown_error = self._teardown_error, None
             raise error
@@ -160,16 +224,8 @@ class PluginInstance:
     def _tear_down_at_once(self) -> object:
         if self._teardown is None:
             return None
-        return self._call_at_once("teardown", self._teardown)
-
-    def _call_at_once(self, name: str, method: Callable[[], object]) -> object:
-        """Call a plain method. Nobody can cancel it, so that any cancellation is its own."""
         context = self._context or copy_context()
-        try:
-            with self._watchdog.calling(self._ref, name, self._folder):
-                return context.run(method)
-        except anyio.get_cancelled_exc_class() as error:
-            raise PluginCancelled(self._ref, name) from error
+        return self._methods.call_at_once("teardown", self._teardown, context)
 
     async def _finish(self, rest: Awaitable[object]) -> None:
         """Await what a plain `teardown` returned, in a task as `_live` is one."""
@@ -177,7 +233,7 @@ class PluginInstance:
         assert self._ended is not None  # noqa: S101
         self._scope.__enter__()
         try:
-            await rest
+            await self._methods.wait_for(rest)
         except anyio.get_cancelled_exc_class() as error:
             if not self._scope.cancel_called:
                 self._teardown_error = self._cancelled("teardown", error)
@@ -198,40 +254,128 @@ class PluginInstance:
             await anyio.lowlevel.checkpoint()
             await anyio.lowlevel.checkpoint()
 
+    # What it owns
+
+    @property
+    def scope(self) -> Scope:
+        """What the plugin owns, from when it first owns anything.
+
+        Raises:
+            RuntimeError: it has been torn down; or this is the first use, in a thread that does
+                not know the event loop.
+        """
+        if self._owned is None:
+            try:
+                anyio.lowlevel.current_token()
+            except RuntimeError:  # We are in another thread.
+                anyio.from_thread.run_sync(self._open_scope)
+            else:
+                self._open_scope()
+        if self._owned is None:
+            raise gone(self._ref)
+        return self._owned
+
+    def _open_scope(self) -> None:
+        if self._owned is None and self._setup is not None:  # Else it is over.
+            self._owned = Scope(
+                self._ref,
+                folder=self._folder,
+                in_threads=self._threaded,
+                watchdog=self._watchdog,
+                on_failure=self._job_failed,
+            )
+
+    async def _undo(self, failure: BaseException | None, seconds: float) -> list[BaseException]:
+        """Undo what the plugin owns and let go of it; the answer is what went wrong."""
+        owned, context = self._owned, self._context
+        self._let_go()
+        if owned is None:
+            return []
+        assert context is not None  # noqa: S101 - there has been a setup
+        late = await owned.undo(failure, seconds=seconds, context=context)
+        if late:
+            allowed = self._manifest.teardown_timeout_sec
+            owned.errors.append(TeardownTimeout(self._ref, allowed, late))
+        return owned.errors
+
+    def _let_go(self) -> None:
+        """It is over. Hold nothing of the plugin: its context may be kept for longer."""
+        self._owned = self._setup = self._teardown = self._context = None
+
+    def _job_failed(self, error: BaseException) -> None:
+        """A task or thread that the plugin owns raised."""
+        if self._died_of is not None or self._is_ending:
+            if self._owned is not None:
+                self._owned.errors.append(error)
+            return
+        self._died_of = error
+        if self._settled is not None and not self._settled.is_set():
+            assert self._scope is not None  # noqa: S101 - set together
+            self._scope.cancel()  # The setup is under way, and fails with it.
+        else:
+            self._begin_dying()
+
+    def _begin_dying(self) -> None:
+        self._dying = anyio.Event()
+        self._on_dying()
+        spawn(self._die, f"dagstack plugin {self._ref}: ending")
+
+    async def _die(self) -> None:
+        assert self._dying is not None  # noqa: S101 - set by _begin_dying
+        self.undo_errors = (*await self._tear_down(),)
+        self._dying.set()
+        if not self._is_awaited:
+            self._on_crash(self, self._died_of)
+
+    @property
+    def is_dying(self) -> bool:
+        """Whether it crashed, and is being torn down for that."""
+        return self._dying is not None
+
+    # The plugin's task
+
     async def _live(self, argument: PluginContext | Awaitable[object]) -> None:
         """The plugin's task, from setup to teardown."""
         assert self._scope is not None  # noqa: S101 - set by _supervise_setup
         assert self._settled is not None  # noqa: S101
         assert self._ended is not None  # noqa: S101
+        assert self._context is not None  # noqa: S101 - set by _spawn
+        self._context = context_of_task(self._context)
         become_plugin(self._ref)
         self._scope.__enter__()
         try:
-            await self._run(argument)
+            if await self._run_setup(argument):
+                self._settled.set()
+                await self._wait_and_tear_down()
         finally:
             _leave(self._scope)
             self._settled.set()
             self._ended.set()
 
-    async def _run(self, argument: PluginContext | Awaitable[object]) -> None:
-        assert self._settled is not None  # noqa: S101 - set by _supervise_setup
-        assert self._stop is not None  # noqa: S101
-        assert self._scope is not None  # noqa: S101
-        cancelled = anyio.get_cancelled_exc_class()
+    async def _run_setup(self, argument: PluginContext | Awaitable[object]) -> bool:
+        """Whether it ended well; if not, `_setup_error` says why, unless it was cancelled."""
+        assert self._scope is not None  # noqa: S101 - set by _supervise_setup
         try:
             if inspect.isawaitable(argument):
-                await argument
+                await self._methods.wait_for(argument)
             else:
-                await self._call("setup", self._setup, argument)
-        except cancelled as error:
-            if not self._scope.cancel_called:
+                await self._methods.call("setup", self._setup, argument)
+        except anyio.get_cancelled_exc_class() as error:
+            if self._died_of is None and not self._scope.cancel_called:
                 self._setup_error = self._cancelled("setup", error)
-                self._scope.cancel()
-            return
         except BaseException as error:  # noqa: BLE001 - handed to whoever awaits set_up
             self._setup_error = error
-            self._scope.cancel()
-            return
-        self._settled.set()
+        else:
+            if self._died_of is None:
+                return True
+        self._setup_error = self._setup_error or self._died_of
+        self._scope.cancel()
+        return False
+
+    async def _wait_and_tear_down(self) -> None:
+        assert self._stop is not None  # noqa: S101 - set by _supervise_setup
+        assert self._scope is not None  # noqa: S101
+        cancelled = anyio.get_cancelled_exc_class()
         crashed = False
         try:
             await self._stop.wait()
@@ -240,7 +384,7 @@ class PluginInstance:
                 raise
             crashed = True
         try:
-            await self._call("teardown", self._teardown)
+            await self._methods.call("teardown", self._teardown)
         except cancelled as error:
             if not self._scope.cancel_called and not crashed:
                 self._teardown_error = self._cancelled("teardown", error)
@@ -248,29 +392,18 @@ class PluginInstance:
         except BaseException as error:  # noqa: BLE001 - handed to whoever awaits tear_down
             self._teardown_error = error
             self._scope.cancel()
-        if crashed:
-            died_of, self._teardown_error = self._teardown_error, None
-            self._on_crash(died_of)
+        if crashed and not self._is_ending:
+            self._died_of, self._teardown_error = self._teardown_error, None
+            if self._owned is None:
+                self._on_crash(self, self._died_of)
+            else:
+                self._begin_dying()
 
     def _cancelled(self, method: str, error: BaseException) -> PluginCancelled:
         """The failure of a method that ended with a cancellation which is not ours."""
         failure = PluginCancelled(self._ref, method)
         failure.__cause__ = error
         return failure
-
-    async def _call(self, name: str, method: Callable[..., object] | None, *args: object) -> None:
-        if method is None:
-            return
-        if inspect.iscoroutinefunction(method):
-            await method(*args)
-        elif self._threaded:
-            self._context = self._context or copy_context()
-            await anyio.to_thread.run_sync(self._context.run, method, *args, abandon_on_cancel=True)
-        else:
-            with self._watchdog.calling(self._ref, name, self._folder):
-                result = method(*args)
-            if inspect.isawaitable(result):
-                await result
 
 
 def _scope_of_plugin_cancelled() -> bool:

@@ -195,6 +195,17 @@ def follow(proxy: PluginProxy) -> None:
         or _shadows(instance, cls.__dagstack_methods__) != cls.__dagstack_shadows__
     ):
         _set_type(proxy, _proxy_class(cls.__dagstack_gate__))
+        _let_go(cls)
+
+
+def _let_go(cls: type[PluginProxy]) -> None:
+    """Drop what a class that is no proxy's any more knows of the plugin's class.
+
+    Every class is in a cycle with itself: it would keep the plugin's until garbage is collected.
+    """
+    cls.__dagstack_class__ = type(None)
+    for name in [name for name, member in vars(cls).items() if type(member) is FunctionType]:
+        delattr(cls, name)
 
 
 def _proxy_class(gate: Gate) -> type[PluginProxy]:

@@ -63,7 +63,7 @@ class Registry:
         self.core_version = core_version
         self.resources = ResourceRegistry() if resource_registry is None else resource_registry
         self.runtimes = dict(runtimes)
-        self.table = PluginTable(owner=self)
+        self.table = PluginTable(self.runtimes, owner=self)
         self.conductor = Conductor(self.table, self.resources)
         self._is_set_up = False
         self._is_taken_over = False
@@ -156,7 +156,7 @@ class Registry:
         """Undo a registration that did not come to an end."""
         if entry.generation is not None:
             generation = entry.generation
-            self.table.set_generation(entry, None)
+            entry.generation = None
             generation.retire()
         entry.take_out()
         entry.gate.give_up("its registration was undone")
@@ -282,7 +282,8 @@ class Registry:
         crashes.clear()
         self._is_set_up = self._is_taken_over = False
         for entry in self.table.present():
-            if self.table.states[entry.ref] is State.STOPPED:
+            entry.carry.clear()
+            if self.table.states[entry.ref] is State.STOPPED or entry.gate.is_held:
                 entry.gate.give_up("it has been torn down; await registry.setup_all(...) first")
         if failures:
             raise TeardownErrors(failures)
@@ -299,11 +300,12 @@ class Registry:
 
     async def _tear_down(self, refs: Iterable[PluginRef]) -> list[tuple[PluginRef, BaseException]]:
         failures = []
+        entries = [self.table.entries[ref] for ref in refs]
         with self.table.watchdog.watching(), anyio.CancelScope(shield=True):
-            for ref in refs:
-                error = await self.conductor.tear_down(self.table.entries[ref], "teardown_all")
-                if error is not None:
-                    failures.append((ref, error))
+            late = await self.conductor.drain(entries)
+            for entry in entries:
+                errors = await self.conductor.tear_down(entry, "teardown_all", late)
+                failures += [(entry.ref, error) for error in errors]
         return failures
 
     async def _undo(self, refs: Collection[PluginRef]) -> list[tuple[PluginRef, BaseException]]:

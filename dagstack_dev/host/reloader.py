@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from dagstack_dev.core.planning import Candidate, ReloadPlan, Step, Transaction
+    from dagstack_dev.core.ports import SharedCodeChange
     from dagstack_dev.core.refs import PluginRef
 
 
@@ -54,6 +55,7 @@ class Reloader:
         plan: ReloadPlan,
         candidates: Mapping[PluginRef, Candidate],
         offers: Mapping[PluginRef, Offer],
+        shared: Mapping[str, SharedCodeChange] | None = None,
         *,
         reload_id: int | None,
         paths: Sequence[str] = (),
@@ -65,6 +67,7 @@ class Reloader:
             plan: made for the plugins as they are now.
             candidates: those the plan was made from, by ref.
             offers: what each candidate is to be loaded from.
+            shared: the changes of shared code that candidates name.
             reload_id: for the facts; None for the first start, which is no reload.
             paths: what caused it, for the facts.
             began: when the reload began, on the clock of `time.perf_counter`.
@@ -74,7 +77,13 @@ class Reloader:
         """
         async with self._conductor.turn:
             return await self._apply(
-                plan, candidates, offers, reload_id=reload_id, paths=paths, began=began
+                plan,
+                candidates,
+                offers,
+                shared or {},
+                reload_id=reload_id,
+                paths=paths,
+                began=began,
             )
 
     async def _apply(
@@ -82,6 +91,7 @@ class Reloader:
         plan: ReloadPlan,
         candidates: Mapping[PluginRef, Candidate],
         offers: Mapping[PluginRef, Offer],
+        shared: Mapping[str, SharedCodeChange],
         *,
         reload_id: int | None,
         paths: Sequence[str],
@@ -90,7 +100,10 @@ class Reloader:
         table = self._table
         table.reload_id = reload_id
         applied = Applied()
-        runs = [TransactionRun(transaction) for transaction in plan.transactions]
+        runs = [
+            TransactionRun(transaction, _shared_by(transaction, candidates, shared))
+            for transaction in plan.transactions
+        ]
         news = [run for run in runs if not self._is_known(run.transaction)]
         applied.touched.update(*(run.transaction.refs for run in news))
         if reload_id is not None and news:
@@ -107,7 +120,12 @@ class Reloader:
                 await self._tear_down(runs)
                 await anyio.lowlevel.checkpoint_if_cancelled()
                 before, table.graph = table.graph, plan.graph
-                self._load(runs, candidates, offers)
+                accepted = {
+                    ref: offer
+                    for ref, offer in offers.items()
+                    if candidates[ref].keeps not in plan.rejected
+                }
+                self._load(runs, candidates, accepted)
                 await self._set_up(runs, candidates)
                 settlement = Settlement(self._conductor, candidates, applied)
                 for run in runs:
@@ -116,6 +134,8 @@ class Reloader:
                 doomed = [run for run in runs if run.doomed]
                 if doomed:
                     await settlement.roll_back(doomed, before)
+            for ref, error in plan.rejected.items():
+                self._keep_pending(ref, error)
             if reload_id is not None:
                 self._report(news, candidates, reload_id, began)
         finally:
@@ -126,16 +146,24 @@ class Reloader:
         self, ref: PluginRef | None, path: str, error: BaseException, reload_id: int | None
     ) -> None:
         """A newer source is not taken over; what runs goes on, and is pending."""
-        entry = self._table.entries.get(ref) if ref is not None else None
-        keeps = None
-        if entry is not None and self._table.states[entry.ref] is State.READY:
-            keeps = entry.number
-            entry.pending, entry.error = True, error
+        entry = self._keep_pending(ref, error) if ref is not None else None
         self._table.publish(
             PluginRejected(
-                ref=ref, path=path, error=error, keeps_generation=keeps, reload_id=reload_id
+                ref=ref,
+                path=path,
+                error=error,
+                keeps_generation=entry.number if entry is not None else None,
+                reload_id=reload_id,
             )
         )
+
+    def _keep_pending(self, ref: PluginRef, error: BaseException) -> Entry | None:
+        """What runs of `ref` is not what is on disk; the answer is its entry, if anything runs."""
+        entry = self._table.entries.get(ref)
+        if entry is None or self._table.states[ref] is not State.READY:
+            return None
+        entry.pending, entry.error = True, error
+        return entry
 
     def _is_known(self, transaction: Transaction) -> bool:
         """Whether all that `transaction` comes to is what is known already: still broken."""
@@ -156,10 +184,11 @@ class Reloader:
             for step in run.transaction.tear_down
         ]
         steps.sort(key=lambda each: each[0], reverse=True)
+        late = await self._conductor.drain(table.entries[step.ref] for _, step, _ in steps)
         for _, step, run in steps:
             entry = table.entries[step.ref]
             run.saved[step.ref] = Saved(entry.offer, entry.generation, entry.number, entry.context)
-            await self._conductor.tear_down(entry, step.reason)
+            await self._conductor.tear_down(entry, step.reason, late)
 
     # Import
 
@@ -171,7 +200,7 @@ class Reloader:
     ) -> None:
         """Import what changed, and make every new instance."""
         table = self._table
-        kept = self._loaded_already(runs, offers)
+        kept = self._loaded_already(runs, candidates, offers)
         for run in runs:
             anew = [
                 ref
@@ -185,11 +214,14 @@ class Reloader:
                     entry.generation.set_aside()
             for step in (*run.transaction.set_up, *run.transaction.block, *run.transaction.fail):
                 self._entry(step, offers)
+            for change in run.shared:
+                change.put_in()
         for run in runs:
             for step in run.transaction.set_up:
                 if run.doomed:
                     break
                 if self._waits_for_failed(run, step.ref):
+                    run.waiting.add(step.ref)
                     continue
                 entry = table.entries[step.ref]
                 entry.context = self._conductor.context
@@ -199,20 +231,31 @@ class Reloader:
                     assert step.load is not None  # noqa: S101 - every set_up step has one
                     self._conductor.load(entry, step.load, step.reason)
                 except PluginRegistryError as error:
-                    self._conductor.load_failed(entry, error, Stage.IMPORT, "could not be loaded")
                     run.failed[step.ref] = error
                     run.doomed = self._must_roll_back(run, step.ref, candidates)
+                    self._conductor.load_failed(
+                        entry,
+                        error,
+                        Stage.IMPORT,
+                        "could not be loaded",
+                        comes_back=run.comes_back(step.ref),
+                    )
 
     def _loaded_already(
-        self, runs: Iterable[TransactionRun], offers: Mapping[PluginRef, Offer]
+        self,
+        runs: Iterable[TransactionRun],
+        candidates: Mapping[PluginRef, Candidate],
+        offers: Mapping[PluginRef, Offer],
     ) -> set[PluginRef]:
         """What the registry has loaded but never set up, and whose code is still that on disk."""
         table = self._table
         steps = {ref for run in runs for ref in run.steps}
-        kept = {ref for ref in steps - offers.keys() if table.states.get(ref) is State.LOADED}
+        sharing = {ref for ref, each in candidates.items() if each.shared is not None}
+        known = steps - offers.keys() - sharing
+        kept = {ref for ref in known if table.states.get(ref) is State.LOADED}
         importers: list[PluginRef] = list(steps - kept)
-        while importers:
-            stale = table.importers.get(importers.pop(), frozenset()) & kept
+        while kept and importers:
+            stale = table.importers(importers.pop()) & kept
             kept -= stale
             importers += stale
         return kept
@@ -251,14 +294,16 @@ class Reloader:
         self, runs: Sequence[TransactionRun], candidates: Mapping[PluginRef, Candidate]
     ) -> None:
         """Set up what is loaded; a failure that has to be rolled back gives its part up."""
+        table = self._table
         run_of = {ref: run for run in runs for ref in run.steps}
-        order = [
+        able = [
             ref
             for run in runs
             if not run.doomed
             for ref in run.steps
             if ref not in run.failed and not self._waits_for_failed(run, ref)
         ]
+        order = table.graph.order(able, lambda ref: table.priorities.get(ref, 0))
 
         def give_up(ref: PluginRef) -> Collection[PluginRef]:
             run = run_of[ref]
@@ -267,8 +312,13 @@ class Reloader:
             return run.steps.keys() if run.doomed else ()
 
         progress = Progress()
-        steps = SetupRun(self._conductor, lambda ref: run_of[ref].steps[ref].reason, give_up)
-        await bring_up(order, self._table.graph.dependencies, steps, progress)
+        steps = SetupRun(
+            self._conductor,
+            lambda ref: run_of[ref].steps[ref].reason,
+            give_up,
+            lambda ref: run_of[ref].comes_back(ref),
+        )
+        await bring_up(order, table.graph.dependencies, steps, progress)
 
     # Report
 
@@ -319,3 +369,18 @@ class Reloader:
                     affected=tuple(sorted(good)),
                 )
             )
+
+
+def _shared_by(
+    transaction: Transaction,
+    candidates: Mapping[PluginRef, Candidate],
+    shared: Mapping[str, SharedCodeChange],
+) -> list[SharedCodeChange]:
+    """The changes of shared code that come into force with `transaction`."""
+    names = {
+        name
+        for step in transaction.set_up
+        if (candidate := candidates.get(step.ref)) is not None
+        and (name := candidate.shared) is not None
+    }
+    return [shared[name] for name in sorted(names)]

@@ -137,7 +137,7 @@ class _Schedule:
             try:
                 setup = self._steps.begin(ref)
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt):
+                if isinstance(error, KeyboardInterrupt) and is_interruption(error):
                     self._steps.abandoned(ref)
                     raise
                 self._settle(ref, error)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.graph import DependencyGraph
     from dagstack_dev.core.planning import Candidate, Step, Transaction
-    from dagstack_dev.core.ports import Generation
+    from dagstack_dev.core.ports import Generation, SharedCodeChange
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.table import Offer, PluginTable
@@ -60,16 +60,20 @@ class TransactionRun:
     """One transaction under way.
 
     Attributes:
+        shared: changes of shared code that come into force with it.
         saved: what ran before, by ref, to go back to.
         failed: what could not be loaded or set up, with the reason.
+        waiting: what was not loaded, since something that it depends on could not be.
         doomed: whether it has to be rolled back.
         steps: the plugins to be set up, in order.
     """
 
-    def __init__(self, transaction: Transaction) -> None:
+    def __init__(self, transaction: Transaction, shared: Sequence[SharedCodeChange] = ()) -> None:
         self.transaction = transaction
+        self.shared = shared
         self.saved: dict[PluginRef, Saved] = {}
         self.failed: dict[PluginRef, BaseException] = {}
+        self.waiting: set[PluginRef] = set()
         self.doomed = False
         self.steps = {step.ref: step for step in transaction.set_up}
 
@@ -77,6 +81,10 @@ class TransactionRun:
     def refs(self) -> tuple[PluginRef, ...]:
         """Every plugin of the transaction, sorted."""
         return tuple(sorted(self.transaction.refs))
+
+    def comes_back(self, ref: PluginRef) -> bool:
+        """Whether what ran of `ref` before is to run again."""
+        return self.doomed and ref in self.saved
 
 
 class Settlement:
@@ -97,10 +105,13 @@ class Settlement:
         """Let the new state stand: settle who is failed, blocked or removed, retire the old."""
         table = self._table
         transaction = run.transaction
+        for change in run.shared:
+            change.keep()
         for step in transaction.set_up:
             entry = table.entries[step.ref]
             state = table.states[step.ref]
-            if state is State.FAILED and entry.error is not None:
+            failed = state is State.FAILED and step.ref not in run.waiting
+            if failed and entry.error is not None:
                 # Its load or setup failed, or it was ready already and died since.
                 self._applied.errors[step.ref] = entry.error
                 self._drop(step.ref, run)
@@ -111,19 +122,31 @@ class Settlement:
                     self._retire(step.ref, saved.number, saved.generation)
             else:
                 self._block(step.ref, step.reason, self._waits_for(step.ref), run)
+        self._settle_the_rest(run)
+
+    def _settle_the_rest(self, run: TransactionRun) -> None:
+        """Settle what was never to be set up, unless what ran of it before comes back."""
+        table = self._table
+        transaction = run.transaction
         for step in transaction.block:
-            self._block(step.ref, step.reason, step.blocked_by, run)
+            if not run.comes_back(step.ref):
+                self._block(step.ref, step.reason, step.blocked_by, run)
         for step in transaction.fail:
+            if run.comes_back(step.ref):
+                continue
             entry = table.entries[step.ref]
             assert step.error is not None  # noqa: S101 - every fail step has one
             self._applied.errors[step.ref] = step.error
-            if not (fails_already(self._table, step) or _is_crash(step)):
+            if not (fails_already(table, step) or _is_crash(step)):
                 self._conductor.load_failed(entry, step.error, Stage.PREPARE, step.reason)
             self._drop(step.ref, run)
         for step in transaction.remove:
+            if run.comes_back(step.ref):
+                continue
             entry = table.entries[step.ref]
             self._drop(step.ref, run)
             table.advance(entry, State.REMOVED, step.reason)
+            entry.carry.clear()
             entry.gate.give_up("it was removed from disk")
 
     def _waits_for(self, ref: PluginRef) -> tuple[str, ...]:
@@ -160,7 +183,7 @@ class Settlement:
             generations[saved.number] = saved.generation
         for number, generation in generations.items():
             self._retire(ref, number, generation)
-        table.set_generation(entry, None)
+        entry.generation = None
         if not entry.offer.by_hand:
             entry.take_out()
 
@@ -175,10 +198,13 @@ class Settlement:
         for run in runs:
             up = [ref for ref in run.steps if table.states.get(ref) is State.READY]
             up.sort(key=table.setup_order.__getitem__, reverse=True)
+            late = await self._conductor.drain(table.entries[ref] for ref in up)
             for ref in up:
-                await self._conductor.tear_down(table.entries[ref], "rolled back")
+                await self._conductor.tear_down(table.entries[ref], "rolled back", late)
         for run in runs:
             self._withdraw(run)
+            for change in reversed(run.shared):
+                change.take_back()
         self._rewire(runs, before)
         run_of = {ref: run for run in runs for ref in run.saved}
         lost: dict[PluginRef, BaseException] = {}
@@ -207,6 +233,7 @@ class Settlement:
                 self._block(ref, reason, self._waits_for(ref), run)
             entry.pending = False
         for run in runs:
+            self._settle_the_rest(run)
             self._applied.rolled_back.update(run.refs)
             run.failed |= {ref: error for ref, error in lost.items() if ref in run.saved}
 
@@ -223,7 +250,7 @@ class Settlement:
                 newer = entry.generation
                 if newer is not saved.generation:
                     self._retire(ref, entry.number, newer)
-                table.set_generation(entry, None)
+                entry.generation = None
                 continue
             self._drop(ref, run)
             candidate = self._candidates.get(ref)
@@ -231,7 +258,8 @@ class Settlement:
                 if table.states[ref] is State.LOADED:
                     table.advance(entry, State.BLOCKED, "rolled back", blocked_by=culprits)
                 table.advance(entry, State.REMOVED, "rolled back")
-            elif table.states[ref] is not State.FAILED:
+                entry.carry.clear()
+            elif table.states[ref] is not State.FAILED or ref in run.waiting:
                 table.advance(entry, State.BLOCKED, "rolled back", blocked_by=culprits)
             if ref in run.failed:
                 self._applied.errors[ref] = run.failed[ref]
@@ -260,7 +288,7 @@ class Settlement:
         entry = table.entries[ref]
         saved = run.saved[ref]
         table.offer(entry, saved.offer)
-        table.set_generation(entry, saved.generation)
+        entry.generation = saved.generation
         entry.number = saved.number
         entry.context = saved.context
         if saved.generation is not None:
@@ -275,7 +303,8 @@ class Settlement:
     def _mark_pending(self, ref: PluginRef, run: TransactionRun) -> None:
         """A plugin that runs again although its folder offers something newer, or is gone."""
         entry = self._table.entries[ref]
-        newer = next((c.ref for c in self._candidates.values() if c.keeps == ref), None)
+        offered = self._candidates.values()
+        newer = next((each.ref for each in offered if ref in {each.keeps, each.ref}), None)
         gone = any(step.ref == ref for step in run.transaction.remove)
         if newer is None and not gone:
             return

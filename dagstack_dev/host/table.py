@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.core.events import Fact, Transition
@@ -15,9 +16,9 @@ from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy
 from dagstack_dev.host.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from dagstack_dev.core.ports import Generation, Observer, Prepared
+    from dagstack_dev.core.ports import Generation, Observer, Prepared, Runtime
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.context import PluginContext
@@ -67,11 +68,12 @@ class Entry:
 
     `number` is that of the generation in force, `imports` the highest ever given out: the number
     of a generation that was rolled back is not used again. `context` is the host's context that
-    the plugin was last set up with.
+    the plugin was last set up with, `carry` what the plugin hands on from one setup to the next.
     """
 
     __slots__ = (
         "blocked_by",
+        "carry",
         "context",
         "error",
         "gate",
@@ -90,6 +92,7 @@ class Entry:
         self.offer = offer
         self.gate = gate
         self.generation: Generation | None = None
+        self.carry: dict[str, Any] = {}
         self.context: PluginContext | None = None
         self.number = 0
         self.imports = 0
@@ -130,17 +133,24 @@ class PluginTable:
     `advance` is the only place where a state changes; it tells the observers each time.
 
     Args:
+        runtimes: those that serve the plugins, by name.
         call_patience: how long a call waits at a closed gate, in seconds.
         owner: kept alive by every proxy.
     """
 
-    def __init__(self, *, call_patience: float = 30.0, owner: object = None) -> None:
+    def __init__(
+        self,
+        runtimes: Mapping[str, Runtime],
+        *,
+        call_patience: float = 30.0,
+        owner: object = None,
+    ) -> None:
         self._owner = owner
         self.entries: dict[PluginRef, Entry] = {}
         self.states: dict[PluginRef, State] = {}
         self.setup_order: dict[PluginRef, int] = {}
         self.priorities: dict[PluginRef, int] = {}
-        self.importers: dict[PluginRef, frozenset[PluginRef]] = {}
+        self._runtimes = runtimes
         self.graph = DependencyGraph()
         self.watchdog = Watchdog(self.publish)
         self.reload_id: int | None = None
@@ -274,14 +284,9 @@ class PluginTable:
             blocked_by=entry.blocked_by,
         )
 
-    def set_generation(self, entry: Entry, generation: Generation | None) -> None:
-        """Put `generation` in force for `entry`, and remember whose code it imports."""
-        ref = entry.ref
-        for other in entry.generation.imports if entry.generation else ():
-            self.importers[other] -= {ref}
-        entry.generation = generation
-        for other in generation.imports if generation else ():
-            self.importers[other] = self.importers.get(other, frozenset()) | {ref}
+    def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
+        """The plugins that have imported code of `ref`, whatever they depend on."""
+        return frozenset().union(*(each.importers(ref) for each in self._runtimes.values()))
 
     def world(self) -> World:
         """What runs, for the planner. Views, not copies: plan before anything changes."""
@@ -290,5 +295,5 @@ class PluginTable:
             states=self.states,
             setup_order=self.setup_order,
             priorities=self.priorities,
-            importers=self.importers,
+            importers=cache(self.importers),
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextvars import copy_context
+from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,32 +14,71 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+ctrl_c_raises: ContextVar[bool] = ContextVar("dagstack_ctrl_c_raises", default=True)
+"""Whether Ctrl-C raises a `KeyboardInterrupt`; not where a signal handler of the host takes it."""
+
+
 def is_interruption(error: BaseException) -> bool:
     """Whether `error` is meant for us and not a plugin's failure: a cancellation or Ctrl-C.
 
     Anything else that plugin code raises, `SystemExit` included, is that plugin's failure.
     """
-    return isinstance(error, KeyboardInterrupt | anyio.get_cancelled_exc_class())
+    if isinstance(error, KeyboardInterrupt):
+        return ctrl_c_raises.get()
+    return isinstance(error, anyio.get_cancelled_exc_class())
 
 
 _running: set[asyncio.Task[None]] = set()
 """Event loops hold their tasks weakly; this keeps ours alive until they end."""
 
 
-def spawn(function: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+def spawn(
+    function: Callable[[], Coroutine[Any, Any, None]], name: str, context: Context | None = None
+) -> None:
     """Run `function` in a task of the running event loop that outlives its caller's scopes.
 
     A task group would wrap each task in a cancel scope of its own and fail as a whole when a
     plugin leaves one of *its* scopes open in that task; it would also tie `setup_all` and
     `teardown_all` to one block. `function` must not raise.
+
+    Args:
+        function: what to run.
+        name: the task's.
+        context: for the task's context variables, a copy of the current ones by default. It is
+            not copied, except by trio: see `context_of_task`.
     """
+    context = copy_context() if context is None else context
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         import trio  # noqa: PLC0415 - only where trio runs the loop, and then it is there
 
-        trio.lowlevel.spawn_system_task(function, name=name, context=copy_context())
+        trio.lowlevel.spawn_system_task(_contain, function, name, context=context)
         return
-    task = loop.create_task(function(), name=name)
+    task = loop.create_task(function(), name=name, context=context)
     _running.add(task)
     task.add_done_callback(_running.discard)
+
+
+async def _contain(function: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    """Run `function` below a nursery of its own, for trio.
+
+    Trio fails a task that ends with a nursery of its own open, and ends the program over a
+    system task that fails. What `function` runs may well leave one open.
+    """
+    import trio  # noqa: PLC0415 - only where trio runs the loop, and then it is there
+
+    with suppress(ExceptionGroup):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(function, name=name)
+
+
+def context_of_task(given: Context) -> Context:
+    """The context of the running task, which was spawned with `given`."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        import trio  # noqa: PLC0415 - only where trio runs the loop, and then it is there
+
+        return trio.lowlevel.current_task().context
+    return given

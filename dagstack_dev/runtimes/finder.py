@@ -11,17 +11,17 @@ from importlib.machinery import (
     ModuleSpec,
     SourceFileLoader,
 )
-from importlib.util import decode_source, resolve_name, spec_from_file_location
+from importlib.util import decode_source, spec_from_file_location
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.runtimes.code import all_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from types import CodeType, ModuleType
 
     from dagstack_dev.runtimes.code import CodeFile
+    from dagstack_dev.runtimes.imports import ImportLog
 
 
 _PACKAGE_PARTS: Final = 3
@@ -43,6 +43,13 @@ class _Active(NamedTuple):
     loaded: list[str]
 
 
+class TakenOut(NamedTuple):
+    """The modules of one plugin that were in `sys.modules`, and what each had imported."""
+
+    modules: Mapping[str, ModuleType]
+    imports: Mapping[str, set[str]]
+
+
 class PluginFinder(MetaPathFinder):
     """Finds `<namespace>.<kind>.<name>[.module...]` in the active files of each plugin.
 
@@ -51,8 +58,9 @@ class PluginFinder(MetaPathFinder):
     looked up in the folder itself.
     """
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, log: ImportLog) -> None:
         self._namespace = namespace
+        self._log = log
         self._prefix = f"{namespace}."
         self._active: dict[str, _Active] = {}
 
@@ -67,6 +75,7 @@ class PluginFinder(MetaPathFinder):
             sys.meta_path.remove(self)
         for package in list(self._active):
             self.take_out(package)
+        self._log.close()
         for name in [name for name in sys.modules if name.startswith(self._prefix)]:
             del sys.modules[name]
         sys.modules.pop(self._namespace, None)
@@ -74,13 +83,14 @@ class PluginFinder(MetaPathFinder):
     def activate(self, package: str, folder: str, files: Mapping[str, CodeFile]) -> None:
         """Let imports below `package` resolve to `files`."""
         self.install()
+        self._log.take_out(package)
         self._active[package] = _Active(folder, files, [])
 
-    def take_out(self, package: str) -> dict[str, ModuleType]:
-        """Deactivate `package`; the modules it had in `sys.modules` are the answer."""
+    def take_out(self, package: str) -> TakenOut:
+        """Deactivate `package`; what it had in `sys.modules` is the answer."""
         active = self._active.pop(package, None)
         if active is None:
-            return {}
+            return TakenOut({}, {})
         taken = {}
         for name in active.loaded:
             module = sys.modules.pop(name, None)
@@ -89,41 +99,35 @@ class PluginFinder(MetaPathFinder):
         parent, _, child = package.rpartition(".")
         if parent in sys.modules:
             vars(sys.modules[parent]).pop(child, None)
-        return taken
+        return TakenOut(taken, self._log.take_out(package))
 
-    def put_back(self, package: str, modules: Mapping[str, ModuleType]) -> None:
+    def put_back(self, package: str, taken: TakenOut) -> None:
         """The reverse of `take_out`, for a package that has been activated again."""
-        self._active[package].loaded.extend(modules)
-        sys.modules.update(modules)
+        self._active[package].loaded.extend(taken.modules)
+        self._log.put_back(package, taken.imports)
+        sys.modules.update(taken.modules)
         parent, _, child = package.rpartition(".")
-        if parent in sys.modules and package in modules:
-            setattr(sys.modules[parent], child, modules[package])
+        if parent in sys.modules and package in taken.modules:
+            setattr(sys.modules[parent], child, taken.modules[package])
+
+    def load_failed(self, package: str) -> None:
+        """Take `package` out, but remember what it imported, for that may be what is to mend."""
+        self._log.put_back(package, self.take_out(package).imports)
 
     def note_loaded(self, fullname: str) -> None:
         """A module of some plugin is about to run."""
-        active = self._active.get(self._package_of(fullname))
+        package = self._package_of(fullname)
+        active = self._active.get(package)
         if active is not None:
             active.loaded.append(fullname)
+            self._log.follow(fullname, package)
 
-    def plugins_named_in(self, file: CodeFile, package: str) -> Iterator[PluginRef]:
-        """The plugins whose modules `file` of `package` imports, or names in a string."""
-        codes = list(all_code(file.code or _NO_CODE))
-        for word in file.outward:
-            if not word.startswith("." * (_PACKAGE_PARTS + 1)):  # That import is going to fail.
-                names = (name for code in codes for name in code.co_names)
-                yield from self._plugins_meant(resolve_name(word, package), names)
-        for code in codes:
-            strings = (const for const in code.co_consts if isinstance(const, str))
-            for word in (*code.co_names, *strings):
-                if word.startswith(self._prefix):
-                    yield from self._plugins_meant(word, code.co_names)
-
-    def _plugins_meant(self, module: str, names: Iterable[str]) -> Iterator[PluginRef]:
-        parts = module.split(".")
-        if len(parts) >= _PACKAGE_PARTS:
-            yield PluginRef(_unquoted(parts[1]), _unquoted(parts[2]))
-        else:  # `from namespace.kind import name`: any name of the code may be the one.
-            yield from (PluginRef(_unquoted(parts[1]), name) for name in names)
+    def plugin_of(self, package: str) -> PluginRef | None:
+        """The plugin whose package this is, or None when it is none's."""
+        parts = package.split(".")
+        if len(parts) != _PACKAGE_PARTS or parts[0] != self._namespace:
+            return None
+        return PluginRef(_unquoted(parts[1]), _unquoted(parts[2]))
 
     def _package_of(self, fullname: str) -> str:
         return ".".join(fullname.split(".", _PACKAGE_PARTS)[:_PACKAGE_PARTS])
@@ -136,12 +140,11 @@ class PluginFinder(MetaPathFinder):
         /,
     ) -> ModuleSpec | None:
         """The spec of a plugin's module, or None for anything else."""
-        if fullname == self._namespace:
-            return ModuleSpec(fullname, None, is_package=True)
-        if not fullname.startswith(self._prefix):
+        if fullname != self._namespace and not fullname.startswith(self._prefix):
             return None
         parts = fullname.split(".")
         if len(parts) < _PACKAGE_PARTS:
+            self._log.add_space(fullname)
             return ModuleSpec(fullname, None, is_package=True)
         active = self._active.get(".".join(parts[:_PACKAGE_PARTS]))
         if active is None:
@@ -162,7 +165,10 @@ class PluginFinder(MetaPathFinder):
         extensions = FileFinder(
             folder.rpartition("/")[0], (ExtensionFileLoader, EXTENSION_SUFFIXES)
         )
-        return extensions.find_spec(fullname)
+        spec = extensions.find_spec(fullname)
+        if spec is not None and spec.loader is None:  # A folder without Python files.
+            return self._source_spec(fullname, f"{folder}/__init__.py", None, folder)
+        return spec
 
     def _source_spec(
         self, fullname: str, path: str, file: CodeFile | None, search: str | None
@@ -188,10 +194,12 @@ class _SnapshotLoader(SourceFileLoader):
         self._file = file
         self._finder = finder
 
-    def exec_module(self, module: ModuleType) -> None:
-        """Run the module's code in its namespace."""
-        self._finder.note_loaded(module.__name__)
-        super().exec_module(module)
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The usual kind of module will do; its code is about to run.
+
+        Noted here because a frame of ours around its code would be taken for its importer.
+        """
+        self._finder.note_loaded(spec.name)
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the import protocol
         """The code of the snapshot; raises what compiling it raised."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from traceback import extract_tb
@@ -19,11 +18,14 @@ from typing import TYPE_CHECKING, Final
 from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, PluginLoadError, in_words
 from dagstack_dev.core.manifest import MANIFEST_NAME
-from dagstack_dev.core.refs import PluginRef, closest
+from dagstack_dev.core.refs import closest
 from dagstack_dev.core.toml_lines import line_of
 from dagstack_dev.runtimes.code import CodeFile, compile_file, may_bind, mentioned_names, top_names
-from dagstack_dev.runtimes.finder import PluginFinder, quoted
-from dagstack_dev.runtimes.leaks import holder_of
+from dagstack_dev.runtimes.finder import PluginFinder, TakenOut, quoted
+from dagstack_dev.runtimes.imports import ImportLog
+from dagstack_dev.runtimes.leaks import is_gone, leaks
+from dagstack_dev.runtimes.remains import Remains
+from dagstack_dev.runtimes.shared import SharedCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.ports import Prepared
+    from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
+    from dagstack_dev.runtimes.shared import SetAside
 
 _numbers = itertools.count(1)
 
@@ -44,8 +48,11 @@ class InProcessRuntime:
     def __init__(self) -> None:
         number = next(_numbers)
         self.namespace = NAMESPACE if number == 1 else f"{NAMESPACE}_{number}"
-        self._finder = PluginFinder(self.namespace)
+        log = ImportLog()
+        self._finder = PluginFinder(self.namespace, log)
+        self.shared = SharedCode(log, self._finder.plugin_of)
         weakref.finalize(self, self._finder.uninstall)
+        weakref.finalize(self, self.shared.close)
 
     def prepare(
         self,
@@ -75,18 +82,19 @@ class InProcessRuntime:
                 else:
                     if before is not None:
                         before.pin_lines()  # The disk has moved on, what runs has not.
-                    files[relative] = compile_file(path, file, depth=relative.count("/"))
+                    files[relative] = compile_file(path, file, cached=previous is None)
         entry = _entry_file(manifest, source, files)
         _check_compiled(manifest, files, entry)
         _check_binding(manifest, entry)
-        package = f"{self.namespace}.{quoted(manifest.kind)}.{quoted(manifest.name)}"
-        imports = frozenset(
-            ref
-            for file in files.values()
-            for ref in self._finder.plugins_named_in(file, package)
-            if ref != manifest.ref
-        )
-        return InProcessCode(manifest, source.folder, package, files, imports, self._finder)
+        package = self._package(manifest.ref)
+        return InProcessCode(manifest, source.folder, package, files, self._finder, self.shared)
+
+    def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
+        """The other plugins that have imported code of `ref`, also by way of shared code."""
+        return self.shared.importers_of(self._package(ref)) - {ref}
+
+    def _package(self, ref: PluginRef) -> str:
+        return f"{self.namespace}.{quoted(ref.kind)}.{quoted(ref.name)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +105,8 @@ class InProcessCode:
     folder: str
     package: str
     files: Mapping[str, CodeFile]
-    imports: frozenset[PluginRef]
     finder: PluginFinder = field(repr=False, compare=False)
+    shared: SharedCode = field(repr=False, compare=False)
 
     def load(self) -> InProcessGeneration:
         """Execute the code: import the entry module and whatever that imports.
@@ -112,16 +120,13 @@ class InProcessCode:
         self.activate()
         try:
             module = import_module(f"{self.package}.{self.manifest.entry_module}")
-            cls = self._class_in(module)
+            return InProcessGeneration(self, self._class_in(module))
         except PluginLoadError:
-            self.finder.take_out(self.package)
+            self.finder.load_failed(self.package)
             raise
         except BaseException as error:
-            self.finder.take_out(self.package)
-            if isinstance(error, KeyboardInterrupt):
-                raise
+            self.finder.load_failed(self.package)
             raise load_error(self, "import", error) from error
-        return InProcessGeneration(self, cls)
 
     def activate(self) -> None:
         """Let imports below the package resolve to these files."""
@@ -143,17 +148,11 @@ class InProcessGeneration:
     """The modules and the class of one import; see `core.ports.Generation`."""
 
     def __init__(self, code: InProcessCode, cls: type) -> None:
-        self._code = code
+        self._code: InProcessCode | None = code
         self._class: type | None = cls
-        self._set_aside: dict[str, ModuleType] | None = None
-        self._remains: list[tuple[str, weakref.ref[object]]] = [
-            (f"class {cls.__qualname__}", weakref.ref(cls))
-        ]
-
-    @property
-    def imports(self) -> frozenset[PluginRef]:
-        """Other plugins whose code this one imports, as far as its text tells."""
-        return self._code.imports
+        self._set_aside: TakenOut | None = None
+        self._borrowers: Mapping[str, SetAside] = {}  # Shared modules that import this plugin.
+        self._remains = Remains(cls)
 
     def instantiate(self) -> object:
         """A new instance; the constructor takes no arguments.
@@ -162,43 +161,46 @@ class InProcessGeneration:
             PluginLoadError: the constructor raised; its exception is the cause.
         """
         assert self._class is not None, "a retired generation makes no instances"  # noqa: S101
+        assert self._code is not None  # noqa: S101 - it goes with the class
         try:
             instance: object = self._class()
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
             raise load_error(self._code, "construct", error) from error
-        self._remains = [each for each in self._remains if each[1]() is not None]
-        with suppress(TypeError):  # A class whose __slots__ leave out __weakref__.
-            self._remains.append((f"instance of {self._class.__qualname__}", weakref.ref(instance)))
+        self._remains.add_instance(instance)
         return instance
 
     def set_aside(self) -> None:
         """Take the modules out of `sys.modules`, so that the next generation gets fresh ones."""
-        if self._set_aside is None:
+        if self._code is not None and self._set_aside is None:
+            self._borrowers = self._code.shared.set_importers_aside(self._code.package)
             self._set_aside = self._code.finder.take_out(self._code.package)
+            self._remains.note_handlers(self._set_aside.modules)
 
     def activate(self) -> None:
         """Put modules that were set aside back in force."""
-        if self._set_aside is not None:
+        if self._code is not None and self._set_aside is not None:
             self._code.activate()
             self._code.finder.put_back(self._code.package, self._set_aside)
+            self._code.shared.put_back(self._borrowers)
             self._set_aside = None
+            self._borrowers = {}
 
     def retire(self) -> None:
-        """Forget modules and class; afterwards `survivors` tells what that did not free."""
+        """Forget code, modules and class; afterwards `survivors` tells what that did not free."""
         self.set_aside()
-        self._remains.extend(
-            (f"module {name}", weakref.ref(module))
-            for name, module in (self._set_aside or {}).items()
-        )
-        self._set_aside = {}
-        self._class = None
+        if self._set_aside is not None:
+            self._remains.add_modules(self._set_aside.modules)
+        self._set_aside = None
+        self._borrowers = {}
+        self._code = self._class = None
+
+    def is_gone(self) -> bool:
+        """Whether nothing of it can be reached any more."""
+        return is_gone(self._remains)
 
     def survivors(self) -> tuple[str, ...]:
         """What is still reachable and what holds it; empty when everything is gone."""
-        alive = [(what, found) for what, ref in self._remains if (found := ref()) is not None]
-        return tuple(f"{what}, held by {holder_of(found, alive)}" for what, found in alive)
+        return leaks(self._remains)
 
 
 def load_error(code: InProcessCode, stage: str, error: BaseException) -> PluginLoadError:

@@ -15,20 +15,20 @@ from serving import Live, ref, serving
 from trees import CODE, PluginTree
 
 from dagstack_dev import unwrap
-from dagstack_dev.app import server as server_module
+from dagstack_dev.app import leaks
 from dagstack_dev.core.events import PluginLeaked, ReloadRolledBack, Transition, WatchStopped
 
 
 @pytest.fixture(autouse=True)
 def idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for leaks soon after the last reload."""
-    monkeypatch.setattr(server_module, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
 
 
 async def looked_for_leaks(live: Live) -> None:
     """Wait until the server has looked, once it had nothing else to do."""
     await live.server.wait_idle()
-    while live.server._retired:
+    while live.server._leaks.idle_seconds is not None:
         await anyio.sleep(0.01)  # Looking leaves no trace when nothing has leaked.
 
 
@@ -172,21 +172,16 @@ async def test_the_end_of_the_server_is_its_last_fact(tree: PluginTree) -> None:
     assert isinstance(live.of(Transition)[-1], Transition)
 
 
-async def test_an_error_that_is_kept_for_the_author_is_no_leak(
-    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server_module, "IDLE_SECONDS", 0.01)
+async def test_an_error_that_is_kept_for_the_author_is_no_leak(tree: PluginTree) -> None:
     tree.plugin("a")
     async with serving(tree) as live:
         tree.plugin("a", code="class Plugin:\n    def setup(self, ctx): raise ValueError\n")
         await live.server.wait_idle()
         assert live.server.statuses()[ref("a")].pending
-        while live.server._retired:
-            await anyio.lowlevel.checkpoint()
+        await looked_for_leaks(live)
         assert live.of(PluginLeaked) == []
         live.forget()  # The facts of the rollback hold the error, too.
         tree.plugin("a", value=3)
         await live.server.wait_idle()
-        while live.server._retired:
-            await anyio.lowlevel.checkpoint()
+        await looked_for_leaks(live)
         assert live.of(PluginLeaked) == []

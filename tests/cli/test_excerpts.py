@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dagstack_dev.app.config import ConfigInvalid
 from dagstack_dev.cli.excerpts import FRAMES_LIMIT, MESSAGE_LINES, error_lines
-from dagstack_dev.cli.log_stream import _ConsoleLine, _json
+from dagstack_dev.cli.log_lines import _ConsoleLine, _json
 from dagstack_dev.core.errors import PluginLoadError
 from dagstack_dev.core.refs import PluginRef
 

@@ -139,3 +139,16 @@ def test_nothing_but_the_stream_reaches_standard_output(
     for line in run.lines:
         json.loads(line)
     assert {"printed", "written", "from a child", "dunder"} <= set(run.errors.splitlines())
+
+
+def test_a_folder_that_declares_what_another_is_says_what_that_is(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("first")
+    run = watch("plugins")
+    run.event("watch.started")
+    tree.plugin("first", folder="second")
+    rejected = run.event("plugin.rejected")
+    assert (rejected["plugin"], rejected["keeps_generation"]) == ("demo/first", None)
+    assert rejected["path"] == str(tree.root / "second")
+    assert run.end() == 0

@@ -84,3 +84,16 @@ def test_a_narrow_terminal_without_colours_is_fine_and_paths_are_relative(
 
 def _colours(run: Watching) -> list[str]:
     return [code for line in run.lines for code in re.findall(r"\x1b\[[\d;]*?3\dm", line)]
+
+
+def test_a_folder_that_is_left_out_stands_in_the_banner_and_is_counted(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("first")
+    tree.write("unreadable/dagstack.toml", "[plugin")
+    run = watch("plugins", columns=120)
+    run.line("plugins/unreadable not taken over")
+    run.line("demo/first  ready")
+    run.line("plugins/unreadable  left out")
+    assert "1 ready, 1 not" in run.line("waiting for a fix")
+    assert run.end() == 0

@@ -10,13 +10,14 @@ from facts import CHAT, INVALID, OPENAI, every_fact, transition
 from rich.console import Console
 
 from dagstack_dev import PluginManifest, PluginRegistry
-from dagstack_dev.cli.terminal import NAMES_LIMIT, TREE_LIMIT, StdoutConsole, Terminal
+from dagstack_dev.cli.terminal import NAMES_LIMIT, TREE_LIMIT, Terminal
 from dagstack_dev.core.errors import DependencyCycle, PluginLoadError
 from dagstack_dev.core.events import (
     DrainTimedOut,
     Fact,
     PluginBlocking,
     PluginLeaked,
+    PluginOverstepped,
     PluginRejected,
     ReloadCommitted,
     ReloadFailed,
@@ -200,12 +201,20 @@ def test_a_plugin_that_dies_is_framed_once(show: Show) -> None:
         ),
         (
             PluginLeaked(ref=OPENAI, generation=1, holders=("class Plugin, held by function f",)),
-            "! llm/openai: generation 1 is still in memory\n    class Plugin, held by function f\n",
+            (
+                "! llm/openai: generation 1 has left something behind\n"
+                "    class Plugin, held by function f\n"
+            ),
         ),
         (
             DrainTimedOut(ref=OPENAI, calls=1, seconds=5.0),
             "! llm/openai: 1 call still in flight after 5 s\n",
         ),
+        (
+            PluginOverstepped(ref=OPENAI, message="called sys.exit(3)", path="/p.py", line=3),
+            f"! {OPENAI} called sys.exit(3), at /p.py:3\n",
+        ),
+        (PluginOverstepped(ref=None, message="set an alarm"), "! something set an alarm\n"),
         (WatchProblem(message="is gone", path="/srv"), "! /srv: is gone\n"),
     ],
 )
@@ -238,15 +247,3 @@ def test_going_back_to_what_runs_ends_the_matter_in_a_line(show: Show) -> None:
         reload_id=1, duration_ms=1, paths=("/x",), reason="as before", settled=(OPENAI,)
     )
     assert show(skipped) == f"✓ {OPENAI}: what runs is on disk again\n"
-
-
-def test_a_terminal_that_is_gone_is_told_once_and_no_error(registry: PluginRegistry) -> None:
-    class Gone(StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError
-
-    told: list[bool] = []
-    terminal = Terminal(registry, StdoutConsole(Gone()), lambda: told.append(True))
-    terminal(WatchProblem(message="one"))
-    terminal(WatchProblem(message="two"))
-    assert told == [True]

@@ -39,15 +39,16 @@ def world(
 ) -> World:
     """A world where the plugins of `order` were set up in that order, and `at_rest` failed."""
     names = [*order.split(), *at_rest.split()]
+    imported_by = {
+        ref(name): frozenset(map(ref, who.split())) for name, who in (importers or {}).items()
+    }
     return World(
         DependencyGraph(
             {ref(name): wants.get(name.rpartition("/")[2], "").split() for name in names}
         ),
         {ref(name): State.READY if name in order.split() else State.FAILED for name in names},
         {ref(name): index for index, name in enumerate(order.split())},
-        importers={
-            ref(name): frozenset(map(ref, who.split())) for name, who in (importers or {}).items()
-        },
+        importers=lambda ref: imported_by.get(ref, frozenset()),
     )
 
 
@@ -58,6 +59,7 @@ def change(
     broken: bool = False,
     load: Load = Load.IMPORT,
     replaces: str | None = None,
+    shared: str | None = None,
 ) -> Candidate:
     return Candidate(
         ref(name),
@@ -65,6 +67,7 @@ def change(
         load=load,
         error=PluginLoadError(ref(name), "compile", "invalid syntax") if broken else None,
         replaces=ref(replaces) if replaces else None,
+        shared=shared,
     )
 
 
@@ -272,6 +275,16 @@ def test_a_change_of_configuration_asks_for_a_new_instance_only() -> None:
 def test_unrelated_changes_are_transactions_of_their_own() -> None:
     plan = plan_reload(CHAIN, [change("z"), change("a", "b")])
     assert [sorted(each.name for each in part.refs) for part in plan.transactions] == [["a"], ["z"]]
+
+
+def test_changes_of_the_same_shared_code_are_one_transaction() -> None:
+    plan = plan_reload(
+        CHAIN, [change("z", shared="words"), change("a", "b", shared="words"), change("new")]
+    )
+    assert [sorted(each.name for each in part.refs) for part in plan.transactions] == [
+        ["a", "z"],
+        ["new"],
+    ]
 
 
 def test_teardown_follows_the_order_in_force_and_setup_the_new_one() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, PluginUnavailable
 from dagstack_dev.core.events import DrainTimedOut, Fact
+from dagstack_dev.host import gate
 
 Put = Callable[..., Any]
 REF = PluginRef("demo", "it")
@@ -132,8 +133,13 @@ async def test_a_drain_that_takes_too_long_is_reported_and_ends(
 
 
 async def test_new_calls_do_not_prolong_a_drain(
-    registry: PluginRegistry, ctx: PluginContext, proxy: Any, plugin: Busy
+    registry: PluginRegistry,
+    ctx: PluginContext,
+    proxy: Any,
+    plugin: Busy,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(gate, "_STUCK_SECONDS", 60)  # The call in flight waits for none of them.
     await registry.setup_all(ctx)
     refused = []
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import pytest
 from anyio.abc import TaskGroup
@@ -102,6 +104,35 @@ async def test_a_sync_call_from_another_thread_waits_and_reaches_the_new_instanc
         swap(registry, Answering("new"))
     assert answers == ["new"]
     assert gate.in_flight == []
+
+
+async def test_a_call_of_a_thread_waits_on_when_the_gate_closes_again_as_it_wakes(
+    registry: PluginRegistry, proxy: Any, gate: Gate
+) -> None:
+    class Marks(list[None]):
+        """Has the gate closed just before the call that woke marks itself again."""
+
+        def append(self, mark: None) -> None:
+            if not reclosed.is_set():
+                anyio.from_thread.run_sync(gate.close)
+                reclosed.set()
+            super().append(mark)
+
+    answers: list[str] = []
+    reclosed = threading.Event()
+
+    async def ask() -> None:
+        answers.append(await anyio.to_thread.run_sync(proxy.sync))
+
+    gate.close()
+    gate.in_flight = Marks([None])
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await settle(lambda: gate.in_flight == [])
+        gate.open()
+        await settle(reclosed.is_set)
+        swap(registry, Answering("new"))
+    assert answers == ["new"]
 
 
 async def test_waiting_is_bounded(proxy: Any, gate: Gate) -> None:

@@ -129,3 +129,15 @@ async def test_inside_an_app_its_structlog_rules_and_nothing_is_configured(
         "watch.started",
         "watch.stopped",
     ]
+
+
+@pytest.mark.parametrize(("level", "logged"), [("info", 2), ("warning", 1), ("error", 0)])
+def test_a_logger_that_filters_by_level_gets_the_transitions_of_its_level(
+    level: str, logged: int
+) -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    with structlog.testing.capture_logs() as events:
+        log = FactLogger()
+        log(transition(State.READY, State.SETTING_UP))
+        log(transition(State.BLOCKED, State.STOPPED))
+    assert len(events) == logged

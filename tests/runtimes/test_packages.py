@@ -93,3 +93,14 @@ async def test_a_broken_init_that_nothing_imports_stops_nobody(tree: PluginTree)
     tree.write("base/drafts/__init__.py", "def broken(:\n")
     async with serving(tree) as live:
         assert live.state("base") is State.READY
+
+
+async def test_an_empty_folder_leaves_no_module_behind(tree: PluginTree) -> None:
+    tree.plugin("base", code=USER)
+    (tree.root / "base/parts").mkdir()
+    async with serving(tree) as live:
+        assert live.state("base") is State.FAILED
+        assert live.module("base", "parts") is None
+        tree.write("base/parts.py", "WORD = 1\n")
+        await live.settle()
+        assert live.plugin("base").value() == 1

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
     from dagstack_dev import PluginContext
 
 PAUSE_SEC = 0.1
@@ -18,17 +16,10 @@ class LoopLag:
     """Sleeps for a moment, over and over, and looks at how late it wakes up."""
 
     _ctx: PluginContext
-    _tasks: TaskGroup
 
-    async def setup(self, ctx: PluginContext) -> None:
+    def setup(self, ctx: PluginContext) -> None:
         self._ctx = ctx
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._watch, float(ctx.config.get("warn_after_sec", 0.1)))
-
-    async def teardown(self) -> None:
-        self._tasks.cancel_scope.cancel()
-        await self._tasks.__aexit__(None, None, None)
+        ctx.start_soon(self._watch, float(ctx.config.get("warn_after_sec", 0.1)))
 
     async def _watch(self, warn_after_sec: float) -> None:
         while True:

@@ -28,10 +28,8 @@ class Settings:
         self._configured = {key: str(value) for key, value in values.items()}
         self._lock = anyio.Lock()
         self._connection = await to_thread.run_sync(open_database, path)
+        ctx.callback(to_thread.run_sync, self._connection.close)
         ctx.logger.info("database_opened", path=str(path))
-
-    async def teardown(self) -> None:
-        await to_thread.run_sync(self._connection.close)
 
     async def get(self, key: str, default: str = "") -> str:
         stored = await self._execute("SELECT key, value FROM settings WHERE key = ?", key)

@@ -15,7 +15,7 @@ from .pages import Pages
 from .services import Services
 
 if TYPE_CHECKING:
-    from anyio.abc import SocketStream, TaskGroup
+    from anyio.abc import SocketStream
     from anyio.streams.stapled import MultiListener
 
     from dagstack_dev import PluginContext
@@ -26,12 +26,10 @@ REQUEST_TIMEOUT_SEC = 10
 
 
 class Site:
-    """A listening socket, and a task per connection; both end in `teardown`."""
+    """A listening socket, and a task per connection; both end with the plugin."""
 
     _ctx: PluginContext
     _pages: Pages
-    _listener: MultiListener[SocketStream]
-    _tasks: TaskGroup
 
     async def setup(self, ctx: PluginContext) -> None:
         services = Services.of(ctx)
@@ -40,17 +38,11 @@ class Site:
         starts = int(await services.settings.get("site_starts", "0")) + 1
         await services.settings.set("site_starts", str(starts))
 
-        self._listener = await self._listen(int(ctx.config.get("port", DEFAULT_PORT)))
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._listener.serve, self._handle)
-        port = self._listener.extra(SocketAttribute.local_port)
+        listener = await self._listen(int(ctx.config.get("port", DEFAULT_PORT)))
+        await ctx.enter_async(listener)
+        ctx.start_soon(listener.serve, self._handle)
+        port = listener.extra(SocketAttribute.local_port)
         ctx.logger.info("listening", url=f"http://{HOST}:{port}/", starts=starts)
-
-    async def teardown(self) -> None:
-        self._tasks.cancel_scope.cancel()
-        await self._tasks.__aexit__(None, None, None)
-        await self._listener.aclose()
 
     async def _listen(self, port: int) -> MultiListener[SocketStream]:
         try:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
     from dagstack_dev import PluginContext
 
 
@@ -21,24 +19,17 @@ class Counters(Protocol):
 
 
 class Ticker:
-    """Runs one background task, from `setup` to `teardown`."""
+    """Owns one background task, which ends with the plugin."""
 
     _ctx: PluginContext
     _greeter: Greeter
     _counters: Counters
-    _tasks: TaskGroup
 
-    async def setup(self, ctx: PluginContext) -> None:
+    def setup(self, ctx: PluginContext) -> None:
         self._ctx = ctx
         self._greeter = ctx.registry.get_plugin("job", name="greeter")
         self._counters = ctx.registry.get_plugin("metrics", name="counters")
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._tick_every, float(ctx.config.get("interval_sec", 1.0)))
-
-    async def teardown(self) -> None:
-        self._tasks.cancel_scope.cancel()
-        await self._tasks.__aexit__(None, None, None)
+        ctx.start_soon(self._tick_every, float(ctx.config.get("interval_sec", 1.0)))
 
     async def _tick_every(self, seconds: float) -> None:
         while True:

@@ -1,0 +1,37 @@
+"""What plugins leave running at the end: named, and not waited for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import suppress
+from time import monotonic
+from typing import Final
+
+from dagstack_dev.cli.output import say
+
+PATIENCE_SECONDS: Final = 0.5
+"""How long a thread or a task may take to end with the rest before it is named."""
+
+
+def threads_left() -> list[str]:
+    """The threads that do not end although everything else has, by name."""
+    others = [
+        thread
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread() and not thread.daemon
+    ]
+    deadline = monotonic() + PATIENCE_SECONDS
+    for thread in others:
+        thread.join(max(0.0, deadline - monotonic()))
+    return [thread.name for thread in others if thread.is_alive()]
+
+
+def end_in_spite_of(left: list[str], code: int) -> None:
+    """Name what is left and end the process at once; return when nothing is."""
+    if left:
+        say(f"ended in spite of {', '.join(left)}, left running by plugins")
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stdout.flush()
+        os._exit(code)  # They would keep the process for as long as they please.

@@ -1,0 +1,183 @@
+"""One log event as one line: for a person, as JSON, as logfmt."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import sys
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from rich.text import Text
+from structlog.stdlib import ProcessorFormatter
+
+from dagstack_dev.cli.excerpts import error_lines
+from dagstack_dev.core.errors import in_words, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import Console
+    from structlog.typing import EventDict, Processor
+
+_FIRST_KEYS: Final = ("timestamp", "level", "event", "plugin")
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    CONSOLE = "console"
+    JSON = "json"
+    LOGFMT = "logfmt"
+
+
+class LineFormatter(logging.Formatter):
+    """Makes a line of any record, even one with values that cannot be written.
+
+    Args:
+        form: of the line.
+        foreign: what to do with records that do not come from structlog.
+        console: knows about colours, for the form `console`.
+    """
+
+    def __init__(self, form: LogFormat, foreign: Sequence[Processor], console: Console) -> None:
+        super().__init__()
+        self._formatter = ProcessorFormatter(
+            foreign_pre_chain=foreign, processors=_renderers(form, console)
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        try:
+            return self._formatter.format(record)
+        except BaseException as broken:  # noqa: BLE001 - whatever the __str__ of a value raises
+            return self._formatter.format(_writable(record, broken))
+
+
+def _writable(record: logging.LogRecord, broken: BaseException) -> logging.LogRecord:
+    """`record` with nothing but text in it, and a note about what is missing."""
+    record = copy.copy(record)
+    note = f"not written as meant: {in_words(broken)}"
+    if isinstance(record.msg, dict):
+        record.msg = {key: _text(value) for key, value in record.msg.items()} | {"note": note}
+    else:
+        record.msg, record.args = f"{_text(record.msg)} ({note})", None
+    return record
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else shown(value)
+
+
+def _renderers(form: LogFormat, console: Console) -> list[Processor]:
+    match form:
+        case LogFormat.CONSOLE:
+            return [_ConsoleLine(console)]
+        case LogFormat.JSON:
+            return [
+                ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(serializer=_json),
+            ]
+        case LogFormat.LOGFMT:
+            return [
+                ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _flatten,
+                structlog.processors.LogfmtRenderer(
+                    key_order=_FIRST_KEYS, drop_missing=True, bool_as_flag=False
+                ),
+            ]
+
+
+class _ConsoleLine:
+    """`11:00:03 clock/ticker  tick  greeting='Hello, world!'`, for a person."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, _: Any, __: str, event: EventDict) -> str:
+        record: logging.LogRecord = event.pop("_record")
+        event.pop("_from_structlog", None)
+        event.pop("timestamp", None)
+        event.pop("level", None)
+        logger, plugin = event.pop("logger", ""), event.pop("plugin", None)
+        exc_info, stack = event.pop("exc_info", None), event.pop("stack", None)
+        clock = time.strftime("%H:%M:%S ", time.localtime(record.created))
+        line = Text.assemble((clock, "dim"), (str(plugin or logger), "cyan" if plugin else "dim"))
+        if record.levelno >= logging.WARNING:
+            style = "yellow" if record.levelno < logging.ERROR else "bold red"
+            line.append("  ").append(record.levelname.lower(), style)
+        line.append("  ").append(_indented(str(event.pop("event", ""))))
+        for key, value in event.items():
+            line.append(f"  {key}=", "dim").append(_value(value))
+        if (error := _exception(exc_info)) is not None:
+            for each in error_lines(error):
+                line.append("\n    ").append(each)
+        if stack:
+            line.append(_indented(f"\n{stack}"), "dim")
+        with self._console.capture() as captured:
+            self._console.print(line, soft_wrap=True, end="")
+        return captured.get()
+
+
+def _indented(text: str) -> str:
+    return text.rstrip("\n").replace("\n", "\n    ")
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str) and value.isprintable() and not set(value) & set(" ='\""):
+        return value or "''"
+    return shown(value)
+
+
+def _exception(exc_info: object) -> BaseException | None:
+    match exc_info:
+        case BaseException():
+            return exc_info
+        case (_, BaseException() as error, _):
+            return error
+        case True:
+            return sys.exception()
+        case _:
+            return None
+
+
+def _json(event: Mapping[str, Any], **options: Any) -> str:
+    """One line of JSON; what JSON does not know is written as Python would."""
+    ordered = {key: event[key] for key in _FIRST_KEYS if key in event} | dict(event)
+    options |= {"ensure_ascii": False, "allow_nan": False}
+    try:
+        return json.dumps(ordered, **options)
+    except BaseException:  # noqa: BLE001 - odd keys, a circle, a NaN, a __repr__ that raises
+        plain = {_text(key): _plain(value, options) for key, value in ordered.items()}
+        return json.dumps(plain, **options)
+
+
+def _plain(value: object, options: Mapping[str, Any]) -> object:
+    try:
+        json.dumps(value, **options)
+    except BaseException:  # noqa: BLE001 - (the same)
+        return shown(value)
+    return value
+
+
+def _flatten(_: object, __: str, event: EventDict) -> EventDict:
+    """Nested fields as one level, for a format that knows no nesting."""
+    return dict(_leaves("", event))
+
+
+def _leaves(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        name = prefix + "".join("_" if char <= " " or char in '="' else char for char in str(key))
+        if isinstance(value, dict):
+            yield from _leaves(f"{name}_", value)
+        elif isinstance(value, list | tuple) and all(isinstance(item, dict) for item in value):
+            yield from _leaves(f"{name}_", {str(index): item for index, item in enumerate(value)})
+        elif isinstance(value, list | tuple):
+            yield name, ",".join(map(str, value))
+        else:
+            yield name, value.replace("\r", "\\r") if isinstance(value, str) else value

@@ -1,0 +1,157 @@
+"""Where the command line writes: descriptors of its own, whatever becomes of `sys.stdout`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import sys
+from contextlib import suppress
+from io import TextIOBase
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STANDARD_DESCRIPTORS: Final = (0, 1, 2)
+
+_GONE: Final = frozenset({errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO})
+"""Errors by which a pipe or a terminal says that nobody is there any more."""
+
+
+class OutputFile(TextIOBase):
+    """Text straight to a descriptor.
+
+    Nothing is buffered, so that nothing waits for the end and a full disk spoils no later line.
+    What cannot be written is lost; that is told once, on standard error.
+
+    Args:
+        descriptor: where to; it is never closed.
+        name: for the message.
+        encoding: of the text; what it has no character for is written as an escape.
+    """
+
+    def __init__(self, descriptor: int, name: str, encoding: str = "utf-8") -> None:
+        self._descriptor = descriptor
+        self._name = name
+        self._encoding = encoding
+        self._torn = False
+        self._told = False
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # the base class has a plain attribute
+        """The name of the encoding."""
+        return self._encoding
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Write all of `text`, or tell why not.
+
+        Raises:
+            OSError: nobody reads it any more.
+        """
+        data = ("\n" if self._torn else "").encode() + text.encode(
+            self._encoding, "backslashreplace"
+        )
+        whole = len(data)
+        try:
+            while data:
+                data = data[self._write_some(data) :]
+            self._torn = False
+        except OSError as error:
+            self._torn = self._torn or len(data) < whole
+            if error.errno in _GONE:
+                raise
+            self._tell(error)
+        return len(text)
+
+    def _write_some(self, data: bytes) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:  # Someone shares the terminal and has made it non-blocking.
+            select.select([], [self._descriptor], [])
+            return 0
+
+    def _tell(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            say(f"{self._name} cannot be written: {error.strerror}; the server goes on without it")
+
+    def to_nowhere(self) -> None:
+        """Write into the void from now on."""
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._descriptor, inheritable=False)
+            os.close(nowhere)
+
+
+class StandardOutput(OutputFile):
+    """Standard output, on a descriptor that plugins do not know.
+
+    Args:
+        shared: whether what plugins print is to come out there too; else it goes to standard
+            error, and so does what C code and child processes write.
+        on_closed: called when nobody reads it any more.
+    """
+
+    def __init__(self, *, shared: bool, on_closed: Callable[[], None]) -> None:
+        stream = sys.stdout
+        encoding = "utf-8"
+        if stream is not None:
+            stream.flush()
+            if shared:
+                encoding = stream.encoding
+        super().__init__(os.dup(1), "standard output", encoding)
+        self._on_closed = on_closed
+        if shared:
+            _write_lines_at_once(stream)
+        else:
+            os.dup2(2, 1)
+            sys.stdout = sys.stderr
+
+    def write(self, text: str) -> int:
+        """Write `text`; a reader that is gone is told, and is no error."""
+        try:
+            return super().write(text)
+        except OSError:
+            self.to_nowhere()
+            self._on_closed()
+            return len(text)
+
+
+def _write_lines_at_once(stream: object) -> None:
+    """Keep what is printed in order with what is written beside it, and whole."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:  # A file name that is no text must not break a line.
+        reconfigure(errors="backslashreplace", line_buffering=True)
+
+
+def say(message: str) -> None:
+    """One line on standard error; a plugin may have closed that."""
+    with suppress(OSError, ValueError, AttributeError):
+        click.echo(f"dagstack-dev: {message}", err=True)
+
+
+def open_missing_descriptors() -> None:
+    """Let descriptors that the caller has closed lead nowhere.
+
+    Otherwise the next file opened would become standard output, and be written to as such.
+    """
+    for number in STANDARD_DESCRIPTORS:
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # The lowest number that is free.

@@ -1,0 +1,54 @@
+"""`dagstack-dev why`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from dagstack_dev.app.why import Link, why
+from dagstack_dev.cli.excerpts import short
+from dagstack_dev.disk.discovery import root_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def run(file: Path, roots: Sequence[Path], code_roots: Sequence[Path]) -> int:
+    """Print what a change of `file` would reload; the answer is the exit code.
+
+    Raises:
+        click.UsageError: a folder does not exist, or none is given.
+    """
+    if not roots:
+        msg = "name the folder with the plugins too: dagstack-dev why FILE plugins/"
+        raise click.UsageError(msg)
+    try:
+        found = why(
+            os.path.normpath(file.expanduser().absolute()),
+            [root_folder(path) for path in roots],
+            [root_folder(path) for path in code_roots],
+        )
+    except FileNotFoundError as error:
+        raise click.UsageError(str(error)) from error
+    if found.reason is not None:
+        click.echo(f"{short(found.path)}: a change reloads nothing: {found.reason}")
+        return 0
+    names = f"  {', '.join(found.modules)}" if found.modules else ""
+    tree = Tree(Text.assemble(short(found.path), (names, "dim")))
+    _add(tree, found.links)
+    Console(highlight=False, soft_wrap=True).print(tree)
+    return 0
+
+
+def _add(tree: Tree, links: Sequence[Link]) -> None:
+    for link in links:
+        place = f"  {short(link.place)}" if link.place else ""
+        _add(
+            tree.add(Text.assemble((link.name, "bold"), f" {link.how}", (place, "dim"))), link.links
+        )

@@ -1,0 +1,56 @@
+"""A slow look everywhere, for what no event has told.
+
+Events are lost when a queue overflows, and never come for a write through a hard link, behind a
+link to a file, or on some network disks.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.to_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dagstack_dev.disk.snapshot import DiskView
+
+REST_PER_WORK: Final = 1000
+"""How many times as long as it took a sweep is rested from: it costs 0.1 % of a core at most."""
+
+
+class Sweep:
+    """Compares the stamps of every plugin file with those that were seen, again and again.
+
+    Args:
+        disk: what was seen.
+        seconds: the shortest rest between two sweeps.
+        on_paths: called with absolute paths that differ, on the loop's thread.
+    """
+
+    def __init__(
+        self, disk: DiskView, *, seconds: float, on_paths: Callable[[set[str]], None]
+    ) -> None:
+        self._disk = disk
+        self._seconds = seconds
+        self._on_paths = on_paths
+
+    async def run(self) -> None:
+        """Sweep until cancelled; each sweep runs in a thread."""
+        rest = self._seconds
+        known: set[tuple[str, object]] = set()
+        revision = self._disk.revision
+        while True:
+            await anyio.sleep(rest)
+            began = perf_counter()
+            found = await anyio.to_thread.run_sync(self._disk.differences)
+            rest = max(self._seconds, (perf_counter() - began) * REST_PER_WORK)
+            if revision != self._disk.revision:
+                revision, known = self._disk.revision, set()
+            # A difference that was reported and not accepted has been left on purpose.
+            news = {path for path, stamp in found.items() if (path, stamp) not in known}
+            known = set(found.items())
+            if news:
+                self._on_paths(news)

@@ -1,0 +1,114 @@
+"""Calls `setup` and `teardown` of one plugin, in whichever of three ways they want to be called."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from contextvars import Context, copy_context
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from dagstack_dev.core.errors import PluginCancelled, Unfinished
+from dagstack_dev.host.whereabouts import running_at, suspended_at
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.watchdog import Watchdog
+
+
+class Methods:
+    """Calls methods of a plugin, and knows where the call under way is.
+
+    Args:
+        ref: the plugin.
+        folder: where its code lies, to name lines of it.
+        in_threads: whether plain functions run in a worker thread.
+        watchdog: watches those that run on the loop.
+    """
+
+    _awaiting: Awaitable[object] | None = None
+    _thread: threading.Thread | None = None
+
+    def __init__(
+        self, ref: PluginRef, *, folder: str | None, in_threads: bool, watchdog: Watchdog
+    ) -> None:
+        self._ref = ref
+        self._folder = folder
+        self._in_threads = in_threads
+        self._watchdog = watchdog
+
+    def must_be_awaited(self, method: Callable[..., object] | None) -> bool:
+        """Whether `call` of the method has anything to wait for, as far as can be told."""
+        return method is not None and (self._in_threads or inspect.iscoroutinefunction(method))
+
+    def call_at_once(self, name: str, method: Callable[[], object], context: Context) -> object:
+        """Call a plain method. Nobody can cancel it, so that any cancellation is its own."""
+        try:
+            with self._watchdog.calling(self._ref, name, self._folder):
+                return context.run(method)
+        except anyio.get_cancelled_exc_class() as error:
+            raise PluginCancelled(self._ref, name) from error
+
+    async def call(self, name: str, method: Callable[..., object] | None, *args: object) -> None:
+        """Call a method and await what it returns, if that can be awaited."""
+        if method is None:
+            return
+        if inspect.iscoroutinefunction(method):
+            await self.wait_for(method(*args))
+        elif self._in_threads:
+            await self._call_in_thread(partial(method, *args))
+        else:
+            with self._watchdog.calling(self._ref, name, self._folder):
+                result = method(*args)
+            if inspect.isawaitable(result):
+                await self.wait_for(result)
+
+    async def wait_for(self, awaitable: Awaitable[object]) -> None:
+        """Await it, with an eye on where it is."""
+        self._awaiting = awaitable
+        try:
+            await awaitable
+        finally:
+            self._awaiting = None
+
+    async def _call_in_thread(self, function: Callable[[], object]) -> None:
+        context = copy_context()
+
+        def run() -> None:
+            self._thread = threading.current_thread()
+            try:
+                context.run(function)
+            finally:
+                self._thread = None
+
+        try:
+            await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
+        except anyio.get_cancelled_exc_class():
+            if self._thread is not None:  # It may never end, and its place is needed by others.
+                anyio.to_thread.current_default_thread_limiter().total_tokens += 1
+            raise
+        finally:
+            _take_over(context)
+
+    def unfinished(self, name: str) -> Unfinished:
+        """Where the method is that has not ended."""
+        thread = self._thread
+        if thread is not None:
+            place = running_at(thread.ident, self._folder)
+            what = f"{name}() in thread {thread.name!r}"
+        else:
+            place = suspended_at(self._awaiting, self._folder)
+            what = f"{name}()"
+        return Unfinished(what, *(place or (None, None)))
+
+
+def _take_over(context: Context) -> None:
+    """Set the context variables of the running task to what they are in `context`."""
+    for variable, value in context.items():
+        if variable.get(None) is not value:
+            variable.set(value)

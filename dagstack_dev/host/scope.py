@@ -1,0 +1,352 @@
+"""What one instance of a plugin owns, undone in reverse order when its life ends."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from contextlib import AsyncExitStack, ExitStack
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+
+from dagstack_dev.core.errors import Unfinished
+from dagstack_dev.host.jobs import BackgroundTask, HeldManager, Job, OwnedThread, TaskJob
+from dagstack_dev.host.tasks import is_interruption, spawn
+from dagstack_dev.host.whereabouts import suspended_at
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from contextvars import Context
+
+    from anyio.abc import TaskGroup
+
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.watchdog import Watchdog
+
+T = TypeVar("T")
+
+GRACE_SECONDS: Final = 2.0
+"""How long what has been cancelled may take to end before it is left behind."""
+
+
+class Scope:
+    """Takes what a plugin opens, and undoes it.
+
+    Tasks, threads and asynchronous context managers are jobs: each runs by itself, and undoing
+    is no more than to stop it and wait for it. Tasks and managers run in the group of a task of
+    their own, so that nothing here nests with scopes that the plugin opens by hand, and all of
+    it works the same from `setup`, from a worker thread and later on. `AsyncExitStack` keeps the
+    order. Jobs come and go while a plugin lives, but a stack only grows; so it holds the jobs
+    that follow one another as one batch, which a job leaves when it ends.
+
+    To be made on the event loop's thread.
+
+    Args:
+        ref: the plugin.
+        folder: where its code lies, to name lines of it.
+        in_threads: whether its plain functions are for worker threads and not for the loop.
+        watchdog: watches its plain functions on the loop.
+        on_failure: called on the loop when one of its jobs raised while the plugin was alive.
+
+    Attributes:
+        errors: what was raised in undoing, in order.
+    """
+
+    def __init__(
+        self,
+        ref: PluginRef,
+        *,
+        folder: str | None,
+        in_threads: bool,
+        watchdog: Watchdog,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._ref = ref
+        self._folder = folder
+        self._in_threads = in_threads
+        self._watchdog = watchdog
+        self._on_failure = on_failure
+        self._home = threading.get_ident()
+        self._token = anyio.lowlevel.current_token()
+        self._stack = AsyncExitStack()
+        self._batch: dict[Job, None] | None = None
+        self._jobs: dict[Job, dict[Job, None]] = {}
+        self._group: TaskGroup | None = None
+        self._unstarted: list[Callable[[], object]] = []
+        self._context: Context | None = None  # Set, as the next two, when undoing begins.
+        self._failure: BaseException | None = None
+        self._calling: tuple[str, Awaitable[object] | None] | None = None
+        self._undoing = anyio.CancelScope(shield=True)
+        self._stack_closed = anyio.Event()
+        self._closed = anyio.Event()
+        self.errors: list[BaseException] = []
+
+    # What a plugin may do
+
+    def start_soon(
+        self, function: Callable[..., Awaitable[object]], *args: object, name: str | None
+    ) -> None:
+        """See `PluginContext.start_soon`."""
+        label = name or _name_of(function)
+        self._on_loop(self._start, BackgroundTask, label, partial(function, *args))
+
+    def run_thread(self, function: Callable[..., object], *args: object, name: str | None) -> None:
+        """See `PluginContext.run_thread`."""
+        label, context = name or _name_of(function), copy_context()
+
+        def start() -> None:
+            thread = OwnedThread(
+                label,
+                lambda stop: function(stop, *args),
+                context=context,
+                token=self._token,
+                on_end=self._job_ended,
+            )
+            self._add(thread)
+            thread.start()
+
+        self._on_loop(start)
+
+    def enter(self, manager: AbstractContextManager[T, Any]) -> T:
+        """See `PluginContext.enter`."""
+        self._check_open()
+        inside = ExitStack()
+        value = inside.enter_context(manager)
+        name = f"leaving {_name_of(manager)}"
+        self._on_loop(self._push, name, lambda: inside.__exit__(*_exc_info(self._failure)))
+        return value
+
+    async def enter_async(self, manager: AbstractAsyncContextManager[T, Any]) -> T:
+        """See `PluginContext.enter_async`."""
+        if threading.get_ident() != self._home:
+            raise RuntimeError(
+                "enter_async is for the event loop's thread; from another one, call "
+                "anyio.from_thread.run(ctx.enter_async, manager)"
+            )
+        held: HeldManager = self._start(HeldManager, _name_of(manager), manager)
+        try:
+            await held.entered.wait()
+        except anyio.get_cancelled_exc_class():
+            held.abort()
+            with anyio.CancelScope(shield=True):
+                await held.ended.wait()
+            raise
+        if not held.is_entered:
+            raise held.error or self._gone()
+        value: T = held.value
+        return value
+
+    def callback(self, function: Callable[[], object]) -> None:
+        """See `PluginContext.callback`."""
+        self._on_loop(self._push, f"callback {_name_of(function)}", function)
+
+    # Keeping
+
+    def _on_loop(self, function: Callable[..., T], *args: Any) -> T:
+        if threading.get_ident() == self._home:
+            return function(*args)
+        return anyio.from_thread.run_sync(function, *args, token=self._token)
+
+    def _check_open(self) -> None:
+        if self._context is not None:
+            raise self._gone()
+
+    def _gone(self) -> RuntimeError:
+        return gone(self._ref)
+
+    def _push(self, name: str, function: Callable[[], object]) -> None:
+        self._check_open()
+        self._batch = None
+        self._stack.push_async_callback(self._call_back, name, function)
+
+    def _add(self, job: Job) -> None:
+        self._check_open()
+        if self._batch is None:
+            self._batch = {}
+            self._stack.push_async_callback(self._stop_all, self._batch)
+        self._batch[job] = None
+        self._jobs[job] = self._batch
+
+    def _start(self, kind: Callable[..., Any], name: str, subject: object) -> Any:
+        """A new job in the group, whose task is begun with the first one."""
+        job: TaskJob = kind(name, self._ref, subject)
+        self._add(job)
+
+        async def run() -> None:
+            try:
+                await job.run()
+            finally:
+                self._job_ended(job)
+
+        # In the context of this moment, even when the group has not begun yet.
+        start = partial(copy_context().run, self._start_in_group, run, f"{self._ref} {name}")
+        if self._group is not None:
+            start()
+            return job
+        if not self._unstarted:
+            spawn(self._keep_group, f"dagstack plugin {self._ref}: what it owns")
+        self._unstarted.append(start)
+        return job
+
+    def _start_in_group(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        assert self._group is not None  # noqa: S101 - set by whoever calls
+        self._group.start_soon(run, name=name)
+
+    async def _keep_group(self) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                self._group = group
+                for start in self._unstarted:
+                    start()
+                self._unstarted.clear()
+                await self._stack_closed.wait()
+        finally:
+            self._closed.set()
+
+    def _job_ended(self, job: Job) -> None:
+        del self._jobs.pop(job)[job]
+        error = job.error
+        if error is None or is_interruption(error):
+            return
+        if isinstance(job, HeldManager) and not job.is_entered:
+            return  # Whoever wanted to enter it is told.
+        error.add_note(f"raised in {job.kind} {job.name!r}")
+        if self._context is None:
+            self._on_failure(error)
+        else:
+            self.errors.append(error)
+
+    # Undoing
+
+    async def undo(
+        self, failure: BaseException | None, *, seconds: float, context: Context
+    ) -> list[Unfinished]:
+        """Undo everything, newest first. Using the scope raises from now on.
+
+        Done in a task of its own, so that nothing in it can hold up the caller.
+
+        Args:
+            failure: what the plugin ends for, if it fails; context managers are told.
+            seconds: how long it may take. Then all that is left is cancelled at once and gets
+                `GRACE_SECONDS`.
+            context: in which plain functions are called.
+
+        Returns:
+            What held it up when its time was over, and what is still there after the grace.
+        """
+        self._context, self._failure = context, failure
+        traceback = failure.__traceback__ if failure is not None else None
+        spawn(self._undo_all, f"dagstack plugin {self._ref}: undoing", context.copy())
+        unfinished: dict[str, Unfinished] = {}
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(seconds):
+                await self._closed.wait()
+            if not self._closed.is_set():
+                unfinished |= {each.what: each for each in self._under_way()[:1]}
+                self._abort()
+                with anyio.move_on_after(GRACE_SECONDS):
+                    await self._closed.wait()
+                for each in () if self._closed.is_set() else self._under_way():
+                    unfinished.setdefault(each.what, each)
+        if failure is not None:
+            failure.__traceback__ = traceback  # Without the frames of those who were told.
+        return [*unfinished.values()]
+
+    async def _undo_all(self) -> None:
+        with self._undoing:
+            await self._stack.aclose()
+        self._stack_closed.set()
+        if self._group is None and not self._unstarted:
+            self._closed.set()
+
+    def _abort(self) -> None:
+        self._undoing.cancel()
+        for job in self._jobs:
+            job.stop(self._failure)
+            job.abort()
+
+    def _under_way(self) -> list[Unfinished]:
+        """What is being undone, and what else has not ended, newest first."""
+        jobs = [job.unfinished(self._folder) for job in reversed(self._jobs)]
+        if self._calling is None:
+            return jobs
+        name, awaiting = self._calling
+        place = suspended_at(awaiting, self._folder)
+        return [Unfinished(name, *(place or (None, None))), *jobs]
+
+    async def _stop_all(self, batch: dict[Job, None]) -> None:
+        jobs = [*reversed(batch)]
+        try:
+            for job in jobs:
+                job.stop(self._failure)
+                await job.wait()
+        finally:  # When the time is up in the middle, the rest is not waited for.
+            for job in jobs:
+                job.stop(self._failure)
+
+    async def _call_back(self, name: str, function: Callable[[], object]) -> None:
+        self._calling = name, None
+        try:
+            result = await self._call(name, function)
+            if inspect.isawaitable(result):
+                self._calling = name, result
+                await result
+        except BaseException as error:
+            if is_interruption(error):
+                raise
+            error.add_note(f"raised in {name}")
+            if error is not self._failure:
+                self.errors.append(error)
+        self._calling = None
+
+    async def _call(self, name: str, function: Callable[[], object]) -> object:
+        assert self._context is not None  # noqa: S101 - set by undo
+        if not self._in_threads or inspect.iscoroutinefunction(function):
+            with self._watchdog.calling(self._ref, name, self._folder):
+                return self._context.run(function)
+        # A thread of its own and no worker thread, for it may never end.
+        ended: list[object] = []
+        thread = OwnedThread(
+            name,
+            lambda _: ended.append(function()),
+            context=self._context.copy(),
+            token=self._token,
+            on_end=self._thread_ended,
+        )
+        self._calling = None
+        self._jobs[thread] = {thread: None}
+        thread.start()
+        await thread.wait()
+        if thread.error is not None:
+            raise thread.error
+        return ended[0]
+
+    def _thread_ended(self, thread: Job) -> None:
+        del self._jobs[thread]
+
+
+def gone(ref: PluginRef) -> RuntimeError:
+    """The error for a context that was kept for longer than its plugin lived."""
+    return RuntimeError(
+        f"{ref}: the context of an instance that has been torn down owns nothing any more; use "
+        "the one that the next setup is given"
+    )
+
+
+def _exc_info(error: BaseException | None) -> tuple[Any, Any, Any]:
+    return (None, None, None) if error is None else (type(error), error, error.__traceback__)
+
+
+def _name_of(subject: object) -> str:
+    """How a function or a context manager is called in reports."""
+    while isinstance(subject, partial):
+        subject = subject.func
+    func = getattr(subject, "func", None)  # A manager made by `contextlib.contextmanager`.
+    named = func if func is not None and hasattr(subject, "gen") else subject
+    name = getattr(named, "__qualname__", None) or type(named).__qualname__
+    return str(name).rpartition("<locals>.")[2]

@@ -1,0 +1,127 @@
+"""Which line something that does not end is at: a coroutine, a thread, a call in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from os.path import dirname
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from dagstack_dev.host.gate import FORWARDER_FILE, Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_PACKAGE: Final = dirname(dirname(__file__)) + "/"  # noqa: PTH120 - compared with file names
+
+_SUSPENDED: Final = (CoroutineType, AsyncGeneratorType)
+
+
+class Place(NamedTuple):
+    """A line of code; `line` counts from 1."""
+
+    path: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+def suspended_at(awaitable: object, folder: str | None) -> Place | None:
+    """Where `awaitable`, which somebody awaits, is suspended; None when that cannot be told.
+
+    The innermost line of code in `folder`; where there is none, the outermost that is not ours.
+    """
+    frames = [*_frames_of(awaitable)]
+    foreign = (each for each in frames if not each.f_code.co_filename.startswith(_PACKAGE))
+    return _place(_innermost_in(folder, frames) or next(foreign, None))
+
+
+def running_at(ident: int | None, folder: str | None) -> Place | None:
+    """Where the thread `ident` is; None when it has ended.
+
+    The innermost line of code in `folder`; where there is none, the innermost of any.
+    """
+    frames = _frames_of_thread(ident)
+    return _place(_innermost_in(folder, frames) or (frames[-1] if frames else None))
+
+
+def calls_in_flight(gate: Gate, folder: str | None) -> tuple[Place, ...]:
+    """Where the calls are that went through `gate` and have not come back.
+
+    Nothing is noted while calls come and go, for they are many; the forwarding methods of the
+    gate are looked for among all that is suspended or runs now.
+    """
+    places = []
+    stacks = [[*_frames_of(coroutine)] for coroutine in _every_coroutine()]
+    for frames in (*stacks, *map(_frames_of_thread, sys._current_frames())):  # noqa: SLF001 - no other way
+        for index, frame in enumerate(frames):
+            if _is_forwarder(frame, gate):
+                inside = frames[index + 1 :]
+                last = _innermost_in(folder, inside) or (inside[0] if inside else None)
+                place = _place(last)
+                if place is not None:
+                    places.append(place)
+                break
+    return tuple(dict.fromkeys(places))
+
+
+def _is_forwarder(frame: FrameType, gate: Gate) -> bool:
+    is_one = frame.f_code.co_filename == FORWARDER_FILE
+    return is_one and frame.f_locals.get("_dagstack_gate") is gate
+
+
+def _place(frame: FrameType | None) -> Place | None:
+    return Place(frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
+
+
+def _innermost_in(folder: str | None, frames: Iterable[FrameType]) -> FrameType | None:
+    if not folder:
+        return None
+    own = [each for each in frames if each.f_code.co_filename.startswith(f"{folder}/")]
+    return own[-1] if own else None
+
+
+def _frames_of_thread(ident: int | None) -> list[FrameType]:
+    """What the thread runs, outermost first."""
+    frames = []
+    frame = sys._current_frames().get(ident or 0)  # noqa: SLF001 - there is no other way
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames[::-1]
+
+
+def _frames_of(awaitable: object) -> Iterator[FrameType]:
+    """What is suspended in `awaitable`, outermost first."""
+    inner: object | None = awaitable
+    while inner is not None:
+        frame: FrameType | None = None
+        match inner:
+            case CoroutineType():
+                frame, inner = inner.cr_frame, inner.cr_await
+            case GeneratorType():
+                frame, inner = inner.gi_frame, inner.gi_yieldfrom
+            case AsyncGeneratorType():
+                frame, inner = inner.ag_frame, inner.ag_await
+            case _:  # What wraps one of these, as `__anext__()` does, tells only the collector.
+                wrapped = gc.get_referents(inner)
+                inner = next((each for each in wrapped if isinstance(each, _SUSPENDED)), None)
+        if frame is not None:
+            yield frame
+
+
+def _every_coroutine() -> list[object]:
+    """What every task of the running event loop runs."""
+    try:
+        return [task.get_coro() for task in asyncio.all_tasks()]
+    except RuntimeError:
+        import trio  # noqa: PLC0415 - only where trio runs the loop, and then it is there
+
+    root = trio.lowlevel.current_root_task()
+    tasks = [root] if root is not None else []
+    for task in tasks:  # It grows while we go through it.
+        tasks += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return [task.coro for task in tasks]

@@ -1,0 +1,171 @@
+"""Where shared code lies, and under which names it can be imported."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from dagstack_dev.core.blame import NAMESPACE
+from dagstack_dev.core.manifest import MANIFEST_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_NOT_SHARED: Final = ("__main__", "dagstack_dev", NAMESPACE)
+"""Top-level modules that are never taken for shared code; `NAMESPACE_2` and so on likewise."""
+
+_INSTALLED: Final = ("site-packages", "dist-packages")
+
+
+class _Root(NamedTuple):
+    """A code root.
+
+    Attributes:
+        path: as it was given, and as paths below it are spelt.
+        real: the same without links.
+        base: what module names are relative to.
+        package: the only top-level name that counts there, None for any.
+        is_ignored: what of it does not count, by the path relative to `path`.
+    """
+
+    path: str
+    real: str
+    base: str
+    package: str | None
+    is_ignored: Callable[[str], bool]
+
+
+class Found(NamedTuple):
+    """A module that only a root makes importable: the root, the file, a package's folder."""
+
+    root: str
+    path: str
+    search: list[str] | None
+
+
+class CodeRoots:
+    """Some folders, and the Python files below them that count as shared code."""
+
+    def __init__(self) -> None:
+        self._roots: list[_Root] = []
+        self._homes: dict[str, str | None] = {}
+
+    @property
+    def paths(self) -> list[str]:
+        """The folders, as they were given."""
+        return [root.path for root in self._roots]
+
+    def add(self, root: str, is_ignored: Callable[[str], bool]) -> bool:
+        """Count what is below `root` from now on; the answer is whether that is new."""
+        if root in self.paths:
+            return False
+        base, package = root, None
+        while os.path.isfile(f"{base}/__init__.py"):  # noqa: PTH113 - plain strings throughout
+            base, _, package = base.rpartition("/")
+        self._roots.append(_Root(root, os.path.realpath(root), base, package, is_ignored))
+        self._homes.clear()
+        return True
+
+    def remove(self, root: str) -> None:
+        """The reverse of `add`."""
+        self._roots = [each for each in self._roots if each.path != root]
+        self._homes.clear()
+
+    def home(self, path: str) -> str | None:
+        """`path` as it is spelt below a root; None for what is not shared code."""
+        if path not in self._homes:
+            self._homes[path] = self._find_home(path)
+        return self._homes[path]
+
+    def _find_home(self, path: str) -> str | None:
+        if not path.endswith(".py"):
+            return None
+        for root in self._roots:
+            for start in (root.path, root.real):
+                if path.startswith(start + "/"):
+                    relative = path[len(start) + 1 :]
+                    if _is_installed(path, relative) or root.is_ignored(relative):
+                        return None
+                    return f"{root.path}/{relative}"
+        return None
+
+    def names_of(self, path: str) -> Iterator[str]:
+        """The names under which a file at `path` could be imported."""
+        for base in self.bases():
+            if not path.startswith(base + "/") or not path.endswith(".py"):
+                continue
+            parts = path[len(base) + 1 : -len(".py")].split("/")
+            if parts[-1] == "__init__":
+                parts.pop()
+            if parts and all(part.isidentifier() for part in parts):
+                yield ".".join(parts)
+
+    def places_of(self, module: str) -> Iterator[str]:
+        """Where a file would have to be to be imported as `module`."""
+        relative = module.replace(".", "/")
+        for base in self.bases():
+            for path in (f"{base}/{relative}.py", f"{base}/{relative}/__init__.py"):
+                home = self.home(path)
+                if home is not None:
+                    yield home
+
+    def bases(self) -> list[str]:
+        """What module names below the roots may be relative to."""
+        bases = dict.fromkeys(root.base for root in self._roots)
+        for entry in sys.path:
+            folder = os.path.abspath(entry)  # noqa: PTH100 - likewise
+            if any(_are_nested(folder, start) for start in self._starts()):
+                bases[folder] = None
+        return list(bases)
+
+    def _starts(self) -> Iterator[str]:
+        return (start for root in self._roots for start in (root.path, root.real))
+
+    def may_hold(self, module: str, search: Sequence[str] | None) -> bool:
+        """Whether `module` may be shared code, by a look at names; most are not.
+
+        `search` are the folders of the package it is in, None for a top-level module.
+        """
+        if not may_be_shared(module):
+            return False
+        if search is None:
+            places = (f"{base}/{module}" for base in self.bases())
+            return any(os.path.exists(place) or os.path.exists(f"{place}.py") for place in places)  # noqa: PTH110 - likewise
+        return any(_are_nested(folder, start) for folder in search for start in self._starts())
+
+    def find(self, module: str) -> Found | None:
+        """A top-level module, or package with an `__init__.py`, right at a root.
+
+        A plugin's folder is neither.
+        """
+        for root in self._roots:
+            at_plugin = os.path.exists(f"{root.base}/{MANIFEST_NAME}")  # noqa: PTH110 - likewise
+            if root.package not in {None, module} or at_plugin:
+                continue
+            folder = f"{root.base}/{module}"
+            path, search = f"{folder}.py", None
+            if os.path.isfile(f"{folder}/__init__.py"):  # noqa: PTH113 - likewise
+                path, search = f"{folder}/__init__.py", [folder]
+            if os.path.isfile(path) and not os.path.exists(f"{folder}/{MANIFEST_NAME}"):  # noqa: PTH110, PTH113 - likewise
+                return Found(root.path, path, search)
+        return None
+
+
+def may_be_shared(module: str) -> bool:
+    """Whether `module` can be shared code at all, wherever it lies."""
+    top = module.partition(".")[0]
+    return top not in _NOT_SHARED and not top.startswith(f"{NAMESPACE}_")
+
+
+def _are_nested(one: str, other: str) -> bool:
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+def _is_installed(path: str, relative: str) -> bool:
+    """Whether the file belongs to something installed below a root, as in a `.venv` there."""
+    if not set(_INSTALLED).isdisjoint(Path(relative).parts):
+        return True
+    return path.startswith(sysconfig.get_path("stdlib") + "/")

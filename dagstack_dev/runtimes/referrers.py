@@ -1,0 +1,246 @@
+"""Who holds an object: a short chain of referrers, in words."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from asyncio import AbstractEventLoop, Task
+from itertools import pairwise
+from time import perf_counter
+from types import (
+    AsyncGeneratorType,
+    CellType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import CodeType
+
+LINKS: Final = 6
+"""Objects that a chain goes back to at most; each costs a walk through the whole heap."""
+
+WIDTH: Final = 16
+"""Objects whose referrers one walk looks for: it compares every reference with each of them."""
+
+SECONDS: Final = 0.3
+"""How long a search goes on before it is content with what it has."""
+
+
+class Search:
+    """Goes from objects to what refers to them, breadth first.
+
+    Args:
+        starts: where to begin.
+        known: what is not to be told as a holder.
+
+    Attributes:
+        chains: for each start, objects of which each refers to the next, the start being the
+            last; as far out as could be found in time. A start alone: nothing is seen to hold it.
+    """
+
+    def __init__(self, starts: Sequence[object], known: list[object]) -> None:
+        self._objects = list(starts)
+        self._held: list[int | None] = [None] * len(starts)
+        self._start = list(range(len(starts)))
+        self._seen: set[tuple[int, int]] = set()
+        self._unwanted = {id(each) for each in known} | {id(known), id(starts), id(self._objects)}
+        self._unwanted.update(id(frame) for frame in _stack(sys._getframe()))  # noqa: SLF001 - ours
+        self._globals = {
+            id(vars(module))
+            for module in list(sys.modules.values())
+            if issubclass(type(module), ModuleType)
+        }
+        ends = self._search()
+        self.chains = [tuple(self._path(end)) for end in ends]
+
+    def _search(self) -> list[int]:
+        """Where the chain of each start ends."""
+        began = perf_counter()
+        ends = list(self._start)
+        done: set[int] = set()
+        frontier = list(self._start)
+        for _ in range(LINKS):
+            if not frontier or perf_counter() - began > SECONDS:
+                break
+            found = self._referrers(frontier)
+            for start in {self._start[each] for each in found}:
+                ends[start] = next(each for each in found if self._start[each] == start)
+            for each in found:
+                start = self._start[each]
+                if start not in done and self._is_root(self._objects[each]):
+                    ends[start] = each
+                    done.add(start)
+            frontier = [each for each in found if self._start[each] not in done]
+        return ends
+
+    def _referrers(self, frontier: list[int]) -> list[int]:
+        """Take up what refers to the objects at `frontier`; the answer is where it stands now."""
+        wanted: dict[int, list[int]] = {}
+        for each in frontier[:WIDTH]:
+            wanted.setdefault(id(self._objects[each]), []).append(each)
+        found = []
+        asked = tuple(self._objects[each[0]] for each in wanted.values())
+        for holder in gc.get_referrers(*asked):
+            if holder is asked or id(holder) in self._unwanted:
+                continue
+            held_by_it = {id(referent) for referent in gc.get_referents(holder)} & wanted.keys()
+            for held in (each for key in held_by_it for each in wanted[key]):
+                if (id(holder), self._start[held]) not in self._seen:
+                    self._seen.add((id(holder), self._start[held]))
+                    found.append(len(self._objects))
+                    self._objects.append(holder)
+                    self._held.append(held)
+                    self._start.append(self._start[held])
+        return found
+
+    def _is_root(self, holder: object) -> bool:
+        """Whether a reader needs to know no more than this."""
+        kinds = (FrameType, Task, threading.Thread, AbstractEventLoop, ModuleType)
+        return id(holder) in self._globals or issubclass(type(holder), kinds)
+
+    def _path(self, end: int) -> Iterator[object]:
+        position: int | None = end
+        while position is not None:
+            yield self._objects[position]
+            position = self._held[position]
+
+
+def in_words(chain: Sequence[object]) -> str:
+    """The holders in a chain, the outermost first; empty when there is none."""
+    words = []
+    owner = ""
+    for holder, held in pairwise(chain):
+        if type(holder) is CellType or type(held) is CellType:
+            # How a function holds a variable of the function around it: function, tuple, cell.
+            words += [] if type(holder) in (CellType, tuple) else [describe(holder, held)]
+            continue
+        if type(holder) is dict:
+            words.append(_item(holder, held, owner))
+            owner = ""
+        elif type(held) is dict and _is_dict_of(held, holder):
+            owner = _type_name(holder)
+        else:
+            words.append(describe(holder, held))
+    return " -> ".join(words)
+
+
+def describe(thing: object, held: object = None) -> str:
+    """What an object is, and by which attribute it refers to `held`."""
+    kind = type(thing)
+    code = _code(thing)
+    if isinstance(thing, FrameType):
+        return running(thing)
+    if code is not None:
+        return f"a suspended {code.co_qualname}() at {code.co_filename}:{_line(thing, code)}"
+    if isinstance(thing, FunctionType):
+        return f"function {thing.__module__}.{thing.__qualname__}"
+    if isinstance(thing, MethodType):
+        return f"method {getattr(thing.__func__, '__qualname__', thing.__func__)}"
+    if issubclass(kind, Task):
+        return f"task {thing.get_name()!r}"  # type: ignore[attr-defined]
+    if issubclass(kind, threading.Thread):
+        return f"thread {thing.name!r}"  # type: ignore[attr-defined]
+    if issubclass(kind, ModuleType):
+        return f"module {thing.__name__}"  # type: ignore[attr-defined]
+    if issubclass(kind, type):
+        return f"class {_type_name(thing)}"
+    attribute = _key(_dict_of(thing), held)
+    return f"{_type_name(thing)}.{attribute}" if attribute else _type_name(thing)
+
+
+def running(frame: FrameType) -> str:
+    """A frame that runs right now."""
+    code = frame.f_code
+    return f"a running {code.co_qualname}() at {code.co_filename}:{frame.f_lineno}"
+
+
+def running_with(target: object) -> str | None:
+    """The function that some thread runs with `target` among its variables, if any.
+
+    The garbage collector does not know the variables of what runs right now.
+    """
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, innermost in frames_of_other_threads().items():
+        for frame in _stack(innermost):
+            for value in frame.f_locals.values():
+                if value is target:
+                    return f"{running(frame)} in thread {names.get(ident, ident)!r}"
+    return None
+
+
+def frames_of_other_threads() -> dict[int, FrameType]:
+    """What each thread but this one runs, by the thread's identifier."""
+    frames = sys._current_frames()  # noqa: SLF001 - there is no other way
+    del frames[threading.get_ident()]  # Our own frame among its own variables is a cycle.
+    return frames
+
+
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frame and those that called it."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _item(holder: dict[Any, Any], held: object, owner: str) -> str:
+    key = _key(holder, held)
+    if "__spec__" in holder and "__name__" in holder:
+        owner = str(holder["__name__"])
+    if owner:
+        return f"{owner}.{key}" if key else owner
+    return f"dict[{key!r}]" if key else "dict"
+
+
+def _key(holder: dict[Any, Any], held: object) -> str | None:
+    items: Iterable[tuple[Any, Any]] = list(holder.items())
+    return next((key for key, value in items if value is held and type(key) is str), None)
+
+
+def _dict_of(thing: object) -> dict[Any, Any]:
+    try:
+        found = object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return {}
+    return found if type(found) is dict else {}
+
+
+def _is_dict_of(held: dict[Any, Any], holder: object) -> bool:
+    return issubclass(type(holder), type) or _dict_of(holder) is held
+
+
+def _type_name(thing: object) -> str:
+    cls = thing if isinstance(thing, type) else type(thing)
+    return (
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    )
+
+
+def _code(thing: object) -> CodeType | None:
+    """The code of something that is suspended, None for anything else."""
+    if isinstance(thing, CoroutineType):
+        return thing.cr_code
+    if isinstance(thing, GeneratorType):
+        return thing.gi_code
+    if isinstance(thing, AsyncGeneratorType):
+        return thing.ag_code
+    return None
+
+
+def _line(thing: Any, code: CodeType) -> int:
+    frame = next(
+        (
+            getattr(thing, name)
+            for name in ("cr_frame", "gi_frame", "ag_frame")
+            if hasattr(thing, name)
+        ),
+        None,
+    )
+    return frame.f_lineno if frame is not None else code.co_firstlineno

@@ -1,0 +1,114 @@
+"""What a retired generation consisted of, remembered without keeping any of it alive."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from contextlib import suppress
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_ANCHOR: Final = "__dagstack_retired__"
+
+
+class _Anchor:
+    """Lives in the globals of a retired module, and for just as long.
+
+    Code keeps its globals alive, not its module, and a dict takes no weak reference: this does.
+    """
+
+    __slots__ = ("__weakref__", "module", "namespace")
+
+    def __init__(self, module: str, namespace: dict[str, Any]) -> None:
+        self.module = module
+        self.namespace = namespace
+
+
+class Remains:
+    """Weak references to one generation's class, instances and modules.
+
+    Attributes:
+        modules: the names of its modules, once it is retired.
+    """
+
+    def __init__(self, cls: type) -> None:
+        self.modules: frozenset[str] = frozenset()
+        self._objects: list[tuple[str, weakref.ref[object]]] = []
+        self._anchors: list[weakref.ref[_Anchor]] = []
+        self._handlers: list[tuple[str, weakref.ref[logging.Handler]]] = []
+        self._remember(f"class {cls.__qualname__}", cls)
+
+    def add_instance(self, instance: object) -> None:
+        """One more instance; those that are gone are forgotten."""
+        self._objects = [each for each in self._objects if each[1]() is not None]
+        self._remember(f"instance of {type(instance).__qualname__}", instance)
+
+    def note_handlers(self, modules: Iterable[str]) -> None:
+        """Take note of what the loggers of its modules have; its teardown has left that there."""
+        loggers = logging.Logger.manager.loggerDict
+        self._handlers = [
+            (name, weakref.ref(handler))
+            for name in modules
+            if isinstance(logger := loggers.get(name), logging.Logger)
+            for handler in logger.handlers
+        ]
+
+    def stray_handlers(self) -> list[str]:
+        """Handlers it has left on its modules' loggers, where a newer one now does the same."""
+        found = []
+        for name, ref in self._handlers:
+            handlers = logging.getLogger(name).handlers
+            if any(ref() is each for each in handlers):
+                noted = [known() for _, known in self._handlers]
+                kind = type(ref())
+                if any(type(each) is kind and each not in noted for each in handlers):
+                    found.append(f"logging handler {kind.__qualname__} of logger {name!r}")
+        return found
+
+    def add_modules(self, modules: Mapping[str, ModuleType]) -> None:
+        """The modules that were taken out of `sys.modules` for good."""
+        self.modules |= modules.keys()
+        for name, module in modules.items():
+            self._remember(f"module {name}", module)
+            if issubclass(type(module), ModuleType):  # Not what a module puts in its own place.
+                namespace = vars(module)
+                namespace[_ANCHOR] = anchor = _Anchor(name, namespace)
+                self._anchors.append(weakref.ref(anchor))
+
+    def _remember(self, what: str, thing: object) -> None:
+        with suppress(TypeError):  # A class whose __slots__ leave out __weakref__.
+            self._objects.append((what, weakref.ref(thing)))
+
+    @property
+    def all_gone(self) -> bool:
+        """Whether nothing of it exists any more, not even as garbage."""
+        return all(ref() is None for _, ref in self._objects) and all(
+            ref() is None for ref in self._anchors
+        )
+
+    def existing(self) -> tuple[list[str], list[object]]:
+        """What still exists, as descriptions and as the very objects; both have one length.
+
+        The list holds the only references that this makes, so that references can be counted.
+        """
+        words: list[str] = []
+        objects: list[object] = []
+        for what, ref in self._objects:
+            thing = ref()
+            if thing is not None:
+                words.append(what)
+                objects.append(thing)
+        for anchored in self._anchors:
+            anchor = anchored()
+            if anchor is not None:
+                words += [f"the globals of {anchor.module}"] * 2
+                objects += [anchor.namespace, anchor]
+        return words, objects
+
+    def owns(self, namespace: Mapping[str, object]) -> bool:
+        """Whether these are the globals of one of the modules."""
+        anchor = namespace.get(_ANCHOR)
+        return anchor is not None and any(ref() is anchor for ref in self._anchors)

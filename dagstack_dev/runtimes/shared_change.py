@@ -1,0 +1,74 @@
+"""New content of shared code, on its way to the plugins that import it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dagstack_dev.core.errors import PluginLoadError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.runtimes.code import CodeFile
+    from dagstack_dev.runtimes.shared import Reach, SetAside, SharedCode
+
+
+class SharedChange:
+    """Some changed files, the modules that have to be imported anew for them, and for whom.
+
+    Attributes:
+        files: by path what each now holds; None for one that is gone.
+        modules: what runs these files, and every shared module that imports one of those.
+        plugins: those that import any of `modules`. They commit or roll back together.
+    """
+
+    def __init__(
+        self, code: SharedCode, files: Mapping[str, CodeFile | None], reach: Reach
+    ) -> None:
+        self._code = code
+        self.files = files
+        self.modules = reach.modules
+        self.plugins = reach.plugins
+        self._before: dict[str, CodeFile | None] = {}
+        self._set_aside: Mapping[str, SetAside] = {}
+
+    @property
+    def name(self) -> str:
+        """What tells this change from others of the same reload: its first path."""
+        return min(self.files)
+
+    @property
+    def reason(self) -> str:
+        """Why the plugins are reloaded, in words."""
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        what = "changed" if self.files[self.name] is not None else "is gone"
+        return f"it imports {self.name}{more}, which {what}"
+
+    def error_for(self, ref: PluginRef) -> PluginLoadError | None:
+        """Why `ref` cannot be loaded with this change, if some of it does not compile."""
+        for path, file in sorted(self.files.items()):
+            if file is not None and file.error is not None:
+                message = getattr(file.error, "msg", None) or file.error
+                reason = f"{type(file.error).__name__}: {message}, in code that it imports"
+                line = getattr(file.error, "lineno", None)
+                error = PluginLoadError(ref, "compile", reason, path=path, line=line)
+                error.__cause__ = file.error
+                return error
+        return None
+
+    def put_in(self) -> None:
+        """Let imports find the new content; the plugins must have been torn down."""
+        self._before = self._code.exchange(self.files)
+        self._set_aside = self._code.set_aside(self.modules)
+
+    def take_back(self) -> None:
+        """The reverse of `put_in`: what ran before is what imports find again."""
+        self._code.set_aside(self._code.reach(self.modules).modules)
+        self._code.exchange(self._before)
+        self._code.put_back(self._set_aside)
+        self._set_aside = {}
+
+    def keep(self) -> None:
+        """The new content stands; let go of the old modules."""
+        self._set_aside = {}

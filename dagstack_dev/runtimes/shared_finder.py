@@ -1,0 +1,125 @@
+"""How shared code is found and loaded: from the content that counts as running."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import decode_source, spec_from_file_location
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import CodeType, ModuleType
+
+    from dagstack_dev.runtimes.code import CodeFile
+    from dagstack_dev.runtimes.code_roots import CodeRoots
+    from dagstack_dev.runtimes.shared import SharedCode
+
+
+class SharedFinder(MetaPathFinder):
+    """Finds modules below the code roots as every other finder does, and loads them itself.
+
+    What none of the others finds is looked for right at the roots, as if they stood at the end
+    of `sys.path`, which is not touched (ADR-6).
+    """
+
+    def __init__(self, roots: CodeRoots, code: SharedCode) -> None:
+        self._roots = roots
+        self._code = code
+        self._asking: set[tuple[int, str]] = set()
+        self._found: dict[str, str] = {}
+
+    def install(self) -> None:
+        """Take part in imports."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def forget(self, root: str) -> None:
+        """`root` counts no longer: drop what nobody else would have found there."""
+        for name in [name for name, found_in in self._found.items() if found_in == root]:
+            del self._found[name]
+            for module in [each for each in sys.modules if f"{each}.".startswith(f"{name}.")]:
+                del sys.modules[module]
+        if not self._roots.paths and self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: ModuleType | None = None,
+        /,
+    ) -> ModuleSpec | None:
+        """The spec of a module below the roots, or None for anything else."""
+        asked = (threading.get_ident(), fullname)
+        if asked in self._asking or not self._roots.may_hold(fullname, path):
+            return None
+        self._asking.add(asked)
+        try:
+            spec = _ask_others(self, fullname, path, target)
+        finally:
+            self._asking.discard(asked)
+        if spec is None and path is None:
+            spec = self._look(fullname)
+        if spec is not None and type(spec.loader) is SourceFileLoader and spec.origin:
+            home = self._roots.home(spec.origin)
+            if home is not None:
+                spec.loader = SharedLoader(fullname, spec.origin, home, self._code)
+        return spec
+
+    def _look(self, name: str) -> ModuleSpec | None:
+        found = self._roots.find(name)
+        if found is None:
+            return None
+        self._found[name] = found.root
+        loader = SourceFileLoader(name, found.path)
+        return spec_from_file_location(
+            name, found.path, loader=loader, submodule_search_locations=found.search
+        )
+
+
+def _ask_others(
+    finder: MetaPathFinder, fullname: str, path: Sequence[str] | None, target: ModuleType | None
+) -> ModuleSpec | None:
+    """What the other finders say; first comes first, as for any import."""
+    for other in list(sys.meta_path):
+        ask: Callable[..., ModuleSpec | None] | None = getattr(other, "find_spec", None)
+        if other is not finder and ask is not None:
+            spec = ask(fullname, path, target)
+            if spec is not None:
+                return spec
+    return None
+
+
+class SharedLoader(SourceFileLoader):
+    """Loads a shared module from the content that counts as running.
+
+    The bytecode cache of CPython, which looks at whole seconds and size, is out of the game.
+    """
+
+    def __init__(self, fullname: str, path: str, home: str, code: SharedCode) -> None:
+        super().__init__(fullname, path)
+        self._home = home
+        self._code = code
+        self.ran: CodeFile | None = None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The usual kind of module will do; its code is about to run.
+
+        Noted here because a frame of ours around its code would be taken for its importer.
+        """
+        self.ran = self._code.file(self._home)
+        self._code.run(spec.name, self._home)
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the import protocol
+        """The code that counts as running; raises what compiling it raised."""
+        file = self._code.file(self._home)
+        if file.code is None:
+            raise file.error or ImportError(self.path)
+        return file.code
+
+    def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
+        """The text that counts as running."""
+        return decode_source(self._code.file(self._home).source.content or b"")

@@ -1,0 +1,168 @@
+"""Edits random plugin trees for as long as asked, and compares reloads with restarts.
+
+Started by `scripts/soak`, in an environment with the group `dev`; see `--help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+from time import monotonic
+
+import anyio
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from soaking.cold import ColdStarts
+from soaking.live import Outcome, run
+from soaking.pictures import silence_logs
+from soaking.shrinking import shrink
+from soaking.steps import Step, describe, generate
+
+ACTIONS = 40
+"""Actions in a sequence."""
+
+TELL_SECONDS = 10.0
+"""How often to tell how far it is."""
+
+
+@dataclass
+class Totals:
+    """What has been done so far."""
+
+    sequences: int = 0
+    actions: int = 0
+    quiet_points: int = 0
+    divergences: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one more sequence."""
+        self.sequences += 1
+        self.actions += outcome.actions
+        self.quiet_points += outcome.quiet_points
+        self.divergences += bool(outcome.problems)
+
+
+def main() -> int:
+    """Soak, or replay one sequence; the answer is the exit code."""
+    options = _options()
+    if options.replay is not None:
+        return _replay(options.replay, options.only, options.shrink_seconds)
+    # Without it the workers would go on alone.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    totals = Totals()
+    began = told = monotonic()
+    until = began + options.minutes * 60 if options.minutes else None
+    seeds = count(options.seed)
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        waiting: dict[Future[Outcome], int] = {}
+        while True:
+            enough = (until is not None and monotonic() >= until) or (
+                options.steps is not None and totals.actions >= options.steps
+            )
+            while not enough and len(waiting) < options.jobs:
+                seed = next(seeds)
+                waiting[pool.submit(_one, seed)] = seed
+            if not waiting:
+                break
+            for done in wait(waiting, return_when=FIRST_COMPLETED).done:
+                seed, outcome = waiting.pop(done), done.result()
+                totals.add(outcome)
+                if outcome.problems:
+                    _tell_divergence(seed, outcome)
+            if monotonic() - told >= TELL_SECONDS:
+                told = monotonic()
+                _tell_totals(totals, told - began)
+    _tell_totals(totals, monotonic() - began)
+    return 1 if totals.divergences else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
+    much = parser.add_mutually_exclusive_group()
+    much.add_argument("--minutes", type=float, help="how long; 1 by default")
+    much.add_argument("--steps", type=int, help="how many actions")
+    parser.add_argument("--seed", type=int, default=0, help="of the first sequence; default 0")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; default 1")
+    parser.add_argument("--replay", type=int, metavar="SEED", help="run one sequence, shorten it")
+    parser.add_argument("--only", metavar="N,N...", help="with --replay: only these of its steps")
+    parser.add_argument(
+        "--shrink-seconds", type=float, default=60, help="how long to shorten; 0: not at all"
+    )
+    options = parser.parse_args()
+    if options.minutes is None and options.steps is None:
+        options.minutes = 1.0
+    return options
+
+
+_COLD_STARTS: list[ColdStarts] = []
+"""The one of this worker process."""
+
+
+def _one(seed: int) -> Outcome:
+    """One sequence, in a worker."""
+    if not _COLD_STARTS:
+        silence_logs()
+        _COLD_STARTS.append(ColdStarts().__enter__())
+        gc.freeze()  # A collection looks for instances that were left behind, at nothing else.
+    return _run(generate(seed, ACTIONS), _COLD_STARTS[0])
+
+
+def _run(steps: Sequence[Step], cold_starts: ColdStarts) -> Outcome:
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        return anyio.run(run, steps, Path(folder).resolve() / "plugins", cold_starts)
+
+
+def _replay(seed: int, only: str | None, shrink_seconds: float) -> int:
+    """Run the sequence of `seed` again; shorten it as long as it goes wrong."""
+    silence_logs()
+    steps = generate(seed, ACTIONS)
+    chosen = [int(each) for each in only.split(",")] if only else list(range(len(steps)))
+    with ColdStarts() as cold_starts:
+        outcome = _run([steps[index] for index in chosen], cold_starts)
+        if outcome.problems and shrink_seconds:
+            until = monotonic() + shrink_seconds
+
+            def fails(kept: Sequence[int]) -> bool:
+                return bool(_run([steps[chosen[each]] for each in kept], cold_starts).problems)
+
+            kept = shrink(len(chosen), fails, lambda: monotonic() < until)
+            chosen = [chosen[each] for each in kept]
+            shorter = _run([steps[index] for index in chosen], cold_starts)
+            outcome = shorter if shorter.problems else outcome
+    for index in chosen:
+        print(f"{index:4}  {describe(steps[index])}")
+    if not outcome.problems:
+        print("passes")
+        return 0
+    print("\n".join(outcome.problems))
+    print(f"\nagain: scripts/soak --replay {seed} --only {','.join(map(str, chosen))}")
+    return 1
+
+
+def _tell_divergence(seed: int, outcome: Outcome) -> None:
+    lines = "\n  ".join(outcome.problems)
+    print(f"sequence {seed} diverges at action {outcome.actions}:\n  {lines}")
+    print(f"  shorten it: scripts/soak --replay {seed}", flush=True)
+
+
+def _tell_totals(totals: Totals, seconds: float) -> None:
+    speed = totals.actions / seconds
+    print(
+        f"{totals.sequences} sequences, {totals.actions} steps, {totals.quiet_points} quiet "
+        f"points, {totals.divergences} divergences in {seconds:.0f} s ({speed:.0f} steps/s)",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

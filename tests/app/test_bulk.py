@@ -1,0 +1,63 @@
+"""The garbage collector runs seldom while a start makes many objects, and as before after it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+from serving import serving
+from trees import PluginTree
+
+from dagstack_dev import discover
+from dagstack_dev.app.bulk import ALLOCATIONS
+
+CODE = """
+import gc
+
+SEEN = gc.get_threshold()
+
+class Plugin:
+    def seen(self):
+        return SEEN
+"""
+
+
+@pytest.fixture(autouse=True)
+def thresholds_as_they_were() -> Iterator[tuple[int, int, int]]:
+    before = gc.get_threshold()
+    yield before
+    gc.set_threshold(*before)
+
+
+def test_a_discovery_raises_the_threshold_and_puts_it_back(
+    tree: PluginTree, thresholds_as_they_were: tuple[int, int, int]
+) -> None:
+    tree.plugin("one", code=CODE)
+    assert discover(tree.root).get_plugin("demo", "one").seen()[0] == ALLOCATIONS
+    assert gc.get_threshold() == thresholds_as_they_were
+
+
+async def test_a_first_start_raises_the_threshold_and_puts_it_back(
+    tree: PluginTree, thresholds_as_they_were: tuple[int, int, int]
+) -> None:
+    tree.plugin("one", code=CODE)
+    async with serving(tree) as live:
+        assert live.plugin("one").seen()[0] == ALLOCATIONS
+        assert gc.get_threshold() == thresholds_as_they_were
+
+
+@pytest.mark.parametrize("own", [0, ALLOCATIONS * 2])
+def test_an_app_that_collects_more_seldom_or_never_is_left_alone(
+    tree: PluginTree, own: int
+) -> None:
+    gc.set_threshold(own)
+    tree.plugin("one", code=CODE)
+    assert discover(tree.root).get_plugin("demo", "one").seen()[0] == own
+    assert gc.get_threshold()[0] == own
+
+
+def test_a_threshold_that_a_plugin_sets_stands(tree: PluginTree) -> None:
+    tree.plugin("one", code="import gc\ngc.set_threshold(5000)\nclass Plugin: pass\n")
+    discover(tree.root)
+    assert gc.get_threshold()[0] == 5000

@@ -1,0 +1,86 @@
+"""What a plugin owned does not keep its old generation in memory."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from serving import Live, serving
+from trees import PluginTree
+
+from dagstack_dev.app import leaks
+from dagstack_dev.core.events import PluginLeaked
+
+OWNING = """
+from contextlib import asynccontextmanager, contextmanager
+import anyio
+
+class Plugin:
+    VERSION = {version}
+    async def setup(self, ctx):
+        ctx.extras["kept"].append(ctx)
+        ctx.carry["plain"] = [1, 2]
+        ctx.carry.update({carried})
+        ctx.enter(plain())
+        await ctx.enter_async(session())
+        ctx.start_soon(self.follow)
+        ctx.run_thread(self.work)
+        ctx.callback(self.part)
+    async def follow(self):
+        await anyio.sleep_forever()
+    def work(self, stop):
+        stop.wait()
+    def part(self):
+        pass
+
+@contextmanager
+def plain():
+    yield
+
+@asynccontextmanager
+async def session():
+    yield
+
+class Value:
+    def method(self):
+        return Plugin
+"""
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for leaks soon after the last reload."""
+    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
+
+
+def owning(tree: PluginTree, version: int, carried: str = "{}") -> None:
+    tree.plugin("it", code=OWNING.format(version=version, carried=carried))
+
+
+async def looked_for_leaks(live: Live) -> None:
+    with anyio.fail_after(20):
+        while live.server._leaks.idle_seconds is not None:
+            await anyio.sleep(0.01)  # Looking leaves no trace when nothing has leaked.
+
+
+async def test_nothing_that_a_plugin_owned_nor_its_context_keeps_it(tree: PluginTree) -> None:
+    owning(tree, 1)
+    kept: list[object] = []
+    async with serving(tree, extras={"kept": kept}) as live:
+        owning(tree, 2)
+        await live.settle()
+        assert live.status("it").generation == 2
+        await looked_for_leaks(live)
+        assert live.of(PluginLeaked) == []
+        assert len(kept) == 2
+
+
+async def test_a_value_of_the_plugins_own_class_in_carry_keeps_the_old_generation(
+    tree: PluginTree,
+) -> None:
+    owning(tree, 1, carried='{"value": Value()}')
+    async with serving(tree, extras={"kept": []}) as live:
+        live.forget()
+        owning(tree, 2)
+        with anyio.fail_after(20):
+            leaked = await live.fact(PluginLeaked)
+        assert leaked.generation == 1

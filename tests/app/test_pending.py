@@ -1,0 +1,156 @@
+"""A plugin whose folder offers something else than what runs is pending, whatever happens."""
+
+from __future__ import annotations
+
+import shutil
+
+from serving import ref, serving
+from trees import PluginTree
+
+from dagstack_dev import State
+
+BORROWER = """
+    from ..base.plugin import Plugin as Borrowed
+    class Plugin:
+        VALUE = {value!r}
+        def setup(self, ctx):
+            self.borrowed = Borrowed.VALUE
+"""
+BROKEN = "class Plugin:\n    def setup(self"
+FAILING = "class Plugin:\n    def setup(self, ctx):\n        1 / 0\n"
+
+
+async def test_it_stays_pending_while_what_it_depends_on_is_reloaded(tree: PluginTree) -> None:
+    tree.plugin("base")
+    tree.plugin("user", depends_on=["base"])
+    async with serving(tree) as live:
+        tree.write("user/plugin.py", BROKEN)
+        await live.settle()
+        error = live.status("user").error
+        assert live.status("user").pending
+        tree.plugin("base", value=2)
+        await live.settle()
+        assert live.reached(State.READY) == ["base", "user"]
+        assert live.status("user").pending
+        assert str(live.status("user").error) == str(error)
+
+
+async def test_it_is_pending_when_it_is_rejected_and_set_up_again_in_one_reload(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("base")
+    tree.plugin("user", depends_on=["base"])
+    async with serving(tree) as live:
+        tree.write("user/plugin.py", BROKEN)
+        tree.plugin("base", value=2)
+        await live.settle()
+        assert live.plugin("base").value() == 2
+        assert live.status("user").pending
+
+
+async def test_it_is_loaded_anew_from_its_last_good_source_when_code_it_imports_changes(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("base", value=1)
+    tree.plugin("user", depends_on=["base"], code=BORROWER.format(value="old"))
+    async with serving(tree) as live:
+        tree.plugin("user", depends_on=["base", "nowhere"], code=BORROWER.format(value="rejected"))
+        await live.settle()
+        tree.plugin("base", value=2)
+        await live.settle()
+        assert live.plugin("user").VALUE == "old"
+        assert live.plugin("user").borrowed == 2
+        assert live.status("user").pending
+
+        tree.plugin("nowhere")
+        await live.settle()
+        assert live.plugin("user").VALUE == "rejected"
+        assert not live.status("user").pending
+
+
+async def test_it_imports_anew_although_its_newer_source_does_not_compile(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("base", value=1)
+    tree.plugin("user", depends_on=["base"], code=BORROWER.format(value="old"))
+    async with serving(tree) as live:
+        tree.write("user/plugin.py", BROKEN)
+        tree.plugin("base", value=2)
+        await live.settle()
+        assert live.plugin("user").borrowed == 2
+
+
+async def test_it_is_pending_when_the_folder_it_was_to_come_from_is_rolled_back(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("base")
+    tree.plugin("one", folder="a", depends_on=["base"])
+    tree.plugin("two", folder="b", depends_on=["base"])
+    async with serving(tree) as live:
+        (tree.root / "b/dagstack.toml").unlink()
+        tree.plugin("two", folder="a", depends_on=["base"], value=2)
+        tree.write("base/plugin.py", FAILING)
+        await live.settle()
+        assert live.states == {"base": "ready", "one": "ready", "two": "ready"}
+        assert live.plugin("two").value() == 1
+        assert all(live.status(name).pending for name in ("base", "one", "two"))
+
+        tree.plugin("base")
+        await live.settle()
+        assert live.states == {"base": "ready", "two": "ready"}
+        assert live.plugin("two").value() == 2
+
+
+async def test_a_folder_that_offers_what_a_broken_folder_runs_is_taken_at_once(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("one", folder="b")
+    async with serving(tree) as live:
+        tree.plugin("one", folder="a", value=2)
+        tree.plugin("other", folder="b", code=BROKEN)
+        await live.settle()
+        assert live.plugin("one").value() == 2
+        assert live.server.statuses()[ref("one")].path == str(tree.root / "a")
+
+        tree.plugin("other", folder="b")
+        await live.settle()
+        assert live.states == {"one": "ready", "other": "ready"}
+
+
+async def test_one_that_loses_what_it_ran_with_is_what_its_folder_says(tree: PluginTree) -> None:
+    tree.plugin("base")
+    tree.plugin("user", depends_on=["base"])
+    tree.plugin("above", depends_on=["user"])
+    async with serving(tree) as live:
+        tree.plugin("user", depends_on=["above"], value=2)
+        await live.settle()
+        assert live.status("user").pending
+        tree.plugin("above", depends_on=["user"], code=BROKEN)
+        await live.settle()
+        assert live.states == {"base": "ready", "user": "ready", "above": "ready"}
+
+        shutil.rmtree(tree.root / "base")
+        await live.settle()
+        assert live.states == {"user": "blocked", "above": "failed"}
+        assert live.status("user").blocked_by == ("demo/above",)
+
+
+async def test_one_that_loses_what_it_ran_with_comes_up_from_its_newer_source(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("base")
+    tree.plugin("user", depends_on=["base"])
+    tree.plugin("above", depends_on=["user"])
+    async with serving(tree) as live:
+        tree.plugin("user", depends_on=["above"], value=2)
+        tree.write("above/plugin.py", BROKEN)
+        await live.settle()
+        tree.plugin("above", value=2, depends_on=["base"], code=BROKEN)
+        await live.settle()
+        assert live.states == {"base": "ready", "user": "ready", "above": "ready"}
+
+        shutil.rmtree(tree.root / "base")
+        tree.plugin("above", value=3)
+        await live.settle()
+        assert live.states == {"user": "ready", "above": "ready"}
+        assert live.plugin("user").value() == 2

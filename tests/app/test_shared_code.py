@@ -1,0 +1,381 @@
+"""Code that plugins import and that is no plugin: edits of it reach exactly who imports it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from serving import Live, edit, serving
+from trees import PluginTree
+
+from dagstack_dev.core.events import (
+    PluginRejected,
+    ReloadCommitted,
+    ReloadRolledBack,
+    ReloadSkipped,
+    Transition,
+)
+
+USER = """
+{imports}
+class Plugin:
+    def value(self):
+        return {value}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _forgotten(tmp_path: Path) -> Iterator[None]:
+    """No module of one test is found by the next."""
+    path = list(sys.path)
+    yield
+    sys.path[:] = path
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def user(tree: PluginTree, name: str, imports: str, value: str, **options: object) -> None:
+    """A plugin whose `value()` is the expression `value` after `imports`."""
+    tree.plugin(name, code=USER.format(imports=imports, value=value), **options)  # type: ignore[arg-type]
+
+
+def generations(live: Live) -> dict[str, int]:
+    return {each.name: status.generation for each, status in live.server.statuses().items()}
+
+
+async def test_a_helper_package_beside_the_plugins_reloads_exactly_its_importers(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    tree.write("helpers/words.py", "WORD = 'old'\n")
+    tree.write("helpers/other.py", "WORD = 'other'\n")
+    user(tree, "direct", "from helpers.words import WORD", "WORD")
+    user(tree, "other", "from helpers import other", "other.WORD")
+    tree.plugin("stranger")
+    tree.plugin("dependent", depends_on=["direct"])
+    async with serving(tree) as live:
+        assert live.plugin("direct").value() == "old"
+        edit(tree.root / "helpers/words.py", "old", "new")
+        await live.settle()
+        assert live.outcomes == [ReloadCommitted]
+        assert live.plugin("direct").value() == "new"
+        assert live.affected == {"direct", "dependent"}
+        assert generations(live) == {"direct": 2, "other": 1, "stranger": 1, "dependent": 1}
+        [reason] = {fact.reason for fact in live.of(Transition) if fact.ref.name == "direct"}
+        assert "helpers/words.py, which changed" in reason
+
+
+async def test_modules_in_between_are_imported_anew_in_order(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "ORDER = []\n")
+    tree.write("helpers/base.py", "import helpers\nhelpers.ORDER.append('base')\nWORD = 'old'\n")
+    tree.write(
+        "helpers/middle.py",
+        "import helpers\nfrom helpers.base import WORD\nhelpers.ORDER.append('middle')\n",
+    )
+    tree.write("helpers/apart.py", "import helpers\nhelpers.ORDER.append('apart')\n")
+    user(
+        tree,
+        "far",
+        "from helpers import ORDER, apart, middle",
+        "(middle.WORD, tuple(ORDER))",
+    )
+    async with serving(tree) as live:
+        assert live.plugin("far").value() == ("old", ("apart", "base", "middle"))
+        edit(tree.root / "helpers/base.py", "old", "new")
+        await live.settle()
+        word, order = live.plugin("far").value()
+        assert word == "new"
+        assert order == ("apart", "base", "middle", "base", "middle")
+
+
+@pytest.mark.parametrize(
+    ("imports", "value"),
+    [
+        ("import helpers.words", "helpers.words.WORD"),
+        ("import helpers.words as w", "w.WORD"),
+        ("from helpers import words", "words.WORD"),
+        ("from helpers.words import *", "WORD"),
+        ("from helpers import *", "words.WORD"),
+        ("from importlib import import_module", "import_module('helpers.words').WORD"),
+        ("import importlib", "importlib.import_module('.words', 'helpers').WORD"),
+        ("", "__import__('helpers.words').words.WORD"),
+        ("def late():\n    from helpers.words import WORD\n    return WORD", "late()"),
+        (
+            (
+                "try:\n    from helpers.none import X\nexcept ImportError:\n"
+                "    from helpers.words import WORD"
+            ),
+            "WORD",
+        ),
+    ],
+)
+async def test_every_way_to_import_counts(tree: PluginTree, imports: str, value: str) -> None:
+    tree.write("helpers/__init__.py", "__all__ = ['words']\n")
+    tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "user", imports, value)
+    async with serving(tree) as live:
+        assert live.plugin("user").value() == "old"
+        edit(tree.root / "helpers/words.py", "old", "new")
+        await live.settle()
+        assert live.outcomes == [ReloadCommitted]
+        assert live.plugin("user").value() == "new"
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from helpers.words import WORD",
+        "def never():\n    import helpers.words",
+        "TEXT = 'helpers.words'",
+    ],
+)
+async def test_an_import_that_never_happened_does_not_count(tree: PluginTree, imports: str) -> None:
+    tree.write("helpers/__init__.py", "")
+    tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "user", imports, "1")
+    user(tree, "real", "import helpers.words", "helpers.words.WORD")
+    async with serving(tree) as live:
+        edit(tree.root / "helpers/words.py", "old", "new")
+        await live.settle()
+        assert live.affected == {"real"}
+
+
+async def test_a_package_that_changes_takes_its_modules_along(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "WORD = 'old'\n")
+    tree.write("helpers/inner.py", "from helpers import WORD\n")
+    user(tree, "user", "import helpers.inner", "(helpers.WORD, helpers.inner.WORD)")
+    async with serving(tree) as live:
+        edit(tree.root / "helpers/__init__.py", "old", "new")
+        await live.settle()
+        assert live.plugin("user").value() == ("new", "new")
+
+
+async def test_circular_imports_are_renewed_together(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "")
+    tree.write("helpers/a.py", "from helpers import b\nWORD = 'old'\n")
+    tree.write("helpers/b.py", "import helpers.a\ndef word():\n    return helpers.a.WORD\n")
+    user(tree, "user", "from helpers.b import word", "word()")
+    async with serving(tree) as live:
+        assert live.plugin("user").value() == "old"
+        edit(tree.root / "helpers/a.py", "old", "new")
+        await live.settle()
+        assert live.plugin("user").value() == "new"
+
+
+async def test_a_plugins_own_file_imported_by_another_name_is_renewed(
+    tree: PluginTree, tmp_path: Path
+) -> None:
+    sys.path.append(str(tmp_path))  # Where the plugins' root is a namespace package.
+    tree.write("user/words.py", "WORD = 'old'\n")
+    user(tree, "user", f"from {tree.root.name}.user.words import WORD", "WORD")
+    async with serving(tree) as live:
+        assert live.plugin("user").value() == "old"
+        edit(tree.root / "user/words.py", "old", "new")
+        await live.settle()
+        assert live.plugin("user").value() == "new"
+
+
+async def test_the_apps_own_package_counts_when_it_is_named(
+    tree: PluginTree, tmp_path: Path
+) -> None:
+    app = tmp_path / "src/myapp"
+    tree.write(app / "__init__.py", "")
+    tree.write(app / "llm/__init__.py", "")
+    factory = tree.write(app / "llm/factory.py", "import json\nfrom myapp.names import NAME\n")
+    names = tree.write(app / "names.py", "NAME = 'old'\n")
+    sys.path.append(str(tmp_path / "src"))
+    ours = import_module("myapp.names")  # As the app does before it starts its server.
+    user(tree, "user", "from myapp.llm.factory import NAME, json", "NAME")
+    async with serving(tree, code_roots=[tmp_path / "src"]) as live:
+        json = sys.modules["json"]
+        edit(names, "old", "new")
+        await live.settle()
+        assert live.plugin("user").value() == "new"
+        assert ours.NAME == "old"
+        assert sys.modules["json"] is json
+        edit(factory, "import NAME", "import NAME as OLD\nNAME = OLD * 2")
+        await live.settle()
+        assert live.plugin("user").value() == "newnew"
+
+
+async def test_code_outside_every_root_is_left_alone(tree: PluginTree, tmp_path: Path) -> None:
+    words = tree.write(tmp_path / "lib/outside_words.py", "WORD = 'old'\n")
+    sys.path.append(str(tmp_path / "lib"))
+    user(tree, "user", "import outside_words", "outside_words.WORD")
+    async with serving(tree) as live:
+        edit(words, "old", "new")
+        await live.settle()
+        assert live.affected == set()
+        assert live.plugin("user").value() == "old"
+
+
+async def test_shared_code_that_does_not_compile_touches_nothing(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "")
+    words = tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "one", "from helpers.words import WORD", "WORD")
+    user(tree, "two", "from helpers.words import WORD", "WORD")
+    async with serving(tree) as live:
+        before = live.instance("one")
+        tree.write("helpers/words.py", "WORD = 'old'\ndef broken(:\n")
+        await live.settle()
+        assert {fact.ref.name for fact in live.of(PluginRejected) if fact.ref} == {"one", "two"}
+        error = live.status("one").error
+        assert "SyntaxError" in str(error)
+        assert "helpers/words.py" in str(error)
+        assert live.status("one").pending
+        assert live.instance("one") is before
+        words.write_text("WORD = 'new'\n")
+        await live.settle()
+        assert live.plugin("one").value() == live.plugin("two").value() == "new"
+        assert not live.status("one").pending
+
+
+async def test_shared_code_that_goes_back_to_what_runs_settles(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "")
+    words = tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "one", "from helpers.words import WORD", "WORD")
+    async with serving(tree) as live:
+        words.write_text("WORD = (\n")
+        await live.settle()
+        assert live.status("one").pending
+        words.write_text("WORD = 'old'\n")
+        await live.settle()
+        assert not live.status("one").pending
+        assert generations(live) == {"one": 1}
+
+
+async def test_a_failure_rolls_back_every_plugin_that_shares_the_code(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "")
+    words = tree.write("helpers/words.py", "WORD = 'old'\n")
+    lazy = "def late():\n    import helpers.words\n    return helpers.words.WORD"
+    user(tree, "calm", f"from helpers.words import WORD\n{lazy}", "(WORD, late())")
+    user(
+        tree,
+        "picky",
+        "from helpers.words import WORD\nif WORD == 'bad': raise ValueError('not that word')",
+        "WORD",
+    )
+    async with serving(tree) as live:
+        module = sys.modules["helpers.words"]
+        words.write_text("WORD = 'bad'\n")
+        await live.settle()
+        assert live.outcomes == [ReloadRolledBack]
+        assert live.states == {"calm": "ready", "picky": "ready"}
+        assert live.plugin("calm").value() == ("old", "old")
+        assert sys.modules["helpers.words"] is module
+        words.write_text("WORD = 'good'\n")
+        await live.settle()
+        assert live.plugin("calm").value() == ("good", "good")
+        assert live.plugin("picky").value() == "good"
+
+
+async def test_a_change_that_failed_is_tried_again_with_the_next_one(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "")
+    words = tree.write("helpers/words.py", "from helpers.base import WORD\n")
+    base = tree.write("helpers/base.py", "WORD = 'old'\nEXTRA = 0\n")
+    user(tree, "one", "from helpers.words import WORD", "WORD")
+    async with serving(tree) as live:
+        words.write_text("from helpers.base import WORD, MORE\n")
+        await live.settle()
+        assert live.outcomes == [ReloadRolledBack]
+        base.write_text("WORD = 'new'\nMORE = 1\n")
+        await live.settle()
+        assert live.outcomes == [ReloadCommitted]
+        assert live.plugin("one").value() == "new"
+        assert not live.status("one").pending
+
+
+async def test_a_module_that_vanishes_is_missed_and_welcomed_back(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "")
+    words = tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "one", "from helpers.words import WORD", "WORD")
+    async with serving(tree) as live:
+        words.unlink()
+        await live.settle()
+        assert live.outcomes == [ReloadRolledBack]
+        assert live.plugin("one").value() == "old"
+        assert "helpers.words" in str(live.status("one").error)
+        words.write_text("WORD = 'new'\n")
+        await live.settle()
+        assert live.plugin("one").value() == "new"
+
+
+async def test_a_module_that_was_missing_is_found_when_it_comes(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "")
+    optional = "try:\n    from helpers.extra import WORD\nexcept ImportError:\n    WORD = None"
+    user(tree, "hopeful", optional, "WORD")
+    user(tree, "needy", "import helpers.needed", "helpers.needed.WORD")
+    async with serving(tree) as live:
+        assert live.states == {"hopeful": "ready", "needy": "failed"}
+        tree.write("helpers/extra.py", "WORD = 'extra'\n")
+        await live.settle()
+        assert live.plugin("hopeful").value() == "extra"
+        tree.write("helpers/needed.py", "WORD = 'needed'\n")
+        await live.settle()
+        assert live.plugin("needy").value() == "needed"
+
+
+async def test_what_no_plugin_imports_is_taken_note_of(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "")
+    words = tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(
+        tree, "late", "def late():\n    from helpers import words\n    return words.WORD", "late()"
+    )
+    async with serving(tree) as live:
+        held = import_module("helpers.words")  # By the app, not by a plugin.
+        edit(words, "old", "new")
+        await live.settle()
+        assert [fact.reason for fact in live.of(ReloadSkipped)] == [
+            "no plugin imports what changed"
+        ]
+        assert sys.modules["helpers.words"] is held
+        assert live.plugin("late").value() == "new"
+
+
+async def test_an_edit_of_equal_length_in_the_same_second_is_never_stale(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    words = tree.write("helpers/words.py", "WORD = 1\n")
+    user(tree, "one", "from helpers.words import WORD", "WORD")
+    status = words.stat()
+    async with serving(tree) as live:
+        for number in range(2, 6):
+            words.write_text(f"WORD = {number}\n")
+            os.utime(words, ns=(status.st_atime_ns, status.st_mtime_ns))
+            await live.settle()
+            assert live.plugin("one").value() == number
+
+
+async def test_editing_a_plugin_and_what_it_shares_at_once_is_one_reload(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    words = tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "one", "from helpers.words import WORD", "WORD")
+    async with serving(tree) as live:
+        words.write_text("NAME = 'new'\n")
+        user(tree, "one", "from helpers.words import NAME", "NAME")
+        await live.settle()
+        assert live.outcomes == [ReloadCommitted]
+        assert live.plugin("one").value() == "new"
+        assert generations(live) == {"one": 2}
+
+
+async def test_shared_code_may_import_a_plugins_code(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "")
+    tree.plugin("base", value="old")
+    async with serving(tree) as live:
+        base = f"{live.namespace}.demo.base.plugin"
+        tree.write("helpers/words.py", f"from {base} import Plugin\nWORD = Plugin.VALUE\n")
+        user(tree, "one", "from helpers.words import WORD", "WORD", depends_on=["base"])
+        await live.settle()
+        assert live.plugin("one").value() == "old"
+        tree.plugin("base", value="new")
+        await live.settle()
+        assert live.plugin("one").value() == "new"

@@ -1,0 +1,113 @@
+"""Folders with very many files: they are read once, and every edit costs what it changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+from command_runs import Watching
+from serving import serving
+from trees import PluginTree
+
+from dagstack_dev.app import collector
+from dagstack_dev.core.events import ReloadCommitted, WatchProblem
+from dagstack_dev.disk import snapshot
+from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.snapshot import DiskView
+
+Watch = Callable[..., Watching]
+
+
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The folders that have been listed."""
+    folders: list[str] = []
+    scandir = os.scandir
+
+    def note(path: str) -> object:
+        folders.append(path)
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", note)
+        yield folders
+
+
+def crowd(tree: PluginTree, folder: str, count: int) -> None:
+    (tree.root / folder).mkdir(parents=True)
+    for number in range(count):
+        (tree.root / folder / f"{number}.json").touch()
+
+
+async def test_data_beside_the_plugins_is_not_searched_again(
+    tree: PluginTree, searched: list[str]
+) -> None:
+    tree.plugin("a")
+    crowd(tree, "data/raw", 50)
+    crowd(tree, "node_modules/left", 50)
+    async with serving(tree) as live:
+        assert not any("node_modules" in path for path in searched)
+        searched.clear()
+        tree.write("data/raw/7.json", "{}")
+        tree.plugin("a", value=2)
+        await live.fact(ReloadCommitted)
+        assert not any("/data" in path for path in searched)
+
+
+async def test_a_crowd_of_files_in_a_plugin_is_told_and_not_walked_with_every_edit(
+    tree: PluginTree, searched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "MANY_FILES", 40)
+    monkeypatch.setattr(collector, "CROWD", 40)
+    folder = tree.plugin("a")
+    tree.plugin("b")
+    crowd(tree, "a/data", 50)
+    async with serving(tree) as live:
+        (problem,) = live.of(WatchProblem)
+        assert problem.path == str(folder)
+        assert "--ignore" in problem.message
+        searched.clear()
+        for value in (2, 3):
+            live.forget()
+            tree.write("a/plugin.py", f"class Plugin:\n    VALUE = {value}\n")
+            await live.fact(ReloadCommitted)
+            assert value == live.instance("a").VALUE
+        assert not any("/data" in path for path in searched)
+        assert not live.of(WatchProblem)
+
+
+def test_in_a_crowd_every_kind_of_change_is_seen(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "MANY_FILES", 3)
+    folder = tree.plugin("a")
+    crowd(tree, "a/data", 10)
+    disk = DiskView([str(tree.root)], IgnoreRules())
+    disk.accept(disk.look())
+
+    def changed(*paths: str) -> tuple[str, ...]:
+        changes = disk.look([f"{folder}/{path}" for path in paths])
+        disk.accept(changes)
+        return tuple(path for pair in changes.changed for path in pair[0].changed_files(pair[1]))
+
+    tree.write("a/plugin.py", "X = 2\n")
+    assert changed("plugin.py") == ("plugin.py",)
+    tree.write("a/new.py", "X = 2\n")
+    tree.write("a/new.pyc", "X = 2\n")
+    assert changed("new.py", "new.pyc", "gone-already.tmp") == ("new.py",)
+    (folder / "new.py").unlink()
+    assert changed("new.py") == ("new.py",)
+    (folder / "data").rename(folder / "moved")
+    assert len(changed("data", "moved")) == 20
+
+
+def test_very_many_files_are_lived_with(tree: PluginTree, watch: Watch) -> None:
+    tree.plugin("a")
+    crowd(tree, "a/data", 100)
+    crowd(tree, "node_modules", 20_000)
+    run = watch("plugins")
+    run.event("watch.started", ready=1)
+    tree.plugin("a", value=2)
+    run.event("reload.committed", changed=["demo/a"])
+    assert run.end() == 0

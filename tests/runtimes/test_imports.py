@@ -1,0 +1,119 @@
+"""Who imports whom is noted, without anybody noticing."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import threading
+import traceback
+import warnings
+from pathlib import Path
+
+import pytest
+from command_runs import CHECKOUT
+from serving import serving
+from trees import PluginTree
+
+from dagstack_dev import PluginRegistry
+from dagstack_dev.runtimes.imports import ImportLog
+from dagstack_dev.runtimes.static_imports import static_imports
+
+IMPORTER = """
+import {target}
+
+class Plugin: ...
+"""
+
+
+def test_a_warning_is_given_for_the_line_that_imports(tree: PluginTree) -> None:
+    tree.write("old/__init__.py", "import warnings\nwarnings.warn('too old', stacklevel=2)\n")
+    plugin = tree.plugin("one", code=IMPORTER.format(target="old")) / "plugin.py"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        registry = PluginRegistry().discover(tree.root)
+    assert registry.list_manifests()
+    assert [(each.filename, each.lineno) for each in caught] == [(str(plugin), 2)]
+
+
+ALONE = """
+import builtins, gc, importlib, sys
+from dagstack_dev import PluginRegistry
+
+before = (builtins.__import__, importlib.import_module, list(sys.meta_path))
+registry = PluginRegistry().discover(sys.argv[1])
+assert builtins.__import__ is not before[0]
+registry.table.watchdog.stop()  # Its thread may be looking at the registry just now.
+del registry
+gc.collect()
+assert (builtins.__import__, importlib.import_module, sys.meta_path) == before
+"""
+
+
+def test_the_import_system_is_as_it_was_when_nothing_is_followed_any_more(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("one")
+    command = [sys.executable, "-c", ALONE, str(tree.root)]
+    subprocess.run(command, env=CHECKOUT, check=True, timeout=30)
+
+
+def test_an_import_in_a_thread_counts(tree: PluginTree) -> None:
+    log = ImportLog()
+    log.follow(__name__, "tests")
+    log.follow("json", "tests")
+    thread = threading.Thread(target=lambda: importlib.import_module("json"))
+    thread.start()
+    thread.join()
+    assert log.importers("json") == [__name__]
+    log.close()
+
+
+def test_a_failed_import_is_missing_until_it_is_there() -> None:
+    log = ImportLog()
+    log.follow(__name__, "tests")
+    with pytest.raises(ModuleNotFoundError):
+        import nowhere.at_all  # type: ignore[import-not-found] # noqa: F401 - the point
+    assert log.missing == {"nowhere", "nowhere.at_all"}
+    log.follow("nowhere", "tests")
+    assert log.missing == {"nowhere.at_all"}
+    log.follow(__name__, "tests")
+    assert log.missing == set()
+    log.close()
+
+
+async def test_the_frames_of_a_failed_import_lead_through_the_plugin(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "1 / 0\n")
+    tree.plugin("one", code=IMPORTER.format(target="helpers"))
+    async with serving(tree) as live:
+        error = live.status("one").error
+        assert error is not None
+        cause = error.__cause__
+        assert cause is not None
+        places = [
+            (Path(frame.filename).name, frame.lineno)
+            for frame in traceback.extract_tb(cause.__traceback__)
+        ]
+        assert ("plugin.py", 2) in places
+        assert places[-1] == ("__init__.py", 1)
+        assert "plugin.py:2" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import a.b as c", {"a", "a.b"}),
+        ("from .x import y", {"pkg", "pkg.x", "pkg.x.y"}),
+        ("from . import y", {"pkg", "pkg.y"}),
+        ("from ... import y", set()),
+        ("def f():\n    import a", {"a"}),
+        ("if TYPE_CHECKING:\n    import a\nelse:\n    import b", {"b"}),
+        ("if typing.TYPE_CHECKING:\n    import a", set()),
+        ("import_module('.x', 'pkg')\nimportlib.import_module('a')", {"pkg", "pkg.x", "a"}),
+        ("import a (", set()),
+        ("\0", set()),
+    ],
+)
+def test_what_a_text_imports(text: str, found: set[str]) -> None:
+    imports = static_imports(text.encode(), "pkg.module", is_package=False)
+    assert {each.module for each in imports} - {""} == found

@@ -1,0 +1,182 @@
+"""What runs, as data that can be compared across processes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import sys
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+from serving import namespace
+
+from dagstack_dev import (
+    DevServer,
+    PluginContext,
+    PluginRef,
+    PluginRegistry,
+    Settings,
+    State,
+    unwrap,
+)
+from dagstack_dev.core.events import Fact, Transition
+
+Picture = dict[str, Any]
+"""Nothing but what JSON can hold; see `picture`."""
+
+WORKER = "worker of "
+_LOOKS = "dagstack_dev.disk."
+
+
+def silence_logs() -> None:
+    """Log nothing: what is logged would keep what it is about."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        processors=[],
+        logger_factory=structlog.ReturnLoggerFactory(),
+    )
+
+
+class Host:
+    """What plugins find in `ctx.extras["host"]`, and what is known of them.
+
+    Attributes:
+        registry: theirs.
+        server: over `root`, not entered yet.
+        census: every instance that was ever set up and is still in memory.
+    """
+
+    def __init__(self, root: Path, *, polling: bool = False) -> None:
+        self.registry = PluginRegistry()
+        self.registry.observe(self._see)
+        context = PluginContext(
+            config={},
+            logger=structlog.get_logger(),
+            registry=self.registry,
+            extras={"host": self},
+        )
+        settings = Settings(doubt_ms=10, polling=polling)
+        self.server = DevServer(root, context=context, settings=settings)
+        self.census: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.setups: dict[str, tuple[str, int, bool]] = {}
+        self._serials = 0
+        self._begun = 0
+
+    def _see(self, fact: Fact) -> None:
+        if isinstance(fact, Transition) and fact.to_state is State.SETTING_UP:
+            self._begun += 1
+            again = "again" if fact.reason == "rolled back" else ""
+            setup = self.registry.table.entries[fact.ref].instance.setup
+            self.setups[str(fact.ref)] = (
+                f"{fact.reload_id}{again}",
+                self._begun,
+                inspect.iscoroutinefunction(setup),
+            )
+
+    # What plugins call
+
+    def began(self, plugin: Any, package: str, *, borrowed: Mapping[str, str]) -> None:
+        """The setup of `plugin` has begun: note whom it is wired to."""
+        table = self.registry.table
+        ref = PluginRef(*package.split(".")[-2:])
+        self._serials += 1
+        plugin.serial = self._serials
+        plugin.ref = str(ref)
+        plugin.borrowed = dict(borrowed)
+        plugin.wired = {
+            str(other): self.registry.get_plugin(*other).serial
+            for other in table.graph.dependencies(ref)
+        }
+        self.census.add(plugin)
+
+    def demand(self, plugin: Any, demands: Mapping[str, int]) -> None:
+        """Fail unless each dependency has the api that is counted on."""
+        for ref, api in demands.items():
+            found = self.registry.get_plugin(*ref.split("/")).api
+            if found != api:
+                msg = f"{plugin.ref} needs api {api} of {ref}, not {found}"
+                raise RuntimeError(msg)
+
+    def worker(self, plugin: Any) -> str:
+        """A name for a thread or task of `plugin`."""
+        return f"{WORKER}{plugin.ref} {plugin.serial}"
+
+    def read(self, path: Path) -> str | None:
+        """The text of a file, if it is there."""
+        return path.read_text() if path.exists() else None
+
+
+def picture(host: Host) -> Picture:
+    """Everything that can be told of what runs, `plugins` by ref."""
+    statuses = host.server.statuses()
+    return {
+        "plugins": {str(ref): _plugin(host, ref) for ref in statuses},
+        "modules": _modules(namespace(host.registry)),
+        "workers": sorted(name for name in _activities() if name.startswith(WORKER)),
+        "others": sorted({n for n in _activities() if not n.startswith((WORKER, _LOOKS))}),
+    }
+
+
+def _plugin(host: Host, ref: PluginRef) -> dict[str, Any]:
+    table = host.registry.table
+    status = host.server.statuses()[ref]
+    seen: dict[str, Any] = {
+        "state": str(status.state),
+        "pending": status.pending,
+        "stage": status.stage and str(status.stage),
+        "blocked_by": list(status.blocked_by),
+        "folder": status.path and str(Path(status.path).relative_to(host.server.roots[0])),
+        "error": str(status.error) if status.error is not None else None,
+    }
+    if status.state is State.READY:
+        proxy = host.registry.get_plugin(*ref)
+        plugin = unwrap(proxy)
+        seen |= {
+            "versions": _versions(proxy),
+            "serial": plugin.serial,
+            "wired": plugin.wired,
+            "borrowed": plugin.borrowed,
+            "worker": plugin.worker,
+            "depends_on": [str(other) for other in table.graph.dependencies(ref)],
+            "priority": table.entries[ref].manifest.priority,
+            "setup": list(host.setups[str(ref)]),
+            "ended": table.setup_order[ref],
+        }
+    return seen
+
+
+def _versions(proxy: Any) -> dict[str, str]:
+    """What `probe` tells; it may import a helper that cannot be imported."""
+    try:
+        found: dict[str, str] = proxy.probe()
+    except ImportError as error:
+        return {"plugin": proxy.version, "probe": type(error).__name__}
+    return found
+
+
+def _modules(prefix: str) -> dict[str, str | None]:
+    """The version of every plugin module, by its name without the registry's part."""
+    return {
+        name.removeprefix(prefix): getattr(module, "VERSION", None)
+        for name, module in list(sys.modules.items())
+        if name == prefix or name.startswith(prefix + ".")
+    }
+
+
+def _activities() -> list[str]:
+    """The name of every thread and task but ours; what has a number only goes by its code."""
+    ours = asyncio.current_task()
+    tasks = [each for each in asyncio.all_tasks() if each is not ours]
+    named = [
+        str(each.get_coro()).split()[2]  # "<coroutine object NAME at 0x...>"
+        if each.get_name().startswith("Task-")
+        else each.get_name()
+        for each in tasks
+    ]
+    threads = [each.name for each in threading.enumerate() if "AnyIO" not in each.name]
+    return named + threads
