@@ -31,20 +31,25 @@ def load_all(tree: str) -> list[Any]:
         if "dagstack.toml" not in files:
             continue
         folders.clear()
-        manifest = tomli.loads(Path(folder, "dagstack.toml").read_text(encoding="utf-8"))["plugin"]
-        stem, _, name = manifest["entry_point"].partition(":")
-        spec = importlib.util.spec_from_file_location(
-            f"bare.{manifest['kind']}.{manifest['name']}", f"{folder}/{stem}.py"
-        )
-        assert spec is not None  # noqa: S101 - a .py file always has a spec
-        assert spec.loader is not None  # noqa: S101
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        plugin = getattr(module, name)()
-        plugin.setup(None)
-        plugins.append(plugin)
+        plugins.append(load_plugin(folder))
     return plugins
+
+
+def load_plugin(folder: str) -> Any:
+    """Parse the manifest, import, instantiate and set up one plugin."""
+    manifest = tomli.loads(Path(folder, "dagstack.toml").read_text(encoding="utf-8"))["plugin"]
+    stem, _, name = manifest["entry_point"].partition(":")
+    spec = importlib.util.spec_from_file_location(
+        f"bare.{manifest['kind']}.{manifest['name']}", f"{folder}/{stem}.py"
+    )
+    assert spec is not None  # noqa: S101 - a .py file always has a spec
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    plugin = getattr(module, name)()
+    plugin.setup(None)
+    return plugin
 
 
 def load_file(path: str) -> Any:

@@ -2,7 +2,8 @@
 
     python -m scripts.benchlib.cold WAY TREE
 
-prints the milliseconds between the end of its imports and the moment when all plugins are ready.
+prints what lies between the end of its imports and the moment when all plugins are ready: the
+milliseconds, and the megabytes by which the process has grown.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
+import math
 import subprocess
 import sys
 import tempfile
@@ -19,71 +20,73 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from scripts.benchlib.fresh import in_fresh_process, log_into_nothing, resident_mb
 from scripts.benchlib.report import Table, percentile, say
 from scripts.benchlib.subjects import ROOT
-from scripts.benchlib.trees import REPORT_VARIABLE, write_tree
+from scripts.benchlib.trees import write_tree
 
 BARE: Final = "bare import"
 WAYS: Final = (BARE, "discover + setup_all", "DevServer")
 
 
-def start_bare(tree: str) -> float:
+Cost = tuple[float, float]
+"""Milliseconds and megabytes."""
+
+
+def spent() -> Cost:
+    """What this process has taken so far."""
+    return time.perf_counter() * 1000, resident_mb()
+
+
+def since(before: Cost) -> Cost:
+    """What it has taken from `before` on."""
+    now = spent()
+    return now[0] - before[0], now[1] - before[1]
+
+
+def start_bare(tree: str) -> Cost:
     """Walk, parse, import, set up; no more."""
     from scripts.benchlib.bare import load_all  # noqa: PLC0415 - each way imports its own
 
-    began = time.perf_counter()
-    load_all(tree)
-    return _ms_since(began)
+    before = spent()
+    plugins = load_all(tree)
+    cost = since(before)
+    del plugins
+    return cost
 
 
-def start_registry(tree: str) -> float:
+def start_registry(tree: str) -> Cost:
     """The registry of the specification."""
     from dagstack_dev import PluginContext, PluginRegistry  # noqa: PLC0415 - as above
 
-    async def start() -> float:
-        began = time.perf_counter()
+    async def start() -> Cost:
+        before = spent()
         registry = PluginRegistry()
         registry.discover(tree)
         context = PluginContext(config={}, logger=logging.getLogger("bench"), registry=registry)
         await registry.setup_all(context)
-        took = _ms_since(began)
+        cost = since(before)
         await registry.teardown_all()
-        return took
+        return cost
 
-    _log_into_nothing()
+    log_into_nothing()
     return asyncio.run(start())
 
 
-def start_server(tree: str) -> float:
+def start_server(tree: str) -> Cost:
     """The dev server, until it watches."""
     from dagstack_dev import DevServer  # noqa: PLC0415 - as above
 
-    async def start() -> float:
-        began = time.perf_counter()
+    async def start() -> Cost:
+        before = spent()
         async with DevServer(tree):
-            return _ms_since(began)
+            return since(before)
 
-    _log_into_nothing()
+    log_into_nothing()
     return asyncio.run(start())
 
 
-def _log_into_nothing() -> None:
-    """Log as the command does by default, at `info` and as JSON; nobody reads it."""
-    import structlog  # noqa: PLC0415 - as above
-
-    nothing = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the end
-    structlog.configure(
-        processors=[structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(nothing),
-    )
-
-
-def _ms_since(began: float) -> float:
-    return (time.perf_counter() - began) * 1000
-
-
-STARTS: Final[dict[str, Callable[[str], float]]] = dict(
+STARTS: Final[dict[str, Callable[[str], Cost]]] = dict(
     zip(WAYS, (start_bare, start_registry, start_server), strict=True)
 )
 
@@ -92,50 +95,59 @@ def measure(sizes: tuple[int, ...], repetitions: int) -> Table:
     """The table of cold starts."""
     table = Table(
         "Cold start, in ms",
-        ("plugins", "start", "p50", "/bare", "per plugin", "process p50", "starts"),
-        note="p50: after the imports; process: from its start to its end. Python writes no "
-        "bytecode of plugins, so that every way compiles every file",
+        (
+            *("plugins", "bytecode", "start", "p50", "/bare"),
+            *("per plugin", "slope", "kB each", "starts"),
+        ),
+        note="after the imports. bytecode none: nothing is kept, every file is compiled; warm: "
+        "each way finds what it has kept itself. slope: of log time over log plugins, from the "
+        "size before. kB each: what the process grows by, per plugin",
     )
     # What is measured is not how long it takes to compile this package itself.
     subprocess.run([sys.executable, "-c", "import dagstack_dev"], cwd=ROOT, check=True)
-    for plugins in sizes:
-        say(f"cold starts: {plugins} plugins")
-        inside: dict[str, list[float]] = {way: [] for way in WAYS}
-        whole: dict[str, list[float]] = {way: [] for way in WAYS}
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            tree = Path(folder, "plugins")
-            write_tree(tree, plugins)
-            for _ in range(repetitions):
-                for way in WAYS:
-                    began = time.perf_counter()
-                    inside[way].append(_in_fresh_process(way, tree))
-                    whole[way].append(_ms_since(began))
-        for way in WAYS:
-            took = percentile(inside[way], 50)
-            row: dict[str, object] = {
-                "plugins": plugins,
-                "start": way,
-                "p50": took,
-                "per plugin": took / plugins,
-                "process p50": percentile(whole[way], 50),
-                "starts": repetitions,
-            }
-            if way != BARE:
-                row["/bare"] = took / percentile(inside[BARE], 50)
-            table.add(row)
+    for kept in ("none", "warm"):
+        before: dict[str, tuple[int, float]] = {}
+        for plugins in sizes:
+            say(f"cold starts: {plugins} plugins, bytecode {kept}")
+            costs = _costs(plugins, repetitions, write_bytecode=kept == "warm")
+            took = {way: percentile([ms for ms, _ in each], 50) for way, each in costs.items()}
+            for way in WAYS:
+                row: dict[str, object] = {
+                    "plugins": plugins,
+                    "bytecode": kept,
+                    "start": way,
+                    "p50": took[way],
+                    "per plugin": took[way] / plugins,
+                    "kB each": percentile([mb for _, mb in costs[way]], 50) / plugins * 1000,
+                    "starts": repetitions,
+                }
+                if way != BARE:
+                    row["/bare"] = took[way] / took[BARE]
+                if way in before:
+                    row["slope"] = _slope(before[way], (plugins, took[way]))
+                table.add(row)
+                before[way] = plugins, took[way]
     return table
 
 
-def _in_fresh_process(way: str, tree: Path) -> float:
-    done = subprocess.run(
-        [sys.executable, "-B", "-m", "scripts.benchlib.cold", way, str(tree)],
-        cwd=ROOT,
-        env={REPORT_VARIABLE: "/dev/null", "PYTHONDONTWRITEBYTECODE": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return float(json.loads(done.stdout.splitlines()[-1]))
+def _costs(plugins: int, repetitions: int, *, write_bytecode: bool) -> dict[str, list[Cost]]:
+    """What each start cost, the ways in turn; each on a tree of its own."""
+    costs: dict[str, list[Cost]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        trees = {way: Path(folder, str(number)) for number, way in enumerate(WAYS)}
+        for way, tree in trees.items():
+            write_tree(tree, plugins)
+            if write_bytecode:
+                in_fresh_process("cold", way, tree, write_bytecode=True)
+        for _ in range(repetitions):
+            for way, tree in trees.items():
+                ms, mb = in_fresh_process("cold", way, tree, write_bytecode=write_bytecode)
+                costs[way].append((ms, mb))
+    return costs
+
+
+def _slope(before: tuple[int, float], now: tuple[int, float]) -> float:
+    return math.log(now[1] / before[1]) / math.log(now[0] / before[0])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from scripts.benchlib.bare import WATCHING
 from scripts.benchlib.trees import REPORT_VARIABLE, probe_text, write_tree
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PATIENCE_SEC: Final = 60.0
+START_SEC: Final = 180.0
+SAVE_SEC: Final = 60.0
 QUIET_SEC: Final = 0.3
 
 HMR_MAIN = "import plugin\nplugin.Plugin().setup(None)\n"
@@ -177,15 +178,20 @@ class Subject:
         self._output: list[str] = []
         self._has_started = threading.Event()
         threading.Thread(target=self._read_output, daemon=True).start()
-        if self._report(PATIENCE_SEC) is None:
+        if self._report(START_SEC) is None:
             self.__exit__()
             msg = f"{self.recipe.name} does not start:\n{''.join(self._output[-20:])}"
             raise RuntimeError(msg)
         if self.recipe.started:
-            self._has_started.wait(PATIENCE_SEC)
+            self._has_started.wait(START_SEC)
         else:
             time.sleep(1)  # It does not say when it watches.
         return self
+
+    @property
+    def pid(self) -> int:
+        """Of its process; that of the leader where there are several."""
+        return self._process.pid
 
     def __exit__(self, *_: object) -> None:
         os.killpg(self._process.pid, 9)
@@ -207,7 +213,7 @@ class Subject:
         began = time.monotonic_ns()
         with open(self._probe, "wb", buffering=0) as file:  # noqa: PTH123 - one plain write
             file.write(content)
-        while (report := self._report(PATIENCE_SEC / 4)) is not None:
+        while (report := self._report(SAVE_SEC)) is not None:
             if self._is_final(report):
                 self.outcome.milliseconds.append((report[2] - began) / 1e6)
                 return

@@ -67,12 +67,46 @@ class Plugin:
         self.ready = False
 '''
 
+# Its setup takes a known time; what is spent above that is what is measured.
+BUSY = '''\
+"""A plugin of the bench whose setup takes a while."""
+
+from time import perf_counter
+
+
+class Plugin:
+    def setup(self, ctx):
+        until = perf_counter() + {seconds}
+        while perf_counter() < until:
+            pass
+        self.ready = True
+
+    def teardown(self):
+        self.ready = False
+'''
+
 _FILLED = "".join(FILLER.format(number=number) for number in range(6))
 
 
 def probe_text(value: int) -> bytes:
     """The probe as it is saved for the `value`th time."""
     return (PROBE.format(value=value) + _FILLED + f"\n\nCOMPLETE = {value}\n").encode()
+
+
+def plain_text(value: int) -> str:
+    """A plugin that is not the probe, as it is saved for the `value`th time."""
+    return f"{PLAIN}{_FILLED}\n\nVALUE = {value}\n"
+
+
+def write_plugin(folder: Path, text: str, depends_on: str = "") -> Path:
+    """Write one plugin; the answer is its file."""
+    folder.mkdir(parents=True)
+    wanted = f'"{depends_on}"' if depends_on else ""
+    manifest = MANIFEST.format(name=folder.name, depends_on=wanted)
+    (folder / "dagstack.toml").write_text(manifest, encoding="utf-8")
+    file = folder / "plugin.py"
+    file.write_text(text, encoding="utf-8")
+    return file
 
 
 def write_tree(root: Path, count: int) -> Path:
@@ -82,12 +116,19 @@ def write_tree(root: Path, count: int) -> Path:
     the last one and nothing depends on it.
     """
     for number in range(count):
-        folder = root / f"p{number:05}"
-        folder.mkdir(parents=True)
-        above = f'"p{(number - 1) // FAN_OUT:05}"' if number else ""
-        manifest = MANIFEST.format(name=folder.name, depends_on=above)
-        (folder / "dagstack.toml").write_text(manifest, encoding="utf-8")
-        (folder / "plugin.py").write_text(PLAIN + _FILLED, encoding="utf-8")
+        above = f"p{(number - 1) // FAN_OUT:05}" if number else ""
+        write_plugin(root / f"p{number:05}", PLAIN + _FILLED, above)
     probe = root / f"p{count - 1:05}" / "plugin.py"
     probe.write_bytes(probe_text(0))
     return probe
+
+
+def write_hub(root: Path, dependents: int, setup_ms: float) -> Path:
+    """Write a plugin and `dependents` that depend on it, each busy for `setup_ms` in its setup.
+
+    The answer is the file of the hub.
+    """
+    text = BUSY.format(seconds=setup_ms / 1000)
+    for number in range(dependents):
+        write_plugin(root / f"p{number:05}", text, "hub")
+    return write_plugin(root / "hub", text)

@@ -1,0 +1,122 @@
+"""A branch switch that changes many plugins at once.
+
+    python -m scripts.benchlib.branch WAY TREE CHANGED TIMES
+
+prints, for each switch, the milliseconds from its end to when everything is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from scripts.benchlib.fresh import in_fresh_process, log_into_nothing, ms_since
+from scripts.benchlib.report import Table, percentile, say
+from scripts.benchlib.trees import plain_text, write_tree
+
+OURS: Final = "dagstack-dev"
+BARE: Final = "bare walk"
+
+
+def measure(sizes: Sequence[tuple[int, int]], times: int) -> Table:
+    """The table of branch switches; `sizes` are plugins and how many of them change."""
+    table = Table(
+        "Branch switch to all ready, in ms",
+        ("plugins", "changed", "way", "p50", "max", "/bare", "switches"),
+        note="from when git lets go of its lock; bare: walk and stat the tree, then parse, "
+        "compile, execute and set up what has changed",
+    )
+    for plugins, changed in sizes:
+        say(f"branch switch: {changed} of {plugins}")
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            tree = Path(folder, "plugins")
+            write_tree(tree, plugins)
+            (tree / ".git").mkdir()
+            bare = in_fresh_process("branch", BARE, tree, changed, times)
+            ours = in_fresh_process("branch", OURS, tree, changed, times)
+        floor = percentile(bare, 50)
+        for way, took in ((OURS, ours), (BARE, bare)):
+            row = {"plugins": plugins, "changed": changed, "way": way, "switches": times}
+            row |= {"p50": percentile(took, 50), "max": max(took)}
+            if way == OURS:
+                row["/bare"] = percentile(took, 50) / floor
+            table.add(row)
+    return table
+
+
+def switch(tree: str, changed: int, value: int) -> None:
+    """Write what git would, every so many plugins one, under git's lock."""
+    lock = Path(tree, ".git", "index.lock")
+    lock.touch()
+    folders = sorted(Path(tree).glob("p*"))
+    for folder in folders[1 :: max(1, len(folders) // changed)][:changed]:
+        (folder / "plugin.py").write_text(plain_text(value), encoding="utf-8")
+    lock.unlink()
+
+
+async def switch_ours(tree: str, changed: int, times: int) -> list[float]:
+    """As the dev server sees it, by file events."""
+    from dagstack_dev import DevServer  # noqa: PLC0415 - after the logging is configured
+    from dagstack_dev.core.events import ReloadCommitted  # noqa: PLC0415
+
+    took = []
+    async with DevServer(tree) as server:
+        events = server.events()
+        for value in range(times):
+            await asyncio.to_thread(switch, tree, changed, value)
+            began = time.perf_counter()
+            left = changed
+            async for fact in events:
+                left -= len(fact.changed) if isinstance(fact, ReloadCommitted) else 0
+                if left <= 0:
+                    break
+            took.append(ms_since(began))
+    return took
+
+
+def switch_bare(tree: str, changed: int, times: int) -> list[float]:
+    """Look at every file, and load what differs."""
+    from scripts.benchlib.bare import load_all, load_plugin  # noqa: PLC0415
+
+    took = []
+    live = load_all(tree)
+    before = stamps(tree)
+    for value in range(times):
+        switch(tree, changed, value)
+        began = time.perf_counter()
+        now = stamps(tree)
+        for folder in {os.path.dirname(p) for p, stamp in now.items() if before[p] != stamp}:  # noqa: PTH120
+            live.append(load_plugin(folder))
+        took.append(ms_since(began))
+        before = now
+    return took
+
+
+def stamps(tree: str) -> dict[str, tuple[int, int]]:
+    """Size and time of every file."""
+    found = {}
+    for folder, folders, files in os.walk(tree):
+        folders[:] = [name for name in folders if name not in {".git", "__pycache__"}]
+        for name in files:
+            path = f"{folder}/{name}"
+            status = os.stat(path)  # noqa: PTH116 - as little as possible
+            found[path] = (status.st_size, status.st_mtime_ns)
+    return found
+
+
+def _ours(tree: str, changed: int, times: int) -> list[float]:
+    log_into_nothing()
+    return asyncio.run(switch_ours(tree, changed, times))
+
+
+WAYS: Final[dict[str, Callable[[str, int, int], list[float]]]] = {OURS: _ours, BARE: switch_bare}
+
+if __name__ == "__main__":
+    print(json.dumps(WAYS[sys.argv[1]](sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
