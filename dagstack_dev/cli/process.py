@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,18 @@ class Process:
         os.register_at_fork(after_in_child=self._on_fork)
         if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
             signal.signal(signal.SIGALRM, self._on_alarm)
+        self._break_into_what_blocks()
         return self._loop
+
+    def _break_into_what_blocks(self) -> None:
+        """Let the watchdog end a plain method that blocks the loop for longer than it may.
+
+        A handler that raises ends most of what waits in the system, such as a sleep, and any
+        Python code. The signal is one that nobody minds when no handler is there any more.
+        """
+        watchdog, thread = self._registry.table.watchdog, threading.get_ident()
+        signal.signal(signal.SIGURG, lambda _, frame: watchdog.break_off(frame))
+        watchdog.interrupt = lambda: signal.pthread_kill(thread, signal.SIGURG)
 
     def keep_signals(self) -> None:
         """Answer Ctrl-C again, should a plugin have put in a handler of its own."""

@@ -378,6 +378,26 @@ class Unfinished:
         return f"{self.what} at {place}" if place else self.what
 
 
+class BlockedTooLong(BaseException):
+    """Raised in the midst of a plain plugin method that has kept the event loop for too long.
+
+    No `Exception`, so that plugins do not catch it by accident.
+
+    Attributes:
+        seconds: how long the method might take.
+        path, line: where it was by then.
+    """
+
+    def __init__(self, seconds: float, path: str, line: int) -> None:
+        super().__init__(seconds, path, line)
+        self.seconds = seconds
+        self.path = path
+        self.line = line
+
+    def __str__(self) -> str:
+        return f"it kept the event loop busy for more than {self.seconds:g} s"
+
+
 class _Overdue(PluginRegistryError, TimeoutError):
     """Something took longer than the manifest allows.
 

@@ -61,7 +61,8 @@ class Conductor:
             KeyboardInterrupt: Ctrl-C came meanwhile.
         """
         began = perf_counter()
-        watched = self.table.watchdog.calling(entry.ref, "import", entry.offer.folder)
+        seconds = entry.manifest.startup_timeout_sec
+        watched = self.table.watchdog.calling(entry.ref, "import", entry.offer.folder, seconds)
         try:
             with as_plugin(entry.ref), watched:
                 if how is Load.IMPORT and entry.offer.prepared is not None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.gate import Gate
 
@@ -22,19 +24,33 @@ class Departure:
 
     Attributes:
         leaving: the gates that are closed, by plugin, in the order in which they closed.
-        waited_at: those of them that calls have come to.
+        waited_at: the gates that calls have come to meanwhile.
         drained: whether calls have come to rest, and teardowns go on.
         token: stands for it where it must not be kept alive.
     """
 
-    __slots__ = ("_silent", "drained", "leaving", "token", "waited_at")
+    __slots__ = ("_awaited", "_silent", "drained", "leaving", "token", "waited_at")
 
     def __init__(self) -> None:
         self.leaving: dict[PluginRef, Gate] = {}
         self.waited_at: set[Gate] = set()
+        self._awaited: dict[PluginRef, set[Gate]] = {}
         self._silent: set[Gate] = set()
         self.drained = False
         self.token = object()
+
+    def add(self, gate: Gate) -> None:
+        """The plugin of `gate`, which is closed, is leaving: its own calls pass from now on."""
+        self.leaving[gate.ref] = gate
+        for other in self._awaited.pop(gate.ref, ()):
+            other.look_again()
+
+    def note_wait(self, gate: Gate, callers: Iterable[PluginRef]) -> None:
+        """A call that comes from `callers` may have to wait at `gate`. From any thread."""
+        self.waited_at.add(gate)
+        for ref in callers:
+            if ref not in self.leaving:
+                self._awaited.setdefault(ref, set()).add(gate)
 
     def admit(self) -> bool:
         """Let the calls that wait now go on to the instances that still answer; if any do."""
@@ -66,9 +82,5 @@ class Departure:
         waits at.
         """
         self.drained = True
-        self.look_again()
-
-    def look_again(self) -> None:
-        """Have the calls that wait find out whether they may pass now."""
         for gate in tuple(self.waited_at):
             gate.look_again()

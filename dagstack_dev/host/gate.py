@@ -14,6 +14,7 @@ from dagstack_dev.core.errors import PluginUnavailable
 from dagstack_dev.host.context import current_plugin
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
     from types import FrameType
 
     from dagstack_dev.core.refs import PluginRef
@@ -60,6 +61,7 @@ class Gate:
     """
 
     __slots__ = (
+        "_answers",
         "_call_ended",
         "_has_news",
         "_opened",
@@ -88,18 +90,20 @@ class Gate:
         self.admissions = 0
         self.departure: Departure | None = None
         self.patience = patience
+        self._answers = True
         self._has_news = False
         self._opened: anyio.Event | None = None
         self._opened_for_threads: threading.Event | None = None
         self._call_ended: anyio.Event | None = None
         self._thread = 0
 
-    def close(self, departure: Departure | None = None) -> None:
+    def close(self, departure: Departure | None = None, *, answers: bool = True) -> None:
         """Hold new calls back until `open` or `give_up`. To be called on the loop's thread.
 
         With a `departure`, the instance still answers: calls that come from the leaving plugins
         pass, and so do synchronous ones on the loop's thread, which cannot wait. Without one,
-        only the plugin's own calls do.
+        only the plugin's own calls do. If it no longer `answers`, calls that come from the
+        leaving plugins are refused: those are not swapped before the calls end.
         """
         self.unavailable = None
         if self._opened is None:  # It was open, or had given up.
@@ -107,10 +111,12 @@ class Gate:
             self._opened = anyio.Event()
             self._opened_for_threads = threading.Event()
         self.departure = departure
+        self._answers = answers
         self.closed = True
         if departure is not None:
-            departure.leaving[self.ref] = self
-            departure.look_again()
+            self.look_again()  # Calls may have waited here for something else.
+            if answers:
+                departure.add(self)
 
     def open(self) -> None:
         """Let calls pass, waiting ones included."""
@@ -133,7 +139,7 @@ class Gate:
 
     def admit(self) -> bool:
         """Let the calls that wait now pass, if the instance still answers and if any do."""
-        if self.departure is None or not self.waiting:
+        if self.departure is None or not self._answers or not self.waiting:
             return False
         self.admissions += 1
         self.look_again()
@@ -141,10 +147,15 @@ class Gate:
 
     def look_again(self) -> None:
         """Have the calls that wait find out whether they may pass now."""
-        if self.waiting and self._opened is not None:
-            self._wake()
-            self._opened = anyio.Event()
-            self._opened_for_threads = threading.Event()
+        if self._opened is None:
+            return
+        if self.waiting:
+            opened, self._opened = self._opened, anyio.Event()
+            opened.set()
+        # A thread may have looked already and not be counted yet.
+        for_threads, self._opened_for_threads = self._opened_for_threads, threading.Event()
+        if for_threads is not None:
+            for_threads.set()
 
     def _wake(self) -> None:
         opened, self._opened = self._opened, None
@@ -216,7 +227,8 @@ class Gate:
         admissions = self.admissions
         deadline = monotonic() + self.patience
         forwarder = sys._getframe(1)  # noqa: SLF001 - there is no other way to the caller
-        while not self._may_pass(forwarder.f_back, admissions):
+        callers = _plugins_in(forwarder.f_back)
+        while not self._may_pass(callers, admissions):
             opened = self._opened
             self._refuse_at(deadline)
             self._step_back()
@@ -239,17 +251,17 @@ class Gate:
             PluginUnavailable: as `wait`; and at once on the loop's own thread, where waiting
                 would keep the plugin from ever coming back.
         """
-        forwarder = sys._getframe(1)  # noqa: SLF001 - there is no other way to the caller
+        callers = _plugins_in(sys._getframe(2))  # noqa: SLF001 - there is no other way to the caller
         on_loop = threading.get_ident() == self._thread
         admissions = self.admissions
         deadline = monotonic() + self.patience
         while True:
             # Before we look; whatever changes after that sets it.
             opened = self._opened_for_threads
-            if self._may_pass(forwarder.f_back, admissions):
+            if self._may_pass(callers, admissions):
                 return
             departure = self.departure
-            if departure is not None and (on_loop or departure.drained):
+            if departure is not None and self._answers and (on_loop or departure.drained):
                 return
             self._refuse_at(deadline)
             if on_loop:
@@ -275,17 +287,42 @@ class Gate:
         self.in_flight.append(None)
         self.waiting.pop()
 
-    def _may_pass(self, caller: FrameType | None, admissions: int) -> bool:
-        """Whether a call, marked already, may go on; `admissions` were made before it came.
+    def _may_pass(self, callers: AbstractSet[PluginRef], admissions: int) -> bool:
+        """Whether a call, marked already, may go on.
 
         For whatever is answered here, the mark is counted before the instance is torn down.
+
+        Args:
+            callers: the plugins that the call comes from.
+            admissions: how many there were here before it came.
+
+        Raises:
+            PluginUnavailable: it comes from a leaving plugin, and nothing here can answer it.
         """
         departure = self.departure
         if departure is not None:
-            departure.waited_at.add(self)  # Before we look: whatever changes then wakes us.
-        if not self.closed or self._is_own_call(caller):
+            departure.note_wait(self, callers)  # Before we look: whatever changes then wakes us.
+        if not self.closed:
+            return True
+        if self._is_awaited(callers, departure):
+            if departure is not None and not self._answers:
+                raise self._refusal("it has failed, and what calls it is being reloaded, too")
             return True
         return self.departure is not None and self.admissions != admissions
+
+    def _is_awaited(self, callers: AbstractSet[PluginRef], departure: Departure | None) -> bool:
+        """Whether the swap waits for the call, so that the call must not wait for the swap.
+
+        That holds for a leaving plugin's lifecycle, for a call that came through such a plugin,
+        and for what was let in.
+        """
+        if self.unavailable is not None and self.instance is None:
+            return False
+        if departure is None:
+            return self.ref in callers
+        admitted = _admitted.get()
+        let_in = admitted is not None and admitted[0] is departure.token
+        return let_in or not departure.leaving.keys().isdisjoint(callers)
 
     def _refuse_at(self, deadline: float) -> None:
         if self.closed and (self.unavailable is not None or monotonic() >= deadline):
@@ -294,26 +331,21 @@ class Gate:
     def _refusal(self, reason: str) -> PluginUnavailable:
         return PluginUnavailable(self.ref, self.unavailable or reason)
 
-    def _is_own_call(self, frame: FrameType | None) -> bool:
-        """Whether the caller is a leaving plugin's lifecycle, or a call that is in flight already.
 
-        The latter holds when a forwarding method of such a plugin is further up the stack, or
-        when the caller was let in: that call must end before the plugin can be swapped, so it
-        must not wait for the swap.
-        """
-        if self.unavailable is not None and self.instance is None:
-            return False
-        departure = self.departure
-        leaving = departure.leaving if departure is not None else (self.ref,)
-        if current_plugin.get() in leaving:
-            return True
-        admitted = _admitted.get()
-        if departure is not None and admitted is not None and admitted[0] is departure.token:
-            return True
-        while frame is not None:
-            if frame.f_code.co_filename == FORWARDER_FILE:
-                gate = frame.f_locals.get("_dagstack_gate")
-                if gate is not None and gate.ref in leaving:
-                    return True
-            frame = frame.f_back
-        return False
+def _plugins_in(frame: FrameType | None) -> frozenset[PluginRef]:
+    """The plugins that a call comes from, whose caller is `frame`.
+
+    Whose lifecycle or task it is, and those with a forwarding method further up the stack: they
+    are in flight themselves.
+    """
+    found = set()
+    own = current_plugin.get()
+    if own is not None:
+        found.add(own)
+    while frame is not None:
+        if frame.f_code.co_filename == FORWARDER_FILE:
+            gate = frame.f_locals.get("_dagstack_gate")
+            if gate is not None:
+                found.add(gate.ref)
+        frame = frame.f_back
+    return frozenset(found)

@@ -89,9 +89,7 @@ class PluginInstance:
         self._setup: Callable[[PluginContext], object] | None = getattr(plugin, "setup", None)
         self._teardown: Callable[[], object] | None = getattr(plugin, "teardown", None)
         self._threaded = manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
-        self._methods = Methods(
-            manifest.ref, folder=folder, in_threads=self._threaded, watchdog=watchdog
-        )
+        self._methods = Methods(manifest, folder=folder, watchdog=watchdog)
 
     @property
     def needs_task(self) -> bool:

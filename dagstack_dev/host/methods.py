@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,13 +12,20 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from dagstack_dev.core.errors import PluginCancelled, Unfinished
+from dagstack_dev.core.errors import (
+    BlockedTooLong,
+    PluginCancelled,
+    SetupTimeout,
+    TeardownTimeout,
+    Unfinished,
+)
+from dagstack_dev.core.manifest import ExecutionModel
 from dagstack_dev.host.whereabouts import running_at, suspended_at
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
-    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.host.watchdog import Watchdog
 
 
@@ -25,21 +33,19 @@ class Methods:
     """Calls methods of a plugin, and knows where the call under way is.
 
     Args:
-        ref: the plugin.
+        manifest: for the ref, the timeouts and whether plain functions run in a worker thread.
         folder: where its code lies, to name lines of it.
-        in_threads: whether plain functions run in a worker thread.
         watchdog: watches those that run on the loop.
     """
 
     _awaiting: Awaitable[object] | None = None
     _thread: threading.Thread | None = None
 
-    def __init__(
-        self, ref: PluginRef, *, folder: str | None, in_threads: bool, watchdog: Watchdog
-    ) -> None:
-        self._ref = ref
+    def __init__(self, manifest: PluginManifest, *, folder: str | None, watchdog: Watchdog) -> None:
+        self._manifest = manifest
+        self._ref = manifest.ref
         self._folder = folder
-        self._in_threads = in_threads
+        self._in_threads = manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
         self._watchdog = watchdog
 
     def must_be_awaited(self, method: Callable[..., object] | None) -> bool:
@@ -49,7 +55,7 @@ class Methods:
     def call_at_once(self, name: str, method: Callable[[], object], context: Context) -> object:
         """Call a plain method. Nobody can cancel it, so that any cancellation is its own."""
         try:
-            with self._watchdog.calling(self._ref, name, self._folder):
+            with self._watched(name):
                 return context.run(method)
         except anyio.get_cancelled_exc_class() as error:
             raise PluginCancelled(self._ref, name) from error
@@ -63,10 +69,25 @@ class Methods:
         elif self._in_threads:
             await self._call_in_thread(partial(method, *args))
         else:
-            with self._watchdog.calling(self._ref, name, self._folder):
+            with self._watched(name):
                 result = method(*args)
             if inspect.isawaitable(result):
                 await self.wait_for(result)
+
+    @contextmanager
+    def _watched(self, name: str) -> Iterator[None]:
+        """A plain `setup` or `teardown` runs inside this block, for no longer than it may."""
+        manifest = self._manifest
+        timeout: type[SetupTimeout | TeardownTimeout] = SetupTimeout
+        seconds = manifest.startup_timeout_sec
+        if name != "setup":
+            timeout, seconds = TeardownTimeout, manifest.teardown_timeout_sec
+        try:
+            with self._watchdog.calling(self._ref, name, self._folder, seconds):
+                yield
+        except BlockedTooLong as error:
+            at = Unfinished(f"{name}()", error.path, error.line)
+            raise timeout(self._ref, seconds, [at]) from error
 
     async def wait_for(self, awaitable: Awaitable[object]) -> None:
         """Await it, with an eye on where it is."""

@@ -78,8 +78,9 @@ class Scope:
         self._jobs: dict[Job, dict[Job, None]] = {}
         self._group: TaskGroup | None = None
         self._unstarted: list[Callable[[], object]] = []
-        self._context: Context | None = None  # Set, as the next two, when undoing begins.
+        self._context: Context | None = None  # Set, as the next three, when undoing begins.
         self._failure: BaseException | None = None
+        self._seconds = 0.0
         self._calling: tuple[str, Awaitable[object] | None] | None = None
         self._undoing = anyio.CancelScope(shield=True)
         self._stack_closed = anyio.Event()
@@ -239,7 +240,7 @@ class Scope:
         Returns:
             What held it up when its time was over, and what is still there after the grace.
         """
-        self._context, self._failure = context, failure
+        self._context, self._failure, self._seconds = context, failure, seconds
         traceback = failure.__traceback__ if failure is not None else None
         spawn(self._undo_all, f"dagstack plugin {self._ref}: undoing", context.copy())
         unfinished: dict[str, Unfinished] = {}
@@ -307,7 +308,7 @@ class Scope:
     async def _call(self, name: str, function: Callable[[], object]) -> object:
         assert self._context is not None  # noqa: S101 - set by undo
         if not self._in_threads or inspect.iscoroutinefunction(function):
-            with self._watchdog.calling(self._ref, name, self._folder):
+            with self._watchdog.calling(self._ref, name, self._folder, self._seconds):
                 return self._context.run(function)
         # A thread of its own and no worker thread, for it may never end.
         ended: list[object] = []

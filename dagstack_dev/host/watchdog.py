@@ -1,4 +1,4 @@
-"""Names the synchronous plugin method that keeps the event loop busy."""
+"""Names the synchronous plugin method that keeps the event loop busy, and breaks into it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import ReferenceType, ref
 
+from dagstack_dev.core.errors import BlockedTooLong
 from dagstack_dev.core.events import PluginBlocking
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class _Call(NamedTuple):
     method: str
     folder: str
     began: float
+    seconds: float
 
 
 class Watchdog:
@@ -41,12 +43,19 @@ class Watchdog:
 
     Args:
         report: called from the watchdog's thread, at once, for the loop may stay busy for long.
+
+    Attributes:
+        interrupt: makes the watched thread call `break_off`, whatever it does; None, as in an
+            app, where nobody may: then a method that never returns is only named.
     """
+
+    interrupt: Callable[[], None] | None = None
 
     def __init__(self, report: Callable[[PluginBlocking], None]) -> None:
         self._report = report
         self._call: _Call | None = None
         self._reported: _Call | None = None
+        self._overdue: _Call | None = None
         self._watched = 0
         self._depth = 0
         self._needed_until = 0.0
@@ -76,22 +85,31 @@ class Watchdog:
                 self._needed_until = monotonic() + LINGER_SECONDS
 
     @contextmanager
-    def calling(self, plugin: PluginRef, method: str, folder: str | None) -> Iterator[None]:
-        """A synchronous method of `plugin`, whose code lies in `folder`, runs inside this block."""
+    def calling(
+        self, plugin: PluginRef, method: str, folder: str | None, seconds: float
+    ) -> Iterator[None]:
+        """A synchronous method of `plugin`, whose code lies in `folder`, runs inside this block.
+
+        Raises:
+            BlockedTooLong: it took longer than `seconds`, and there is `interrupt`.
+        """
         outer = self._call
-        self._call = _Call(plugin, method, folder or "", monotonic())
+        self._call = _Call(plugin, method, folder or "", monotonic(), seconds)
         try:
             yield
         finally:
             self._call = outer
 
     def look(self) -> None:
-        """Report the call under way once, when it has taken too long."""
+        """Report the call under way once, when it has taken long; break into it when too long."""
         call = self._call
-        if call is None or call is self._reported:
+        if call is None:
             return
         seconds = monotonic() - call.began
-        if seconds < BLOCKING_SECONDS:
+        if seconds >= call.seconds and self.interrupt is not None:
+            self._overdue = call  # Again with every look: plugin code may catch what is raised.
+            self.interrupt()
+        if call is self._reported or seconds < BLOCKING_SECONDS:
             return
         frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - there is no other way
         path, line = _place(frame, call.folder)
@@ -102,6 +120,12 @@ class Watchdog:
                     ref=call.plugin, method=call.method, seconds=seconds, path=path, line=line
                 )
             )
+
+    def break_off(self, frame: FrameType | None) -> None:
+        """Raise in the midst of the call that is overdue, in the watched thread, at `frame`."""
+        call, self._overdue = self._overdue, None
+        if call is not None and call is self._call:
+            raise BlockedTooLong(call.seconds, *_place(frame, call.folder))
 
     def stop(self) -> None:
         """End the thread, if nothing is being watched; the next run starts another one."""

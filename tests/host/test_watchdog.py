@@ -68,10 +68,10 @@ def test_a_thread_that_a_report_ended_is_replaced_by_the_next_run(
         reports.pop()()
 
     watchdog, ref = Watchdog(report), PluginRef("demo", "it")
-    with watchdog.watching(), watchdog.calling(ref, "setup", None):
+    with watchdog.watching(), watchdog.calling(ref, "setup", None, 60):
         assert died.wait(10)
     assert died_of == [LookupError]
-    with watchdog.watching(), watchdog.calling(ref, "setup", None):
+    with watchdog.watching(), watchdog.calling(ref, "setup", None, 60):
         assert told.wait(10)
     watchdog.stop()
 

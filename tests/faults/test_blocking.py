@@ -1,0 +1,86 @@
+"""A plain method that blocks the event loop for ever is broken off when its time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from command_runs import Watching
+from trees import PluginTree
+
+LIMITS = "startup_timeout_sec = 1\nteardown_timeout_sec = 1\n"
+
+WAYS = {
+    "sleep": "time.sleep(1000)",
+    "lock": "LOCK.acquire()",
+    "loop": "while True: pass",
+    "socket": "socket.create_server(('127.0.0.1', 0)).accept()",
+    "child process": "subprocess.run([sys.executable, '-c', 'import time; time.sleep(1000)'])",
+    "obstinate": "hold_out()",
+}
+
+CODE = """
+import socket, subprocess, sys, threading, time
+
+LOCK = threading.Lock()
+LOCK.acquire()
+
+def hold_out():
+    while True:
+        try:
+            time.sleep(1000)
+        except Exception:
+            pass
+
+class Plugin:
+    def setup(self, ctx):
+        {setup}
+
+    def teardown(self):
+        {teardown}
+"""
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_setup_that_blocks_for_ever_is_broken_off_and_rolled_back(
+    tree: PluginTree, watch: Callable[..., Watching], way: str
+) -> None:
+    tree.plugin("stuck", manifest=LIMITS)
+    tree.plugin("other", depends_on=["stuck"])
+    run = watch("plugins")
+    run.event("watch.started")
+    code = CODE.format(setup=way, teardown="pass")
+    path = tree.plugin("stuck", manifest=LIMITS, code=code) / "plugin.py"
+    assert run.event("plugin.blocking", plugin="demo/stuck")["path"] == str(path)
+    failed = run.event("plugin.failed", plugin="demo/stuck")
+    assert failed["error"]["type"] == "SetupTimeout"
+    assert failed["error"]["path"] == str(path)
+    assert run.event("reload.rolled_back")["running"] == {"demo/other": 1, "demo/stuck": 1}
+    assert run.end() == 0
+
+
+def test_a_teardown_that_blocks_for_ever_is_broken_off_and_the_rest_goes_on(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    code = CODE.format(setup="pass", teardown="time.sleep(1000)")
+    path = tree.plugin("stuck", manifest=LIMITS, code=code) / "plugin.py"
+    run = watch("plugins")
+    run.event("watch.started")
+    path.write_text(CODE.format(setup="pass", teardown="pass"), encoding="utf-8")
+    failed = run.event("plugin.teardown_failed", plugin="demo/stuck")
+    assert failed["error"]["type"] == "TeardownTimeout"
+    run.event("reload.committed")
+    assert run.end() == 0
+
+
+def test_an_import_that_blocks_for_ever_is_broken_off(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    code = "import time\ntime.sleep(1000)\nclass Plugin: ...\n"
+    path = tree.plugin("stuck", manifest=LIMITS, code=code) / "plugin.py"
+    run = watch("plugins")
+    failed = run.event("plugin.failed", plugin="demo/stuck")
+    assert "kept the event loop busy for more than 1 s" in failed["error"]["message"]
+    assert (failed["error"]["path"], failed["error"]["line"]) == (str(path), 2)
+    run.event("watch.started")
+    assert run.end() == 0
