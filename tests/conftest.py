@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,17 @@ from trees import PluginTree
 def tree(tmp_path: Path) -> PluginTree:
     """An empty folder to write plugins into."""
     return PluginTree(tmp_path / "plugins")
+
+
+@pytest.fixture
+def imports_forgotten(tmp_path: Path) -> Iterator[None]:
+    """No module of this test is found by the next, nor anything that it adds to `sys.path`."""
+    path = list(sys.path)
+    yield
+    sys.path[:] = path
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture(autouse=True)

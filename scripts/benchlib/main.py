@@ -38,8 +38,8 @@ SECTIONS: Final = {
         lambda: hub.measure((1000,), (0, 1), 5), lambda: hub.measure((100, 1000), (0, 1, 5), 20)
     ),
     "branch": Section(
-        lambda: branch.measure(((1000, 100),), 5),
-        lambda: branch.measure(((1000, 100), (10_000, 1000)), 10),
+        lambda: branch.measure(((1000, 500),), 5),
+        lambda: branch.measure(((1000, 500), (10_000, 1000)), 10),
     ),
     "cold": Section(
         lambda: cold.measure((100, 1000), 3), lambda: cold.measure((100, 1000, 10_000), 5)

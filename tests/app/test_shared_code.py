@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-from serving import Live, edit, serving
+from serving import edit, serving
+from sharing import generations, user
 from trees import PluginTree
 
 from dagstack_dev.core.events import (
@@ -20,32 +20,7 @@ from dagstack_dev.core.events import (
     Transition,
 )
 
-USER = """
-{imports}
-class Plugin:
-    def value(self):
-        return {value}
-"""
-
-
-@pytest.fixture(autouse=True)
-def _forgotten(tmp_path: Path) -> Iterator[None]:
-    """No module of one test is found by the next."""
-    path = list(sys.path)
-    yield
-    sys.path[:] = path
-    for name, module in list(sys.modules.items()):
-        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
-            del sys.modules[name]
-
-
-def user(tree: PluginTree, name: str, imports: str, value: str, **options: object) -> None:
-    """A plugin whose `value()` is the expression `value` after `imports`."""
-    tree.plugin(name, code=USER.format(imports=imports, value=value), **options)  # type: ignore[arg-type]
-
-
-def generations(live: Live) -> dict[str, int]:
-    return {each.name: status.generation for each, status in live.server.statuses().items()}
+pytestmark = pytest.mark.usefixtures("imports_forgotten")
 
 
 async def test_a_helper_package_beside_the_plugins_reloads_exactly_its_importers(

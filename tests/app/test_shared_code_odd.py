@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from serving import Live, edit, serving
-from test_shared_code import _forgotten, generations, user  # noqa: F401 - a fixture
+from sharing import generations, user
 from trees import PluginTree
 
 from dagstack_dev.core.events import ReloadCommitted, ReloadRolledBack
+
+
+pytestmark = pytest.mark.usefixtures("imports_forgotten")
 
 
 async def changed(live: Live, path: Path, old: str = "old", new: str = "new") -> object:
