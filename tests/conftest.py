@@ -25,7 +25,7 @@ def imports_forgotten(tmp_path: Path) -> Iterator[None]:
     sys.path[:] = path
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
-            del sys.modules[name]
+            sys.modules.pop(name, None)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dagstack_dev.core.errors import DependencyCycle, PluginLoadError
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.planning import Candidate, Load, World
+from dagstack_dev.core.plan import Candidate, Load, World
 from dagstack_dev.core.refs import PluginRef
 
 KINDS = ("k1", "k2")

@@ -7,12 +7,13 @@ not be taken over (broken, rejected, rolled back) as pending, to be offered agai
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dagstack_dev.app.draft import Draft, candidate_for
 from dagstack_dev.core.errors import AmbiguousPlugin, PluginRegistryError
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.planning import Candidate, Load
+from dagstack_dev.core.plan import Candidate, Load
 from dagstack_dev.host.context import plugin_config
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.table import Offer
@@ -20,13 +21,13 @@ from dagstack_dev.host.table import Offer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dagstack_dev.core.planning import ReloadPlan
+    from dagstack_dev.core.plan import ReloadPlan
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.disk.snapshot import DiskChanges
+    from dagstack_dev.disk.changes import DiskChanges
     from dagstack_dev.host.registry import Registry
-    from dagstack_dev.host.settlement import Applied
     from dagstack_dev.host.table import Entry
+    from dagstack_dev.host.transaction import Applied
 
 
 @dataclass(slots=True)
@@ -37,27 +38,6 @@ class _Record:
     offer: Offer | None = None
     error: PluginRegistryError | None = None
     ref: PluginRef | None = None
-
-
-@dataclass(slots=True)
-class Draft:
-    """What a batch puts before the planner.
-
-    Attributes:
-        candidates: by ref.
-        offers: what each is loaded from.
-        removed: plugins whose folder is gone.
-        unchanged: plugins whose folder is again what runs already.
-        unclaimed: folders that cannot even be given a plugin, with the reason.
-        offering: folders that offer something, or are broken.
-    """
-
-    candidates: dict[PluginRef, Candidate] = field(default_factory=dict)
-    offers: dict[PluginRef, Offer] = field(default_factory=dict)
-    removed: set[PluginRef] = field(default_factory=set)
-    unchanged: set[PluginRef] = field(default_factory=set)
-    unclaimed: dict[str, PluginRegistryError] = field(default_factory=dict)
-    offering: set[str] = field(default_factory=set)
 
 
 class Catalog:
@@ -193,8 +173,10 @@ class Catalog:
             ref: candidate_for(self._registry.table.entries[ref], "pending", Load.RENEW)
             for ref in self._pending_by_hand
         }
+        spoken_for = draft.removed | draft.candidates.keys()
+        spoken_for |= {each.replaces for each in draft.candidates.values() if each.replaces}
         for ref, candidate in (again | dict(forced)).items():
-            if ref not in draft.candidates and ref not in draft.removed:
+            if ref not in spoken_for:
                 draft.candidates[ref] = candidate
         return draft
 
@@ -299,14 +281,3 @@ class Catalog:
                 self._pending_by_hand.add(ref)
             elif folder in self._records:
                 self.pending.add(folder)
-
-
-def candidate_for(entry: Entry, reason: str, load: Load) -> Candidate:
-    """What `entry` is already, to be loaded once more."""
-    return Candidate(
-        entry.ref,
-        wants=entry.manifest.depends_on,
-        priority=entry.manifest.priority,
-        reason=reason,
-        load=load,
-    )

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from dagstack_dev.app.inbox import Batch, Inbox
     from dagstack_dev.app.shared import SharedCatalog
     from dagstack_dev.core.sources import SourceFile
-    from dagstack_dev.disk.snapshot import DiskChanges, DiskView
+    from dagstack_dev.disk.changes import DiskChanges
+from dagstack_dev.disk.snapshot import DiskView
 
 MANY_FOLDERS: Final = 2
 """Changed folders from which a batch is taken for a part of something larger."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import tomli
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from dagstack_dev.app.inbox import Batch
 
 
 class ConfigInvalid(ValueError):
@@ -22,6 +26,35 @@ class ConfigInvalid(ValueError):
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}" if self.line else self.path
         return f"{place}: {self.reason}"
+
+
+class ConfigFile:
+    """The configuration file of a server, if it has any.
+
+    Args:
+        path: the file, None for none.
+        doubt_seconds: how long one that was emptied is given to go on.
+
+    Attributes:
+        path: the file, absolute.
+        paths: where events tell of it: by its path, and by the real one.
+    """
+
+    def __init__(self, path: Path | None, *, doubt_seconds: float) -> None:
+        self.path = path and path.expanduser().absolute()
+        self.paths = frozenset({str(self.path), str(self.path.resolve())} if self.path else ())
+        self._doubt_seconds = doubt_seconds
+
+    def concerns(self, batch: Batch) -> bool:
+        """Whether `batch` may have changed it."""
+        return bool(self.paths) and (batch.everywhere or not self.paths.isdisjoint(batch.paths))
+
+    async def read_settled(self, running: Mapping[str, Any]) -> dict[str, Any]:
+        """As `read_config`, when it is to take the place of what is `running`."""
+        assert self.path is not None, "no configuration file"  # noqa: S101 - it concerns a batch
+        if running and not has_content(self.path):
+            await anyio.sleep(self._doubt_seconds)  # It is half-way through a save.
+        return read_config(self.path)
 
 
 def has_content(path: Path) -> bool:

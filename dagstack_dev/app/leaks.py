@@ -14,8 +14,8 @@ from dagstack_dev.core.events import Leaks, PluginLeaked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dagstack_dev.host.settlement import Retired
     from dagstack_dev.host.table import PluginTable
+    from dagstack_dev.host.transaction import Retired
 
 IDLE_SECONDS: Final = 1.0
 """How long nothing may happen before old generations are looked at, and looked at again."""

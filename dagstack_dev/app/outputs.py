@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dagstack_dev.core.sources import PluginSource, SourceFile
-    from dagstack_dev.disk.discovery import SeenFile, Stamp
-    from dagstack_dev.disk.snapshot import DiskChanges
+    from dagstack_dev.disk.changes import DiskChanges
+    from dagstack_dev.disk.reading import SeenFile, Stamp
 
 CLOCK_TICK_NS: Final = 10_000_000
 """How far the file system's clock may lag behind ours, in nanoseconds."""

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.app.bulk import rare_collections
 from dagstack_dev.core.errors import PluginRegistryError
-from dagstack_dev.disk.discovery import find_plugins, read_plugin, root_folder
+from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.paths import root_folder
+from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.registry import CORE_VERSION, Registry
 from dagstack_dev.logs import FactLogger

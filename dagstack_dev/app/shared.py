@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dagstack_dev.app.catalog import candidate_for
+from dagstack_dev.app.draft import candidate_for
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.planning import Load
+from dagstack_dev.core.plan import Load
 from dagstack_dev.disk.code_view import CodeView
 from dagstack_dev.runtimes.imports import ImportLog
 from dagstack_dev.runtimes.in_process import InProcessRuntime
 from dagstack_dev.runtimes.shared import SharedCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from dagstack_dev.app.catalog import Draft
-    from dagstack_dev.core.planning import Candidate
+    from dagstack_dev.app.draft import Draft
+    from dagstack_dev.core.plan import Candidate
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.disk.ignore import IgnoreRules
@@ -32,13 +32,18 @@ class SharedCatalog:
         registry: whose plugins import the code.
         roots: absolute folders with shared code; those of the plugins are among them.
         ignore: what does not count below them.
+
+    Attributes:
+        view: what of the code is on disk.
     """
 
     def __init__(self, registry: Registry, roots: Sequence[str], ignore: IgnoreRules) -> None:
         self._table = registry.table
         self._code = _shared_code(registry)
-        self._view = CodeView(roots, ignore, self._code)
+        self.view = CodeView(roots, ignore, self._code)
         self._offered: dict[str, bytes | None] = {}
+        self._asked: set[PluginRef] = set()
+        self._missed: set[PluginRef] = set()
         self._added = [root for root in roots if self._code.add_root(root, ignore.path)]
 
     def close(self) -> None:
@@ -48,7 +53,7 @@ class SharedCatalog:
 
     def counts(self, path: str) -> bool:
         """Whether an event at `path` may be about shared code."""
-        return self._view.counts(path)
+        return self.view.counts(path)
 
     def is_meant(self, path: str) -> bool:
         """Whether some module is imported from `path`, or would be."""
@@ -56,7 +61,7 @@ class SharedCatalog:
 
     def look(self, hints: Iterable[str] | None) -> dict[str, SourceFile | None]:
         """What differs near `hints`, or anywhere for None, and what could not be taken over yet."""
-        return self._view.look(None if hints is None else {*hints, *self._offered})
+        return self.view.look(None if hints is None else {*hints, *self._offered})
 
     def news(self, contents: Mapping[str, SourceFile | None]) -> dict[str, SourceFile | None]:
         """Those of `contents` that have not been offered in vain already."""
@@ -67,46 +72,92 @@ class SharedCatalog:
         }
 
     def has_news(self, contents: Mapping[str, SourceFile | None]) -> bool:
-        """Whether there is anything to do: something new, or what was offered in vain is gone."""
-        return bool(self.news(contents)) or not self._offered.keys() <= contents.keys()
+        """Whether there is anything to do.
+
+        That is something new, or what was offered in vain is gone or concerns somebody else too.
+        """
+        gone = not self._offered.keys() <= contents.keys()
+        return gone or bool(self.news(contents)) or self.has_gained_importers()
 
     def looks_unfinished(self, contents: Mapping[str, SourceFile | None]) -> bool:
         """Whether one of the news was emptied or has vanished, as half-way through a save."""
-        return self._view.looks_unfinished(self.news(contents))
+        return self.view.looks_unfinished(self.news(contents))
 
     def prepare(self, contents: Mapping[str, SourceFile | None]) -> list[SharedChange]:
         """Compile `contents`, and tell which plugins they are for."""
-        return self._code.prepare(contents)
+        changes = self._code.prepare(contents)
+        self._asked = {ref for change in changes for ref in change.plugins}
+        return changes
 
     def enter(self, changes: Iterable[SharedChange], draft: Draft) -> None:
         """Make the plugins that import what has changed candidates of `draft`."""
         renamed = {each.replaces: ref for ref, each in draft.candidates.items() if each.replaces}
         for change in changes:
-            for plugin in change.plugins - draft.removed:
-                ref = renamed.get(plugin, plugin)
-                candidate = draft.candidates.get(ref) or self._candidate(ref, change)
-                if candidate is not None:
-                    error = candidate.error or change.error_for(ref)
-                    draft.candidates[ref] = replace(
-                        candidate, load=Load.IMPORT, error=error, shared=change.name
-                    )
-                    draft.unchanged.discard(ref)
+            staying = {renamed.get(each, each) for each in change.plugins - draft.removed}
+            entered = [self._enter(ref, change.reason, draft) for ref in sorted(staying)]
+            for candidate in filter(None, entered):
+                error = candidate.error or change.error_for(candidate.ref)
+                draft.candidates[candidate.ref] = replace(
+                    candidate, error=error, shared=change.name
+                )
+            if not any(entered):
+                change.leave()
+        for plugin in sorted(self._missed - draft.removed):
+            self._enter(renamed.get(plugin, plugin), "pending", draft)
 
-    def _candidate(self, ref: PluginRef, change: SharedChange) -> Candidate | None:
+    def _enter(self, ref: PluginRef, reason: str, draft: Draft) -> Candidate | None:
+        """Have `ref` imported anew, whatever else it is a candidate for, if it can be."""
+        candidate = draft.candidates.get(ref) or self._candidate(ref, reason)
+        if candidate is not None:
+            candidate = draft.candidates[ref] = replace(candidate, load=Load.IMPORT)
+            draft.unchanged.discard(ref)
+        return candidate
+
+    def _candidate(self, ref: PluginRef, reason: str) -> Candidate | None:
         """What `ref` is already, to be imported once more; None when it cannot be."""
         entry = self._table.entries.get(ref)
         if entry is None or self._table.states[ref] is State.REMOVED or not entry.offer.prepared:
             return None
-        return candidate_for(entry, change.reason, Load.IMPORT)
+        return candidate_for(entry, reason, Load.IMPORT)
 
-    def settle(self, contents: Mapping[str, SourceFile | None]) -> None:
-        """Note what of `contents` is in force now; the rest is looked at with every batch."""
-        running = self._code.fingerprints()
-        self._offered = {
-            path: _fingerprint(file)
+    def settle(self, contents: Mapping[str, SourceFile | None]) -> dict[str, SourceFile | None]:
+        """Note what of `contents` is in force now; the rest is looked at with every batch.
+
+        Returns:
+            The rest.
+        """
+        rest = {
+            path: file
             for path, file in contents.items()
-            if running.get(path) != _fingerprint(file)
+            if self._code.fingerprint(path) != _fingerprint(file)
         }
+        self._offered = {path: _fingerprint(file) for path, file in rest.items()}
+        if all(
+            self._table.states[entry.ref] is State.READY and not entry.pending
+            for entry in self._table.present()
+        ):
+            self._code.log.given_up.clear()  # Nobody is left who may wait for a module.
+        return rest
+
+    def note_missed(
+        self, changes: Iterable[SharedChange], draft: Draft, kept: Collection[PluginRef]
+    ) -> None:
+        """Note who runs shared code that others have the successor of, to be imported anew.
+
+        Args:
+            changes: what was prepared; some of it is in force now.
+            draft: what was planned for.
+            kept: plugins whose candidate was rejected or rolled back.
+        """
+        self._missed -= {each.keeps for each in draft.candidates.values()} - set(kept)
+        self._missed -= draft.removed
+        for change in changes:
+            if self._offered.keys().isdisjoint(change.files):
+                self._missed |= change.plugins & set(kept)
+
+    def has_gained_importers(self) -> bool:
+        """Whether a plugin imports something that was offered in vain, and was not asked."""
+        return not self._code.plugins_at(self._offered) <= self._asked
 
 
 def _fingerprint(file: SourceFile | None) -> bytes | None:

@@ -10,8 +10,10 @@ from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.core.errors import ManifestInvalid
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.manifest import parse_manifest
-from dagstack_dev.disk.discovery import find_plugins, lies_in, read_plugin
+from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.paths import lies_in
+from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.runtimes.code_roots import CodeRoots
 from dagstack_dev.runtimes.finder import quoted
 from dagstack_dev.runtimes.static_imports import static_imports
@@ -29,7 +31,7 @@ class Link:
 
     Attributes:
         name: a module, or a plugin as `kind/name`.
-        how: "imports it" or "depends on it"; "is in it" for the plugin that a file is part of.
+        how: "imports it" or "depends on it"; "contains it" for the plugin that a file is part of.
         place: `path:line` of the import, or the path of the manifest.
         links: what would be reloaded in its turn.
     """
@@ -171,7 +173,7 @@ class _Chains:
 
     def from_plugin(self, ref: PluginRef, folder: str) -> list[Link]:
         """The plugin that a file is part of, and what hangs on it."""
-        link = Link(str(ref), "is what it is part of", folder)
+        link = Link(str(ref), "contains it", folder)
         self._named.add(link.name)
         package = next((each for each, owner in self._owners.items() if owner == ref), "")
         self._follow(deque([(".".join(package.split(".")[:3]), link)]))

@@ -65,6 +65,8 @@ def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
     yield from _message(_summary(root, who))
     for note in _notes(root):
         yield from _message(note)
+    for other in _others(error):
+        yield from _message(f"and {_summary(root_error(other), who)}{_place(other)}")
     texts = _texts(root.__traceback__)
     frames = [] if isinstance(root, SyntaxError) else plugin_frames(error)
     if len(frames) > FRAMES_LIMIT + 1:
@@ -95,6 +97,13 @@ def _summary(root: BaseException, who: str) -> str:
     if isinstance(root, PluginRegistryError):
         return str(message).removeprefix(f"{who}: ").removeprefix(f"{who} ")
     return f"{type(root).__name__}: {message}" if message else type(root).__name__
+
+
+def _others(error: BaseException) -> Sequence[BaseException]:
+    """What else is in the group that `error` is or was raised for."""
+    while isinstance(error, PluginRegistryError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error.exceptions[1:] if isinstance(error, BaseExceptionGroup) else ()
 
 
 def _notes(error: BaseException) -> Sequence[str]:

@@ -8,10 +8,12 @@ import logging
 import sys
 import time
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from rich.text import Text
+from structlog.processors import NAME_TO_LEVEL
 from structlog.stdlib import ProcessorFormatter
 
 from dagstack_dev.cli.excerpts import error_lines
@@ -35,7 +37,7 @@ class LogFormat(StrEnum):
 
 
 class LineFormatter(logging.Formatter):
-    """Makes a line of any record, even one with values that cannot be written.
+    """Makes a line of any event or record, even one with values that cannot be written.
 
     Args:
         form: of the line.
@@ -45,9 +47,21 @@ class LineFormatter(logging.Formatter):
 
     def __init__(self, form: LogFormat, foreign: Sequence[Processor], console: Console) -> None:
         super().__init__()
-        self._formatter = ProcessorFormatter(
-            foreign_pre_chain=foreign, processors=_renderers(form, console)
-        )
+        self._renderers = _renderers(form, console)
+        self._formatter = ProcessorFormatter(foreign_pre_chain=foreign, processors=self._renderers)
+
+    def line(self, event: EventDict) -> str:
+        """The line of an event that has gone through the processors, without its end."""
+        try:
+            return self._rendered(dict(event))
+        except BaseException as broken:  # noqa: BLE001 - whatever the __str__ of a value raises
+            return self._rendered(_in_text(event, broken))
+
+    def _rendered(self, event: EventDict) -> str:
+        line: Any = event
+        for renderer in self._renderers:
+            line = renderer(None, "", line)
+        return str(line)
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
@@ -60,12 +74,20 @@ class LineFormatter(logging.Formatter):
 def _writable(record: logging.LogRecord, broken: BaseException) -> logging.LogRecord:
     """`record` with nothing but text in it, and a note about what is missing."""
     record = copy.copy(record)
-    note = f"not written as meant: {in_words(broken)}"
     if isinstance(record.msg, dict):
-        record.msg = {key: _text(value) for key, value in record.msg.items()} | {"note": note}
+        record.msg = _in_text(record.msg, broken)
     else:
-        record.msg, record.args = f"{_text(record.msg)} ({note})", None
+        record.msg, record.args = f"{_text(record.msg)} ({_note(broken)})", None
     return record
+
+
+def _in_text(event: EventDict, broken: BaseException) -> EventDict:
+    """`event` with nothing but text in it, and a note about what is missing."""
+    return {key: _text(value) for key, value in event.items()} | {"note": _note(broken)}
+
+
+def _note(broken: BaseException) -> str:
+    return f"not written as meant: {in_words(broken)}"
 
 
 def _text(value: object) -> str:
@@ -78,19 +100,26 @@ def _renderers(form: LogFormat, console: Console) -> list[Processor]:
             return [_ConsoleLine(console)]
         case LogFormat.JSON:
             return [
-                ProcessorFormatter.remove_processors_meta,
+                _forget_record,
                 structlog.processors.format_exc_info,
                 structlog.processors.JSONRenderer(serializer=_json),
             ]
         case LogFormat.LOGFMT:
             return [
-                ProcessorFormatter.remove_processors_meta,
+                _forget_record,
                 structlog.processors.format_exc_info,
                 _flatten,
                 structlog.processors.LogfmtRenderer(
                     key_order=_FIRST_KEYS, drop_missing=True, bool_as_flag=False
                 ),
             ]
+
+
+def _forget_record(_: object, __: str, event: EventDict) -> EventDict:
+    """What `ProcessorFormatter` adds to the events that come as records."""
+    event.pop("_record", None)
+    event.pop("_from_structlog", None)
+    return event
 
 
 class _ConsoleLine:
@@ -100,17 +129,21 @@ class _ConsoleLine:
         self._console = console
 
     def __call__(self, _: Any, __: str, event: EventDict) -> str:
-        record: logging.LogRecord = event.pop("_record")
-        event.pop("_from_structlog", None)
+        record: logging.LogRecord | None = event.get("_record")
+        _forget_record(_, __, event)
         event.pop("timestamp", None)
-        event.pop("level", None)
+        level = event.pop("level", None)
+        if record is None:
+            created, severity = time.time(), NAME_TO_LEVEL[level]
+        else:  # It may have a level of its own.
+            created, severity, level = record.created, record.levelno, record.levelname.lower()
         logger, plugin = event.pop("logger", ""), event.pop("plugin", None)
         exc_info, stack = event.pop("exc_info", None), event.pop("stack", None)
-        clock = time.strftime("%H:%M:%S ", time.localtime(record.created))
+        clock = time.strftime("%H:%M:%S ", time.localtime(created))
         line = Text.assemble((clock, "dim"), (str(plugin or logger), "cyan" if plugin else "dim"))
-        if record.levelno >= logging.WARNING:
-            style = "yellow" if record.levelno < logging.ERROR else "bold red"
-            line.append("  ").append(record.levelname.lower(), style)
+        if severity >= logging.WARNING:
+            style = "yellow" if severity < logging.ERROR else "bold red"
+            line.append("  ").append(level, style)
         line.append("  ").append(_indented(str(event.pop("event", ""))))
         for key, value in event.items():
             line.append(f"  {key}=", "dim").append(_value(value))
@@ -170,9 +203,15 @@ def _flatten(_: object, __: str, event: EventDict) -> EventDict:
     return dict(_leaves("", event))
 
 
+@lru_cache(maxsize=1024)
+def _one_word(key: str) -> str:
+    """`key` without what ends a key in logfmt; most keys come with every event."""
+    return "".join("_" if char <= " " or char in '="' else char for char in key)
+
+
 def _leaves(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
-        name = prefix + "".join("_" if char <= " " or char in '="' else char for char in str(key))
+        name = prefix + _one_word(str(key))
         if isinstance(value, dict):
             yield from _leaves(f"{name}_", value)
         elif isinstance(value, list | tuple) and all(isinstance(item, dict) for item in value):

@@ -68,7 +68,9 @@ class Process:
             return
         frames = plugin_frames(stray.error) if stray.error is not None else ()
         path, line = (frames[-1].path, frames[-1].line) if frames else (None, None)
-        self._tell(stray.ref or plugin_at(self._registry, path), stray.message, path, line)
+        owners = (plugin_at(self._registry, frame.path) for frame in reversed(frames))
+        ref = stray.ref or next(filter(None, owners), None)
+        self._tell(ref, stray.message, path, line)
 
     def _on_alarm(self, *_: Any) -> None:
         message = "set an alarm that nothing handles; the server goes on"

@@ -52,7 +52,9 @@ class Ending:
                 signal.signal(number, self._handle)
                 yield number, found
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            _wipe_echo()
         if self.asked:
             with suppress(OSError, RuntimeError, ValueError, AttributeError):
                 sys.stdout.flush()  # It may be closed, replaced, or interrupted while it writes.
@@ -79,6 +81,13 @@ class Ending:
             yield
         finally:
             self._stop = _do_nothing
+
+
+def _wipe_echo() -> None:
+    """Write over the `^C` that a terminal shows, for what is printed next begins behind it."""
+    with suppress(OSError):
+        if os.isatty(1):
+            os.write(1, b"\r  \r")
 
 
 def _do_nothing() -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Group, RenderableType
-from rich.panel import Panel
+from rich.padding import Padding
 from rich.text import Text
 
-from dagstack_dev.cli.excerpts import error_lines, short
+from dagstack_dev.cli.excerpts import short
+from dagstack_dev.cli.frames import Frames, alike
 from dagstack_dev.cli.plugin_tree import blockers, label, plugin_tree
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import in_words, said
 from dagstack_dev.core.events import (
     DrainTimedOut,
     Fact,
@@ -32,9 +31,9 @@ from dagstack_dev.core.events import (
 from dagstack_dev.core.lifecycle import Stage, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.registry import Registry
@@ -44,9 +43,6 @@ TREE_LIMIT: Final = 40
 
 NAMES_LIMIT: Final = 3
 """Plugins that one line names before it counts."""
-
-FRAME_WIDTH: Final = 110
-"""Columns that a frame takes at most."""
 
 _STAGES: Final = {
     Stage.PREPARE: "cannot be loaded",
@@ -67,6 +63,7 @@ class Terminal:
     def __init__(self, registry: Registry, console: Console) -> None:
         self._registry = registry
         self._console = console
+        self._frames = Frames(console)
         self._steps: list[Transition] = []
         self._failures: list[Transition] = []
         self._crashes: dict[PluginRef, BaseException] = {}
@@ -90,6 +87,7 @@ class Terminal:
                 self._failed(fact)
             case ReloadSkipped():
                 self._steps.clear()
+                self._frames.forget(fact.settled)
                 if fact.settled:
                     self._print(
                         Text.assemble(
@@ -108,7 +106,7 @@ class Terminal:
             self._steps.append(fact)
         elif fact.to_state is State.FAILED:
             if self._started:  # No reload's: a plugin died by itself.
-                self._frame(str(fact.ref), f"{fact.ref} failed: {fact.reason}", fact.error)
+                self._frames.show(str(fact.ref), f"{fact.ref} failed: {fact.reason}", fact.error)
                 if fact.error is not None:
                     self._crashes[fact.ref] = root_error(fact.error)
             else:
@@ -119,11 +117,13 @@ class Terminal:
     # The banner
 
     def _banner(self, fact: WatchStarted) -> None:
-        for failures in _alike(self._failures):
+        for failures in alike(self._failures):
             names = _names([failure.ref for failure in failures])
             first = failures[0]
             how = _STAGES[first.stage] if first.stage else "failed"
-            self._frame(str(first.ref), f"{names} {how}", first.error)
+            self._frames.show(str(first.ref), f"{names} {how}", first.error)
+        for failure in self._failures:
+            self._frames.remember(failure.ref, failure.error)
         self._failures.clear()
         self._steps.clear()
         self._started = True
@@ -165,8 +165,10 @@ class Terminal:
         blocked = [s for s in self._steps if s.to_state is State.BLOCKED]
         affected = set(fact.affected)
         self._steps.clear()
+        self._frames.forget(affected)
         changed = [ref for ref in fact.changed if ref not in came and ref not in went]
         others = affected.difference(fact.changed, came, went, (s.ref for s in blocked))
+        dependents = f"{len(others)} dependent{'' if len(others) == 1 else 's'}" if others else ""
         line = Text()
         for mark, style, refs in (
             ("↻", "green", changed),
@@ -176,10 +178,9 @@ class Terminal:
             if refs:
                 line.append("  " if line else "").append(f"{mark} ", style)
                 line.append(_names(refs), "bold")
-        if not line:
-            line.append("↻", "green")
-        if others:
-            line.append(f" + {len(others)} dependent{'' if len(others) == 1 else 's'}")
+                line.append(f" + {dependents}" if dependents and refs is changed else "")
+        if not changed and (dependents or not line):
+            line.append("  " if line else "").append("↻ ", "green").append(dependents)
         line.append(f"  {_milliseconds(fact.duration_ms)}", "dim")
         self._print(line)
         for step in blocked[:NAMES_LIMIT]:
@@ -193,13 +194,15 @@ class Terminal:
         self._steps.clear()
         if fact.ref is None and not self._started:
             self._left_out.append(short(fact.path))
+        if fact.ref is not None:
+            self._frames.forget([fact.ref])
         who = str(fact.ref) if fact.ref else short(fact.path)
         keeps = (
             f"{fact.ref} keeps running generation {fact.keeps_generation}"
             if fact.keeps_generation is not None
             else None
         )
-        self._frame(who, f"{who} not taken over", fact.error, keeps)
+        self._frames.show(who, f"{who} not taken over", fact.error, keeps)
 
     def _rolled_back(self, fact: ReloadRolledBack) -> None:
         self._steps.clear()
@@ -215,7 +218,7 @@ class Terminal:
             if rest and number[ref] is not None:
                 keeps += f", and so {'does' if len(rest) == 1 else 'do'} {_names(rest)}"
             after = f"rolled back after {_milliseconds(fact.duration_ms)}"
-            self._frame(str(ref), f"{ref} failed, {after}", error, keeps)
+            self._frames.show_news(ref, f"{ref} failed, {after}", error, keeps)
 
     def _failed(self, fact: ReloadFailed) -> None:
         blocked = [s for s in self._steps if s.to_state is State.BLOCKED]
@@ -226,13 +229,14 @@ class Terminal:
                 if waiting:
                     self._print(Text(f"  {waiting}", "yellow"))
             else:
-                self._frame(str(ref), f"{ref} failed", error, waiting)
+                self._frames.show_news(ref, f"{ref} failed", error, waiting)
             waiting = None
 
     def _stopped(self, fact: WatchStopped) -> None:
         stopped = [step for step in self._steps if step.to_state is State.STOPPED]
         count = f"{len(stopped)} plugin{'' if len(stopped) == 1 else 's'} torn down"
-        errors = f", {len(fact.errors)} with errors" if fact.errors else ""
+        number = len(fact.errors)
+        errors = f", {number} error{'' if number == 1 else 's'}" if number else ""
         self._print(
             Text.assemble(
                 ("■ ", "dim"), f"{count}{errors}  ", (_milliseconds(fact.duration_ms), "dim")
@@ -244,7 +248,7 @@ class Terminal:
     def _remark(self, fact: Fact) -> None:
         match fact:
             case TeardownFailed():
-                self._frame(str(fact.ref), f"{fact.ref}: teardown failed", fact.error)
+                self._frames.show(str(fact.ref), f"{fact.ref}: teardown failed", fact.error)
             case PluginBlocking():
                 self._warn(
                     f"{fact.ref}: {fact.method} has kept the event loop busy for "
@@ -257,7 +261,7 @@ class Terminal:
             case PluginLeaked():
                 self._warn(f"{fact.ref}: generation {fact.generation} has left something behind")
                 for holder in fact.holders:
-                    self._print(Text(f"    {short(holder)}", "dim"))
+                    self._print(Padding(Text(short(holder), "dim"), (0, 0, 0, 4), expand=False))
             case DrainTimedOut():
                 calls = "1 call" if fact.calls == 1 else f"{fact.calls} calls"
                 at = f", at {', '.join(map(short, fact.places))}" if fact.places else ""
@@ -274,39 +278,6 @@ class Terminal:
     def _print(self, *things: RenderableType) -> None:
         for thing in things:
             self._console.print(thing)
-
-    # Frames
-
-    def _frame(
-        self, who: str, title: str, error: BaseException | None, keeps: str | None = None
-    ) -> None:
-        parts: list[RenderableType] = []
-        if error is not None:
-            try:
-                parts += list(error_lines(error, who))
-            except Exception:  # noqa: BLE001 - whatever a plugin has put into its exception
-                parts.append(Text(in_words(error)))
-        if keeps:
-            parts.append(Text(keeps, "green"))
-        self._print(
-            Panel(
-                Group(*parts),
-                title=Text(title, "bold red"),
-                title_align="left",
-                border_style="red",
-                width=min(self._console.width, FRAME_WIDTH),
-            )
-        )
-
-
-def _alike(failures: Iterable[Transition]) -> Iterable[list[Transition]]:
-    """Failures by what is said of them: the plugins of a cycle share one frame."""
-    groups: dict[tuple[Stage | None, str], list[Transition]] = {}
-    for failure in failures:
-        groups.setdefault((failure.stage, said(failure.error) if failure.error else ""), []).append(
-            failure
-        )
-    return groups.values()
 
 
 def _names(refs: Sequence[PluginRef]) -> str:

@@ -34,7 +34,7 @@ from dagstack_dev.cli.terminal import Terminal
 from dagstack_dev.core.blame import plugin_frames, root_error
 from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.events import Leaks, PluginLeaked
-from dagstack_dev.disk.discovery import root_folder
+from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.registry import CORE_VERSION
 from dagstack_dev.host.tasks import ctrl_c_raises
@@ -184,8 +184,10 @@ def _check(options: WatchOptions) -> None:
         msg = f"--core-version {version!r} is not a PEP 440 version; write for example 0.1.0"
         raise click.UsageError(msg) from None
     try:
-        for path in (*options.paths, *options.code_roots):
+        for path in options.paths:
             root_folder(path)
+        for path in options.code_roots:
+            root_folder(path, holds="code")
         if options.config_file is not None:
             read_config(options.config_file.expanduser())
     except (FileNotFoundError, ConfigInvalid) as error:

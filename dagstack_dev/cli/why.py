@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from dagstack_dev.app.why import Link, why
 from dagstack_dev.cli.excerpts import short
-from dagstack_dev.disk.discovery import root_folder
+from dagstack_dev.disk.paths import root_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,11 @@ def run(file: Path, roots: Sequence[Path], code_roots: Sequence[Path]) -> int:
     """Print what a change of `file` would reload; the answer is the exit code.
 
     Raises:
-        click.UsageError: a folder does not exist, or none is given.
+        click.UsageError: a folder does not exist, or none is given, or `file` is one.
     """
+    if file.expanduser().is_dir():
+        msg = f"{file}: is a folder; name a file in it"
+        raise click.UsageError(msg)
     if not roots:
         msg = "name the folder with the plugins too: dagstack-dev why FILE plugins/"
         raise click.UsageError(msg)
@@ -32,12 +35,13 @@ def run(file: Path, roots: Sequence[Path], code_roots: Sequence[Path]) -> int:
         found = why(
             os.path.normpath(file.expanduser().absolute()),
             [root_folder(path) for path in roots],
-            [root_folder(path) for path in code_roots],
+            [root_folder(path, holds="code") for path in code_roots],
         )
     except FileNotFoundError as error:
         raise click.UsageError(str(error)) from error
     if found.reason is not None:
-        click.echo(f"{short(found.path)}: a change reloads nothing: {found.reason}")
+        missing = "" if os.path.lexists(found.path) else "; there is no such file"
+        click.echo(f"{short(found.path)}: a change reloads nothing: {found.reason}{missing}")
         return 0
     names = f"  {', '.join(found.modules)}" if found.modules else ""
     tree = Tree(Text.assemble(short(found.path), (names, "dim")))

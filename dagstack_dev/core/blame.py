@@ -1,4 +1,8 @@
-"""Where an exception in plugin code comes from: the plugin's own frames, not ours."""
+"""Where an exception in plugin code comes from: the plugin's own frames, not ours.
+
+The code that plugins share counts as theirs. Its modules have names of any kind; they are known by
+their loader, which says so with the attribute `is_shared_code`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from dagstack_dev.core.errors import PluginCancelled, PluginRegistryError, said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
 NAMESPACE: Final = "dagstack_plugins"
@@ -35,7 +39,7 @@ class Blame:
 
 
 def plugin_frames(error: BaseException) -> tuple[Frame, ...]:
-    """The frames of the traceback that belong to plugins, outermost first.
+    """The frames of the traceback that belong to plugins and what they share, outermost first.
 
     Those of the exception that tells most, or of what it came wrapped in, if it was never raised.
     """
@@ -50,11 +54,18 @@ def _frames_of(error: BaseException) -> tuple[Frame, ...]:
     step: TracebackType | None = error.__traceback__
     while step is not None:
         frame = step.tb_frame
-        if str(frame.f_globals.get("__name__", "")).startswith(NAMESPACE):
+        if _is_plugin_code(frame.f_globals):
             code = frame.f_code
             frames.append(Frame(code.co_filename, step.tb_lineno, code.co_qualname))
         step = step.tb_next
     return tuple(frames)
+
+
+def _is_plugin_code(names: Mapping[str, object]) -> bool:
+    return (
+        str(names.get("__name__", "")).startswith(NAMESPACE)
+        or getattr(names.get("__loader__"), "is_shared_code", None) is True
+    )
 
 
 def root_error(error: BaseException) -> BaseException:

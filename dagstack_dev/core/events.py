@@ -152,7 +152,7 @@ class ReloadFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadSkipped:
-    """A batch of changes asked for nothing: `reason` says why.
+    """A batch of changes, or the part of it about `settled`, asked for nothing: `reason` says why.
 
     `settled` are plugins that were pending and are no longer: what runs is on disk again.
     """

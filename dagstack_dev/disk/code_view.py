@@ -6,7 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Protocol
 
-from dagstack_dev.disk.discovery import Stamp, below, read_file
+from dagstack_dev.disk.paths import below
+from dagstack_dev.disk.reading import Stamp, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 class RunningCode(Protocol):
     """What is known of the files that run; see `runtimes.shared`."""
 
-    def fingerprints(self) -> Mapping[str, bytes]:
-        """The files that run, by path, with what tells their content."""
-
-    def awaited(self) -> Collection[str]:
-        """The paths at which a file would answer an import that has failed."""
+    def known(self) -> Collection[str]:
+        """The paths of the files that run, and those where one would answer a failed import."""
 
     def is_meant(self, path: str) -> bool:
         """Whether something imports a file at `path`, or would."""
+
+    def fingerprint(self, path: str) -> bytes | None:
+        """What tells the content that runs of the file at `path`; None when nothing does."""
 
 
 class CodeView:
@@ -41,14 +42,14 @@ class CodeView:
         self._roots = tuple(roots)
         self._ignore = ignore
         self._running = running
+        self._stamps: dict[str, Stamp | None] = {}  # Of `overlooked` alone.
 
     def counts(self, path: str) -> bool:
         """Whether an event at `path` may be about shared code."""
-        for root in self._roots:
-            if path.startswith(f"{root}/"):
-                relative = below(root, path)
-                return path.endswith(".py") and not self._ignore.path(relative)
-        return False
+        return path.endswith(".py") and any(
+            path.startswith(f"{root}/") and not self._ignore.path(below(root, path))
+            for root in self._roots
+        )
 
     def look(self, hints: Iterable[str] | None = None) -> dict[str, SourceFile | None]:
         """The files that hold something else than what runs, by path; None for one that is gone.
@@ -57,39 +58,68 @@ class CodeView:
             hints: absolute paths of files and folders where something may have happened; None
                 looks at every file that runs or is awaited.
         """
-        running = self._running.fingerprints()
-        known = running.keys() | set(self._running.awaited())
         if hints is None:
-            paths = known
+            paths = set(self._running.known())
         else:
             hints = set(hints)
-            paths = {path for path in known if _is_near(path, hints)}
-            paths |= {path for path in hints if self.counts(path) and self._running.is_meant(path)}
+            paths = {path for path in hints if self.counts(path) and self._running.is_meant(path)}
+            paths |= self._known_below(hints)
         changed = {}
         for path in sorted(paths):
             file = _read(path)
-            if (file.fingerprint if file else None) != running.get(path):
+            if self._differs(path, file):
                 changed[path] = file
         return changed
+
+    def _differs(self, path: str, file: SourceFile | None) -> bool:
+        return (file.fingerprint if file else None) != self._running.fingerprint(path)
+
+    def overlooked(self) -> set[str]:
+        """The files that hold something else than what runs, each once for each of its stamps.
+
+        May run in a thread of its own.
+        """
+        found = set()
+        before, self._stamps = self._stamps, {}
+        for path in self._running.known():
+            stamp = self._stamps[path] = _stamp(path)
+            is_new = path not in before or before[path] != stamp
+            if is_new and self._differs(path, _read(path)):
+                found.add(path)
+        return found
+
+    def _known_below(self, hints: Iterable[str]) -> set[str]:
+        """The known files in the folders among `hints`, at any depth."""
+        folders = {hint: True for hint in hints if _may_be_folder(hint)}
+        if not folders:  # As with nearly every save.
+            return set()
+
+        def counts(folder: str) -> bool:
+            if folder not in folders:
+                parent = os.path.dirname(folder)  # noqa: PTH120 - hot path
+                folders[folder] = parent != folder and counts(parent)
+            return folders[folder]
+
+        return {path for path in self._running.known() if counts(os.path.dirname(path))}  # noqa: PTH120 - hot path
 
     def looks_unfinished(self, changed: Mapping[str, SourceFile | None]) -> bool:
         """Whether a file was emptied or has vanished, as half-way through a save."""
         return any(file is None or file.is_empty for file in changed.values())
 
 
-def _is_near(path: str, hints: Collection[str]) -> bool:
-    """Whether `path` or a folder that it lies in is among `hints`."""
-    while path not in hints:
-        parent = os.path.dirname(path)  # noqa: PTH120 - hot path
-        if parent == path:
-            return False
-        path = parent
-    return True
+def _may_be_folder(hint: str) -> bool:
+    """False for what is a file, or was one by its name; a folder may be gone."""
+    return not hint.endswith(".py") and not os.path.isfile(hint)  # noqa: PTH113 - hot path
 
 
-def _read(path: str) -> SourceFile | None:
+def _stamp(path: str) -> Stamp | None:
     try:
         status = os.stat(path)  # noqa: PTH116 - hot path
     except OSError:
         return None
-    return read_file(path, Stamp.of(status)) if stat.S_ISREG(status.st_mode) else None
+    return Stamp.of(status) if stat.S_ISREG(status.st_mode) else None
+
+
+def _read(path: str) -> SourceFile | None:
+    stamp = _stamp(path)
+    return None if stamp is None else read_file(path, stamp)

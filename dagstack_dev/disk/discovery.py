@@ -1,88 +1,17 @@
-"""From a root to the plugin folders below it, and from a plugin folder to its bytes."""
+"""From a root to the plugin folders below it."""
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING
 
 from dagstack_dev.core.manifest import MANIFEST_NAME
-from dagstack_dev.core.sources import PluginSource, SourceFile
+from dagstack_dev.disk.paths import ABSENT, below, is_file, is_folder, lies_in, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator
 
     from dagstack_dev.disk.ignore import IgnoreRules
-
-LARGE_FILE: Final = 8 * 1024 * 1024
-"""Bytes from which a file that is not code is told apart by size and time, not by content."""
-
-LARGEST_CODE: Final = 4 * 1024 * 1024
-"""Bytes of a Python file that are compiled at most: some seconds of work."""
-
-LARGEST_MANIFEST: Final = 1024 * 1024
-"""Bytes of a manifest that are parsed at most."""
-
-RACY_NS: Final = 20_000_000
-"""How young a change may be for its time stamp to be trusted, in nanoseconds."""
-
-_KEEP_CONTENT: Final = (".py", MANIFEST_NAME)
-
-_ABSENT: Final = frozenset(
-    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE}
-)
-"""Errors that mean that there is nothing to be read, now or later."""
-
-
-class Stamp(NamedTuple):
-    """What the file system says of a file without reading it."""
-
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Stamp:
-        """The stamp in a stat result."""
-        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-_NOTHING: Final = Stamp(0, 0, 0, 0)
-
-
-class SeenFile(NamedTuple):
-    """A file as it was read.
-
-    `racy` is true when it was read so soon after its last change that another change of the same
-    length might not alter the stamp, whose clock ticks in milliseconds.
-    """
-
-    stamp: Stamp
-    file: SourceFile
-    racy: bool
-
-
-def below(root: str, path: str) -> str:
-    """`path` relative to `root`, empty for the root itself; both absolute and normal."""
-    return path[len(root) :].lstrip(os.sep)
-
-
-def root_folder(path: str | os.PathLike[str]) -> str:
-    """`path` as an absolute folder; `~` is expanded, relative paths start at the current folder.
-
-    Raises:
-        FileNotFoundError: when there is no such folder, as in the dagstack plugin system.
-    """
-    root = Path(path).expanduser().absolute()
-    if not root.is_dir():
-        found = "is not a folder" if root.exists() else "does not exist"
-        msg = f"{path}: {found}; a folder with plugins was expected"
-        raise FileNotFoundError(msg)
-    return os.path.normpath(root)
 
 
 def find_plugins(
@@ -119,16 +48,16 @@ def find_plugins(
             with os.scandir(folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
-            if denied is not None and error.errno not in _ABSENT:
-                denied[folder] = _reason(error)
+            if denied is not None and error.errno not in ABSENT:
+                denied[folder] = reason_of(error)
             continue
-        if any(entry.name == MANIFEST_NAME and _is_file(entry) for entry in entries):
+        if any(entry.name == MANIFEST_NAME and is_file(entry) for entry in entries):
             yield folder
             continue
         if not recursive:
             return
         for entry in entries:
-            if not _is_folder(entry):
+            if not is_folder(entry):
                 continue
             if ignore.folder(entry.name, below(root, entry.path)):
                 continue
@@ -137,195 +66,3 @@ def find_plugins(
                 links.append(entry.path)
             target = os.path.realpath(entry.path) if is_link else f"{real}{os.sep}{entry.name}"
             todo.append((entry.path, target, is_link))
-
-
-def read_plugin(
-    folder: str,
-    root: str,
-    ignore: IgnoreRules,
-    known: Mapping[str, SeenFile] | None = None,
-) -> tuple[PluginSource, dict[str, SeenFile]]:
-    """Read a plugin's folder, all of it.
-
-    Args:
-        folder: the plugin's folder.
-        root: the root it was found in, for the ignore rules.
-        ignore: what does not count.
-        known: files as they were read before; one whose stamp is still the same, and tells
-            enough, is not read again.
-
-    Returns:
-        The source, and its files as seen, to be passed as `known` next time.
-    """
-    known = known or {}
-    read: dict[str, SeenFile] = {}
-    prefix = below(root, folder)
-    denied: dict[str, OSError] = {}
-    for path, relative in plugin_files(folder, f"{prefix}/" if prefix else "", ignore, denied):
-        seen = _see(path, known.get(relative))
-        if seen is not None:
-            read[relative] = seen
-    for relative, error in denied.items():
-        read[relative] = SeenFile(_NOTHING, _unreadable(error), racy=True)
-    return PluginSource(folder, {path: seen.file for path, seen in read.items()}), read
-
-
-def read_some(
-    source: PluginSource, paths: Iterable[str], known: Mapping[str, SeenFile]
-) -> tuple[PluginSource, dict[str, SeenFile]] | None:
-    """As `read_plugin`, for a folder with so many files that only some of them are looked at.
-
-    Args:
-        source: the folder as it was read before.
-        paths: of the files to be read again, relative to the folder; none that is ignored.
-        known: files as they were read before.
-
-    Returns:
-        As `read_plugin`; None when one of `paths` is or was a folder, so that all has to be read.
-    """
-    read = dict(known)
-    files = dict(source.files)
-    for relative in paths:
-        path = f"{source.folder}/{relative}"
-        seen = _see(path, None)
-        if seen is not None:
-            read[relative], files[relative] = seen, seen.file
-        elif relative in read:
-            del read[relative], files[relative]
-        elif os.path.isdir(path) or any(name.startswith(relative + "/") for name in read):  # noqa: PTH112 - hot path
-            return None
-    return PluginSource(source.folder, files), read
-
-
-def stale_files(
-    folder: str, root: str, ignore: IgnoreRules, known: Mapping[str, SeenFile]
-) -> dict[str, Stamp | None]:
-    """The files of a plugin whose stamps are not those in `known`, by absolute path.
-
-    The stamp is None for a file that is gone.
-    """
-    stale: dict[str, Stamp | None] = {}
-    left = dict(known)
-    prefix = below(root, folder)
-    denied: dict[str, OSError] = {}
-    for path, relative in plugin_files(folder, f"{prefix}/" if prefix else "", ignore, denied):
-        before = left.pop(relative, None)
-        try:
-            status = os.stat(path)  # noqa: PTH116 - per file on the hot path
-        except OSError:
-            continue
-        stamp = Stamp.of(status)
-        if stat.S_ISREG(status.st_mode) and (before is None or before.stamp != stamp):
-            stale[path] = stamp
-    return stale | {f"{folder}/{path}": None for path in left.keys() - denied.keys()}
-
-
-def _see(path: str, before: SeenFile | None) -> SeenFile | None:
-    """One file of a plugin, read only if its stamp tells too little; None if it does not count."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - per file on the hot path
-    except OSError as error:
-        absent = error.errno in _ABSENT
-        return None if absent else SeenFile(_NOTHING, _unreadable(error), racy=True)
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    stamp = Stamp.of(status)
-    if before is not None and before.stamp == stamp and not before.racy:
-        return before
-    # A time stamp from the future, as after the clock was set back, is not trusted either.
-    racy = time.time_ns() - max(stamp.mtime_ns, stamp.ctime_ns) < RACY_NS
-    file = read_file(path, stamp)
-    return SeenFile(stamp, file, racy or file.error is not None)
-
-
-def read_file(path: str, stamp: Stamp) -> SourceFile:
-    """The content of one file, or why it could not be read.
-
-    Never waits for a writer, as opening a named pipe would, and reads no more than it takes.
-    """
-    keep = path.endswith(_KEEP_CONTENT)
-    if stamp.size > LARGE_FILE and not keep:
-        return SourceFile(b"%d %d" % (stamp.size, stamp.mtime_ns))
-    limit = LARGEST_MANIFEST if path.endswith(MANIFEST_NAME) else LARGEST_CODE
-    try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                return SourceFile(b"no file", error="it is no regular file")
-            if keep and status.st_size > limit:
-                tells = b"large %d %d" % (status.st_size, status.st_mtime_ns)
-                return SourceFile(tells, error=f"it is larger than {limit >> 20} MiB")
-            content = file.read()
-    except OSError as error:
-        return _unreadable(error)
-    return SourceFile.of(content, keep=keep)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _unreadable(error: OSError) -> SourceFile:
-    reason = _reason(error)
-    return SourceFile(b"unreadable " + reason.encode(), error=reason)
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
-
-
-def plugin_files(
-    folder: str, prefix: str, ignore: IgnoreRules, denied: dict[str, OSError]
-) -> Iterator[tuple[str, str]]:
-    """Each file of a plugin that counts: its path, and its path relative to the plugin.
-
-    `prefix` is the plugin's path below its root, empty or with a `/` at its end. Folders that are
-    there but cannot be read are added to `denied`, by their relative path.
-    """
-    todo: list[tuple[str, str, str | None]] = [(folder, "", None)]
-    linked: list[str] = []  # The real folder of the plugin and those of its links.
-    while todo:
-        current, below, real = todo.pop()
-        try:
-            with os.scandir(current) as scan:
-                entries = list(scan)
-        except OSError as error:
-            if error.errno not in _ABSENT:
-                denied[below.rstrip("/") or MANIFEST_NAME] = error
-            continue
-        for entry in entries:
-            relative = below + entry.name
-            if _is_folder(entry):
-                if ignore.folder(entry.name, prefix + relative):
-                    continue
-                target = real and f"{real}{os.sep}{entry.name}"
-                if entry.is_symlink():
-                    linked = linked or [os.path.realpath(folder)]
-                    target = os.path.realpath(entry.path)
-                    if lies_in(target, linked):
-                        continue
-                    linked.append(target)
-                elif target in linked:
-                    continue
-                todo.append((entry.path, relative + "/", target))
-            elif not ignore.file(entry.name, prefix + relative):
-                yield entry.path, relative
-
-
-def lies_in(path: str, folders: list[str]) -> bool:
-    """Whether `path` is one of `folders` or below one; all absolute and normal."""
-    return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return False

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.disk.discovery import lies_in
 from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.paths import lies_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,14 +10,16 @@ import errno
 import os
 import platform
 import sys
+from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
-from dagstack_dev.disk.discovery import Stamp, lies_in
 from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.paths import lies_in
+from dagstack_dev.disk.reading import Stamp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -39,7 +41,9 @@ def reason_to_poll() -> str | None:
     return None
 
 
+@cache
 def _has_inotify() -> bool:
+    # Closing a handle can take milliseconds, and the kernel stays the one it is.
     libc = ctypes.CDLL(None, use_errno=True)
     handle = libc.inotify_init1(0)
     if handle < 0:

@@ -6,58 +6,26 @@ File events are hints: they say where to look. What counts is the content that i
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections import defaultdict
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.manifest import MANIFEST_NAME
-from dagstack_dev.disk.discovery import (
-    SeenFile,
-    Stamp,
-    below,
-    find_plugins,
-    lies_in,
-    read_plugin,
-    read_some,
-    stale_files,
-)
+from dagstack_dev.disk.changes import DiskChanges, looks_unfinished
+from dagstack_dev.disk.discovery import find_plugins
+from dagstack_dev.disk.paths import below, lies_in
+from dagstack_dev.disk.reading import SeenFile, Stamp, read_plugin, read_some, stale_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.ignore import IgnoreRules
 
 MANY_FILES: Final = 1000
 """Files of one plugin from which only those that events name are looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class DiskChanges:
-    """What a look at the disk found different.
-
-    Attributes:
-        added: plugin folders that were not there before.
-        changed: folders whose files differ, as (before, now).
-        removed: folders that are gone, or are plugins no longer.
-        unsettled: folders that look as if they were still being written: new ones, and those
-            where a file is suddenly empty or gone. Nobody should act on this look yet.
-        denied: folders that are there and cannot be searched, with the reason. What was known
-            below them counts as unchanged.
-    """
-
-    added: tuple[PluginSource, ...] = ()
-    changed: tuple[tuple[PluginSource, PluginSource], ...] = ()
-    removed: tuple[PluginSource, ...] = ()
-    unsettled: frozenset[str] = frozenset()
-    denied: Mapping[str, str] = field(default_factory=dict)
-    _seen: dict[str, dict[str, SeenFile]] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.changed or self.removed)
-
-    def seen(self, folder: str) -> dict[str, SeenFile]:
-        """The files of an added or changed folder, as they were read."""
-        return self._seen[folder]
 
 
 class DiskView:
@@ -80,7 +48,7 @@ class DiskView:
         self._seen: dict[str, dict[str, SeenFile]] = {}
         self._has_links = False
         self._linked: dict[str, str] = {}  # Folders behind links, by their real path.
-        self._above: set[str] | None = None  # Plugin folders and all folders that they lie in.
+        self._ordered: list[str] | None = None  # The folders of `_sources`, sorted.
         self._denied: dict[str, str] = {}
 
     @property
@@ -120,8 +88,9 @@ class DiskView:
         changed: list[tuple[PluginSource, PluginSource]] = []
         unsettled: set[str] = set()
         seen_now: dict[str, dict[str, SeenFile]] = {}
+        inside = _by_folder(fresh, found)
         for folder, root in sorted(found.items()):
-            source, seen = self._read(folder, root, fresh)
+            source, seen = self._read(folder, root, inside.get(folder, frozenset()))
             if source.manifest is None:
                 gone.add(folder)
                 continue
@@ -132,7 +101,7 @@ class DiskView:
                 unsettled.add(folder)
             elif before.files != source.files:
                 changed.append((before, source))
-                if _looks_unfinished(before, source):
+                if looks_unfinished(before, source):
                     unsettled.add(folder)
             else:
                 self._seen[folder] = seen
@@ -148,12 +117,14 @@ class DiskView:
         )
 
     def _read(
-        self, folder: str, root: str, fresh: frozenset[str]
+        self, folder: str, root: str, inside: AbstractSet[str]
     ) -> tuple[PluginSource, dict[str, SeenFile]]:
-        """One plugin folder; files in `fresh` are read whatever their stamps say."""
+        """One plugin folder; the files `inside`, relative paths, are read whatever their stamps.
+
+        The empty path is the folder itself: then anything in it may have changed.
+        """
         known = self._seen.get(folder, {})
-        inside = {path[len(folder) + 1 :] for path in fresh if path.startswith(f"{folder}/")}
-        if len(known) > MANY_FILES and inside and folder not in fresh:
+        if len(known) > MANY_FILES and inside and "" not in inside:
             above = below(root, folder) + "/" if folder != root else ""
             counting = (each for each in inside if not self._ignore.path(above + each))
             some = read_some(self._sources[folder], counting, known)
@@ -210,7 +181,7 @@ class DiskView:
             self._seen[source.folder] = changes.seen(source.folder)
         self.revision += bool(changes)
         if changes.added or changes.removed:
-            self._above = None
+            self._ordered = None
         if self._has_links and (changes.added or changes.removed):
             self._linked = {os.path.realpath(folder): folder for folder in self._sources}
 
@@ -237,7 +208,7 @@ class DiskView:
                 searches.add((owner, root))
             elif os.path.basename(path) == MANIFEST_NAME:  # noqa: PTH119 - hot path
                 searches.add((os.path.dirname(path), root))  # noqa: PTH120 - hot path
-            elif os.path.isdir(path) or self._is_above(path):  # noqa: PTH112 - hot path
+            elif os.path.isdir(path) or self._known_below(path):  # noqa: PTH112 - hot path
                 searches.add((path, root))
         found, gone = self._search({(self._start(path, root), root) for path, root in searches})
         if searches and self._has_links:
@@ -323,28 +294,30 @@ class DiskView:
                 return None
             path = os.path.dirname(path)  # noqa: PTH120 - hot path
 
-    def _is_above(self, path: str) -> bool:
-        """Whether a known plugin folder is `path` or lies in it."""
-        if self._above is None:
-            self._above = set()
-            for folder in self._sources:
-                while folder not in self._above:
-                    self._above.add(folder)
-                    folder = os.path.dirname(folder)  # noqa: PLW2901, PTH120 - upwards
-        return path in self._above
-
     def _known_below(self, path: str) -> set[str]:
+        """The known plugin folders that are `path` or lie in it."""
+        if self._ordered is None:
+            self._ordered = sorted(self._sources)
         prefix = path + os.sep
-        return {folder for folder in self._sources if folder == path or folder.startswith(prefix)}
+        first = bisect_left(self._ordered, prefix)
+        inside = takewhile(lambda each: each.startswith(prefix), islice(self._ordered, first, None))
+        return {*inside, *({path} & self._sources.keys())}
 
 
 def _is_readable(root: str) -> bool:
     return os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK)  # noqa: PTH112 - hot path
 
 
-def _looks_unfinished(before: PluginSource, now: PluginSource) -> bool:
-    """Whether a file was emptied or has vanished, as half-way through a save."""
-    return any(
-        not old.is_empty and (path not in now.files or now.files[path].is_empty)
-        for path, old in before.files.items()
-    )
+def _by_folder(paths: Iterable[str], folders: Collection[str]) -> Mapping[str, set[str]]:
+    """Which of `paths` lie in which of `folders`, relative to it; empty for the folder itself."""
+    inside: defaultdict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        folder = path
+        while folder not in folders:
+            parent = os.path.dirname(folder)  # noqa: PTH120 - hot path
+            if parent == folder:
+                break
+            folder = parent
+        else:
+            inside[folder].add(path[len(folder) + 1 :])
+    return inside

@@ -15,6 +15,7 @@ import anyio.to_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dagstack_dev.disk.code_view import CodeView
     from dagstack_dev.disk.snapshot import DiskView
 
 REST_PER_WORK: Final = 1000
@@ -22,18 +23,25 @@ REST_PER_WORK: Final = 1000
 
 
 class Sweep:
-    """Compares the stamps of every plugin file with those that were seen, again and again.
+    """Compares the stamps of all files that count with those that were seen, again and again.
 
     Args:
-        disk: what was seen.
+        disk: what was seen of plugins.
+        code: what is known of the code that they share.
         seconds: the shortest rest between two sweeps.
         on_paths: called with absolute paths that differ, on the loop's thread.
     """
 
     def __init__(
-        self, disk: DiskView, *, seconds: float, on_paths: Callable[[set[str]], None]
+        self,
+        disk: DiskView,
+        code: CodeView,
+        *,
+        seconds: float,
+        on_paths: Callable[[set[str]], None],
     ) -> None:
         self._disk = disk
+        self._code = code
         self._seconds = seconds
         self._on_paths = on_paths
 
@@ -46,11 +54,12 @@ class Sweep:
             await anyio.sleep(rest)
             began = perf_counter()
             found = await anyio.to_thread.run_sync(self._disk.differences)
+            overlooked = await anyio.to_thread.run_sync(self._code.overlooked)
             rest = max(self._seconds, (perf_counter() - began) * REST_PER_WORK)
             if revision != self._disk.revision:
                 revision, known = self._disk.revision, set()
             # A difference that was reported and not accepted has been left on purpose.
-            news = {path for path, stamp in found.items() if (path, stamp) not in known}
+            news = overlooked | {path for path, at in found.items() if (path, at) not in known}
             known = set(found.items())
             if news:
                 self._on_paths(news)

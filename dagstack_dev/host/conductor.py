@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -12,8 +13,8 @@ from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.errors import PluginCrashed, PluginLoadError, in_words
 from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage, State
-from dagstack_dev.core.planning import Load
-from dagstack_dev.host.context import PluginContext, as_plugin, derive_context_for_plugin
+from dagstack_dev.core.plan import Load
+from dagstack_dev.host.context import PluginContext, become_plugin, derive_context_for_plugin
 from dagstack_dev.host.departure import Departure
 from dagstack_dev.host.instance import PluginInstance
 from dagstack_dev.host.proxy import follow
@@ -64,13 +65,9 @@ class Conductor:
         seconds = entry.manifest.startup_timeout_sec
         watched = self.table.watchdog.calling(entry.ref, "import", entry.offer.folder, seconds)
         try:
-            with as_plugin(entry.ref), watched:
-                if how is Load.IMPORT and entry.offer.prepared is not None:
-                    entry.generation = entry.offer.prepared.load()
-                    entry.imports += 1
-                    entry.number = entry.imports
-                if entry.generation is not None:
-                    entry.put_in(entry.generation.instantiate())
+            with watched:
+                # Context variables that an import sets are not to reach other plugins.
+                copy_context().run(_load_code, entry, how)
         except PluginLoadError as error:
             cause = error.__cause__
             if isinstance(cause, KeyboardInterrupt) and is_interruption(cause):
@@ -105,6 +102,7 @@ class Conductor:
         table = self.table
         entry.gate.close()
         self._early_crashes.pop(entry.ref, None)
+        self.crashes.pop(entry.ref, None)
         table.advance(entry, State.SETTING_UP, reason)
         assert entry.context is not None, "no context"  # noqa: S101 - set by every caller
         running = PluginInstance(
@@ -134,7 +132,9 @@ class Conductor:
         if entry.ref in self._early_crashes:
             self._die(entry, self._early_crashes.pop(entry.ref))
 
-    async def drain(self, entries: Iterable[Entry]) -> set[PluginRef]:
+    async def drain(
+        self, entries: Iterable[Entry], *, down: Iterable[Entry] = ()
+    ) -> set[PluginRef]:
         """Close the gates of plugins that are to be torn down, and let calls in flight end.
 
         One gate after another, in the order of the teardowns: what a plugin depends on takes
@@ -142,12 +142,20 @@ class Conductor:
         calls among these plugins can be answered. What is in flight at the end, a task of one of
         the plugins may hold; `tear_down` waits for it when that plugin is down.
 
+        Args:
+            entries: the plugins, in the order of their teardowns.
+            down: others, down already; where calls wait for one of them to come back, those
+                that come from `entries` are refused, since it cannot before they have ended.
+
         Returns:
             The plugins whose calls did not end within `drain_seconds`.
         """
         departure = Departure()
         late = set()
         with anyio.CancelScope(shield=True):
+            for entry in down:
+                if entry.gate.is_held:
+                    entry.gate.close(departure, answers=False)
             for entry in entries:
                 entry.gate.close(departure)
                 if len(departure.leaving) > 1:
@@ -178,6 +186,8 @@ class Conductor:
     ) -> list[BaseException]:
         """Close the gate for good, let calls end that came since `drain`, run `teardown`.
 
+        To be called inside a shielded scope, one for all plugins, so that none stays half-way.
+
         Args:
             entry: the plugin.
             reason: why.
@@ -187,17 +197,16 @@ class Conductor:
             What went wrong in it, in order. It never stops anything else.
         """
         table = self.table
-        with anyio.CancelScope(shield=True):
-            in_time = entry.ref not in late and not await self._drain(entry)
-            entry.gate.close()
-            if in_time:  # Threads may have called in between.
-                await self._drain(entry)
-            if table.states[entry.ref] is not State.READY:
-                died_of = self.crashes.pop(entry.ref, None)  # It died while it was drained.
-                return [] if died_of is None else [died_of]
-            table.advance(entry, State.TEARING_DOWN, reason)
-            began = perf_counter()
-            errors = await entry.running.tear_down() if entry.running is not None else []
+        in_time = entry.ref not in late and not await self._drain(entry)
+        entry.gate.close()
+        if in_time:  # Threads may have called in between.
+            await self._drain(entry)
+        if table.states[entry.ref] is not State.READY:
+            died_of = self.crashes.pop(entry.ref, None)  # It died while it was drained.
+            return [] if died_of is None else [died_of]
+        table.advance(entry, State.TEARING_DOWN, reason)
+        began = perf_counter()
+        errors = await entry.running.tear_down() if entry.running is not None else []
         table.advance(entry, State.STOPPED, reason, duration_ms=_ms_since(began))
         entry.running = None
         self.report_teardown(entry, errors)
@@ -311,6 +320,16 @@ class SetupRun:
         running, entry.running = entry.running, None
         if running is not None:
             self._conductor.report_teardown(entry, running.undo_errors)
+
+
+def _load_code(entry: Entry, how: Load) -> None:
+    become_plugin(entry.ref)
+    if how is Load.IMPORT and entry.offer.prepared is not None:
+        entry.generation = entry.offer.prepared.load()
+        entry.imports += 1
+        entry.number = entry.imports
+    if entry.generation is not None:
+        entry.put_in(entry.generation.instantiate())
 
 
 def _ms_since(began: float) -> float:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, MutableMapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from structlog.contextvars import bind_contextvars, bound_contextvars
+from structlog.contextvars import bind_contextvars
 
 from dagstack_dev.host.resources import ResourceRegistry, inject_resources
+from dagstack_dev.host.signatures import check_call, check_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from dagstack_dev.core.manifest import PluginManifest
@@ -36,19 +37,8 @@ current_plugin: ContextVar[PluginRef | None] = ContextVar("dagstack_current_plug
 """The plugin whose import, setup or teardown runs, or whose task this is; None outside of any."""
 
 
-@contextmanager
-def as_plugin(ref: PluginRef) -> Iterator[None]:
-    """Everything in this block is done on behalf of `ref`, what it logs included."""
-    token = current_plugin.set(ref)
-    try:
-        with bound_contextvars(plugin=str(ref)):
-            yield
-    finally:
-        current_plugin.reset(token)
-
-
 def become_plugin(ref: PluginRef) -> None:
-    """As `as_plugin`, for the rest of the running task or context."""
+    """Do the rest of the running task or context on behalf of `ref`, logging included."""
     current_plugin.set(ref)
     bind_contextvars(plugin=str(ref))
 
@@ -70,7 +60,7 @@ class PluginContext:
     The methods are for the context that a plugin is given in `setup`. What they take belongs to
     that instance of the plugin: it is undone in reverse order after its `teardown`, or when its
     setup fails. On the host's own context, and after the plugin has been torn down, each of them
-    raises `RuntimeError`.
+    raises `RuntimeError`; for a function that cannot be called as asked, `TypeError`.
     """
 
     config: Mapping[str, Any]
@@ -98,6 +88,7 @@ class PluginContext:
             args: its arguments.
             name: for reports; that of the function by default.
         """
+        check_call("start_soon", function, args, _EMPTY)
         self._scope.start_soon(function, *args, name=name)
 
     def run_thread(
@@ -113,6 +104,8 @@ class PluginContext:
             args: its further arguments.
             name: of the thread; that of the function by default.
         """
+        check_call("run_thread", function, (threading.Event(), *args), _EMPTY)
+        check_plain("run_thread", function)
         self._scope.run_thread(function, *args, name=name)
 
     def enter(self, manager: AbstractContextManager[T, Any]) -> T:
@@ -134,6 +127,7 @@ class PluginContext:
 
     def callback(self, function: Callable[..., object], *args: object, **kwargs: object) -> None:
         """Call a function at the end, and await what it returns if that can be awaited."""
+        check_call("callback", function, args, kwargs)
         self._scope.callback(partial(function, *args, **kwargs))
 
     @property

@@ -38,6 +38,9 @@ _ADMITTING_SHARE: Final = 0.25
 """The part of a drain's time in which it lets in calls that wait; the rest is for them to end."""
 
 
+_making: Final = threading.Lock()
+"""Held by the one of several threads that makes what all of them wait for."""
+
 _admitted: ContextVar[tuple[object, int] | None] = ContextVar("dagstack_admitted", default=None)
 """The departure at which a call was let in, and the frame of its forwarding method.
 
@@ -106,10 +109,7 @@ class Gate:
         leaving plugins are refused: those are not swapped before the calls end.
         """
         self.unavailable = None
-        if self._opened is None:  # It was open, or had given up.
-            self._thread = threading.get_ident()
-            self._opened = anyio.Event()
-            self._opened_for_threads = threading.Event()
+        self._thread = threading.get_ident()
         self.departure = departure
         self._answers = answers
         self.closed = True
@@ -123,19 +123,19 @@ class Gate:
         self.unavailable = None
         self.departure = None
         self.closed = False
-        self._wake()
+        self.look_again()
 
     def give_up(self, reason: str) -> None:
         """Refuse calls, waiting ones included, with `reason`."""
         self.unavailable = reason
         self.departure = None
         self.closed = True
-        self._wake()
+        self.look_again()
 
     @property
     def is_held(self) -> bool:
         """Whether calls wait here."""
-        return self._opened is not None
+        return self.closed and self.unavailable is None
 
     def admit(self) -> bool:
         """Let the calls that wait now pass, if the instance still answers and if any do."""
@@ -147,17 +147,6 @@ class Gate:
 
     def look_again(self) -> None:
         """Have the calls that wait find out whether they may pass now."""
-        if self._opened is None:
-            return
-        if self.waiting:
-            opened, self._opened = self._opened, anyio.Event()
-            opened.set()
-        # A thread may have looked already and not be counted yet.
-        for_threads, self._opened_for_threads = self._opened_for_threads, threading.Event()
-        if for_threads is not None:
-            for_threads.set()
-
-    def _wake(self) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.set()
@@ -229,13 +218,13 @@ class Gate:
         forwarder = sys._getframe(1)  # noqa: SLF001 - there is no other way to the caller
         callers = _plugins_in(forwarder.f_back)
         while not self._may_pass(callers, admissions):
-            opened = self._opened
             self._refuse_at(deadline)
             self._step_back()
             try:
-                if elsewhere or opened is None:  # Another loop, which ours could not wake.
+                if elsewhere:  # Another loop, which ours could not wake.
                     await anyio.sleep(_POLL_SECONDS)
                     continue
+                opened = self._opened = self._opened or anyio.Event()
                 with anyio.move_on_after(deadline - monotonic()):
                     await opened.wait()
             finally:
@@ -257,7 +246,7 @@ class Gate:
         deadline = monotonic() + self.patience
         while True:
             # Before we look; whatever changes after that sets it.
-            opened = self._opened_for_threads
+            opened = None if on_loop else self._event_for_threads()
             if self._may_pass(callers, admissions):
                 return
             departure = self.departure
@@ -276,6 +265,13 @@ class Gate:
                     opened.wait(deadline - monotonic())
                 finally:
                     self._step_forward()
+
+    def _event_for_threads(self) -> threading.Event:
+        """What threads wait for; it is made when the first of them comes."""
+        with _making:
+            if self._opened_for_threads is None:
+                self._opened_for_threads = threading.Event()
+            return self._opened_for_threads
 
     def _step_back(self) -> None:
         """Lift the mark of a call that has to wait."""

@@ -23,6 +23,8 @@ from dagstack_dev.host.tasks import context_of_task, is_interruption, spawn
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 
+    from anyio.lowlevel import EventLoopToken
+
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.watchdog import Watchdog
 
@@ -55,6 +57,7 @@ class PluginInstance:
     """
 
     _context: Context | None = None
+    _token: EventLoopToken | None = None
     _scope: anyio.CancelScope | None = None
     _settled: anyio.Event | None = None
     _stop: anyio.Event | None = None
@@ -109,6 +112,7 @@ class PluginInstance:
         Raises:
             Exception: whatever the plugin raised, unwrapped.
         """
+        self._token = anyio.lowlevel.current_token()
         self._context = copy_context()
         self._context.run(become_plugin, self._ref)
         if self._setup is None:
@@ -133,6 +137,7 @@ class PluginInstance:
         await self._supervise_setup(context)
 
     async def _supervise_setup(self, argument: PluginContext | Awaitable[object]) -> None:
+        self._token = anyio.lowlevel.current_token()
         self._settled, self._stop, self._ended = anyio.Event(), anyio.Event(), anyio.Event()
         self._scope = anyio.CancelScope(shield=True)
         self._spawn(partial(self._live, argument))
@@ -259,14 +264,13 @@ class PluginInstance:
         """What the plugin owns, from when it first owns anything.
 
         Raises:
-            RuntimeError: it has been torn down; or this is the first use, in a thread that does
-                not know the event loop.
+            RuntimeError: it has been torn down.
         """
-        if self._owned is None:
+        if self._owned is None and self._setup is not None:  # Else it is over.
             try:
                 anyio.lowlevel.current_token()
             except RuntimeError:  # We are in another thread.
-                anyio.from_thread.run_sync(self._open_scope)
+                anyio.from_thread.run_sync(self._open_scope, token=self._token)
             else:
                 self._open_scope()
         if self._owned is None:
@@ -274,7 +278,7 @@ class PluginInstance:
         return self._owned
 
     def _open_scope(self) -> None:
-        if self._owned is None and self._setup is not None:  # Else it is over.
+        if self._owned is None and self._setup is not None:
             self._owned = Scope(
                 self._ref,
                 folder=self._folder,
@@ -314,6 +318,7 @@ class PluginInstance:
             self._begin_dying()
 
     def _begin_dying(self) -> None:
+        self._is_ending = True  # From here, what else fails is no crash of its own.
         self._dying = anyio.Event()
         self._on_dying()
         spawn(self._die, f"dagstack plugin {self._ref}: ending")

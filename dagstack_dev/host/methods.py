@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import threading
-from contextlib import contextmanager
 from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from dagstack_dev.core.manifest import ExecutionModel
 from dagstack_dev.host.whereabouts import running_at, suspended_at
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.host.watchdog import Watchdog
@@ -55,8 +54,7 @@ class Methods:
     def call_at_once(self, name: str, method: Callable[[], object], context: Context) -> object:
         """Call a plain method. Nobody can cancel it, so that any cancellation is its own."""
         try:
-            with self._watched(name):
-                return context.run(method)
+            return self._watched(name, partial(context.run, method))
         except anyio.get_cancelled_exc_class() as error:
             raise PluginCancelled(self._ref, name) from error
 
@@ -69,14 +67,12 @@ class Methods:
         elif self._in_threads:
             await self._call_in_thread(partial(method, *args))
         else:
-            with self._watched(name):
-                result = method(*args)
+            result = self._watched(name, partial(method, *args))
             if inspect.isawaitable(result):
                 await self.wait_for(result)
 
-    @contextmanager
-    def _watched(self, name: str) -> Iterator[None]:
-        """A plain `setup` or `teardown` runs inside this block, for no longer than it may."""
+    def _watched(self, name: str, function: Callable[[], object]) -> object:
+        """Run a plain `setup` or `teardown`, for no longer than it may."""
         manifest = self._manifest
         timeout: type[SetupTimeout | TeardownTimeout] = SetupTimeout
         seconds = manifest.startup_timeout_sec
@@ -84,7 +80,7 @@ class Methods:
             timeout, seconds = TeardownTimeout, manifest.teardown_timeout_sec
         try:
             with self._watchdog.calling(self._ref, name, self._folder, seconds):
-                yield
+                return function()
         except BlockedTooLong as error:
             at = Unfinished(f"{name}()", error.path, error.line)
             raise timeout(self._ref, seconds, [at]) from error

@@ -8,18 +8,14 @@ new generation comes, the proxy's class is generated anew and put in place of th
 
 from __future__ import annotations
 
-import inspect
-from functools import lru_cache, update_wrapper
-from keyword import iskeyword
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.errors import PluginUnavailable
-from dagstack_dev.host.gate import FORWARDER_FILE, Gate
+from dagstack_dev.host.forwarding import forwarder_like, is_special, make_forwarder, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import CodeType
+    from dagstack_dev.host.gate import Gate
 
 _set_type: Final = vars(object)["__class__"].__set__
 
@@ -59,10 +55,6 @@ _PROTOCOLS: Final = (
     "__aiter__",
 )
 """What Python looks up in the class, and a proxy without an instance refuses by name."""
-
-
-_RESERVED: Final = "_dagstack_"
-"""How the names begin that forwarding methods use for themselves."""
 
 
 class PluginProxy:
@@ -212,14 +204,14 @@ def _proxy_class(gate: Gate) -> type[PluginProxy]:
     target = type(gate.instance)
     methods: dict[str, Any] = {}
     if target is type(None):  # Which protocols it follows is not known; each asks the gate.
-        methods |= {name: _make(gate, name, "plain") for name in _PROTOCOLS}
+        methods |= {name: make_forwarder(gate, name, "plain") for name in _PROTOCOLS}
     else:
         for base in reversed(target.__mro__[:-1]):
             for name, member in vars(base).items():
                 if name in _NEVER_FORWARDED:
                     continue
-                forwarder = _forwarder(gate, name, member)
-                if forwarder is not None or (member is None and _is_special(name)):
+                forwarder = forwarder_like(gate, name, member)
+                if forwarder is not None or (member is None and is_special(name)):
                     methods[name] = forwarder  # None is how a class switches a protocol off.
                 else:
                     methods.pop(name, None)
@@ -229,7 +221,7 @@ def _proxy_class(gate: Gate) -> type[PluginProxy]:
         if shape is None:
             del methods[name]
         else:
-            methods[name] = _make(gate, name, shape)
+            methods[name] = make_forwarder(gate, name, shape)
     known = {
         "__slots__": (),
         "__doc__": target.__doc__,
@@ -244,151 +236,13 @@ def _proxy_class(gate: Gate) -> type[PluginProxy]:
     return type(target.__name__, (PluginProxy,), methods | known)
 
 
-def _is_special(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__")
-
-
 def _shadows(instance: object, methods: frozenset[str]) -> dict[str, str | None]:
     """The methods whose place an attribute of the instance takes.
 
     Each with the shape that the attribute has, or None when it cannot be called.
     """
     return {
-        name: _shape_of(value) if callable(value) else None
+        name: shape_of(value) if callable(value) else None
         for name, value in getattr(instance, "__dict__", {}).items()
-        if name in methods and not _is_special(name)
+        if name in methods and not is_special(name)
     }
-
-
-def _shape_of(function: Any) -> str:
-    if inspect.iscoroutinefunction(function):
-        return "coroutine"
-    if inspect.isasyncgenfunction(function):
-        return "async generator"
-    if inspect.isgeneratorfunction(function) and not (
-        function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE  # by @types.coroutine
-    ):
-        return "generator"
-    return "plain"
-
-
-def _forwarder(gate: Gate, name: str, member: object) -> Any:
-    """A function that forwards to the method `name`, or None for what is no method."""
-    if not name.isidentifier() or iskeyword(name) or name.startswith(_RESERVED):
-        return None
-    if isinstance(member, FunctionType):
-        forwarder = _make(gate, name, _shape_of(member), *_signature(member.__code__))
-        update_wrapper(forwarder, member)
-        forwarder.__defaults__ = member.__defaults__
-        forwarder.__kwdefaults__ = member.__kwdefaults__
-        return forwarder
-    if isinstance(member, staticmethod | classmethod):
-        function = member.__func__
-        forwarder = _make(gate, name, _shape_of(function))
-        if isinstance(function, FunctionType):
-            update_wrapper(forwarder, function)
-            if isinstance(member, staticmethod):
-                _add_self(forwarder, function)
-        return forwarder
-    return _make(gate, name, "plain") if _is_special(name) and callable(member) else None
-
-
-def _add_self(forwarder: Any, function: Callable[..., Any]) -> None:
-    """Let the forwarder of a static method, once bound, show the function's own signature."""
-    shown = inspect.signature(function)
-    own = inspect.Parameter("_self", inspect.Parameter.POSITIONAL_ONLY)
-    forwarder.__signature__ = shown.replace(parameters=[own, *shown.parameters.values()])
-
-
-def _make(
-    gate: Gate,
-    name: str,
-    shape: str,
-    params: str = "_self, /, *args, **kwargs",
-    args: str = "*args, **kwargs",
-) -> Any:
-    return _factory(shape, name, params, args)(gate, gate.in_flight.append, gate.in_flight.pop)
-
-
-def _signature(code: CodeType) -> tuple[str, ...]:
-    """How a function is called: its parameters and the arguments to pass on, as source text.
-
-    Nothing when that cannot be written down; then everything is passed on as it comes.
-    """
-    names = code.co_varnames
-    positional = list(names[: code.co_argcount])
-    keyword = list(names[code.co_argcount : code.co_argcount + code.co_kwonlyargcount])
-    rest = list(names[code.co_argcount + code.co_kwonlyargcount :])
-    if not positional or any(each.startswith(_RESERVED) for each in names):
-        return ()
-    params, args = list(positional), positional[1:]
-    if code.co_posonlyargcount:
-        params.insert(code.co_posonlyargcount, "/")
-    if code.co_flags & inspect.CO_VARARGS:
-        star = f"*{rest.pop(0)}"
-        params.append(star)
-        args.append(star)
-    elif keyword:
-        params.append("*")
-    params.extend(keyword)
-    args.extend(f"{each}={each}" for each in keyword)
-    if code.co_flags & inspect.CO_VARKEYWORDS:
-        stars = f"**{rest.pop(0)}"
-        params.append(stars)
-        args.append(stars)
-    return ", ".join(params), ", ".join(args)
-
-
-_HEADS: Final = {
-    "plain": ("def", "_dagstack_gate.wait_in_thread()"),
-    "generator": ("def", "_dagstack_gate.wait_in_thread()"),
-    "coroutine": ("async def", "await _dagstack_gate.wait()"),
-    "async generator": ("async def", "await _dagstack_gate.wait()"),
-}
-
-_BODIES: Final = {
-    "plain": "return {call}",
-    "coroutine": "return await {call}",
-    "generator": "return (yield from {call})",
-    # What `yield from` does, for which asynchronous generators have no syntax (PEP 525).
-    "async generator": """_stream = {call}
-            try:
-                _item = await _stream.__anext__()
-                while True:
-                    try:
-                        _sent = yield _item
-                    except GeneratorExit:
-                        await _stream.aclose()
-                        raise
-                    except BaseException as _error:
-                        _item = await _stream.athrow(_error)
-                    else:
-                        _item = await _stream.asend(_sent)
-            except StopAsyncIteration:
-                return""",
-}
-
-
-@lru_cache(maxsize=4096)
-def _factory(shape: str, name: str, params: str, args: str) -> Callable[..., Any]:
-    """Compile a maker of forwarding methods; equal signatures share one."""
-    define, wait = _HEADS[shape]
-    body = _BODIES[shape].format(call=f"_dagstack_gate.instance.{name}({args})")
-    source = f"""
-def make(_dagstack_gate, _dagstack_mark, _dagstack_lift):
-    {define} {name}({params}):
-        _dagstack_mark(None)
-        try:
-            if _dagstack_gate.closed:
-                {wait}
-            {body}
-        finally:
-            _dagstack_lift()
-            if _dagstack_gate.closed:
-                _dagstack_gate.call_ended()
-    return {name}
-"""
-    namespace: dict[str, Any] = {}
-    exec(compile(source, FORWARDER_FILE, "exec"), namespace)  # noqa: S102 - our own text
-    make: Callable[..., Any] = namespace["make"]
-    return make

@@ -22,9 +22,10 @@ from dagstack_dev.core.errors import (
 )
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.manifest import PluginManifest, manifest_from
-from dagstack_dev.core.planning import Load
+from dagstack_dev.core.plan import Load
 from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.preparation import check_gates
+from dagstack_dev.host.registration import forget, graph_of_present, load_order, refuse_taken
 from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.table import Entry, Offer, PluginTable
@@ -32,7 +33,6 @@ from dagstack_dev.host.table import Entry, Offer, PluginTable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from dagstack_dev.core.graph import DependencyGraph
     from dagstack_dev.core.lifecycle import PluginStatus
     from dagstack_dev.core.ports import Observer, Runtime
     from dagstack_dev.core.refs import PluginRef
@@ -83,12 +83,12 @@ class Registry:
         """
         valid = manifest_from(manifest)
         check_gates(valid, self.core_version, self.runtimes, None)
-        self._refuse_taken([Offer(valid)])
+        refuse_taken(self.table, [Offer(valid)])
         entry = self.table.add(Offer(valid), "registered")
         entry.put_in(plugin)
         self.table.advance(entry, State.LOADED, "registered")
         entry.gate.open()
-        self._rebuild_graph()
+        self.table.graph, _ = self.table.graph.updated({valid.ref: valid.depends_on})
         return valid
 
     def register_offers(self, offers: Sequence[Offer]) -> None:
@@ -100,33 +100,20 @@ class Registry:
             AmbiguousPlugin: a kind and name is declared twice, or registered already.
             PluginLoadError: an import or a constructor raised; the first, others attached.
         """
-        self._refuse_taken(offers)
+        refuse_taken(self.table, offers)
         added: list[Entry] = []
         try:
             with self.table.watchdog.watching():
                 added.extend(self.table.add(offer, "discovered") for offer in offers)
-                self._load_all(self._load_order([entry.ref for entry in added]))
+                graph = graph_of_present(self.table)
+                self._load_all(load_order([entry.ref for entry in added], graph))
         except BaseException:
             for entry in added:
-                self._forget(entry)
+                forget(self.table, entry)
             raise
         for entry in added:
             entry.gate.open()
-        self._rebuild_graph()
-
-    def _load_order(self, refs: Sequence[PluginRef]) -> list[PluginRef]:
-        """`refs` by dependency, as far as there is such an order, else as they are."""
-        graph = self._graph_of_present()
-        pool = set(refs)
-        while (cycle := graph.find_cycle(pool)) is not None:
-            members = set(cycle)
-            outside = {
-                ref: [other for other in graph.dependencies(ref) if other not in members]
-                for ref in cycle
-            }
-            graph, _ = graph.updated(outside)
-        places = {ref: place for place, ref in enumerate(refs)}
-        return graph.order(refs, lambda ref: -places[ref])
+        self.table.graph = graph_of_present(self.table)
 
     def _load_all(self, refs: Iterable[PluginRef]) -> None:
         errors: list[PluginRegistryError] = []
@@ -137,39 +124,6 @@ class Registry:
                 errors.append(error)
         if errors:
             raise errors[0].with_others(errors[1:])
-
-    def _refuse_taken(self, offers: Iterable[Offer]) -> None:
-        seen: dict[PluginRef, list[str]] = {
-            entry.ref: [entry.offer.folder or "the host's own registration"]
-            for entry in self.table.present()
-        }
-        errors = []
-        for offer in offers:
-            places = seen.setdefault(offer.ref, [])
-            places.append(offer.folder or "the host's own registration")
-            if len(places) > 1:
-                errors.append(AmbiguousPlugin.duplicate(offer.ref, places))
-        if errors:
-            raise errors[0].with_others(errors[1:])
-
-    def _forget(self, entry: Entry) -> None:
-        """Undo a registration that did not come to an end."""
-        if entry.generation is not None:
-            generation = entry.generation
-            entry.generation = None
-            generation.retire()
-        entry.take_out()
-        entry.gate.give_up("its registration was undone")
-        self.table.advance(entry, State.REMOVED, "another plugin could not be registered")
-
-    def _rebuild_graph(self) -> None:
-        self.table.graph = self._graph_of_present()
-
-    def _graph_of_present(self) -> DependencyGraph:
-        wants = {entry.ref: entry.manifest.depends_on for entry in self.table.present()}
-        gone = self.table.graph.refs - wants.keys()
-        graph, _ = self.table.graph.updated(wants, gone)
-        return graph
 
     # Life
 
@@ -302,7 +256,7 @@ class Registry:
         failures = []
         entries = [self.table.entries[ref] for ref in refs]
         with self.table.watchdog.watching(), anyio.CancelScope(shield=True):
-            late = await self.conductor.drain(entries)
+            late = await self.conductor.drain(entries, down=self.table.present())
             for entry in entries:
                 errors = await self.conductor.tear_down(entry, "teardown_all", late)
                 failures += [(entry.ref, error) for error in errors]

@@ -8,37 +8,25 @@ dealt with here.
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 
 from dagstack_dev.core.errors import PluginRegistryError
-from dagstack_dev.core.events import (
-    PluginRejected,
-    ReloadCommitted,
-    ReloadFailed,
-    ReloadRolledBack,
-    ReloadStarted,
-)
+from dagstack_dev.core.events import PluginRejected, ReloadStarted
 from dagstack_dev.core.lifecycle import Stage, State
-from dagstack_dev.core.planning import Load
+from dagstack_dev.core.plan import Load
 from dagstack_dev.host.conductor import Conductor, SetupRun
+from dagstack_dev.host.outcome import tell_outcome
 from dagstack_dev.host.schedule import Progress, bring_up
-from dagstack_dev.host.settlement import (
-    Applied,
-    Saved,
-    Settlement,
-    TransactionRun,
-    fails_already,
-    waits_already,
-)
+from dagstack_dev.host.settlement import Settlement, fails_already, waits_already
 from dagstack_dev.host.table import Entry, Offer
+from dagstack_dev.host.transaction import Applied, Saved, TransactionRun
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from dagstack_dev.core.planning import Candidate, ReloadPlan, Step, Transaction
+    from dagstack_dev.core.plan import Candidate, ReloadPlan, Step, Transaction
     from dagstack_dev.core.ports import SharedCodeChange
     from dagstack_dev.core.refs import PluginRef
 
@@ -137,7 +125,7 @@ class Reloader:
             for ref, error in plan.rejected.items():
                 self._keep_pending(ref, error)
             if reload_id is not None:
-                self._report(news, candidates, reload_id, began)
+                tell_outcome(table, news, candidates, reload_id=reload_id, began=began)
         finally:
             table.reload_id = None
         return applied
@@ -185,10 +173,12 @@ class Reloader:
         ]
         steps.sort(key=lambda each: each[0], reverse=True)
         late = await self._conductor.drain(table.entries[step.ref] for _, step, _ in steps)
-        for _, step, run in steps:
-            entry = table.entries[step.ref]
-            run.saved[step.ref] = Saved(entry.offer, entry.generation, entry.number, entry.context)
-            await self._conductor.tear_down(entry, step.reason, late)
+        with anyio.CancelScope(shield=True):
+            for _, step, run in steps:
+                entry = table.entries[step.ref]
+                saved = Saved(entry.offer, entry.generation, entry.number, entry.context)
+                run.saved[step.ref] = saved
+                await self._conductor.tear_down(entry, step.reason, late)
 
     # Import
 
@@ -201,26 +191,13 @@ class Reloader:
         """Import what changed, and make every new instance."""
         table = self._table
         kept = self._loaded_already(runs, candidates, offers)
-        for run in runs:
-            anew = [
-                ref
-                for ref, step in run.steps.items()
-                if step.load is Load.IMPORT and ref not in kept
-            ]
-            leaving = [step.ref for step in (*run.transaction.remove, *run.transaction.block)]
-            for ref in (*anew, *leaving):
-                entry = table.entries.get(ref)
-                if entry is not None and entry.generation is not None:
-                    entry.generation.set_aside()
-            for step in (*run.transaction.set_up, *run.transaction.block, *run.transaction.fail):
-                self._entry(step, offers)
-            for change in run.shared:
-                change.put_in()
+        for run in runs:  # All of them, before the first import: it may meet any plugin's code.
+            self._make_room(run, kept, offers)
         for run in runs:
             for step in run.transaction.set_up:
                 if run.doomed:
                     break
-                if self._waits_for_failed(run, step.ref):
+                if step.ref in run.out_of_reach:
                     run.waiting.add(step.ref)
                     continue
                 entry = table.entries[step.ref]
@@ -231,8 +208,7 @@ class Reloader:
                     assert step.load is not None  # noqa: S101 - every set_up step has one
                     self._conductor.load(entry, step.load, step.reason)
                 except PluginRegistryError as error:
-                    run.failed[step.ref] = error
-                    run.doomed = self._must_roll_back(run, step.ref, candidates)
+                    run.fail(step.ref, error, table.graph, candidates)
                     self._conductor.load_failed(
                         entry,
                         error,
@@ -240,6 +216,26 @@ class Reloader:
                         "could not be loaded",
                         comes_back=run.comes_back(step.ref),
                     )
+
+    def _make_room(
+        self,
+        run: TransactionRun,
+        kept: Collection[PluginRef],
+        offers: Mapping[PluginRef, Offer],
+    ) -> None:
+        """Set aside the code that is to be imported anew or leaves; put in force what is new."""
+        anew = [
+            ref for ref, step in run.steps.items() if step.load is Load.IMPORT and ref not in kept
+        ]
+        leaving = [step.ref for step in (*run.transaction.remove, *run.transaction.block)]
+        for ref in (*anew, *leaving):
+            entry = self._table.entries.get(ref)
+            if entry is not None and entry.generation is not None:
+                entry.generation.set_aside()
+        for step in (*run.transaction.set_up, *run.transaction.block, *run.transaction.fail):
+            self._entry(step, offers)
+        for change in run.shared:
+            change.put_in()
 
     def _loaded_already(
         self,
@@ -271,23 +267,6 @@ class Reloader:
             table.offer(entry, offer)
         return entry
 
-    def _waits_for_failed(self, run: TransactionRun, ref: PluginRef) -> bool:
-        """Whether something that `ref` needs has failed, or waits for a failure itself."""
-        if not run.failed:
-            return False
-        return ref in self._table.graph.downstream(run.failed)
-
-    def _must_roll_back(
-        self, run: TransactionRun, failed: PluginRef, candidates: Mapping[PluginRef, Candidate]
-    ) -> bool:
-        """Whether the failure keeps a plugin down that was ready before."""
-        for ref in self._table.graph.downstream([failed]) & run.steps.keys():
-            candidate = candidates.get(ref)
-            before = candidate.keeps if candidate is not None else ref
-            if before in run.saved:
-                return True
-        return False
-
     # Set up
 
     async def _set_up(
@@ -301,14 +280,13 @@ class Reloader:
             for run in runs
             if not run.doomed
             for ref in run.steps
-            if ref not in run.failed and not self._waits_for_failed(run, ref)
+            if ref not in run.out_of_reach
         ]
         order = table.graph.order(able, lambda ref: table.priorities.get(ref, 0))
 
         def give_up(ref: PluginRef) -> Collection[PluginRef]:
             run = run_of[ref]
-            run.failed[ref] = progress.failed[ref]
-            run.doomed = run.doomed or self._must_roll_back(run, ref, candidates)
+            run.fail(ref, progress.failed[ref], table.graph, candidates)
             return run.steps.keys() if run.doomed else ()
 
         progress = Progress()
@@ -319,56 +297,6 @@ class Reloader:
             lambda ref: run_of[ref].comes_back(ref),
         )
         await bring_up(order, table.graph.dependencies, steps, progress)
-
-    # Report
-
-    def _report(
-        self,
-        runs: Sequence[TransactionRun],
-        candidates: Mapping[PluginRef, Candidate],
-        reload_id: int,
-        began: float,
-    ) -> None:
-        """One fact for each transaction that went wrong, one for all that went well."""
-        table = self._table
-        good: set[PluginRef] = set()
-        for run in runs:
-            duration_ms = (perf_counter() - began) * 1000
-            lost = any(table.states[ref] is not State.READY for ref in run.saved)
-            if run.doomed and not lost:
-                running = {ref: table.entries[ref].number for ref in sorted(run.saved)}
-                table.publish(
-                    ReloadRolledBack(
-                        reload_id=reload_id,
-                        duration_ms=duration_ms,
-                        affected=run.refs,
-                        errors=dict(run.failed),
-                        running=running,
-                    )
-                )
-            elif run.doomed or run.failed or run.transaction.fail:
-                errors = run.failed | {
-                    step.ref: step.error for step in run.transaction.fail if step.error is not None
-                }
-                table.publish(
-                    ReloadFailed(
-                        reload_id=reload_id,
-                        duration_ms=duration_ms,
-                        affected=run.refs,
-                        errors=errors,
-                    )
-                )
-            else:
-                good |= run.transaction.refs
-        if good:
-            table.publish(
-                ReloadCommitted(
-                    reload_id=reload_id,
-                    duration_ms=(perf_counter() - began) * 1000,
-                    changed=tuple(sorted(good & candidates.keys())),
-                    affected=tuple(sorted(good)),
-                )
-            )
 
 
 def _shared_by(

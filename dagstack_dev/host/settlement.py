@@ -2,89 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import anyio
 
 from dagstack_dev.core.errors import PluginCrashed, PluginRegistryError, said
 from dagstack_dev.core.lifecycle import Stage, State
-from dagstack_dev.core.planning import Load
+from dagstack_dev.core.plan import Load
 from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.schedule import Progress, bring_up
+from dagstack_dev.host.transaction import Retired
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dagstack_dev.core.graph import DependencyGraph
-    from dagstack_dev.core.planning import Candidate, Step, Transaction
-    from dagstack_dev.core.ports import Generation, SharedCodeChange
+    from dagstack_dev.core.plan import Candidate, Step
+    from dagstack_dev.core.ports import Generation
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.context import PluginContext
-    from dagstack_dev.host.table import Offer, PluginTable
-
-
-class Retired(NamedTuple):
-    """A generation that should be gone by now."""
-
-    ref: PluginRef
-    number: int
-    generation: Generation
-
-
-@dataclass(slots=True)
-class Applied:
-    """What became of a plan.
-
-    Attributes:
-        errors: why a plugin is not what the disk offers, by ref.
-        rolled_back: every plugin of a transaction that was rolled back.
-        touched: every plugin for which there was anything to do.
-        retired: generations that nothing should hold any more.
-    """
-
-    errors: dict[PluginRef, BaseException] = field(default_factory=dict)
-    rolled_back: set[PluginRef] = field(default_factory=set)
-    touched: set[PluginRef] = field(default_factory=set)
-    retired: list[Retired] = field(default_factory=list)
-
-
-class Saved(NamedTuple):
-    """What ran before, to go back to."""
-
-    offer: Offer
-    generation: Generation | None
-    number: int
-    context: PluginContext | None
-
-
-class TransactionRun:
-    """One transaction under way.
-
-    Attributes:
-        shared: changes of shared code that come into force with it.
-        saved: what ran before, by ref, to go back to.
-        failed: what could not be loaded or set up, with the reason.
-        waiting: what was not loaded, since something that it depends on could not be.
-        doomed: whether it has to be rolled back.
-        steps: the plugins to be set up, in order.
-    """
-
-    def __init__(self, transaction: Transaction, shared: Sequence[SharedCodeChange] = ()) -> None:
-        self.transaction = transaction
-        self.shared = shared
-        self.saved: dict[PluginRef, Saved] = {}
-        self.failed: dict[PluginRef, BaseException] = {}
-        self.waiting: set[PluginRef] = set()
-        self.doomed = False
-        self.steps = {step.ref: step for step in transaction.set_up}
-
-    @property
-    def refs(self) -> tuple[PluginRef, ...]:
-        """Every plugin of the transaction, sorted."""
-        return tuple(sorted(self.transaction.refs))
-
-    def comes_back(self, ref: PluginRef) -> bool:
-        """Whether what ran of `ref` before is to run again."""
-        return self.doomed and ref in self.saved
+    from dagstack_dev.host.table import PluginTable
+    from dagstack_dev.host.transaction import Applied, TransactionRun
 
 
 class Settlement:
@@ -147,6 +84,7 @@ class Settlement:
             self._drop(step.ref, run)
             table.advance(entry, State.REMOVED, step.reason)
             entry.carry.clear()
+            self._conductor.crashes.pop(step.ref, None)
             entry.gate.give_up("it was removed from disk")
 
     def _waits_for(self, ref: PluginRef) -> tuple[str, ...]:
@@ -195,12 +133,7 @@ class Settlement:
     async def roll_back(self, runs: Sequence[TransactionRun], before: DependencyGraph) -> None:
         """Bring the previous generations of whole transactions back, with new instances."""
         table = self._table
-        for run in runs:
-            up = [ref for ref in run.steps if table.states.get(ref) is State.READY]
-            up.sort(key=table.setup_order.__getitem__, reverse=True)
-            late = await self._conductor.drain(table.entries[ref] for ref in up)
-            for ref in up:
-                await self._conductor.tear_down(table.entries[ref], "rolled back", late)
+        await self._tear_down(runs)
         for run in runs:
             self._withdraw(run)
             for change in reversed(run.shared):
@@ -210,19 +143,43 @@ class Settlement:
         lost: dict[PluginRef, BaseException] = {}
         for ref, run in run_of.items():
             self._restore(ref, run, lost)
-        order = [
-            ref
-            for ref in table.graph.order(run_of, lambda ref: table.priorities.get(ref, 0))
-            if not lost or ref not in table.graph.downstream(lost)
-        ]
+        able = run_of.keys() - table.graph.downstream(lost)
+        order = table.graph.order(able, lambda ref: table.priorities.get(ref, 0))
         progress = Progress()
         steps = SetupRun(self._conductor, lambda _: "rolled back", lambda _: ())
         await bring_up(order, table.graph.dependencies, steps, progress)
         lost |= progress.failed
+        self._settle_restored(run_of, lost)
+        for run in runs:
+            self._settle_the_rest(run)
+            self._applied.rolled_back.update(run.refs)
+            run.failed |= {ref: error for ref, error in lost.items() if ref in run.saved}
+
+    async def _tear_down(self, runs: Iterable[TransactionRun]) -> None:
+        """Take down what has come up, in reverse of the order of setups."""
+        table = self._table
+        refs = {ref: None for run in runs for ref in (*run.steps, *run.saved)}
+        up = [ref for ref in refs if table.states.get(ref) is State.READY]
+        up.sort(key=table.setup_order.__getitem__, reverse=True)
+        down = [ref for ref in refs if ref in table.entries and ref not in table.setup_order]
+        late = await self._conductor.drain(
+            [table.entries[ref] for ref in up], down=[table.entries[ref] for ref in down]
+        )
+        with anyio.CancelScope(shield=True):
+            for ref in up:
+                await self._conductor.tear_down(table.entries[ref], "rolled back", late)
+
+    def _settle_restored(
+        self, run_of: Mapping[PluginRef, TransactionRun], lost: dict[PluginRef, BaseException]
+    ) -> None:
+        """Settle what was to run again; what does not is added to `lost`."""
+        table = self._table
+        offered = [*self._candidates.values()]
+        newer = {ref: each.ref for each in offered[::-1] for ref in (each.keeps, each.ref)}
         for ref, run in run_of.items():
             entry = table.entries[ref]
             if table.states[ref] is State.READY:
-                self._mark_pending(ref, run)
+                self._mark_pending(ref, newer.get(ref), run)
                 continue
             if table.states[ref] is State.FAILED and entry.error is not None:
                 # Its load or setup failed, or it was ready already and died since.
@@ -232,10 +189,6 @@ class Settlement:
                 reason = "its dependency could not be rolled back"
                 self._block(ref, reason, self._waits_for(ref), run)
             entry.pending = False
-        for run in runs:
-            self._settle_the_rest(run)
-            self._applied.rolled_back.update(run.refs)
-            run.failed |= {ref: error for ref, error in lost.items() if ref in run.saved}
 
     def _withdraw(self, run: TransactionRun) -> None:
         """Take the new generations of a transaction out again."""
@@ -259,8 +212,10 @@ class Settlement:
                     table.advance(entry, State.BLOCKED, "rolled back", blocked_by=culprits)
                 table.advance(entry, State.REMOVED, "rolled back")
                 entry.carry.clear()
+                entry.gate.give_up(f"it was rolled back to {candidate.replaces}")
             elif table.states[ref] is not State.FAILED or ref in run.waiting:
                 table.advance(entry, State.BLOCKED, "rolled back", blocked_by=culprits)
+                entry.gate.give_up(f"it was rolled back, for {', '.join(culprits)} failed")
             if ref in run.failed:
                 self._applied.errors[ref] = run.failed[ref]
 
@@ -300,14 +255,11 @@ class Settlement:
             self._conductor.load_failed(entry, error, Stage.IMPORT, "could not be rolled back")
             lost[ref] = error
 
-    def _mark_pending(self, ref: PluginRef, run: TransactionRun) -> None:
-        """A plugin that runs again although its folder offers something newer, or is gone."""
-        entry = self._table.entries[ref]
-        offered = self._candidates.values()
-        newer = next((each.ref for each in offered if ref in {each.keeps, each.ref}), None)
-        gone = any(step.ref == ref for step in run.transaction.remove)
-        if newer is None and not gone:
+    def _mark_pending(self, ref: PluginRef, newer: PluginRef | None, run: TransactionRun) -> None:
+        """A plugin runs again although its folder offers something `newer`, or is gone."""
+        if newer is None and ref not in run.leaving:
             return
+        entry = self._table.entries[ref]
         error = run.failed.get(newer or ref) or next(iter(run.failed.values()))
         entry.pending, entry.error = True, error
         self._applied.errors[ref] = error

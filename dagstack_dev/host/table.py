@@ -10,7 +10,7 @@ from dagstack_dev.core.events import Fact, Transition
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transition
 from dagstack_dev.core.manifest import PluginManifest
-from dagstack_dev.core.planning import World
+from dagstack_dev.core.plan import World
 from dagstack_dev.host.gate import Gate
 from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy
 from dagstack_dev.host.watchdog import Watchdog

@@ -15,6 +15,7 @@ from dagstack_dev.core.events import PluginBlocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from types import FrameType
 
     from dagstack_dev.core.refs import PluginRef
@@ -84,21 +85,20 @@ class Watchdog:
             if self._depth == 0:
                 self._needed_until = monotonic() + LINGER_SECONDS
 
-    @contextmanager
     def calling(
         self, plugin: PluginRef, method: str, folder: str | None, seconds: float
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """A synchronous method of `plugin`, whose code lies in `folder`, runs inside this block.
 
         Raises:
             BlockedTooLong: it took longer than `seconds`, and there is `interrupt`.
         """
-        outer = self._call
-        self._call = _Call(plugin, method, folder or "", monotonic(), seconds)
-        try:
-            yield
-        finally:
-            self._call = outer
+        return _Calling(self, _Call(plugin, method, folder or "", monotonic(), seconds))
+
+    def swap(self, call: _Call | None) -> _Call | None:
+        """Make `call` the one under way; the answer is which one was."""
+        outer, self._call = self._call, call
+        return outer
 
     def look(self) -> None:
         """Report the call under way once, when it has taken long; break into it when too long."""
@@ -147,6 +147,25 @@ class Watchdog:
         """Its thread ends with an exception; the next run starts another one."""
         with self._lock:
             self._thread = None
+
+
+class _Calling:
+    """A call is under way inside this block.
+
+    A class, as `contextmanager` takes several times as long, thrice for each plugin of a reload.
+    """
+
+    __slots__ = ("_call", "_watchdog")
+
+    def __init__(self, watchdog: Watchdog, call: _Call) -> None:
+        self._watchdog = watchdog
+        self._call: _Call | None = call
+
+    def __enter__(self) -> None:
+        self._call = self._watchdog.swap(self._call)
+
+    def __exit__(self, *_: object) -> None:
+        self._watchdog.swap(self._call)
 
 
 def _watch(watchdog: ReferenceType[Watchdog]) -> None:

@@ -19,6 +19,8 @@ _NOT_SHARED: Final = ("__main__", "dagstack_dev", NAMESPACE)
 
 _INSTALLED: Final = ("site-packages", "dist-packages")
 
+_STANDARD: Final = sysconfig.get_path("stdlib") + "/"  # To ask takes as long as an import.
+
 
 class _Root(NamedTuple):
     """A code root.
@@ -52,6 +54,7 @@ class CodeRoots:
     def __init__(self) -> None:
         self._roots: list[_Root] = []
         self._homes: dict[str, str | None] = {}
+        self._bases: tuple[object, list[str]] = ((), [])
 
     @property
     def paths(self) -> list[str]:
@@ -87,9 +90,8 @@ class CodeRoots:
             for start in (root.path, root.real):
                 if path.startswith(start + "/"):
                     relative = path[len(start) + 1 :]
-                    if _is_installed(path, relative) or root.is_ignored(relative):
-                        return None
-                    return f"{root.path}/{relative}"
+                    if not (_is_installed(path, relative) or root.is_ignored(relative)):
+                        return f"{root.path}/{relative}"
         return None
 
     def names_of(self, path: str) -> Iterator[str]:
@@ -114,12 +116,17 @@ class CodeRoots:
 
     def bases(self) -> list[str]:
         """What module names below the roots may be relative to."""
-        bases = dict.fromkeys(root.base for root in self._roots)
-        for entry in sys.path:
-            folder = os.path.abspath(entry)  # noqa: PTH100 - likewise
-            if any(_are_nested(folder, start) for start in self._starts()):
-                bases[folder] = None
-        return list(bases)
+        entries: list[object] = [*sys.path]
+        path = [entry for entry in entries if isinstance(entry, str)]  # As imports take it.
+        asked = self.paths, path, _current_folder()
+        if self._bases[0] != asked:
+            bases = dict.fromkeys(root.base for root in self._roots)
+            for entry in path:
+                folder = os.path.normpath(os.path.join(asked[2], entry))  # noqa: PTH118 - likewise
+                if any(_are_nested(folder, start) for start in self._starts()):
+                    bases[folder] = None
+            self._bases = asked, list(bases)
+        return self._bases[1]
 
     def _starts(self) -> Iterator[str]:
         return (start for root in self._roots for start in (root.path, root.real))
@@ -160,6 +167,13 @@ def may_be_shared(module: str) -> bool:
     return top not in _NOT_SHARED and not top.startswith(f"{NAMESPACE}_")
 
 
+def _current_folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - likewise
+    except FileNotFoundError:  # It has been deleted, and relative entries lead nowhere.
+        return "/"
+
+
 def _are_nested(one: str, other: str) -> bool:
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
@@ -168,4 +182,4 @@ def _is_installed(path: str, relative: str) -> bool:
     """Whether the file belongs to something installed below a root, as in a `.venv` there."""
     if not set(_INSTALLED).isdisjoint(Path(relative).parts):
         return True
-    return path.startswith(sysconfig.get_path("stdlib") + "/")
+    return path.startswith(_STANDARD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from importlib.abc import MetaPathFinder
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
@@ -63,6 +64,7 @@ class PluginFinder(MetaPathFinder):
         self._log = log
         self._prefix = f"{namespace}."
         self._active: dict[str, _Active] = {}
+        self._in_kind = Counter[str]()  # Active packages by the package of their kind.
 
     def install(self) -> None:
         """Take part in imports."""
@@ -84,6 +86,7 @@ class PluginFinder(MetaPathFinder):
         """Let imports below `package` resolve to `files`."""
         self.install()
         self._log.take_out(package)
+        self._in_kind[package.rpartition(".")[0]] += package not in self._active
         self._active[package] = _Active(folder, files, [])
 
     def take_out(self, package: str) -> TakenOut:
@@ -91,6 +94,7 @@ class PluginFinder(MetaPathFinder):
         active = self._active.pop(package, None)
         if active is None:
             return TakenOut({}, {})
+        self._in_kind[package.rpartition(".")[0]] -= 1
         taken = {}
         for name in active.loaded:
             module = sys.modules.pop(name, None)
@@ -109,6 +113,12 @@ class PluginFinder(MetaPathFinder):
         parent, _, child = package.rpartition(".")
         if parent in sys.modules and package in taken.modules:
             setattr(sys.modules[parent], child, taken.modules[package])
+
+    def drop_if_empty(self, package: str) -> None:
+        """`package` comes back no more; its kind goes with the last of its plugins."""
+        kind = package.rpartition(".")[0]
+        if not self._in_kind[kind] and sys.modules.pop(kind, None) is not None:
+            vars(sys.modules[self._namespace]).pop(kind.rpartition(".")[2], None)
 
     def load_failed(self, package: str) -> None:
         """Take `package` out, but remember what it imported, for that may be what is to mend."""
@@ -191,7 +201,7 @@ class _SnapshotLoader(SourceFileLoader):
         self, fullname: str, path: str, file: CodeFile | None, finder: PluginFinder
     ) -> None:
         super().__init__(fullname, path)
-        self._file = file
+        self.ran = file
         self._finder = finder
 
     def create_module(self, spec: ModuleSpec) -> None:
@@ -203,13 +213,13 @@ class _SnapshotLoader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the import protocol
         """The code of the snapshot; raises what compiling it raised."""
-        if self._file is None:
+        if self.ran is None:
             return _NO_CODE
-        if self._file.code is None:
-            error = self._file.error
+        if self.ran.code is None:
+            error = self.ran.error
             raise error if error is not None else ImportError(self.path)
-        return self._file.code
+        return self.ran.code
 
     def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
         """The text of the snapshot."""
-        return decode_source(self._file.source.content or b"") if self._file else ""
+        return decode_source(self.ran.source.content or b"") if self.ran else ""

@@ -15,6 +15,7 @@ from contextlib import suppress
 from importlib.util import resolve_name
 from typing import TYPE_CHECKING, Any, Final
 
+from dagstack_dev.runtimes.shared_modules import namespace_of
 from dagstack_dev.runtimes.static_imports import with_parents
 
 if TYPE_CHECKING:
@@ -35,14 +36,20 @@ class ImportLog:
     Attributes:
         stale: modules that are out of date, and nobody's who is followed.
         renew: called with one of them when somebody who is followed is about to import it.
+        given_up: modules that were missing and that nobody who is followed waits for any more.
+            Code that was rolled back for that may.
+        adopt: called with a module that is imported and not followed; it may `follow` it.
     """
 
     def __init__(self) -> None:
         self.stale: set[str] = set()
         self.renew: Callable[[str], None] = self.stale.discard
+        self.adopt: Callable[[str], object] = lambda _: None
+        self.given_up: set[str] = set()
         self._owners: dict[str, str] = {}
         self._members: defaultdict[str, set[str]] = defaultdict(set)
         self._imports: dict[str, set[str]] = {}
+        self._statements: dict[str, set[tuple[str, Sequence[str], int]]] = {}
         self._importers: defaultdict[str, set[str]] = defaultdict(set)
         self._missing: set[str] = set()
         self._spaces: set[str] = set()
@@ -62,6 +69,7 @@ class ImportLog:
         self._owners[module] = owner
         self._members[owner].add(module)
         self._imports[module] = set()
+        self._statements[module] = set()
         self._missing.discard(module)
         _logs[module] = self
 
@@ -91,25 +99,35 @@ class ImportLog:
             _uninstall()
 
     def add(self, importer: str, imported: Iterable[str]) -> None:
-        """`importer`, which is followed, has imported these modules or tried to."""
+        """`importer` has imported these modules or tried to; it counts if it is followed still."""
+        noted = self._imports.get(importer)
+        if noted is None:  # A thread of it has taken its time.
+            return
         for module in imported:
             if module != importer:
-                self._imports[importer].add(module)
+                noted.add(module)
                 self._importers[module].add(importer)
                 if module not in self._owners and module not in self._spaces:
                     self._missing.add(module)
 
     def _clear(self, module: str) -> None:
+        self._statements.pop(module, None)
         for imported in self._imports.pop(module, ()):
             importers = self._importers[imported]
             importers.discard(module)
             if not importers:
                 del self._importers[imported]
-                self._missing.discard(imported)
+                if imported in self._missing:
+                    self._missing.discard(imported)
+                    self.given_up.add(imported)
 
     def follows(self, module: str) -> bool:
         """Whether the imports of `module` are noted."""
         return module in self._owners
+
+    def followed(self) -> Collection[str]:
+        """The modules whose imports are noted."""
+        return list(self._owners)
 
     def owner(self, module: str) -> str:
         """The owner of a module that is followed."""
@@ -124,21 +142,53 @@ class ImportLog:
         """The modules that somebody has tried to import in vain."""
         return frozenset(self._missing)
 
+    def misses(self, module: str) -> bool:
+        """Whether somebody has tried to import `module` in vain."""
+        return module in self._missing
+
+    def is_news(self, importer: str, statement: tuple[str, Sequence[str], int]) -> bool:
+        """Whether `importer` has not succeeded yet with this name, list of names and level."""
+        known = self._statements.get(importer)
+        if known is None or statement in known:
+            return False
+        known.add(statement)
+        return True
+
+    def look_again(self) -> None:
+        """What is followed may be more than before: note each import when it happens next."""
+        for known in list(self._statements.values()):
+            known.clear()
+
     def note(self, importer: str, name: str, names: Collection[str]) -> None:
         """`importer` has imported the module `name`, and from it `names`."""
-        self.add(importer, (each for each in with_parents(name) if each in self._owners))
+        self.add(importer, (each for each in with_parents(name) if self._counts(each)))
         if name in self._spaces and not names:
             self.add(importer, (name,))
         for each in names:
             inner = f"{name}.{each}"
-            if inner in self._owners or inner in self._spaces:
+            if self._counts(inner) or inner in self._spaces:
                 self.add(importer, (inner,))
             elif each == "*":
                 public = getattr(sys.modules.get(name), "__all__", ())
                 self.note(importer, name, [word for word in public if word != "*"])
+            elif name in self._owners and each not in namespace_of(sys.modules.get(name)):
+                self.add(importer, (inner,))  # Only the statement fails, after the import.
+
+    def _counts(self, module: str) -> bool:
+        if module not in self._owners:
+            self.adopt(module)
+        return module in self._owners
+
+    def note_load(self, module: str) -> None:
+        """`module`, which is followed, is about to run; by whatever way, it is imported."""
+        found = followed_importer()
+        if found is not None and found[0] is self:
+            self.add(found[1], [module])
 
     def before(self, name: str, names: Iterable[str]) -> None:
         """Somebody is about to import the module `name`, and from it `names`."""
+        if not self.stale:
+            return
         wanted = {*with_parents(name), *(f"{name}.{each}" for each in names)}
         for module in sorted(wanted & self.stale):
             self.stale.discard(module)
@@ -183,7 +233,8 @@ def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
         except BaseException:
             log.note_failure(importer, _absolute(name, globals, level), fromlist or ())
             raise
-        log.note(importer, _absolute(name, globals, level), fromlist or ())
+        if log.is_news(importer, (name, tuple(fromlist or ()), level)):
+            log.note(importer, _absolute(name, globals, level), fromlist or ())
         return module
 
     return __import__  # type: ignore[return-value]  # it is one
@@ -201,18 +252,19 @@ def _absolute(name: str, around: Mapping[str, Any], level: int) -> str:
 def _noting_import_module(ask: Callable[..., ModuleType]) -> FunctionType:
     def import_module(name: str, package: str | None = None) -> ModuleType:
         found = followed_importer()
-        if found is None:
+        meant = ""
+        with suppress(ImportError, AttributeError):  # No module can be meant, and `ask` says so.
+            meant = resolve_name(name, package)
+        if found is None or not meant:
             return ask(name, package)
         log, importer = found
-        if log.stale and not name.startswith("."):
-            log.before(name, ())
+        log.before(meant, ())
         try:
             module = ask(name, package)
         except BaseException:
-            with suppress(ImportError):  # No such module can be meant.
-                log.note_failure(importer, resolve_name(name, package), ())
+            log.note_failure(importer, meant, ())
             raise
-        log.note(importer, resolve_name(name, package), ())
+        log.note(importer, meant, ())
         return module
 
     return import_module  # type: ignore[return-value]  # it is one

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.ports import Prepared
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.runtimes.shared import SetAside
+    from dagstack_dev.runtimes.shared_modules import SetAside
 
 _numbers = itertools.count(1)
 
@@ -122,14 +122,19 @@ class InProcessCode:
             module = import_module(f"{self.package}.{self.manifest.entry_module}")
             return InProcessGeneration(self, self._class_in(module))
         except PluginLoadError:
-            self.finder.load_failed(self.package)
+            self._load_failed()
             raise
         except BaseException as error:
-            self.finder.load_failed(self.package)
+            self._load_failed()
             raise load_error(self, "import", error) from error
+
+    def _load_failed(self) -> None:
+        self.shared.set_importers_aside(self.package)
+        self.finder.load_failed(self.package)
 
     def activate(self) -> None:
         """Let imports below the package resolve to these files."""
+        self.shared.take_part()
         self.finder.activate(self.package, self.folder, self.files)
         for file in self.files.values():
             file.pin_lines_again()
@@ -165,6 +170,9 @@ class InProcessGeneration:
         try:
             instance: object = self._class()
         except BaseException as error:
+            step = error.__traceback__
+            if isinstance(error, TypeError) and step is not None and step.tb_next is None:
+                error.add_note("a plugin is made without arguments; its setup is given the context")
             raise load_error(self._code, "construct", error) from error
         self._remains.add_instance(instance)
         return instance
@@ -190,6 +198,8 @@ class InProcessGeneration:
         self.set_aside()
         if self._set_aside is not None:
             self._remains.add_modules(self._set_aside.modules)
+        if self._code is not None:
+            self._code.finder.drop_if_empty(self._code.package)
         self._set_aside = None
         self._borrowers = {}
         self._code = self._class = None

@@ -7,7 +7,6 @@ a plugin has imported of them is known from the `ImportLog`; nothing outside the
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagstack_dev.core.sources import SourceFile
@@ -15,11 +14,17 @@ from dagstack_dev.runtimes.code import CodeFile, compile_file
 from dagstack_dev.runtimes.code_roots import CodeRoots, may_be_shared
 from dagstack_dev.runtimes.shared_change import SharedChange
 from dagstack_dev.runtimes.shared_finder import SharedFinder
+from dagstack_dev.runtimes.shared_modules import (
+    SetAside,
+    SharedModules,
+    bind,
+    namespace_of,
+    unbind,
+)
 from dagstack_dev.runtimes.static_imports import static_imports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from types import ModuleType
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.imports import ImportLog
@@ -30,13 +35,6 @@ class Reach(NamedTuple):
 
     modules: frozenset[str]
     plugins: frozenset[PluginRef]
-
-
-class SetAside(NamedTuple):
-    """A module that imports find no more, and what it has imported."""
-
-    module: ModuleType
-    imports: set[str]
 
 
 class SharedCode:
@@ -53,8 +51,9 @@ class SharedCode:
         self._roots = CodeRoots()
         self._finder = SharedFinder(self._roots, self)
         log.renew = self.renew
+        log.adopt = self._adopt
         self._running: dict[str, CodeFile] = {}
-        self._modules: defaultdict[str, set[str]] = defaultdict(set)
+        self._modules = SharedModules()
 
     def add_root(self, root: str, is_ignored: Callable[[str], bool]) -> bool:
         """Count the modules below `root` from now on, those that are loaded already included.
@@ -72,8 +71,15 @@ class SharedCode:
         if not self._roots.add(root, is_ignored):
             return False
         self._finder.install()
-        self._adopt()
+        self.log.look_again()
+        followed = self.log.followed()
+        self._look_back(followed, self._adopt(*sys.modules))
         return True
+
+    def take_part(self) -> None:
+        """Find modules before anybody else does, whatever has happened to `sys.meta_path`."""
+        if self._roots.paths:
+            self._finder.install()
 
     def remove_root(self, root: str) -> None:
         """Find nothing below `root` any more."""
@@ -89,7 +95,7 @@ class SharedCode:
 
     def run(self, module: str, path: str) -> None:
         """`module` is about to run the file at `path`."""
-        self._modules[path].add(module)
+        self._modules.add(module, path)
         self.log.follow(module, module)
 
     def file(self, path: str) -> CodeFile:
@@ -105,45 +111,64 @@ class SharedCode:
             self._running[path] = known
         return known
 
-    def _path_of(self, name: str, module: ModuleType) -> str | None:
-        """The shared file that `module`, known as `name`, was loaded from, if it was from one."""
-        path = getattr(module, "__file__", None)
-        return self._roots.home(path) if isinstance(path, str) and may_be_shared(name) else None
-
-    def _adopt(self) -> None:
-        """Count what was imported before, by whoever imported it.
+    def _adopt(self, *names: str) -> Collection[str]:
+        """Count those of these modules that are loaded and shared, whoever has loaded them.
 
         What such a module has imported can only be told from its text.
+
+        Returns:
+            The modules that did not count before, those that they import included.
         """
-        adopted: dict[str, CodeFile] = {}
-        for name, module in list(sys.modules.items()):
-            path = self._path_of(name, module)
-            if path is None or self.log.follows(name):
-                continue
-            ran = getattr(getattr(module, "__loader__", None), "ran", None)
-            if isinstance(ran, CodeFile):  # By ours, for an earlier server.
-                self._running[path] = ran
-            try:
-                adopted[name] = self.file(path)
-            except OSError:
-                continue
-            self.run(name, path)
-        for name, file in adopted.items():
-            is_package = hasattr(sys.modules.get(name), "__path__")
-            found = static_imports(file.source.content or b"", name, is_package=is_package)
-            self.log.add(name, (each.module for each in found if self.log.follows(each.module)))
+        imports: dict[str, list[str]] = {}
+        todo = list(names)
+        while todo:
+            name = todo.pop()
+            file = None if self.log.follows(name) else self._loaded(name)
+            if file is not None:
+                imports[name] = _imports_in(name, file)
+                todo += imports[name]
+        for name, imported in imports.items():
+            self.log.add(name, filter(self.log.follows, imported))
+        return imports.keys()
+
+    def _look_back(self, importers: Iterable[str], adopted: Iterable[str]) -> None:
+        """Note which of `adopted` have been imported by modules that counted already."""
+        words = {name.partition(".")[0].encode() for name in adopted}
+        for name in importers:
+            file = _ran(sys.modules.get(name))
+            if file is not None and any(word in (file.source.content or b"") for word in words):
+                self.log.add(name, filter(self.log.follows, _imports_in(name, file)))
+
+    def _loaded(self, name: str) -> CodeFile | None:
+        """What the module `name` runs, from now on known; None for one that is not shared."""
+        module = sys.modules.get(name)
+        origin = namespace_of(module).get("__file__")
+        if not isinstance(origin, str) or not may_be_shared(name):
+            return None
+        path = self._roots.home(origin)
+        if path is None:
+            return None
+        ran = _ran(module)
+        if ran is not None:  # Loaded for another server.
+            self._running[path] = ran
+        try:
+            file = self.file(path)
+        except OSError:
+            return None
+        self.run(name, path)
+        return file
 
     # What could change
 
-    def fingerprints(self) -> Mapping[str, bytes]:
-        """The files that run, by path, with what tells their content."""
-        return {path: file.source.fingerprint for path, file in self._running.items()}
+    def known(self) -> set[str]:
+        """The files that run, and where one would answer an import that has failed."""
+        names = {*self.log.missing, *self.log.given_up}
+        return {*self._running, *(path for name in names for path in self._roots.places_of(name))}
 
-    def awaited(self) -> frozenset[str]:
-        """The paths at which a file would answer an import that has failed."""
-        return frozenset(
-            path for module in self.log.missing for path in self._roots.places_of(module)
-        )
+    def fingerprint(self, path: str) -> bytes | None:
+        """What tells the content that runs of the file at `path`; None when nothing does."""
+        file = self._running.get(path)
+        return None if file is None else file.source.fingerprint
 
     def is_meant(self, path: str) -> bool:
         """Whether a file at `path` is one that something imports, has tried to, or now would."""
@@ -154,9 +179,9 @@ class SharedCode:
         named = {
             name
             for name in self._roots.names_of(path)
-            if self.log.follows(name) or name in self.log.missing
+            if self.log.follows(name) or self.log.misses(name)
         }
-        return named | self._modules.get(path, set())
+        return named | self._modules.at(path)
 
     def reach(self, modules: Iterable[str]) -> Reach:
         """`modules`, what is in them, all shared ones that import them, and the plugins that do."""
@@ -174,16 +199,12 @@ class SharedCode:
                     todo.append(importer)
                 else:
                     plugins.add(plugin)
-            todo += self._inside(module)
+            todo += self._modules.inside(module)
         return Reach(frozenset(reached), frozenset(plugins))
 
-    def _inside(self, package: str) -> list[str]:
-        """The shared modules in a shared package: they are bound to that very package."""
-        return [
-            name
-            for name in self._names()
-            if name.startswith(f"{package}.") and self.log.follows(package)
-        ]
+    def plugins_at(self, paths: Iterable[str]) -> frozenset[PluginRef]:
+        """The plugins that import any of the files at `paths`, directly or through others."""
+        return self.reach(name for path in paths for name in self._modules_at(path)).plugins
 
     def importers_of(self, package: str) -> frozenset[PluginRef]:
         """The plugins that import `package`, a plugin's, directly or through shared code."""
@@ -206,7 +227,7 @@ class SharedCode:
             files = {path: None if source is None else compile_file(path, source)}
             reach = self.reach(self._modules_at(path))
             if not reach.plugins:
-                self._let_go(files, reach)
+                self.let_go(files, reach.modules)
                 continue
             for each in [each for each in changes if _overlap(each[1], reach)]:
                 changes.remove(each)
@@ -215,14 +236,14 @@ class SharedCode:
             changes.append((files, reach))
         return [SharedChange(self, files, reach) for files, reach in changes]
 
-    def _let_go(self, files: Mapping[str, CodeFile | None], reach: Reach) -> None:
-        """No plugin imports this: leave it to whoever does, and renew it for a plugin's sake."""
+    def let_go(self, files: Mapping[str, CodeFile | None], modules: Iterable[str]) -> None:
+        """Changes that no plugin imports: `modules` are renewed when a plugin comes to do so."""
         self.exchange(files)
-        self.log.stale |= {name for name in reach.modules if name in sys.modules}
+        self.log.stale |= {name for name in modules if name in sys.modules}
 
     def renew(self, name: str) -> None:
         """A plugin is about to import `name`, which has changed since it was imported."""
-        self.set_aside([name, *self._inside(name)])
+        self.set_aside([name, *self._modules.inside(name)])
 
     def exchange(self, files: Mapping[str, CodeFile | None]) -> dict[str, CodeFile | None]:
         """Let these files be what runs, by path; the answer is what did."""
@@ -236,48 +257,43 @@ class SharedCode:
         return before
 
     def set_aside(self, names: Iterable[str]) -> dict[str, SetAside]:
-        """Take modules out of `sys.modules`, as far as they are there; the answer is what was."""
+        """Take shared modules out of `sys.modules`; the answer is those that were there."""
         taken = {}
         for name in sorted(names):
+            path = self._modules.remove(name)
+            if path is None:
+                continue
             imports = self.log.take_out(name).get(name, set())
-            for at_path in self._modules.values():
-                at_path.discard(name)
             module = sys.modules.pop(name, None)
             if module is not None:
-                _unbind(name, module)
-                taken[name] = SetAside(module, imports)
+                unbind(name, module)
+                taken[name] = SetAside(module, path, imports)
         return taken
 
     def put_back(self, taken: Mapping[str, SetAside]) -> None:
         """The reverse of `set_aside`."""
-        for name, (module, imports) in taken.items():  # Sorted: packages before what is in them.
+        for name, (module, path, imports) in taken.items():  # Sorted: packages before their parts.
             sys.modules[name] = module
-            _bind(name, module)
-            path = self._path_of(name, module)
-            if path is not None:
-                self.run(name, path)
-                self.log.add(name, imports)
+            bind(name, module)
+            self.run(name, path)
+            self.log.add(name, imports)
 
     def set_importers_aside(self, package: str) -> dict[str, SetAside]:
         """As `set_aside`, for the shared modules that import a plugin's package."""
-        return self.set_aside(self.reach([package]).modules & self._names())
-
-    def _names(self) -> set[str]:
-        return set().union(*self._modules.values())
+        return self.set_aside(self.reach([package]).modules)
 
 
-def _bind(name: str, module: ModuleType) -> None:
-    """Make `module` an attribute of the package it is in, as importing it does."""
-    parent, _, child = name.rpartition(".")
-    if parent in sys.modules:
-        setattr(sys.modules[parent], child, module)
+def _ran(module: object) -> CodeFile | None:
+    """What a module runs, if a loader of ours has loaded it."""
+    ran = namespace_of(namespace_of(module).get("__loader__")).get("ran")
+    return ran if isinstance(ran, CodeFile) else None
 
 
-def _unbind(name: str, module: ModuleType) -> None:
-    parent, _, child = name.rpartition(".")
-    around = sys.modules.get(parent)
-    if around is not None and vars(around).get(child) is module:
-        delattr(around, child)
+def _imports_in(module: str, file: CodeFile) -> list[str]:
+    """What a module that is loaded imports, as its text tells."""
+    is_package = "__path__" in namespace_of(sys.modules.get(module))
+    found = static_imports(file.source.content or b"", module, is_package=is_package)
+    return [each.module for each in found]
 
 
 def _overlap(one: Reach, other: Reach) -> bool:

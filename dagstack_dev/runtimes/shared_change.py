@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.shared import Reach, SetAside, SharedCode
+    from dagstack_dev.runtimes.shared import Reach, SharedCode
+    from dagstack_dev.runtimes.shared_modules import SetAside
 
 
 class SharedChange:
@@ -56,6 +57,10 @@ class SharedChange:
                 error.__cause__ = file.error
                 return error
         return None
+
+    def leave(self) -> None:
+        """No plugin needs it any more: whoever imports these files next gets them as they are."""
+        self._code.let_go(self.files, self.modules)
 
     def put_in(self) -> None:
         """Let imports find the new content; the plugins must have been torn down."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+from contextlib import suppress
+from importlib import invalidate_caches
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import decode_source, spec_from_file_location
 from typing import TYPE_CHECKING
+
+from dagstack_dev.runtimes.imports import followed_importer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +27,8 @@ class SharedFinder(MetaPathFinder):
     """Finds modules below the code roots as every other finder does, and loads them itself.
 
     What none of the others finds is looked for right at the roots, as if they stood at the end
-    of `sys.path`, which is not touched (ADR-6).
+    of `sys.path`, which is not touched (ADR-6). Who is followed for another registry is left to
+    the finder of that one.
     """
 
     def __init__(self, roots: CodeRoots, code: SharedCode) -> None:
@@ -32,9 +38,11 @@ class SharedFinder(MetaPathFinder):
         self._found: dict[str, str] = {}
 
     def install(self) -> None:
-        """Take part in imports."""
-        if self not in sys.meta_path:
+        """Be the first to be asked: what others load, CPython's cache of bytecode may spoil."""
+        if sys.meta_path[:1] != [self]:
             sys.meta_path.insert(0, self)
+            with suppress(ValueError):
+                del sys.meta_path[sys.meta_path.index(self, 1)]
 
     def forget(self, root: str) -> None:
         """`root` counts no longer: drop what nobody else would have found there."""
@@ -56,9 +64,15 @@ class SharedFinder(MetaPathFinder):
         asked = (threading.get_ident(), fullname)
         if asked in self._asking or not self._roots.may_hold(fullname, path):
             return None
+        importer = followed_importer()
+        if importer is not None and importer[0] is not self._code.log:
+            return None
         self._asking.add(asked)
         try:
-            spec = _ask_others(self, fullname, path, target)
+            spec = _ask_others(fullname, path, target)
+            if spec is None and _is_there(fullname, path):
+                invalidate_caches()  # It came within one tick of the clock of its folder.
+                spec = _ask_others(fullname, path, target)
         finally:
             self._asking.discard(asked)
         if spec is None and path is None:
@@ -81,16 +95,23 @@ class SharedFinder(MetaPathFinder):
 
 
 def _ask_others(
-    finder: MetaPathFinder, fullname: str, path: Sequence[str] | None, target: ModuleType | None
+    fullname: str, path: Sequence[str] | None, target: ModuleType | None
 ) -> ModuleSpec | None:
     """What the other finders say; first comes first, as for any import."""
     for other in list(sys.meta_path):
         ask: Callable[..., ModuleSpec | None] | None = getattr(other, "find_spec", None)
-        if other is not finder and ask is not None:
+        if ask is not None and not isinstance(other, SharedFinder):
             spec = ask(fullname, path, target)
             if spec is not None:
                 return spec
     return None
+
+
+def _is_there(fullname: str, path: Sequence[str] | None) -> bool:
+    """Whether a module that nobody has found lies in one of the folders of its package."""
+    child = fullname.rpartition(".")[2]
+    places = (f"{folder}/{child}" for folder in path or ())
+    return any(os.path.isdir(place) or os.path.isfile(f"{place}.py") for place in places)  # noqa: PTH112, PTH113 - plain strings
 
 
 class SharedLoader(SourceFileLoader):
@@ -98,6 +119,9 @@ class SharedLoader(SourceFileLoader):
 
     The bytecode cache of CPython, which looks at whole seconds and size, is out of the game.
     """
+
+    is_shared_code = True
+    """Read by `core.blame`."""
 
     def __init__(self, fullname: str, path: str, home: str, code: SharedCode) -> None:
         super().__init__(fullname, path)
@@ -112,6 +136,7 @@ class SharedLoader(SourceFileLoader):
         """
         self.ran = self._code.file(self._home)
         self._code.run(spec.name, self._home)
+        self._code.log.note_load(spec.name)
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the import protocol
         """The code that counts as running; raises what compiling it raised."""
@@ -121,5 +146,6 @@ class SharedLoader(SourceFileLoader):
         return file.code
 
     def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
-        """The text that counts as running."""
-        return decode_source(self._code.file(self._home).source.content or b"")
+        """The text that its module ran; before that, what counts as running."""
+        file = self.ran or self._code.file(self._home)
+        return decode_source(file.source.content or b"")

@@ -54,6 +54,13 @@ def _named(tree: ast.AST, package: str) -> Iterator[tuple[str, int]]:
             case ast.If(test=ast.Name("TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
                 todo += node.orelse
                 continue
+            case ast.If(
+                test=ast.UnaryOp(
+                    ast.Not(), ast.Name("TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")
+                )
+            ):
+                todo += node.body
+                continue
             case ast.Import():
                 yield from ((alias.name, node.lineno) for alias in node.names)
             case ast.ImportFrom():

@@ -357,3 +357,49 @@ async def test_a_call_of_another_event_loop_waits(tree: PluginTree) -> None:
         setup_may_end.set()
         await live.fact(ReloadCommitted)
     assert answers.all == [2]
+
+
+async def test_a_roll_back_refuses_a_call_from_what_it_takes_down_to_what_has_failed(
+    tree: PluginTree, held: Held
+) -> None:
+    write(tree, "base")
+    write(tree, "caller", depends_on=["base"])
+    write(tree, "failing", depends_on=["base"])
+    fail = anyio.Event()
+    async with (
+        serving(tree, extras={"held": held, "fail": fail}) as live,
+        anyio.create_task_group() as group,
+    ):
+        held.go.set()
+        live.forget()
+        answers = Answers(group)
+        failing = """await ctx.extras["fail"].wait()
+        raise OSError("no")"""
+        write(tree, "failing", depends_on=["base"], define="async def", setup=failing)
+        write(tree, "base", value=2)
+        caller, other = ref("caller"), ref("failing")
+        await live.fact(Transition, lambda it: (it.ref, it.to_state) == (caller, State.READY))
+        await live.fact(Transition, lambda it: (it.ref, it.to_state) == (other, State.SETTING_UP))
+        answers.begin(live.plugin("caller").hold_then_ask, "failing")
+        answers.begin(live.plugin("failing").ask)
+        await anyio.wait_all_tasks_blocked()
+        fail.set()
+        await live.fact(ReloadRolledBack)
+        await anyio.wait_all_tasks_blocked()
+        assert live.of(DrainTimedOut) == []
+        refused, answer = answers.all
+        assert isinstance(refused, PluginUnavailable)
+        assert refused.ref == other
+        assert answer == 1
+
+
+async def test_what_a_roll_back_takes_out_refuses_calls(tree: PluginTree, held: Held) -> None:
+    write(tree, "base")
+    async with serving(tree, extras={"held": held}) as live:
+        live.forget()
+        write(tree, "new")
+        write(tree, "base", value=2, depends_on=["new"], setup='raise OSError("no")')
+        await live.fact(ReloadRolledBack)
+        assert live.state("new") is State.BLOCKED
+        with pytest.raises(PluginUnavailable, match="rolled back"):
+            await live.plugin("new").ask()

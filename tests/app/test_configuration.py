@@ -168,7 +168,7 @@ async def test_a_configuration_that_is_half_way_through_a_save_is_waited_for(
         config.write_text("")
         async with anyio.create_task_group() as group:
             group.start_soon(live.server.wait_idle)
-            while not live.server._busy:
+            while not live.server._loop._busy:
                 await anyio.lowlevel.checkpoint()
             config.write_text(CONFIG.replace("hello", "good day"))
         assert live.plugin("one").greeting == "good day"
@@ -186,3 +186,14 @@ async def test_a_configuration_behind_a_link_is_watched_where_it_really_is(
         edit(real, "hello", "good day")
         await live.fact(ReloadCommitted)
         assert live.plugin("one").greeting == "good day"
+
+
+async def test_a_plugin_that_is_renamed_while_its_section_changes_is_gone_under_its_old_name(
+    tree: PluginTree, config: Path
+) -> None:
+    async with serving(tree, config_file=config) as live:
+        edit(config, "ahoy", "good day")
+        edit(tree.root / "two/dagstack.toml", '"two"', '"second"')
+        await live.settle()
+        assert live.states["second"] == "ready"
+        assert live.states.get("two", "removed") == "removed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import sys
 import traceback
 import weakref
@@ -16,7 +17,13 @@ from trees import CODE, PluginTree
 
 from dagstack_dev import unwrap
 from dagstack_dev.app import leaks
-from dagstack_dev.core.events import PluginLeaked, ReloadRolledBack, Transition, WatchStopped
+from dagstack_dev.core.events import (
+    PluginLeaked,
+    ReloadFailed,
+    ReloadRolledBack,
+    Transition,
+    WatchStopped,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +35,7 @@ def idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def looked_for_leaks(live: Live) -> None:
     """Wait until the server has looked, once it had nothing else to do."""
     await live.server.wait_idle()
-    while live.server._leaks.idle_seconds is not None:
+    while live.server._loop.leaks.idle_seconds is not None:
         await anyio.sleep(0.01)  # Looking leaves no trace when nothing has leaked.
 
 
@@ -185,3 +192,36 @@ async def test_an_error_that_is_kept_for_the_author_is_no_leak(tree: PluginTree)
         await live.server.wait_idle()
         await looked_for_leaks(live)
         assert live.of(PluginLeaked) == []
+
+
+DIES = """
+import weakref
+import anyio
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["set_up"].append(weakref.ref(self))
+        ctx.start_soon(self.fail)
+    async def fail(self):
+        await anyio.sleep(0)
+        1 / 0
+"""
+
+
+async def test_a_plugin_that_died_is_gone_once_it_is_mended_and_not_told_of_again(
+    tree: PluginTree,
+) -> None:
+    set_up: list[weakref.ref[Any]] = []
+    tree.plugin("mended", code=DIES)
+    tree.plugin("removed", code=DIES)
+    async with serving(tree, extras={"set_up": set_up}) as live:
+        while not all(each.stage == "run" for each in live.server.statuses().values()):
+            await live.fact(ReloadFailed)
+            live.forget()
+        tree.plugin("mended")
+        shutil.rmtree(tree.root / "removed")
+        await live.settle()
+        live.forget()
+        gc.collect()
+        assert [each() for each in set_up] == [None, None]
+    [stopped] = live.of(WatchStopped)
+    assert stopped.errors == ()

@@ -40,7 +40,7 @@ def stop() -> Iterator[threading.Event]:
 async def looked(live: Live) -> None:
     """Wait until every old generation has been looked at for the last time."""
     await live.server.wait_idle()
-    while live.server._leaks.idle_seconds is not None:
+    while live.server._loop.leaks.idle_seconds is not None:
         await anyio.sleep(0.01)  # Looking leaves no trace when nothing has leaked.
 
 
@@ -246,14 +246,14 @@ async def test_what_lets_go_before_the_last_look_is_no_leak(tree: PluginTree) ->
         keeper = Keeper()
         keeper.kept = unwrap(live.plugin("base"))
         looks: list[object] = []
-        look = live.server._leaks.look
+        look = live.server._loop.leaks.look
 
         async def let_go_after_the_first(is_wanted: Any) -> None:
             await look(is_wanted)
             looks.append(keeper.kept is not None)
             keeper.kept = None
 
-        live.server._leaks.look = let_go_after_the_first  # type: ignore[method-assign]
+        live.server._loop.leaks.look = let_go_after_the_first  # type: ignore[method-assign]
         tree.plugin("base", value=2)
         await looked(live)
         assert looks[0] is True
@@ -267,7 +267,7 @@ async def test_off_looks_for_nothing(tree: PluginTree) -> None:
         keeper.kept = unwrap(live.plugin("base"))
         tree.plugin("base", value=2)
         await live.server.wait_idle()
-        assert live.server._leaks.idle_seconds is None
+        assert live.server._loop.leaks.idle_seconds is None
         assert live.of(PluginLeaked) == []
 
 

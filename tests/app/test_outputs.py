@@ -60,7 +60,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def until_quiet(live: Live) -> None:
     """Wait for the last late reload to be used up."""
-    suspects = live.server._collector.own_writes._suspects
+    suspects = live.server._loop.collector.own_writes._suspects
     while not any(
         suspect.late == outputs.LATE_RELOADS and not suspect.waiting and not suspect.due
         for suspect in suspects.values()

@@ -58,7 +58,7 @@ def owning(tree: PluginTree, version: int, carried: str = "{}") -> None:
 
 async def looked_for_leaks(live: Live) -> None:
     with anyio.fail_after(20):
-        while live.server._leaks.idle_seconds is not None:
+        while live.server._loop.leaks.idle_seconds is not None:
             await anyio.sleep(0.01)  # Looking leaves no trace when nothing has leaked.
 
 

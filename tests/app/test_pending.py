@@ -8,6 +8,7 @@ from serving import ref, serving
 from trees import PluginTree
 
 from dagstack_dev import State
+from dagstack_dev.core.events import ReloadCommitted, ReloadSkipped
 
 BORROWER = """
     from ..base.plugin import Plugin as Borrowed
@@ -154,3 +155,19 @@ async def test_one_that_loses_what_it_ran_with_comes_up_from_its_newer_source(
         await live.settle()
         assert live.states == {"user": "ready", "above": "ready"}
         assert live.plugin("user").value() == 2
+
+
+async def test_its_end_is_told_although_others_are_reloaded_at_once(tree: PluginTree) -> None:
+    tree.plugin("mended")
+    tree.plugin("other")
+    whole = (tree.root / "mended/plugin.py").read_text(encoding="utf-8")
+    async with serving(tree) as live:
+        tree.write("mended/plugin.py", BROKEN)
+        await live.settle()
+        assert live.status("mended").pending
+        tree.write("mended/plugin.py", whole)
+        tree.plugin("other", value=2)
+        await live.settle()
+        assert live.outcomes == [ReloadCommitted]
+        assert [fact.settled for fact in live.of(ReloadSkipped)] == [(ref("mended"),)]
+        assert not live.status("mended").pending

@@ -272,4 +272,5 @@ async def test_going_back_to_what_runs_ends_the_matter_without_a_reload(tree: Pl
         status = live.server.statuses()[ref("a")]
         assert (status.pending, status.error, status.generation) == (False, None, 1)
         assert live.journal == []
-        assert [fact.reason for fact in live.of(ReloadSkipped)] == ["what runs is on disk again"]
+        assert live.outcomes == []
+        assert "what runs is on disk again" in {fact.reason for fact in live.of(ReloadSkipped)}

@@ -5,17 +5,27 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from soaking.actions import Put
 from soaking.cold import ColdStarts
 from soaking.live import run
+from soaking.modules import Module, Way
 from soaking.pictures import silence_logs
-from soaking.steps import describe, generate
+from soaking.shrinking import shrink
+from soaking.sources import Source
+from soaking.steps import Quiet, Step, describe, generate
 
-SEEDS = range(6)
+from dagstack_dev.app.shared import SharedCatalog
+
+SEEDS = range(4)
 ACTIONS = 40
+SOAK = Path(__file__).resolve().parents[2] / "scripts" / "soak_run.py"
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +44,53 @@ async def test_after_any_edits_what_runs_is_what_a_restart_brings_up(
     problems = "\n".join(outcome.problems)
     assert not outcome.problems, f"{problems}\nafter:\n" + "\n".join(map(describe, steps))
     assert outcome.actions >= ACTIONS
+
+
+async def test_a_defect_is_found(
+    tmp_path: Path, cold_starts: ColdStarts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silence_logs()
+    plugin = Source("demo", "a", 1, shared=(("helpers", Way.TOP),))
+    steps: list[Step] = [
+        Put((("a", plugin),), (("helpers", Module(2)),)),
+        Quiet(),
+        Put(modules=(("helpers", Module(3)),)),
+        Quiet(),
+    ]
+    assert (await run(steps, tmp_path / "right" / "plugins", cold_starts)).problems == ()
+    monkeypatch.setattr(SharedCatalog, "look", lambda *_: {})
+    outcome = await run(steps, tmp_path / "wrong" / "plugins", cold_starts)
+    assert (outcome.actions, outcome.quiet_points) == (2, 2)
+    assert re.search("shared is .*000002.* after a restart .*000003", outcome.problems[0])
+
+
+def test_a_failing_sequence_is_shortened_to_what_it_takes() -> None:
+    kept = shrink(40, lambda chosen: {3, 17, 31} <= set(chosen), lambda: True)
+    assert kept == [3, 17, 31]
+
+
+BLIND = """
+import runpy, sys
+from dagstack_dev.app.shared import SharedCatalog
+del sys.argv[0]
+SharedCatalog.look = lambda *_: {}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def soak(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_the_soak_runs_in_several_processes() -> None:
+    ended = soak(str(SOAK), "--steps", "1", "--jobs", "2", "--seed", "1")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert re.match("2 sequences, .* 0 divergences", ended.stdout.splitlines()[-1])
+
+
+def test_a_divergence_is_told_with_what_it_takes_to_repeat_it() -> None:
+    ended = soak("-c", BLIND, str(SOAK), "--replay", "3", "--shrink-seconds", "0.5")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert re.search("again: scripts/soak --replay 3 --only [0-9,]+$", ended.stdout.strip())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +44,115 @@ async def test_a_helper_package_beside_the_plugins_reloads_exactly_its_importers
         assert generations(live) == {"direct": 2, "other": 1, "stranger": 1, "dependent": 1}
         [reason] = {fact.reason for fact in live.of(Transition) if fact.ref.name == "direct"}
         assert "helpers/words.py, which changed" in reason
+
+
+@pytest.mark.parametrize(
+    "statement", ["from helpers import words", "import helpers.words as words"]
+)
+async def test_a_module_that_was_done_without_is_taken_when_it_comes_into_its_package(
+    tree: PluginTree, statement: str
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    optional = f"try:\n    {statement}\nexcept ImportError:\n    words = None"
+    user(tree, "a", optional, "words and words.WORD")
+    async with serving(tree) as live:
+        assert live.plugin("a").value() is None
+        for text, expected in (
+            ("WORD = 'come'", "come"),
+            ("raise ImportError('not now')", None),
+            ("WORD = 'back'", "back"),
+        ):
+            tree.write("helpers/words.py", text)
+            await live.settle()
+            assert live.outcomes == [ReloadCommitted]
+            assert live.plugin("a").value() == expected
+
+
+async def test_a_plugin_that_comes_gets_a_change_that_another_one_could_not_take(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "broken", "from helpers.words import WORD", "WORD")
+    async with serving(tree) as live:
+        edit(tree.root / "broken/plugin.py", "class Plugin:", "class Plugin")
+        edit(tree.root / "helpers/words.py", "old", "new")
+        user(tree, "new", "from helpers.words import WORD", "WORD")
+        await live.settle()
+        assert live.plugin("new").value() == "new"
+        assert live.plugin("broken").value() == "old"
+        assert live.status("broken").pending
+
+
+async def test_a_plugin_that_comes_is_pending_when_it_runs_shared_code_that_no_longer_compiles(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "old", "from helpers.words import WORD", "WORD")
+    async with serving(tree) as live:
+        tree.write("helpers/words.py", "WORD = \n")
+        user(tree, "new", "from helpers.words import WORD", "WORD")
+        await live.settle()
+        assert live.status("old").pending
+        assert live.status("new").pending
+        tree.write("helpers/words.py", "WORD = 'new'\n")
+        await live.settle()
+        assert [live.plugin(each).value() for each in ("old", "new")] == ["new", "new"]
+
+
+async def test_an_edit_that_was_rolled_back_for_a_missing_module_is_tried_when_that_comes(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "plain", "", "1")
+    user(tree, "through", "from helpers.words import WORD", "WORD")
+    async with serving(tree) as live:
+        user(tree, "plain", "import later", "later.VALUE")
+        tree.write("helpers/words.py", "from helpers.more import WORD\n")
+        await live.settle()
+        assert live.status("plain").pending
+        assert live.status("through").pending
+        tree.write("later.py", "VALUE = 2\n")
+        await live.settle()
+        assert live.plugin("plain").value() == 2
+        tree.write("helpers/more.py", "WORD = 'new'\n")
+        await live.settle()
+        assert live.plugin("through").value() == "new"
+
+
+async def test_a_change_that_was_missed_for_a_bad_edit_comes_when_the_edit_is_undone(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "a", "from helpers.words import WORD", "WORD")
+    user(tree, "b", "from helpers.words import WORD", "WORD")
+    async with serving(tree) as live:
+        edit(tree.root / "a/plugin.py", "class Plugin:", "class Plugin")
+        edit(tree.root / "helpers/words.py", "old", "new")
+        await live.settle()
+        assert [live.plugin(each).value() for each in ("a", "b")] == ["old", "new"]
+        assert live.status("a").pending
+        edit(tree.root / "a/plugin.py", "class Plugin", "class Plugin:")
+        await live.settle()
+        assert [live.plugin(each).value() for each in ("a", "b")] == ["new", "new"]
+        assert not live.status("a").pending
+
+
+async def test_a_module_that_only_a_removed_plugin_imported_is_taken_as_it_is_now(
+    tree: PluginTree,
+) -> None:
+    tree.write("words.py", "WORD = \n")
+    user(tree, "gone", "from words import WORD", "WORD")
+    async with serving(tree) as live:
+        shutil.rmtree(tree.root / "gone")
+        await live.settle()
+        tree.write("words.py", "WORD = 'new'\n")
+        user(tree, "come", "from words import WORD", "WORD")
+        await live.settle()
+        assert live.plugin("come").value() == "new"
 
 
 async def test_modules_in_between_are_imported_anew_in_order(tree: PluginTree) -> None:

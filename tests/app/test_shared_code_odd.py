@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import py_compile
 import sys
 import threading
+from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-from serving import Live, edit, serving
+from serving import Live, context, edit, serving
 from sharing import generations, user
 from trees import PluginTree
 
+from dagstack_dev import discover
 from dagstack_dev.core.events import ReloadCommitted, ReloadRolledBack
 
+VARIABLE: ContextVar[str] = ContextVar("VARIABLE")
 
 pytestmark = pytest.mark.usefixtures("imports_forgotten")
 
@@ -108,12 +113,16 @@ async def test_a_module_that_puts_an_object_in_its_place_is_renewed(tree: Plugin
 
 
 async def test_a_package_that_puts_an_object_in_its_place_is_renewed(tree: PluginTree) -> None:
-    stand = REPLACED.replace(
-        '__slots__ = ("WORD",)', '__slots__ = ("WORD", "__path__", "__name__", "__spec__")'
-    ).replace(
-        "sys.modules",
-        "stand.__path__ = __path__\nstand.__name__ = __name__\nstand.__spec__ = __spec__\n"
-        "sys.modules",
+    stand = (
+        REPLACED.replace("stand.WORD = 'old'\n", "")
+        .replace(
+            '__slots__ = ("WORD",)', '__slots__ = ("words", "__path__", "__name__", "__spec__")'
+        )
+        .replace(
+            "sys.modules",
+            "stand.__path__ = __path__\nstand.__name__ = __name__\nstand.__spec__ = __spec__\n"
+            "sys.modules",
+        )
     )
     tree.write("helpers/__init__.py", stand)
     words = tree.write("helpers/words.py", "WORD = 'old'\n")
@@ -151,7 +160,9 @@ async def test_shared_code_and_plugins_may_import_each_other(tree: PluginTree) -
 
 async def test_a_plugin_that_failed_leaves_nothing_in_shared_code(tree: PluginTree) -> None:
     tree.write("helpers/__init__.py", "")
-    user(tree, "user", "from . import part\nfrom helpers.words import WORD\nraise ValueError", "WORD")
+    user(
+        tree, "user", "from . import part\nfrom helpers.words import WORD\nraise ValueError", "WORD"
+    )
     tree.write("user/part.py", "WORD = 'old'\n")
     async with serving(tree) as live:
         tree.write("helpers/words.py", f"from {live.namespace}.demo.user.part import WORD\n")
@@ -308,9 +319,9 @@ async def test_what_another_finder_loads_counts(
         user(tree, "user", "from words import WORD", "WORD")
         await live.settle()
         assert live.plugin("user").value() == "old"
-        edit(words, "old", "longer")
+        edit(words, "old", "new")
         await live.settle()
-        assert live.plugin("user").value() == "longer"
+        assert live.plugin("user").value() == "new"
 
 
 @pytest.mark.parametrize(
@@ -367,12 +378,10 @@ async def test_a_plugins_root_in_a_code_root(tree: PluginTree, tmp_path: Path) -
         assert generations(live) == {"user": 2}
 
 
-async def test_what_a_library_imports_for_a_plugin_counts(
-    tree: PluginTree, tmp_path: Path
-) -> None:
+async def test_what_a_library_imports_for_a_plugin_counts(tree: PluginTree, tmp_path: Path) -> None:
     tree.write(
         tmp_path / "lib/loading_library.py",
-        "from importlib import import_module\ndef load(name): return import_module(name)\n",
+        "from importlib._bootstrap import _gcd_import as load\n",
     )
     sys.path.append(str(tmp_path / "lib"))
     import_module("loading_library")
@@ -493,3 +502,194 @@ async def test_an_import_may_outlive_its_module(tree: PluginTree) -> None:
             thread.join()
             del late
         assert seen == []
+
+
+async def test_a_new_module_is_found_where_the_file_system_counts_in_seconds(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "user", "from helpers.words import WORD", "WORD")
+    async with serving(tree) as live:
+        folder = tree.root / "helpers"
+        status = folder.stat()
+        tree.write("helpers/more.py", "WORD = 'new'\n")
+        os.utime(folder, ns=(status.st_atime_ns, status.st_mtime_ns))
+        user(tree, "user", "from helpers.more import WORD", "WORD")
+        await live.settle()
+        assert live.outcomes == [ReloadCommitted]
+        assert live.plugin("user").value() == "new"
+
+
+async def test_the_current_folder_may_be_gone(
+    tree: PluginTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    monkeypatch.syspath_prepend("")
+    gone.rmdir()
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "user", "from words import WORD", "WORD")
+    async with serving(tree) as live:
+        assert await changed(live, words) == "new"
+
+
+async def test_a_relative_import_by_name_gets_code_that_nobody_has_imported_lately(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    words = tree.write("helpers/words.py", "WORD = 'old'\n")
+    lazy = "from importlib import import_module"
+    user(tree, "user", lazy, "import_module('.words', 'helpers').WORD")
+    async with serving(tree) as live:
+        import_module("helpers.words")  # As the app might.
+        words.write_text("WORD = 'new'\n")
+        await live.settle()
+        assert live.plugin("user").value() == "new"
+
+
+async def test_context_variables_set_by_an_import_stay_there(tree: PluginTree) -> None:
+    VARIABLE.set("unset")
+    code = "import sys\nsys.a_context_variable.set('set')\nclass Plugin: pass\n"
+    sys.a_context_variable = VARIABLE  # type: ignore[attr-defined]
+    tree.plugin("first", code=code)
+    tree.plugin(
+        "user",
+        code="""
+import sys
+class Plugin:
+    def setup(self, ctx):
+        self.value = lambda seen=sys.a_context_variable.get(): seen
+""",
+        depends_on=["first"],
+    )
+    try:
+        async with serving(tree) as live:
+            assert live.plugin("user").value() == "unset"
+            assert VARIABLE.get() == "unset"
+    finally:
+        del sys.a_context_variable  # type: ignore[attr-defined]
+
+
+async def test_a_module_that_a_failed_reload_imported_first_is_forgotten_when_it_changes(
+    tree: PluginTree,
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    more = tree.root / "more.py"
+    user(tree, "user", "from words import WORD", "WORD")
+    async with serving(tree) as live:
+        more.write_text("from words import WORD\n")
+        words.write_text("WORD = 'new'\n")
+        user(tree, "user", "from more import WORD\nraise ValueError", "WORD")
+        await live.settle()
+        assert live.outcomes == [ReloadRolledBack]
+        assert live.plugin("user").value() == "old"
+        user(tree, "user", "from more import WORD", "WORD")
+        await live.settle()
+        assert live.plugin("user").value() == "new"
+
+
+async def test_transactions_that_share_some_modules_are_one(tree: PluginTree) -> None:
+    one = tree.write("one.py", "WORD = 'old'\n")
+    two = tree.write("two.py", "WORD = 'old'\n")
+    user(tree, "first", "import one", "one.WORD")
+    user(tree, "user", "import one, two", "one.WORD + two.WORD")
+    user(tree, "last", "import two\nif two.WORD == 'bad': raise ValueError", "two.WORD")
+    async with serving(tree) as live:
+        one.write_text("WORD = 'new'\n")
+        two.write_text("WORD = 'bad'\n")
+        await live.settle()
+        assert live.outcomes == [ReloadRolledBack]
+        assert live.plugin("first").value() == "old"
+        assert live.plugin("user").value() == "oldold"
+        two.write_text("WORD = 'new'\n")
+        await live.settle()
+        assert live.plugin("first").value() == live.plugin("last").value() == "new"
+        assert live.plugin("user").value() == "newnew"
+
+
+async def test_a_registry_that_runs_already_brings_its_shared_code_along(
+    tree: PluginTree, tmp_path: Path
+) -> None:
+    sys.path.append(str(tmp_path / "src"))
+    words = tree.write(tmp_path / "src/words.py", "WORD = 'old'\n")
+    tree.write(tmp_path / "src/middle.py", "from words import WORD\n")
+    user(tree, "user", "from middle import WORD", "WORD")
+    registry = discover(tree.root)
+    await registry.setup_all(context())
+    try:
+        async with serving(tree, registry=registry, code_roots=[tmp_path / "src"]) as live:
+            assert await changed(live, words) == "new"
+    finally:
+        await registry.teardown_all()
+
+
+async def test_what_is_written_while_plugins_are_imported_is_taken_next(
+    tree: PluginTree,
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    saving = f"import pathlib\npathlib.Path({str(words)!r}).write_text('WORD = 3\\n')\n"
+    user(tree, "user", "from words import WORD", "WORD")
+    async with serving(tree) as live:
+        words.write_text("WORD = 2\n")
+        user(tree, "user", f"{saving}from words import WORD", "WORD")
+        await live.settle()
+        assert live.plugin("user").value() == 2
+        await live.settle()
+        assert live.plugin("user").value() == 3
+
+
+async def test_bytecode_alone_is_left_as_it_is(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "")
+    words = tree.write("helpers/words.py", "WORD = 'old'\n")
+    py_compile.compile(str(words), cfile=str(words) + "c", doraise=True)
+    words.unlink()
+    user(tree, "user", "from helpers.words import WORD", "WORD")
+    async with serving(tree) as live:
+        assert live.plugin("user").value() == "old"
+        words.write_text("WORD = 'new'\n")
+        await live.settle()
+        assert live.states == {"user": "ready"}
+
+
+async def test_shared_code_that_runs_a_thread_is_renewed(tree: PluginTree) -> None:
+    words = tree.write(
+        "words.py",
+        """\
+        import threading
+        stop = threading.Event()
+        thread = threading.Thread(target=stop.wait, daemon=True)
+        thread.start()
+        WORD = 'old'
+        """,
+    )
+    user(tree, "user", "import words", "words.WORD")
+    async with serving(tree) as live:
+        before = sys.modules["words"]
+        try:
+            assert await changed(live, words) == "new"
+        finally:
+            before.stop.set()
+            sys.modules["words"].stop.set()
+
+
+async def test_a_plugin_that_is_the_only_importer_goes_and_comes(tree: PluginTree) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "user", "from words import WORD", "WORD")
+    async with serving(tree) as live:
+        (tree.root / "user").rename(tree.root.parent / "away")
+        await live.settle()
+        edit(words, "old", "new")
+        await live.settle()
+        (tree.root.parent / "away").rename(tree.root / "user")
+        await live.settle()
+        assert live.plugin("user").value() == "new"
+
+
+async def test_the_first_of_a_package_inside_another_may_be_lazy(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "def __getattr__(name):\n    raise RuntimeError(name)\n")
+    words = tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "user", "import helpers.words", "helpers.words.WORD")
+    async with serving(tree) as live:
+        assert await changed(live, words) == "new"

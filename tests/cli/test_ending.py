@@ -41,6 +41,17 @@ def test_a_signal_tears_everything_down_in_reverse_order_and_exits_with_0(
     assert run.errors == ""
 
 
+def test_what_a_terminal_shows_for_ctrl_c_does_not_push_the_next_line_aside(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("a")
+    run = watch("plugins", columns=80)
+    run.line("1 ready")
+    assert run.end(signal.SIGINT) == 0
+    (last,) = (number for number, line in enumerate(run.lines) if "torn down" in line)
+    assert run.lines[last - 2 : last] == ["", "  "]  # What ends with a carriage return each.
+
+
 def test_a_second_signal_ends_at_once_with_130_while_a_teardown_blocks_the_loop(
     tree: PluginTree, watch: Callable[..., Watching]
 ) -> None:

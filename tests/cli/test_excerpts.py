@@ -45,6 +45,20 @@ def lines(error: BaseException, who: str = "") -> list[str]:
     return [line.plain for line in error_lines(error, who)]
 
 
+def test_every_error_of_a_group_is_named_and_the_first_is_shown(tmp_path: Path) -> None:
+    code = "try:\n    1 / 0\nexcept ArithmeticError as error:\n    e = error\n"
+    code += "raise ExceptionGroup('two', [OSError('no'), e])\n"
+    path = tmp_path / "plugin.py"
+    module = ModuleType("dagstack_plugins.demo.a.plugin")
+    with pytest.raises(ExceptionGroup) as caught:
+        exec(compile(code, str(path), "exec"), vars(module))
+    error = PluginLoadError(REF, "import", "two (2 sub-exceptions)")
+    error.__cause__ = caught.value
+    first, second, *_ = lines(error)
+    assert first == "OSError: no"
+    assert second == f"and ZeroDivisionError: division by zero at {path}:2"
+
+
 def test_the_lines_shown_are_those_that_ran_not_those_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "plugin.py"
     error = plugin_error("def f():\n    x = 1\n    raise OSError('no')\n\nf()\n", path)

@@ -41,6 +41,23 @@ def test_a_start_with_a_broken_plugin_says_so_and_waits_for_the_fix(
     assert _colours(run)
 
 
+def test_an_error_in_code_that_plugins_share_is_shown_at_its_own_line(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    tree.write("helpers/words.py", "WORD = 'old'\n")
+    tree.plugin("parrot", code="from helpers.words import WORD\nclass Plugin: ...\n")
+    run = watch("plugins", columns=100)
+    run.line("1 ready")
+    tree.write("helpers/words.py", "WORD = 'new'\nraise OSError('no words')\n")
+    run.line("demo/parrot failed, rolled back after")
+    run.line("OSError: no words")
+    run.line("plugins/parrot/plugin.py:1 in <module>")
+    run.line("plugins/helpers/words.py:2 in <module>")
+    run.line("❱    2  raise OSError('no words')")
+    assert run.end() == 0
+
+
 def test_an_empty_folder_is_waited_with(tree: PluginTree, watch: Callable[..., Watching]) -> None:
     run = watch("plugins", columns=100)
     run.line("dagstack-dev watching plugins")

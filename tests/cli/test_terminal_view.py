@@ -117,6 +117,17 @@ def test_plugins_that_fail_alike_at_the_start_share_one_frame(show: Show) -> Non
     assert printed.count("dependency cycle: llm/openai -> agent/chat -> llm/openai") == 2
 
 
+def test_the_same_message_from_two_places_is_two_frames(show: Show) -> None:
+    errors = {ref: PluginLoadError(ref, "import", "no", path=f"/{ref}") for ref in (OPENAI, CHAT)}
+    failures = [
+        transition(State.FAILED, State.LOADED, ref=ref, reload_id=None, error=error)
+        for ref, error in errors.items()
+    ]
+    printed = show(*failures, STARTED)
+    assert "╭─ llm/openai failed" in printed
+    assert "╭─ agent/chat failed" in printed
+
+
 @pytest.mark.parametrize(
     ("facts", "line"),
     [
@@ -128,6 +139,24 @@ def test_plugins_that_fail_alike_at_the_start_share_one_frame(show: Show) -> Non
         (
             [transition(State.DISCOVERED, None, ref=LOCAL), committed(LOCAL, OPENAI)],
             "↻ llm/openai  + llm/local  12 ms",
+        ),
+        (
+            [transition(State.REMOVED, State.STOPPED, ref=LOCAL), committed(OPENAI, LOCAL, CHAT)],
+            "↻ llm/openai, agent/chat  - llm/local  12 ms",
+        ),
+        (
+            [
+                transition(State.REMOVED, State.STOPPED, ref=LOCAL),
+                committed(OPENAI, LOCAL, affected=(CHAT,)),
+            ],
+            "↻ llm/openai + 1 dependent  - llm/local  12 ms",
+        ),
+        (
+            [
+                transition(State.DISCOVERED, None, ref=LOCAL),
+                committed(LOCAL, affected=(CHAT,)),
+            ],
+            "+ llm/local  ↻ 1 dependent  12 ms",
         ),
     ],
 )
@@ -170,6 +199,48 @@ def test_a_roll_back_tells_who_goes_on_running(show: Show) -> None:
     assert "llm/openai failed, rolled back after 15 ms" in printed
     assert "RuntimeError: no key" in printed
     assert "llm/openai keeps running generation 3, and so does agent/chat" in printed
+
+
+def rolled_back(error: Exception) -> ReloadRolledBack:
+    return ReloadRolledBack(
+        reload_id=1, duration_ms=15, affected=(OPENAI,), errors={OPENAI: error}, running={OPENAI: 3}
+    )
+
+
+def test_what_fails_as_before_when_it_is_tried_again_is_one_line(show: Show) -> None:
+    again = show(rolled_back(ERROR), rolled_back(RuntimeError("no key")))
+    assert again.count("╭─ llm/openai failed") == 1
+    assert again.splitlines()[-1] == (
+        "! llm/openai fails as before: RuntimeError: no key; llm/openai keeps running generation 3"
+    )
+    failed = ReloadFailed(reload_id=1, duration_ms=5, affected=(CHAT,), errors={OPENAI: ERROR})
+    died = transition(State.FAILED, State.LOADED, reload_id=None, error=ERROR, stage=Stage.SETUP)
+    at_the_start = show(died, STARTED, failed)
+    assert at_the_start.count("╭─") == 1
+    assert at_the_start.splitlines()[-1] == "! llm/openai fails as before: RuntimeError: no key"
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        committed(OPENAI),
+        ReloadSkipped(reload_id=1, duration_ms=1, paths=(), reason="as before", settled=(OPENAI,)),
+        PluginRejected(ref=OPENAI, path="/x", error=INVALID, keeps_generation=4, reload_id=1),
+        rolled_back(ValueError("something else")),
+    ],
+    ids=lambda fact: type(fact).__name__,
+)
+def test_a_failure_is_framed_anew_when_there_was_something_else_in_between(
+    show: Show, between: Fact
+) -> None:
+    printed = show(rolled_back(ERROR), between, rolled_back(ERROR))
+    assert printed.count("│ RuntimeError: no key") == 2
+
+
+def test_a_title_too_long_for_the_frame_ends_with_an_ellipsis(show: Show) -> None:
+    top = show(rolled_back(ERROR), width=40).splitlines()[0]
+    assert top.endswith("…─╮")
+    assert len(top) == 40
 
 
 def test_a_failure_tells_who_waits(show: Show) -> None:
@@ -222,6 +293,12 @@ def test_a_remark_is_one_line(show: Show, fact: Fact, says: str) -> None:
     assert show(fact) == says
 
 
+def test_a_long_holder_of_a_leak_stays_indented(show: Show) -> None:
+    leak = PluginLeaked(ref=OPENAI, generation=1, holders=("instance of Plugin, held by a list",))
+    *_, above, below = show(leak, width=30).splitlines()
+    assert (above.rstrip(), below.rstrip()) == ("    instance of Plugin, held", "    by a list")
+
+
 def test_a_failed_teardown_is_framed(show: Show) -> None:
     printed = show(TeardownFailed(ref=OPENAI, generation=1, error=ERROR))
     assert "llm/openai: teardown failed" in printed
@@ -231,9 +308,9 @@ def test_a_failed_teardown_is_framed(show: Show) -> None:
 def test_the_end_counts_what_was_torn_down(show: Show) -> None:
     stopped = transition(State.STOPPED, State.TEARING_DOWN, reload_id=None)
     assert show(stopped, WatchStopped(duration_ms=6.12)) == "■ 1 plugin torn down  6.1 ms\n"
-    assert "0 plugins torn down, 1 with errors" in show(
-        WatchStopped(duration_ms=6, errors=(ERROR,))
-    )
+    errors = (ERROR, ERROR)
+    assert "0 plugins torn down, 1 error  " in show(WatchStopped(duration_ms=6, errors=errors[:1]))
+    assert "0 plugins torn down, 2 errors  " in show(WatchStopped(duration_ms=6, errors=errors))
 
 
 def test_what_a_person_need_not_know_prints_nothing(show: Show) -> None:

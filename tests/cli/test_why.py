@@ -79,7 +79,7 @@ def why(app: Path, file: str, *arguments: str) -> str:
             "plugins/openai/client.py",
             [
                 "plugins/openai/client.py",
-                "└── llm/openai is what it is part of  plugins/openai",
+                "└── llm/openai contains it  plugins/openai",
                 "    └── agent/chat depends on it",
             ],
         ),
@@ -89,14 +89,19 @@ def why(app: Path, file: str, *arguments: str) -> str:
         ),
         (
             "plugins/openai/run.log",
-            ["plugins/openai/run.log: a change reloads nothing: it is ignored"],
+            [
+                (
+                    "plugins/openai/run.log: a change reloads nothing: it is ignored; "
+                    "there is no such file"
+                )
+            ],
         ),
         (
             "other.py",
             [
                 (
                     "other.py: a change reloads nothing: it is below none of the watched folders; "
-                    "see --watch-code"
+                    "see --watch-code; there is no such file"
                 )
             ],
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +36,17 @@ def caught(run: Callable[[], object]) -> BaseException:
     with pytest.raises(BaseException) as info:  # noqa: PT011 - any error at all
         run()
     return info.value
+
+
+def test_a_frame_of_code_that_plugins_share_counts_as_theirs() -> None:
+    shared, other = (plugin_module(f"src/{name}.py", name) for name in ("names", "other"))
+    shared.run.__globals__["__loader__"] = SimpleNamespace(is_shared_code=True)
+    error = caught(lambda: plugin_module().run(lambda: shared.run(lambda: other.run(int, 1))))
+    assert blame(error).path == "src/names.py"
+    assert [frame.path for frame in plugin_frames(error)] == [
+        *["plugins/a/plugin.py"] * 2,
+        *["src/names.py"] * 2,
+    ]
 
 
 def test_the_innermost_plugin_frame_is_blamed_not_the_library_below_it() -> None:

@@ -7,7 +7,8 @@ from worlds import Change, changes
 
 from dagstack_dev.core.errors import DependencyCycle
 from dagstack_dev.core.graph import DependencyGraph
-from dagstack_dev.core.planning import Load, ReloadPlan, plan_reload
+from dagstack_dev.core.plan import Load, ReloadPlan
+from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.core.refs import PluginRef
 
 # The same worlds in every run: a rare one must not stop an unrelated change.

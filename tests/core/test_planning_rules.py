@@ -13,14 +13,8 @@ from dagstack_dev.core.errors import (
 )
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.planning import (
-    Candidate,
-    DependencyBlocked,
-    Load,
-    ReloadPlan,
-    World,
-    plan_reload,
-)
+from dagstack_dev.core.plan import Candidate, DependencyBlocked, Load, ReloadPlan, World
+from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.core.refs import PluginRef
 
 

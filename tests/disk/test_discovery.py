@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from trees import PluginTree
 
-from dagstack_dev.disk.discovery import find_plugins, read_plugin, root_folder
+from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.paths import root_folder
+from dagstack_dev.disk.reading import read_plugin
 
 RULES = IgnoreRules()
 

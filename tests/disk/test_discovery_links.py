@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from trees import PluginTree
 
-from dagstack_dev.disk.discovery import find_plugins, read_plugin
+from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.disk.snapshot import DiskView
 
 RULES = IgnoreRules()

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from trees import PluginTree
 
+from dagstack_dev.disk.changes import DiskChanges
 from dagstack_dev.disk.ignore import IgnoreRules
-from dagstack_dev.disk.snapshot import DiskChanges, DiskView
+from dagstack_dev.disk.snapshot import DiskView
 
 
 def view(*roots: Path, recursive: bool = True) -> DiskView:

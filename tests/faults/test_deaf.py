@@ -17,6 +17,7 @@ import anyio.to_thread
 import pytest
 from command_runs import Watching
 from serving import Live, serving
+from sharing import user
 from trees import PluginTree
 from watchfiles import awatch
 
@@ -85,6 +86,18 @@ async def test_a_sweep_finds_a_write_through_a_hard_link(
         text = path.read_text(encoding="utf-8")
         outside.write_text(text.replace("VALUE = 1", "VALUE = 2"), encoding="utf-8")
         await taken_over(live, 2)
+
+
+@pytest.mark.usefixtures("imports_forgotten")
+async def test_a_sweep_finds_edits_of_code_that_plugins_share(
+    tree: PluginTree, deaf: dict[str, Any]
+) -> None:
+    words = tree.write("words.py", "WORD = 1\n")
+    user(tree, "a", "from words import WORD", "WORD")
+    async with serving(tree, **deaf) as live:
+        for word in (2, 3):
+            words.write_text(f"WORD = {word}\n", encoding="utf-8")
+            await taken_over(live, word)
 
 
 async def test_a_sweep_finds_an_edit_behind_a_link_to_a_file(

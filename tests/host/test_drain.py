@@ -205,3 +205,44 @@ async def test_a_call_that_comes_back_to_its_own_plugin_does_not_hold_up_the_dra
             await closed(registry)
             plugin.release()
     assert plugin.log == ["call ended", "inner", "sync inner", "teardown"]
+
+
+async def test_a_setup_all_that_fails_waits_for_no_call_to_what_never_came_up(
+    registry: PluginRegistry, ctx: PluginContext, put: Put, facts: list[Fact]
+) -> None:
+    fail, refused = anyio.Event(), []
+
+    class Calling:
+        async def ask(self) -> None:
+            await other.work()
+
+    class Slow(Busy):
+        async def setup(self, ctx: PluginContext) -> None:
+            await anyio.sleep_forever()
+
+    class Failing:
+        async def setup(self, ctx: PluginContext) -> None:
+            await fail.wait()
+            raise OSError("no")
+
+    calling, other = put(Calling(), "calling"), put(Slow(), "slow")
+    put(Failing(), "failing")
+
+    async def ask() -> None:
+        with pytest.raises(PluginUnavailable) as caught:
+            await calling.ask()
+        refused.append(caught.value.ref)
+
+    async with anyio.create_task_group() as group:
+
+        async def set_up() -> None:
+            with pytest.raises(OSError, match="no"):
+                await registry.setup_all(ctx)
+
+        group.start_soon(set_up)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        fail.set()
+    assert refused == [PluginRef("demo", "slow")]
+    assert [fact for fact in facts if isinstance(fact, DrainTimedOut)] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ import pytest
 from anyio.abc import TaskGroup
 
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, State, TeardownErrors
+from dagstack_dev.core.events import Fact, Transition
 from dagstack_dev.core.lifecycle import Stage
 from dagstack_dev.host import schedule
 
@@ -85,3 +87,45 @@ async def test_a_setup_that_has_ended_is_noted_while_others_still_begin(
     await registry.setup_all(ctx)
     assert seen[-1] is State.READY
     await registry.teardown_all()
+
+
+@pytest.mark.parametrize("later", range(8))
+async def test_a_plugin_that_dies_of_two_things_at_once_dies_once(
+    registry: PluginRegistry, ctx: PluginContext, put: Callable[..., Any], later: int
+) -> None:
+    """Its own task group and a task that its context owns fail within a few turns."""
+    ref, lost, log = PluginRef("demo", "twice"), anyio.Event(), []
+
+    async def fail(*, turns: int) -> None:
+        await lost.wait()
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        raise ConnectionError("lost")
+
+    async def close() -> None:
+        await anyio.lowlevel.checkpoint()
+        log.append("closed")
+
+    class Twice:
+        async def setup(self, ctx: PluginContext) -> None:
+            ctx.callback(close)
+            ctx.start_soon(partial(fail, turns=later))
+            self.group = await anyio.create_task_group().__aenter__()
+            self.group.start_soon(partial(fail, turns=0))
+
+        async def teardown(self) -> None:
+            await self.group.__aexit__(None, None, None)
+
+    def note(fact: Fact) -> None:
+        if isinstance(fact, Transition) and fact.to_state is State.FAILED:
+            log.append("failed")
+
+    put(Twice(), ref.name)
+    registry.observe(note)
+    await registry.setup_all(ctx)
+    lost.set()
+    with anyio.fail_after(10):
+        while registry.statuses()[ref].state is not State.FAILED:
+            await anyio.lowlevel.checkpoint()
+    await anyio.wait_all_tasks_blocked()
+    assert log == ["closed", "failed"]

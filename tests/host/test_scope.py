@@ -625,6 +625,47 @@ def test_using_the_context_when_the_plugin_is_gone_raises(
     assert told.log == ["teardown", "callback", "teardown"]
 
 
+def test_a_thread_of_the_plugins_own_may_be_the_first_to_use_the_context(
+    registry: PluginRegistry, ctx: PluginContext, put: Put, run: Run, told: Told
+) -> None:
+    def acquire(ctx: PluginContext) -> None:
+        def use() -> None:
+            ctx.callback(told, "callback")
+            told("used")
+
+        threading.Thread(target=use).start()
+
+    put(Plugin(told, acquire))
+
+    async def main() -> None:
+        await registry.setup_all(ctx)
+        await told.until("used")
+        await registry.teardown_all()
+
+    run(main)
+    assert told.log == ["used", "teardown", "callback"]
+
+
+def test_a_thread_that_uses_the_context_when_it_has_been_told_to_stop_is_told_why_not(
+    registry: PluginRegistry, ctx: PluginContext, put: Put, run: Run, told: Told
+) -> None:
+    def late(stop: threading.Event) -> None:
+        stop.wait(10)
+        with pytest.raises(RuntimeError, match="torn down owns nothing any more"):
+            plugin.ctx.callback(told, "too late")
+        told("thread ends")
+
+    plugin = Plugin(told, lambda ctx: ctx.run_thread(late))
+    put(plugin)
+
+    async def main() -> None:
+        await registry.setup_all(ctx)
+        await registry.teardown_all()
+
+    run(main)
+    assert told.log == ["teardown", "thread ends"]
+
+
 def test_a_context_that_is_kept_does_not_keep_the_plugin(
     registry: PluginRegistry, ctx: PluginContext, put: Put, run: Run, told: Told
 ) -> None:

@@ -40,7 +40,7 @@ async def starts(playground: Playground) -> int:
 def test_the_readme_lists_every_plugin_and_every_scenario() -> None:
     readme = (PLAYGROUND / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `(.+?)`", readme, re.MULTILINE)) == REFS
-    plugins = {path.name for path in (PLAYGROUND / "plugins").iterdir() if path.is_dir()}
+    plugins = {path.parent.name for path in (PLAYGROUND / "plugins").glob("*/dagstack.toml")}
     assert plugins == {ref.partition("/")[2] for ref in REFS}
 
 
@@ -79,6 +79,25 @@ async def test_a_new_document_is_served_and_indexed(playground: Playground) -> N
     assert reloaded == {"content/library", "text/word_index", "web/site"}
     assert "zebra" in await playground.page("doc/mine")
     assert "My own" in await playground.page("search?q=zebra")
+
+
+async def test_an_edit_of_the_helper_package_reloads_who_imports_it(playground: Playground) -> None:
+    assert "Indexed</th><td>151 words<" in await playground.page("stats")
+    playground.edit("wording/amounts.py", "{noun}s", "{noun}(s)")
+    assert affected(await playground.settled()) == {"text/word_index", "web/site"}
+    assert "Indexed</th><td>151 word(s)<" in await playground.page("stats")
+
+
+async def test_the_counters_go_on_after_a_reload(playground: Playground) -> None:
+    def requests(page: str) -> int:
+        found = re.search(r"requests</th><td>(\d+)<", page)
+        assert found is not None
+        return int(found[1])
+
+    before = requests(await playground.page("stats"))
+    playground.edit("counters/plugin.py", "Named counters", "Counters by name")
+    assert "metrics/counters" in affected(await playground.settled())
+    assert requests(await playground.page("stats")) == before + 1
 
 
 async def test_a_syntax_error_is_told_with_its_line_while_the_old_generation_ticks_on(

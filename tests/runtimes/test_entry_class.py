@@ -85,6 +85,16 @@ def test_what_is_no_class_after_all_is_told(tree: PluginTree, code: str, reason:
     assert error.reason.endswith(reason)
 
 
+def test_a_constructor_that_wants_arguments_is_told_that_there_are_none(tree: PluginTree) -> None:
+    tree.plugin("one", code="class Plugin:\n    def __init__(self, ctx): ...\n")
+    with pytest.raises(PluginLoadError, match="missing 1 required positional") as caught:
+        discover(tree.root)
+    assert isinstance(caught.value.__cause__, TypeError)
+    assert caught.value.__cause__.__notes__ == [
+        "a plugin is made without arguments; its setup is given the context"
+    ]
+
+
 def test_a_missing_entry_file_is_told_with_the_close_match(tree: PluginTree) -> None:
     folder = tree.plugin("one")
     (folder / "plugin.py").rename(folder / "plugins.py")

@@ -12,8 +12,8 @@ from trees import PluginTree
 from dagstack_dev import PluginLoadError
 from dagstack_dev.core.manifest import parse_manifest
 from dagstack_dev.core.ports import Prepared
-from dagstack_dev.disk.discovery import read_plugin
 from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.runtimes.in_process import InProcessCode, InProcessRuntime
 
 CODE = """

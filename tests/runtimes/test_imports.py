@@ -109,11 +109,30 @@ async def test_the_frames_of_a_failed_import_lead_through_the_plugin(tree: Plugi
         ("def f():\n    import a", {"a"}),
         ("if TYPE_CHECKING:\n    import a\nelse:\n    import b", {"b"}),
         ("if typing.TYPE_CHECKING:\n    import a", set()),
+        ("if not TYPE_CHECKING:\n    import a\nelse:\n    import b", {"a"}),
+        ("if x:\n    import a\nelif t.TYPE_CHECKING:\n    import b", {"a"}),
+        ("# coding: latin-1\nfrom a import \xe4", {"a", "a.\xe4"}),
         ("import_module('.x', 'pkg')\nimportlib.import_module('a')", {"pkg", "pkg.x", "a"}),
         ("import a (", set()),
         ("\0", set()),
     ],
 )
 def test_what_a_text_imports(text: str, found: set[str]) -> None:
-    imports = static_imports(text.encode(), "pkg.module", is_package=False)
+    imports = static_imports(text.encode("latin-1"), "pkg.module", is_package=False)
     assert {each.module for each in imports} - {""} == found
+
+
+def test_an_import_counts_once_what_is_imported_is_followed() -> None:
+    log = ImportLog()
+    log.follow(__name__, "tests")
+
+    def lazy() -> None:
+        import json  # noqa: F401 - the point
+
+    lazy()
+    assert log.importers("json") == []
+    log.follow("json", "tests")
+    log.look_again()
+    lazy()
+    assert log.importers("json") == [__name__]
+    log.close()

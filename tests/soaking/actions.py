@@ -6,10 +6,15 @@ An action has to make do with any tree, so that a sequence can be replayed with 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from soaking.modules import Module
+from soaking.pictures import Host
 from soaking.saves import Save
-from soaking.sources import Source, told
-from soaking.workspace import Disk, Folders
+from soaking.sources import Section, Source, told
+from soaking.workspace import Disk, Tree
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +27,18 @@ class Action:
 
     style: Save = Save.IN_PLACE
 
-    def change(self, folders: Folders) -> None:
+    def change(self, tree: Tree) -> None:
         """Change the model; the disk follows."""
 
     def on_disk(self, disk: Disk) -> None:
         """Do what no model knows of, before the disk follows."""
+
+    def to_running(self, host: Host) -> None:
+        """Do something to what runs."""
+
+    def fatal_for(self) -> set[str]:
+        """Plugins that may be down from now on, although nothing was removed."""
+        return set()
 
     def _saved(self) -> str:
         return f", saved: {self.style}"
@@ -34,20 +46,29 @@ class Action:
 
 @dataclass(frozen=True)
 class Put(Action):
-    """Give folders a new content, or remove those whose content is None."""
+    """Give folders, shared modules and sections a new content; None removes them."""
 
-    sources: tuple[tuple[str, Source | None], ...]
+    sources: tuple[tuple[str, Source | None], ...] = ()
+    modules: tuple[tuple[str, Module | None], ...] = ()
+    sections: tuple[tuple[str, Section | None], ...] = ()
 
-    def change(self, folders: Folders) -> None:
-        for folder, source in self.sources:
-            if source is None:
-                folders.pop(folder, None)
-            else:
-                folders[folder] = source
+    def change(self, tree: Tree) -> None:
+        _put(tree.folders, self.sources)
+        _put(tree.modules, self.modules)
+        _put(tree.sections, self.sections)
 
     def __str__(self) -> str:
-        lines = (f"\n        {folder}: {source or 'nothing'}" for folder, source in self.sources)
+        listed = (*self.sources, *self.modules, *self.sections)
+        lines = (f"\n        {name}: {told(it) if it else 'nothing'}" for name, it in listed)
         return f"let there be{self._saved()}{''.join(lines)}"
+
+
+def _put(there: dict[str, T], new: tuple[tuple[str, T | None], ...]) -> None:
+    for name, value in new:
+        if value is None:
+            there.pop(name, None)
+        else:
+            there[name] = value
 
 
 @dataclass(frozen=True)
@@ -57,10 +78,11 @@ class Edit(Action):
     folder: str
     fields: tuple[tuple[str, object], ...]
 
-    def change(self, folders: Folders) -> None:
-        if self.folder in folders:
+    def change(self, tree: Tree) -> None:
+        if self.folder in tree.folders:
             fields: dict[str, object] = dict(self.fields)
-            folders[self.folder] = replace(folders[self.folder], **fields)  # type: ignore[arg-type]
+            source = tree.folders[self.folder]
+            tree.folders[self.folder] = replace(source, **fields)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         listed = ", ".join(f"{name}={told(value)}" for name, value in self.fields)
@@ -74,9 +96,9 @@ class Move(Action):
     folder: str
     target: str
 
-    def change(self, folders: Folders) -> None:
-        if self.folder in folders and self.target not in folders:
-            folders[self.target] = folders.pop(self.folder)
+    def change(self, tree: Tree) -> None:
+        if self.folder in tree.folders and self.target not in tree.folders:
+            tree.folders[self.target] = tree.folders.pop(self.folder)
 
     def on_disk(self, disk: Disk) -> None:
         if (disk.root / self.folder).exists() and not (disk.root / self.target).exists():
@@ -104,3 +126,16 @@ class Litter(Action):
         target = disk.root / self.path
         if target.parent.exists():
             target.write_text("nothing to see here")
+
+
+@dataclass(frozen=True)
+class Crash(Action):
+    """Have a task of a plugin fail."""
+
+    ref: str
+
+    def to_running(self, host: Host) -> None:
+        host.crash(self.ref)
+
+    def fatal_for(self) -> set[str]:
+        return {self.ref}

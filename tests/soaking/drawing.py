@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from soaking.actions import Edit
+from soaking.modules import MODULES, Imports, Way
 from soaking.saves import Save
 from soaking.sources import Source
-from soaking.workspace import Folders
+from soaking.workspace import Folders, Tree
 
 FOLDERS = ("a", "b", "c", "d", "e", "f", "deep/g", "deep/er/h")
 
@@ -19,17 +21,25 @@ class Draw:
 
     Attributes:
         dice: where chance comes from.
-        folders: the model.
+        tree: the model.
         past: earlier contents of every folder, for rollbacks.
         branches: whole trees, for branch switches.
+        data_saves: how often only data was saved, by folder.
+        crashed: plugins that have crashed, and were not edited since.
     """
 
     dice: random.Random
-    folders: Folders = field(default_factory=dict)
+    tree: Tree = field(default_factory=Tree)
     past: list[tuple[str, Source]] = field(default_factory=list)
-    branches: list[Folders] = field(default_factory=list)
+    branches: list[Tree] = field(default_factory=list)
     data_saves: dict[str, int] = field(default_factory=dict)
+    crashed: set[str] = field(default_factory=set)
     versions: int = 0
+
+    @property
+    def folders(self) -> Folders:
+        """The plugins of the model."""
+        return self.tree.folders
 
     def style(self) -> Save:
         """How to save; mostly in place."""
@@ -49,6 +59,20 @@ class Draw:
         """One that is not there."""
         free = [folder for folder in FOLDERS if folder not in self.folders]
         return self.dice.choice(free) if free else None
+
+    def module(self) -> str | None:
+        """A shared module that is there."""
+        return self.dice.choice(sorted(self.tree.modules)) if self.tree.modules else None
+
+    def imports(self, ways: Iterable[Way]) -> Imports:
+        """Some shared modules, mostly ones that are there; most often it can do without others."""
+        there, listed = self.tree.modules, list(ways)
+        return tuple(
+            (name, self.dice.choice(listed) if name in there or rare else Way.OPTIONAL)
+            for name in MODULES
+            for rare in [self.dice.random() < 0.1]
+            if self.dice.random() < (0.35 if name in there else 0.1)
+        )
 
     def refs(self) -> list[str]:
         """Every plugin that is there."""

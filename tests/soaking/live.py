@@ -14,11 +14,11 @@ import anyio.to_thread
 from dagstack_dev.core.events import Fact, ReloadStarted, Transition
 from soaking.actions import Action
 from soaking.cold import ColdStarts
-from soaking.pictures import Host, picture
+from soaking.pictures import Host, picture, replaced
 from soaking.saves import Save
 from soaking.steps import During, Moment, Pause, Quiet, Step
 from soaking.verdicts import Known, differs, unsound
-from soaking.workspace import Disk, Folders
+from soaking.workspace import Disk, Tree
 
 PATIENCE = 15.0
 """Seconds after which a server evidently hangs."""
@@ -56,7 +56,7 @@ class Session:
     """
 
     def __init__(self, root: Path, cold_starts: ColdStarts) -> None:
-        self.folders: Folders = {}
+        self.tree = Tree()
         self.actions = 0
         self.quiet_points = 0
         self._disk = Disk(root)
@@ -72,7 +72,7 @@ class Session:
         async with self._host.server:
             for step in steps:
                 await self._take(step)
-            self._look_for_instances()
+            self._look_for_remains()
 
     async def _take(self, step: Step) -> None:
         if isinstance(step, During):
@@ -86,15 +86,17 @@ class Session:
 
     def _do(self, action: Action) -> None:
         self.actions += 1
-        before = {(folder, source.ref) for folder, source in self.folders.items()}
+        before = {(folder, source.ref) for folder, source in self.tree.folders.items()}
         self._disk.finish()
         action.on_disk(self._disk)
-        action.change(self.folders)
-        self._disk.bring(self.folders, action.style)
-        after = {(folder, source.ref) for folder, source in self.folders.items()}
+        action.to_running(self._host)
+        action.change(self.tree)
+        self._disk.bring(self.tree, action.style)
+        after = {(folder, source.ref) for folder, source in self.tree.folders.items()}
+        self._known.removed |= action.fatal_for()
         gone = before if action.style is Save.GONE_FIRST else before - after
         self._known.removed |= {ref for _, ref in gone}
-        self._known.versions |= {f"{source.version:06}" for source in self.folders.values()}
+        self._known.versions |= {f"{source.version:06}" for source in self.tree.folders.values()}
 
     def _see(self, fact: Fact) -> None:
         if not self._armed:
@@ -115,6 +117,9 @@ class Session:
 
     async def _idle(self) -> None:
         with anyio.move_on_after(PATIENCE):
+            if self._host.crashing:
+                await anyio.wait_all_tasks_blocked()
+                self._host.crashing = False
             await self._host.server.wait_idle()
             return
         raise Diverged([f"the server was not idle for {PATIENCE} seconds"])
@@ -130,20 +135,23 @@ class Session:
         self._cold_starts.ask(self._disk.root)
         await self._idle()
         live = picture(self._host)
+        if any(each["pending"] for each in live["plugins"].values()):
+            await self._idle()  # The calls may have imported what somebody could not take over.
+            live = picture(self._host)
         cold = await anyio.to_thread.run_sync(self._cold_starts.answer)
         self.quiet_points += 1
         problems = [
             *self._mistakes,
             *(f"after a restart: {each}" for each in unsound(cold)),
             *unsound(live),
-            *differs(live, cold, self.folders, self._known),
+            *differs(live, cold, self.tree, self._known),
         ]
         self._known = Known(ran=live)
         if problems:
             raise Diverged(problems)
 
-    def _look_for_instances(self) -> None:
-        """Every instance that was torn down is gone from memory; for the end of a sequence."""
+    def _look_for_remains(self) -> None:
+        """What was torn down or replaced is gone from memory; for the end of a sequence."""
         entries = self._host.registry.table.entries.values()
         if any(entry.error is not None for entry in entries):
             return  # An error is kept for its author, and its traceback keeps the plugin.
@@ -154,6 +162,7 @@ class Session:
             for each in self._host.census
             if not any(each is instance for instance in current)
         ]
+        stale += [f"{told.__module__}, replaced" for told in replaced(self._host.modules)]
         if stale:
             raise Diverged([f"still in memory: {', '.join(sorted(stale))}"])
 

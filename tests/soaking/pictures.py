@@ -8,8 +8,9 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import structlog
@@ -25,6 +26,8 @@ from dagstack_dev import (
     unwrap,
 )
 from dagstack_dev.core.events import Fact, Transition
+from dagstack_dev.core.lifecycle import Stage
+from soaking.modules import around
 
 Picture = dict[str, Any]
 """Nothing but what JSON can hold; see `picture`."""
@@ -49,6 +52,8 @@ class Host:
         registry: theirs.
         server: over `root`, not entered yet.
         census: every instance that was ever set up and is still in memory.
+        modules: likewise a function of every shared module that plugins have reached.
+        crashing: whether a plugin was told to fail.
     """
 
     def __init__(self, root: Path, *, polling: bool = False) -> None:
@@ -60,9 +65,11 @@ class Host:
             registry=self.registry,
             extras={"host": self},
         )
-        settings = Settings(doubt_ms=10, polling=polling)
+        settings = Settings(doubt_ms=10, polling=polling, config_file=root.with_name("config.toml"))
         self.server = DevServer(root, context=context, settings=settings)
         self.census: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.modules: weakref.WeakSet[FunctionType] = weakref.WeakSet()
+        self.crashing = False
         self.setups: dict[str, tuple[str, int, bool]] = {}
         self._serials = 0
         self._begun = 0
@@ -77,6 +84,15 @@ class Host:
                 self._begun,
                 inspect.iscoroutinefunction(setup),
             )
+
+    def crash(self, ref: str) -> None:
+        """Have the task of a plugin fail, if it runs one for that."""
+        entry = self.registry.table.entries.get(PluginRef(*ref.split("/")))
+        if entry is not None and self.registry.table.states[entry.ref] is State.READY:
+            broken = getattr(entry.instance, "broken", None)
+            if broken is not None:
+                self.crashing = True
+                broken.set()
 
     # What plugins call
 
@@ -132,12 +148,15 @@ def _plugin(host: Host, ref: PluginRef) -> dict[str, Any]:
         "blocked_by": list(status.blocked_by),
         "folder": status.path and str(Path(status.path).relative_to(host.server.roots[0])),
         "error": str(status.error) if status.error is not None else None,
+        "crashed": status.stage is Stage.RUN,
     }
     if status.state is State.READY:
         proxy = host.registry.get_plugin(*ref)
         plugin = unwrap(proxy)
+        versions = _versions(proxy)
         seen |= {
-            "versions": _versions(proxy),
+            "versions": versions,
+            "shared": _shared(host, versions.pop("shared", {})),
             "serial": plugin.serial,
             "wired": plugin.wired,
             "borrowed": plugin.borrowed,
@@ -150,13 +169,43 @@ def _plugin(host: Host, ref: PluginRef) -> dict[str, Any]:
     return seen
 
 
-def _versions(proxy: Any) -> dict[str, str]:
-    """What `probe` tells; it may import a helper that cannot be imported."""
+def _versions(proxy: Any) -> dict[str, Any]:
+    """What `probe` tells; it may import something that cannot be imported."""
     try:
-        found: dict[str, str] = proxy.probe()
-    except ImportError as error:
+        found: dict[str, Any] = proxy.probe()
+    except Exception as error:  # noqa: BLE001 - what plugins and modules are made to raise
         return {"plugin": proxy.version, "probe": type(error).__name__}
     return found
+
+
+def _shared(host: Host, found: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The shared modules that a plugin reaches, with what it has got of each.
+
+    That is one version, or "missing". Anything else is told besides: that it is no longer the
+    module that imports find, or not the one in its package.
+    """
+    seen = {name: set(versions) for name, versions in found.items()}
+    for name in found:
+        module = sys.modules.get(name)
+        if module is None:
+            continue
+        host.modules.add(module.told)
+        for package in around(name):
+            outer = sys.modules.get(package)
+            seen.setdefault(package, set()).add(getattr(outer, "VERSION", "missing"))
+        package, _, last = name.rpartition(".")
+        if package and getattr(sys.modules.get(package), last, None) is not module:
+            seen[name].add("not in its package")
+    return {name: sorted(versions) for name, versions in seen.items()}
+
+
+def replaced(modules: Iterable[FunctionType]) -> list[FunctionType]:
+    """Those functions `told` whose module is not what imports find."""
+    return [
+        told
+        for told in modules
+        if getattr(sys.modules.get(told.__module__), "told", None) is not told
+    ]
 
 
 def _modules(prefix: str) -> dict[str, str | None]:
@@ -179,4 +228,9 @@ def _activities() -> list[str]:
         for each in tasks
     ]
     threads = [each.name for each in threading.enumerate() if "AnyIO" not in each.name]
-    return named + threads
+    return [_without_owner(name) for name in named + threads]
+
+
+def _without_owner(name: str) -> str:
+    """A worker's name, as its plugin gave it: what is owned bears the owner's ref before it."""
+    return name[name.index(WORKER) :] if WORKER in name else name

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Any
 
+from soaking.modules import closure
 from soaking.pictures import Picture
-from soaking.sources import Source
+from soaking.workspace import Tree
 
 READY = "ready"
-_OF_ONE_PROCESS = {"serial", "setup", "ended", "worker", "wired", "error"}
+_OF_ONE_PROCESS = {"serial", "setup", "ended", "worker", "wired", "error", "crashed"}
 
 
 @dataclass
@@ -50,6 +51,11 @@ def unsound(seen: Picture) -> Iterator[str]:
         for other, version in each["borrowed"].items():
             if other in ready and ready[other]["versions"]["plugin"] != version:
                 yield f"{ref} imported version {version} of {other}, which is not what runs"
+        for name, versions in each["shared"].items():
+            if each["pending"]:
+                continue  # What it could not take, others may have taken.
+            if len(versions) != 1 or versions[0].startswith("replaced"):
+                yield f"{ref} has got of {name}: {', '.join(versions)}"
     yield from _wrong_order(ready)
     yield from _leftovers(seen, ready)
 
@@ -108,54 +114,79 @@ def _leftovers(seen: Picture, ready: Mapping[str, dict[str, Any]]) -> Iterator[s
             yield f"sys.modules holds version {version} of {name}: {runs} runs"
 
 
-def differs(
-    live: Picture, cold: Picture, folders: Mapping[str, Source], known: Known
-) -> Iterator[str]:
+def differs(live: Picture, cold: Picture, tree: Tree, known: Known) -> Iterator[str]:
     """What of `live` is not what `cold`, a restart, and the past allow.
 
     The plugins fall into parts that have nothing to do with each other. Where all of a part can
     start, or nothing of it is pending, what runs is what a restart brings up. Elsewhere the last
-    good generations run.
+    good generations run. What has crashed stays down until it is edited, whatever a restart does.
     """
     whole = True
-    for part in _parts(live, cold, folders, known):
-        claimed = [source.ref for source in folders.values() if source.ref in part]
+    for part in _parts(live, cold, tree, known):
+        claimed = [source.ref for source in tree.folders.values() if source.ref in part]
         unique = len(claimed) == len(set(claimed))
-        startable = unique and all(
-            cold["plugins"].get(ref, {}).get("state") == READY for ref in claimed
-        )
+        crashed = any(live["plugins"].get(ref, {}).get("crashed") for ref in part)
+        startable = unique and not crashed and all(_starts(ref, cold) for ref in claimed)
         whole = whole and startable
         pending = any(live["plugins"].get(ref, {}).get("pending") for ref in part)
-        if startable or (unique and not pending):
+        if startable or (unique and not crashed and not pending):
             yield from _unequal(part, live, cold, all_ready=startable)
         else:
-            yield from _not_last_good(part, live, folders, known)
+            yield from _not_last_good(part, live, cold, tree, known, crashed=crashed)
     if whole and live["others"] != cold["others"]:
         yield f"threads and tasks: {_beside(live['others'], cold['others'])}"
 
 
-def _parts(
-    live: Picture, cold: Picture, folders: Mapping[str, Source], known: Known
-) -> list[set[str]]:
-    """Refs, disjoint: what depends on each other, live or on disk, or shares a folder or name."""
+def _starts(ref: str, cold: Picture) -> bool:
+    """Whether a restart brings `ref` up, and nothing that it imports later fails to compile."""
+    plugin = cold["plugins"].get(ref, {})
+    if plugin.get("state") != READY:
+        return False
+    return bool(plugin["versions"].get("probe") != "SyntaxError")
+
+
+def _parts(live: Picture, cold: Picture, tree: Tree, known: Known) -> list[set[str]]:
+    """Disjoint: what depends on each other, or shares a folder, a name or code, live or on disk.
+
+    Beside the refs of plugins, the names of shared modules are in it.
+    """
     links: list[list[str]] = []
     names: defaultdict[str, set[str]] = defaultdict(set)
-    for ref in [*live["plugins"], *cold["plugins"], *(s.ref for s in folders.values())]:
+    for ref in [*live["plugins"], *cold["plugins"], *(s.ref for s in tree.folders.values())]:
         names[ref.partition("/")[2]].add(ref)
-    for folder, source in folders.items():
+    steady = _steady_packages(live, tree, known)
+    for folder, source in tree.folders.items():
         mentioned = {want.rpartition("/")[2] for want in source.wants}
         links.append([source.ref, *(ref for name in mentioned for ref in names[name])])
         links += [
             [source.ref, ref] for ref, each in live["plugins"].items() if each["folder"] == folder
         ]
+        links.append([source.ref, *(closure(source.shared, tree.modules) - steady)])
     for seen in (live, known.ran):
-        links += [[ref, *each.get("depends_on", ())] for ref, each in seen["plugins"].items()]
+        for ref, each in seen["plugins"].items():
+            shared = set(each.get("shared", ())) - steady
+            links.append([ref, *each.get("depends_on", ()), *shared])
     links += [[ref] for ref in cold["plugins"]]
     parts: list[set[str]] = []
     for link in links:
         merged = set(link).union(*(part for part in parts if not part.isdisjoint(link)))
         parts = [part for part in parts if part.isdisjoint(link)] + [merged]
     return parts
+
+
+def _steady_packages(live: Picture, tree: Tree, known: Known) -> set[str]:
+    """Packages that run as they are on disk everywhere, so that they tie nobody together."""
+    packages = {name.rpartition(".")[0] for name in tree.modules} - {""}
+    return {
+        name
+        for name in packages
+        if name in tree.modules
+        and all(
+            each.get("shared", {}).get(name) in ([f"{tree.modules[name].version:06}"], None)
+            for seen in (live, known.ran)
+            for each in seen["plugins"].values()
+        )
+    }
 
 
 def _unequal(
@@ -202,34 +233,48 @@ def _essence(ref: str, seen: Picture) -> dict[str, Any]:
 
 
 def _not_last_good(
-    part: set[str], live: Picture, folders: Mapping[str, Source], known: Known
+    part: set[str], live: Picture, cold: Picture, tree: Tree, known: Known, *, crashed: bool
 ) -> Iterator[str]:
     for ref in sorted(part):
         now, before = live["plugins"].get(ref), known.ran["plugins"].get(ref)
         if now is not None and now["state"] == READY:
-            yield from _wrong_version(ref, now, before, folders, known)
-        elif before is not None and before["state"] == READY and part.isdisjoint(known.removed):
+            if now["pending"]:
+                yield from _older_than_good(ref, now, before, known)
+            else:
+                yield from _not_from_disk(ref, now, cold["plugins"].get(ref, {}), tree)
+        elif crashed or before is None or before["state"] != READY:
+            continue
+        elif part.isdisjoint(known.removed):
             state = now["state"] if now is not None else "not there"
             yield f"{ref} was ready, nothing was removed, and it is {state} now"
 
 
-def _wrong_version(
-    ref: str,
-    now: dict[str, Any],
-    before: dict[str, Any] | None,
-    folders: Mapping[str, Source],
-    known: Known,
+def _older_than_good(
+    ref: str, now: dict[str, Any], before: dict[str, Any] | None, known: Known
 ) -> Iterator[str]:
     runs = now["versions"]["plugin"]
-    on_disk = folders.get(now["folder"])
-    if not now["pending"]:
-        if on_disk is None or (on_disk.ref, f"{on_disk.version:06}") != (ref, runs):
-            yield f"{ref} runs version {runs} and is not pending; on disk is {on_disk}"
-        return
     ran = before is not None and before["state"] == READY
     good = known.versions | ({before["versions"]["plugin"]} if before and ran else set())
     if before is not None and runs not in good:
         yield f"{ref} runs version {runs}, older than the last good one"
+
+
+def _not_from_disk(
+    ref: str, now: dict[str, Any], restarted: dict[str, Any], tree: Tree
+) -> Iterator[str]:
+    runs = now["versions"]["plugin"]
+    on_disk = tree.folders.get(now["folder"])
+    if on_disk is None or (on_disk.ref, f"{on_disk.version:06}") != (ref, runs):
+        yield f"{ref} runs version {runs} and is not pending; on disk is {on_disk}"
+    for name, versions in now["shared"].items():
+        module = tree.modules.get(name)
+        there = [f"{module.version:06}"] if module else []
+        if set(versions).isdisjoint([*there, "missing"]):
+            yield f"{ref} has {versions} of {name} and is not pending; on disk is {module}"
+    if restarted.get("state") == READY:
+        config, after = now["versions"].get("config"), restarted["versions"].get("config")
+        if None not in (config, after) and config != after:
+            yield f"{ref} has the configuration {config} and is not pending, not {after}"
 
 
 def _beside(one: Any, other: Any) -> str:

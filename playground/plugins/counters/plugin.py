@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 class Counters:
-    """Named counters, in memory: a reload starts them again from zero."""
+    """Named counters, in memory: they are carried through reloads, and a restart empties them."""
 
     _ctx: PluginContext
     _counts: Counter[str]
 
     def setup(self, ctx: PluginContext) -> None:
         self._ctx = ctx
-        self._counts = Counter()
+        self._counts = ctx.carry.setdefault("counts", Counter())
 
     def teardown(self) -> None:
         self._ctx.logger.info("counted", counts=self.snapshot())

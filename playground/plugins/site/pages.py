@@ -7,6 +7,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from wording.amounts import amount
+
 from .messages import Request, Response
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ class Pages:
 
     def _search(self, query: str) -> str:
         field = f'<form><input type="search" name="q" value="{escape(query)}" autofocus></form>'
-        return field + self._links(self._services.word_index.search(query))
+        found = self._services.word_index.search(query)
+        return f"{field}<p>{amount(len(found), 'document')}</p>{self._links(found)}"
 
     def _statistics(self) -> str:
         return (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from wording.amounts import amount
+
 from .index import Index, words
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class WordIndex:
     def statistics(self) -> dict[str, str]:
         common = self._index.most_common(5)
         return {
+            "Indexed": amount(self._index.word_count, "word"),
             "Documents": str(self._index.document_count),
-            "Words": str(self._index.word_count),
             "Most frequent": ", ".join(f"{word} ({count})" for word, count in common),
         }

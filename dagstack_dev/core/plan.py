@@ -1,0 +1,149 @@
+"""What the planner is given and what it answers, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.lifecycle import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from dagstack_dev.core.graph import DependencyGraph
+    from dagstack_dev.core.refs import PluginRef
+
+
+class Load(Enum):
+    """How a plugin comes to its next instance."""
+
+    IMPORT = "import"
+    """Its code is executed anew: a new generation."""
+    RENEW = "renew"
+    """The class it has gets a new instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do with one plugin, and why."""
+
+    ref: PluginRef
+    reason: str
+    load: Load | None = None
+    error: PluginRegistryError | None = None
+    blocked_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A connected subgraph that commits or rolls back as a whole.
+
+    Attributes:
+        tear_down: in the order of execution, the reverse of the setup order in force.
+        remove: plugins that are gone from disk.
+        set_up: in the order of execution; `load` says how each gets its instance.
+        block: plugins that have to wait, each with `blocked_by`.
+        fail: plugins that cannot be set up by their own fault, each with `error`.
+    """
+
+    tear_down: tuple[Step, ...] = ()
+    remove: tuple[Step, ...] = ()
+    set_up: tuple[Step, ...] = ()
+    block: tuple[Step, ...] = ()
+    fail: tuple[Step, ...] = ()
+
+    @property
+    def refs(self) -> frozenset[PluginRef]:
+        """Every plugin this transaction touches."""
+        steps = (*self.tear_down, *self.remove, *self.set_up, *self.block, *self.fail)
+        return frozenset(step.ref for step in steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What the disk now offers for one plugin folder.
+
+    Attributes:
+        ref: the plugin as its manifest now calls it.
+        wants: its `depends_on`.
+        priority: as its manifest says.
+        reason: why it is a candidate, in words.
+        load: whether its code must be imported anew or a new instance will do.
+        error: why it could not be prepared, or None.
+        replaces: the ref that the same folder had until now, where it differs.
+        shared: a name for the changed code, outside of any plugin, that it imports. Candidates
+            with the same name commit or roll back together.
+    """
+
+    ref: PluginRef
+    wants: Sequence[str | PluginRef] = ()
+    priority: int = 0
+    reason: str = "changed"
+    load: Load = Load.IMPORT
+    error: PluginRegistryError | None = None
+    replaces: PluginRef | None = None
+    shared: str | None = None
+
+    @property
+    def keeps(self) -> PluginRef:
+        """The plugin that goes on running should this candidate be rejected."""
+        return self.replaces or self.ref
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What runs now.
+
+    Attributes:
+        graph: the dependencies in force.
+        states: the state of every plugin.
+        setup_order: for each ready plugin a number that grows in the order in which setups ended.
+        priorities: of every plugin; 0 where not given.
+        importers: tells who imported code of a plugin, outside its own folder.
+    """
+
+    graph: DependencyGraph
+    states: Mapping[PluginRef, State]
+    setup_order: Mapping[PluginRef, int]
+    priorities: Mapping[PluginRef, int] = field(default_factory=dict)
+    importers: Callable[[PluginRef], AbstractSet[PluginRef]] = lambda _: frozenset()
+
+    def is_live(self, ref: PluginRef) -> bool:
+        """Whether `ref` has something to lose."""
+        return self.states.get(ref) is State.READY
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadPlan:
+    """The whole of a reload.
+
+    Attributes:
+        graph: the dependencies once the plan is in force.
+        transactions: independent of each other, in deterministic order.
+        rejected: candidates that leave what runs untouched, by the ref that goes on running;
+            one that would replace a plugin at rest with one that runs elsewhere, by both.
+    """
+
+    graph: DependencyGraph
+    transactions: tuple[Transaction, ...] = ()
+    rejected: Mapping[PluginRef, PluginRegistryError] = field(default_factory=dict)
+
+    @property
+    def affected(self) -> frozenset[PluginRef]:
+        """Every plugin that some transaction touches."""
+        return frozenset(ref for each in self.transactions for ref in each.refs)
+
+
+class DependencyBlocked(PluginRegistryError):
+    """What a plugin depends on is there but cannot be made ready."""
+
+    def __init__(self, ref: PluginRef, blockers: Sequence[PluginRef]) -> None:
+        super().__init__(ref, tuple(blockers))
+        self.ref = ref
+        self.blockers = tuple(blockers)
+
+    def __str__(self) -> str:
+        return f"{self.ref} waits for {', '.join(map(str, self.blockers))}, which is not ready"

@@ -1,0 +1,62 @@
+"""Paths below roots, and the entries of folders, whatever becomes of them meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+ABSENT: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE}
+)
+"""Errors that mean that there is nothing to be read, now or later."""
+
+
+def below(root: str, path: str) -> str:
+    """`path` relative to `root`, empty for the root itself; both absolute and normal."""
+    return path[len(root) :].lstrip(os.sep)
+
+
+def lies_in(path: str, folders: list[str]) -> bool:
+    """Whether `path` is one of `folders` or below one; all absolute and normal."""
+    return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
+
+
+def root_folder(path: str | os.PathLike[str], *, holds: str = "plugins") -> str:
+    """`path` as an absolute folder; `~` is expanded, relative paths start at the current folder.
+
+    Args:
+        path: of the folder.
+        holds: what it is to have in it, for the message.
+
+    Raises:
+        FileNotFoundError: when there is no such folder, as in the dagstack plugin system.
+    """
+    root = Path(path).expanduser().absolute()
+    if not root.is_dir():
+        found = "is not a folder" if root.exists() else "does not exist"
+        msg = f"{path}: {found}; a folder with {holds} was expected"
+        raise FileNotFoundError(msg)
+    return os.path.normpath(root)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether `entry` is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether `entry` is a file, or a link to one."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says, without number and path."""
+    return error.strerror or str(error)

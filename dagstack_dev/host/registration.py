@@ -1,0 +1,72 @@
+"""What it takes to register plugins: free names, an order to load them in, a way to undo it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dagstack_dev.core.errors import AmbiguousPlugin
+from dagstack_dev.core.lifecycle import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dagstack_dev.core.graph import DependencyGraph
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.table import Entry, Offer, PluginTable
+
+
+def refuse_taken(table: PluginTable, offers: Iterable[Offer]) -> None:
+    """Pass silently if every kind and name of `offers` is new, and there only once.
+
+    Raises:
+        AmbiguousPlugin: one is not; the first, others attached.
+    """
+    seen: dict[PluginRef, list[str]] = {}
+    errors = []
+    for offer in offers:
+        known = table.entries.get(offer.ref)
+        if known is not None and table.states[offer.ref] is not State.REMOVED:
+            seen.setdefault(offer.ref, [_place(known.offer)])
+        places = seen.setdefault(offer.ref, [])
+        places.append(_place(offer))
+        if len(places) > 1:
+            errors.append(AmbiguousPlugin.duplicate(offer.ref, places))
+    if errors:
+        raise errors[0].with_others(errors[1:])
+
+
+def _place(offer: Offer) -> str:
+    return offer.folder or "the host's own registration"
+
+
+def graph_of_present(table: PluginTable) -> DependencyGraph:
+    """The dependencies of everything that is registered now."""
+    wants = {entry.ref: entry.manifest.depends_on for entry in table.present()}
+    gone = table.graph.refs - wants.keys()
+    graph, _ = table.graph.updated(wants, gone)
+    return graph
+
+
+def load_order(refs: Sequence[PluginRef], graph: DependencyGraph) -> list[PluginRef]:
+    """`refs` by dependency, as far as there is such an order, else as they are."""
+    pool = set(refs)
+    while (cycle := graph.find_cycle(pool)) is not None:
+        members = set(cycle)
+        outside = {
+            ref: [other for other in graph.dependencies(ref) if other not in members]
+            for ref in cycle
+        }
+        graph, _ = graph.updated(outside)
+    places = {ref: place for place, ref in enumerate(refs)}
+    return graph.order(refs, lambda ref: -places[ref])
+
+
+def forget(table: PluginTable, entry: Entry) -> None:
+    """Undo a registration that did not come to an end."""
+    if entry.generation is not None:
+        generation = entry.generation
+        entry.generation = None
+        generation.retire()
+    entry.take_out()
+    entry.gate.give_up("its registration was undone")
+    table.advance(entry, State.REMOVED, "another plugin could not be registered")

@@ -1,0 +1,108 @@
+"""One transaction under way: what ran before, what has failed, and what becomes of it all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dagstack_dev.core.graph import DependencyGraph
+    from dagstack_dev.core.plan import Candidate, Transaction
+    from dagstack_dev.core.ports import Generation, SharedCodeChange
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.table import Offer
+
+
+class Retired(NamedTuple):
+    """A generation that should be gone by now."""
+
+    ref: PluginRef
+    number: int
+    generation: Generation
+
+
+@dataclass(slots=True)
+class Applied:
+    """What became of a plan.
+
+    Attributes:
+        errors: why a plugin is not what the disk offers, by ref.
+        rolled_back: every plugin of a transaction that was rolled back.
+        touched: every plugin for which there was anything to do.
+        retired: generations that nothing should hold any more.
+    """
+
+    errors: dict[PluginRef, BaseException] = field(default_factory=dict)
+    rolled_back: set[PluginRef] = field(default_factory=set)
+    touched: set[PluginRef] = field(default_factory=set)
+    retired: list[Retired] = field(default_factory=list)
+
+
+class Saved(NamedTuple):
+    """What ran before, to go back to."""
+
+    offer: Offer
+    generation: Generation | None
+    number: int
+    context: PluginContext | None
+
+
+class TransactionRun:
+    """One transaction under way.
+
+    Attributes:
+        shared: changes of shared code that come into force with it.
+        saved: what ran before, by ref, to go back to.
+        failed: what could not be loaded or set up, with the reason.
+        out_of_reach: what has failed, and what depends on that.
+        waiting: what was not loaded, since something that it depends on could not be.
+        doomed: whether it has to be rolled back.
+        steps: the plugins to be set up, in order.
+        leaving: the plugins to be removed.
+    """
+
+    def __init__(self, transaction: Transaction, shared: Sequence[SharedCodeChange] = ()) -> None:
+        self.transaction = transaction
+        self.shared = shared
+        self.saved: dict[PluginRef, Saved] = {}
+        self.failed: dict[PluginRef, BaseException] = {}
+        self.out_of_reach: set[PluginRef] = set()
+        self.waiting: set[PluginRef] = set()
+        self.doomed = False
+        self.steps = {step.ref: step for step in transaction.set_up}
+        self.leaving = {step.ref for step in transaction.remove}
+
+    @property
+    def refs(self) -> tuple[PluginRef, ...]:
+        """Every plugin of the transaction, sorted."""
+        return tuple(sorted(self.transaction.refs))
+
+    def fail(
+        self,
+        ref: PluginRef,
+        error: BaseException,
+        graph: DependencyGraph,
+        candidates: Mapping[PluginRef, Candidate],
+    ) -> None:
+        """Note that `ref` failed; if a plugin that was ready before stays down by it, roll back.
+
+        Args:
+            ref: the plugin.
+            error: why.
+            graph: the dependencies that the plan puts in force.
+            candidates: those the plan was made from.
+        """
+        self.failed[ref] = error
+        if self.doomed:
+            return
+        lost = graph.downstream([ref]) & self.steps.keys()
+        self.out_of_reach |= lost
+        changed = {other: candidates[other].keeps for other in lost & candidates.keys()}
+        self.doomed = any(changed.get(other, other) in self.saved for other in lost)
+
+    def comes_back(self, ref: PluginRef) -> bool:
+        """Whether what ran of `ref` before is to run again."""
+        return self.doomed and ref in self.saved
