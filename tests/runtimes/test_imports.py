@@ -37,13 +37,17 @@ def test_a_warning_is_given_for_the_line_that_imports(tree: PluginTree) -> None:
 
 
 ALONE = """
-import builtins, gc, importlib, sys
+import builtins, gc, importlib, sys, threading
 from dagstack_dev import PluginRegistry
 
 before = (builtins.__import__, importlib.import_module, list(sys.meta_path))
 registry = PluginRegistry().discover(sys.argv[1])
 assert builtins.__import__ is not before[0]
-registry.table.watchdog.stop()  # Its thread may be looking at the registry just now.
+registry.table.watchdog.stop()
+for thread in threading.enumerate():
+    if thread is not threading.current_thread():
+        thread.join()  # It may be looking at the registry just now.
+del thread
 del registry
 gc.collect()
 assert (builtins.__import__, importlib.import_module, sys.meta_path) == before

@@ -235,6 +235,8 @@ def _essence(ref: str, seen: Picture) -> dict[str, Any]:
 def _not_last_good(
     part: set[str], live: Picture, cold: Picture, tree: Tree, known: Known, *, crashed: bool
 ) -> Iterator[str]:
+    claimed = {source.ref for source in tree.folders.values()}
+    removed = known.removed | (known.ran["plugins"].keys() - claimed)
     for ref in sorted(part):
         now, before = live["plugins"].get(ref), known.ran["plugins"].get(ref)
         if now is not None and now["state"] == READY:
@@ -244,7 +246,7 @@ def _not_last_good(
                 yield from _not_from_disk(ref, now, cold["plugins"].get(ref, {}), tree)
         elif crashed or before is None or before["state"] != READY:
             continue
-        elif part.isdisjoint(known.removed):
+        elif part.isdisjoint(removed):
             state = now["state"] if now is not None else "not there"
             yield f"{ref} was ready, nothing was removed, and it is {state} now"
 
