@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from dagstack_dev.app.config import ConfigInvalid
-from dagstack_dev.core.blame import blame, plugin_frames, root_error
+from dagstack_dev.core.blame import blame, plugin_frames, root_error, unwrapped
 from dagstack_dev.core.errors import ManifestInvalid, PluginLoadError, PluginRegistryError, said
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ def _summary(root: BaseException, who: str) -> str:
 
 def _others(error: BaseException) -> Sequence[BaseException]:
     """What else is in the group that `error` is or was raised for."""
-    while isinstance(error, PluginRegistryError) and error.__cause__ is not None:
-        error = error.__cause__
-    return error.exceptions[1:] if isinstance(error, BaseExceptionGroup) else ()
+    groups = (each for each in unwrapped(error) if isinstance(each, BaseExceptionGroup))
+    group = next(groups, None)
+    return group.exceptions[1:] if group is not None else ()
 
 
 def _notes(error: BaseException) -> Sequence[str]:

@@ -44,7 +44,7 @@ def plugin_frames(error: BaseException) -> tuple[Frame, ...]:
     Those of the exception that tells most, or of what it came wrapped in, if it was never raised.
     """
     found: tuple[Frame, ...] = ()
-    for each in _unwrapped(error):
+    for each in unwrapped(error):
         found = _frames_of(each) or found
     return found
 
@@ -70,12 +70,12 @@ def _is_plugin_code(names: Mapping[str, object]) -> bool:
 
 def root_error(error: BaseException) -> BaseException:
     """The exception that tells most: what a load error wraps, the first of a group."""
-    *_, root = _unwrapped(error)
+    *_, root = unwrapped(error)
     return root
 
 
-def _unwrapped(error: BaseException) -> Iterator[BaseException]:
-    """`error`, what it wraps, and so on."""
+def unwrapped(error: BaseException) -> Iterator[BaseException]:
+    """`error`, what it wraps, and so on; of a group the first."""
     seen: set[int] = set()  # A plugin may close the chain of causes to a circle.
     while id(error) not in seen:
         seen.add(id(error))

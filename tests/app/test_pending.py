@@ -169,5 +169,6 @@ async def test_its_end_is_told_although_others_are_reloaded_at_once(tree: Plugin
         tree.plugin("other", value=2)
         await live.settle()
         assert live.outcomes == [ReloadCommitted]
-        assert [fact.settled for fact in live.of(ReloadSkipped)] == [(ref("mended"),)]
+        # Late events of the same saves may be skipped on their own.
+        assert (ref("mended"),) in [fact.settled for fact in live.of(ReloadSkipped)]
         assert not live.status("mended").pending
