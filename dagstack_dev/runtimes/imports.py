@@ -171,8 +171,9 @@ class ImportLog:
             elif each == "*":
                 public = getattr(sys.modules.get(name), "__all__", ())
                 self.note(importer, name, [word for word in public if word != "*"])
-            elif name in self._owners and each not in namespace_of(sys.modules.get(name)):
-                self.add(importer, (inner,))  # Only the statement fails, after the import.
+            elif name in self._owners and name in sys.modules:
+                if each not in namespace_of(sys.modules[name]):  # Only the statement will fail.
+                    self.add(importer, (inner,))
 
     def _counts(self, module: str) -> bool:
         if module not in self._owners:
@@ -198,7 +199,13 @@ class ImportLog:
         """`importer` could not import the module `name`, or from it one of `names`."""
         self.note(importer, name, names)  # A package may have been found, though not all in it.
         attempted = {*with_parents(name), *(f"{name}.{each}" for each in names if each != "*")}
-        self.add(importer, (each for each in attempted if each not in sys.modules))
+        self.add(importer, filter(_has_been_looked_for, attempted - sys.modules.keys()))
+
+
+def _has_been_looked_for(module: str) -> bool:
+    """Whether an attempt to import `module` can have come to it: what it is in must be there."""
+    package = module.rpartition(".")[0]
+    return not package or package in sys.modules
 
 
 def followed_importer() -> tuple[ImportLog, str] | None:

@@ -464,3 +464,14 @@ async def test_shared_code_may_import_a_plugins_code(tree: PluginTree) -> None:
         tree.plugin("base", value="new")
         await live.settle()
         assert live.plugin("one").value() == "new"
+
+
+async def test_a_module_in_a_package_that_fails_is_not_waited_for(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "import helpers.words\n")
+    optional = "try:\n    from helpers import text\nexcept ImportError:\n    text = None"
+    user(tree, "one", optional, "text")
+    async with serving(tree) as live:
+        tree.write("helpers/text.py", "broken (\n")  # A start does not come to it.
+        await live.settle()
+        assert not live.status("one").pending
+        assert live.plugin("one").value() is None
