@@ -23,7 +23,7 @@ def imports_forgotten(tmp_path: Path) -> Iterator[None]:
     path = list(sys.path)
     yield
     sys.path[:] = path
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
             sys.modules.pop(name, None)
 

@@ -78,7 +78,7 @@ class PluginFinder(MetaPathFinder):
         for package in list(self._active):
             self.take_out(package)
         self._log.close()
-        for name in [name for name in sys.modules if name.startswith(self._prefix)]:
+        for name in [name for name in sys.modules.copy() if name.startswith(self._prefix)]:
             del sys.modules[name]
         sys.modules.pop(self._namespace, None)
 

@@ -171,9 +171,12 @@ class ImportLog:
             elif each == "*":
                 public = getattr(sys.modules.get(name), "__all__", ())
                 self.note(importer, name, [word for word in public if word != "*"])
-            elif name in self._owners and name in sys.modules:
-                if each not in namespace_of(sys.modules[name]):  # Only the statement will fail.
-                    self.add(importer, (inner,))
+            elif self._fails_to_give(name, each):  # Only the statement fails, after the import.
+                self.add(importer, (inner,))
+
+    def _fails_to_give(self, module: str, word: str) -> bool:
+        loaded = sys.modules.get(module) if module in self._owners else None
+        return loaded is not None and word not in namespace_of(loaded)
 
     def _counts(self, module: str) -> bool:
         if module not in self._owners:

@@ -258,7 +258,8 @@ def _check_compiled(
         if file is entry or relative in above or stem in named:
             error = file.error
             line = getattr(error, "lineno", None)
-            reason = f"{type(error).__name__}: {getattr(error, 'msg', None) or error}"
+            said = getattr(error, "msg", None) or str(error) or "too complex for the compiler"
+            reason = f"{type(error).__name__}: {said}"
             raise PluginLoadError(
                 manifest.ref, "compile", reason, path=file.path, line=line
             ) from error

@@ -73,7 +73,7 @@ class SharedCode:
         self._finder.install()
         self.log.look_again()
         followed = self.log.followed()
-        self._look_back(followed, self._adopt(*sys.modules))
+        self._look_back(followed, self._adopt(*sys.modules.copy()))
         return True
 
     def take_part(self) -> None:

@@ -48,7 +48,9 @@ class SharedFinder(MetaPathFinder):
         """`root` counts no longer: drop what nobody else would have found there."""
         for name in [name for name, found_in in self._found.items() if found_in == root]:
             del self._found[name]
-            for module in [each for each in sys.modules if f"{each}.".startswith(f"{name}.")]:
+            for module in [
+                each for each in sys.modules.copy() if f"{each}.".startswith(f"{name}.")
+            ]:
                 del sys.modules[module]
         if not self._roots.paths and self in sys.meta_path:
             sys.meta_path.remove(self)

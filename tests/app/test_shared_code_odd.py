@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import py_compile
+import shutil
 import sys
 import threading
 from contextvars import ContextVar
@@ -177,9 +178,7 @@ async def test_a_new_plugin_gets_new_code_though_its_only_importer_goes(tree: Pl
     words = tree.write("words.py", "WORD = 'old'\n")
     user(tree, "first", "from words import WORD", "WORD")
     async with serving(tree) as live:
-        for path in (tree.root / "first").iterdir():
-            path.unlink()
-        (tree.root / "first").rmdir()
+        shutil.rmtree(tree.root / "first")
         words.write_text("WORD = 'new'\n")
         user(tree, "user", "from words import WORD", "WORD")
         await live.settle()

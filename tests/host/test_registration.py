@@ -32,7 +32,7 @@ def manifest(tree: PluginTree, text: str, name: str = "one") -> str:
 
 def modules_of(tree: PluginTree) -> list[str]:
     prefix = str(tree.root)
-    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.copy().items()}
     return [name for name, file in files.items() if file and file.startswith(prefix)]
 
 

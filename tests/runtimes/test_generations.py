@@ -46,7 +46,7 @@ class Bench:
         prefix = f"{self.runtime.namespace}."
         return {
             name: module
-            for name, module in sys.modules.items()
+            for name, module in sys.modules.copy().items()
             if name.startswith(prefix) and getattr(module, "__file__", None)
         }
 

@@ -212,7 +212,7 @@ def _modules(prefix: str) -> dict[str, str | None]:
     """The version of every plugin module, by its name without the registry's part."""
     return {
         name.removeprefix(prefix): getattr(module, "VERSION", None)
-        for name, module in list(sys.modules.items())
+        for name, module in sys.modules.copy().items()
         if name == prefix or name.startswith(prefix + ".")
     }
 
