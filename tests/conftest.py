@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
+from command_runs import Watching
 from trees import PluginTree
 
 
@@ -15,6 +17,20 @@ from trees import PluginTree
 def tree(tmp_path: Path) -> PluginTree:
     """An empty folder to write plugins into."""
     return PluginTree(tmp_path / "plugins")
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Callable[..., Watching]]:
+    """Start a process in the test's folder; the arguments are those of `Watching`."""
+    started: list[Watching] = []
+
+    def start(*arguments: str | Path, **options: Any) -> Watching:
+        started.append(Watching(*arguments, cwd=tmp_path, **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
 
 
 @pytest.fixture

@@ -30,6 +30,13 @@ class CodeFile:
     code: CodeType | None = None
     error: Exception | None = None
 
+    @property
+    def problem(self) -> tuple[str, int | None]:
+        """What is wrong with it and in which line, as the compiler says; it must have `error`."""
+        error = self.error
+        said = getattr(error, "msg", None) or str(error) or "too complex for the compiler"
+        return f"{type(error).__name__}: {said}", getattr(error, "lineno", None)
+
     def pin_lines(self) -> None:
         """Make tracebacks show this text for `path`, whatever the disk holds by now."""
         try:

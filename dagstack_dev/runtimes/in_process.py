@@ -256,13 +256,10 @@ def _check_compiled(
     for relative, file in sorted(broken.items()):
         stem = relative.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2]
         if file is entry or relative in above or stem in named:
-            error = file.error
-            line = getattr(error, "lineno", None)
-            said = getattr(error, "msg", None) or str(error) or "too complex for the compiler"
-            reason = f"{type(error).__name__}: {said}"
+            problem, line = file.problem
             raise PluginLoadError(
-                manifest.ref, "compile", reason, path=file.path, line=line
-            ) from error
+                manifest.ref, "compile", problem, path=file.path, line=line
+            ) from file.error
 
 
 def _packages_above(module: str) -> set[str]:

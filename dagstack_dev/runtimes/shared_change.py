@@ -50,9 +50,8 @@ class SharedChange:
         """Why `ref` cannot be loaded with this change, if some of it does not compile."""
         for path, file in sorted(self.files.items()):
             if file is not None and file.error is not None:
-                message = getattr(file.error, "msg", None) or file.error
-                reason = f"{type(file.error).__name__}: {message}, in code that it imports"
-                line = getattr(file.error, "lineno", None)
+                problem, line = file.problem
+                reason = f"{problem}, in code that it imports"
                 error = PluginLoadError(ref, "compile", reason, path=path, line=line)
                 error.__cause__ = file.error
                 return error

@@ -1,31 +1,13 @@
-"""Starts `dagstack-dev watch` for tests of faults, and proves that it still does its work."""
+"""Proves that a server still does its work after a fault."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from command_runs import Watching
 from trees import PluginTree
-
-Watch = Callable[..., Watching]
-
-
-@pytest.fixture
-def watch(tmp_path: Path) -> Iterator[Watch]:
-    """Start a process in the test's folder; the arguments are those of `Watching`."""
-    started: list[Watching] = []
-
-    def start(*arguments: str | Path, **options: Any) -> Watching:
-        started.append(Watching(*arguments, cwd=tmp_path, **options))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.kill()
 
 
 @pytest.fixture

@@ -30,9 +30,9 @@ class Pages:
             return await self._problem(HTTPStatus.METHOD_NOT_ALLOWED)
         match request.path:
             case ():
-                title, body = "Documents", self._links(services.library.titles())
-            case ("doc", name) if name in services.library.titles():
-                title, body = services.library.titles()[name], services.library.html(name)
+                title, body = "Documents", self._links(services.documents.titles())
+            case ("doc", name) if name in services.documents.titles():
+                title, body = services.documents.titles()[name], services.documents.html(name)
             case ("search",):
                 title, body = "Search", self._search(request.query.get("q", ""))
             case ("settings",):
@@ -53,7 +53,7 @@ class Pages:
         return await self._page(status.phrase, f"<h1>{status.phrase}</h1>", status)
 
     def _links(self, names: Iterable[str]) -> str:
-        titles = self._services.library.titles()
+        titles = self._services.documents.titles()
         links = (f'<a href="/doc/{quote(name)}">{escape(titles[name])}</a>' for name in names)
         return "<ul>" + "".join(f"<li>{link}</li>" for link in links) + "</ul>"
 

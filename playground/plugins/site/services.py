@@ -43,7 +43,7 @@ class WordIndex(Protocol):
 class Services:
     counters: Counters
     greeter: Greeter
-    library: Library
+    documents: Library
     settings: Settings
     theme: Theme
     word_index: WordIndex
@@ -54,7 +54,7 @@ class Services:
         return cls(
             counters=get("metrics", name="counters"),
             greeter=get("job", name="greeter"),
-            library=get("content", name="library"),
+            documents=get("content", name="library"),
             settings=get("store", name="settings"),
             theme=get("web", name="theme"),
             word_index=get("text", name="word_index"),
