@@ -7,7 +7,7 @@ own for what only a live system meets: a plugin that crashed, or takes too long,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from dagstack_dev.core.refs import PluginRef, closest, did_you_mean
 
@@ -56,8 +56,11 @@ class PluginRegistryError(Exception):
         line: the line in `path`, counted from 1.
         others: further errors of the same operation, so that nobody mends one only to meet
             the next.
+        is_passing: whether the same thing may work when it is tried again, though nothing was
+            edited: a server that is down, a process that died.
     """
 
+    is_passing: ClassVar[bool] = False
     ref: PluginRef | None = None
     path: str | None = None
     line: int | None = None

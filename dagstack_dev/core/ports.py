@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
+
+T = TypeVar("T")
 
 
 class Observer(Protocol):
@@ -84,3 +89,29 @@ class Runtime(Protocol):
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
         """The other plugins whose running code has imported code of `ref`."""
+
+
+class OwningContext(Protocol):
+    """What an instance that a runtime has made takes of the context of its `setup`.
+
+    `host.context.PluginContext` is the implementation; runtimes see no more of it than this.
+    """
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The plugin's section of the configuration."""
+
+    @property
+    def logger(self) -> Any:
+        """A logger bound with the plugin's ref."""
+
+    def start_soon(
+        self, function: Callable[..., Awaitable[object]], *args: object, name: str | None = None
+    ) -> None:
+        """Run an asynchronous function in a background task of the plugin."""
+
+    async def enter_async(self, manager: AbstractAsyncContextManager[T, Any]) -> T:
+        """Enter a manager that is left when the plugin is torn down."""
+
+    def callback(self, function: Callable[..., object], *args: object, **kwargs: object) -> None:
+        """Call a function when the plugin is torn down."""

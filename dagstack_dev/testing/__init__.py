@@ -1,0 +1,1 @@
+"""Tests plugins: the contract suite, and fixtures for pytest."""
