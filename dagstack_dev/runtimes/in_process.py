@@ -24,6 +24,7 @@ from dagstack_dev.runtimes.code import CodeFile, compile_file, may_bind, mention
 from dagstack_dev.runtimes.finder import PluginFinder, TakenOut, quoted
 from dagstack_dev.runtimes.imports import ImportLog
 from dagstack_dev.runtimes.leaks import is_gone, leaks
+from dagstack_dev.runtimes.original import install as install_original
 from dagstack_dev.runtimes.remains import Remains
 from dagstack_dev.runtimes.shared import SharedCode
 
@@ -51,6 +52,7 @@ class InProcessRuntime:
         log = ImportLog()
         self._finder = PluginFinder(self.namespace, log)
         self.shared = SharedCode(log, self._finder.plugin_of)
+        install_original()
         weakref.finalize(self, self._finder.uninstall)
         weakref.finalize(self, self.shared.close)
 
