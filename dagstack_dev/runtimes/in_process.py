@@ -85,11 +85,14 @@ class InProcessRuntime:
                     if before is not None:
                         before.pin_lines()  # The disk has moved on, what runs has not.
                     files[relative] = compile_file(path, file, cached=previous is None)
-        entry = _entry_file(manifest, source, files)
-        _check_compiled(manifest, files, entry)
+        module = _entry_module(manifest.entry_module, source.folder, files)
+        entry = _entry_file(manifest, source, files, module)
+        _check_compiled(manifest, files, entry, module)
         _check_binding(manifest, entry)
         package = self._package(manifest.ref)
-        return InProcessCode(manifest, source.folder, package, files, self._finder, self.shared)
+        return InProcessCode(
+            manifest, source.folder, package, module, files, self._finder, self.shared
+        )
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
         """The other plugins that have imported code of `ref`, also by way of shared code."""
@@ -101,11 +104,15 @@ class InProcessRuntime:
 
 @dataclass(frozen=True, slots=True)
 class InProcessCode:
-    """The compiled files of one plugin at one moment; see `core.ports.Prepared`."""
+    """The compiled files of one plugin at one moment; see `core.ports.Prepared`.
+
+    `entry` is the entry module's name below `package`.
+    """
 
     manifest: PluginManifest
     folder: str
     package: str
+    entry: str
     files: Mapping[str, CodeFile]
     finder: PluginFinder = field(repr=False, compare=False)
     shared: SharedCode = field(repr=False, compare=False)
@@ -121,7 +128,7 @@ class InProcessCode:
         """
         self.activate()
         try:
-            module = import_module(f"{self.package}.{self.manifest.entry_module}")
+            module = import_module(f"{self.package}.{self.entry}")
             return InProcessGeneration(self, self._class_in(module))
         except PluginLoadError:
             self._load_failed()
@@ -230,10 +237,26 @@ def load_error(code: InProcessCode, stage: str, error: BaseException) -> PluginL
     return PluginLoadError(ref, stage, described, path=path, line=line)
 
 
+def _entry_module(module: str, folder: str, files: Mapping[str, CodeFile]) -> str:
+    """The module of an entry point, named from within the plugin's folder.
+
+    A name that counts from further up, as that of a package which is imported by its full name
+    does, is taken for what is left of it below the folder.
+    """
+    parts = module.split(".")
+    for used in range(len(parts)):
+        stem = "/".join(parts[used:])
+        above = "/".join(("", *parts[:used]))
+        exists = f"{stem}.py" in files or f"{stem}/__init__.py" in files
+        if exists and (not used or folder.endswith(above)):
+            return ".".join(parts[used:])
+    return module
+
+
 def _entry_file(
-    manifest: PluginManifest, source: PluginSource, files: Mapping[str, CodeFile]
+    manifest: PluginManifest, source: PluginSource, files: Mapping[str, CodeFile], module: str
 ) -> CodeFile:
-    stem = manifest.entry_module.replace(".", "/")
+    stem = module.replace(".", "/")
     for relative in (f"{stem}/__init__.py", f"{stem}.py"):  # As imports prefer it.
         if relative in files:
             return files[relative]
@@ -248,13 +271,13 @@ def _entry_file(
 
 
 def _check_compiled(
-    manifest: PluginManifest, files: Mapping[str, CodeFile], entry: CodeFile
+    manifest: PluginManifest, files: Mapping[str, CodeFile], entry: CodeFile, module: str
 ) -> None:
     broken = {relative: file for relative, file in files.items() if file.error is not None}
     if not broken:
         return
     named = {name for file in files.values() if file.code for name in mentioned_names(file.code)}
-    above = _packages_above(manifest.entry_module)
+    above = _packages_above(module)
     for relative, file in sorted(broken.items()):
         stem = relative.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2]
         if file is entry or relative in above or stem in named:

@@ -37,6 +37,27 @@ def test_every_way_to_bind_the_class_works(tree: PluginTree, code: str) -> None:
     assert discover(tree.root).get_plugin("demo", "one").value() == "it"
 
 
+@pytest.mark.parametrize(
+    "entry", ["one.plugin:Plugin", "plugins.one.plugin:Plugin", "one.pkg.inner:Plugin"]
+)
+def test_the_entry_module_may_be_named_as_it_is_imported_from_outside(
+    tree: PluginTree, entry: str
+) -> None:
+    code = "class Plugin:\n    def value(self):\n        return __name__.rpartition('.')[2]\n"
+    path = tree.plugin("one", code=code) / "dagstack.toml"
+    path.write_text(path.read_text().replace("plugin:Plugin", entry))
+    tree.write("one/pkg/inner.py", code)
+    module = entry.partition(":")[0].rpartition(".")[2]
+    assert discover(tree.root).get_plugin("demo", "one").value() == module
+
+
+def test_an_entry_module_of_another_folder_is_none_of_the_plugin(tree: PluginTree) -> None:
+    path = tree.plugin("one") / "dagstack.toml"
+    path.write_text(path.read_text().replace("plugin:Plugin", "other.plugin:Plugin"))
+    with pytest.raises(ManifestInvalid, match=r"there is no other/plugin\.py"):
+        discover(tree.root)
+
+
 @pytest.mark.parametrize("entry", ["pkg:Plugin", "pkg.inner:Plugin"])
 def test_the_entry_module_may_be_a_package_or_lie_in_one(tree: PluginTree, entry: str) -> None:
     code = "class Plugin:\n    def value(self):\n        return __name__.rpartition('.')[2]\n"
