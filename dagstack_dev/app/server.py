@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import structlog
@@ -13,6 +13,7 @@ import structlog
 from dagstack_dev.app.bulk import rare_collections
 from dagstack_dev.app.config import ConfigFile, read_config
 from dagstack_dev.app.events import EventStream
+from dagstack_dev.app.original import OriginalRegistry, context_from, is_original, refs_on_disk
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.reload_loop import ReloadLoop
 from dagstack_dev.app.settings import Settings
@@ -53,7 +54,8 @@ class DevServer:
             `roots` are such ones by themselves.
         registry: a registry of the app, set up already or not; `context.registry` by default,
             else a new one. One that is set up is taken over as it runs, and is left running at
-            the end: who set it up tears it down.
+            the end: who set it up tears it down. One of `dagstack-plugin-system` will do, too; see
+            `app.original`.
         context: what plugins are given; by default an empty configuration and a structlog logger.
         settings: see `Settings`.
 
@@ -67,18 +69,20 @@ class DevServer:
         self,
         *roots: str | os.PathLike[str],
         code_roots: Iterable[str | os.PathLike[str]] = (),
-        registry: Registry | None = None,
-        context: PluginContext | None = None,
+        registry: Registry | Any = None,
+        context: PluginContext | Any = None,
         settings: Settings | None = None,
     ) -> None:
         given = registry if registry is not None else getattr(context, "registry", None)
+        if is_original(given):
+            given = OriginalRegistry(given)
         self.registry: Registry = given if given is not None else PluginRegistry()
         if context is None:
             logger = structlog.stdlib.get_logger("dagstack_plugins")
             context = PluginContext(config={}, logger=logger, registry=self.registry)
         elif context.registry is None:
             context = replace(context, registry=self.registry)
-        self._context = context
+        self._context = context_from(context)
         self._settings = settings or Settings()
         self._given_code_roots = tuple(code_roots)
         self._given_roots = roots or tuple(getattr(self.registry, "roots", ()))
@@ -124,7 +128,7 @@ class DevServer:
         self._config = ConfigFile(settings.config_file, doubt_seconds=settings.doubt_ms / 1000)
         if self._config.path is not None:
             self._context = replace(self._context, config=read_config(self._config.path))
-        rules = IgnoreRules(settings.ignore)
+        self._rules = rules = IgnoreRules(settings.ignore)
         self._disk = DiskView(self.roots, rules)
         self._shared = SharedCatalog(self.registry, (*self.roots, *self.code_roots), rules)
         self._loop = ReloadLoop(
@@ -156,6 +160,8 @@ class DevServer:
 
     async def _start(self, began: float) -> None:
         """Watch first, then look: what is written in between is in an event."""
+        if isinstance(self.registry, OriginalRegistry):
+            await self.registry.take(refs_on_disk(self.roots, self._rules))
         reason = None if self._settings.polling else reason_to_poll()
         polling = self._settings.polling or reason is not None
         await self._group.start(self._watcher(polling=polling).run)
@@ -219,6 +225,8 @@ class DevServer:
             with anyio.CancelScope(shield=True):
                 await self._loop.leaks.finish()
             errors = await self._tear_down() if self._owns_plugins else ()
+            if isinstance(self.registry, OriginalRegistry):
+                await self.registry.give_back(self._context)
             self._table.publish(WatchStopped(duration_ms=_ms_since(began), errors=errors))
             self._ended = True
             self._let_go()
