@@ -10,7 +10,7 @@ from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Load
 from dagstack_dev.disk.code_view import CodeView
 from dagstack_dev.runtimes.imports import ImportLog
-from dagstack_dev.runtimes.in_process import InProcessRuntime
+from dagstack_dev.runtimes.in_process import InProcessCode, InProcessRuntime
 from dagstack_dev.runtimes.shared import SharedCode
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class SharedCatalog:
         self._code = _shared_code(registry)
         self.view = CodeView(roots, ignore, self._code)
         self._offered: dict[str, bytes | None] = {}
-        self._asked: set[PluginRef] = set()
+        self._asked: dict[str, frozenset[PluginRef]] = {}
+        self._free: dict[str, set[PluginRef]] = {}
         self._missed: set[PluginRef] = set()
         self._added = [root for root in roots if self._code.add_root(root, ignore.path)]
 
@@ -60,8 +61,12 @@ class SharedCatalog:
         return self._code.is_meant(path)
 
     def look(self, hints: Iterable[str] | None) -> dict[str, SourceFile | None]:
-        """What differs near `hints`, or anywhere for None, and what could not be taken over yet."""
-        return self.view.look(None if hints is None else {*hints, *self._offered})
+        """What differs near `hints`, or anywhere for None, and what could not be taken over yet.
+
+        Likewise what runs, and came too late for somebody who imports it.
+        """
+        found = self.view.look(None if hints is None else {*hints, *self._offered})
+        return self._code.late() | found
 
     def news(self, contents: Mapping[str, SourceFile | None]) -> dict[str, SourceFile | None]:
         """Those of `contents` that have not been offered in vain already."""
@@ -86,7 +91,8 @@ class SharedCatalog:
     def prepare(self, contents: Mapping[str, SourceFile | None]) -> list[SharedChange]:
         """Compile `contents`, and tell which plugins they are for."""
         changes = self._code.prepare(contents)
-        self._asked = {ref for change in changes for ref in change.plugins}
+        self._asked = {path: change.plugins for change in changes for path in change.files}
+        self._free.clear()
         return changes
 
     def enter(self, changes: Iterable[SharedChange], draft: Draft) -> None:
@@ -94,16 +100,40 @@ class SharedCatalog:
         renamed = {each.replaces: ref for ref, each in draft.candidates.items() if each.replaces}
         for change in changes:
             staying = {renamed.get(each, each) for each in change.plugins - draft.removed}
-            entered = [self._enter(ref, change.reason, draft) for ref in sorted(staying)]
-            for candidate in filter(None, entered):
-                error = candidate.error or change.error_for(candidate.ref)
+            offered = (self._enter(ref, change.reason, draft) for ref in sorted(staying))
+            entered = list(filter(None, offered))
+            keeping = self._keeping(entered, change, draft) if change.is_broken else []
+            for candidate in keeping or entered:
+                error = candidate.error or (change.error_for(candidate.ref) if keeping else None)
                 draft.candidates[candidate.ref] = replace(
                     candidate, error=error, shared=change.name
                 )
-            if not any(entered):
+            if keeping:
+                free = {each.ref for each in entered} - {each.ref for each in keeping}
+                self._free |= dict.fromkeys(change.files, free)
+            if not entered:
                 change.leave()
         for plugin in sorted(self._missed - draft.removed):
             self._enter(renamed.get(plugin, plugin), "pending", draft)
+
+    def _keeping(
+        self, entered: Iterable[Candidate], change: SharedChange, draft: Draft
+    ) -> list[Candidate]:
+        """Those of `entered` for whose sake a change that does not compile is not put in force.
+
+        None if nothing that runs would be lost by it: whoever imports the broken file then fails
+        as after a restart. A plugin whose own new text names it no more is free of it.
+        """
+        bound = [each for each in entered if not self._is_free(each, change, draft)]
+        live = any(self._table.states.get(each.keeps) is State.READY for each in bound)
+        return bound if live else []
+
+    def _is_free(self, candidate: Candidate, change: SharedChange, draft: Draft) -> bool:
+        offer = draft.offers.get(candidate.ref)
+        if offer is None or candidate.error is not None:
+            return False
+        code = offer.prepared
+        return isinstance(code, InProcessCode) and not code.names_any_of(change.modules)
 
     def _enter(self, ref: PluginRef, reason: str, draft: Draft) -> Candidate | None:
         """Have `ref` imported anew, whatever else it is a candidate for, if it can be."""
@@ -124,12 +154,13 @@ class SharedCatalog:
         """Note what of `contents` is in force now; the rest is looked at with every batch.
 
         Returns:
-            The rest.
+            The rest, and what has come too late for somebody meanwhile.
         """
+        late = self._code.late()
         rest = {
             path: file
             for path, file in contents.items()
-            if self._code.fingerprint(path) != _fingerprint(file)
+            if path in late or self._code.fingerprint(path) != _fingerprint(file)
         }
         self._offered = {path: _fingerprint(file) for path, file in rest.items()}
         if all(
@@ -137,7 +168,7 @@ class SharedCatalog:
             for entry in self._table.present()
         ):
             self._code.log.given_up.clear()  # Nobody is left who may wait for a module.
-        return rest
+        return late | rest
 
     def note_missed(
         self, changes: Iterable[SharedChange], draft: Draft, kept: Collection[PluginRef]
@@ -151,13 +182,18 @@ class SharedCatalog:
         """
         self._missed -= {each.keeps for each in draft.candidates.values()} - set(kept)
         self._missed -= draft.removed
+        for path, free in self._free.items():
+            self._asked[path] -= free - set(kept)
         for change in changes:
             if self._offered.keys().isdisjoint(change.files):
                 self._missed |= change.plugins & set(kept)
 
     def has_gained_importers(self) -> bool:
         """Whether a plugin imports something that was offered in vain, and was not asked."""
-        return not self._code.plugins_at(self._offered) <= self._asked
+        return any(
+            not self._code.plugins_at([path]) <= self._asked.get(path, frozenset())
+            for path in self._offered
+        )
 
 
 def _fingerprint(file: SourceFile | None) -> bytes | None:

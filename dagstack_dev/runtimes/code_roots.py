@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.blame import NAMESPACE
-from dagstack_dev.core.manifest import MANIFEST_NAME
+from dagstack_dev.core.manifest_forms import LARGEST_MANIFEST, MANIFEST_NAME, manifest_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -149,15 +149,28 @@ class CodeRoots:
         A plugin's folder is neither.
         """
         for root in self._roots:
-            at_plugin = os.path.exists(f"{root.base}/{MANIFEST_NAME}")  # noqa: PTH110 - likewise
-            if root.package not in {None, module} or at_plugin:
+            if root.package not in {None, module} or _is_plugin(root.base):
                 continue
             folder = f"{root.base}/{module}"
             path, search = f"{folder}.py", None
             if os.path.isfile(f"{folder}/__init__.py"):  # noqa: PTH113 - likewise
                 path, search = f"{folder}/__init__.py", [folder]
-            if os.path.isfile(path) and not os.path.exists(f"{folder}/{MANIFEST_NAME}"):  # noqa: PTH110, PTH113 - likewise
+            if os.path.isfile(path) and not _is_plugin(folder):  # noqa: PTH113 - likewise
                 return Found(root.path, path, search)
+        return None
+
+
+def _is_plugin(folder: str) -> bool:
+    if os.path.exists(f"{folder}/{MANIFEST_NAME}"):  # noqa: PTH110 - likewise
+        return True
+    return manifest_among(lambda name: _start_of(f"{folder}/{name}")) is not None
+
+
+def _start_of(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - likewise
+            return file.read(LARGEST_MANIFEST + 1)
+    except OSError:
         return None
 
 

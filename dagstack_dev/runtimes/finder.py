@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
 
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.imports import ImportLog
+    from dagstack_dev.runtimes.imports import ImportLog, Imports
 
 
 _PACKAGE_PARTS: Final = 3
@@ -48,7 +48,7 @@ class TakenOut(NamedTuple):
     """The modules of one plugin that were in `sys.modules`, and what each had imported."""
 
     modules: Mapping[str, ModuleType]
-    imports: Mapping[str, set[str]]
+    imports: Mapping[str, Imports]
 
 
 class PluginFinder(MetaPathFinder):

@@ -1,29 +1,24 @@
-"""Who imports whom, noted with every import that happens.
-
-A statement asks `builtins.__import__`, also for what is loaded already and also from inside a
-function; `importlib.import_module` goes another way. Both are wrapped, for as long as somebody
-keeps an `ImportLog`; code that no log follows pays one look-up for each import.
-"""
+"""Who imports whom, noted with every import that happens; `import_hooks` tells when one does."""
 
 from __future__ import annotations
 
-import builtins
-import importlib
 import sys
 from collections import defaultdict
-from contextlib import suppress
-from importlib.util import resolve_name
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, NamedTuple
 
+from dagstack_dev.runtimes import import_hooks
 from dagstack_dev.runtimes.shared_modules import namespace_of
 from dagstack_dev.runtimes.static_imports import with_parents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from types import FrameType, FunctionType, ModuleType
 
-_logs: Final[dict[str, ImportLog]] = {}
-"""By the name of each module that is followed: the log that follows it."""
+
+class Imports(NamedTuple):
+    """What a module has imported or tried to, and what of that was not there when it tried."""
+
+    names: frozenset[str]
+    in_vain: frozenset[str]
 
 
 class ImportLog:
@@ -51,7 +46,7 @@ class ImportLog:
         self._imports: dict[str, set[str]] = {}
         self._statements: dict[str, set[tuple[str, Sequence[str], int]]] = {}
         self._importers: defaultdict[str, set[str]] = defaultdict(set)
-        self._missing: set[str] = set()
+        self._missed_by: defaultdict[str, set[str]] = defaultdict(set)
         self._spaces: set[str] = set()
 
     def add_space(self, module: str) -> None:
@@ -63,52 +58,52 @@ class ImportLog:
 
     def follow(self, module: str, owner: str) -> None:
         """From now on note what `module`, which is about to run, imports; forget what it did."""
-        if not _logs:
-            _install()
         self._clear(module)
         self._owners[module] = owner
         self._members[owner].add(module)
         self._imports[module] = set()
         self._statements[module] = set()
-        self._missing.discard(module)
-        _logs[module] = self
+        import_hooks.follow(module, self)
 
-    def take_out(self, owner: str) -> dict[str, set[str]]:
+    def take_out(self, owner: str) -> dict[str, Imports]:
         """Follow the modules of `owner` no longer; the answer is what each has imported."""
         members = self._members.pop(owner, set())
         taken = {}
         for module in members:
-            taken[module] = self._imports[module]
+            names = frozenset(self._imports[module])
+            in_vain = filter(lambda each: module in self._missed_by.get(each, ()), names)
+            taken[module] = Imports(names, frozenset(in_vain))
             self._clear(module)
             del self._owners[module]
-            if _logs.get(module) is self:
-                del _logs[module]
+            import_hooks.leave(module, self)
         return taken
 
-    def put_back(self, owner: str, taken: Mapping[str, Iterable[str]]) -> None:
+    def put_back(self, owner: str, taken: Mapping[str, Imports]) -> None:
         """The reverse of `take_out`."""
-        for module, imported in taken.items():
+        for module, imports in taken.items():
             self.follow(module, owner)
-            self.add(module, imported)
+            self._note(module, imports)
 
     def close(self) -> None:
         """Follow nothing any more."""
         for owner in list(self._members):
             self.take_out(owner)
-        if not _logs:
-            _uninstall()
+        import_hooks.uninstall_if_idle()
 
     def add(self, importer: str, imported: Iterable[str]) -> None:
         """`importer` has imported these modules or tried to; it counts if it is followed still."""
+        names = frozenset(imported) - {importer}
+        self._note(importer, Imports(names, names - self._owners.keys() - self._spaces))
+
+    def _note(self, importer: str, imports: Imports) -> None:
         noted = self._imports.get(importer)
         if noted is None:  # A thread of it has taken its time.
             return
-        for module in imported:
-            if module != importer:
-                noted.add(module)
-                self._importers[module].add(importer)
-                if module not in self._owners and module not in self._spaces:
-                    self._missing.add(module)
+        noted |= imports.names
+        for module in imports.names:
+            self._importers[module].add(importer)
+        for module in imports.in_vain:
+            self._missed_by[module].add(importer)
 
     def _clear(self, module: str) -> None:
         self._statements.pop(module, None)
@@ -117,8 +112,15 @@ class ImportLog:
             importers.discard(module)
             if not importers:
                 del self._importers[imported]
-                if imported in self._missing:
-                    self._missing.discard(imported)
+            self._miss_no_longer(module, imported)
+
+    def _miss_no_longer(self, importer: str, imported: str) -> None:
+        missing = self._missed_by.get(imported, set())
+        if importer in missing:
+            missing.discard(importer)
+            if not missing:
+                del self._missed_by[imported]
+                if imported not in self._owners:
                     self.given_up.add(imported)
 
     def follows(self, module: str) -> bool:
@@ -140,11 +142,20 @@ class ImportLog:
     @property
     def missing(self) -> frozenset[str]:
         """The modules that somebody has tried to import in vain."""
-        return frozenset(self._missing)
+        return frozenset(self._missed_by.keys() - self._owners.keys())
 
     def misses(self, module: str) -> bool:
         """Whether somebody has tried to import `module` in vain."""
-        return module in self._missing
+        return module in self._missed_by and module not in self._owners
+
+    @property
+    def late(self) -> frozenset[str]:
+        """The modules that are there, and were not yet when somebody tried to import them."""
+        return frozenset(self._missed_by.keys() & self._owners.keys())
+
+    def accept(self, module: str) -> None:
+        """Whoever has done without `module` has had another chance, and does so on purpose."""
+        self._missed_by.pop(module, None)
 
     def is_news(self, importer: str, statement: tuple[str, Sequence[str], int]) -> bool:
         """Whether `importer` has not succeeded yet with this name, list of names and level."""
@@ -185,9 +196,10 @@ class ImportLog:
 
     def note_load(self, module: str) -> None:
         """`module`, which is followed, is about to run; by whatever way, it is imported."""
-        found = followed_importer()
+        found = import_hooks.followed_importer()
         if found is not None and found[0] is self:
             self.add(found[1], [module])
+            self._miss_no_longer(found[1], module)  # It has made `module` to be found.
 
     def before(self, name: str, names: Iterable[str]) -> None:
         """Somebody is about to import the module `name`, and from it `names`."""
@@ -209,101 +221,3 @@ def _has_been_looked_for(module: str) -> bool:
     """Whether an attempt to import `module` can have come to it: what it is in must be there."""
     package = module.rpartition(".")[0]
     return not package or package in sys.modules
-
-
-def followed_importer() -> tuple[ImportLog, str] | None:
-    """The innermost module on the caller's stack that some log follows, with that log."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the way to see the stack
-    while frame is not None:
-        name = frame.f_globals.get("__name__")
-        if name in _logs:
-            return _logs[name], name
-        frame = frame.f_back
-    return None
-
-
-def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
-    def __import__(  # noqa: A001, N807 - tracebacks show it under the name it stands for
-        name: str,
-        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the names of the original
-        locals: Mapping[str, Any] | None = None,  # noqa: A002 - likewise
-        fromlist: Sequence[str] | None = (),
-        level: int = 0,
-    ) -> ModuleType:
-        if globals is None:
-            globals = sys._getframe(1).f_globals  # noqa: A001, SLF001 - a plain call of __import__
-        importer = globals.get("__name__", "")
-        log = _logs.get(importer)
-        if log is None:
-            return ask(name, globals, locals, fromlist, level)
-        if log.stale:
-            log.before(_absolute(name, globals, level), fromlist or ())
-        try:
-            module = ask(name, globals, locals, fromlist, level)
-        except BaseException:
-            log.note_failure(importer, _absolute(name, globals, level), fromlist or ())
-            raise
-        if log.is_news(importer, (name, tuple(fromlist or ()), level)):
-            log.note(importer, _absolute(name, globals, level), fromlist or ())
-        return module
-
-    return __import__  # type: ignore[return-value]  # it is one
-
-
-def _absolute(name: str, around: Mapping[str, Any], level: int) -> str:
-    if not level:
-        return name
-    package = around.get("__package__")
-    if package is None:
-        package = around["__name__"].rpartition(".")[0]
-    return ".".join([*package.split(".")[: 1 - level or None], *([name] if name else [])])
-
-
-def _noting_import_module(ask: Callable[..., ModuleType]) -> FunctionType:
-    def import_module(name: str, package: str | None = None) -> ModuleType:
-        found = followed_importer()
-        meant = ""
-        with suppress(ImportError, AttributeError):  # No module can be meant, and `ask` says so.
-            meant = resolve_name(name, package)
-        if found is None or not meant:
-            return ask(name, package)
-        log, importer = found
-        log.before(meant, ())
-        try:
-            module = ask(name, package)
-        except BaseException:
-            log.note_failure(importer, meant, ())
-            raise
-        log.note(importer, meant, ())
-        return module
-
-    return import_module  # type: ignore[return-value]  # it is one
-
-
-_INTERNAL: Final = "<importlib._bootstrap, noted by dagstack_dev>"
-"""By such a file name `warnings` knows what to look behind for the line that imports."""
-
-_replaced: Final[list[tuple[object, str, Any, Any]]] = []
-
-
-def _install() -> None:
-    if _replaced:
-        return
-    for where, name, wrap in (
-        (builtins, "__import__", _noting_import),
-        (importlib, "import_module", _noting_import_module),
-    ):
-        original = getattr(where, name)
-        wrapped = wrap(original)
-        wrapped.__code__ = wrapped.__code__.replace(co_filename=_INTERNAL)
-        setattr(where, name, wrapped)
-        _replaced.append((where, name, original, wrapped))
-
-
-def _uninstall() -> None:
-    """Put the originals back, unless somebody else has wrapped ours meanwhile."""
-    for each in list(_replaced):
-        where, name, original, wrapped = each
-        if getattr(where, name) is wrapped:
-            setattr(where, name, original)
-            _replaced.remove(each)

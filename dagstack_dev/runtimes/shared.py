@@ -18,7 +18,9 @@ from dagstack_dev.runtimes.shared_modules import (
     SetAside,
     SharedModules,
     bind,
+    is_namespace_package,
     namespace_of,
+    origin_of,
     unbind,
 )
 from dagstack_dev.runtimes.static_imports import static_imports
@@ -93,6 +95,28 @@ class SharedCode:
 
     # What runs
 
+    @property
+    def roots(self) -> list[str]:
+        """The code roots, as they were given."""
+        return self._roots.paths
+
+    def running(self) -> Collection[CodeFile]:
+        """The files that run, and those that have been asked for."""
+        return self._running.values()
+
+    def note_elsewhere(self, importer: str, modules: Mapping[str, CodeFile]) -> None:
+        """`importer`, which is followed, has imported these modules in another process.
+
+        Those that lie below the code roots count from now on, as if they were loaded here.
+        """
+        for name, file in modules.items():
+            path = self._roots.home(file.path)
+            if path is not None:
+                self._running.setdefault(path, file)
+                if not self.log.follows(name):
+                    self.run(name, path)
+        self.log.add(importer, filter(self.log.follows, modules))
+
     def run(self, module: str, path: str) -> None:
         """`module` is about to run the file at `path`."""
         self._modules.add(module, path)
@@ -123,9 +147,8 @@ class SharedCode:
         todo = list(names)
         while todo:
             name = todo.pop()
-            file = None if self.log.follows(name) else self._loaded(name)
-            if file is not None:
-                imports[name] = _imports_in(name, file)
+            if not self.log.follows(name) and self._take_up(name):
+                imports[name] = self._imports_in(name)
                 todo += imports[name]
         for name, imported in imports.items():
             self.log.add(name, filter(self.log.follows, imported))
@@ -139,36 +162,46 @@ class SharedCode:
             if file is not None and any(word in (file.source.content or b"") for word in words):
                 self.log.add(name, filter(self.log.follows, _imports_in(name, file)))
 
-    def _loaded(self, name: str) -> CodeFile | None:
-        """What the module `name` runs, from now on known; None for one that is not shared."""
+    def _imports_in(self, name: str) -> list[str]:
+        [path] = self._modules.paths_of([name])
+        file = self._running.get(path)
+        return _imports_in(name, file) if file is not None else []
+
+    def _take_up(self, name: str) -> bool:
+        """Follow the module `name` if it is loaded and shared; the answer is whether it is."""
         module = sys.modules.get(name)
-        origin = namespace_of(module).get("__file__")
-        if not isinstance(origin, str) or not may_be_shared(name):
-            return None
-        path = self._roots.home(origin)
+        origin = origin_of(module)
+        path = self._roots.home(origin) if origin is not None and may_be_shared(name) else None
         if path is None:
-            return None
+            return False
         ran = _ran(module)
         if ran is not None:  # Loaded for another server.
             self._running[path] = ran
-        try:
-            file = self.file(path)
-        except OSError:
-            return None
+        if not is_namespace_package(module):
+            try:
+                self.file(path)
+            except OSError:
+                return False
         self.run(name, path)
-        return file
+        return True
 
     # What could change
 
     def known(self) -> set[str]:
         """The files that run, and where one would answer an import that has failed."""
         names = {*self.log.missing, *self.log.given_up}
-        return {*self._running, *(path for name in names for path in self._roots.places_of(name))}
+        awaited = (path for name in names for path in self._roots.places_of(name))
+        return {*self._running, *self._modules.paths(), *awaited}
 
     def fingerprint(self, path: str) -> bytes | None:
         """What tells the content that runs of the file at `path`; None when nothing does."""
         file = self._running.get(path)
         return None if file is None else file.source.fingerprint
+
+    def late(self) -> dict[str, SourceFile | None]:
+        """What runs, by path, and was not there yet when somebody tried to import it."""
+        running = {path: self._running.get(path) for path in self._modules.paths_of(self.log.late)}
+        return {path: None if file is None else file.source for path, file in running.items()}
 
     def is_meant(self, path: str) -> bool:
         """Whether a file at `path` is one that something imports, has tried to, or now would."""
@@ -240,6 +273,13 @@ class SharedCode:
         """Changes that no plugin imports: `modules` are renewed when a plugin comes to do so."""
         self.exchange(files)
         self.log.stale |= {name for name in modules if name in sys.modules}
+        self.accept(files)
+
+    def accept(self, paths: Iterable[str]) -> None:
+        """Whoever was to get the files at `paths` has had the chance."""
+        for path in paths:
+            for name in self._modules.at(path):
+                self.log.accept(name)
 
     def renew(self, name: str) -> None:
         """A plugin is about to import `name`, which has changed since it was imported."""
@@ -257,26 +297,28 @@ class SharedCode:
         return before
 
     def set_aside(self, names: Iterable[str]) -> dict[str, SetAside]:
-        """Take shared modules out of `sys.modules`; the answer is those that were there."""
+        """Take shared modules out of `sys.modules`; the answer is what to put back."""
         taken = {}
         for name in sorted(names):
             path = self._modules.remove(name)
             if path is None:
                 continue
-            imports = self.log.take_out(name).get(name, set())
+            imports = self.log.take_out(name).get(name)
             module = sys.modules.pop(name, None)
             if module is not None:
                 unbind(name, module)
+            if imports is not None:
                 taken[name] = SetAside(module, path, imports)
         return taken
 
     def put_back(self, taken: Mapping[str, SetAside]) -> None:
         """The reverse of `set_aside`."""
         for name, (module, path, imports) in taken.items():  # Sorted: packages before their parts.
-            sys.modules[name] = module
-            bind(name, module)
-            self.run(name, path)
-            self.log.add(name, imports)
+            if module is not None:
+                sys.modules[name] = module
+                bind(name, module)
+            self._modules.add(name, path)
+            self.log.put_back(name, {name: imports})
 
     def set_importers_aside(self, package: str) -> dict[str, SetAside]:
         """As `set_aside`, for the shared modules that import a plugin's package."""

@@ -46,6 +46,11 @@ class SharedChange:
         what = "changed" if self.files[self.name] is not None else "is gone"
         return f"it imports {self.name}{more}, which {what}"
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether some of it does not compile."""
+        return any(file is not None and file.error is not None for file in self.files.values())
+
     def error_for(self, ref: PluginRef) -> PluginLoadError | None:
         """Why `ref` cannot be loaded with this change, if some of it does not compile."""
         for path, file in sorted(self.files.items()):
@@ -76,3 +81,4 @@ class SharedChange:
     def keep(self) -> None:
         """The new content stands; let go of the old modules."""
         self._set_aside = {}
+        self._code.accept(self.files)

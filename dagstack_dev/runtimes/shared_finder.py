@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import decode_source, spec_from_file_location
 from typing import TYPE_CHECKING
 
-from dagstack_dev.runtimes.imports import followed_importer
+from dagstack_dev.runtimes.import_hooks import followed_importer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,21 +5,27 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from contextlib import suppress
+from importlib.machinery import NamespaceLoader
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagstack_dev.runtimes.static_imports import with_parents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from types import ModuleType
+
+    from dagstack_dev.runtimes.imports import Imports
 
 
 class SetAside(NamedTuple):
-    """A module that imports find no more, the file that it runs, and what it has imported."""
+    """A module that imports find no more, the file that it runs, and what it has imported.
 
-    module: ModuleType
+    One that could not be loaded is None.
+    """
+
+    module: ModuleType | None
     path: str
-    imports: Iterable[str]
+    imports: Imports
 
 
 class SharedModules:
@@ -50,6 +56,14 @@ class SharedModules:
     def __contains__(self, name: str) -> bool:
         return name in self._paths
 
+    def paths(self) -> Collection[str]:
+        """The files that run, and the `__init__.py` that a package without one would have."""
+        return self._paths.values()
+
+    def paths_of(self, names: Iterable[str]) -> list[str]:
+        """Those of the modules `names`, without what is no shared module."""
+        return [self._paths[name] for name in names if name in self._paths]
+
     def at(self, path: str) -> frozenset[str]:
         """The modules that run the file at `path`."""
         return frozenset(self._at.get(path, ()))
@@ -69,6 +83,19 @@ def namespace_of(module: object) -> dict[str, Any]:
     except AttributeError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def is_namespace_package(module: object) -> bool:
+    """Whether what `sys.modules` holds is a package without a file of its own."""
+    return isinstance(namespace_of(module).get("__loader__"), NamespaceLoader)
+
+
+def origin_of(module: object) -> str | None:
+    """The file of what `sys.modules` holds; of a package without one, where it would be."""
+    origin = namespace_of(module).get("__file__")
+    if is_namespace_package(module):
+        origin = next((f"{each}/__init__.py" for each in namespace_of(module)["__path__"]), None)
+    return origin if isinstance(origin, str) else None
 
 
 def bind(name: str, module: ModuleType) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dagstack_dev.core.errors import (
@@ -123,6 +125,13 @@ def test_a_broken_plugin_that_did_not_run_fails_and_blocks_who_needs_it() -> Non
     assert rejected(plan) == {}
 
 
+def test_a_plugin_that_cannot_go_on_is_torn_down_with_who_needs_it() -> None:
+    lost = replace(change("b", "c", broken=True), is_lost=True)
+    plan = plan_reload(CHAIN, [lost])
+    assert told(plan) == ["down a", "down b", "block a by k/b", "fail b: PluginLoadError"]
+    assert rejected(plan) == {}
+
+
 def test_who_waits_for_a_failed_plugin_comes_alive_with_it() -> None:
     plan = plan_reload(world("", at_rest="a b", a="b"), [change("b")])
     assert told(plan) == ["import b", "import a"]
@@ -195,10 +204,15 @@ def test_a_second_plugin_of_a_name_does_not_disturb_who_uses_the_first() -> None
     assert plan.graph.dependencies(ref("a")) == (ref("k1/x"),)
 
 
-def test_losing_one_dependency_while_another_becomes_ambiguous_is_to_be_blocked() -> None:
+def test_losing_one_dependency_while_another_becomes_ambiguous_fails_as_after_a_restart() -> None:
     plan = plan_reload(world("k1/x d a", a="x d"), [change("k2/x")], removed=[ref("d")])
-    assert "block a by d" in [line.replace("k/", "") for line in told(plan)]
+    assert "fail a: AmbiguousPlugin" in told(plan)
     assert rejected(plan) == {}
+
+
+def test_who_waits_for_something_missing_and_something_broken_waits_for_both() -> None:
+    plan = plan_reload(world("c"), [change("b", broken=True), change("a", "nowhere b c")])
+    assert told(plan) == ["block a by nowhere k/b", "fail b: PluginLoadError"]
 
 
 def test_a_name_that_only_a_rejected_candidate_made_ambiguous_is_no_trouble() -> None:

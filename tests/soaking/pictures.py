@@ -189,12 +189,14 @@ def _shared(host: Host, found: Mapping[str, list[str]]) -> dict[str, list[str]]:
         module = sys.modules.get(name)
         if module is None:
             continue
-        host.modules.add(module.told)
+        if hasattr(module, "told"):  # Not so for a folder whose `__init__.py` has gone.
+            host.modules.add(module.told)
         for package in around(name):
             outer = sys.modules.get(package)
             seen.setdefault(package, set()).add(getattr(outer, "VERSION", "missing"))
         package, _, last = name.rpartition(".")
-        if package and getattr(sys.modules.get(package), last, None) is not module:
+        outer = sys.modules.get(package)  # None when it failed after its part was loaded.
+        if outer is not None and getattr(outer, last, None) is not module:
             seen[name].add("not in its package")
     return {name: sorted(versions) for name, versions in seen.items()}
 

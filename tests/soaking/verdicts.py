@@ -148,7 +148,8 @@ def _starts(ref: str, cold: Picture) -> bool:
 def _parts(live: Picture, cold: Picture, tree: Tree, known: Known) -> list[set[str]]:
     """Disjoint: what depends on each other, or shares a folder, a name or code, live or on disk.
 
-    Beside the refs of plugins, the names of shared modules are in it.
+    So is what is held back by a failure and what fails by it after a restart. Beside the refs of
+    plugins, the names of shared modules are in it.
     """
     links: list[list[str]] = []
     names: defaultdict[str, set[str]] = defaultdict(set)
@@ -167,11 +168,21 @@ def _parts(live: Picture, cold: Picture, tree: Tree, known: Known) -> list[set[s
             shared = set(each.get("shared", ())) - steady
             links.append([ref, *each.get("depends_on", ()), *shared])
     links += [[ref] for ref in cold["plugins"]]
+    links += _held_back(live, cold)
     parts: list[set[str]] = []
     for link in links:
         merged = set(link).union(*(part for part in parts if not part.isdisjoint(link)))
         parts = [part for part in parts if part.isdisjoint(link)] + [merged]
     return parts
+
+
+def _held_back(live: Picture, cold: Picture) -> Iterator[list[str]]:
+    """What is pending for one and the same failure, with whatever that is the failure of."""
+    by_error: defaultdict[str, list[str]] = defaultdict(list)
+    for ref, each in [*live["plugins"].items(), *cold["plugins"].items()]:
+        if each["error"] is not None:
+            by_error[each["error"]].append(ref)
+    return iter(by_error.values())
 
 
 def _steady_packages(live: Picture, tree: Tree, known: Known) -> set[str]:

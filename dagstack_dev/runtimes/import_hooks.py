@@ -1,0 +1,136 @@
+"""The two ways by which code imports, wrapped so that an `ImportLog` is told of each import.
+
+A statement asks `builtins.__import__`, also for what is loaded already and also from inside a
+function; `importlib.import_module` goes another way. Both are wrapped for as long as some log
+follows a module; code that no log follows pays one look-up for each import.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import sys
+from contextlib import suppress
+from importlib.util import resolve_name
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import FrameType, FunctionType, ModuleType
+
+    from dagstack_dev.runtimes.imports import ImportLog
+
+_logs: Final[dict[str, ImportLog]] = {}
+"""By the name of each module that is followed: the log that follows it."""
+
+
+def follow(module: str, log: ImportLog) -> None:
+    """From now on tell `log` what `module` imports."""
+    _install()
+    _logs[module] = log
+
+
+def leave(module: str, log: ImportLog) -> None:
+    """Tell `log` of `module` no more."""
+    if _logs.get(module) is log:
+        del _logs[module]
+
+
+def followed_importer() -> tuple[ImportLog, str] | None:
+    """The innermost module on the caller's stack that some log follows, with that log."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the way to see the stack
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if name in _logs:
+            return _logs[name], name
+        frame = frame.f_back
+    return None
+
+
+def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
+    def __import__(  # noqa: A001, N807 - tracebacks show it under the name it stands for
+        name: str,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the names of the original
+        locals: Mapping[str, Any] | None = None,  # noqa: A002 - likewise
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        if globals is None:
+            globals = sys._getframe(1).f_globals  # noqa: A001, SLF001 - a plain call of __import__
+        importer = globals.get("__name__", "")
+        log = _logs.get(importer)
+        if log is None:
+            return ask(name, globals, locals, fromlist, level)
+        if log.stale:
+            log.before(_absolute(name, globals, level), fromlist or ())
+        try:
+            module = ask(name, globals, locals, fromlist, level)
+        except BaseException:
+            log.note_failure(importer, _absolute(name, globals, level), fromlist or ())
+            raise
+        if log.is_news(importer, (name, tuple(fromlist or ()), level)):
+            log.note(importer, _absolute(name, globals, level), fromlist or ())
+        return module
+
+    return __import__  # type: ignore[return-value]  # it is one
+
+
+def _absolute(name: str, around: Mapping[str, Any], level: int) -> str:
+    if not level:
+        return name
+    package = around.get("__package__")
+    if package is None:
+        package = around["__name__"].rpartition(".")[0]
+    return ".".join([*package.split(".")[: 1 - level or None], *([name] if name else [])])
+
+
+def _noting_import_module(ask: Callable[..., ModuleType]) -> FunctionType:
+    def import_module(name: str, package: str | None = None) -> ModuleType:
+        found = followed_importer()
+        meant = ""
+        with suppress(ImportError, AttributeError):  # No module can be meant, and `ask` says so.
+            meant = resolve_name(name, package)
+        if found is None or not meant:
+            return ask(name, package)
+        log, importer = found
+        log.before(meant, ())
+        try:
+            module = ask(name, package)
+        except BaseException:
+            log.note_failure(importer, meant, ())
+            raise
+        log.note(importer, meant, ())
+        return module
+
+    return import_module  # type: ignore[return-value]  # it is one
+
+
+_INTERNAL: Final = "<importlib._bootstrap, noted by dagstack_dev>"
+"""By such a file name `warnings` knows what to look behind for the line that imports."""
+
+_replaced: Final[list[tuple[object, str, Any, Any]]] = []
+
+
+def _install() -> None:
+    if _replaced:
+        return
+    for where, name, wrap in (
+        (builtins, "__import__", _noting_import),
+        (importlib, "import_module", _noting_import_module),
+    ):
+        original = getattr(where, name)
+        wrapped = wrap(original)
+        wrapped.__code__ = wrapped.__code__.replace(co_filename=_INTERNAL)
+        setattr(where, name, wrapped)
+        _replaced.append((where, name, original, wrapped))
+
+
+def uninstall_if_idle() -> None:
+    """Put the originals back when nobody is told any more, unless others have wrapped ours."""
+    if _logs:
+        return
+    for each in list(_replaced):
+        where, name, original, wrapped = each
+        if getattr(where, name) is wrapped:
+            setattr(where, name, original)
+            _replaced.remove(each)

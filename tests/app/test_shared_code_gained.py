@@ -1,0 +1,95 @@
+"""Shared code that comes into being where something was done without it, or ran half of it."""
+
+from __future__ import annotations
+
+import pytest
+from serving import serving
+from sharing import user
+from trees import PluginTree
+
+from dagstack_dev.core.events import ReloadRolledBack, ReloadStarted
+
+pytestmark = pytest.mark.usefixtures("imports_forgotten")
+
+OPTIONAL = "try:\n    {statement}\nexcept ImportError:\n    {name} = None"
+
+
+async def test_a_folder_of_modules_becomes_a_package_and_a_folder_again(tree: PluginTree) -> None:
+    tree.write("outer/__init__.py", "")
+    tree.write("outer/helpers/words.py", "WORD = 'word'\n")
+    imports = "import outer.helpers.words\nhelpers = outer.helpers"
+    user(tree, "user", imports, "(vars(helpers).get('NAME'), helpers.words.WORD)")
+    async with serving(tree) as live:
+        assert live.plugin("user").value() == (None, "word")
+        init = tree.root / "outer/helpers/__init__.py"
+        for name in ("come", "edited", None, "back"):
+            if name:
+                init.write_text(f"NAME = {name!r}\n")
+            else:
+                init.unlink()
+            await live.settle()
+            assert live.plugin("user").value() == (name, "word")
+
+
+async def test_a_folder_that_was_imported_for_its_own_sake_becomes_a_package(
+    tree: PluginTree,
+) -> None:
+    tree.write("outer/__init__.py", "")
+    (tree.root / "outer/helpers").mkdir()
+    user(tree, "user", "from outer import helpers", "vars(helpers)")
+    async with serving(tree) as live:
+        tree.write("outer/helpers/__init__.py", "NAME = 'come'\n")
+        await live.settle()
+        assert live.plugin("user").value()["NAME"] == "come"
+
+
+@pytest.mark.parametrize(
+    ("file", "statement"),
+    [("late.py", "import late"), ("helpers/late.py", "from helpers import late")],
+)
+async def test_a_module_that_comes_after_one_plugin_and_before_another_is_given_to_both(
+    tree: PluginTree, file: str, statement: str
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    path = str(tree.root / file)
+    saving = f"import pathlib\npathlib.Path({path!r}).write_text('WORD = 1')\n{statement}"
+    user(tree, "early", OPTIONAL.format(statement=statement, name="late"), "late and late.WORD")
+    user(tree, "later", saving, "late.WORD", depends_on=["early"])
+    async with serving(tree) as live:
+        await live.settle()
+        assert live.plugin("later").value() == 1
+        assert live.plugin("early").value() == 1
+        await live.settle()
+        assert live.of(ReloadStarted) == []
+
+
+async def test_modules_that_a_roll_back_puts_back_do_not_count_as_coming_late(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers.py", "from words import WORD\n")
+    tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "user", "from helpers import WORD", "WORD")
+    async with serving(tree) as live:
+        tree.write("words.py", "WORD = 1 / 0\n")
+        await live.settle()
+        assert live.outcomes == [ReloadRolledBack]
+        assert live.plugin("user").value() == "old"
+
+
+async def test_a_plugin_that_finds_a_module_at_its_second_attempt_is_left_alone(
+    tree: PluginTree,
+) -> None:
+    tree.write("user/vendor/late.py", "WORD = 1\n")
+    again = (
+        "import pathlib, sys\n"
+        "vendor = str(pathlib.Path(__file__).with_name('vendor'))\n"
+        "try:\n    import late\n"
+        "except ImportError:\n    sys.path.append(vendor)\n    import late\n"
+        "finally:\n    sys.path.remove(vendor) if vendor in sys.path else None\n"
+    )
+    user(tree, "user", again, "late.WORD")
+    user(tree, "other", OPTIONAL.format(statement="import late", name="late"), "late.WORD")
+    async with serving(tree) as live:
+        await live.settle()
+        assert live.of(ReloadStarted) == []
+        assert live.plugin("user").value() == 1

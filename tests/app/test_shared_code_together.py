@@ -1,0 +1,141 @@
+"""Who takes a change of shared code when some of those who import it cannot take theirs."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from serving import edit, serving
+from sharing import user
+from trees import PluginTree
+
+from dagstack_dev.core.events import ReloadCommitted, ReloadRolledBack
+from dagstack_dev.core.lifecycle import Stage
+
+pytestmark = pytest.mark.usefixtures("imports_forgotten")
+
+
+async def test_a_plugin_whose_source_is_rejected_takes_no_part_in_a_change_that_others_take(
+    tree: PluginTree,
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    tree.plugin("base")
+    user(tree, "broken", "from words import WORD", "WORD", depends_on=["base"])
+    user(tree, "sound", "import words", "words")
+    async with serving(tree) as live:
+        words.write_text("WORD = 'new'\n")
+        edit(tree.root / "broken/plugin.py", "class Plugin:", "class Plugin")
+        tree.plugin("base", code="class Plugin:\n    def setup(self, ctx): raise ValueError\n")
+        await live.settle()
+        assert set(live.outcomes) == {ReloadRolledBack, ReloadCommitted}
+        assert live.plugin("broken").value() == "old"
+        assert live.plugin("sound").value().WORD == "new"
+        assert live.plugin("sound").value() is sys.modules["words"]
+        assert [live.status(each).pending for each in ("broken", "sound")] == [True, False]
+
+
+async def test_a_plugin_that_imports_broken_code_no_more_comes_up(tree: PluginTree) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "freed", "from words import WORD", "WORD")
+    user(tree, "bound", "from words import WORD", "WORD")
+    async with serving(tree) as live:
+        words.write_text("WORD = \n")
+        user(tree, "freed", "", "'free'")
+        await live.settle()
+        assert live.plugin("freed").value() == "free"
+        assert live.plugin("bound").value() == "old"
+        assert [live.status(each).pending for each in ("freed", "bound")] == [False, True]
+
+
+async def test_a_plugin_that_names_broken_code_only_when_it_runs_goes_on_as_it_was(
+    tree: PluginTree,
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "sly", "from words import WORD", "WORD")
+    user(tree, "bound", "from words import WORD", "WORD")
+    async with serving(tree) as live:
+        words.write_text("WORD = \n")
+        hidden = "from importlib import import_module\nWORD = import_module('w' + 'ords').WORD"
+        user(tree, "sly", hidden, "WORD")
+        await live.settle()
+        assert [live.plugin(each).value() for each in ("sly", "bound")] == ["old", "old"]
+        assert [live.status(each).pending for each in ("sly", "bound")] == [True, True]
+
+
+async def test_the_only_plugin_that_imports_broken_code_no_more_can_be_rolled_back(
+    tree: PluginTree,
+) -> None:
+    late = "def late():\n    import words\n    return words.WORD"
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "freed", f"from words import WORD\n{late}", "(WORD, late())")
+    async with serving(tree) as live:
+        words.write_text("WORD = \n")
+        user(tree, "freed", "1 / 0", "'free'")
+        await live.settle()
+        assert live.plugin("freed").value() == ("old", "old")
+
+
+async def test_a_plugin_that_would_import_broken_code_no_more_is_rolled_back_once(
+    tree: PluginTree,
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "freed", "from words import WORD", "WORD")
+    user(tree, "bound", "from words import WORD", "WORD")
+    async with serving(tree) as live:
+        words.write_text("WORD = \n")
+        user(tree, "freed", "1 / 0", "'free'")
+        await live.settle()
+        assert live.outcomes == [ReloadRolledBack]
+        assert [live.plugin(each).value() for each in ("freed", "bound")] == ["old", "old"]
+        assert [live.status(each).pending for each in ("freed", "bound")] == [True, True]
+
+
+async def test_a_plugin_that_does_not_run_meets_broken_code_as_after_a_restart(
+    tree: PluginTree,
+) -> None:
+    user(tree, "strict", "from words import WORD", "WORD")
+    careful = "try:\n    from words import WORD\nexcept Exception:\n    WORD = 'none'\n    {more}"
+    user(tree, "careful", careful.format(more="raise"), "WORD")
+    async with serving(tree) as live:
+        assert live.states == {"strict": "failed", "careful": "failed"}
+        tree.write("words.py", "WORD = \n")
+        user(tree, "careful", careful.format(more="pass"), "WORD")
+        await live.settle()
+        assert live.plugin("careful").value() == "none"
+        assert live.status("strict").stage is Stage.IMPORT
+
+
+async def test_a_plugin_that_gains_code_of_which_another_keeps_the_old_is_pending(
+    tree: PluginTree,
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "keeps", "from words import WORD", "WORD")
+    optional = "try:\n    import more\nexcept ImportError:\n    more = None"
+    user(tree, "gains", optional, "more and more.WORD")
+    async with serving(tree) as live:
+        words.write_text("WORD = \n")
+        await live.settle()
+        tree.write("more.py", "from words import WORD\n")
+        await live.settle()
+        assert live.plugin("gains").value() == "old"
+        assert [live.status(each).pending for each in ("keeps", "gains")] == [True, True]
+
+
+async def test_a_module_that_failed_for_one_plugin_and_is_mended_for_another_is_one_module(
+    tree: PluginTree,
+) -> None:
+    words = tree.write("words.py", "import nowhere\n")
+    optional = "try:\n    import words\nexcept ImportError:\n    words = None"
+    user(tree, "first", optional, "words")
+    async with serving(tree) as live:
+        words.write_text("WORD = 1\n")
+        user(tree, "first", f"{optional}\n1 / 0", "words")
+        user(tree, "second", "import words", "words")
+        await live.settle()
+        assert live.plugin("first").value() is None
+        assert [live.status(each).pending for each in ("first", "second")] == [True, True]
+        user(tree, "first", optional, "words")
+        await live.settle()
+        for each in ("first", "second"):
+            assert live.plugin(each).value() is sys.modules["words"]
+            assert not live.status(each).pending
