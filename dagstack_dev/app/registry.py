@@ -6,6 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from dagstack_dev.app.bulk import rare_collections
+from dagstack_dev.app.entry_points import DEFAULT_GROUP, installed_plugins, module_plugin
+from dagstack_dev.app.hookspec_files import read_hookspecs
+from dagstack_dev.app.installed import Installed
 from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.ignore import IgnoreRules
@@ -15,11 +18,18 @@ from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.registry import CORE_VERSION, Registry
 from dagstack_dev.logs import FactLogger
 from dagstack_dev.runtimes.in_process import InProcessRuntime
+from dagstack_dev.runtimes.mcp.availability import is_installed
+from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
+from dagstack_dev.runtimes.mcp.stdio import McpStdioRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import ModuleType
 
-    from dagstack_dev.core.ports import Observer
+    from dagstack_dev.core.hookspecs import KindSpec
+    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.ports import Observer, Runtime
+    from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.resources import ResourceRegistry
     from dagstack_dev.host.table import Offer
 
@@ -43,14 +53,15 @@ class PluginRegistry(Registry):
         resource_registry: ResourceRegistry | None = None,
         observer: Observer | None = None,
     ) -> None:
-        runtime = InProcessRuntime()
+        runtime = InProcessRuntime(worker="dagstack_dev.app.plugin_process")
         super().__init__(
             core_version=core_version,
             resource_registry=resource_registry,
-            runtimes={"in_process": runtime},
+            runtimes=_runtimes(runtime),
         )
         self._shared = runtime.shared
         self.roots: list[str] = []
+        self.installed = Installed()
         self.observe(FactLogger() if observer is None else observer)
 
     def discover(
@@ -77,26 +88,118 @@ class PluginRegistry(Registry):
         """
         root = root_folder(path)
         rules = IgnoreRules(ignore or ())
-        self._shared.add_root(root, rules.path)
+        self.add_code_root(root, rules)
         with rare_collections():
             self._discover(root, rules, recursive=recursive)
         self.roots.append(root)
         return self
 
+    def add_hookspecs(
+        self, *specs: KindSpec | type | str | os.PathLike[str], replace: bool = False
+    ) -> None:
+        """Declare kinds, as `Registry.add_hookspecs` does; also by the path of a YAML file.
+
+        Raises:
+            HookspecsInvalid: a file cannot be used, with every problem in it at once.
+            ValueError, HookspecMissing, KindVersionIncompatible: as there.
+        """
+        found: list[KindSpec | type] = []
+        for spec in specs:
+            if isinstance(spec, str | os.PathLike):
+                found.extend(read_hookspecs(spec))
+            else:
+                found.append(spec)
+        super().add_hookspecs(*found, replace=replace)
+
+    def add_code_root(self, root: str, rules: IgnoreRules) -> None:
+        """Let plugins import the code below `root`, an absolute folder, from there."""
+        self._shared.add_root(root, rules.path)
+
+    def register_module(self, module: ModuleType) -> PluginManifest:
+        """Register the plugin that an imported module declares (contract, section 1).
+
+        The module binds a dict `DAGSTACK_PLUGIN_MANIFEST`, or a function `get_dagstack_manifest()`
+        that returns one. Its `entry_point` names an importable module and a class in it. A module
+        whose plugin is registered already is left alone.
+
+        Returns:
+            The manifest.
+
+        Raises:
+            ManifestInvalid: the module binds no manifest, or not a valid one.
+            VersionIncompatible, RuntimeNotSupported, PluginLoadError, AmbiguousPlugin: as for
+                `discover`.
+        """
+        found = module_plugin(module)
+        self._register_installed(found)
+        folder = found.modules[0].folder
+        return next(
+            entry.manifest for entry in self.table.present() if entry.offer.folder == folder
+        )
+
+    def load_entry_points(self, group: str = DEFAULT_GROUP) -> list[PluginManifest]:
+        """Register what installed packages offer by entry points: all, or none if one is broken.
+
+        An entry point names a module, a class, a dict or a function that returns one. The manifest
+        is a file in the module's package (or, for an editable installation, in its project), else
+        in the module. What is registered already is left alone.
+
+        Returns:
+            The manifests of what is new, in the order of the entry points' names, those with a
+            manifest file first.
+
+        Raises:
+            ManifestInvalid, VersionIncompatible, RuntimeNotSupported, PluginLoadError,
+            AmbiguousPlugin: the first error; all further ones are its `others`.
+        """
+        found = installed_plugins(group)
+        if found.errors:
+            first, *others = found.errors.values()
+            raise first.with_others(others)
+        return self._register_installed(found)
+
+    def _register_installed(self, found: Installed) -> list[PluginManifest]:
+        rules = IgnoreRules()
+        for root in (*found.folders, *found.code_roots):
+            self._shared.add_root(root, rules.path)
+        known = {entry.offer.folder for entry in self.table.present()}
+        sources = [each for each in found.sources(rules) if each.folder not in known]
+        offers = self._register(sources)
+        self.installed.add(found)
+        return [offer.manifest for offer in offers]
+
     def _discover(self, root: str, rules: IgnoreRules, *, recursive: bool) -> None:
+        folders = find_plugins(root, rules, recursive=recursive)
+        self._register(read_plugin(folder, root, rules)[0] for folder in folders)
+
+    def _register(self, sources: Iterable[PluginSource]) -> list[Offer]:
+        """Register what `sources` offer, all or none."""
         offers: list[Offer] = []
         errors: list[PluginRegistryError] = []
-        for folder in find_plugins(root, rules, recursive=recursive):
-            source, _ = read_plugin(folder, root, rules)
+        for source in sources:
             try:
                 offers.append(
-                    prepare(source, core_version=self.core_version, runtimes=self.runtimes)
+                    prepare(
+                        source,
+                        core_version=self.core_version,
+                        runtimes=self.runtimes,
+                        kinds=self.kinds,
+                    )
                 )
             except PluginRegistryError as error:
                 errors.append(error)
         if errors:
             raise errors[0].with_others(errors[1:])
         self.register_offers(offers)
+        return offers
+
+
+def _runtimes(in_process: InProcessRuntime) -> dict[str, Runtime]:
+    """What can be served here; that of the MCP runtimes, nothing is imported yet."""
+    served: dict[str, Runtime] = {InProcessRuntime.name: in_process}
+    if is_installed():
+        served |= {McpStdioRuntime.name: McpStdioRuntime(), McpHttpRuntime.name: McpHttpRuntime()}
+    return served
 
 
 def discover(

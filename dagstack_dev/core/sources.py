@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Self
 
-from dagstack_dev.core.manifest import MANIFEST_NAME
+from dagstack_dev.core.manifest_forms import MANIFEST_NAME, manifest_among
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class SourceFile:
 
     Attributes:
         fingerprint: equal for equal content. Never a modification time.
-        content: the bytes of Python files and of the manifest; None for anything else.
+        content: the bytes of Python files, of the manifest and of small JSON files, which it may
+            name; None for anything else.
         error: why the file could not be read, or None.
         is_empty: whether there is nothing but white space in it.
     """
@@ -36,26 +38,68 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class PluginSource:
-    """One plugin folder at one moment.
+class ModulePlugin:
+    """A plugin that is imported by name, with its manifest in a module.
 
     Attributes:
-        folder: its path as found below a root.
-        files: by path relative to the folder, with `/` between the parts.
+        module: the name of the module that holds the manifest.
+        attribute: what the manifest is called there; None for the names of the contract. They
+            count too where this is no manifest but the plugin's class.
+        computed: the manifest as the module had it when it was imported, for one that its text
+            does not tell.
+    """
+
+    module: str
+    attribute: str | None = None
+    computed: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PluginSource:
+    """One plugin folder at one moment, or the module that a plugin is imported from.
+
+    Attributes:
+        folder: its path as found below a root; that of a module's file, with `:` and what the
+            manifest is called there if need be.
+        files: by path relative to the folder, with `/` between the parts. Of a module nothing
+            but itself.
+        module: how to import it, None for a folder.
     """
 
     folder: str
     files: Mapping[str, SourceFile]
+    module: ModulePlugin | None = None
+
+    @property
+    def home(self) -> str:
+        """The folder, or the one that the module lies in."""
+        return self.folder if self.module is None else self.folder.rpartition("/")[0]
+
+    @property
+    def manifest_name(self) -> str:
+        """The file that holds the manifest in force: `dagstack.toml`, or another form of it."""
+        if self.module is not None:
+            return next(iter(self.files), "")
+        if MANIFEST_NAME in self.files:
+            return MANIFEST_NAME
+        return manifest_among(self.manifest_text) or MANIFEST_NAME
 
     @property
     def manifest_path(self) -> str:
         """Where the manifest stands."""
-        return f"{self.folder}/{MANIFEST_NAME}"
+        if self.module is not None and not self.files:
+            return self.folder
+        return f"{self.home}/{self.manifest_name}"
 
     @property
     def manifest(self) -> SourceFile | None:
         """The manifest's file, or None when the folder has lost it."""
-        return self.files.get(MANIFEST_NAME)
+        return self.files.get(self.manifest_name)
+
+    def manifest_text(self, name: str) -> bytes | None:
+        """What the file `name` holds, nothing if it cannot be read; None if there is none."""
+        file = self.files.get(name)
+        return None if file is None else file.content or b""
 
     def changed_files(self, newer: PluginSource) -> tuple[str, ...]:
         """Relative paths that were added, removed or altered from this source to `newer`."""

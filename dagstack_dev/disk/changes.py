@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.reading import SeenFile
@@ -35,6 +35,22 @@ class DiskChanges:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
+
+    def present(self) -> Iterator[PluginSource]:
+        """What is there now of what differs."""
+        yield from self.added
+        yield from (now for _, now in self.changed)
+
+    def and_also(self, other: DiskChanges) -> DiskChanges:
+        """These changes and those of `other`, for one reload."""
+        return DiskChanges(
+            self.added + other.added,
+            self.changed + other.changed,
+            self.removed + other.removed,
+            self.unsettled | other.unsettled,
+            {**self.denied, **other.denied},
+            {**self._seen, **other._seen},
+        )
 
     def seen(self, folder: str) -> dict[str, SeenFile]:
         """The files of an added or changed folder, as they were read."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.manifest import MANIFEST_NAME
+from dagstack_dev.core.manifest_forms import MANIFEST_NAME, MANIFEST_NAMES
+from dagstack_dev.disk.manifests import is_plugin_folder
 from dagstack_dev.disk.paths import ABSENT, below, is_file, is_folder, lies_in, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from dagstack_dev.disk.ignore import IgnoreRules
 
@@ -25,7 +26,8 @@ def find_plugins(
 ) -> Iterator[str]:
     """The plugin folders at and below `start` (by default `root`), sorted by path.
 
-    A folder with a `dagstack.toml` is a plugin, and nothing below it is searched (ADR-6).
+    A folder with a `dagstack.toml`, or another form of it, is a plugin, and nothing below it is
+    searched (ADR-6). A file of another tool makes it one only if it has the table for that.
     Links to folders are followed, once per real folder. `recursive=False` looks at the folder
     itself only. Folders that vanish or deny access while they are searched count as empty.
     The links that were met are added to `links`, the folders that are there but cannot be
@@ -51,7 +53,7 @@ def find_plugins(
             if denied is not None and error.errno not in ABSENT:
                 denied[folder] = reason_of(error)
             continue
-        if any(entry.name == MANIFEST_NAME and is_file(entry) for entry in entries):
+        if _is_plugin(folder, entries, root, ignore):
             yield folder
             continue
         if not recursive:
@@ -66,3 +68,14 @@ def find_plugins(
                 links.append(entry.path)
             target = os.path.realpath(entry.path) if is_link else f"{real}{os.sep}{entry.name}"
             todo.append((entry.path, target, is_link))
+
+
+def _is_plugin(
+    folder: str, entries: Iterable[os.DirEntry[str]], root: str, ignore: IgnoreRules
+) -> bool:
+    names = {each.name for each in entries if each.name in MANIFEST_NAMES and is_file(each)}
+    if not names or MANIFEST_NAME in names:
+        return bool(names)
+    place = below(root, folder)
+    above = f"{place}/" if place else ""
+    return is_plugin_folder(folder, {name for name in names if not ignore.file(name, above + name)})

@@ -9,26 +9,28 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-IGNORED_FOLDERS: Final = (
-    "__pycache__",
-    ".venv",
-    ".venv-*",
-    "venv",
-    ".tox",
-    ".nox",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-    ".hypothesis",
-    "*.egg-info",
-    "build",
-    "dist",
-    ".git",
-    ".hg",
-    ".svn",
-    ".idea",
-    ".vscode",
-    "node_modules",
+DEFAULT_IGNORE: Final = frozenset(
+    {
+        "__pycache__",
+        ".venv",
+        ".venv-*",
+        "venv",
+        ".tox",
+        ".nox",
+        ".mypy_cache",
+        ".pytest_cache",
+        ".ruff_cache",
+        ".hypothesis",
+        "*.egg-info",
+        "build",
+        "dist",
+        ".git",
+        ".hg",
+        ".svn",
+        ".idea",
+        ".vscode",
+        "node_modules",
+    }
 )
 """The contract's list (section 3) and the caches of today's tools."""
 
@@ -78,7 +80,7 @@ class IgnoreRules:
         extra = [pattern.rstrip("/") for pattern in patterns]
         names = [pattern for pattern in extra if "/" not in pattern]
         paths = [pattern.strip("/") for pattern in extra if "/" in pattern]
-        self._folder = _any_of(map(translate, (*IGNORED_FOLDERS, *names)))
+        self._folder = _any_of(map(translate, (*sorted(DEFAULT_IGNORE), *names)))
         self._file = _any_of(map(translate, (*IGNORED_FILES, *names)))
         self._path = _any_of(map(_translate_path, paths)) if paths else None
 

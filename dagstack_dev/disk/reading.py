@@ -7,7 +7,12 @@ import stat
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dagstack_dev.core.manifest import MANIFEST_NAME
+from dagstack_dev.core.manifest_forms import (
+    EMBEDDED_NAMES,
+    LARGEST_MANIFEST,
+    MANIFEST_NAME,
+    MANIFEST_NAMES,
+)
 from dagstack_dev.core.sources import PluginSource, SourceFile
 from dagstack_dev.disk.paths import ABSENT, below, is_folder, lies_in, reason_of
 
@@ -22,13 +27,13 @@ LARGE_FILE: Final = 8 * 1024 * 1024
 LARGEST_CODE: Final = 4 * 1024 * 1024
 """Bytes of a Python file that are compiled at most: some seconds of work."""
 
-LARGEST_MANIFEST: Final = 1024 * 1024
-"""Bytes of a manifest that are parsed at most."""
-
 RACY_NS: Final = 20_000_000
 """How young a change may be for its time stamp to be trusted, in nanoseconds."""
 
-_KEEP_CONTENT: Final = (".py", MANIFEST_NAME)
+_MANIFESTS: Final = tuple(MANIFEST_NAMES)
+_EMBEDDED: Final = tuple(EMBEDDED_NAMES)
+_KEEP_CONTENT: Final = (".py", *_MANIFESTS)
+_LARGEST_SCHEMA: Final = 1 << 16  # A manifest may name a JSON file as its `config_schema`.
 
 
 class Stamp(NamedTuple):
@@ -164,15 +169,19 @@ def read_file(path: str, stamp: Stamp) -> SourceFile:
 
     Never waits for a writer, as opening a named pipe would, and reads no more than it takes.
     """
-    keep = path.endswith(_KEEP_CONTENT)
+    keep = path.endswith(_KEEP_CONTENT) or (
+        path.endswith(".json") and stamp.size <= _LARGEST_SCHEMA
+    )
     if stamp.size > LARGE_FILE and not keep:
         return SourceFile(b"%d %d" % (stamp.size, stamp.mtime_ns))
-    limit = LARGEST_MANIFEST if path.endswith(MANIFEST_NAME) else LARGEST_CODE
+    limit = LARGEST_MANIFEST if path.endswith(_MANIFESTS) else LARGEST_CODE
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 return SourceFile(b"no file", error="it is no regular file")
+            if status.st_size > limit and path.endswith(_EMBEDDED):
+                keep = False  # As large as this it is another tool's file and nothing else.
             if keep and status.st_size > limit:
                 tells = b"large %d %d" % (status.st_size, status.st_mtime_ns)
                 return SourceFile(tells, error=f"it is larger than {limit >> 20} MiB")

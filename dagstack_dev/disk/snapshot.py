@@ -11,9 +11,10 @@ from collections import defaultdict
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.manifest import MANIFEST_NAME
+from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
 from dagstack_dev.disk.changes import DiskChanges, looks_unfinished
 from dagstack_dev.disk.discovery import find_plugins
+from dagstack_dev.disk.manifests import is_plugin_folder
 from dagstack_dev.disk.paths import below, lies_in
 from dagstack_dev.disk.reading import SeenFile, Stamp, read_plugin, read_some, stale_files
 
@@ -176,7 +177,7 @@ class DiskView:
         for source in changes.removed:
             del self._sources[source.folder]
             del self._seen[source.folder]
-        for source in (*changes.added, *(now for _, now in changes.changed)):
+        for source in changes.present():
             self._sources[source.folder] = source
             self._seen[source.folder] = changes.seen(source.folder)
         self.revision += bool(changes)
@@ -202,12 +203,14 @@ class DiskView:
                 continue
             fresh.add(path)
             owner = self._owner(path, root)
-            if owner is not None and path not in (owner, f"{owner}/{MANIFEST_NAME}"):
-                owners[owner] = root
-            elif owner is not None:
+            above, _, name = path.rpartition("/")
+            may_be_manifest = name in MANIFEST_NAMES
+            if owner is not None and (path == owner or (may_be_manifest and above == owner)):
                 searches.add((owner, root))
-            elif os.path.basename(path) == MANIFEST_NAME:  # noqa: PTH119 - hot path
-                searches.add((os.path.dirname(path), root))  # noqa: PTH120 - hot path
+            elif owner is not None:
+                owners[owner] = root
+            elif may_be_manifest:
+                searches.add((above, root))
             elif os.path.isdir(path) or self._known_below(path):  # noqa: PTH112 - hot path
                 searches.add((path, root))
         found, gone = self._search({(self._start(path, root), root) for path, root in searches})
@@ -225,7 +228,7 @@ class DiskView:
             return root
         above = root
         for part in below(root, path).split(os.sep):  # noqa: PTH206 - hot path
-            if os.path.isfile(f"{above}/{MANIFEST_NAME}"):  # noqa: PTH113 - hot path
+            if is_plugin_folder(above):
                 return above
             above = f"{above}{os.sep}{part}"
         return path

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.errors import AmbiguousPlugin
+from dagstack_dev.core.dispatch_errors import HookspecMissing, KindVersionIncompatible
+from dagstack_dev.core.errors import AmbiguousPlugin, PluginRegistryError
 from dagstack_dev.core.lifecycle import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dagstack_dev.core.graph import DependencyGraph
+    from dagstack_dev.core.hookspecs import Kinds
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.table import Entry, Offer, PluginTable
 
@@ -35,13 +37,50 @@ def refuse_taken(table: PluginTable, offers: Iterable[Offer]) -> None:
         raise errors[0].with_others(errors[1:])
 
 
+def refuse_second_fallback(table: PluginTable, offers: Iterable[Offer]) -> None:
+    """Pass silently if no kind has two plugins with `fallback = true` (ADR-2).
+
+    Raises:
+        AmbiguousPlugin: one has; the first, others attached.
+    """
+    new = [offer for offer in offers if offer.manifest.fallback]
+    if not new:
+        return
+    known = {entry.ref.kind: entry.offer for entry in table.present() if entry.manifest.fallback}
+    errors = []
+    for offer in new:
+        first = known.setdefault(offer.ref.kind, offer)
+        if first is not offer:
+            errors.append(AmbiguousPlugin.fallback([first.ref, offer.ref], _place(offer)))
+    if errors:
+        raise errors[0].with_others(errors[1:])
+
+
+def refuse_undeclared(table: PluginTable, kinds: Kinds) -> None:
+    """Pass silently if every plugin that is loaded may be of its kind.
+
+    Raises:
+        HookspecMissing, KindVersionIncompatible: one may not; the first, others attached.
+    """
+    errors: list[PluginRegistryError] = []
+    for entry in table.present():
+        if entry.instance is not None:
+            try:
+                kinds.check(entry.manifest, entry.offer.folder)
+            except (HookspecMissing, KindVersionIncompatible) as error:
+                errors.append(error)
+    if errors:
+        raise errors[0].with_others(errors[1:])
+
+
 def _place(offer: Offer) -> str:
     return offer.folder or "the host's own registration"
 
 
-def graph_of_present(table: PluginTable) -> DependencyGraph:
-    """The dependencies of everything that is registered now."""
+def graph_of_present(table: PluginTable, offers: Iterable[Offer] = ()) -> DependencyGraph:
+    """The dependencies of everything that is registered now, and of `offers`."""
     wants = {entry.ref: entry.manifest.depends_on for entry in table.present()}
+    wants |= {offer.ref: offer.manifest.depends_on for offer in offers}
     gone = table.graph.refs - wants.keys()
     graph, _ = table.graph.updated(wants, gone)
     return graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from dagstack_dev.core.errors import ManifestInvalid
 from dagstack_dev.core.manifest import PluginManifest, manifest_from, parse_manifest
+from dagstack_dev.core.manifest_mcp import McpHttp, McpStdio
 from dagstack_dev.core.refs import PluginRef
 
 BASE = {
@@ -75,6 +77,8 @@ def test_a_minimal_manifest_has_the_defaults_of_the_contract() -> None:
         "auth": {},
         "mcp_stdio": None,
         "mcp_http": None,
+        "supports": None,
+        "metadata": {},
     }
 
 
@@ -105,14 +109,12 @@ def test_a_minimal_manifest_has_the_defaults_of_the_contract() -> None:
         ("command", '["python", "-m", "x"]', ("python", "-m", "x")),
         ("command", '"serve"', ("serve",)),
         ("env", '{ A = "1" }', {"A": "1"}),
-        ("endpoint", '"http://localhost:1"', "http://localhost:1"),
-        ("url", '"http://localhost:1"', "http://localhost:1"),
         ("auth", '{ token = "t" }', {"token": "t"}),
-        ("mcp_stdio", '{ command = ["x"] }', {"command": ["x"]}),
-        ("mcp_http", '{ url = "http://localhost:1" }', {"url": "http://localhost:1"}),
+        ("mcp_stdio", '{ command = ["x"] }', McpStdio(command=("x",))),
+        ("mcp_http", "{ tls_verify = false }", McpHttp(tls_verify=False)),
         ("config_schema", '{ type = "object" }', {"type": "object"}),
         ("runtime", '"mcp_stdio"', ("mcp_stdio",)),
-        ("runtime", '["mcp_http", "in_process"]', ("mcp_http", "in_process")),
+        ("runtime", '["in_process", "no_such"]', ("in_process", "no_such")),
         ("runtime", '"no_such_runtime"', ("no_such_runtime",)),
         ("depends_on", '["theme"]', ("theme",)),
         (
@@ -268,9 +270,20 @@ def test_equal_content_makes_equal_manifests() -> None:
     assert parse(manifest_text()) != parse(manifest_text(priority="1"))
 
 
-def test_metadata_is_free_and_dropped() -> None:
+def test_metadata_is_free_and_cannot_be_changed() -> None:
     text = manifest_text() + "\n[plugin.metadata]\nanything = [1, 2]\n[plugin.metadata.deep]\nx = 1"
-    assert parse(text) == parse(manifest_text())
+    metadata = parse(text).metadata
+    assert metadata == {"anything": (1, 2), "deep": {"x": 1}}
+    with pytest.raises(TypeError):
+        metadata["deep"]["x"] = 2
+    assert pickle.loads(pickle.dumps(parse(text))) == parse(text)
+    assert parse(text).model_dump()["metadata"] == {"anything": [1, 2], "deep": {"x": 1}}
+
+
+def test_metadata_is_a_part_of_what_makes_manifests_equal() -> None:
+    text = manifest_text() + "\n[plugin.metadata]\nteam = 'a'"
+    assert parse(text) == parse(text)
+    assert parse(text) != parse(text.replace("'a'", "'b'"))
 
 
 def test_the_plugin_table_may_be_left_out() -> None:

@@ -1,0 +1,179 @@
+"""Plugins that are installed: what the entry points of a group name, found without running it.
+
+An entry point names a module, a class, or a manifest (a dict, or a function that returns one).
+Where the module's package holds a manifest file, or the project that is installed in editable mode
+does, that folder is a plugin like any other. Else the manifest stands in the module.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+from dagstack_dev.app.installed import Installed
+from dagstack_dev.app.module_names import Place, place_of, place_of_file
+from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, PluginRegistryError, in_words
+from dagstack_dev.core.manifest_module import (
+    MANIFEST_ATTRIBUTE,
+    MANIFEST_FUNCTION,
+    parsed_module,
+    written_manifest,
+)
+from dagstack_dev.core.sources import ModulePlugin
+from dagstack_dev.disk.manifests import is_plugin_folder
+from dagstack_dev.disk.modules import ModuleSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from importlib.metadata import EntryPoint
+    from types import ModuleType
+
+DEFAULT_GROUP: Final = "dagstack.plugins"
+"""The group of entry points that names plugins (contract, section 1)."""
+
+
+def installed_plugins(group: str = DEFAULT_GROUP) -> Installed:
+    """What the entry points of `group` name, in the order of their names."""
+    found = Installed()
+    for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
+        try:
+            found.add(_plugin_of(entry))
+        except PluginRegistryError as error:
+            found.errors[f"entry point {entry.name} = {entry.value}"] = error
+    return found
+
+
+def module_plugin(module: ModuleType) -> Installed:
+    """The plugin whose manifest an imported module holds (contract, section 1)."""
+    name = module.__name__
+    place = place_of_file(name, getattr(module, "__file__", None))
+    fields = _evaluated(module, None, f"module {name}")
+    if fields is None:
+        message = f"binds neither {MANIFEST_ATTRIBUTE} nor {MANIFEST_FUNCTION}()"
+        raise ManifestInvalid(f"module {name}", [ManifestProblem("", message)])
+    return _from_module(place, ModulePlugin(name, computed=fields))
+
+
+def _plugin_of(entry: EntryPoint) -> Installed:
+    label = f"entry point {entry.name} = {entry.value}"
+    place = place_of(entry.module)
+    if place is None:
+        raise _unusable(label, f"there is no module {entry.module!r} to import it from")
+    plugin = ModulePlugin(entry.module, entry.attr or None)
+    try:
+        tree = parsed_module(_text(place), place.file)
+    except ManifestInvalid:  # What it names can be told when it is mended.
+        return _from_folder(place, entry) or _from_module(place, plugin)
+    if entry.attr and written_manifest(tree, entry.attr) is not None:
+        return _from_module(place, plugin)
+    if not entry.attr or _is_class(entry, tree, label):
+        from_folder = _from_folder(place, entry)
+        if from_folder is not None:
+            return from_folder
+        if written_manifest(tree) is not None:
+            return _from_module(place, plugin)
+        fields = _evaluated(_imported(entry.module, label), None, label)
+        if fields is not None and entry.attr:
+            fields = {"entry_point": entry.value, **fields}
+    else:
+        fields = _evaluated(_imported(entry.module, label), entry.attr, label)
+    return _from_module(place, replace(plugin, computed=fields))
+
+
+def _is_class(entry: EntryPoint, tree: ast.Module, label: str) -> bool:
+    """Whether the entry point names a class; imported only where the text does not tell."""
+    for statement in tree.body:
+        if isinstance(statement, ast.ClassDef) and statement.name == entry.attr:
+            return True
+    return isinstance(_attribute(_imported(entry.module, label), entry.attr, label), type)
+
+
+def _from_module(place: Place | None, plugin: ModulePlugin) -> Installed:
+    if place is None:
+        return Installed(modules=[ModuleSource(None, plugin)])
+    source = ModuleSource(place.file, plugin, is_watched=place.is_editable)
+    return Installed(modules=[source], code_roots=[place.top] if place.is_editable else [])
+
+
+def _from_folder(place: Place, entry: EntryPoint) -> Installed | None:
+    """The nearest folder with a manifest file: the module's, its packages', its project's."""
+    folders = (each for each in _folders(place, entry) if is_plugin_folder(each))
+    nearest = next(folders, None)
+    return None if nearest is None else Installed(folders=[nearest])
+
+
+def _folders(place: Place, entry: EntryPoint) -> Iterator[str]:
+    if place.in_package:
+        folder = place.file.rpartition("/")[0]
+        while folder != place.top and folder.startswith(place.top):
+            yield folder
+            folder = folder.rpartition("/")[0]
+        yield place.top
+    project = _editable_project(entry)
+    if project is not None:
+        yield project
+
+
+def _editable_project(entry: EntryPoint) -> str | None:
+    """The folder of the project, where it is installed in editable mode (PEP 610)."""
+    told = entry.dist.read_text("direct_url.json") if entry.dist is not None else None
+    try:
+        origin = json.loads(told or "{}")
+        is_editable = origin["dir_info"]["editable"]
+        url = urlsplit(origin["url"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return unquote(url.path).rstrip("/") if is_editable and url.scheme == "file" else None
+
+
+def _text(place: Place) -> bytes:
+    try:
+        with open(place.file, "rb") as source:  # noqa: PTH123 - likewise
+            return source.read()
+    except OSError as error:
+        raise _unusable(place.file, f"cannot be read: {error.strerror}") from error
+
+
+def _imported(module: str, label: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except Exception as error:
+        raise _unusable(label, f"importing {module} failed: {in_words(error)}") from error
+
+
+def _attribute(module: ModuleType, path: str, label: str) -> Any:
+    found: Any = module
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise _unusable(label, f"{module.__name__} binds no {path!r}")
+        found = getattr(found, name)
+    return found
+
+
+def _evaluated(module: ModuleType, attribute: str | None, label: str) -> Mapping[str, Any] | None:
+    """The manifest that a module binds, called if it is a function; None when there is none."""
+    names = (attribute,) if attribute else (MANIFEST_ATTRIBUTE, MANIFEST_FUNCTION)
+    for name in names:
+        if not hasattr(module, name.partition(".")[0]):
+            continue
+        found = _attribute(module, name, label)
+        try:
+            fields = found() if callable(found) else found
+        except Exception as error:
+            raise _unusable(label, f"{name}() failed: {in_words(error)}") from error
+        if isinstance(fields, dict):
+            return fields
+        if hasattr(fields, "model_dump"):  # A manifest that is validated already.
+            return dict(fields.model_dump(exclude_defaults=True))
+        kind = type(fields).__name__
+        raise _unusable(label, f"{name} is {kind}, and a manifest is a dict of its fields")
+    return None
+
+
+def _unusable(label: str, message: str) -> ManifestInvalid:
+    return ManifestInvalid(label, [ManifestProblem("", message)])

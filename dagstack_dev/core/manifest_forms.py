@@ -1,0 +1,192 @@
+"""The files that can hold a manifest, and where in each of them it stands (contract, section 2).
+
+`dagstack.toml` is the rule. Where a folder holds several forms the first of `FORMS` is in force:
+TOML, then JSON, then what is embedded in the file of another tool.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+import tomli
+
+from dagstack_dev.core import json_lines, toml_lines
+from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestForm:
+    """One kind of file that can hold a manifest.
+
+    Attributes:
+        file_name: of the file, in the plugin's folder.
+        tables: where the fields may stand, the first that is there; `()` is the top level.
+        is_embedded: whether the file is another tool's, and a manifest only with such a table.
+    """
+
+    file_name: str
+    tables: tuple[tuple[str, ...], ...]
+    is_embedded: bool = False
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it is written in JSON, else in TOML."""
+        return self.file_name.endswith(".json")
+
+
+MANIFEST_NAME: Final = "dagstack.toml"
+
+FORMS: Final = (
+    ManifestForm(MANIFEST_NAME, (("plugin",), ())),
+    ManifestForm("dagstack_plugin.toml", (("tool", "dagstack", "plugin"), ("plugin",), ())),
+    ManifestForm("dagstack.json", (("plugin",), ())),
+    ManifestForm("pyproject.toml", (("tool", "dagstack", "plugin"),), is_embedded=True),
+    ManifestForm("package.json", (("dagstack",),), is_embedded=True),
+)
+"""Every form, that which takes precedence first."""
+
+_BY_NAME: Final = {form.file_name: form for form in FORMS}
+
+MANIFEST_NAMES: Final = frozenset(_BY_NAME)
+
+EMBEDDED_NAMES: Final = frozenset(form.file_name for form in FORMS if form.is_embedded)
+
+LARGEST_MANIFEST: Final = 1024 * 1024
+"""Bytes of a manifest that are parsed at most."""
+
+
+def form_at(path: str) -> ManifestForm:
+    """The form of the file at `path`, by its name; any other name is read by its ending."""
+    name = path.rpartition("/")[2]
+    return (
+        _BY_NAME.get(name) or _BY_NAME["dagstack.json" if name.endswith(".json") else MANIFEST_NAME]
+    )
+
+
+def manifest_among(read: Callable[[str], bytes | None]) -> str | None:
+    """The name of the manifest in force in a folder, None where there is none.
+
+    Args:
+        read: called with a file's name; answers what it holds, None when there is no such file.
+            Embedded forms are asked for last, and only where no other is there.
+    """
+    return next((form.file_name for form in FORMS if _counts(form, read(form.file_name))), None)
+
+
+def _counts(form: ManifestForm, content: bytes | None) -> bool:
+    if content is None:
+        return False
+    return not form.is_embedded or holds_manifest(form, content)
+
+
+def differing_forms(read: Callable[[str], bytes | None]) -> tuple[str, ...]:
+    """The names of manifests that are not in force and do not say what the one in force says.
+
+    `read` is that of `manifest_among`.
+    """
+    held = [
+        (form, content)
+        for form in FORMS
+        if (content := read(form.file_name)) is not None and _counts(form, content)
+    ]
+    tables = {form.file_name: _table_of(form, content) for form, content in held}
+    in_force = next(iter(tables.values()), None)
+    return tuple(name for name, table in tables.items() if table != in_force)
+
+
+def _table_of(form: ManifestForm, content: bytes) -> object:
+    try:
+        document = read_document(content, form.file_name, form)
+    except ManifestInvalid:
+        return None
+    return document and document.table
+
+
+@lru_cache(maxsize=1024)
+def holds_manifest(form: ManifestForm, content: bytes) -> bool:
+    """Whether the file of another tool has the table of `form`.
+
+    One that does not parse has it where its text names it: half an edit makes no plugin vanish.
+    """
+    if b"dagstack" not in content or len(content) > LARGEST_MANIFEST:
+        return False
+    try:
+        document = read_document(content, form.file_name, form)
+    except ManifestInvalid:
+        return (b'"dagstack"' if form.is_json else b"tool.dagstack.plugin") in content
+    return document is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A manifest as it is written: what stands in its table, and in which line.
+
+    Attributes:
+        table: the fields; anything else than a dict is a mistake of the author's.
+        place: the keys that lead to the table.
+    """
+
+    text: str
+    table: object
+    place: tuple[str, ...]
+    is_json: bool
+
+    def line_of(self, keys: Sequence[str]) -> int | None:
+        """The line in which the field `keys` stands; none: that of the table itself."""
+        where = (*self.place, *keys)
+        if not where:
+            return 1
+        if self.is_json:
+            return json_lines.line_of(self.text, where)
+        return toml_lines.line_of(self.text, where)
+
+
+def read_document(data: bytes, path: str, form: ManifestForm) -> Document | None:
+    """Parse the bytes of a file; None when it has none of the tables that make it a manifest.
+
+    Raises:
+        ManifestInvalid: it is no text, empty, or neither TOML nor JSON.
+    """
+    text = _decoded(data, path)
+    if not text.strip():
+        raise _unusable(path, "is empty; a manifest was expected")
+    try:
+        parsed = json.loads(text) if form.is_json else tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise _unusable(path, f"is not valid TOML: {error.msg}", error.lineno) from error
+    except json.JSONDecodeError as error:
+        raise _unusable(path, f"is not valid JSON: {error.msg}", error.lineno) from error
+    except (RecursionError, ValueError) as error:  # Nested too deeply; a number too long.
+        raise _unusable(path, f"cannot be parsed: {error}") from error
+    for place in form.tables:
+        found, table = _table_at(parsed, place)
+        if found:
+            return Document(text, table, place, form.is_json)
+    return None
+
+
+def _table_at(document: object, place: Sequence[str]) -> tuple[bool, object]:
+    for key in place:
+        if not isinstance(document, dict) or key not in document:
+            return False, None
+        document = document[key]
+    return True, document
+
+
+def _decoded(data: bytes, path: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _unusable(path, f"is not UTF-8 text (byte {error.start})", line) from error
+
+
+def _unusable(path: str, message: str, line: int | None = None) -> ManifestInvalid:
+    return ManifestInvalid(path, [ManifestProblem("", message, line)])

@@ -1,0 +1,273 @@
+"""What a manifest says of a plugin that is an MCP server: how it is started, or reached.
+
+The same thing may stand in a field of `[plugin]` or in the runtime's own table (contract, section
+2: `command` or `[plugin.mcp_stdio]`, `endpoint`, `url` or `[plugin.mcp_http]`). Where both speak,
+they have to say the same.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+
+from dagstack_dev.core.refs import did_you_mean
+
+if TYPE_CHECKING:
+    from dagstack_dev.core.manifest_fields import PluginManifest
+
+CALL_SECONDS: Final = 60
+"""How long one call may take where the manifest does not say."""
+
+_HEADER: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+_SENDABLE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+_AUTH_KEYS: Final = ("token",)
+_NO_COMMAND: Final = 'missing; add command = ["python", "server.py"]'
+_NO_URL: Final = 'missing; add endpoint = "http://localhost:8000/mcp"'
+
+
+def _command(value: object) -> object:
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
+def _said(command: tuple[str, ...]) -> tuple[str, ...]:
+    if command and not command[0]:
+        raise ValueError("the program's name is empty")
+    if any("\0" in part for part in command):
+        raise ValueError("must not hold a NUL character")
+    return command
+
+
+def _http_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # A port or an address that is none.
+        is_sound = False
+    if not is_sound or _SENDABLE.fullmatch(url) is None or " " in url:
+        # Not quoted: it may hold a password.
+        raise ValueError('is no URL; write for example "http://localhost:8000/mcp"')
+    return url
+
+
+def is_sendable(secret: str) -> bool:
+    """Whether `secret` can stand in an HTTP header."""
+    return _SENDABLE.fullmatch(secret) is not None
+
+
+def credentials(header: str | None, secret: str) -> dict[str, str]:
+    """The header that carries `secret`: as a bearer token in `Authorization`, else bare."""
+    is_bearer = header is None or header.lower() == "authorization"
+    return {header or "Authorization": f"Bearer {secret}" if is_bearer else secret}
+
+
+def _auth(auth: dict[str, str]) -> dict[str, str]:
+    for key in auth:
+        if key not in _AUTH_KEYS:
+            raise ValueError(f"unknown key {key!r}{did_you_mean(key, _AUTH_KEYS)}")
+    if not is_sendable(auth.get("token", "x")):
+        raise ValueError("token: is empty, or cannot stand in an HTTP header")
+    return auth
+
+
+def _env(env: dict[str, str]) -> dict[str, str]:
+    for name, value in env.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(f"{name!r} cannot be set in an environment")
+    return env
+
+
+Command = Annotated[
+    tuple[str, ...], Field(strict=False), BeforeValidator(_command), AfterValidator(_said)
+]
+Environment = Annotated[dict[str, str], AfterValidator(_env)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Auth = Annotated[dict[str, str], AfterValidator(_auth)]
+_Seconds = Annotated[int, Field(gt=0)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class McpStdio(_Table):
+    """`[plugin.mcp_stdio]`: how the plugin's process is started.
+
+    `timeout_sec` is the limit of one call.
+    """
+
+    command: Command = ()
+    working_dir: str | None = None
+    env: Environment = Field(default_factory=dict)
+    startup_timeout_sec: _Seconds | None = None
+    timeout_sec: _Seconds | None = None
+
+
+class McpHttp(_Table):
+    """`[plugin.mcp_http]`: how the plugin's server is reached.
+
+    `auth_header` is the header that carries the secret, `auth_secret_env` the environment
+    variable that holds it. `timeout_sec` is the limit of one call.
+    """
+
+    url: HttpUrl | None = None
+    auth_header: Annotated[str, StringConstraints(pattern=_HEADER)] | None = None
+    auth_secret_env: Annotated[str, StringConstraints(min_length=1)] | None = None
+    timeout_sec: _Seconds | None = None
+    tls_ca_bundle: str | None = None
+    tls_verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StdioSettings:
+    """How a plugin's process is started; `timeout_sec` is the limit of one call."""
+
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    working_dir: str | None
+    timeout_sec: int
+    startup_timeout_sec: int
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """How a plugin's server is reached; `timeout_sec` is the limit of one call.
+
+    `headers` holds what the manifest itself gives away; a secret from the environment is added
+    by whoever may read it.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    auth_header: str | None
+    auth_secret_env: str | None
+    timeout_sec: int
+    startup_timeout_sec: int
+    tls_ca_bundle: str | None
+    tls_verify: bool
+
+
+def stdio_settings(manifest: PluginManifest) -> StdioSettings:
+    """What a valid manifest with the runtime `mcp_stdio` says, wherever it says it."""
+    table = manifest.mcp_stdio or McpStdio()
+    written = manifest.command or table.command
+    return StdioSettings(
+        command=written or tuple(shlex.split(manifest.entry_point or "")),
+        env={**manifest.env, **table.env},
+        working_dir=table.working_dir,
+        timeout_sec=table.timeout_sec or CALL_SECONDS,
+        startup_timeout_sec=manifest.startup_timeout_sec,
+    )
+
+
+def http_settings(manifest: PluginManifest) -> HttpSettings:
+    """What a valid manifest with the runtime `mcp_http` says, wherever it says it."""
+    table = manifest.mcp_http or McpHttp()
+    token = manifest.auth.get("token")
+    return HttpSettings(
+        url=table.url or manifest.endpoint or manifest.url or "",
+        headers=credentials(table.auth_header, token) if token else {},
+        auth_header=table.auth_header,
+        auth_secret_env=table.auth_secret_env,
+        timeout_sec=table.timeout_sec or CALL_SECONDS,
+        startup_timeout_sec=manifest.startup_timeout_sec,
+        tls_ca_bundle=table.tls_ca_bundle,
+        tls_verify=table.tls_verify,
+    )
+
+
+def with_startup_timeout(fields: object) -> object:
+    """The fields of a manifest, where `[plugin.mcp_stdio]` may say how long a setup may take."""
+    if not isinstance(fields, Mapping) or "startup_timeout_sec" in fields:
+        return fields
+    seconds = _table(fields, "mcp_stdio").get("startup_timeout_sec")
+    return fields if seconds is None else {**fields, "startup_timeout_sec": seconds}
+
+
+def mcp_contradictions(fields: Mapping[str, object]) -> dict[str, str]:
+    """What is wrong between the fields, by the (dotted) field to mend; each may be invalid."""
+    runtime = fields.get("runtime")
+    declared = runtime if isinstance(runtime, list | tuple) else (runtime,)
+    return {
+        **_stdio_contradictions(fields, declared),
+        **_http_contradictions(fields, declared),
+    }
+
+
+def _stdio_contradictions(
+    fields: Mapping[str, object], declared: tuple[object, ...] | list[object]
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    table = _table(fields, "mcp_stdio")
+    written, tabled = _words(fields.get("command")), _words(table.get("command"))
+    if written and tabled and written != tabled:
+        found["mcp_stdio.command"] = "differs from command in [plugin]; keep one of them"
+    can_fall_back = "in_process" not in declared and _words(fields.get("entry_point"))
+    if "mcp_stdio" in declared and not (written or tabled or can_fall_back):
+        found["command"] = _NO_COMMAND
+    if fields.get("env") and table.get("env"):
+        found["mcp_stdio.env"] = "env stands in [plugin] as well; keep one of them"
+    seconds, tabled_seconds = fields.get("startup_timeout_sec"), table.get("startup_timeout_sec")
+    if tabled_seconds is not None and seconds not in (None, tabled_seconds):
+        found["mcp_stdio.startup_timeout_sec"] = (
+            f"[plugin] says startup_timeout_sec = {seconds}; keep one of them"
+        )
+    return found
+
+
+def _http_contradictions(
+    fields: Mapping[str, object], declared: tuple[object, ...] | list[object]
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    table = _table(fields, "mcp_http")
+    given = {
+        "endpoint": fields.get("endpoint"),
+        "url": fields.get("url"),
+        "mcp_http.url": table.get("url"),
+    }
+    (first, url), *others = [(key, url) for key, url in given.items() if url] or [("", None)]
+    for key, other in others:
+        if other != url:
+            found[key] = f"differs from {first}; keep one of them"
+    if "mcp_http" in declared:
+        if url is None:
+            found["endpoint"] = _NO_URL
+    else:
+        for key in ("endpoint", "url"):
+            if given[key]:
+                found[key] = 'is for runtime = "mcp_http"; remove it or change runtime'
+    auth = fields.get("auth")
+    has_token = isinstance(auth, Mapping) and bool(auth.get("token"))
+    if has_token and table.get("auth_secret_env"):
+        found["auth"] = "mcp_http.auth_secret_env names a secret as well; keep one of them"
+    if table.get("auth_header") and not (has_token or table.get("auth_secret_env")):
+        found["mcp_http.auth_header"] = "has nothing to carry; add auth_secret_env"
+    return found
+
+
+def _table(fields: Mapping[str, object], key: str) -> Mapping[str, object]:
+    table = fields.get(key)
+    if isinstance(table, BaseModel):
+        return vars(table)
+    return table if isinstance(table, Mapping) else {}
+
+
+def _words(command: object) -> tuple[object, ...]:
+    """A command that may not have been validated; nothing where it makes no sense."""
+    try:
+        words = _command(command)
+    except ValueError:
+        words = None
+    return tuple(words) if isinstance(words, list | tuple) else ()
