@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
@@ -13,7 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from structlog.contextvars import bind_contextvars
 
+from dagstack_dev.host.loggers import bound_logger
 from dagstack_dev.host.resources import ResourceRegistry, inject_resources
+from dagstack_dev.host.services.checkpoint import PluginCheckpoints
+from dagstack_dev.host.services.event_bus import PluginEventBus
+from dagstack_dev.host.services.progress import PluginProgress
+from dagstack_dev.host.services.tenant import NoOpTenantContext, TenantContext
 from dagstack_dev.host.signatures import check_call, check_plain
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.operations import Operation
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.instance import PluginInstance
     from dagstack_dev.host.scope import Scope
@@ -51,9 +56,14 @@ class PluginContext:
         config: the configuration; what a plugin sees of it, `plugin_config` decides.
         logger: a structlog or standard logger. A plugin sees it bound with `plugin="kind/name"`.
         registry: the registry, for `get_plugin`.
-        event_bus, tenant, progress, checkpoint: host services, passed on untouched.
+        event_bus: an `EventBus`; a plugin sees a `PluginEventBus` of its own.
+        tenant: a `TenantContext`, passed on untouched.
         resources: for a plugin, the container of the resources it declares.
-        metadata: canonical keys of the request at hand; never interpreted here.
+        progress: a `ProgressSink`; a plugin sees it without its failures.
+        checkpoint: a `CheckpointStore`; a plugin sees the keys that begin with `kind/name/`.
+        metadata: read-only. Canonical keys are `tenant_id`, `actor`, `quota_budget`,
+            `trace_context` and `request_id`; any may be absent, none is interpreted here, and
+            values must be such as can be sent to another process (ADR-5).
         extras: anything else, untouched.
         owner: for a plugin, the instance that owns what the methods take; set by the host.
 
@@ -74,6 +84,15 @@ class PluginContext:
     metadata: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     extras: dict[str, Any] = field(default_factory=dict)
     owner: PluginInstance | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Have nobody change the metadata of others."""
+        if not isinstance(self.metadata, MappingProxyType):
+            self.metadata = MappingProxyType(dict(self.metadata))
+
+    def tenant_or_default(self) -> TenantContext:
+        """The tenant's context; one that allows everything where the host knows no tenants."""
+        return NoOpTenantContext() if self.tenant is None else self.tenant
 
     def start_soon(
         self, function: Callable[..., Awaitable[object]], *args: object, name: str | None = None
@@ -130,6 +149,17 @@ class PluginContext:
         check_call("callback", function, args, kwargs)
         self._scope.callback(partial(function, *args, **kwargs))
 
+    def in_flight(self) -> tuple[Operation, ...]:
+        """What the plugin has under way: calls of its methods, background tasks and threads.
+
+        For `teardown`, where calls are what has not ended within the drain time, but also for any
+        other moment; a method that asks finds its own call among the answers. From another thread
+        too. It is looked for when it is asked for, among all that runs: not for every call.
+        """
+        if self.owner is None:
+            raise RuntimeError(_NOT_A_PLUGIN)
+        return self.owner.in_flight()
+
     @property
     def carry(self) -> MutableMapping[str, Any]:
         """What the plugin hands on from one of its setups to the next, as reloads go by.
@@ -158,16 +188,35 @@ def derive_context_for_plugin(
 ) -> PluginContext:
     """The context of one plugin: its section, its bound logger, its resources and its owner.
 
+    With an owner, it also has its own part of each service: see the attributes of
+    `PluginContext`. Without one, as in a unit test, services are passed on untouched.
+
     Raises:
-        PluginUnavailable: a required resource is not on offer.
+        PluginUnavailable: a required resource is not on offer, or one could not be made.
     """
+    logger = bound_logger(base.logger, manifest.ref)
     return replace(
         base,
         config=plugin_config(base.config, manifest.ref),
-        logger=_bound(base.logger, manifest.ref),
-        resources=inject_resources(manifest, registry, base.metadata),
+        logger=logger,
+        resources=inject_resources(manifest, registry, base.metadata, owner=owner),
         owner=owner,
+        **({} if owner is None else _own_services(base, manifest.ref, owner, logger)),
     )
+
+
+def _own_services(
+    base: PluginContext, ref: PluginRef, owner: PluginInstance, logger: Any
+) -> dict[str, Any]:
+    """The services that the host offers, as `ref` is to see them."""
+    services: dict[str, Any] = {}
+    if base.event_bus is not None:
+        services["event_bus"] = PluginEventBus(base.event_bus, owner=owner, logger=logger)
+    if base.progress is not None:
+        services["progress"] = PluginProgress(base.progress, logger)
+    if base.checkpoint is not None:
+        services["checkpoint"] = PluginCheckpoints(base.checkpoint, ref)
+    return services
 
 
 def plugin_config(config: Mapping[str, Any], ref: PluginRef) -> Mapping[str, Any]:
@@ -188,22 +237,3 @@ def _has_sections(config: Mapping[str, Any]) -> bool:
         isinstance(kind, Mapping) and all(isinstance(own, Mapping) for own in kind.values())
         for kind in config.values()
     )
-
-
-class _BoundAdapter(logging.LoggerAdapter[logging.Logger]):
-    """A standard logger whose records carry `plugin`, besides any `extra` of the call."""
-
-    def process(
-        self,
-        msg: Any,
-        kwargs: MutableMapping[str, Any],
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
-        return msg, kwargs
-
-
-def _bound(logger: Any, ref: PluginRef) -> Any:
-    if isinstance(logger, logging.Logger):
-        return _BoundAdapter(logger, {"plugin": str(ref)})
-    bind = getattr(logger, "bind", None)
-    return bind(plugin=str(ref)) if callable(bind) else logger

@@ -1,0 +1,1 @@
+"""What a host offers to plugins, one module per service (contract, sections 9 to 11)."""

@@ -1,0 +1,267 @@
+"""Events between plugins, and between them and the host (contract, section 11; ADR-1)."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
+
+import anyio
+import anyio.lowlevel
+import structlog
+
+from dagstack_dev.host.services.plugin_log import log_event
+from dagstack_dev.host.signatures import check_call
+from dagstack_dev.host.tasks import is_interruption, spawn
+
+if TYPE_CHECKING:
+    from dagstack_dev.host.services.ownership import Owner
+
+BACKLOG: Final = 1000
+"""How many events wait for a handler that is busy; what comes then is lost."""
+
+Handler: TypeAlias = Callable[[dict[str, Any]], Awaitable[object] | None]
+"""Takes an event's payload: a copy of its own, so that no handler changes another's."""
+
+
+@runtime_checkable
+class EventBus(Protocol):
+    """Hands events on, at most once: nothing is kept, and what nobody listens to is lost.
+
+    The events of one topic reach a handler in the order in which they were published; between
+    topics there is none.
+    """
+
+    async def publish(self, topic: str, payload: dict[str, Any]) -> None:
+        """Hand an event to those who listen now. Waits for none of them."""
+
+    async def subscribe(self, topic: str, handler: Handler) -> Any:
+        """Have `handler` called with each event of `topic`; the answer is for `unsubscribe`."""
+
+    async def unsubscribe(self, subscription: Any) -> None:
+        """End a subscription; nothing happens when it has ended."""
+
+
+class Subscription:
+    """Events on their way to one handler, called with one after the other.
+
+    Args:
+        topic: of the events.
+        handler: called with each.
+        backlog: how many wait at most while it is busy.
+        logger: told what the handler raises, and once when events begin to be lost.
+    """
+
+    def __init__(self, topic: str, handler: Handler, *, backlog: int, logger: Any) -> None:
+        self.topic = topic
+        self._handler = handler
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._backlog = backlog
+        self._logger = logger
+        self._is_losing = False
+        self._is_over = False
+
+    def put(self, payload: Mapping[str, Any]) -> None:
+        """Keep an event for the handler, unless too many wait."""
+        if self._is_over:
+            return
+        if len(self._waiting) < self._backlog:
+            self._waiting.append(dict(payload))
+        elif not self._is_losing:
+            self._is_losing = True
+            self._log("warning", "event_bus.overflow", waiting=self._backlog)
+
+    def end(self) -> None:
+        """Call the handler with no further event."""
+        self._is_over = True
+        self._waiting.clear()
+
+    async def deliver(self) -> None:
+        """Call the handler with everything that waits."""
+        while self._waiting:
+            await self._call(self._waiting.popleft())
+        self._is_losing = False
+
+    async def _call(self, payload: dict[str, Any]) -> None:
+        """Raises nothing but cancellations that are meant for us, and Ctrl-C."""
+        try:
+            result = self._handler(payload)
+            if inspect.isawaitable(result):
+                await result
+        except BaseException as error:
+            if is_interruption(error) and not _is_its_own(error):
+                raise
+            self._log("error", "event_bus.handler_failed", error)
+
+    def _log(self, level: str, event: str, error: BaseException | None = None, **f: object) -> None:
+        name = getattr(self._handler, "__qualname__", None) or type(self._handler).__qualname__
+        log_event(self._logger, level, event, error, topic=self.topic, handler=name, **f)
+
+
+class InMemoryEventBus:
+    """An event bus within one process and event loop.
+
+    Each subscription has a bounded backlog, and while anything is in it a task of its own: a slow
+    handler holds up neither publishers nor other handlers, and a handler that never ends costs no
+    more memory than its backlog.
+
+    Args:
+        backlog: how many events wait for a busy handler; what comes then is lost.
+        logger: told what the host's own handlers raise; plugins have loggers of their own.
+    """
+
+    def __init__(self, *, backlog: int = BACKLOG, logger: Any = None) -> None:
+        self._backlog = backlog
+        self._logger = structlog.stdlib.get_logger("dagstack_dev") if logger is None else logger
+        self._topics: dict[str, dict[_HostSubscription, None]] = {}
+
+    async def publish(self, topic: str, payload: Mapping[str, Any]) -> None:
+        """See `EventBus.publish`. Once the event is handed on, no cancellation takes it back."""
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        for subscription in self._topics.get(topic, ()):
+            subscription.put(payload)
+        await anyio.lowlevel.cancel_shielded_checkpoint()  # Let handlers keep up with a busy loop.
+
+    async def subscribe(self, topic: str, handler: Handler) -> Subscription:
+        """See `EventBus.subscribe`. The handler runs in the context variables of this call.
+
+        Raises:
+            TypeError: `handler` cannot be called with one argument.
+        """
+        check_call("event_bus.subscribe", handler, ({},), {})
+        subscription = _HostSubscription(topic, handler, backlog=self._backlog, logger=self._logger)
+        self._topics.setdefault(topic, {})[subscription] = None
+        return subscription
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """See `EventBus.unsubscribe`. A call of the handler that is under way goes on."""
+        subscription.end()
+        listening = self._topics.get(subscription.topic, {})
+        listening.pop(subscription, None)  # type: ignore[call-overload]  # of another bus, maybe
+        if not listening:
+            self._topics.pop(subscription.topic, None)
+
+
+class _HostSubscription(Subscription):
+    """A subscription that runs its handler in a task whenever there is something to do."""
+
+    def __init__(self, topic: str, handler: Handler, *, backlog: int, logger: Any) -> None:
+        super().__init__(topic, handler, backlog=backlog, logger=logger)
+        self._context = copy_context()
+        self._is_running = False
+
+    def put(self, payload: Mapping[str, Any]) -> None:
+        super().put(payload)
+        if self._waiting and not self._is_running:
+            self._is_running = True
+            spawn(self._run, f"dagstack events of {self.topic!r}", self._context)
+
+    async def _run(self) -> None:
+        try:
+            await self.deliver()
+        finally:
+            self._is_running = False
+
+
+class PluginEventBus:
+    """What a plugin sees of the host's bus. Its subscriptions are its own, and end with it.
+
+    A handler runs in a background task of the plugin. From the moment in which the plugin's
+    teardown begins none is called any more; one that still runs after it is cancelled.
+
+    Args:
+        bus: the host's, of any class.
+        owner: the instance of the plugin.
+        logger: the plugin's.
+    """
+
+    def __init__(self, bus: EventBus, *, owner: Owner, logger: Any) -> None:
+        self._bus = bus
+        self._owner = owner
+        self._logger = logger
+
+    async def publish(self, topic: str, payload: dict[str, Any]) -> None:
+        """See `EventBus.publish`."""
+        await self._bus.publish(topic, payload)
+
+    async def subscribe(self, topic: str, handler: Handler) -> PluginSubscription:
+        """See `EventBus.subscribe`; ends by itself with the plugin.
+
+        Raises:
+            TypeError: `handler` cannot be called with one argument.
+            RuntimeError: the plugin has been torn down.
+        """
+        check_call("event_bus.subscribe", handler, ({},), {})
+        scope = self._owner.scope
+        subscription = PluginSubscription(topic, handler, owner=self._owner, logger=self._logger)
+        inner = await self._bus.subscribe(topic, subscription.take)
+        subscription.on_leave(self._bus, inner)
+        try:
+            scope.start_soon(subscription.run, name=f"subscription to {topic!r}")
+        except BaseException:
+            await subscription.leave()
+            raise
+        return subscription
+
+    async def unsubscribe(self, subscription: PluginSubscription) -> None:
+        """See `EventBus.unsubscribe`. A call of the handler that is under way goes on."""
+        await subscription.leave()
+
+
+class PluginSubscription(Subscription):
+    """A subscription of a plugin, whose handler runs in a task of that plugin."""
+
+    def __init__(self, topic: str, handler: Handler, *, owner: Owner, logger: Any) -> None:
+        super().__init__(topic, handler, backlog=BACKLOG, logger=logger)
+        self._owner = owner
+        self._arrived = anyio.Event()
+        self._inner: tuple[EventBus, Any] | None = None
+
+    def on_leave(self, bus: EventBus, subscription: Any) -> None:
+        """Note what it is to `bus`."""
+        self._inner = bus, subscription
+
+    async def take(self, payload: dict[str, Any]) -> None:
+        """The handler that the host's bus calls; never waits."""
+        self.put(payload)
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Call the handler with each event until the subscription or the plugin ends."""
+        try:
+            while not self._is_over:
+                self._arrived = anyio.Event()
+                await self.deliver()
+                if not self._is_over:
+                    await self._arrived.wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.leave()
+
+    async def leave(self) -> None:
+        """End it."""
+        self.end()
+        self._arrived.set()
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            bus, subscription = inner
+            await bus.unsubscribe(subscription)
+
+    async def _call(self, payload: dict[str, Any]) -> None:
+        if not self._owner.is_ending:
+            await super()._call(payload)
+
+
+def _is_its_own(error: BaseException) -> bool:
+    """Whether a handler raised a cancellation, as by awaiting a cancelled task, and nobody us."""
+    if isinstance(error, KeyboardInterrupt):
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # On trio, none comes but from whoever cancels.
+        return False
+    is_cancelled = anyio.current_effective_deadline() == float("-inf")
+    return task is not None and not task.cancelling() and not is_cancelled

@@ -1,0 +1,168 @@
+"""How plugins tell how far they are (contract, section 11; ADR-3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Protocol, runtime_checkable
+
+from dagstack_dev.host.services.plugin_log import log_event
+
+SECONDS_BETWEEN_REPORTS: Final = 1.0
+"""How often a person wants to read how far something is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a plugin is: `current` of `total`, in whatever it counts; no `total` if unknown."""
+
+    current: int
+    total: int | None = None
+    message: str = ""
+
+
+@runtime_checkable
+class ProgressSink(Protocol):
+    """Takes reports, at most once each. It must not block; what it raises reaches no plugin."""
+
+    def report(self, progress: Progress) -> None:
+        """The plugin is this far."""
+        ...
+
+    def done(self) -> None:
+        """The plugin has come to the end."""
+        ...
+
+    def error(self, exc: BaseException) -> None:
+        """The plugin has given up, for this reason."""
+        ...
+
+
+class NoOpProgressSink:
+    """Takes reports and does nothing with them."""
+
+    def report(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def done(self) -> None:
+        """Nothing."""
+
+    def error(self, exc: BaseException) -> None:
+        """Nothing."""
+
+
+@dataclass
+class MockProgressSink:
+    """Keeps everything, for tests.
+
+    Attributes:
+        reports: what was reported, in order.
+        done_called: whether the end was.
+        errors: what was given up for, in order.
+    """
+
+    reports: list[Progress] = field(default_factory=list)
+    done_called: bool = False
+    errors: list[BaseException] = field(default_factory=list)
+
+    def report(self, progress: Progress) -> None:
+        """Keep it."""
+        self.reports.append(progress)
+
+    def done(self) -> None:
+        """Note it."""
+        self.done_called = True
+
+    def error(self, exc: BaseException) -> None:
+        """Keep it."""
+        self.errors.append(exc)
+
+
+class LogProgressSink:
+    """Makes log events `progress`, `progress.done` and `progress.error` of reports.
+
+    A report is logged when none was for a while, and when it is the last (`current` has reached
+    `total`). In a context, each plugin logs with its own logger and counts its own time.
+
+    Args:
+        logger: of structlog or standard; none where the sink is only put into a context.
+        seconds: how long a report that is not the last is held back after another.
+        clock: what tells the time, in seconds.
+    """
+
+    def __init__(
+        self,
+        logger: Any = None,
+        *,
+        seconds: float = SECONDS_BETWEEN_REPORTS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._logger = logger
+        self._seconds = seconds
+        self._clock = clock
+        self._silent_until = float("-inf")
+
+    def with_logger(self, logger: Any) -> LogProgressSink:
+        """The same for another logger, with a time of its own."""
+        return LogProgressSink(logger, seconds=self._seconds, clock=self._clock)
+
+    def report(self, progress: Progress) -> None:
+        """Log it, or leave it out."""
+        now = self._clock()
+        is_last = progress.total is not None and progress.current >= progress.total
+        if now < self._silent_until and not is_last:
+            return
+        self._silent_until = now + self._seconds
+        fields: dict[str, Any] = {"current": progress.current}
+        if progress.total is not None:
+            fields["total"] = progress.total
+        if progress.message:
+            fields["message"] = progress.message
+        log_event(self._logger, "info", "progress", **fields)
+
+    def done(self) -> None:
+        """Log it."""
+        log_event(self._logger, "info", "progress.done")
+
+    def error(self, exc: BaseException) -> None:
+        """Log it, with its traceback."""
+        log_event(self._logger, "error", "progress.error", exc)
+
+
+class PluginProgress:
+    """What a plugin reports to: the host's sink, whose failures it never sees.
+
+    The first failure is logged, as the sink may be asked a thousand times a second.
+
+    Args:
+        sink: the host's, of any class; one with a method `with_logger` is asked for the plugin's.
+        logger: the plugin's.
+    """
+
+    def __init__(self, sink: Any, logger: Any) -> None:
+        with_logger = getattr(sink, "with_logger", None)
+        self._sink: ProgressSink = with_logger(logger) if callable(with_logger) else sink
+        self._logger = logger
+        self._has_failed = False
+
+    def report(self, progress: Progress) -> None:
+        """See `ProgressSink.report`."""
+        self._tell(lambda: self._sink.report(progress))
+
+    def done(self) -> None:
+        """See `ProgressSink.done`."""
+        self._tell(self._sink.done)
+
+    def error(self, exc: BaseException) -> None:
+        """See `ProgressSink.error`."""
+        self._tell(partial(self._sink.error, exc))
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - a plugin never sees a failure of the sink
+            if not self._has_failed:
+                self._has_failed = True
+                log_event(self._logger, "warning", "the progress sink has failed", error)
