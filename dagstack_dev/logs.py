@@ -15,10 +15,15 @@ from dagstack_dev.core.blame import blame
 from dagstack_dev.core.events import (
     DrainTimedOut,
     Fact,
+    HookFailed,
     PluginBlocking,
+    PluginDegraded,
     PluginLeaked,
     PluginOverstepped,
+    PluginRecovered,
     PluginRejected,
+    PluginRequiresRestart,
+    PluginRetrying,
     ReloadCommitted,
     ReloadFailed,
     ReloadRolledBack,
@@ -113,6 +118,8 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
                 "line": fact.line,
             }
             return "warning", "plugin.overstepped", fields
+        case PluginDegraded() | PluginRecovered() | PluginRequiresRestart() | PluginRetrying():
+            return _health_event(fact)
         case TeardownFailed():
             fields = {
                 "plugin": str(fact.ref),
@@ -130,6 +137,13 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
                 "reload_id": fact.reload_id,
             }
             return "warning", "plugin.drain_timed_out", fields
+        case HookFailed():
+            fields = {
+                "plugin": str(fact.ref),
+                "hook": fact.hook,
+                "error": error_fields(fact.error),
+            }
+            return "error", "plugin.hook_failed", fields
         case WatchStarted():
             fields = {
                 "roots": list(fact.roots),
@@ -150,6 +164,24 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
             return "warning", "watch.problem", {"message": fact.message, "path": fact.path}
         case _:
             return _reload_event(fact)
+
+
+def _health_event(
+    fact: PluginDegraded | PluginRecovered | PluginRequiresRestart | PluginRetrying,
+) -> tuple[str, str, dict[str, Any]]:
+    fields: dict[str, Any] = {"plugin": str(fact.ref)}
+    match fact:
+        case PluginDegraded():
+            fields |= {"generation": fact.generation, "error": error_fields(fact.error)}
+            return "warning", "plugin.degraded", fields
+        case PluginRecovered():
+            return "info", "plugin.recovered", fields | {"generation": fact.generation}
+        case PluginRequiresRestart():
+            fields |= {"generation": fact.generation, "reload_id": fact.reload_id}
+            return "warning", "plugin.requires_restart", fields
+        case _:
+            fields |= {"attempt": fact.attempt, "seconds": fact.seconds}
+            return "warning", "plugin.retrying", fields | {"error": error_fields(fact.error)}
 
 
 def _reload_event(

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dagstack_dev.app.draft import Draft, candidate_for
+from dagstack_dev.core.config_errors import ConfigSectionInvalid
+from dagstack_dev.core.dispatch_errors import HookspecMissing, KindVersionIncompatible
 from dagstack_dev.core.errors import AmbiguousPlugin, PluginRegistryError
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, Load
 from dagstack_dev.host.context import plugin_config
 from dagstack_dev.host.preparation import prepare
+from dagstack_dev.host.sections import section_problem
 from dagstack_dev.host.table import Offer
 
 if TYPE_CHECKING:
@@ -54,9 +57,11 @@ class Catalog:
         self._registry = registry
         self._records: dict[str, _Record] = {}
         self._claims: defaultdict[PluginRef, set[str]] = defaultdict(set)
+        self._fallbacks: defaultdict[str, set[str]] = defaultdict(set)
         self._folder_of: dict[PluginRef, str] = {}
         self._ref_of: dict[str, PluginRef] = {}
         self._gone: set[str] = set()
+        self._kinds = registry.kinds
         self.pending: set[str] = set()
         self._pending_by_hand: set[PluginRef] = set()
         for entry in registry.table.present():
@@ -66,6 +71,10 @@ class Catalog:
     def folder_of(self, ref: PluginRef) -> str | None:
         """The folder that `ref` runs from."""
         return self._folder_of.get(ref)
+
+    def ref_of(self, folder: str) -> PluginRef | None:
+        """The plugin that runs from `folder`, or failed to."""
+        return self._ref_of.get(folder)
 
     def _own(self, folder: str, ref: PluginRef) -> None:
         """From now on `ref` is what `folder` runs, and nothing else."""
@@ -103,6 +112,26 @@ class Catalog:
             self._read(now)
         return reasons
 
+    def judge_again(self) -> dict[str, str]:
+        """Prepare anew what other kinds than those of the last look would let in, or would not.
+
+        Returns:
+            As `update`.
+        """
+        kinds = self._registry.kinds
+        if kinds == self._kinds:
+            return {}
+        self._kinds = kinds
+        again = [
+            record.source
+            for record in self._records.values()
+            if isinstance(record.error, HookspecMissing | KindVersionIncompatible)
+            or (record.offer is not None and not kinds.allow(record.offer.manifest))
+        ]
+        for source in again:
+            self._read(source)
+        return dict.fromkeys((source.folder for source in again), "the hookspecs changed")
+
     def miss(self, is_watched: Callable[[str], bool]) -> None:
         """Count watched folders as gone that were discovered earlier and are not there now."""
         self._gone |= {
@@ -120,6 +149,7 @@ class Catalog:
         record = self._records.pop(folder, None)
         if record is not None and record.ref is not None:
             self._claims[record.ref].discard(folder)
+            self._fallbacks[record.ref.kind].discard(folder)
         self.pending.discard(folder)
         if folder in self._ref_of:
             self._gone.add(folder)
@@ -135,21 +165,34 @@ class Catalog:
                 source,
                 core_version=self._registry.core_version,
                 runtimes=self._registry.runtimes,
+                kinds=self._registry.kinds,
                 previous=entry.offer if entry else None,
             )
             record.ref = record.offer.ref
+            if record.offer.manifest.fallback:
+                self._fallbacks[record.ref.kind].add(source.folder)
         except PluginRegistryError as error:
             record.error = error
             record.ref = error.ref or owned
         if record.ref is not None:
             self._claims[record.ref].add(source.folder)
 
-    def draft(self, reasons: Mapping[str, str], forced: Mapping[PluginRef, Candidate]) -> Draft:
-        """The candidates for `reasons` (folder to why), for what is pending, and `forced`."""
+    def draft(
+        self,
+        reasons: Mapping[str, str],
+        forced: Mapping[PluginRef, Candidate],
+        is_its_turn: Callable[[PluginRef | None], bool] = lambda _: True,
+    ) -> Draft:
+        """The candidates for `reasons` (folder to why), for what is pending, and `forced`.
+
+        Of what is pending, only plugins of which `is_its_turn` says so.
+        """
         draft = Draft()
-        died = {ref for ref, candidate in forced.items() if candidate.error is not None}
+        died = {ref for ref, candidate in forced.items() if _has_died(candidate)}
         todo = {
-            folder: "pending" for folder in self.pending if self._ref_of.get(folder) not in died
+            folder: "pending"
+            for folder in self.pending
+            if (ref := self._ref_of.get(folder)) not in died and is_its_turn(ref)
         } | dict(reasons)
         for folder in sorted(self._gone):
             owned = self._ref_of[folder]
@@ -172,6 +215,7 @@ class Catalog:
         again = {
             ref: candidate_for(self._registry.table.entries[ref], "pending", Load.RENEW)
             for ref in self._pending_by_hand
+            if is_its_turn(ref)
         }
         spoken_for = draft.removed | draft.candidates.keys()
         spoken_for |= {each.replaces for each in draft.candidates.values() if each.replaces}
@@ -184,6 +228,8 @@ class Catalog:
         """The plugin of `folder`, if what it runs is just what it would run after a restart."""
         table = self._registry.table
         owned = self._ref_of.get(folder)
+        if record.error is not None:  # Other kinds have been declared since it was loaded.
+            return None
         if owned is None or owned != record.ref or table.states.get(owned) is not State.READY:
             return None
         entry = table.entries[owned]
@@ -203,7 +249,12 @@ class Catalog:
         draft.offering.add(folder)
         owned = self._ref_of.get(folder)
         ref = record.ref
-        error = record.error or self._duplicate(folder, ref, owned)
+        error = (
+            record.error
+            or self._duplicate(folder, ref, owned)
+            or self._second_fallback(folder, record, owned)
+            or self._section_problem(record)
+        )
         if error is None and record.offer is not None and ref is not None:
             draft.candidates[ref] = Candidate(
                 ref,
@@ -239,6 +290,30 @@ class Catalog:
             return None
         rivals = self._claims[ref] - {folder}
         return AmbiguousPlugin.duplicate(ref, [*sorted(rivals), folder]) if rivals else None
+
+    def _section_problem(self, record: _Record) -> PluginRegistryError | None:
+        """Why the plugin's section of the configuration does not fit its manifest."""
+        context = self._registry.conductor.context
+        if record.offer is None or context is None:
+            return None
+        return section_problem(record.offer, context)
+
+    def _second_fallback(
+        self, folder: str, record: _Record, owned: PluginRef | None
+    ) -> AmbiguousPlugin | None:
+        """The error of a folder whose plugin is to be a fallback where there is another one."""
+        offer = record.offer
+        if offer is None or not offer.manifest.fallback:
+            return None
+        table = self._registry.table
+        if owned is not None and owned.kind == offer.ref.kind:
+            entry = table.entries[owned]
+            if entry.manifest.fallback and table.states[owned] is State.READY:
+                return None  # It was first.
+        rivals = {self._records[each].ref for each in self._fallbacks[offer.ref.kind] - {folder}}
+        rivals |= {entry.ref for entry in table.present() if _is_fallback_by_hand(entry, offer)}
+        known = sorted(ref for ref in rivals if ref is not None)
+        return AmbiguousPlugin.fallback([*known, offer.ref], folder) if known else None
 
     def settle(self, draft: Draft, plan: ReloadPlan, applied: Applied) -> None:
         """Note what became of `draft`: who owns which folder now, and what stays pending."""
@@ -281,3 +356,12 @@ class Catalog:
                 self._pending_by_hand.add(ref)
             elif folder in self._records:
                 self.pending.add(folder)
+
+
+def _has_died(candidate: Candidate) -> bool:
+    """Whether it failed by itself; a section that does not fit may fit what is pending."""
+    return not isinstance(candidate.error, ConfigSectionInvalid | None)
+
+
+def _is_fallback_by_hand(entry: Entry, offer: Offer) -> bool:
+    return entry.offer.by_hand and entry.manifest.fallback and entry.ref.kind == offer.ref.kind

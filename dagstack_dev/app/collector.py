@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import anyio.to_thread
 
 from dagstack_dev.app.outputs import OwnWrites
-from dagstack_dev.core.manifest import MANIFEST_NAME
+from dagstack_dev.core.manifest_forms import MANIFEST_NAMES, differing_forms
 from dagstack_dev.disk.settling import GitLocks
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dagstack_dev.app.shared import SharedCatalog
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.disk.changes import DiskChanges
+    from dagstack_dev.disk.modules import ModuleView
 from dagstack_dev.disk.snapshot import DiskView
 
 MANY_FOLDERS: Final = 2
@@ -42,6 +43,7 @@ class Collector:
 
     Args:
         disk: what is compared with.
+        modules: likewise, for plugins that are imported by name.
         shared: likewise, for code that is no plugin's.
         inbox: where more may come in meanwhile.
         doubt_seconds: how long something unfinished is given to go on.
@@ -52,6 +54,7 @@ class Collector:
     def __init__(
         self,
         disk: DiskView,
+        modules: ModuleView,
         shared: SharedCatalog,
         inbox: Inbox,
         *,
@@ -60,6 +63,7 @@ class Collector:
         on_problem: Callable[[str, str], None],
     ) -> None:
         self._disk = disk
+        self._modules = modules
         self._shared = shared
         self._inbox = inbox
         self._doubt_seconds = doubt_seconds
@@ -75,7 +79,9 @@ class Collector:
         changes = await anyio.to_thread.run_sync(self._disk.look)
         self._tell_of_faults(changes)
         self._disk.accept(changes)
-        return changes
+        imported = self._modules.look()
+        self._modules.accept(imported)
+        return changes.and_also(imported)
 
     async def collect(self, batch: Batch) -> Collected:
         """What `batch` has changed on disk; accepted, so that it is not seen again.
@@ -90,10 +96,13 @@ class Collector:
                 await self._more(batch, self._doubt_seconds)
             hints = {path for path in batch.paths if self._disk.counts(path)}
             changes = self._disk.look(None if batch.everywhere else hints, believe=believe)
-            shared = self._shared.look(None if batch.everywhere else batch.paths)
+            named = None if batch.everywhere else batch.paths
+            imported = self._modules.look(named, believe=believe)
+            shared = self._shared.look(named)
             if believe:
                 break
-            if changes.unsettled or self._shared.looks_unfinished(shared):
+            doubtful = changes.unsettled or imported.unsettled
+            if doubtful or self._shared.looks_unfinished(shared):
                 more = await self._more(batch, self._doubt_seconds)
             elif len(changes.changed) >= MANY_FOLDERS:
                 more = await self._more(batch, self._doubt_seconds / 5)
@@ -104,7 +113,8 @@ class Collector:
         self._tell_of_faults(changes)
         changes = self.own_writes.without_held(changes)
         self._disk.accept(changes)
-        return Collected(changes, shared)
+        self._modules.accept(imported)
+        return Collected(changes.and_also(imported), shared)
 
     async def _more(self, batch: Batch, seconds: float) -> bool:
         """Let what comes in within `seconds` join `batch`; the answer is whether anything did."""
@@ -122,9 +132,15 @@ class Collector:
         }
         for source in (*changes.added, *(now for _, now in changes.changed)):
             for path, file in source.files.items():
-                if file.error is not None and not path.endswith((".py", MANIFEST_NAME)):
+                if file.error is not None and not path.endswith((".py", source.manifest_name)):
                     faults[f"{source.folder}/{path}"] = (
                         f"cannot be read: {file.error}; the plugin is taken without it"
+                    )
+            if len(MANIFEST_NAMES & source.files.keys()) > 1:
+                for name in differing_forms(source.manifest_text):
+                    faults[f"{source.folder}/{name}"] = (
+                        f"holds a manifest that does not count: {source.manifest_name} beside it "
+                        "takes precedence and says something else"
                     )
             if len(source.files) > CROWD:
                 faults[source.folder] = (

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import tomli
 
+from dagstack_dev.core.config_document import ConfigDocument
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -49,7 +51,7 @@ class ConfigFile:
         """Whether `batch` may have changed it."""
         return bool(self.paths) and (batch.everywhere or not self.paths.isdisjoint(batch.paths))
 
-    async def read_settled(self, running: Mapping[str, Any]) -> dict[str, Any]:
+    async def read_settled(self, running: Mapping[str, Any]) -> ConfigDocument:
         """As `read_config`, when it is to take the place of what is `running`."""
         assert self.path is not None, "no configuration file"  # noqa: S101 - it concerns a batch
         if running and not has_content(self.path):
@@ -65,14 +67,15 @@ def has_content(path: Path) -> bool:
         return False
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The content of a TOML file.
+def read_config(path: Path) -> ConfigDocument:
+    """The content of a TOML file, which knows its lines.
 
     Raises:
         ConfigInvalid: it cannot be read or is not TOML.
     """
     try:
-        return tomli.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        return ConfigDocument(tomli.loads(text), path=str(path), text=text)
     except OSError as error:
         raise ConfigInvalid(path, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

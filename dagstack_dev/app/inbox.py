@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dagstack_dev.core.errors import PluginRegistryError
     from dagstack_dev.core.refs import PluginRef
 
 
@@ -20,6 +23,8 @@ class Batch:
         everywhere: whether the whole disk is to be looked at, whatever was reported.
         forced: plugins that someone asked to be reloaded.
         crashed: plugins whose own task died, with what it raised.
+        retried: plugins that failed and whose pause is over.
+        unhealthy: plugins that have failed their health check too often, with the last failure.
         done: to be set once this batch has been dealt with.
     """
 
@@ -27,6 +32,8 @@ class Batch:
     everywhere: bool = False
     forced: set[PluginRef] = field(default_factory=set)
     crashed: dict[PluginRef, BaseException | None] = field(default_factory=dict)
+    retried: set[PluginRef] = field(default_factory=set)
+    unhealthy: dict[PluginRef, PluginRegistryError] = field(default_factory=dict)
     done: list[anyio.Event] = field(default_factory=list)
 
     def join(self, later: Batch) -> None:
@@ -35,18 +42,30 @@ class Batch:
         self.everywhere |= later.everywhere
         self.forced |= later.forced
         self.crashed |= later.crashed
+        self.retried |= later.retried
+        self.unhealthy |= later.unhealthy
         self.done += later.done
 
     def __bool__(self) -> bool:
+        return self.brings_news or bool(self.retried or self.unhealthy)
+
+    @property
+    def brings_news(self) -> bool:
+        """Whether there is more in it than plugins to be tried again or given up."""
         return bool(self.paths or self.everywhere or self.forced or self.crashed or self.done)
 
 
 class Inbox:
-    """Collects what comes in until the reload loop takes it. For the loop's thread only."""
+    """Collects what comes in until the reload loop takes it. For the loop's thread only.
 
-    def __init__(self) -> None:
+    Args:
+        on_filled: called when something has come in, with all that waits now.
+    """
+
+    def __init__(self, on_filled: Callable[[Batch], None] = lambda _: None) -> None:
         self._batch = Batch()
         self._filled = anyio.Event()
+        self._on_filled = on_filled
 
     @property
     def empty(self) -> bool:
@@ -56,12 +75,22 @@ class Inbox:
     def paths(self, paths: set[str]) -> None:
         """File events were reported at `paths`."""
         self._batch.paths |= paths
-        self._filled.set()
+        self._note()
 
     def crash(self, ref: PluginRef, error: BaseException | None) -> None:
         """The task of a ready plugin died."""
         self._batch.crashed[ref] = error
-        self._filled.set()
+        self._note()
+
+    def retry(self, ref: PluginRef) -> None:
+        """A plugin that failed is to be tried again."""
+        self._batch.retried.add(ref)
+        self._note()
+
+    def unhealthy(self, ref: PluginRef, error: PluginRegistryError) -> None:
+        """A ready plugin has failed its health check too often."""
+        self._batch.unhealthy[ref] = error
+        self._note()
 
     def request(
         self, *, everywhere: bool = False, forced: set[PluginRef] | None = None
@@ -71,8 +100,12 @@ class Inbox:
         self._batch.everywhere |= everywhere
         self._batch.forced |= forced or set()
         self._batch.done.append(done)
-        self._filled.set()
+        self._note()
         return done
+
+    def _note(self) -> None:
+        self._filled.set()
+        self._on_filled(self._batch)
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait until something is there, at most `seconds`; the answer is whether it is."""

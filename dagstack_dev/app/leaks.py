@@ -97,9 +97,14 @@ class LeakCheck:
             await self.look(lambda: False)
 
     def _is_kept_for_author(self, retired: Retired) -> bool:
-        """Whether the plugin has an error, which its author has still to see: it keeps much."""
+        """Whether the plugin has an error, which its author has still to see: it keeps much.
+
+        The error is of the last generation; those of earlier tries have been replaced by it.
+        """
         entry = self._table.entries.get(retired.ref)
-        return entry is not None and entry.error is not None
+        if entry is None or entry.error is None:
+            return False
+        return retired.number == entry.imports
 
     def _tell(self, retired: Retired) -> None:
         holders = retired.generation.survivors()

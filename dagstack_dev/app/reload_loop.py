@@ -11,29 +11,33 @@ import anyio
 from dagstack_dev.app.catalog import Catalog
 from dagstack_dev.app.collector import Collector
 from dagstack_dev.app.config import ConfigInvalid
+from dagstack_dev.app.demands import demanded
 from dagstack_dev.app.draft import candidate_for
+from dagstack_dev.app.giving_way import GivingWay
+from dagstack_dev.app.health import HealthWatch
 from dagstack_dev.app.inbox import Batch, Inbox
 from dagstack_dev.app.leaks import LeakCheck
-from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import PluginCrashed, in_words
+from dagstack_dev.app.revival import Revival
 from dagstack_dev.core.events import PluginRejected, ReloadSkipped, Transition, WatchProblem
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, Load
 from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.host.context import plugin_config
 from dagstack_dev.host.reloader import Reloader
+from dagstack_dev.host.sections import section_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from dagstack_dev.app.config import ConfigFile
     from dagstack_dev.app.draft import Draft
+    from dagstack_dev.app.setting_files import SettingFiles
     from dagstack_dev.app.settings import Settings
     from dagstack_dev.app.shared import SharedCatalog
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.plan import ReloadPlan
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import SourceFile
+    from dagstack_dev.disk.modules import ModuleView
     from dagstack_dev.disk.snapshot import DiskView
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.registry import Registry
@@ -46,8 +50,9 @@ class ReloadLoop:
         registry: the registry.
         context: what its plugins are given.
         disk: the folders of the plugins.
+        modules: likewise, of those that are imported by name.
         shared: the code that they share.
-        config: the configuration file.
+        files: the configuration file, and those that declare kinds.
         settings: see `Settings`.
         later: called with seconds and a function, to have the function called then.
 
@@ -55,6 +60,7 @@ class ReloadLoop:
         inbox: what it is to deal with.
         collector: what of that it believes.
         leaks: what is left of old generations.
+        health: how the plugins are.
     """
 
     def __init__(
@@ -63,27 +69,39 @@ class ReloadLoop:
         context: PluginContext,
         *,
         disk: DiskView,
+        modules: ModuleView,
         shared: SharedCatalog,
-        config: ConfigFile,
+        files: SettingFiles,
         settings: Settings,
         later: Callable[[float, Callable[[], None]], None],
     ) -> None:
-        self.inbox = Inbox()
+        self._giving_way = GivingWay(registry.table)
+        self.inbox = Inbox(self._giving_way.note)
         self.leaks = LeakCheck(registry.table, settings.leaks)
         self.collector = Collector(
             disk,
+            modules,
             shared,
             self.inbox,
             doubt_seconds=settings.doubt_ms / 1000,
             later=lambda folder, seconds: later(seconds, lambda: self._look_again(folder)),
             on_problem=self.report_problem,
         )
+        self._revival = Revival(
+            registry.table,
+            first=settings.retry_seconds,
+            longest=settings.retry_limit_seconds,
+            later=later,
+            on_due=self.inbox.retry,
+        )
+        self.health = HealthWatch(registry.table, settings, on_unhealthy=self.inbox.unhealthy)
         self._registry = registry
         self._context = context
         self._table = registry.table
         self._disk = disk
         self._shared = shared
-        self._config = config
+        self._config = files.config
+        self._hookspecs = files.hookspecs
         self._catalog = Catalog(registry)
         self._reloader = Reloader(registry.conductor)
         self._reloads = 0
@@ -91,12 +109,12 @@ class ReloadLoop:
         self._busy = False
         self._idle = anyio.Event()
         self._ended = False
-        self._forget_setups = registry.observe(self._note_setup)
+        self._look_away = registry.observe(self._note)
 
     def end(self) -> None:
         """Nothing is dealt with any more, and nobody waits for it."""
         self._ended = True
-        self._forget_setups()
+        self._look_away()
         for done in self.inbox.take().done:
             done.set()
         self._idle.set()
@@ -130,6 +148,7 @@ class ReloadLoop:
     async def run(self) -> None:
         """One reload at a time; what comes in meanwhile is the next batch."""
         while True:
+            self._revival.arrange()
             self._busy = False
             self._idle.set()
             if not await self.inbox.wait(self.leaks.idle_seconds):
@@ -144,9 +163,16 @@ class ReloadLoop:
                 for done in batch.done:
                     done.set()
 
-    def _note_setup(self, fact: Fact) -> None:
-        """Have what a setup has written into its plugin's folder told from edits."""
-        if isinstance(fact, Transition) and fact.to_state is State.READY:
+    def _note(self, fact: Fact) -> None:
+        """See what comes of plugins.
+
+        What a setup has written into its plugin's folder is to be told from edits.
+        """
+        if not isinstance(fact, Transition):
+            return
+        self._revival.note(fact)
+        self.health.note(fact)
+        if fact.to_state is State.READY:
             folder = self._table.entries[fact.ref].offer.folder
             if folder is not None:
                 self.collector.own_writes.set_up(folder)
@@ -158,35 +184,34 @@ class ReloadLoop:
     async def _handle(self, batch: Batch) -> None:
         began = perf_counter()
         changes, shared = await self.collector.collect(batch)
-        reasons = self._catalog.update(changes)
-        forced = self._forced(batch)
+        await self._hookspecs.look(batch)
+        reasons = self._catalog.judge_again() | self._catalog.update(changes)
+        forced = demanded(batch, self._table)
         if self._config.concerns(batch):
             forced |= await self._reconfigure()
+        self._revival.begin_anew(map(self._catalog.ref_of, reasons))
+        for ref, candidate in forced.items():
+            folder = self._catalog.folder_of(ref)
+            if ref not in batch.retried:
+                self._revival.begin_anew([ref] if candidate.error is None else [])
+            elif folder is not None:  # It may hold more than what has failed.
+                reasons.setdefault(folder, candidate.reason)
         paths = sorted(
             path for path in batch.paths if self._disk.counts(path) or self._shared.counts(path)
         )
         if reasons or forced or self._shared.has_news(shared):
-            await self._reload(
-                reasons, shared, reload_id=self._next_id(), began=began, paths=paths, forced=forced
-            )
+            with self._giving_way.trying(() if batch.brings_news else batch.retried):
+                await self._reload(
+                    reasons,
+                    shared,
+                    reload_id=self._next_id(),
+                    began=began,
+                    paths=paths,
+                    forced=forced,
+                    brings_news=batch.brings_news,
+                )
         elif any(self._disk.is_in_plugin(path) or self._shared.is_meant(path) for path in paths):
             self._tell_skipped(self._next_id(), began, paths, "no content changed")
-
-    def _forced(self, batch: Batch) -> dict[PluginRef, Candidate]:
-        """Candidates for what was asked for and for what died."""
-        forced: dict[PluginRef, Candidate] = {}
-        for ref in batch.forced:
-            if self._table.states[ref] is not State.REMOVED:  # As it may be since it was asked.
-                forced[ref] = candidate_for(self._table.entries[ref], "asked for", Load.IMPORT)
-        for ref, error in batch.crashed.items():
-            if self._table.states.get(ref) is State.FAILED:
-                died = PluginCrashed(ref, _died_of(error))
-                died.__cause__ = error
-                candidate = candidate_for(
-                    self._table.entries[ref], "a task of its own ended it", Load.IMPORT
-                )
-                forced[ref] = replace(candidate, error=died)
-        return forced
 
     async def _reconfigure(self) -> dict[PluginRef, Candidate]:
         """Read the configuration file again; candidates are those whose section differs."""
@@ -204,7 +229,10 @@ class ReloadLoop:
         before, self._context = self._context, replace(self._context, config=config)
         self._registry.conductor.context = self._context
         return {
-            entry.ref: candidate_for(entry, "its configuration changed", Load.RENEW)
+            entry.ref: replace(
+                candidate_for(entry, "its configuration changed", Load.RENEW),
+                error=section_problem(entry.offer, self._context),
+            )
             for entry in self._table.present()
             if plugin_config(before.config, entry.ref) != plugin_config(config, entry.ref)
         }
@@ -218,15 +246,24 @@ class ReloadLoop:
         began: float,
         paths: Sequence[str] = (),
         forced: Mapping[PluginRef, Candidate] | None = None,
+        brings_news: bool = True,
     ) -> None:
-        """Plan and apply one batch."""
-        draft = self._catalog.draft(reasons, forced or {})
+        """Plan and apply one batch.
+
+        Unless it `brings_news`, nothing else that is pending is tried with it. What waits to be
+        tried again is left alone, except where a change of `shared` code may be what mends it.
+        """
+
+        def is_its_turn(ref: PluginRef | None) -> bool:
+            return brings_news and (bool(shared) or not self._revival.is_waiting(ref))
+
+        draft = self._catalog.draft(reasons, forced or {}, is_its_turn)
         changes = self._shared.prepare(shared)
         self._shared.enter(changes, draft)
         plan = plan_reload(self._table.world(), draft.candidates.values(), draft.removed)
         kept = {ref for ref in plan.rejected if self._table.states[ref] is State.READY}
         self._reject(draft, plan, reload_id)
-        with self.collector.own_writes.reloading():
+        with self.collector.own_writes.reloading(), self.health.paused():
             applied = await self._reloader.apply(
                 plan,
                 draft.candidates,
@@ -255,9 +292,10 @@ class ReloadLoop:
         for folder in {*reasons} - self._catalog.pending:
             self._told.pop(folder, None)
         # What was to go on running has lost what it depends on, so nothing is kept by rejecting
-        # its newer source any more. Or what has just come runs shared code that is out of date.
+        # its newer source any more. Or what has just come runs shared code that is out of date,
+        # or code that somebody else has done without, for it was not there yet.
         lost = any(self._table.states[ref] is not State.READY for ref in kept)
-        if lost or self._shared.has_gained_importers():
+        if lost or self._shared.has_news(rest):
             await self._reload({}, rest, reload_id=self._next_id(), began=perf_counter())
 
     def _reject(self, draft: Draft, plan: ReloadPlan, reload_id: int | None) -> None:
@@ -302,10 +340,3 @@ class ReloadLoop:
 
 def _ms_since(began: float) -> float:
     return (perf_counter() - began) * 1000
-
-
-def _died_of(error: BaseException | None) -> str:
-    if error is None:
-        return "its own scope was cancelled"
-    root = root_error(error)
-    return in_words(root)

@@ -12,16 +12,22 @@ import structlog
 
 from dagstack_dev.app.bulk import rare_collections
 from dagstack_dev.app.config import ConfigFile, read_config
+from dagstack_dev.app.entry_points import installed_plugins
 from dagstack_dev.app.events import EventStream
+from dagstack_dev.app.hookspec_files import HookspecFiles
+from dagstack_dev.app.installed import Installed
 from dagstack_dev.app.original import OriginalRegistry, context_from, is_original, refs_on_disk
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.reload_loop import ReloadLoop
+from dagstack_dev.app.services import with_services
+from dagstack_dev.app.setting_files import SettingFiles
 from dagstack_dev.app.settings import Settings
 from dagstack_dev.app.shared import SharedCatalog
 from dagstack_dev.core.errors import KindUnknown, TeardownErrors
 from dagstack_dev.core.events import WatchStarted, WatchStopped
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.modules import ModuleView
 from dagstack_dev.disk.paths import lies_in, root_folder
 from dagstack_dev.disk.polling import reason_to_poll
 from dagstack_dev.disk.snapshot import DiskView
@@ -49,7 +55,8 @@ class DevServer:
             llm = server.registry.get_plugin("llm", name="openai")
 
     Args:
-        roots: folders to watch; those that `registry` discovered when none is given.
+        roots: folders to watch; those that `registry` discovered when none is given. What it has
+            loaded by name (`load_entry_points`, `register_module`) is watched in any case.
         code_roots: folders with further code that plugins import; see `SharedCode`. Those of
             `roots` are such ones by themselves.
         registry: a registry of the app, set up already or not; `context.registry` by default,
@@ -57,12 +64,17 @@ class DevServer:
             the end: who set it up tears it down. One of `dagstack-plugin-system` will do, too; see
             `app.original`.
         context: what plugins are given; by default an empty configuration and a structlog logger.
+            Where neither it nor `registry` brings a registry, the server's own one offers the
+            standard resources, and what the context lacks of event bus, progress sink and
+            checkpoint store is put there.
         settings: see `Settings`.
 
     Raises (on entering):
         FileNotFoundError: a root or code root does not exist or is no folder.
         ValueError: there is nothing to watch.
         ConfigInvalid: the configuration file cannot be used.
+        HookspecsInvalid: a file of hookspecs cannot be used; HookspecMissing and
+            KindVersionIncompatible: what `registry` has loaded does not comply with it.
     """
 
     def __init__(
@@ -82,7 +94,8 @@ class DevServer:
             context = PluginContext(config={}, logger=logger, registry=self.registry)
         elif context.registry is None:
             context = replace(context, registry=self.registry)
-        self._context = context_from(context)
+        context = context_from(context)
+        self._context = with_services(context) if given is None else context
         self._settings = settings or Settings()
         self._given_code_roots = tuple(code_roots)
         self._given_roots = roots or tuple(getattr(self.registry, "roots", ()))
@@ -114,20 +127,24 @@ class DevServer:
 
     def _build(self) -> None:
         """Make the parts; what raises here has touched nothing."""
-        self.roots = tuple(dict.fromkeys(root_folder(path) for path in self._given_roots))
-        if not self.roots:
+        settings = self._settings
+        installed = self._installed()
+        given = (root_folder(path) for path in self._given_roots)
+        self.roots = tuple(dict.fromkeys((*given, *installed.folders)))
+        if not self.roots and not installed.modules and settings.entry_points is None:
             msg = "nothing to watch; name at least one folder with plugins"
             raise ValueError(msg)
-        self.code_roots = tuple(
-            dict.fromkeys(root_folder(path, holds="code") for path in self._given_code_roots)
-        )
-        settings = self._settings
+        code = (root_folder(path, holds="code") for path in self._given_code_roots)
+        self.code_roots = tuple(dict.fromkeys((*code, *installed.code_roots)))
         self._owns_plugins = not self.registry.is_set_up
         if not self._owns_plugins and self.registry.conductor.context is not None:
             self._context = self.registry.conductor.context
-        self._config = ConfigFile(settings.config_file, doubt_seconds=settings.doubt_ms / 1000)
-        if self._config.path is not None:
-            self._context = replace(self._context, config=read_config(self._config.path))
+        doubt = settings.doubt_ms / 1000
+        config = ConfigFile(settings.config_file, doubt_seconds=doubt)
+        if config.path is not None:
+            self._context = replace(self._context, config=read_config(config.path))
+        kinds = HookspecFiles(self.registry, settings.hookspec_files, doubt_seconds=doubt)
+        self._files = SettingFiles(config, kinds)
         self._rules = rules = IgnoreRules(settings.ignore)
         self._disk = DiskView(self.roots, rules)
         self._shared = SharedCatalog(self.registry, (*self.roots, *self.code_roots), rules)
@@ -135,11 +152,23 @@ class DevServer:
             self.registry,
             self._context,
             disk=self._disk,
+            modules=ModuleView(installed.modules),
             shared=self._shared,
-            config=self._config,
+            files=self._files,
             settings=settings,
             later=self._call_later,
         )
+
+    def _installed(self) -> Installed:
+        """The plugins that the registry has loaded by name, and those of the entry points."""
+        installed = Installed()
+        installed.add(getattr(self.registry, "installed", installed))
+        if self._settings.entry_points is not None:
+            found = installed_plugins(self._settings.entry_points)
+            installed.add(found)
+            installed.errors = found.errors
+        self._not_installed = installed.errors
+        return installed
 
     def _take_hold(self) -> None:
         """Have the registry run by our settings, until `_let_go`."""
@@ -154,6 +183,7 @@ class DevServer:
 
     def _let_go(self) -> None:
         self._shared.close()
+        self._files.hookspecs.end()
         conductor = self.registry.conductor
         conductor.on_crash = self._on_crash_before
         conductor.drain_seconds, self._table.call_patience = self._patience_before
@@ -178,7 +208,13 @@ class DevServer:
             )
         )
         if reason is not None:
-            self._loop.report_problem(self.roots[0], f"looking at intervals, for {reason}")
+            self._loop.report_problem(
+                next(iter((*self.roots, *self.code_roots)), ""),
+                f"looking at intervals, for {reason}",
+            )
+        for place, error in self._not_installed.items():
+            reason = str(error).removeprefix(f"{place}: ")
+            self._loop.report_problem(place, f"is left out: {reason}")
         sweep = Sweep(
             self._disk,
             self._shared.view,
@@ -186,13 +222,14 @@ class DevServer:
             on_paths=self._loop.inbox.paths,
         )
         self._group.start_soon(sweep.run, name="dagstack-dev sweep")
+        self._group.start_soon(self._loop.health.run, name="dagstack-dev health")
         self._group.start_soon(self._loop.run, name="dagstack-dev reload loop")
 
     def _watcher(self, *, polling: bool) -> Watcher:
         further = (each for each in self.code_roots if not lies_in(each, list(self.roots)))
         return Watcher(
             folders=(*self.roots, *further),
-            single=self._config.paths,
+            single=self._files.paths,
             step_ms=self._settings.settle_ms,
             polling=polling,
             on_paths=self._loop.inbox.paths,

@@ -26,10 +26,24 @@ class Settings:
         polling: look at intervals instead of asking the system for events.
         sweep_seconds: how long to rest at least between two looks everywhere for what no event
             has told of; the more there is to look at, the longer.
+        hookspec_files: YAML files that declare kinds, on top of what the app has declared; while
+            the server runs, a plugin of another kind is rejected. What changes in them is declared
+            anew.
         config_file: a TOML file with a table `[kind.name]` per plugin. It takes the place of
             `context.config`, and what it changes is reloaded.
+        entry_points: a group of entry points whose plugins are loaded too, such as
+            `dagstack.plugins`; those that are installed in editable mode are watched.
         leaks: what to do about old generations of which something stays behind: a reference, a
             task, a thread, a handler. See `Leaks`.
+        retry_seconds: how long after its failure a plugin is tried again whose error may pass,
+            as that of a server that is down; each further pause is twice as long. 0 switches it
+            off.
+        retry_limit_seconds: the longest such pause, and how long a plugin has to be ready for
+            its next failure to begin with the shortest.
+        health_seconds: how often plugins are asked how they are, those that can tell. 0 switches
+            it off.
+        health_timeout_seconds: how long they may take to answer.
+        health_failures: after how many failures in a row a plugin is torn down.
     """
 
     settle_ms: int = 5
@@ -39,5 +53,12 @@ class Settings:
     ignore: tuple[str, ...] = ()
     polling: bool = False
     sweep_seconds: float = 30.0
+    hookspec_files: tuple[Path, ...] = ()
     config_file: Path | None = None
+    entry_points: str | None = None
     leaks: Leaks = Leaks.WARN
+    retry_seconds: float = 0.5
+    retry_limit_seconds: float = 30.0
+    health_seconds: float = 30.0
+    health_timeout_seconds: float = 5.0
+    health_failures: int = 3

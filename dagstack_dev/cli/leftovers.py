@@ -7,7 +7,7 @@ import sys
 import threading
 from contextlib import suppress
 from time import monotonic
-from typing import Final
+from typing import Final, NoReturn
 
 from dagstack_dev.cli.output import say
 
@@ -32,6 +32,15 @@ def end_in_spite_of(left: list[str], code: int) -> None:
     """Name what is left and end the process at once; return when nothing is."""
     if left:
         say(f"ended in spite of {', '.join(left)}, left running by plugins")
-        with suppress(OSError, ValueError, AttributeError):
-            sys.stdout.flush()
-        os._exit(code)  # They would keep the process for as long as they please.
+        end_at_once(code)  # They would keep the process for as long as they please.
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End the process, and the servers that are plugins with it, whatever else is going on."""
+    # Not above, for it would slow down `--help`.
+    from dagstack_dev.runtimes.mcp.groups import kill_all  # noqa: PLC0415
+
+    kill_all()
+    with suppress(OSError, RuntimeError, ValueError, AttributeError):
+        sys.stdout.flush()  # It may be closed, replaced, or interrupted while it writes.
+    os._exit(code)

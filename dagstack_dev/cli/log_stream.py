@@ -93,7 +93,7 @@ class LogStream:
         root.handlers[:] = self._writers
         root.setLevel(self._level)
         logging.captureWarnings(capture=True)
-        for noisy in ("watchfiles", "asyncio"):
+        for noisy in ("watchfiles", "asyncio", "httpx2", "mcp"):
             logging.getLogger(noisy).setLevel(max(self._level, logging.WARNING))
 
 

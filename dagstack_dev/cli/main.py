@@ -32,6 +32,19 @@ def cli() -> None:
 )
 @click.option("--core-version", metavar="VERSION", help="Act as this version of the core.")
 @click.option(
+    "--entry-points",
+    is_flag=True,
+    help="Load installed plugins too, by the entry points of the group dagstack.plugins.",
+)
+@click.option(
+    "--hookspecs",
+    "hookspec_files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="YAML that declares kinds of plugins and their hooks; may be given several times.",
+)
+@click.option(
     "--ignore",
     metavar="GLOB",
     multiple=True,
@@ -73,6 +86,13 @@ def cli() -> None:
     help="Append every log event to this file as well.",
 )
 @click.option(
+    "--state",
+    "state_folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep checkpoints and blobs of plugins in DIR; by default they end with the run.",
+)
+@click.option(
     "--watch-code",
     "code_roots",
     metavar="DIR",
@@ -110,6 +130,44 @@ def why(file: Path, paths: tuple[Path, ...], code_roots: tuple[Path, ...]) -> in
     from dagstack_dev.cli.why import run  # noqa: PLC0415 - keeps --help fast
 
     return run(file, paths, code_roots)
+
+
+@cli.command(context_settings=_CONTEXT)
+@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(path_type=Path))
+@click.option(
+    "--check",
+    "checks",
+    metavar="NAME",
+    multiple=True,
+    type=click.Choice(["manifest", "lifecycle", "serialization", "ambient_state", "determinism"]),
+    help="Only this check, and not the plugins' own tests; may be given several times.",
+)
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="TOML with a table [kind.name] per plugin, as for watch.",
+)
+@click.option(
+    "--ignore",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave out matching files and folders; may be given several times.",
+)
+def test(
+    paths: tuple[Path, ...],
+    checks: tuple[str, ...],
+    config_file: Path | None,
+    ignore: tuple[str, ...],
+) -> int:
+    """Check each plugin below each PATH against the contract, and run its own tests.
+
+    Exits with 1 when a plugin fails, with 2 for wrong usage.
+    """
+    from dagstack_dev.cli.test import run  # noqa: PLC0415 - keeps --help fast
+
+    return run(paths, config_file=config_file, checks=checks, ignore=ignore)
 
 
 def main() -> None:

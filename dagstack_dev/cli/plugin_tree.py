@@ -57,6 +57,9 @@ def label(status: PluginStatus, registry: Registry) -> Text:
     text = Text.assemble(
         (str(status.ref), "bold"), "  ", (status.state.value, _STYLES.get(status.state, "dim"))
     )
+    for flag, name in ((status.degraded, "degraded"), (status.requires_restart, "needs a restart")):
+        if flag:
+            text.append(f", {name}", "yellow")
     if status.blocked_by:
         text.append(f" by {blockers(status.blocked_by, registry)}", "yellow")
     return text

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
+
+from dagstack_dev.cli.leftovers import end_at_once
 
 if TYPE_CHECKING:
     import asyncio
@@ -56,9 +57,7 @@ class Ending:
         if number == signal.SIGINT:
             _wipe_echo()
         if self.asked:
-            with suppress(OSError, RuntimeError, ValueError, AttributeError):
-                sys.stdout.flush()  # It may be closed, replaced, or interrupted while it writes.
-            os._exit(INTERRUPTED)
+            end_at_once(INTERRUPTED)
         self.ask()
 
     def ask(self) -> None:

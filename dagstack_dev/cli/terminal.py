@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rich.padding import Padding
 from rich.text import Text
 
 from dagstack_dev.cli.excerpts import short
 from dagstack_dev.cli.frames import Frames, alike
 from dagstack_dev.cli.plugin_tree import blockers, label, plugin_tree
+from dagstack_dev.cli.remarks import remarks
+from dagstack_dev.cli.retries import Retries
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.events import (
-    DrainTimedOut,
     Fact,
-    PluginBlocking,
-    PluginLeaked,
-    PluginOverstepped,
     PluginRejected,
+    PluginRequiresRestart,
+    PluginRetrying,
     ReloadCommitted,
     ReloadFailed,
     ReloadRolledBack,
     ReloadSkipped,
     TeardownFailed,
     Transition,
-    WatchProblem,
     WatchStarted,
     WatchStopped,
 )
@@ -49,6 +47,7 @@ _STAGES: Final = {
     Stage.IMPORT: "failed to import",
     Stage.SETUP: "failed in setup",
     Stage.RUN: "failed",
+    Stage.HEALTH: "was not healthy",
 }
 
 
@@ -64,6 +63,7 @@ class Terminal:
         self._registry = registry
         self._console = console
         self._frames = Frames(console)
+        self._retries = Retries(console, self._frames)
         self._steps: list[Transition] = []
         self._failures: list[Transition] = []
         self._crashes: dict[PluginRef, BaseException] = {}
@@ -96,12 +96,16 @@ class Terminal:
                             ": what runs is on disk again",
                         )
                     )
+            case PluginRetrying():
+                self._retries.show(fact)
             case WatchStopped():
                 self._stopped(fact)
             case _:
                 self._remark(fact)
 
     def _remember(self, fact: Transition) -> None:
+        if fact.to_state in {State.READY, State.REMOVED}:
+            self._retries.forget(fact.ref)
         if fact.reload_id is not None:
             self._steps.append(fact)
         elif fact.to_state is State.FAILED:
@@ -127,11 +131,12 @@ class Terminal:
         self._failures.clear()
         self._steps.clear()
         self._started = True
-        roots = ", ".join(short(root) for root in fact.roots)
+        watched = [", ".join(map(short, fact.roots))] if fact.roots else []
         if fact.code_roots:
-            roots += f" and code in {', '.join(map(short, fact.code_roots))}"
+            watched.append(f"code in {', '.join(map(short, fact.code_roots))}")
+        what = " and ".join(watched) or "nothing"
         how = " by polling" if fact.polling else ""
-        title = Text.assemble(("dagstack-dev", "bold"), f" watching {roots}{how}")
+        title = Text.assemble(("dagstack-dev", "bold"), f" watching {what}{how}")
         statuses = self._registry.statuses()
         if not statuses and not self._left_out:
             self._print(title, Text("no plugins yet; a folder with a dagstack.toml will be one"))
@@ -228,7 +233,7 @@ class Terminal:
             if self._crashes.pop(ref, None) is root_error(error):  # Framed when it died.
                 if waiting:
                     self._print(Text(f"  {waiting}", "yellow"))
-            else:
+            elif not self._retries.covers(ref, error):
                 self._frames.show_news(ref, f"{ref} failed", error, waiting)
             waiting = None
 
@@ -243,37 +248,16 @@ class Terminal:
             )
         )
 
-    # Single remarks
-
     def _remark(self, fact: Fact) -> None:
-        match fact:
-            case TeardownFailed():
-                self._frames.show(str(fact.ref), f"{fact.ref}: teardown failed", fact.error)
-            case PluginBlocking():
-                self._warn(
-                    f"{fact.ref}: {fact.method} has kept the event loop busy for "
-                    f"{fact.seconds:.1f} s, at {short(fact.path)}:{fact.line}"
-                )
-            case PluginOverstepped():
-                who = str(fact.ref) if fact.ref else "something"
-                where = f", at {short(fact.path)}:{fact.line}" if fact.path else ""
-                self._warn(f"{who} {fact.message}{where}")
-            case PluginLeaked():
-                self._warn(f"{fact.ref}: generation {fact.generation} has left something behind")
-                for holder in fact.holders:
-                    self._print(Padding(Text(short(holder), "dim"), (0, 0, 0, 4), expand=False))
-            case DrainTimedOut():
-                calls = "1 call" if fact.calls == 1 else f"{fact.calls} calls"
-                at = f", at {', '.join(map(short, fact.places))}" if fact.places else ""
-                self._warn(f"{fact.ref}: {calls} still in flight after {fact.seconds:g} s{at}")
-            case WatchProblem():
-                where = f"{short(fact.path)}: " if fact.path else ""
-                self._warn(f"{where}{fact.message}")
-            case _:
-                pass
+        if isinstance(fact, TeardownFailed):
+            self._frames.show(str(fact.ref), f"{fact.ref}: teardown failed", fact.error)
+        elif not (isinstance(fact, PluginRequiresRestart) and self._is_ending(fact)):
+            self._print(*remarks(fact))
 
-    def _warn(self, message: str) -> None:
-        self._print(Text.assemble(("! ", "yellow"), message))
+    def _is_ending(self, fact: PluginRequiresRestart) -> bool:
+        """Whether everything is being torn down, and the process about to end anyhow."""
+        stopped = self._registry.table.states.get(fact.ref) is State.STOPPED
+        return stopped and fact.reload_id is None
 
     def _print(self, *things: RenderableType) -> None:
         for thing in things:

@@ -20,8 +20,11 @@ from packaging.version import InvalidVersion, Version
 from rich.console import Console
 
 from dagstack_dev.app.config import ConfigInvalid, read_config
+from dagstack_dev.app.entry_points import DEFAULT_GROUP
+from dagstack_dev.app.hookspec_files import read_hookspecs
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.server import DevServer
+from dagstack_dev.app.services import with_services
 from dagstack_dev.app.settings import Settings
 from dagstack_dev.cli.excerpts import short
 from dagstack_dev.cli.leftovers import end_in_spite_of, threads_left
@@ -32,6 +35,7 @@ from dagstack_dev.cli.process import Process, end_if_forked, end_tasks, plugin_a
 from dagstack_dev.cli.signals import Ending
 from dagstack_dev.cli.terminal import Terminal
 from dagstack_dev.core.blame import plugin_frames, root_error
+from dagstack_dev.core.dispatch_errors import HookspecsInvalid
 from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.events import Leaks, PluginLeaked
 from dagstack_dev.disk.paths import root_folder
@@ -63,6 +67,8 @@ class WatchOptions:
     paths: tuple[Path, ...]
     config_file: Path | None
     core_version: str | None
+    entry_points: bool
+    hookspec_files: tuple[Path, ...]
     ignore: tuple[str, ...]
     leaks: str
     polling: bool
@@ -71,6 +77,7 @@ class WatchOptions:
     log_level: str
     log_file: Path | None
     code_roots: tuple[Path, ...]
+    state_folder: Path | None
 
 
 def run(options: WatchOptions) -> int:
@@ -109,7 +116,11 @@ def run(options: WatchOptions) -> int:
         registry.observe(_unfailing(Terminal(registry, console)))
     leaks = _LeakCounter(Leaks(options.leaks))
     registry.observe(leaks)
-    context = PluginContext(config={}, logger=stream.logger("plugins"), registry=registry)
+    state_folder = options.state_folder and options.state_folder.expanduser().resolve()
+    context = with_services(
+        PluginContext(config={}, logger=stream.logger("plugins"), registry=registry),
+        state_folder=state_folder,
+    )
     server = DevServer(
         *options.paths,
         code_roots=options.code_roots,
@@ -119,6 +130,8 @@ def run(options: WatchOptions) -> int:
             ignore=ignored,
             polling=options.polling,
             config_file=options.config_file,
+            hookspec_files=options.hookspec_files,
+            entry_points=DEFAULT_GROUP if options.entry_points else None,
             leaks=leaks.policy,
         ),
     )
@@ -127,7 +140,7 @@ def run(options: WatchOptions) -> int:
         anyio.run(
             _serve, server, process, leaks, backend_options={"loop_factory": process.make_loop}
         )
-    except (FileNotFoundError, ConfigInvalid) as error:
+    except (FileNotFoundError, ConfigInvalid, HookspecsInvalid) as error:
         raise click.UsageError(short(str(error))) from error
     except asyncio.CancelledError as error:
         msg = (
@@ -174,7 +187,7 @@ def _unfailing(observer: Observer) -> Observer:
 
 def _check(options: WatchOptions) -> None:
     """Refuse what cannot work before anything is started."""
-    if not options.paths:
+    if not options.paths and not options.entry_points:
         msg = "nothing to watch; name at least one folder with plugins: dagstack-dev watch plugins/"
         raise click.UsageError(msg)
     version = options.core_version or CORE_VERSION
@@ -190,7 +203,9 @@ def _check(options: WatchOptions) -> None:
             root_folder(path, holds="code")
         if options.config_file is not None:
             read_config(options.config_file.expanduser())
-    except (FileNotFoundError, ConfigInvalid) as error:
+        for path in options.hookspec_files:
+            read_hookspecs(path)
+    except (FileNotFoundError, ConfigInvalid, HookspecsInvalid) as error:
         raise click.UsageError(str(error)) from error
 
 
@@ -203,6 +218,8 @@ def _log_format(options: WatchOptions) -> LogFormat:
 def _own_output_patterns(options: WatchOptions) -> Iterator[str]:
     """What to ignore so that our own output into a watched folder is no change of it."""
     written = [options.log_file.resolve()] if options.log_file is not None else []
+    if options.state_folder is not None:
+        written.append(options.state_folder.expanduser().resolve())
     with suppress(OSError):  # It may be closed.
         if stat.S_ISREG(os.fstat(1).st_mode):
             written.append(Path("/dev/fd/1").resolve())

@@ -86,6 +86,50 @@ class PluginBlocking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PluginDegraded:
+    """A ready plugin has failed its health check. It goes on running."""
+
+    ref: PluginRef
+    generation: int
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginRecovered:
+    """A plugin that was degraded has passed its health check."""
+
+    ref: PluginRef
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginRequiresRestart:
+    """A `teardown` has returned False: something stays that only a new process is rid of.
+
+    Told once for each plugin.
+    """
+
+    ref: PluginRef
+    generation: int
+    reload_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginRetrying:
+    """A plugin failed for a reason that may pass, and is tried again in `seconds`.
+
+    `attempt` counts from 1 since it last ran for a while or was edited. `is_longest` is whether
+    the pauses do not grow any more.
+    """
+
+    ref: PluginRef
+    attempt: int
+    seconds: float
+    error: BaseException
+    is_longest: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TeardownFailed:
     """A plugin's teardown raised or ran out of time; everything else went on."""
 
@@ -107,6 +151,15 @@ class DrainTimedOut:
     seconds: float
     places: tuple[str, ...] = ()
     reload_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookFailed:
+    """A plugin's hook raised in a dispatch that goes on without it, and the error is not raised."""
+
+    ref: PluginRef
+    hook: str
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,8 +267,13 @@ Fact: TypeAlias = (
     | PluginLeaked
     | PluginBlocking
     | PluginOverstepped
+    | PluginDegraded
+    | PluginRecovered
+    | PluginRequiresRestart
+    | PluginRetrying
     | TeardownFailed
     | DrainTimedOut
+    | HookFailed
     | ReloadStarted
     | ReloadCommitted
     | ReloadRolledBack

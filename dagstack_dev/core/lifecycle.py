@@ -38,6 +38,7 @@ class Stage(StrEnum):
     IMPORT = "import"
     SETUP = "setup"
     RUN = "run"
+    HEALTH = "health"
 
 
 TRANSITIONS = MappingProxyType(
@@ -74,8 +75,11 @@ class PluginStatus:
         state: where it is in its life.
         generation: the import that runs, counted from 1; 0 when none does.
         path: the plugin's folder, or None for a plugin registered by hand.
-        error: why it is `failed` or what its newer source suffers from.
+        error: why it is `failed`, what its newer source suffers from, or why it is degraded.
         pending: True when what runs differs from what is on disk; `error` says why.
+        degraded: True when it is ready but has failed its last health check.
+        requires_restart: True when a teardown of it has returned False: something has stayed
+            that only a new process is rid of. It stays True.
         stage: the step that failed, for a `failed` plugin.
         blocked_by: what it waits for, for a `blocked` plugin; refs that exist are printed
             `kind/name`, missing ones as written in `depends_on`.
@@ -89,3 +93,5 @@ class PluginStatus:
     pending: bool = False
     stage: Stage | None = None
     blocked_by: tuple[str, ...] = ()
+    degraded: bool = False
+    requires_restart: bool = False

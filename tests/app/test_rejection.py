@@ -50,7 +50,7 @@ BREAKS = {
         PluginLoadError,
     ),
     "wrong core_version": (in_manifest(">=0.1.0,<1.0.0", ">=7"), VersionIncompatible),
-    "unsupported runtime": (in_manifest("in_process", "mcp_http"), RuntimeNotSupported),
+    "unsupported runtime": (in_manifest("in_process", "elsewhere"), RuntimeNotSupported),
     "cycle": (in_manifest("depends_on = []", 'depends_on = ["user"]'), DependencyCycle),
     "cycle of one": (in_manifest("depends_on = []", 'depends_on = ["base"]'), DependencyCycle),
     "missing dependency": (

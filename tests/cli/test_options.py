@@ -46,6 +46,27 @@ def test_a_changed_config_reloads_the_plugins_whose_table_changed(
     assert run.end() == 0
 
 
+def test_declared_kinds_are_the_only_ones_and_may_be_edited(
+    tree: PluginTree, tmp_path: Path, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("a")
+    tree.plugin("b", kind="demos")
+    kinds = tmp_path / "kinds.yaml"
+    kinds.write_text("kind: demo\nhooks: []\n", encoding="utf-8")
+    run = watch("plugins", "--hookspecs", "kinds.yaml")
+    failed = run.event("plugin.failed", plugin="demos/b")
+    assert "did you mean 'demo'?" in failed["error"]["message"]
+    run.event("watch.started", ready=1)
+
+    kinds.write_text("kind: demo\nhoks: []\n", encoding="utf-8")
+    rejected = run.event("plugin.rejected", plugin=None, path=str(kinds))
+    assert rejected["error"]["type"] == "HookspecsInvalid"
+
+    kinds.write_text("kind: demo\nhooks: []\n---\nkind: demos\nhooks: []\n", encoding="utf-8")
+    run.event("plugin.ready", plugin="demos/b")
+    assert run.end() == 0
+
+
 def test_ignored_folders_are_no_plugins_and_several_folders_are_watched_by_polling(
     tree: PluginTree, tmp_path: Path, watch: Callable[..., Watching]
 ) -> None:

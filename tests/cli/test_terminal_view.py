@@ -15,6 +15,7 @@ from dagstack_dev.core.errors import DependencyCycle, PluginLoadError
 from dagstack_dev.core.events import (
     DrainTimedOut,
     Fact,
+    HookFailed,
     PluginBlocking,
     PluginLeaked,
     PluginOverstepped,
@@ -266,6 +267,10 @@ def test_a_plugin_that_dies_is_framed_once(show: Show) -> None:
 @pytest.mark.parametrize(
     ("fact", "says"),
     [
+        (
+            HookFailed(ref=OPENAI, hook="on_start", error=ValueError("no")),
+            "! llm/openai: on_start raised ValueError: no\n",
+        ),
         (
             PluginBlocking(ref=OPENAI, method="setup", seconds=1.24, path="/p.py", line=3),
             "! llm/openai: setup has kept the event loop busy for 1.2 s, at /p.py:3\n",

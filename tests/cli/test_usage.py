@@ -54,6 +54,8 @@ def run(
         ("why a_file", "name the folder with the plugins too"),
         ("why plugins plugins", "plugins: is a folder; name a file in it"),
         ("why a_file plugins --watch-code none", "none: does not exist; a folder with code was"),
+        ("watch plugins --hookspecs none", "none: cannot be read: No such file or directory"),
+        ("watch plugins --hookspecs a_file", "a_file:2: must be a mapping"),
         ("watch plugins --log-formt json", "--log-format"),
         ("watch plugins --log-format jsn", "'jsn' is not one of 'console', 'json', 'logfmt'"),
         ("watch plugins --log-level chatty", "'chatty' is not one of"),
@@ -113,18 +115,28 @@ def test_the_help_names_every_option_with_a_sentence(run: Callable[..., Printed]
         assert max(option.opts, key=len) in out
 
 
-def _options() -> list[click.Option]:
-    command = cli.commands["watch"]
-    return [param for param in command.params if isinstance(param, click.Option)]
+def _options(command: str = "watch") -> list[click.Option]:
+    params = cli.commands[command].params
+    return [param for param in params if isinstance(param, click.Option)]
+
+
+def _section(title: str) -> str:
+    """The part of the page below the heading `title`."""
+    (found,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", DOCS, re.MULTILINE | re.DOTALL)
+    return str(found)
 
 
 def test_the_docs_list_exactly_the_options_there_are() -> None:
-    documented = re.findall(r"^\| `(?:-h`, `)?(--[\w-]+)", DOCS, re.MULTILINE)
-    assert documented == [*(max(option.opts, key=len) for option in _options()), "--help"]
+    row = re.compile(r"^\| `(?:-h`, `)?(--[\w-]+)", re.MULTILINE)
+    names = [max(option.opts, key=len) for option in _options()]
+    assert row.findall(_section("Options of `watch`")) == [*names, "--help"]
+    names = [max(option.opts, key=len) for option in _options("test")]
+    assert row.findall(_section("Testing plugins")) == names
 
 
 def test_the_docs_name_the_choices_and_defaults_there_are() -> None:
-    rows = dict(re.findall(r"^\| `(--[\w-]+)[^`]*` \|(.*)$", DOCS, re.MULTILINE))
+    section = _section("Options of `watch`")
+    rows = dict(re.findall(r"^\| `(--[\w-]+)[^`]*` \|(.*)$", section, re.MULTILINE))
     for option in _options():
         row = rows[max(option.opts, key=len)]
         if isinstance(option.type, click.Choice):

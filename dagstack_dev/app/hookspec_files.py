@@ -1,0 +1,99 @@
+"""Files of hookspecs: read at the start, and again when they are saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from dagstack_dev.app.config import has_content
+from dagstack_dev.core.dispatch_errors import HookspecsInvalid
+from dagstack_dev.core.errors import ManifestProblem
+from dagstack_dev.core.events import PluginRejected
+from dagstack_dev.core.hookspec_yaml import parse_hookspecs
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    from dagstack_dev.app.inbox import Batch
+    from dagstack_dev.core.hookspecs import Kinds, KindSpec
+    from dagstack_dev.host.registry import Registry
+
+
+def read_hookspecs(path: str | os.PathLike[str]) -> tuple[KindSpec, ...]:
+    """The specs of a YAML file; a leading `~` is expanded.
+
+    Raises:
+        HookspecsInvalid: it cannot be read, or with every problem in it at once.
+    """
+    file = Path(path).expanduser().absolute()
+    try:
+        return parse_hookspecs(file.read_text(encoding="utf-8-sig"), str(file))
+    except OSError as error:
+        problem = ManifestProblem("", f"cannot be read: {error.strerror}")
+        raise HookspecsInvalid(str(file), [problem]) from error
+    except UnicodeDecodeError as error:
+        raise HookspecsInvalid(str(file), [ManifestProblem("", "is not UTF-8 text")]) from error
+
+
+class HookspecFiles:
+    """The files of hookspecs of a server, on top of what the app itself has declared.
+
+    Args:
+        registry: where the kinds are declared.
+        files: the files.
+        doubt_seconds: how long one that was emptied is given to go on.
+
+    Attributes:
+        paths: where events tell of them: by their paths, and by the real ones.
+
+    Raises:
+        HookspecsInvalid: one of the files cannot be used.
+        HookspecMissing, KindVersionIncompatible: a plugin that is loaded does not comply.
+    """
+
+    def __init__(self, registry: Registry, files: Iterable[Path], *, doubt_seconds: float) -> None:
+        self._registry = registry
+        self._files = [file.expanduser().absolute() for file in files]
+        self._doubt_seconds = doubt_seconds
+        self.paths = frozenset(str(path) for file in self._files for path in (file, file.resolve()))
+        self._before = registry.kinds
+        self._told: str | None = None
+        if self._files:
+            registry.declare(self._read())
+
+    async def look(self, batch: Batch) -> None:
+        """Declare what the files say now, if `batch` may have changed it.
+
+        What runs goes on, whatever is declared: what no longer complies is for the catalog to
+        judge. A file that cannot be used is told, and changes nothing.
+        """
+        if not self._files or not (batch.everywhere or not self.paths.isdisjoint(batch.paths)):
+            return
+        if not all(map(has_content, self._files)):
+            await anyio.sleep(self._doubt_seconds)  # It is half-way through a save.
+        try:
+            kinds = self._read()
+        except HookspecsInvalid as error:
+            if self._told != str(error):
+                self._told = str(error)
+                fact = PluginRejected(
+                    ref=None, path=error.path or "", error=error, keeps_generation=None
+                )
+                self._registry.table.publish(fact)
+            return
+        self._told = None
+        if kinds != self._registry.kinds:
+            self._registry.table.kinds = kinds
+
+    def _read(self) -> Kinds:
+        return self._before.with_specs(
+            spec for file in self._files for spec in read_hookspecs(file)
+        )
+
+    def end(self) -> None:
+        """Declare no more than the app has."""
+        if self._files:
+            self._registry.table.kinds = self._before

@@ -1,0 +1,72 @@
+"""The connection of a plugin's process to the app."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from dagstack_dev.runtimes.process.messages import Decoder, Kind, Message, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_CHUNK: Final = 1 << 18
+
+
+class Connection:
+    """The worker's end: sends from any thread, and hands on what comes from a thread of its own.
+
+    The end of it is the end of the app, and of this process and all that it has started.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.set_inheritable(False)
+        self._sending = threading.Lock()
+        self._messages = self._receive()
+
+    def first_order(self) -> Any:
+        """What the process is to run, waited for."""
+        return pickle.loads(next(self._messages).payload)  # noqa: S301 - it comes from the app
+
+    def listen(self, take: Callable[[Message], object]) -> None:
+        """Call `take` with every message, in a thread."""
+
+        def run() -> None:
+            for message in self._messages:
+                take(message)
+
+        threading.Thread(target=run, name="dagstack connection", daemon=True).start()
+
+    def send(self, kind: Kind, payload: bytes = b"", *, call: int = 0) -> None:
+        """Send one message; a connection that has ended is dealt with by who listens."""
+        with self._sending:
+            try:
+                self._socket.sendall(encode(kind, payload, call=call))
+            except OSError:
+                return
+
+    def log(self, payload: bytes) -> None:
+        """Send a log call."""
+        self.send(Kind.LOG, payload)
+
+    def _receive(self) -> Iterator[Message]:
+        decoder = Decoder()
+        while True:
+            try:
+                data = self._socket.recv(_CHUNK)
+            except OSError:
+                data = b""
+            if not data:
+                _end_everything()
+            yield from decoder.feed(data)
+
+
+def _end_everything() -> NoReturn:
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)

@@ -1,0 +1,264 @@
+"""What runs in the process of one plugin: a registry of its own that holds just that plugin.
+
+So setup, teardown, what the plugin owns and its timeouts work there as they do in the app. The
+plugin's plain methods run on the main thread, one at a time, as those of a `sync` plugin do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from dagstack_dev.app.plugin_connection import Connection
+from dagstack_dev.core.errors import PluginCrashed, PluginRegistryError, TeardownErrors
+from dagstack_dev.core.execution_errors import NotTransferable, OutOfReach
+from dagstack_dev.core.manifest import ExecutionModel
+from dagstack_dev.core.sources import PluginSource
+from dagstack_dev.host.context import PluginContext, derive_context_for_plugin
+from dagstack_dev.host.registry import Registry
+from dagstack_dev.host.resources import ResourceRegistry
+from dagstack_dev.host.sections import section_of
+from dagstack_dev.host.services.checkpoint import PluginCheckpoints
+from dagstack_dev.host.table import Entry, Offer
+from dagstack_dev.runtimes.finder import PluginFinder
+from dagstack_dev.runtimes.imports import ImportLog
+from dagstack_dev.runtimes.in_process import InProcessCode
+from dagstack_dev.runtimes.process.description import methods_of
+from dagstack_dev.runtimes.process.failures import describe
+from dagstack_dev.runtimes.process.logs import RemoteHandler, RemoteLogger, RemoteProgress
+from dagstack_dev.runtimes.process.messages import Kind, Message
+from dagstack_dev.runtimes.process.order import File, pack_carry
+from dagstack_dev.runtimes.process.transfer import ContextArgument, is_plugin_module, pack, unpack
+from dagstack_dev.runtimes.shared import SharedCode
+
+if TYPE_CHECKING:
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.runtimes.process.order import Order
+
+_AGES: Final = 10**6
+"""Seconds; the app watches over the time that a setup takes, and it began earlier."""
+
+
+def main(descriptor: int) -> None:
+    """Serve the app at the other end of `descriptor`, a socket, until it says to stop."""
+    connection = Connection(descriptor)
+    order: Order = connection.first_order()
+    sys.path[:] = order.sys_path
+    logging.basicConfig(
+        level=order.log_level, handlers=[RemoteHandler(connection.log, order.manifest.ref)]
+    )
+    asyncio.run(Service(order, connection).run())
+
+
+class _NoRegistry:
+    """In the place of `ctx.registry`."""
+
+    def __init__(self, ref: PluginRef) -> None:
+        self._ref = ref
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        reason = "other plugins live elsewhere; have the caller pass what is needed of them"
+        raise OutOfReach(self._ref, f"ctx.registry.{name}", reason)
+
+
+class _NotHere:
+    """In the place of a service that could not come."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise PluginRegistryError(self._reason)
+
+
+class Service:
+    """Runs one plugin and does what the app asks for.
+
+    Args:
+        order: what to run.
+        connection: to the app.
+    """
+
+    def __init__(self, order: Order, connection: Connection) -> None:
+        self._order = order
+        self._ref = order.manifest.ref
+        self._connection = connection
+        self._imports = ImportLog()
+        self._finder = PluginFinder(order.package.partition(".")[0], self._imports)
+        self._shared = SharedCode(self._imports, self._finder.plugin_of)
+        self._resources = ResourceRegistry()
+        self._registry = Registry(resource_registry=self._resources, runtimes={})
+        self._registry.conductor.on_crash = self._crashed
+        self._carry: dict[str, Any] = {}
+        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._told: set[str] = set()
+        self._ended = asyncio.Event()
+
+    async def run(self) -> None:
+        """Set the plugin up, answer calls, and end when that is asked for."""
+        loop = asyncio.get_running_loop()
+        self._connection.listen(lambda message: loop.call_soon_threadsafe(self._take, message))
+        try:
+            await self._set_up()
+        except Exception as error:  # noqa: BLE001 - the app raises it
+            carry, _ = self._packed_carry()
+            self._tell_imports()
+            self._send(Kind.FAILED, (describe(error, self._ref), carry))
+            return
+        self._tell_imports()
+        self._send(Kind.READY, methods_of(self._entry.instance))
+        await self._ended.wait()
+
+    # Setup and teardown
+
+    async def _set_up(self) -> None:
+        for root in self._order.code_roots:
+            self._shared.add_root(root, lambda _: False)
+        self._shared.exchange({each.path: each.restored() for each in self._order.shared})
+        for name, packed in self._order.resources.items():
+            self._resources.register(name, self._unpack(packed, f"the resource {name!r}"))
+        self._registry.register_offers([self._offer()])
+        self._carry = self._entry.carry
+        for key, packed in self._order.carry.items():
+            self._carry[key] = self._unpack(packed, f"ctx.carry[{key!r}]")
+        await self._registry.setup_all(self._context())
+        self._entry.carry = {}  # It is emptied with the teardown, and ours is to be sent then.
+
+    def _offer(self) -> Offer:
+        order = self._order
+        changes: dict[str, object] = {
+            "depends_on": (),
+            "execution_model": ExecutionModel.SYNC,
+            "startup_timeout_sec": _AGES,
+        }
+        code = InProcessCode(
+            order.manifest.model_copy(update=changes),
+            order.folder,
+            order.package,
+            order.entry,
+            {relative: file.restored() for relative, file in order.files.items()},
+            self._finder,
+            self._shared,
+        )
+        return Offer(code.manifest, code, PluginSource(order.folder, {}))
+
+    @property
+    def _entry(self) -> Entry:
+        return self._registry.table.entries[self._ref]
+
+    def _context(self) -> PluginContext:
+        services: dict[str, Any] = {
+            name: _NotHere(value) if isinstance(value, str) else self._unpack(value, f"ctx.{name}")
+            for name, value in self._order.services.items()
+        }
+        if isinstance(services.get("checkpoint"), PluginCheckpoints):
+            services["checkpoint"] = services["checkpoint"].store  # It is wrapped once more here.
+        if self._order.has_progress:
+            services["progress"] = RemoteProgress(self._connection.log, self._ref)
+        section = self._unpack(self._order.config, "its configuration")
+        return PluginContext(
+            config={self._ref.kind: {self._ref.name: section}},
+            logger=RemoteLogger(self._connection.log, self._ref),
+            registry=_NoRegistry(self._ref),
+            **services,
+        )
+
+    async def _tear_down(self) -> None:
+        errors: list[BaseException] = []
+        try:
+            await self._registry.teardown_all()
+        except TeardownErrors as error:
+            errors += error.errors
+        carry, lost = self._packed_carry()
+        failures = [describe(each, self._ref) for each in (*errors, *lost)]
+        self._send(Kind.STOPPED, (failures, carry))
+        self._ended.set()
+
+    def _packed_carry(self) -> tuple[dict[str, bytes], list[NotTransferable]]:
+        """What it carries, and what of that cannot go to the app."""
+        packed: dict[str, bytes] = {}
+        lost: list[NotTransferable] = []
+        for key, value in self._carry.items():
+            try:
+                packed |= pack_carry({key: value}, self._ref)
+            except NotTransferable as error:
+                lost.append(error)
+        return packed, lost
+
+    def _crashed(self, ref: PluginRef, error: BaseException | None) -> None:
+        self._registry.conductor.crashes.clear()  # The app tells of it.
+        shown = error or PluginCrashed(ref, "its own scope was cancelled")
+        self._send(Kind.CRASHED, describe(shown, ref))
+
+    # Calls
+
+    def _take(self, message: Message) -> None:
+        match message.kind:
+            case Kind.CALL:
+                call = asyncio.get_running_loop().create_task(self._call(message))
+                self._calls[message.call] = call
+            case Kind.CANCEL if message.call in self._calls:
+                self._calls[message.call].cancel()
+            case Kind.STOP:
+                stop = asyncio.get_running_loop().create_task(self._tear_down())
+                self._calls[message.call] = stop
+            case _:
+                pass
+
+    async def _call(self, message: Message) -> None:
+        try:
+            name, args, kwargs = self._unpack(message.payload, "an argument")
+            given = {key: self._argument(each) for key, each in kwargs.items()}
+            result = getattr(self._entry.instance, name)(*map(self._argument, args), **given)
+            if inspect.isawaitable(result):
+                result = await result
+            answer = pack(result, ref=self._ref, what=f"what {name}() returns")
+        except BaseException as error:  # noqa: BLE001 - the caller in the app gets it
+            kind, answer = Kind.ERROR, self._pack(describe(error, self._ref))
+        else:
+            kind = Kind.RESULT
+        self._tell_imports()
+        self._connection.send(kind, answer, call=message.call)
+        del self._calls[message.call]
+
+    def _argument(self, value: object) -> object:
+        """Give a hook that is called with a context the one of this process."""
+        if not isinstance(value, ContextArgument):
+            return value
+        base = self._entry.context
+        assert base is not None  # noqa: S101 - there are no calls before the setup
+        called = replace(base, metadata=value.metadata)
+        ctx = derive_context_for_plugin(called, self._order.manifest, self._resources)
+        return replace(ctx, config=section_of(self._entry, base))
+
+    # What the app is told
+
+    def _tell_imports(self) -> None:
+        """Tell which shared code the plugin has come to import, so that changes of it count."""
+        names = {*self._imports.followed(), *self._imports.missing} - self._told
+        self._told |= names
+        found: dict[str, File] = {}
+        for name in sorted(names):
+            path = getattr(sys.modules.get(name), "__file__", None)
+            if isinstance(path, str) and not is_plugin_module(name):
+                found[name] = File.of(self._shared.file(path))
+        missing = tuple(sorted(self._imports.missing & names))
+        if found or missing:
+            self._send(Kind.IMPORTED, (found, missing))
+
+    def _send(self, kind: Kind, value: object) -> None:
+        self._connection.send(kind, self._pack(value))
+
+    def _pack(self, value: object) -> bytes:
+        return pack(value, ref=self._ref, what="what it tells the app")
+
+    def _unpack(self, data: bytes, what: str) -> Any:
+        return unpack(data, ref=self._ref, what=what, own=self._order.package)

@@ -1,0 +1,86 @@
+"""What there is to say of a single fact, in a line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.padding import Padding
+from rich.text import Text
+
+from dagstack_dev.cli.excerpts import short
+from dagstack_dev.core.blame import blame
+from dagstack_dev.core.errors import in_words
+from dagstack_dev.core.events import (
+    DrainTimedOut,
+    Fact,
+    HookFailed,
+    PluginBlocking,
+    PluginDegraded,
+    PluginLeaked,
+    PluginOverstepped,
+    PluginRecovered,
+    PluginRequiresRestart,
+    WatchProblem,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+
+def remarks(fact: Fact) -> Iterator[RenderableType]:
+    """What to print of `fact`; nothing for one that is no single remark."""
+    match fact:
+        case PluginRecovered():
+            yield Text.assemble(("✓ ", "green"), f"{fact.ref} is healthy again")
+        case PluginLeaked():
+            yield _warning(f"{fact.ref}: generation {fact.generation} has left something behind")
+            for holder in fact.holders:
+                yield Padding(Text(short(holder), "dim"), (0, 0, 0, 4), expand=False)
+        case _:
+            message = _message(fact)
+            if message is not None:
+                yield _warning(message)
+
+
+def _message(fact: Fact) -> str | None:
+    match fact:
+        case PluginDegraded():
+            return f"{fact.ref} is degraded: {_reason(fact.error)}"
+        case PluginRequiresRestart():
+            return (
+                f"{fact.ref}: its teardown returned False, so something of it has stayed; "
+                "restart dagstack-dev to be sure"
+            )
+        case PluginBlocking():
+            return (
+                f"{fact.ref}: {fact.method} has kept the event loop busy for "
+                f"{fact.seconds:.1f} s, at {short(fact.path)}:{fact.line}"
+            )
+        case PluginOverstepped():
+            who = str(fact.ref) if fact.ref else "something"
+            where = f", at {short(fact.path)}:{fact.line}" if fact.path else ""
+            return f"{who} {fact.message}{where}"
+        case DrainTimedOut():
+            calls = "1 call" if fact.calls == 1 else f"{fact.calls} calls"
+            at = f", at {', '.join(map(short, fact.places))}" if fact.places else ""
+            return f"{fact.ref}: {calls} still in flight after {fact.seconds:g} s{at}"
+        case HookFailed():
+            return f"{fact.ref}: {fact.hook} raised {_reason(fact.error)}"
+        case WatchProblem():
+            where = f"{short(fact.path)}: " if fact.path else ""
+            return f"{where}{fact.message}"
+        case _:
+            return None
+
+
+def _reason(error: BaseException) -> str:
+    """What `error` says, and the line that it blames."""
+    cause = blame(error)
+    place = f", at {short(cause.path)}:{cause.line}" if cause.path else ""
+    return f"{getattr(error, 'reason', None) or in_words(error)}{place}"
+
+
+def _warning(message: str) -> Text:
+    return Text.assemble(("! ", "yellow"), message)

@@ -1,0 +1,56 @@
+"""Plugins that are tried again: a frame for the first failure, hardly a line for those after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from dagstack_dev.core.blame import root_error
+from dagstack_dev.core.errors import in_words
+from dagstack_dev.core.passing import may_pass
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dagstack_dev.cli.frames import Frames
+    from dagstack_dev.core.events import PluginRetrying
+    from dagstack_dev.core.refs import PluginRef
+
+
+class Retries:
+    """Says when plugins are tried again, and knows whose failures have been shown."""
+
+    def __init__(self, console: Console, frames: Frames) -> None:
+        self._console = console
+        self._frames = frames
+        self._pauses: dict[PluginRef, float] = {}
+
+    def forget(self, ref: PluginRef) -> None:
+        """Something else has become of `ref`: its next failure is news."""
+        self._pauses.pop(ref, None)
+
+    def covers(self, ref: PluginRef, error: BaseException) -> bool:
+        """Whether `ref` has failed once more of what is being tried again, so that `show` will do.
+
+        Any other failure ends the trying.
+        """
+        if may_pass(error):
+            return ref in self._pauses
+        self.forget(ref)
+        return False
+
+    def show(self, fact: PluginRetrying) -> None:
+        """Print the pause, unless it is as long as the last one."""
+        ref, last = fact.ref, self._pauses.get(fact.ref)
+        self._pauses[ref] = fact.seconds
+        reason = ""
+        if fact.attempt > 1:
+            if last == fact.seconds:
+                return
+            reason, *_ = in_words(root_error(fact.error)).splitlines()
+            reason += "; "
+        elif last is not None:  # `covers` has kept the frame back, not knowing of the edit.
+            self._frames.show_news(ref, f"{ref} failed", fact.error, None)
+        when = f"every {fact.seconds:g} s" if fact.is_longest else f"in {fact.seconds:g} s"
+        self._console.print(Text(f"  {ref}: {reason}tries again {when}", "dim"))

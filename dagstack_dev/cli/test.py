@@ -1,0 +1,94 @@
+"""`dagstack-dev test`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+from rich.console import Console
+from rich.text import Text
+
+from dagstack_dev.app.config import ConfigInvalid, read_config
+from dagstack_dev.cli.excerpts import short
+from dagstack_dev.disk.paths import root_folder
+from dagstack_dev.testing.folders import PluginReport, check_folders
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+    from dagstack_dev.testing.suite import ContractResult
+
+
+def run(
+    paths: Sequence[Path],
+    *,
+    config_file: Path | None,
+    checks: Collection[str],
+    ignore: Sequence[str],
+) -> int:
+    """Print what comes of each plugin below `paths`; the answer is the exit code.
+
+    Raises:
+        click.UsageError: a folder does not exist, none is given, or the configuration is unusable.
+    """
+    if not paths:
+        raise click.UsageError("name a folder with plugins: dagstack-dev test plugins/")
+    try:
+        roots = [root_folder(path) for path in paths]
+        config = {} if config_file is None else read_config(config_file)
+    except (FileNotFoundError, ConfigInvalid) as error:
+        raise click.UsageError(str(error)) from error
+    console = Console(highlight=False, soft_wrap=True)
+    return anyio.run(_run, console, roots, config, checks, ignore)
+
+
+async def _run(
+    console: Console,
+    roots: Sequence[str],
+    config: dict[str, Any],
+    checks: Collection[str],
+    ignore: Sequence[str],
+) -> int:
+    passed = failed = 0
+    async for report in check_folders(roots, config=config, ignore=ignore, checks=checks or None):
+        _show(console, report)
+        if report.passed:
+            passed += 1
+        else:
+            failed += 1
+        sys.stdout.flush()
+    if not passed + failed:
+        console.print(f"no plugins below {', '.join(map(short, roots))}")
+        return 1
+    counts = f"{passed + failed} plugins: {passed} passed"
+    console.print(f"{counts}, {failed} failed" if failed else counts)
+    return 1 if failed else 0
+
+
+def _show(console: Console, report: PluginReport) -> None:
+    console.print(
+        Text.assemble((str(report.ref or "?"), "bold"), (f"  {short(report.folder)}", "dim"))
+    )
+    for result in report.results:
+        _line(console, result.check_name, _outcome(result), passed=result.passed)
+    if report.tests is not None:
+        _line(console, "tests", report.tests.summary, passed=report.tests.passed)
+        if not report.tests.passed and report.tests.output:
+            console.print(Text(report.tests.output))
+
+
+def _outcome(result: ContractResult) -> str:
+    if result.passed:
+        return result.message or "ok"
+    return result.message or type(result.error).__name__
+
+
+def _line(console: Console, name: str, words: str, *, passed: bool) -> None:
+    first, *more = words.splitlines() or [""]
+    mark, style = ("", "green") if passed else ("FAILED ", "red")
+    console.print(Text.assemble(f"  {name:<14} ", (f"{mark}{first}", style)))
+    for line in more:
+        console.print(Text(f"  {'':<14} {line}"))

@@ -1,0 +1,145 @@
+"""Asks one plugin how it is (contract, section 5; ADR-2)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from dagstack_dev.core.blame import plugin_frames
+from dagstack_dev.core.errors import BlockedTooLong, PluginUnavailable, in_words, shown
+from dagstack_dev.core.health_errors import HealthCheckInvalid, PluginUnhealthy
+from dagstack_dev.core.lifecycle import State
+from dagstack_dev.host.tasks import is_interruption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dagstack_dev.core.errors import PluginRegistryError
+    from dagstack_dev.host.table import Entry, PluginTable
+
+METHOD: Final = "health"
+"""What is called where the manifest names no `health_check`."""
+
+_VERDICTS: Final = ("ok", "healthy")
+"""Keys of a mapping under which a check may answer False."""
+
+
+def method_of(entry: Entry) -> str:
+    """What is called to ask the plugin."""
+    return entry.manifest.health_check or METHOD
+
+
+def has_health(entry: Entry) -> bool:
+    """Whether the plugin can be asked, or its manifest says that it can."""
+    if entry.manifest.health_check:
+        return True
+    # Not of the instance, which may have any attribute. What needs arguments, as a tool of that
+    # name may, is something else.
+    if not callable(getattr(type(entry.instance), METHOD, None)):
+        return False
+    try:
+        return _needs_nothing(getattr(entry.instance, METHOD))
+    except Exception:  # noqa: BLE001 - as a property may raise; when it is asked, that will show
+        return True
+
+
+def _needs_nothing(method: Callable[..., object]) -> bool:
+    """Whether `method` can be called without arguments, as far as can be told."""
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    free = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return all(each.default is not each.empty or each.kind in free for each in parameters)
+
+
+def can_be_asked(table: PluginTable, entry: Entry) -> bool:
+    """Whether the plugin is ready and not about to be torn down."""
+    return table.states[entry.ref] is State.READY and not entry.gate.closed
+
+
+async def ask(table: PluginTable, entry: Entry, *, seconds: float) -> PluginRegistryError | None:
+    """Call the health check of a plugin that `can_be_asked`, as any caller would: by its proxy.
+
+    Args:
+        table: where the plugin is.
+        entry: the plugin.
+        seconds: how long it may take.
+
+    Returns:
+        What is wrong with it; None when nothing is, or when it is not there to answer any more.
+    """
+    name = method_of(entry)
+    check = _Check(table, entry)
+    try:
+        method = getattr(table.proxy(entry), name, None)
+        if not callable(method):
+            known = [each for each in dir(entry.instance) if not each.startswith("_")]
+            return HealthCheckInvalid.missing(entry.ref, name, known)
+        if entry.manifest.health_check and not _needs_nothing(method):
+            return HealthCheckInvalid.needs_arguments(entry.ref, name)
+        with anyio.move_on_after(seconds) as scope:
+            complaint = _complaint(await check.call(method, seconds))
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        if isinstance(error, PluginUnavailable) and error.ref == entry.ref:
+            return None
+        failure = PluginUnhealthy(entry.ref, f"{name}() raised {in_words(error)}")
+        failure.__cause__ = error
+        return failure
+    if scope.cancelled_caught:
+        return check.overdue(seconds)
+    return PluginUnhealthy(entry.ref, f"{name}() {complaint}") if complaint else None
+
+
+class _Check:
+    """One call of a health check."""
+
+    def __init__(self, table: PluginTable, entry: Entry) -> None:
+        self._watchdog = table.watchdog
+        self._entry = entry
+        self._path: str | None = None
+        self._line: int | None = None
+
+    async def call(self, method: Any, seconds: float) -> object:
+        """Call it, and await what it returns if that can be awaited."""
+        try:
+            entry = self._entry
+            calling = self._watchdog.calling(
+                entry.ref, method_of(entry), entry.offer.folder, seconds
+            )
+            with self._watchdog.watching(), calling:
+                result = method()
+            return await result if inspect.isawaitable(result) else result
+        except BlockedTooLong as error:
+            self._path, self._line = error.path, error.line
+            raise self.overdue(seconds) from error
+        except anyio.get_cancelled_exc_class() as error:
+            frames = plugin_frames(error)
+            if frames:
+                self._path, self._line = frames[-1].path, frames[-1].line
+            raise
+
+    def overdue(self, seconds: float) -> PluginUnhealthy:
+        """The failure of a check that has not ended in time."""
+        failure = did_not_end(self._entry, seconds)
+        failure.path, failure.line = self._path, self._line
+        return failure
+
+
+def did_not_end(entry: Entry, seconds: float) -> PluginUnhealthy:
+    """The failure of a check that takes longer than it may."""
+    return PluginUnhealthy(entry.ref, f"{method_of(entry)}() did not end within {seconds:g} s")
+
+
+def _complaint(answer: object) -> str | None:
+    """What a check says is wrong; None when it says that nothing is."""
+    if answer is False:
+        return "returned False"
+    if isinstance(answer, Mapping) and any(answer.get(key) is False for key in _VERDICTS):
+        return f"returned {shown(answer)}"
+    return None

@@ -1,0 +1,72 @@
+"""The extra `[mcp]`: what is told without it, and that it costs nothing where it is not needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from command_runs import CHECKOUT
+from mcp_servers import mcp_plugin
+from trees import PluginTree
+
+from dagstack_dev import PluginRegistry
+from dagstack_dev.core.errors import RuntimeNotSupported
+
+LOADED = """
+import asyncio, sys
+from dagstack_dev import PluginContext, PluginRegistry
+
+async def main():
+    registry = PluginRegistry().discover("plugins")
+    await registry.setup_all(PluginContext(config={}, logger=None, registry=registry))
+    await registry.teardown_all()
+
+asyncio.run(main())
+heavy = {"mcp", "mcp_types", "jsonschema", "httpx", "httpx2"}
+print(*sorted(heavy & sys.modules.keys()), "end")
+"""
+
+
+@pytest.mark.parametrize("runtime", ["mcp_stdio", "mcp_http"])
+def test_what_to_install_is_told(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    monkeypatch.setattr("dagstack_dev.app.registry.is_installed", lambda: False)
+    manifest = f"""
+    [plugin]
+    name = "server"
+    kind = "tool"
+    core_version = ">=0.1"
+    runtime = "{runtime}"
+    """
+    more = 'command = "serve"' if runtime == "mcp_stdio" else 'url = "http://127.0.0.1:1/mcp"'
+    tree.write("server/dagstack.toml", manifest + more)
+    with pytest.raises(RuntimeNotSupported) as caught:
+        PluginRegistry().discover(tree.root)
+    assert f"tool/server runs in {runtime}, which is not installed" in str(caught.value)
+    assert 'pip install "dagstack-dev[mcp]"' in str(caught.value)
+
+
+def test_nothing_of_it_is_imported_without_such_a_plugin(tree: PluginTree) -> None:
+    tree.plugin("plain")
+    assert _heavy_modules(tree) == "end"
+
+
+def test_it_is_imported_with_one(tree: PluginTree) -> None:
+    tree.plugin("plain")
+    mcp_plugin(tree, "server")
+    assert "mcp " in _heavy_modules(tree)
+
+
+def _heavy_modules(tree: PluginTree) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED],
+        cwd=tree.root.parent,
+        capture_output=True,
+        text=True,
+        env={**CHECKOUT, "PATH": ""},
+        timeout=50,
+        check=True,
+    )
+    return done.stdout.splitlines()[-1].strip()

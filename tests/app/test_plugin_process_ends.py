@@ -1,0 +1,169 @@
+"""How processes of plugins end: by themselves, by force, and with the app."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from serving import edit, serving
+from trees import PluginTree
+
+from dagstack_dev import PluginUnavailable, ProcessDied, State, TeardownTimeout
+from dagstack_dev.core.events import ReloadCommitted, TeardownFailed, Transition
+
+PROCESS = 'execution_model = "process_cpu_bound"\n'
+
+CODE = """
+import os
+
+class Plugin:
+    def value(self):
+        return 1
+
+    def pid(self):
+        return os.getpid()
+
+    def die(self):
+        os._exit(3)
+"""
+
+
+def is_alive(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+@pytest.fixture
+def apart(tree: PluginTree) -> Path:
+    """One plugin in a process of its own; its code."""
+    return tree.plugin("apart", code=CODE, manifest=PROCESS) / "plugin.py"
+
+
+async def test_a_process_that_dies_fails_its_calls_and_comes_back(
+    tree: PluginTree, apart: Path
+) -> None:
+    async with serving(tree, retry_seconds=0.01) as live:
+        plugin = live.plugin("apart")
+        before = await plugin.pid()
+        with pytest.raises(ProcessDied, match="has ended by itself, with exit code 3"):
+            await plugin.die()
+        failed = await live.fact(Transition, lambda fact: fact.to_state is State.FAILED)
+        assert isinstance(failed.error, ProcessDied)
+        await live.fact(
+            Transition,
+            lambda fact: (
+                fact.to_state is State.READY and live.facts.index(fact) > live.facts.index(failed)
+            ),
+        )
+        assert await plugin.pid() != before
+
+
+async def test_a_process_that_is_killed_is_noticed_at_once(tree: PluginTree, apart: Path) -> None:
+    tree.plugin("user", depends_on=["apart"])
+    async with serving(tree, retry_seconds=0) as live:
+        os.kill(await live.plugin("apart").pid(), signal.SIGKILL)
+        await live.fact(
+            Transition, lambda fact: fact.ref.name == "apart" and fact.to_state is State.FAILED
+        )
+        assert "was ended by SIGKILL" in str(live.status("apart").error)
+        with pytest.raises(PluginUnavailable):
+            await live.plugin("apart").value()
+
+
+STUCK = """
+import subprocess
+import sys
+import time
+
+VALUE = 1
+
+class Plugin:
+    def setup(self, ctx):
+        command = [sys.executable, "-c", "import time; time.sleep(600)"]
+        self.helper = subprocess.Popen(command)
+
+    def pids(self):
+        import os
+        return os.getpid(), self.helper.pid
+
+    def hang(self):
+        while True:
+            time.sleep(0.01)
+
+    def value(self):
+        return VALUE
+"""
+
+
+async def gone(*pids: int) -> None:
+    """Wait until these processes have ended; init may take its time to collect them."""
+    with anyio.fail_after(20):
+        while any(is_alive(pid) and not is_zombie(pid) for pid in pids):
+            await anyio.sleep(0.01)
+
+
+def is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_a_method_that_hangs_is_ended_with_its_process_and_what_that_has_started(
+    tree: PluginTree,
+) -> None:
+    manifest = PROCESS + "teardown_timeout_sec = 1\n"
+    code = tree.plugin("stuck", code=STUCK, manifest=manifest) / "plugin.py"
+    caught: list[BaseException] = []
+
+    async def call(plugin: Any) -> None:
+        try:
+            await plugin.hang()
+        except PluginUnavailable as error:
+            caught.append(error)
+
+    async with serving(tree, drain_seconds=0.05) as live, anyio.create_task_group() as group:
+        plugin = live.plugin("stuck")
+        pids = await plugin.pids()
+        group.start_soon(call, plugin)
+        await anyio.wait_all_tasks_blocked()
+        edit(code, "VALUE = 1", "VALUE = 2")
+        await live.settle()
+        assert live.outcomes == [ReloadCommitted]
+        assert await plugin.value() == 2
+        await gone(*pids)
+        [overdue] = live.of(TeardownFailed)
+        assert isinstance(overdue.error, TeardownTimeout)
+    assert ["torn down before the call had ended" in str(each) for each in caught] == [True]
+
+
+HOST = """
+import os, signal, sys
+import anyio, structlog
+from dagstack_dev import PluginContext, PluginRegistry
+
+async def main():
+    registry = PluginRegistry(observer=lambda fact: None).discover(sys.argv[1])
+    ctx = PluginContext(config={}, logger=structlog.get_logger(), registry=registry)
+    await registry.setup_all(ctx)
+    print(*await registry.get_plugin("demo", "stuck").pids(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+anyio.run(main)
+"""
+
+
+async def test_the_process_ends_when_the_app_is_killed(tree: PluginTree) -> None:
+    tree.plugin("stuck", code=STUCK, manifest=PROCESS)
+    command = [sys.executable, "-c", HOST, str(tree.root)]
+    done = await anyio.run_process(command, check=False, stderr=None)
+    assert done.returncode == -signal.SIGKILL
+    await gone(*map(int, done.stdout.split()))

@@ -1,0 +1,302 @@
+"""What failed for a reason that may pass is tried again, without an edit."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from serving import Live, edit, ref, serving
+from trees import PluginTree
+
+from dagstack_dev import (
+    Fact,
+    PluginLeaked,
+    PluginRetrying,
+    ReloadCommitted,
+    ReloadStarted,
+    State,
+    Transition,
+)
+from dagstack_dev.core.passing import SetupPutOff
+
+UNTIL_UP = """
+class Down(Exception):
+    is_passing = True
+
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["journal"].append("tried")
+        if not ctx.extras["up"]:
+            raise Down("nobody is there")
+    def value(self):
+        return 1
+"""
+"""A plugin that cannot be set up before the host's `up` holds something."""
+
+CRASHES = """
+import anyio
+
+class Plugin:
+    async def setup(self, ctx):
+        self.crash = anyio.Event()
+        ctx.start_soon(self.wait)
+    async def wait(self):
+        await self.crash.wait()
+        raise ConnectionResetError("hung up")
+"""
+
+
+class Forgetful(list[Fact]):
+    """Keeps nothing."""
+
+    def append(self, fact: Fact) -> None:
+        pass
+
+
+async def until_tried(live: Live, times: int) -> PluginRetrying:
+    """Wait until a plugin has been tried so often, and failed."""
+    return await live.fact(PluginRetrying, lambda fact: fact.attempt >= times)
+
+
+async def test_it_comes_up_by_itself_with_what_waits_for_it(tree: PluginTree) -> None:
+    up: list[None] = []
+    tree.plugin("base", code=UNTIL_UP)
+    tree.plugin("user", depends_on=["base"])
+    tree.plugin("aside")
+    async with serving(tree, extras={"up": up}, retry_seconds=0.01) as live:
+        await until_tried(live, 2)
+        assert live.states == {"base": "failed", "user": "blocked", "aside": "ready"}
+        up.append(None)
+        await live.fact(ReloadCommitted)
+        assert set(live.states.values()) == {"ready"}
+        assert live.plugin("base").value() == 1
+        assert live.reached(State.READY) == ["aside", "base", "user"]
+        aside = [each for each in live.of(Transition) if each.ref == ref("aside")]
+        assert {each.reload_id for each in aside} == {None}
+
+
+async def test_pauses_are_told_and_grow(tree: PluginTree) -> None:
+    tree.plugin("base", code=UNTIL_UP)
+    pauses = {"retry_seconds": 0.01, "retry_limit_seconds": 0.05}
+    async with serving(tree, extras={"up": []}, **pauses) as live:
+        await until_tried(live, 5)
+        told = live.of(PluginRetrying)[:5]
+        assert [each.attempt for each in told] == [1, 2, 3, 4, 5]
+        assert [each.seconds for each in told] == [0.01, 0.02, 0.04, 0.05, 0.05]
+        assert [each.is_longest for each in told] == [False, False, False, True, True]
+        assert str(told[0].error) == "nobody is there"
+
+
+async def test_old_tries_do_not_pile_up(tree: PluginTree) -> None:
+    seen: list[weakref.ref[object]] = []
+    remember = 'import weakref; ctx.extras["seen"].append(weakref.ref(self))'
+    tree.plugin("base", code=UNTIL_UP.replace('ctx.extras["journal"].append("tried")', remember))
+    async with serving(tree, extras={"up": [], "seen": seen}, retry_seconds=0.001) as live:
+        await until_tried(live, 6)
+        told: list[Fact] = []
+        live.server.registry.observe(told.append)
+        live.facts = Forgetful()  # For facts hold errors, and these what has failed.
+        leaks = live.server._loop.leaks
+        while leaks.idle_seconds:  # Until all that waits has been looked at.
+            await leaks.look(lambda: False)
+        assert not any(isinstance(each, PluginLeaked) for each in told)
+        told.clear()
+        gc.collect()
+        assert sum(1 for each in seen if each() is not None) <= 1
+
+
+async def test_any_other_failure_waits_for_an_edit(tree: PluginTree) -> None:
+    tree.plugin("broken", code=UNTIL_UP.replace("is_passing = True", "is_passing = False"))
+    tree.plugin("base", code=UNTIL_UP)
+    async with serving(tree, extras={"up": []}, retry_seconds=0.01) as live:
+        await until_tried(live, 3)
+        assert {each.ref for each in live.of(PluginRetrying)} == {ref("base")}
+        assert {each.changed for each in live.of(ReloadStarted)} == {(ref("base"),)}
+
+
+async def test_what_became_of_it_since_decides(tree: PluginTree) -> None:
+    tree.plugin("base", code=UNTIL_UP)
+    async with serving(tree, extras={"up": []}, retry_seconds=0.01) as live:
+        await until_tried(live, 2)
+        edit(tree.root / "base/plugin.py", "raise Down", "raise RuntimeError")
+        await live.settle()
+        live.forget()
+        await live.server.wait_idle()
+        assert isinstance(live.status("base").error, RuntimeError)
+        assert live.of(PluginRetrying) == []
+        edit(tree.root / "base/plugin.py", "raise RuntimeError", "raise Down")
+        assert (await live.fact(PluginRetrying)).attempt == 1
+
+
+async def test_a_pause_ends_with_an_edit_and_with_a_forced_reload(tree: PluginTree) -> None:
+    up: list[None] = []
+    tree.plugin("base", code=UNTIL_UP)
+    async with serving(tree, extras={"up": up}, retry_seconds=3600) as live:
+        assert (await until_tried(live, 1)).seconds == 30
+        live.forget()
+        await live.server.reload(ref("base"))
+        assert (await live.fact(PluginRetrying)).attempt == 1
+        assert live.journal == ["tried"]
+        up.append(None)
+        edit(tree.root / "base/plugin.py", "return 1", "return 2")
+        await live.server.wait_idle()
+        assert live.plugin("base").value() == 2
+
+
+async def test_it_is_not_tried_with_the_reloads_of_others_meanwhile(tree: PluginTree) -> None:
+    tree.plugin("base", code=UNTIL_UP)
+    tree.plugin("aside")
+    async with serving(tree, extras={"up": []}, retry_seconds=3600) as live:
+        await until_tried(live, 1)
+        live.forget()
+        tree.plugin("aside", value=2)
+        await live.server.wait_idle()
+        assert live.journal == ["teardown aside 1", "setup aside 2"]
+
+
+HANGS = """
+import anyio
+
+class Plugin:
+    async def setup(self, ctx):
+        journal = ctx.extras["journal"]
+        journal.append("tried")
+        if journal.count("tried") == 1:
+            raise ConnectionError("refused")
+        await anyio.sleep_forever()
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_try_that_lasts_gives_way_to_an_edit_of_another(tree: PluginTree, backend: str) -> None:
+    async def main() -> None:
+        tree.plugin("base", code=HANGS)
+        tree.plugin("aside")
+        async with serving(tree, retry_seconds=0.01, retry_limit_seconds=1e6) as live:
+            await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+            tree.plugin("aside", value=2)
+            assert (await until_tried(live, 2)).seconds == 0.02
+            assert isinstance(live.status("base").error, SetupPutOff)
+            await live.fact(ReloadCommitted)
+            assert live.plugin("aside").value() == 2
+
+    anyio.run(main, backend=backend)
+
+
+def is_setting_up(fact: Transition) -> bool:
+    return fact.to_state is State.SETTING_UP
+
+
+async def test_a_try_that_lasts_gives_way_to_an_edit_of_its_own_plugin(tree: PluginTree) -> None:
+    tree.plugin("base", code=HANGS)
+    async with serving(tree, retry_seconds=0.01) as live:
+        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        tree.plugin("base", value=2)
+        await live.fact(ReloadCommitted)
+        assert live.plugin("base").value() == 2
+
+
+async def test_a_try_does_not_give_way_to_data(tree: PluginTree) -> None:
+    tree.plugin(
+        "base",
+        code=HANGS.replace(
+            "sleep_forever()", "lowlevel.checkpoint(); await ctx.extras['seen'].wait()"
+        ),
+    )
+    seen = anyio.Event()
+    async with serving(tree, extras={"seen": seen}, retry_seconds=0.01) as live:
+        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        (tree.root / "base/events.log").write_text("tried\n")
+        while not live.server._loop.inbox._batch.paths:
+            await anyio.sleep(0.001)
+        seen.set()
+        await live.fact(Transition, lambda fact: fact.to_state is State.READY)
+        assert not any(isinstance(each.error, SetupPutOff) for each in live.of(Transition))
+
+
+async def test_it_is_tried_with_an_edit_of_shared_code_which_may_be_the_fix(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers/__init__.py", "UP = False\n")
+    tree.plugin("user", code="import helpers\nclass Plugin: ...\n")
+    tree.plugin(
+        "base",
+        code="""
+        class Plugin:
+            def setup(self, ctx):
+                from helpers import UP
+                if not UP:
+                    raise ConnectionError("no such host")
+        """,
+    )
+    async with serving(tree, retry_seconds=3600) as live:
+        await until_tried(live, 1)
+        tree.write("helpers/__init__.py", "UP = True\n")
+        await live.server.wait_idle()
+        assert live.states == {"base": "ready", "user": "ready"}
+
+
+async def test_idle_does_not_wait_for_a_pause(tree: PluginTree) -> None:
+    tree.plugin("base", code=UNTIL_UP)
+    async with serving(tree, extras={"up": []}, retry_seconds=3600) as live:
+        await live.server.wait_idle()
+        assert live.state("base") is State.FAILED
+
+
+async def test_a_removed_plugin_is_not_tried_again(tree: PluginTree) -> None:
+    folder = tree.plugin("base", code=UNTIL_UP)
+    async with serving(tree, extras={"up": []}, retry_seconds=0.01) as live:
+        await until_tried(live, 1)
+        (folder / "dagstack.toml").unlink()
+        await live.settle()
+        assert live.states == {}
+        assert live.server._loop.inbox.empty
+
+
+async def test_0_switches_it_off(tree: PluginTree) -> None:
+    tree.plugin("base", code=UNTIL_UP)
+    async with serving(tree, extras={"up": []}, retry_seconds=0) as live:
+        await live.server.wait_idle()
+        assert live.of(PluginRetrying) == []
+
+
+async def test_a_crash_that_may_pass_blocks_and_unblocks_its_dependents(tree: PluginTree) -> None:
+    tree.plugin("base", code=CRASHES)
+    tree.plugin("user", depends_on=["base"])
+    async with serving(tree, retry_seconds=0.01) as live:
+        live.instance("base").crash.set()
+        await live.fact(ReloadCommitted)
+        assert live.states == {"base": "ready", "user": "ready"}
+        assert live.reached(State.BLOCKED) == ["user"]
+        assert live.journal == ["setup user 1", "teardown user 1", "setup user 1"]
+
+
+@pytest.fixture
+def imports_fail_until(tree: PluginTree, tmp_path: Path) -> Callable[[], object]:
+    """A plugin whose very import needs a file; what is returned makes it."""
+    path = tmp_path / "up"
+    tree.plugin(
+        "base",
+        code=f"""
+        import os
+        if not os.path.exists({str(path)!r}):
+            raise ConnectionRefusedError("no licence server")
+        class Plugin:
+            pass
+        """,
+    )
+    return path.touch
+
+
+async def test_an_import_is_tried_again_too(
+    tree: PluginTree, imports_fail_until: Callable[[], object]
+) -> None:
+    async with serving(tree, retry_seconds=0.01) as live:
+        await until_tried(live, 2)
+        imports_fail_until()
+        await live.fact(ReloadCommitted)
+        assert live.states == {"base": "ready"}

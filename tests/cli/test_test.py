@@ -1,0 +1,186 @@
+"""`dagstack-dev test`: every plugin against the contract, and its own tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_runs import CHECKOUT
+from trees import PluginTree
+
+GOOD = """
+class Plugin:
+    def setup(self, ctx):
+        self.ctx = ctx
+        self.greeting = ctx.config.get("greeting", "Hello")
+
+    def teardown(self):
+        self.ctx = None
+
+    async def greet(self, name):
+        return {"text": f"{self.greeting}, {name}!"}
+"""
+SAMPLES = """
+[greet]
+arguments = { name = "Ann" }
+expected = { text = "Hello, Ann!" }
+"""
+OWN_TESTS = """
+from plugin import Plugin
+
+async def test_it_greets(plugin_registry, plugin_context, frozen_clock, seeded_rng):
+    plugin = Plugin()
+    plugin.setup(plugin_context)
+    assert plugin_context.resources.clock is frozen_clock
+    assert plugin_context.resources.rng is seeded_rng
+    assert await plugin.greet("Bob") == {"text": "Hello, Bob!"}
+
+def test_the_clock(frozen_clock):
+    before = frozen_clock.now()
+    frozen_clock.advance(seconds=2)
+    assert (frozen_clock.now() - before).total_seconds() == 2
+"""
+
+
+def run(tree: PluginTree, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dagstack_dev", "test", *arguments],
+        cwd=tree.root.parent,
+        env=os.environ | CHECKOUT | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+
+
+def good(tree: PluginTree, name: str = "greeter") -> Path:
+    return tree.plugin(name, code=GOOD)
+
+
+def test_a_good_plugin_passes_with_its_samples_and_its_own_tests(tree: PluginTree) -> None:
+    folder = good(tree)
+    tree.write(folder / "tests/contract.toml", SAMPLES)
+    tree.write(folder / "tests/pytest.ini", "[pytest]\nasyncio_mode = auto\n")
+    tree.write(folder / "tests/test_plugin.py", OWN_TESTS)
+    done = run(tree, "plugins")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert lines[0] == "demo/greeter plugins/greeter"
+    checks = ("manifest", "lifecycle", "serialization", "determinism", "ambient_state")
+    assert lines[1:6] == [f"{name} ok" for name in checks]
+    assert lines[6].startswith("tests 2 passed")
+    assert lines[-1] == "1 plugins: 1 passed"
+
+
+FAULTS = {
+    "a manifest": ("", 'priority = "high"\n', "manifest FAILED", "priority"),
+    "an import": ("1 / 0\nclass Plugin: pass", "", "load FAILED", "ZeroDivisionError"),
+    "a setup": (
+        "class Plugin:\n    def setup(self, ctx): raise LookupError('no luck')",
+        "",
+        "lifecycle FAILED",
+        "LookupError: no luck",
+    ),
+    "a leak": (
+        "KEPT = []\nclass Plugin:\n    def setup(self, ctx): KEPT.append(self)",
+        "",
+        "lifecycle FAILED",
+        "still referred to",
+    ),
+    "ambient state": (
+        "class Plugin: pass\nkept = {}\n",
+        "",
+        "ambient_state FAILED",
+        "plugin.py:2: kept",
+    ),
+    "a dependency": ("class Plugin: pass", "", "load FAILED", "nobody"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_wrong_with_one_plugin_stops_no_other(tree: PluginTree, fault: str) -> None:
+    code, manifest, where, words = FAULTS[fault]
+    needs = ["nobody"] if fault == "a dependency" else []
+    tree.plugin("bad", code=code or None, manifest=manifest, depends_on=needs)
+    good(tree)
+    done = run(tree, "plugins")
+    assert done.returncode == 1, done.stderr
+    text = " ".join(done.stdout.split())
+    assert where in text
+    assert words in text
+    assert text.endswith("2 plugins: 1 passed, 1 failed")
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_plugin_is_tested_with_what_it_depends_on_and_its_own_configuration(
+    tree: PluginTree,
+) -> None:
+    good(tree)
+    user = """
+    class Plugin:
+        def setup(self, ctx):
+            self.greeter = ctx.registry.get_plugin("demo", "greeter")
+
+        async def twice(self):
+            return [await self.greeter.greet("Ann")] * 2
+    """
+    folder = tree.plugin("user", code=user, depends_on=["greeter"])
+    tree.write(
+        folder / "tests/contract.toml",
+        '[twice]\nexpected = [{text = "Hi, Ann!"}, {text = "Hi, Ann!"}]\n',
+    )
+    (tree.root.parent / "config.toml").write_text('[demo.greeter]\ngreeting = "Hi"\n')
+    done = run(tree, "plugins", "--config", "config.toml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_samples_that_are_answered_otherwise_fail(tree: PluginTree) -> None:
+    folder = good(tree)
+    tree.write(folder / "tests/contract.toml", SAMPLES.replace("Hello", "Goodbye"))
+    done = run(tree, "plugins", "--check", "determinism")
+    assert done.returncode == 1
+    assert "Goodbye, Ann!" in done.stdout
+    assert "lifecycle" not in done.stdout
+
+
+def test_samples_that_cannot_be_used_are_named(tree: PluginTree) -> None:
+    folder = good(tree)
+    tree.write(folder / "tests/contract.toml", "[greet]\nargument = {}\n")
+    done = run(tree, "plugins")
+    assert done.returncode == 1
+    assert "tests/contract.toml" in done.stdout
+    assert "did you mean 'arguments'" in done.stdout
+
+
+def test_own_tests_that_fail_are_shown(tree: PluginTree) -> None:
+    folder = good(tree)
+    tree.write(folder / "tests/test_plugin.py", "def test_no(): assert 1 == 2\n")
+    done = run(tree, "plugins")
+    assert done.returncode == 1
+    assert "assert 1 == 2" in done.stdout
+    assert "1 failed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name a folder with plugins"),
+        (["nowhere"], "nowhere: does not exist"),
+        (["plugins", "--check", "all"], "'all' is not one of"),
+        (["plugins", "--config", "none.toml"], "none.toml"),
+    ],
+)
+def test_wrong_usage_is_told(tree: PluginTree, arguments: list[str], words: str) -> None:
+    done = run(tree, *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_a_folder_without_plugins_is_no_success(tree: PluginTree) -> None:
+    done = run(tree, "plugins")
+    assert done.returncode == 1
+    assert "no plugins below plugins" in done.stdout
