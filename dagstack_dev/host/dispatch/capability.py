@@ -1,0 +1,149 @@
+"""One hook of the one plugin that takes an input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from dagstack_dev.core.dispatch_errors import NoCapabilityMatch
+from dagstack_dev.core.hookspecs import DispatchClass
+from dagstack_dev.host.dispatch.dispatcher import LEFT, Dispatcher
+
+if TYPE_CHECKING:
+    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.host.dispatch.members import Member
+    from dagstack_dev.host.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchCandidate:
+    """A plugin that comes into question, for a `filter_fn` to keep or leave out (ADR-5).
+
+    Attributes:
+        manifest: the manifest in force.
+        instance: the plugin's proxy, as `get_plugin` returns it.
+    """
+
+    manifest: PluginManifest
+    instance: Any
+    _member: Member = field(repr=False, compare=False)
+
+
+FilterFn: TypeAlias = Callable[[Any, list[DispatchCandidate]], Sequence[DispatchCandidate]]
+
+
+class CapabilityDispatcher(Dispatcher):
+    """Calls the hook of the first plugin that takes an input, and of no other.
+
+    Which plugins come into question, their manifests say: one of their `supports_languages`,
+    `supports_extensions` or `supports_mime_types` is what the input tells of itself (see
+    `traits_of`). A plugin that has a method `matches(ctx, *args, **kwargs)` is asked besides, or,
+    where the manifest or the input says nothing, instead; if it raises, that is a no, told as
+    `plugin.hook_failed`. In order: `tryfirst`, neither, `trylast`; then `priority`, the highest
+    first; then name. When nobody takes the input, the plugin with `fallback = true` has to.
+
+    Args:
+        registry: whose plugins are called.
+        dispatch_class_override: as for every dispatcher.
+        filter_fn: called with `ctx` and the candidates, before any is asked; what it answers
+            is gone through in that order.
+    """
+
+    dispatch_class: ClassVar = DispatchClass.CAPABILITY
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        dispatch_class_override: str | None = None,
+        filter_fn: FilterFn | None = None,
+    ) -> None:
+        super().__init__(registry, dispatch_class_override=dispatch_class_override)
+        self._filter = filter_fn
+
+    def dispatch(self, kind: str, hook: str, ctx: object, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the hook of the plugin that takes the input; for hooks that are synchronous.
+
+        Returns:
+            What the hook answers.
+
+        Raises:
+            DispatchMismatch: the hook is declared to be called in another way.
+            HookspecMissing: it is not declared; a `KindUnknown`.
+            NoCapabilityMatch: no plugin takes the input, and there is no fallback.
+            Exception: what the plugin raises.
+        """
+        asked, fallbacks = self._candidates(kind, hook, ctx, args, kwargs)
+        name = self._name(kind, hook)
+        for member in asked:
+            if self._takes(member, ctx, args, kwargs):
+                result = self._call(member, name, ctx, args, kwargs)
+                if result is not LEFT:
+                    return result
+        for member in fallbacks:
+            result = self._call(member, name, ctx, args, kwargs)
+            if result is not LEFT:
+                return result
+        raise NoCapabilityMatch(kind, hook, [member.ref for member in asked])
+
+    async def dispatch_async(
+        self, kind: str, hook: str, ctx: object, /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As `dispatch`; for hooks of either sort, and `matches` of either sort."""
+        asked, fallbacks = self._candidates(kind, hook, ctx, args, kwargs)
+        name = self._name(kind, hook)
+        for member in asked:
+            if await self._takes_async(member, ctx, args, kwargs):
+                result = await self._call_async(member, name, ctx, args, kwargs)
+                if result is not LEFT:
+                    return result
+        for member in fallbacks:
+            result = await self._call_async(member, name, ctx, args, kwargs)
+            if result is not LEFT:
+                return result
+        raise NoCapabilityMatch(kind, hook, [member.ref for member in asked])
+
+    def _candidates(
+        self, kind: str, hook: str, ctx: object, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> tuple[list[Member], list[Member]]:
+        """Who may take the input and is to be asked, and who takes what is left."""
+        self._check(kind, hook)
+        found, rest = self._table.members.matching(kind, hook, args, kwargs)
+        asked, fallbacks = self._live(found), self._live(rest)
+        if self._filter is None:
+            return asked, fallbacks
+        members = asked + [member for member in fallbacks if member not in asked]
+        kept = [each._member for each in self._filter(ctx, [*map(self._candidate, members)])]  # noqa: SLF001 - its own
+        return (
+            [member for member in kept if member in asked],
+            [member for member in kept if member in fallbacks],
+        )
+
+    def _candidate(self, member: Member) -> DispatchCandidate:
+        return DispatchCandidate(member.manifest, self._table.proxy(member.entry), member)
+
+    def _takes(
+        self, member: Member, ctx: object, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> bool:
+        try:
+            answer = self._call(member, "matches", ctx, args, kwargs)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            self._tell(member, "matches", error)
+            return False
+        return _is_yes(member, answer)
+
+    async def _takes_async(
+        self, member: Member, ctx: object, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> bool:
+        try:
+            answer = await self._call_async(member, "matches", ctx, args, kwargs)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            self._tell(member, "matches", error)
+            return False
+        return _is_yes(member, answer)
+
+
+def _is_yes(member: Member, answer: Any) -> bool:
+    """Whether a plugin takes an input; one that cannot be asked has said so in its manifest."""
+    return not member.has("matches") if answer is LEFT else bool(answer)
