@@ -83,8 +83,9 @@ find_python() {
 #   .busy          an installation is going on, or one was interrupted
 #   .has-GROUP     the dependency list from which GROUP was last installed
 #
-# GROUP is "package" for the project itself, or a name from [dependency-groups]. Whatever does
-# not add up (no .made, another Python, a folder that moved, a left .busy) is made anew.
+# GROUP is "package" for the project itself, "extra-NAME" for it with an extra, or a name from
+# [dependency-groups]. Whatever does not add up (no .made, another Python, a folder that moved, a
+# left .busy) is made anew.
 
 # env_sound FOLDER [PYTHON-IDENTITY]: whether the environment works and is complete in itself.
 env_sound() {
@@ -158,6 +159,9 @@ env_install() { # FOLDER WANTED GROUP...
         rm -f -- "$folder/.has-$group"
         case "$group" in
             package) arguments+=(--build-constraint "$CONSTRAINTS" --editable "$ROOT") ;;
+            extra-*)
+                arguments+=(--build-constraint "$CONSTRAINTS" --editable "$ROOT[${group#extra-}]")
+                ;;
             *) arguments+=(--group "$ROOT/pyproject.toml:$group") ;;
         esac
     done
@@ -198,4 +202,79 @@ main_env() {
     if [[ -n "${PYTHON:-}" ]]; then python="$(find_python)"; fi
     VENV="$ROOT/.venv"
     env_ready "$VENV" "$python" "$@"
+}
+
+# --- Node packages --------------------------------------------------------------------------
+#
+# Only the JavaScript plugins of the playground need them. They are installed beside the
+# package.json that names them, in exactly those versions; node_modules/.made-from holds the text
+# of the package.json that was last installed, and is written last.
+
+MIXED="$ROOT/playground/mixed"
+
+# node_lack: why JavaScript plugins cannot run on this machine; nothing if they can.
+node_lack() {
+    if ! command -v node >/dev/null; then
+        printf 'no Node found\n'
+    elif ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then
+        printf 'Node 20 or newer is needed, not %s\n' "$(node --version 2>/dev/null)"
+    elif ! command -v npm >/dev/null; then
+        printf 'no npm found\n'
+    fi
+}
+
+node_has() { # WANTED
+    [[ -f "$MIXED/node_modules/.made-from" && "$(<"$MIXED/node_modules/.made-from")" == "$1" ]]
+}
+
+# node_ready: what the JavaScript plugins import is installed; fails, and says so, where that
+# cannot be done. Needs VENV.
+node_ready() {
+    local wanted
+    wanted="$(<"$MIXED/package.json")"
+    if node_has "$wanted"; then return; fi
+    env_lock "$MIXED/node_modules" "$VENV/bin/python"
+    node_has "$wanted" || node_install "$wanted" || {
+        exec 9>&-
+        say "the Node packages could not be installed; the next run tries again"
+        return 1
+    }
+    exec 9>&-
+}
+
+node_install() { # WANTED
+    say "installing Node packages into ${MIXED#"$ROOT/"}"
+    rm -rf -- "$MIXED/node_modules"
+    # No lock file: it would name the registry of whoever made it.
+    (cd -- "$MIXED" && npm install --no-package-lock --ignore-scripts --no-audit --no-fund \
+        --no-update-notifier --loglevel=error --fetch-retries=1 --fetch-retry-mintimeout=1000 \
+        </dev/null >/dev/null) || return 1
+    printf '%s\n' "$1" >"$MIXED/node_modules/.made-from"
+}
+
+# --- The examples of dagstack-plugin-system -------------------------------------------------
+#
+# Its wheel has none; they are in the source distribution, which tests run unchanged.
+
+ORIGINAL="$ROOT/.cache/dagstack-plugin-system"
+
+# original_ready: its sources are there; fails, and says so, where they cannot be had. Needs VENV.
+original_ready() {
+    local pin download
+    pin="$(grep '^dagstack-plugin-system==' "$CONSTRAINTS")"
+    if [[ -f "$ORIGINAL/.made-from" && "$(<"$ORIGINAL/.made-from")" == "$pin" ]]; then return; fi
+    say "fetching the sources of ${pin/==/ }"
+    rm -rf -- "$ORIGINAL"
+    mkdir -p -- "$ORIGINAL"
+    download="$ORIGINAL/download"
+    if PIP_BUILD_CONSTRAINT="$CONSTRAINTS" "$VENV/bin/python" -m pip download --quiet --quiet \
+        --disable-pip-version-check --no-input --no-deps --no-binary :all: --dest "$download" \
+        "$pin" </dev/null &&
+        tar -xzf "$download"/*.tar.gz -C "$ORIGINAL" --strip-components 1; then
+        rm -rf -- "$download"
+        printf '%s\n' "$pin" >"$ORIGINAL/.made-from"
+        return
+    fi
+    say "the sources could not be fetched; the next run tries again"
+    return 1
 }

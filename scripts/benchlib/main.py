@@ -13,11 +13,14 @@ from scripts.benchlib import (
     branch,
     calls,
     cold,
+    dispatch,
+    execution,
     help,  # noqa: A004 - a section
     http_load,
     hub,
     idle,
     load,
+    mcp_calls,
     memory,
     saves,
 )
@@ -53,6 +56,9 @@ SECTIONS: Final = {
     "load": Section(lambda: load.measure(200), lambda: load.measure(1000)),
     "http": Section(lambda: http_load.measure(20), lambda: http_load.measure(100)),
     "call": Section(lambda: calls.measure(150), lambda: calls.measure(400)),
+    "mcp": Section(lambda: mcp_calls.measure(10), lambda: mcp_calls.measure(40)),
+    "execution": Section(lambda: execution.measure(5), lambda: execution.measure(20)),
+    "dispatch": Section(lambda: dispatch.measure(30), lambda: dispatch.measure(200)),
 }
 
 

@@ -1,0 +1,129 @@
+"""What can go wrong with a plugin that is a server of its own (contract, section 13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dagstack_dev.core.errors import PluginRegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dagstack_dev.core.refs import PluginRef
+
+
+class ToolError(PluginRegistryError):
+    """A call of a plugin's tool failed; also that of a resource or a prompt.
+
+    Attributes:
+        tool: its name, as the server knows it.
+        message: what the server said.
+        type_name: the class of the server's exception, where the server told it.
+        code, data: those of the JSON-RPC error, when the server answered with one.
+    """
+
+    def __init__(
+        self,
+        ref: PluginRef,
+        tool: str,
+        message: str,
+        *,
+        type_name: str | None = None,
+        code: int | None = None,
+        data: Any = None,
+    ) -> None:
+        super().__init__(ref, tool, message)
+        self.ref = ref
+        self.tool = tool
+        self.message = message
+        self.type_name = type_name
+        self.code = code
+        self.data = data
+
+    def __str__(self) -> str:
+        told = f"{self.type_name}: {self.message}" if self.type_name else self.message
+        code = f" (JSON-RPC error {self.code})" if self.code is not None else ""
+        return f"{self.ref}: {self.tool} failed: {told}{code}"
+
+
+class ToolTimeout(ToolError, TimeoutError):
+    """A call was not answered within `seconds`; the server has been told to give it up."""
+
+    def __init__(self, ref: PluginRef, tool: str, seconds: float, option: str) -> None:
+        message = f"no answer within {seconds:g} s; make it faster or raise {option}"
+        super().__init__(ref, tool, message)
+        self.seconds = seconds
+
+
+class ToolArgumentsInvalid(ToolError, TypeError):
+    """A call does not match the tool's input schema; nothing was sent.
+
+    `argument` is the path of the value at fault, dotted; empty when it is all of them.
+    """
+
+    def __init__(self, ref: PluginRef, tool: str, argument: str, message: str) -> None:
+        super().__init__(ref, tool, message)
+        self.argument = argument
+
+    def __str__(self) -> str:
+        subject = f"argument {self.argument!r} " if self.argument else ""
+        return f"{self.ref}: {self.tool} was not called: {subject}{self.message}"
+
+
+class ToolResultInvalid(ToolError):
+    """What a tool answered does not match its own output schema."""
+
+
+class _ServerError(PluginRegistryError):
+    """Something went wrong between us and a server, and not in one of its tools.
+
+    Attributes:
+        reason: one line that says what happened.
+        last_words: the last lines that the server wrote to its standard error.
+    """
+
+    def __init__(self, ref: PluginRef, reason: str, *, last_words: Sequence[str] = ()) -> None:
+        super().__init__(ref, reason)
+        self.ref = ref
+        self.reason = reason
+        self.last_words = tuple(last_words)
+
+    def __str__(self) -> str:
+        quoted = "".join(f"\n  {line}" for line in self.last_words)
+        heard = f"; the end of its standard error:{quoted}" if quoted else ""
+        return f"{self.ref}: {self.reason}{heard}"
+
+
+class ServerLost(_ServerError):
+    """The connection to a plugin's server is gone."""
+
+    is_passing = True
+
+
+class ServerExited(ServerLost):
+    """The process of a plugin's server has ended by itself.
+
+    `returncode` is what it exited with, or less a signal's number; None when it closed its
+    output, but runs on.
+    """
+
+    def __init__(
+        self,
+        ref: PluginRef,
+        reason: str,
+        *,
+        returncode: int | None,
+        last_words: Sequence[str] = (),
+    ) -> None:
+        super().__init__(ref, reason, last_words=last_words)
+        self.returncode = returncode
+
+
+class HandshakeFailed(_ServerError):
+    """A server is there, but does not answer as an MCP server does."""
+
+
+class HandshakeTimeout(HandshakeFailed, TimeoutError):
+    """A server did not answer the handshake in time."""
+
+    is_passing = True

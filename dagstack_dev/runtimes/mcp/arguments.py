@@ -1,0 +1,172 @@
+"""From a call in Python to the arguments of a tool, checked before anything is sent."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from keyword import iskeyword
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.core.runtime_errors import ToolArgumentsInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.runtimes.mcp.catalogue import Tool
+    from dagstack_dev.runtimes.mcp.schemas import Schema
+
+_TYPES: Final[Mapping[object, Any]] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "array": list,
+    "object": dict,
+    "null": None,
+}
+
+_NAME_MORE: Final = ("patternProperties", "$ref", "allOf", "anyOf", "oneOf")
+"""Keywords of a schema that may name arguments besides its `properties`."""
+
+
+class _Unset:
+    """Stands in a signature for a default that only the server knows."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_UNSET: Final = _Unset()
+
+
+class Arguments:
+    """How one tool is called: its signature, and the check of what a call passes.
+
+    Args:
+        ref: the plugin, for messages.
+        tool: for its input schema.
+
+    Attributes:
+        signature: of the method that stands for the tool, `self` included.
+    """
+
+    def __init__(self, ref: PluginRef, tool: Tool) -> None:
+        self._ref = ref
+        self._tool = tool
+        properties = tool.input_schema.get("properties")
+        self._properties = properties if isinstance(properties, Mapping) else {}
+        required = tool.input_schema.get("required")
+        self._required = required if isinstance(required, list | tuple) else ()
+        # JSON Schema lets anything pass that it does not name; a misspelt name is to be told.
+        self._takes_more = tool.input_schema.get("additionalProperties", False) is not False or any(
+            key in tool.input_schema for key in _NAME_MORE
+        )
+        self.signature = inspect.Signature([*self._parameters()])
+        self._call = self.signature.replace(parameters=[*self.signature.parameters.values()][1:])
+        self._schema: Schema | None = None
+
+    def _parameters(self) -> Iterator[inspect.Parameter]:
+        own = "self" if "self" not in self._properties else "_self"
+        yield inspect.Parameter(own, inspect.Parameter.POSITIONAL_ONLY)
+        names = [name for name in self._properties if name.isidentifier() and not iskeyword(name)]
+        for name in sorted(names, key=lambda name: name not in self._required):
+            schema = self._properties[name]
+            known = schema if isinstance(schema, Mapping) else {}
+            default = inspect.Parameter.empty
+            if name not in self._required:
+                default = known.get("default", _UNSET)
+            yield inspect.Parameter(
+                name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=default,
+                annotation=_TYPES.get(_one_type(known), inspect.Parameter.empty),
+            )
+        if self._takes_more or len(names) < len(self._properties):
+            rest = "arguments" if "arguments" not in names else "_arguments"
+            yield inspect.Parameter(rest, inspect.Parameter.VAR_KEYWORD)
+
+    def of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments to send for a call of the method.
+
+        A context in front is left out: dispatchers pass one to every hook. One mapping in place
+        of everything is taken for the arguments themselves, unless the first parameter is an
+        object, too.
+
+        Raises:
+            ToolArgumentsInvalid: they do not fit the signature or the input schema.
+        """
+        if args and _is_context(args[0]):
+            args = args[1:]
+        if len(args) == 1 and not kwargs and self._is_all(args[0]):
+            return self.checked(args[0])
+        try:
+            bound = self._call.bind(*args, **kwargs)
+        except TypeError as error:
+            unknown = next((name for name in kwargs if name not in self._properties), None)
+            if unknown is not None and not self._takes_more:
+                raise self._unknown(unknown) from None
+            raise self._invalid("", f"{error}; its signature is {self._call}") from None
+        given = dict(bound.arguments)
+        for parameter in self._call.parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                given |= given.pop(parameter.name, {})
+        return self.checked(given)
+
+    def checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """`arguments` as JSON values that the tool's input schema allows.
+
+        Raises:
+            ToolArgumentsInvalid: they are no JSON, or not what the schema asks for.
+        """
+        for name in arguments:
+            if name not in self._properties and not self._takes_more:
+                raise self._unknown(name)
+        try:
+            values: dict[str, Any] = to_jsonable_python(dict(arguments))
+        except (PydanticSerializationError, ValueError) as error:
+            raise self._invalid("", f"cannot be sent as JSON: {error}") from error
+        if problem := self._compiled_schema().problem_of(values):
+            raise self._invalid(*problem)
+        return values
+
+    def _compiled_schema(self) -> Schema:
+        if self._schema is None:
+            from dagstack_dev.runtimes.mcp.schemas import Schema  # noqa: PLC0415 - it is slow
+
+            self._schema = Schema(self._tool.input_schema)
+        return self._schema
+
+    def _is_all(self, value: object) -> bool:
+        if not isinstance(value, Mapping):
+            return False
+        first = next(iter(self._call.parameters.values()), None)
+        if first is None or first.kind is inspect.Parameter.VAR_KEYWORD:
+            return True
+        schema = self._properties[first.name]
+        return isinstance(schema, Mapping) and _one_type(schema) not in {None, "object"}
+
+    def _unknown(self, name: str) -> ToolArgumentsInvalid:
+        listed = ", ".join(self._properties) or "none"
+        hint = did_you_mean(name, self._properties)
+        return self._invalid(name, f"is unknown{hint} (arguments: {listed})")
+
+    def _invalid(self, argument: str, message: str) -> ToolArgumentsInvalid:
+        return ToolArgumentsInvalid(self._ref, self._tool.name, argument, message)
+
+
+def _one_type(schema: Mapping[str, Any]) -> str | None:
+    """The only type that a schema allows, besides null, where that is plain to see."""
+    types = schema.get("type")
+    if isinstance(types, list):
+        types = [each for each in types if each != "null"]
+        return str(types[0]) if len(types) == 1 else None
+    return types if isinstance(types, str) else None
+
+
+def _is_context(value: object) -> bool:
+    """Whether it is the context that dispatchers pass; known by its shape, for it is the host's."""
+    return hasattr(value, "registry") and hasattr(value, "logger") and hasattr(value, "config")

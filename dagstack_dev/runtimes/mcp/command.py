@@ -1,0 +1,121 @@
+"""What can be told of a command without running it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from dagstack_dev.core.errors import PluginLoadError
+from dagstack_dev.core.refs import closest
+from dagstack_dev.runtimes.code import CodeFile, compile_file, mentioned_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dagstack_dev.core.manifest_mcp import StdioSettings
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import PluginSource
+
+_SCRIPTS: Final = (".py", ".js", ".mjs", ".cjs", ".ts", ".mts", ".sh", ".rb", ".pl", ".php", ".jar")
+
+_USUAL: Final = ("python", "python3", "node", "npx", "uv", "uvx", "deno", "bun", "ruby", "java")
+
+
+def environment(added: Mapping[str, str]) -> dict[str, str]:
+    """Our own environment and what is added to it.
+
+    Programs of the virtual environment that we run in come first, as if it had been activated:
+    `python` is the interpreter that the project's packages are installed for.
+    """
+    env = {**os.environ, **added}
+    path = env.get("PATH", os.defpath)
+    if sys.prefix != sys.base_prefix and "PATH" not in added:
+        own = str(Path(sys.executable).parent)
+        path = os.pathsep.join([own, *(part for part in path.split(os.pathsep) if part != own)])
+    return {**env, "PATH": path}
+
+
+def problems_of(settings: StdioSettings, folder: str) -> dict[str, str]:
+    """What is not there of what a command needs, by the field of the manifest.
+
+    `folder` is where it is to run.
+    """
+    if not Path(folder).is_dir():
+        return {"mcp_stdio.working_dir": f"there is no folder {folder}"}
+    path = environment(settings.env)["PATH"]
+    problem = _program_problem(settings.command[0], folder, path) or _script_problem(
+        settings.command, folder
+    )
+    return {"command": problem} if problem else {}
+
+
+def _program_problem(program: str, folder: str, path: str) -> str | None:
+    if "/" in program:
+        file = Path(folder, program)
+        if not file.is_file():
+            return f"there is no file {file}"
+        if not os.access(file, os.X_OK):
+            return f"{file} is not executable; chmod +x it, or name its interpreter"
+        return None
+    if shutil.which(program, path=path) is not None:
+        return None
+    guess = closest(program, [each for each in _USUAL if shutil.which(each, path=path)])
+    hint = f"; did you mean {guess!r}?" if guess else "; install it or give its path"
+    return f"there is no program {program!r} on PATH{hint}"
+
+
+def _script_problem(command: tuple[str, ...], folder: str) -> str | None:
+    script = _script_of(command)
+    if script is None or Path(folder, script).is_file():
+        return None
+    files = [each.name for each in Path(folder).glob(f"*{Path(script).suffix}")]
+    guess = closest(script, files)
+    hint = f"; did you mean {guess!r}?" if guess else "; add the file"
+    return f"there is no {script} in {folder}{hint}"
+
+
+def _script_of(command: tuple[str, ...]) -> str | None:
+    """The first argument that looks like a script; what follows it may mean anything."""
+    arguments = command[1:]
+    if arguments and arguments[0] in {"-m", "-c", "-e"}:
+        return None
+    script = next((each for each in arguments if each.endswith(_SCRIPTS)), None)
+    return None if script is None or script.startswith("-") else script
+
+
+def check_python(ref: PluginRef, settings: StdioSettings, source: PluginSource) -> None:
+    """Compile a Python script, where this very interpreter is to run it, and what it may import.
+
+    Raises:
+        PluginLoadError: one of these files does not compile.
+    """
+    program = shutil.which(settings.command[0], path=environment(settings.env)["PATH"])
+    script = _script_of(settings.command)
+    if script is None or not script.endswith(".py") or program is None:
+        return
+    if os.path.realpath(program) != os.path.realpath(sys.executable):
+        return  # Another version may know another syntax.
+    base = Path(settings.working_dir or ".", script)
+    files = {
+        relative: compile_file(f"{source.folder}/{relative}", file)
+        for relative, file in source.files.items()
+        if relative.endswith(".py")
+    }
+    for relative in _reached(os.path.normpath(base), files):
+        file = files[relative]
+        if file.error is not None:
+            problem, line = file.problem
+            raise PluginLoadError(ref, "compile", problem, path=file.path, line=line)
+
+
+def _reached(script: str, files: Mapping[str, CodeFile]) -> list[str]:
+    """The script, and every file whose name it or another one of these mentions."""
+    named = {name for file in files.values() if file.code for name in mentioned_names(file.code)}
+    stems = {
+        each: each.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2]
+        for each in files
+    }
+    return [each for each in files if each == script or stems[each] in named]

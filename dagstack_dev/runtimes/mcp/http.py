@@ -1,0 +1,201 @@
+"""Plugins that are remote services: MCP servers over HTTP (contract, sections 2 and 13)."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import anyio.to_thread
+
+from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.manifest_mcp import HttpSettings, credentials, http_settings, is_sendable
+from dagstack_dev.core.toml_lines import line_of
+from dagstack_dev.runtimes.mcp.generation import McpCode
+from dagstack_dev.runtimes.mcp.http_tls import (
+    bundle_in_environment,
+    trusting,
+    trusting_anybody,
+    trusting_nobody,
+    trusting_the_system,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.ports import Prepared
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import PluginSource
+    from dagstack_dev.runtimes.mcp.http_connection import HttpConnection
+    from dagstack_dev.runtimes.mcp.server_log import ServerLog
+
+LOOK_SECONDS: Final = 10.0
+"""How often a server is asked whether it is still there, when nothing else tells."""
+
+
+class McpHttpRuntime:
+    """Connects to servers that run elsewhere, and that somebody else starts and stops."""
+
+    name: Final = "mcp_http"
+
+    def prepare(
+        self,
+        manifest: PluginManifest,
+        source: PluginSource,
+        previous: Prepared | None = None,
+    ) -> McpCode:
+        """Look up all that is needed to connect, without connecting.
+
+        Raises:
+            ManifestInvalid: the secret or the CA certificates that it names are not there.
+        """
+        settings = http_settings(manifest)
+        try:
+            return McpCode.after(previous, manifest, _endpoint(settings, source.home))
+        except _Unusable as problem:
+            where = _line_of_key(source, problem.key)
+            told = ManifestProblem(problem.key, str(problem), where)
+            raise ManifestInvalid(source.manifest_path, [told], ref=manifest.ref) from None
+
+    def importers(self, ref: PluginRef) -> frozenset[PluginRef]:  # noqa: ARG002 - of nobody
+        """Nobody imports the code of a service elsewhere."""
+        return frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpEndpoint:
+    """How a server is reached; see `endpoint.Endpoint`.
+
+    Attributes:
+        url: without credentials.
+        headers: sent with every request; secrets are among them, and in no `repr()`.
+        has_secret: whether they hold credentials.
+        call_timeout, startup_timeout: seconds.
+        look_every: seconds between two looks whether the server is still there.
+        tls: how certificates are checked; None: as the environment says.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    has_secret: bool
+    call_timeout: float
+    startup_timeout: float
+    look_every: float
+    tls: ssl.SSLContext | None = field(repr=False, compare=False)
+
+    call_timeout_option = "mcp_http.timeout_sec"
+
+    @asynccontextmanager
+    async def connect(
+        self,
+        ref: PluginRef,
+        log: ServerLog,  # noqa: ARG002 - what else a server writes, its own host keeps
+    ) -> AsyncIterator[HttpConnection]:
+        """All that a session needs; nothing is sent before it begins."""
+        connection, tls = await anyio.to_thread.run_sync(self._parts, abandon_on_cancel=True)
+        async with connection(self, ref, tls) as connected:
+            yield connected
+
+    def _parts(self) -> tuple[Callable[..., Any], ssl.SSLContext]:
+        # Up to half a second the first time, which the loop has better things to do with.
+        from dagstack_dev.runtimes.mcp.http_connection import connection  # noqa: PLC0415
+
+        return connection, self.tls or trusting_the_system()
+
+
+class _Unusable(Exception):
+    """Something that a manifest names is not there; `key` is dotted, below the plugin table."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def _endpoint(settings: HttpSettings, folder: str) -> HttpEndpoint:
+    headers = _credentials(settings)
+    return HttpEndpoint(
+        url=_without_credentials(settings.url),
+        headers=headers,
+        has_secret=bool(headers),
+        call_timeout=settings.timeout_sec,
+        startup_timeout=settings.startup_timeout_sec,
+        look_every=LOOK_SECONDS,
+        tls=_tls(settings, folder),
+    )
+
+
+def _credentials(settings: HttpSettings) -> dict[str, str]:
+    """The header that tells the server who we are; empty when nothing does.
+
+    Raises:
+        _Unusable: the environment has no such secret, or none that can be sent.
+    """
+    variable = settings.auth_secret_env
+    if variable is None:
+        if settings.headers:
+            return dict(settings.headers)
+        return _basic(settings.url)
+    secret = os.environ.get(variable, "").strip()
+    if not secret:
+        message = f"the environment variable {variable} is not set; set it, and start again"
+        raise _Unusable("mcp_http.auth_secret_env", message)
+    if not is_sendable(secret):
+        message = f"what the environment variable {variable} holds cannot stand in a header"
+        raise _Unusable("mcp_http.auth_secret_env", message)
+    return credentials(settings.auth_header, secret)
+
+
+def _basic(url: str) -> dict[str, str]:
+    """What a user and password in `url` say; HTTP libraries would log them with the URL."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _tls(settings: HttpSettings, folder: str) -> ssl.SSLContext | None:
+    """How certificates are checked; None: as the system does.
+
+    Raises:
+        _Unusable: the certificates to check them with cannot be read.
+    """
+    if not settings.url.startswith("https:"):
+        return trusting_nobody()
+    if not settings.tls_verify:
+        return trusting_anybody()
+    bundle = settings.tls_ca_bundle
+    if bundle is not None:
+        path = str(Path(folder, Path(bundle).expanduser()))
+        return _trusting(path, "mcp_http.tls_ca_bundle", "this is")
+    if (found := bundle_in_environment()) is not None:
+        variable, path = found
+        return _trusting(path, "mcp_http", f"the environment variable {variable} names")
+    return None
+
+
+def _trusting(path: str, key: str, says: str) -> ssl.SSLContext:
+    try:
+        return trusting(path)
+    except OSError as error:
+        message = f"{says} {path}, which holds no CA certificates ({error.strerror or error})"
+        raise _Unusable(key, message) from None
+
+
+def _line_of_key(source: PluginSource, key: str) -> int | None:
+    """The line of the manifest in which the dotted `key` stands, if it can be told."""
+    manifest = source.manifest
+    text = (manifest.content or b"").decode(errors="replace") if manifest else ""
+    keys = key.split(".")
+    return line_of(text, ["plugin", *keys]) or line_of(text, keys)

@@ -1,0 +1,86 @@
+"""One live connection to an MCP server over HTTP.
+
+Imported only when a plugin connects: what it imports is slow to.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from mcp.client.streamable_http import streamable_http_client
+
+from dagstack_dev.runtimes.mcp.http_client import ServerClient
+from dagstack_dev.runtimes.mcp.http_trouble import broken_off
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Iterable
+
+    from dagstack_dev.core.errors import PluginRegistryError
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.runtimes.mcp.catalogue import Tool
+    from dagstack_dev.runtimes.mcp.http import HttpEndpoint
+
+_REPEATABLE: Final = ("readOnlyHint", "idempotentHint")
+
+QUESTION_SECONDS: Final = 5.0
+"""How long a call that got no answer waits for why."""
+
+
+@asynccontextmanager
+async def connection(
+    endpoint: HttpEndpoint, ref: PluginRef, tls: ssl.SSLContext
+) -> AsyncIterator[HttpConnection]:
+    """What is needed to talk to the server; nothing is sent before the session does."""
+    client = ServerClient(
+        endpoint.url, headers=endpoint.headers, has_secret=endpoint.has_secret, tls=tls
+    )
+    async with client, streamable_http_client(endpoint.url, http_client=client) as streams:
+        yield HttpConnection(ref, endpoint, client, streams)
+
+
+class HttpConnection:
+    """See `endpoint.Connection`."""
+
+    def __init__(
+        self, ref: PluginRef, endpoint: HttpEndpoint, client: ServerClient, streams: Any
+    ) -> None:
+        self.streams = streams
+        self._ref = ref
+        self._endpoint = endpoint
+        self._client = client
+
+    def note_tools(self, tools: Iterable[Tool]) -> None:
+        """The handshake is over, and these are the server's tools."""
+        self._client.note_tools(
+            tool.name for tool in tools if any(tool.annotations.get(hint) for hint in _REPEATABLE)
+        )
+
+    async def watch(self) -> None:
+        """Look after the server: whenever something is odd, and now and then anyhow.
+
+        Raises:
+            ServerLost: it is gone, or does not know us any more.
+        """
+        await self._client.begun.wait()  # Before that, the handshake fails by itself.
+        while True:
+            with anyio.move_on_after(self._endpoint.look_every):
+                await self._client.suspicion()
+            trouble = await self._client.examine(self._endpoint.call_timeout)
+            if trouble is not None:
+                raise trouble.error(self._ref)
+
+    async def why_lost(self) -> PluginRegistryError:
+        """Why a call or the handshake got no answer."""
+        trouble = await self._client.examine(QUESTION_SECONDS)
+        return (trouble or broken_off(self._endpoint.url)).error(self._ref)
+
+    def last_words(self) -> tuple[str, ...]:
+        """Nothing: what a remote server writes, its own host keeps."""
+        return ()
+
+    def survivors(self) -> tuple[str, ...]:
+        """Nothing: the server is not ours."""
+        return ()

@@ -1,0 +1,151 @@
+"""What may be the matter with a server that is reached over HTTP, in words for a person.
+
+No secret gets into them: of a URL they show no more than scheme, host, port and path, and of what
+a server answers only its status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from dagstack_dev.core.errors import in_words
+from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dagstack_dev.core.refs import PluginRef
+
+GATEWAY: Final = frozenset({502, 503, 504})
+"""Statuses by which something in between says that it cannot reach the server just now."""
+
+
+class Extent(Enum):
+    """How much of a connection a trouble ends."""
+
+    ANSWER = auto()  # This one request has failed.
+    CONNECTION = auto()  # It broke; whether the server is still there has to be looked up.
+    SERVER = auto()  # The server is gone, or another one than we have a session with.
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that went wrong.
+
+    Attributes:
+        reason: one line that says what happened, and what to do where that can be told.
+        extent: how much it ends.
+        is_passing: whether it may work when it is tried again, though nothing was edited.
+    """
+
+    reason: str
+    extent: Extent = Extent.ANSWER
+    is_passing: bool = False
+
+    def error(self, ref: PluginRef) -> ServerLost | HandshakeFailed:
+        """The error that says so."""
+        family = ServerLost if self.is_passing else HandshakeFailed
+        return family(ref, self.reason)
+
+
+def public(url: str) -> str:
+    """What of a URL may be shown: neither credentials nor parameters."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def lost(reason: str) -> Trouble:
+    """The server is gone, but may come back."""
+    return Trouble(reason, Extent.SERVER, is_passing=True)
+
+
+def not_reached(error: Exception, url: str) -> Trouble:
+    """What it means that no connection could be made."""
+    place = public(url)
+    for cause in _causes(error):
+        kind = type(cause).__name__
+        if kind == "gaierror":
+            host = urlsplit(url).hostname
+            return lost(f"there is no host {host!r} ({place}); correct the URL, or go online")
+        if kind == "SSLCertVerificationError":
+            why = getattr(cause, "verify_message", "") or str(cause)
+            reason = (
+                f"the certificate of {place} is not trusted ({why}); name the file of its CA in "
+                "[plugin.mcp_http] tls_ca_bundle"
+            )
+            return Trouble(reason, Extent.SERVER)
+        if kind == "SSLError":
+            return Trouble(f"{place} does not speak TLS; write http://?", Extent.SERVER)
+        if isinstance(cause, ConnectionRefusedError):
+            reason = f"nothing listens at {place} (connection refused); start the server there"
+            return lost(f"{reason}, or correct the URL")
+    if isinstance(error, TimeoutError) or type(error).__name__.endswith("Timeout"):
+        return lost(f"{place} did not accept a connection in time")
+    return lost(f"{place} cannot be reached ({in_words(error)})")
+
+
+def broken(error: Exception, url: str) -> Trouble:
+    """What it means that a connection ended before the answer."""
+    place = public(url)
+    hint = "; does it speak TLS? then write https://" if url.startswith("http://") else ""
+    reason = f"{place} closed the connection before it had answered ({type(error).__name__}){hint}"
+    return Trouble(reason, Extent.CONNECTION, is_passing=True)
+
+
+def broken_off(url: str) -> Trouble:
+    """A stream ended before the answer, though the server is still there."""
+    reason = f"{public(url)} ended its stream before it had answered; the call may have been made"
+    return Trouble(reason, Extent.CONNECTION, is_passing=True)
+
+
+def refused(status: int, url: str, *, has_secret: bool) -> Trouble:
+    """What it means that a request was answered with an error, and no MCP server says more."""
+    try:
+        told = f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        told = str(status)
+    place = public(url)
+    if status in GATEWAY:
+        return Trouble(f"{place} cannot be reached behind its gateway ({told})", is_passing=True)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Trouble(f"{place} failed ({told}); its own log says why", is_passing=True)
+    if status == HTTPStatus.UNAUTHORIZED and not has_secret:
+        reason = f"{place} asks for credentials ({told}); give them in [plugin.mcp_http]"
+        return Trouble(f"{reason} auth_secret_env, the environment variable that holds them")
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        does_not = "does not accept our credentials" if has_secret else "does not let us in"
+        return Trouble(f"{place} {does_not} ({told})")
+    if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE}:
+        return Trouble(f"there is no MCP server at {place} ({told}); correct the URL's path")
+    return Trouble(f"{place} refused the request ({told})")
+
+
+def forgotten(url: str) -> Trouble:
+    """The server does not know our session any more."""
+    return lost(f"{public(url)} does not know our session any more; it has been restarted")
+
+
+def no_mcp(answer: str, url: str) -> Trouble:
+    """The answer is something else than an MCP server's; `answer` says what, in a word or two."""
+    kind = answer.partition(";")[0].strip() or "nothing"
+    reason = f"{public(url)} answers with {kind} and not as an MCP server does; correct the URL"
+    return Trouble(reason)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """`error` and all that led to it; in a group, a refusal of any address speaks for all."""
+    seen: set[int] = set()
+    pending: list[BaseException] = [error]
+    while pending:
+        each = pending.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        if isinstance(each, BaseExceptionGroup):
+            pending += each.exceptions
+        pending += [cause for cause in (each.__cause__, each.__context__) if cause is not None]

@@ -1,0 +1,111 @@
+"""JSON-RPC messages over a server's pipes, one a line, as the SDK wants to read and write them.
+
+Imports the SDK, and so is imported only by the setup of an MCP plugin.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+from mcp.shared.message import SessionMessage
+from mcp_types import jsonrpc_message_adapter
+
+from dagstack_dev.runtimes.mcp.lines import PIPE_CLOSED, LineSplitter
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from anyio.abc import ByteReceiveStream
+
+    from dagstack_dev.runtimes.mcp.process import ServerProcess
+    from dagstack_dev.runtimes.mcp.server_log import ServerLog
+
+
+class MessageReader:
+    """A stream of the messages that a server writes; a line that is none is logged.
+
+    It reads the pipe itself: a task in between would cost each answer a turn of the loop.
+
+    Args:
+        stdout: the pipe.
+        lost: set when nothing more will come.
+        log: told of strange lines.
+    """
+
+    def __init__(self, stdout: ByteReceiveStream, lost: anyio.Event, log: ServerLog) -> None:
+        self._stdout = stdout
+        self._lost = lost
+        self._log = log
+        self._lines = LineSplitter(longest=None)
+        self._waiting: deque[bytes] = deque()
+
+    async def receive(self) -> SessionMessage | Exception:
+        """The next message.
+
+        Raises:
+            EndOfStream: the server has closed the pipe, or is gone.
+        """
+        while True:
+            while self._waiting:
+                message = self._parsed(self._waiting.popleft())
+                if message is not None:
+                    return message
+            try:
+                self._waiting.extend(self._lines.feed(await self._stdout.receive()))
+            except PIPE_CLOSED:
+                self._waiting.extend(self._lines.rest())
+                if not self._waiting:
+                    self._lost.set()
+                    raise anyio.EndOfStream from None
+
+    def _parsed(self, line: bytes) -> SessionMessage | None:
+        line = line.strip()
+        if not line:
+            return None
+        try:
+            return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
+        except ValueError:
+            self._log.stray_output(line.decode(errors="replace"))
+            return None
+
+    async def aclose(self) -> None:
+        """Nothing: the pipe is the process's."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+async def write_messages(
+    messages: MemoryObjectReceiveStream[SessionMessage], process: ServerProcess
+) -> None:
+    """Write each message to the server, until there are no more or it does not read any more.
+
+    In a task of its own, so that no caller who gives up leaves half a message in the pipe.
+    """
+    async with messages:
+        try:
+            async for message in messages:
+                text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+                await process.stdin.send(text.encode() + b"\n")
+        except PIPE_CLOSED:
+            process.lost.set()

@@ -1,0 +1,213 @@
+"""The instance of a plugin that is an MCP server: its methods are the server's tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import anyio.to_thread
+
+from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.core.runtime_errors import HandshakeTimeout, ServerLost, ToolError
+from dagstack_dev.runtimes.mcp.methods import class_of, method_name
+from dagstack_dev.runtimes.mcp.server_log import ServerLog
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.ports import OwningContext
+    from dagstack_dev.runtimes.mcp.arguments import Arguments
+    from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource, Tool
+    from dagstack_dev.runtimes.mcp.endpoint import Connection, Endpoint
+    from dagstack_dev.runtimes.mcp.session import Progress, Session
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class KnownTools:
+    """The tools that a plugin's server had when it was last asked."""
+
+    latest: tuple[Tool, ...] = ()
+
+
+class McpPlugin:
+    """An MCP server (contract, section 13). Made by its generation, not by hand.
+
+    Once it is set up its class is one made for the tools that the server lists, each with a
+    method: `await plugin.add(a=1, b=2)`. The arguments are checked against the tool's input
+    schema; a context in front, as dispatchers pass it, is left out. The result is the structured
+    one, else the text, else the content as JSON.
+
+    Methods raise `ToolArgumentsInvalid` for a call that does not fit the schema, `ToolTimeout` for
+    one that takes too long, `ServerLost` when the server goes away in the midst of it, and
+    `ToolError` for whatever the server reports.
+    """
+
+    _session: Session | None = None
+    _tools: Mapping[str, Tool] = _NOTHING
+    _arguments: Mapping[str, Arguments] = _NOTHING
+
+    def __init__(
+        self,
+        manifest: PluginManifest,
+        endpoint: Endpoint,
+        known: KnownTools,
+        on_connection: Callable[[Connection], None],
+    ) -> None:
+        self._manifest = manifest
+        self._endpoint = endpoint
+        self._known = known
+        self._on_connection = on_connection
+        if known.latest:
+            self._become(known.latest, None)
+
+    # Life
+
+    async def setup(self, ctx: OwningContext) -> None:
+        """Connect, shake hands and learn what tools there are; all of it is the context's.
+
+        Raises:
+            HandshakeTimeout: that took too long.
+            HandshakeFailed: the server answers, but not as one.
+            ServerLost: it went away meanwhile.
+        """
+        log = ServerLog(ctx.logger)
+        seconds = self._endpoint.startup_timeout
+        sdk = await anyio.to_thread.run_sync(_import_session, abandon_on_cancel=True)
+        connection: Connection | None = None
+        try:
+            # A little less than the host allows, for it cannot tell what the server has said.
+            with anyio.fail_after(seconds - min(0.5, seconds / 5)):
+                connection = await ctx.enter_async(self._endpoint.connect(self._manifest.ref, log))
+                self._on_connection(connection)
+                ctx.start_soon(connection.watch, name="watching the server")
+                session = sdk.Session(self._manifest.ref, connection, log, self._adopt_anew)
+                await ctx.enter_async(session)
+                await session.shake_hands()
+                self._adopt(await session.list_tools(), session)
+        except TimeoutError:
+            raise self._silent(seconds, connection) from None
+        if session.must_subscribe:
+            ctx.start_soon(session.subscribe, name="listening for new tools")
+
+    def _silent(self, seconds: float, connection: Connection | None) -> HandshakeTimeout:
+        reason = (
+            f"the server did not answer the MCP handshake within {seconds:g} s; make it start "
+            "faster or raise startup_timeout_sec"
+        )
+        last_words = connection.last_words() if connection is not None else ()
+        return HandshakeTimeout(self._manifest.ref, reason, last_words=last_words)
+
+    async def teardown(self) -> None:
+        """Nothing but to say that it is over; what the context owns ends by itself."""
+        self._session = None
+
+    def _adopt(self, tools: tuple[Tool, ...], session: Session) -> None:
+        self._known.latest = tools
+        self._session = session
+        self._become(tools, session.instructions)
+
+    def _become(self, tools: tuple[Tool, ...], instructions: str | None) -> None:
+        """Have a method for each of `tools` from now on."""
+        description = self._manifest.description or instructions
+        cls, self._arguments = class_of(
+            McpPlugin, self._manifest.ref, tools, description=description
+        )
+        self._tools = MappingProxyType({tool.name: tool for tool in tools})
+        self.__class__ = cls
+
+    async def _adopt_anew(self, session: Session) -> None:
+        tools = await session.list_tools()
+        if self._session is session:
+            self._adopt(tools, session)
+
+    # Tools
+
+    @property
+    def tools(self) -> Mapping[str, Tool]:
+        """The server's tools, by the names that it gives them."""
+        return self._tools
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - of the request, which the server is told
+        progress: Progress | None = None,
+    ) -> Any:
+        """Call a tool by its name, for one that no method stands for, or with options.
+
+        Args:
+            name: as in `tools`.
+            arguments: by name.
+            timeout: seconds that the call may take; the manifest's by default.
+            progress: an async function, called with the progress, the total or None, and a
+                message or None. Without it progress is logged.
+        """
+        if name not in self._tools:
+            raise ToolError(self._manifest.ref, name, f"there is no such tool{self._hint(name)}")
+        checked = self._arguments[name].checked(arguments or {})
+        return await self._call(self._tools[name], checked, timeout=timeout, progress=progress)
+
+    async def _call(
+        self,
+        tool: Tool,
+        arguments: dict[str, Any],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - as above
+        progress: Progress | None = None,
+    ) -> Any:
+        seconds = self._endpoint.call_timeout if timeout is None else timeout
+        session = self._present()
+        option = self._endpoint.call_timeout_option
+        return await session.call_tool(tool, arguments, seconds, option, progress)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        ref = self._manifest.ref
+        if self._session is None and not self._tools:
+            raise AttributeError(f"{ref} is not set up yet, so what tools it has is not known")
+        raise AttributeError(f"{ref} has no tool {name!r}{self._hint(name)}")
+
+    def _hint(self, name: str) -> str:
+        ref = self._manifest.ref
+        names = [method_name(ref, tool) or tool for tool in self._tools]
+        return f"{did_you_mean(name, names)} (tools: {', '.join(names) or 'none'})"
+
+    # Resources and prompts
+
+    async def list_resources(self) -> tuple[Resource, ...]:
+        """What can be read, and after that the templates, whose `uri` holds `{names}`."""
+        return await self._present().list_resources()
+
+    async def read_resource(self, uri: str) -> Any:
+        """The text of a resource, or its bytes; a list of these where it has several parts."""
+        return await self._present().read_resource(str(uri), self._endpoint.call_timeout)
+
+    async def list_prompts(self) -> tuple[Prompt, ...]:
+        """The prompts that can be got."""
+        return await self._present().list_prompts()
+
+    async def get_prompt(self, name: str, /, **arguments: str) -> Any:
+        """The messages of a prompt: dicts with `role` and `content`, as the protocol has them."""
+        return await self._present().get_prompt(name, arguments, self._endpoint.call_timeout)
+
+    def _present(self) -> Session:
+        if self._session is None:
+            raise ServerLost(self._manifest.ref, "it is not connected")
+        return self._session
+
+    def __repr__(self) -> str:
+        return f"<MCP plugin {self._manifest.ref}: {len(self._tools)} tools>"
+
+
+def _import_session() -> ModuleType:
+    # More than a second the first time, which the loop has better things to do with.
+    from dagstack_dev.runtimes.mcp import schemas, session  # noqa: F401, PLC0415
+
+    return session

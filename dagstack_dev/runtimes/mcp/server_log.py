@@ -1,0 +1,73 @@
+"""What a server says besides its answers, in the log stream of the host."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+LONGEST_LINE: Final = 2000
+"""Characters of a line that are logged."""
+
+_LEVELS: Final = {
+    "debug": "debug",
+    "info": "info",
+    "notice": "info",
+    "warning": "warning",
+    "error": "error",
+    "critical": "critical",
+    "alert": "critical",
+    "emergency": "critical",
+}
+"""The levels of MCP, which are those of syslog, as levels of Python's."""
+
+
+class ServerLog:
+    """Logs on behalf of one server.
+
+    Args:
+        logger: bound with the plugin's ref. Any logger will do: it is called with text alone.
+    """
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+
+    def heard(self, line: str) -> None:
+        """A line of the server's standard error."""
+        self._logger.info(shortened(line))
+
+    def stray_output(self, line: str) -> None:
+        """A line of its standard output that is no message."""
+        hint = "standard output belongs to the protocol, print to standard error instead"
+        text = f"not JSON-RPC on standard output: {shortened(line)} ({hint})"
+        self._logger.warning(text)
+
+    def message(self, level: str, name: str | None, data: object) -> None:
+        """A log notification."""
+        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+        log = getattr(self._logger, _LEVELS.get(level, "info"))
+        log(shortened(f"{name}: {text}" if name else text))
+
+    def progress(
+        self, tool: str, progress: float, total: float | None, message: str | None
+    ) -> None:
+        """A progress notification of a call that nobody else listens to."""
+        of = "" if total is None else f" of {total:g}"
+        said = f": {message}" if message else ""
+        self._logger.info(shortened(f"{tool}: {progress:g}{of}{said}"))
+
+    def kept_tools(self, error: Exception) -> None:
+        """It has told of new tools, which it then did not list."""
+        text = f"keeps the tools that are known, for those that it tells of are not: {error}"
+        self._logger.warning(text)
+
+    def runs_from_copy(self, folder: str) -> None:
+        """It was started with the files of an earlier moment."""
+        text = f"{folder} holds something newer than this generation, which runs from a copy"
+        self._logger.info(text)
+
+
+def shortened(line: str) -> str:
+    """`line`, less what nobody would read to its end."""
+    if len(line) <= LONGEST_LINE:
+        return line
+    return f"{line[:LONGEST_LINE]}... ({len(line)} characters)"

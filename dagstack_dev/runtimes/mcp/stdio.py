@@ -1,0 +1,180 @@
+"""The runtime `mcp_stdio`: plugins in any language, each a process that speaks MCP."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import anyio.to_thread
+
+from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.manifest import line_in_manifest
+from dagstack_dev.core.manifest_mcp import StdioSettings, stdio_settings
+from dagstack_dev.runtimes.mcp.command import check_python, environment, problems_of
+from dagstack_dev.runtimes.mcp.generation import McpCode
+from dagstack_dev.runtimes.mcp.kept import KeptFolder
+from dagstack_dev.runtimes.mcp.process import ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from dagstack_dev.core.errors import PluginRegistryError
+    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.ports import Prepared
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import PluginSource
+    from dagstack_dev.runtimes.mcp.catalogue import Tool
+    from dagstack_dev.runtimes.mcp.server_log import ServerLog
+
+
+class McpStdioRuntime:
+    """Runs each plugin as a child process (contract, section 13)."""
+
+    name: Final = "mcp_stdio"
+
+    def prepare(
+        self,
+        manifest: PluginManifest,
+        source: PluginSource,
+        previous: Prepared | None = None,
+    ) -> McpCode:
+        """Look for the program and for the script that the manifest's command names.
+
+        Raises:
+            ManifestInvalid: one of them is not there.
+            PluginLoadError: the script is written in Python, and does not compile.
+        """
+        settings = stdio_settings(manifest)
+        problems = problems_of(settings, _below(source.home, settings))
+        if problems:
+            raise _invalid(manifest, source, problems)
+        check_python(manifest.ref, settings, source)
+        endpoint = StdioEndpoint(settings, KeptFolder(source), manifest.teardown_timeout_sec)
+        return McpCode.after(previous, manifest, endpoint)
+
+    def importers(self, ref: PluginRef) -> frozenset[PluginRef]:  # noqa: ARG002 - of nobody
+        """Nobody imports the code of another process."""
+        return frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class StdioEndpoint:
+    """How one plugin's process is started; see `endpoint.Endpoint`.
+
+    `kept` is what it runs, `teardown_seconds` what stopping it may take.
+    """
+
+    settings: StdioSettings
+    kept: KeptFolder = field(compare=False)
+    teardown_seconds: int
+
+    call_timeout_option = "mcp_stdio.timeout_sec"
+
+    @property
+    def call_timeout(self) -> float:
+        """Seconds that one call may take."""
+        return self.settings.timeout_sec
+
+    @property
+    def startup_timeout(self) -> float:
+        """Seconds until its tools are known."""
+        return self.settings.startup_timeout_sec
+
+    def connect(
+        self, ref: PluginRef, log: ServerLog
+    ) -> AbstractAsyncContextManager[StdioConnection]:
+        """Start the process."""
+        return _running(self, ref, log)
+
+
+class StdioConnection:
+    """One live process; see `endpoint.Connection`."""
+
+    def __init__(self, process: ServerProcess, streams: tuple[Any, Any]) -> None:
+        self._process = process
+        self.streams = streams
+
+    def note_tools(self, tools: Iterable[Tool]) -> None:
+        """Nothing depends on them here."""
+
+    async def watch(self) -> None:
+        """Raise when the process has ended, or cannot be spoken to any more."""
+        await self._process.lost.wait()
+        raise await self.why_lost()
+
+    async def why_lost(self) -> PluginRegistryError:
+        """Its exit code and the end of its standard error."""
+        return await self._process.why_lost()
+
+    def last_words(self) -> tuple[str, ...]:
+        """The end of its standard error."""
+        return self._process.last_words()
+
+    def survivors(self) -> tuple[str, ...]:
+        """Its process group, should that still be alive."""
+        return self._process.survivors()
+
+
+@asynccontextmanager
+async def _running(
+    endpoint: StdioEndpoint, ref: PluginRef, log: ServerLog
+) -> AsyncIterator[StdioConnection]:
+    from dagstack_dev.runtimes.mcp.messages import (  # noqa: PLC0415 - it imports the SDK
+        MessageReader,
+        write_messages,
+    )
+
+    settings = endpoint.settings
+    own, place = endpoint.kept.folder, await anyio.to_thread.run_sync(endpoint.kept.place)
+    if place != own:
+        log.runs_from_copy(own)
+    process = await ServerProcess.start(
+        ref,
+        [
+            place + word[len(own) :] if word.startswith(own + "/") else word
+            for word in settings.command
+        ],
+        folder=_below(place, settings),
+        env=environment(settings.env),
+        log=log,
+    )
+    send, receive = anyio.create_memory_object_stream[Any](0)
+    reader = MessageReader(process.stdout, process.lost, log)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(process.note_exit)
+        tasks.start_soon(process.log_stderr)
+        tasks.start_soon(write_messages, receive, process)
+        try:
+            with send:
+                yield StdioConnection(process, (reader, send))
+        finally:
+            # One second is for what else there is to undo.
+            await process.stop(max(endpoint.teardown_seconds - 1, 0.5))
+            tasks.cancel_scope.cancel()
+
+
+def _below(folder: str, settings: StdioSettings) -> str:
+    return os.path.normpath(Path(folder, settings.working_dir or "."))
+
+
+def _invalid(
+    manifest: PluginManifest, source: PluginSource, problems: Mapping[str, str]
+) -> ManifestInvalid:
+    file = source.manifest
+    written = (file.content if file else None) or b""
+    found = [
+        ManifestProblem(field, message, _line_of(written, source.manifest_path, field))
+        for field, message in problems.items()
+    ]
+    return ManifestInvalid(source.manifest_path, found, ref=manifest.ref)
+
+
+def _line_of(written: bytes, path: str, field: str) -> int | None:
+    """The line of a field, wherever the manifest gives it."""
+    places = (field, f"mcp_stdio.{field}", "entry_point")
+    return next((line for each in places if (line := line_in_manifest(written, path, each))), None)

@@ -1,0 +1,163 @@
+"""How a call becomes the arguments of a tool, and what is told when it does not fit."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dagstack_dev import PluginContext, PluginRef
+from dagstack_dev.core.runtime_errors import ToolArgumentsInvalid
+from dagstack_dev.runtimes.mcp.arguments import Arguments
+from dagstack_dev.runtimes.mcp.catalogue import Tool
+
+REF = PluginRef("tool", "demo")
+INTEGER = {"type": "integer"}
+
+
+def arguments(
+    properties: Mapping[str, Any], required: list[str] | None = None, **schema: Any
+) -> Arguments:
+    wanted = list(properties) if required is None else required
+    full = {"type": "object", "properties": properties, "required": wanted, **schema}
+    return Arguments(REF, Tool("t", "", full))
+
+
+def test_required_arguments_come_first_and_defaults_are_shown() -> None:
+    properties = {
+        "unit": {"type": "string", "default": "m"},
+        "size": {"type": "number"},
+        "tags": {"type": ["array", "null"]},
+        "any": {},
+    }
+    found = arguments(properties, ["size", "any"])
+    assert str(found.signature) == "(self, /, size: float, any, unit: str = 'm', tags: list = ...)"
+
+
+def test_positions_and_names_may_be_mixed() -> None:
+    found = arguments({"a": INTEGER, "b": INTEGER, "c": INTEGER}, ["a", "b"])
+    assert found.of_call((1,), {"b": 2}) == {"a": 1, "b": 2}
+    assert found.of_call((1, 2, 3), {}) == {"a": 1, "b": 2, "c": 3}
+
+
+def test_a_default_is_left_to_the_server() -> None:
+    found = arguments({"a": {"type": "integer", "default": 7}}, [])
+    assert found.of_call((), {}) == {}
+
+
+def test_a_context_in_front_is_left_out() -> None:
+    found = arguments({"a": INTEGER, "b": INTEGER})
+    context = PluginContext(config={}, logger=None, registry=None)
+    assert found.of_call((context, 1), {"b": 2}) == {"a": 1, "b": 2}
+
+
+def test_what_is_no_context_is_not() -> None:
+    found = arguments({"a": {}})
+    value = SimpleNamespace(registry=1)
+    with pytest.raises(ToolArgumentsInvalid, match="cannot be sent as JSON"):
+        found.of_call((value,), {})
+
+
+def test_one_mapping_may_stand_for_all_arguments() -> None:
+    found = arguments({"function": {"type": "string"}, "args": {"type": "object"}})
+    whole = {"function": "add", "args": {"a": 1}}
+    assert found.of_call((whole,), {}) == whole
+
+
+def test_a_mapping_is_the_first_argument_where_that_is_an_object() -> None:
+    found = arguments({"args": {"type": "object"}})
+    assert found.of_call(({"x": 1},), {}) == {"args": {"x": 1}}
+
+
+def test_a_mapping_is_all_there_can_be_for_a_tool_that_names_nothing() -> None:
+    found = arguments({}, additionalProperties=True)
+    assert found.of_call(({"x": 1},), {}) == {"x": 1}
+
+
+def test_what_json_has_no_word_for_is_put_into_json() -> None:
+    @dataclass
+    class Point:
+        x: int
+
+    found = arguments({"a": {"type": "array"}, "b": {"type": "object"}, "c": {"type": "string"}})
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    assert found.of_call(((1, 2), Point(3), moment), {}) == {
+        "a": [1, 2],
+        "b": {"x": 3},
+        "c": "2026-01-02T00:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "argument", "message"),
+    [
+        (("x", 1), {}, "a", "'x' is not of type 'integer'"),
+        ((1, [1, "x"]), {}, "b.1", "'x' is not of type 'integer'"),
+        ((1,), {}, "", "missing a required argument: 'b'"),
+        ((1, [], 3, 4), {}, "", "too many positional arguments"),
+        ((1, []), {"lenght": 2}, "lenght", "did you mean 'length'?"),
+        ((1,), {"a": 1, "b": []}, "", "multiple values for argument 'a'"),
+        (({"a": 1},), {}, "b", "is missing"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_told_by_the_name_of_the_argument(
+    args: tuple[Any, ...], kwargs: dict[str, Any], argument: str, message: str
+) -> None:
+    properties = {"a": INTEGER, "b": {"type": "array", "items": INTEGER}, "length": INTEGER}
+    with pytest.raises(ToolArgumentsInvalid, match=r".*") as caught:
+        arguments(properties, ["a", "b"]).of_call(args, kwargs)
+    assert caught.value.argument == argument
+    assert message in str(caught.value)
+    assert isinstance(caught.value, TypeError)
+
+
+def test_more_names_pass_where_the_schema_says_so() -> None:
+    found = arguments({"a": INTEGER}, additionalProperties={"type": "string"})
+    assert found.of_call((1,), {"b": "x"}) == {"a": 1, "b": "x"}
+    with pytest.raises(ToolArgumentsInvalid, match="argument 'b' does not fit"):
+        found.of_call((1,), {"b": 2})
+
+
+def test_names_that_python_has_no_room_for_are_passed_by_keyword() -> None:
+    found = arguments({"from": INTEGER, "max-size": INTEGER, "self": INTEGER})
+    assert str(found.signature) == "(_self, /, self: int, **arguments)"
+    given = {"from": 1, "max-size": 2}
+    assert found.of_call((3,), given) == {**given, "self": 3}
+    with pytest.raises(ToolArgumentsInvalid, match="'max-size' is missing"):
+        found.of_call((3,), {"from": 1})
+
+
+def test_null_is_a_value() -> None:
+    found = arguments({"a": {"type": ["integer", "null"]}, "b": INTEGER})
+    assert found.of_call((None, 1), {}) == {"a": None, "b": 1}
+    with pytest.raises(ToolArgumentsInvalid, match="argument 'b' does not fit"):
+        found.of_call((None, None), {})
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"a": {"type": "no such type"}}},
+        {"properties": ["a"]},
+        {"type": "object", "required": True, "properties": {"a": True}},
+        {},
+    ],
+)
+def test_a_schema_that_is_none_leaves_the_judgement_to_the_server(schema: dict[str, Any]) -> None:
+    found = Arguments(REF, Tool("t", "", schema))
+    assert inspect.Signature in type(found.signature).__mro__
+    assert found.of_call((), {}) == {}
+
+
+def test_references_within_the_schema_are_followed_and_others_never_fetched() -> None:
+    definitions: dict[str, Any] = {"$defs": {"size": INTEGER}}
+    local = arguments({"a": {"$ref": "#/$defs/size"}}, **definitions)
+    with pytest.raises(ToolArgumentsInvalid, match="argument 'a' does not fit"):
+        local.of_call(("x",), {})
+    distant = arguments({"a": {"$ref": "http://127.0.0.1:1/schema"}})
+    assert distant.of_call((1,), {}) == {"a": 1}
