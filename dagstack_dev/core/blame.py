@@ -50,15 +50,17 @@ def plugin_frames(error: BaseException) -> tuple[Frame, ...]:
 
 
 def _frames_of(error: BaseException) -> tuple[Frame, ...]:
-    frames = []
+    found = ((step.tb_frame.f_code, step.tb_lineno) for step in plugin_steps(error))
+    return tuple(Frame(code.co_filename, line, code.co_qualname) for code, line in found)
+
+
+def plugin_steps(error: BaseException) -> Iterator[TracebackType]:
+    """The part of the traceback of `error` itself that is plugins' and shared code."""
     step: TracebackType | None = error.__traceback__
     while step is not None:
-        frame = step.tb_frame
-        if _is_plugin_code(frame.f_globals):
-            code = frame.f_code
-            frames.append(Frame(code.co_filename, step.tb_lineno, code.co_qualname))
+        if _is_plugin_code(step.tb_frame.f_globals):
+            yield step
         step = step.tb_next
-    return tuple(frames)
 
 
 def _is_plugin_code(names: Mapping[str, object]) -> bool:

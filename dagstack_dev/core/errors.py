@@ -7,7 +7,7 @@ own for what only a live system meets: a plugin that crashed, or takes too long,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from dagstack_dev.core.refs import PluginRef, closest, did_you_mean
 
@@ -121,8 +121,8 @@ class AmbiguousPlugin(PluginRegistryError):
     """One name, several plugins.
 
     Raised for two folders that declare the same kind and name (`paths`), for a bare name in
-    `depends_on` that exists in several kinds, and for a lookup without a name that ends in a
-    tie (`candidates`).
+    `depends_on` that exists in several kinds, for a lookup without a name that ends in a tie, and
+    for two fallbacks of a kind (`candidates`).
     """
 
     def __init__(
@@ -158,6 +158,15 @@ class AmbiguousPlugin(PluginRegistryError):
             f"{ref}: depends_on {name!r} may be {_spell(candidates)}; write {tables} in depends_on"
         )
         return cls(message, ref=ref, candidates=candidates)
+
+    @classmethod
+    def fallback(cls, refs: Sequence[PluginRef], path: str) -> AmbiguousPlugin:
+        """Several plugins of one kind say that they take whatever is left (ADR-2)."""
+        message = (
+            f"{_spell(refs)} both say fallback = true, and a kind can have one; remove it from "
+            f"all but one of them (the last is in {path})"
+        )
+        return cls(message, ref=refs[-1], candidates=refs, paths=(path,))
 
     @classmethod
     def lookup(cls, kind: str, candidates: Sequence[PluginRef]) -> AmbiguousPlugin:
@@ -221,8 +230,18 @@ class KindUnknown(PluginRegistryError):
         )
 
 
+_INSTALL: Final = {
+    "mcp_stdio": 'pip install "dagstack-dev[mcp]"',
+    "mcp_http": 'pip install "dagstack-dev[mcp]"',
+}
+"""What brings a runtime that is known, but may not be installed."""
+
+
 class RuntimeNotSupported(PluginRegistryError):
-    """None of the runtimes that a plugin declares can be served here."""
+    """None of the runtimes that a plugin declares can be served here.
+
+    The message says what to install, where that is all that is missing.
+    """
 
     def __init__(
         self,
@@ -238,6 +257,12 @@ class RuntimeNotSupported(PluginRegistryError):
         self.path = path
 
     def __str__(self) -> str:
+        install = next((_INSTALL[word] for word in self.declared if word in _INSTALL), None)
+        if install is not None:
+            return (
+                f"{self.ref} runs in {', '.join(self.declared)}, which is not installed; run "
+                f"{install} (declared in {self.path or 'its manifest'})"
+            )
         hint = next((h for word in self.declared if (h := did_you_mean(word, self.available))), "")
         return (
             f"{self.ref} runs in {', '.join(self.declared)}, which is not available here{hint} "

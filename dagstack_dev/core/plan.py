@@ -73,6 +73,7 @@ class Candidate:
         reason: why it is a candidate, in words.
         load: whether its code must be imported anew or a new instance will do.
         error: why it could not be prepared, or None.
+        is_lost: whether not even what runs of it can go on: `error` says why.
         replaces: the ref that the same folder had until now, where it differs.
         shared: a name for the changed code, outside of any plugin, that it imports. Candidates
             with the same name commit or roll back together.
@@ -84,6 +85,7 @@ class Candidate:
     reason: str = "changed"
     load: Load = Load.IMPORT
     error: PluginRegistryError | None = None
+    is_lost: bool = False
     replaces: PluginRef | None = None
     shared: str | None = None
 

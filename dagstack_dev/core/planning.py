@@ -101,6 +101,8 @@ class _Draft:
 
     def _risks(self, candidate: Candidate) -> bool:
         """Whether something that runs would be lost, should `candidate` fail."""
+        if candidate.is_lost:
+            return False
         return self.world.is_live(candidate.keeps) or self.world.is_live(candidate.ref)
 
     def _reject(self, candidate: Candidate, error: PluginRegistryError) -> None:
@@ -226,18 +228,17 @@ class _Draft:
             return _Verdict(error=offer.error)
         if ref in self.rejected and not self.world.is_live(ref):
             return _Verdict(error=self.rejected[ref])
-        problem = self.graph.problem(ref)
-        if problem is not None:
-            blockers = getattr(problem, "missing", ())
-            if not blockers and self.world.is_live(ref):  # Ambiguous too, but that is not why.
-                blockers = tuple(map(str, self._lost(ref)))
-            return _Verdict(error=problem, blockers=blockers)
         blocking = tuple(
             other
             for other in self.graph.dependencies(ref)
             if not (verdicts[other].viable if other in verdicts else self.world.is_live(other))
         )
-        return _Verdict(blockers=tuple(map(str, blocking)), blocking=blocking)
+        blockers = tuple(map(str, blocking))
+        problem = self.graph.problem(ref)
+        if problem is None:
+            return _Verdict(blockers=blockers, blocking=blocking)
+        missing = tuple(getattr(problem, "missing", ()))
+        return _Verdict(error=problem, blockers=missing and (*missing, *blockers))
 
     def reject_from(self, verdicts: Mapping[PluginRef, _Verdict]) -> bool:
         """Reject live offers that cannot be set up; roots of the trouble first.

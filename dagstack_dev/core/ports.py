@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
     from contextlib import AbstractAsyncContextManager
 
     from dagstack_dev.core.events import Fact
@@ -104,6 +104,18 @@ class OwningContext(Protocol):
     @property
     def logger(self) -> Any:
         """A logger bound with the plugin's ref."""
+
+    @property
+    def resources(self) -> Any:
+        """What the manifest declares of the host's resources: attributes, and `in`."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the host says of the request at hand."""
+
+    @property
+    def carry(self) -> MutableMapping[str, Any]:
+        """What the plugin hands on from one of its setups to the next."""
 
     def start_soon(
         self, function: Callable[..., Awaitable[object]], *args: object, name: str | None = None

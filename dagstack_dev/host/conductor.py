@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import PluginCrashed, PluginLoadError, in_words
+from dagstack_dev.core.errors import PluginCrashed, PluginLoadError, PluginRegistryError, in_words
 from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
@@ -18,12 +18,14 @@ from dagstack_dev.host.context import PluginContext, become_plugin, derive_conte
 from dagstack_dev.host.departure import Departure
 from dagstack_dev.host.instance import PluginInstance
 from dagstack_dev.host.proxy import follow
+from dagstack_dev.host.sections import section_of, section_problem
 from dagstack_dev.host.tasks import is_interruption
 from dagstack_dev.host.whereabouts import calls_in_flight
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
 
+    from dagstack_dev.core.health_errors import PluginUnhealthy
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.resources import ResourceRegistry
     from dagstack_dev.host.table import Entry, PluginTable
@@ -92,12 +94,17 @@ class Conductor:
         if not comes_back:
             entry.gate.give_up(f"it failed to load: {error}")
 
+    def became_ill(self, entry: Entry, error: PluginUnhealthy, reason: str) -> None:
+        """The plugin has been torn down, for it was not well."""
+        self.table.advance(entry, State.FAILED, reason, error=error, stage=Stage.HEALTH)
+        entry.gate.give_up(f"it was not healthy: {error.reason}")
+
     def begin_setup(self, entry: Entry, reason: str) -> Awaitable[None] | None:
         """Close the gate and start `setup`; None when it has ended already.
 
         Raises:
             Exception: whatever the plugin raised, or `PluginUnavailable` for a resource that the
-                host does not offer.
+                host does not offer or cannot make.
         """
         table = self.table
         entry.gate.close()
@@ -110,17 +117,32 @@ class Conductor:
             manifest=entry.manifest,
             folder=entry.offer.folder,
             watchdog=table.watchdog,
+            gate=entry.gate,
             carry=entry.carry,
             on_dying=entry.gate.close,
             on_crash=partial(self._crashed, entry),
         )
-        context = derive_context_for_plugin(
-            entry.context, entry.manifest, self.resources, owner=running
-        )
         entry.running = running
+        try:
+            context = derive_context_for_plugin(
+                entry.context, entry.manifest, self.resources, owner=running
+            )
+            context.config = section_of(entry, entry.context)
+        except PluginRegistryError as error:
+            return running.refuse(error)
         if running.needs_task:
             return running.set_up(context)
         return running.set_up_at_once(context)
+
+    def context_for(self, entry: Entry) -> PluginContext | None:
+        """What `entry` is to be set up with next: the newest context, if its section fits.
+
+        Else the one that it has: a section that was rejected stays out of force.
+        """
+        newest = self.context
+        if entry.context is not None and newest is not None:
+            return entry.context if section_problem(entry.offer, newest) else newest
+        return newest
 
     def setup_succeeded(self, entry: Entry, reason: str, duration_ms: float | None) -> None:
         """The setup ended well: the plugin is ready and its gate opens."""
@@ -206,10 +228,13 @@ class Conductor:
             return [] if died_of is None else [died_of]
         table.advance(entry, State.TEARING_DOWN, reason)
         began = perf_counter()
-        errors = await entry.running.tear_down() if entry.running is not None else []
+        running = entry.running
+        errors = await running.tear_down() if running is not None else []
         table.advance(entry, State.STOPPED, reason, duration_ms=_ms_since(began))
         entry.running = None
         self.report_teardown(entry, errors)
+        if running is not None and running.requires_restart:
+            table.require_restart(entry)
         return errors
 
     def report_teardown(self, entry: Entry, errors: Iterable[BaseException]) -> None:
@@ -237,8 +262,8 @@ class Conductor:
     def _die(self, entry: Entry, error: BaseException | None) -> None:
         reason = "a task of its own ended the plugin"
         self.crashes[entry.ref] = error
-        undo_errors = entry.running.undo_errors if entry.running is not None else ()
-        entry.running = None
+        running, entry.running = entry.running, None
+        undo_errors = running.undo_errors if running is not None else ()
         root = root_error(error) if error is not None else None
         entry.gate.give_up(f"{reason}: {in_words(root)}" if root else reason)
         self.table.advance(entry, State.TEARING_DOWN, reason)
@@ -247,6 +272,8 @@ class Conductor:
             shown = PluginCrashed(entry.ref, "its own scope was cancelled")
         self.table.advance(entry, State.FAILED, reason, error=shown, stage=Stage.RUN)
         self.report_teardown(entry, undo_errors)
+        if running is not None and running.requires_restart:
+            self.table.require_restart(entry)
         self.on_crash(entry.ref, error)
 
 

@@ -64,20 +64,29 @@ def forwarder_like(gate: Gate, name: str, member: object) -> Any:
     if not name.isidentifier() or iskeyword(name) or name.startswith(_RESERVED):
         return None
     if isinstance(member, FunctionType):
-        forwarder = make_forwarder(gate, name, shape_of(member), *_signature(member.__code__))
+        shape = shape_at(gate, name, member)
+        forwarder = make_forwarder(gate, name, shape, *_signature(member.__code__))
         update_wrapper(forwarder, member)
         forwarder.__defaults__ = member.__defaults__
         forwarder.__kwdefaults__ = member.__kwdefaults__
         return forwarder
     if isinstance(member, staticmethod | classmethod):
         function = member.__func__
-        forwarder = make_forwarder(gate, name, shape_of(function))
+        forwarder = make_forwarder(gate, name, shape_at(gate, name, function))
         if isinstance(function, FunctionType):
             update_wrapper(forwarder, function)
             if isinstance(member, staticmethod):
                 _add_self(forwarder, function)
         return forwarder
     return make_forwarder(gate, name, "plain") if is_special(name) and callable(member) else None
+
+
+def shape_at(gate: Gate, name: str, function: Any) -> str:
+    """As `shape_of`; public plain methods run in threads where the gate has workers for them."""
+    shape = shape_of(function)
+    if shape == "plain" and gate.workers is not None and not name.startswith("_"):
+        return "thread"
+    return shape
 
 
 def _add_self(forwarder: Any, function: Callable[..., Any]) -> None:
@@ -120,12 +129,19 @@ _HEADS: Final = {
     "plain": ("def", "_dagstack_gate.wait_in_thread()"),
     "generator": ("def", "_dagstack_gate.wait_in_thread()"),
     "coroutine": ("async def", "await _dagstack_gate.wait()"),
+    "thread": ("async def", "await _dagstack_gate.wait()"),
     "async generator": ("async def", "await _dagstack_gate.wait()"),
 }
 
 _BODIES: Final = {
     "plain": "return {call}",
     "coroutine": "return await {call}",
+    # The method is looked up now: the instance may be another by the time a thread is free. The
+    # gate is bound so that the frame in the thread tells whose call it is, as all of these do.
+    "thread": """_dagstack_method = {method}
+            return await _dagstack_workers.call(
+                lambda _dagstack_gate=_dagstack_gate: _dagstack_method({args})
+            )""",
     "generator": "return (yield from {call})",
     # What `yield from` does, for which asynchronous generators have no syntax (PEP 525).
     "async generator": """_stream = {call}
@@ -150,9 +166,11 @@ _BODIES: Final = {
 def _factory(shape: str, name: str, params: str, args: str) -> Callable[..., Any]:
     """Compile a maker of forwarding methods; equal signatures share one."""
     define, wait = _HEADS[shape]
-    body = _BODIES[shape].format(call=f"_dagstack_gate.instance.{name}({args})")
+    method = f"_dagstack_gate.instance.{name}"
+    body = _BODIES[shape].format(call=f"{method}({args})", method=method, args=args)
     source = f"""
 def make(_dagstack_gate, _dagstack_mark, _dagstack_lift):
+    _dagstack_workers = _dagstack_gate.workers
     {define} {name}({params}):
         _dagstack_mark(None)
         try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.departure import Departure
+    from dagstack_dev.host.execution import Workers
 
 FORWARDER_FILE: Final = "<dagstack_dev proxy>"
 """The file name in the code of generated forwarding methods; tracebacks leave it out."""
@@ -80,12 +81,14 @@ class Gate:
         "ref",
         "unavailable",
         "waiting",
+        "workers",
     )
 
     def __init__(self, ref: PluginRef, *, patience: float = 30.0, owner: object = None) -> None:
         self.ref = ref
         self.owner = owner
         self.instance: Any = None
+        self.workers: Workers | None = None
         self.closed = False
         self.unavailable: str | None = None
         self.in_flight: list[None] = []
@@ -232,6 +235,21 @@ class Gate:
         departure = self.departure
         if departure is not None and self.admissions != admissions and not elsewhere:
             _admitted.set((departure.token, id(forwarder)))
+
+    async def pass_through(self) -> None:
+        """Wait as an asynchronous call would, and call nothing.
+
+        Raises:
+            PluginUnavailable: as `wait`.
+        """
+        self.in_flight.append(None)
+        try:
+            if self.closed:
+                await self.wait()
+        finally:
+            self.in_flight.pop()
+            if self.closed:
+                self.call_ended()
 
     def wait_in_thread(self) -> None:
         """Hold a synchronous call back while the gate is closed. The call's mark is lifted.

@@ -13,12 +13,20 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
-from dagstack_dev.core.errors import PluginCancelled, SetupTimeout, TeardownTimeout
+from dagstack_dev.core.errors import (
+    PluginCancelled,
+    PluginRegistryError,
+    SetupTimeout,
+    TeardownTimeout,
+)
 from dagstack_dev.core.manifest import ExecutionModel, PluginManifest
+from dagstack_dev.core.operations import Operation, OperationKind
+from dagstack_dev.core.passing import SetupPutOff
 from dagstack_dev.host.context import become_plugin
 from dagstack_dev.host.methods import Methods
 from dagstack_dev.host.scope import GRACE_SECONDS, Scope, gone
 from dagstack_dev.host.tasks import context_of_task, is_interruption, spawn
+from dagstack_dev.host.whereabouts import calls_through
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from anyio.lowlevel import EventLoopToken
 
     from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.gate import Gate
     from dagstack_dev.host.watchdog import Watchdog
 
 
@@ -45,6 +54,7 @@ class PluginInstance:
         manifest: for the ref, the timeouts and the execution model.
         folder: where its code lies, to name the line that blocks.
         watchdog: watches its synchronous methods.
+        gate: what calls of it go through.
         carry: what its context offers as `carry`.
         on_dying: called when a task or thread that the plugin owns raised while it was ready; it
             is about to be torn down.
@@ -54,6 +64,8 @@ class PluginInstance:
 
     Attributes:
         undo_errors: what went wrong in undoing after a setup that failed, or after a crash.
+        requires_restart: whether `teardown` returned False: something stays that only a new
+            process is rid of.
     """
 
     _context: Context | None = None
@@ -67,9 +79,13 @@ class PluginInstance:
     _owned: Scope | None = None
     _dying: anyio.Event | None = None
     _died_of: BaseException | None = None
+    _patience: anyio.CancelScope | None = None
+    _is_put_off = False
     _is_ending = False
     _is_awaited = False
+    _is_over = False
     undo_errors: tuple[BaseException, ...] = ()
+    requires_restart = False
 
     def __init__(
         self,
@@ -78,6 +94,7 @@ class PluginInstance:
         manifest: PluginManifest,
         folder: str | None,
         watchdog: Watchdog,
+        gate: Gate,
         carry: MutableMapping[str, Any],
         on_dying: Callable[[], None],
         on_crash: Callable[[PluginInstance, BaseException | None], None],
@@ -87,6 +104,7 @@ class PluginInstance:
         self._ref = manifest.ref
         self._folder = folder
         self._watchdog = watchdog
+        self._gate = gate
         self._on_dying = on_dying
         self._on_crash = on_crash
         self._setup: Callable[[PluginContext], object] | None = getattr(plugin, "setup", None)
@@ -127,6 +145,21 @@ class PluginInstance:
             raise
         return self._supervise_setup(result) if inspect.isawaitable(result) else None
 
+    def refuse(self, error: BaseException) -> Awaitable[None]:
+        """There will be no setup, for what it was to be given could not be made.
+
+        Returns:
+            What undoes that part of it which was made, and raises `error`.
+
+        Raises:
+            BaseException: `error`, right here, where nothing has been made.
+        """
+        if self._owned is None:
+            self._let_go()
+            raise error
+        self._context = copy_context()
+        return self._fail(error)
+
     async def set_up(self, context: PluginContext) -> None:
         """Start the plugin's task and wait until its `setup` has ended.
 
@@ -143,7 +176,7 @@ class PluginInstance:
         self._spawn(partial(self._live, argument))
         seconds = self._manifest.startup_timeout_sec
         try:
-            with anyio.move_on_after(seconds):
+            with anyio.move_on_after(seconds) as self._patience:
                 await self._settled.wait()
         except anyio.get_cancelled_exc_class() as error:
             if self._settled.is_set() and self._setup_error is None:
@@ -153,12 +186,23 @@ class PluginInstance:
                 await self._fail(self._cancelled("setup", error))
             raise
         if not self._settled.is_set():
-            overdue = SetupTimeout(self._ref, seconds, [self._methods.unfinished("setup")])
+            overdue = self._why_too_long(seconds)
             await self._cancel()
             await self._fail(overdue)
         if self._setup_error is not None:
             failure, self._setup_error = self._setup_error, None
             await self._fail(failure)
+
+    def put_off(self) -> None:
+        """Break off the setup, if it is under way and can be: it fails with `SetupPutOff`."""
+        self._is_put_off = True
+        if self._patience is not None:
+            self._patience.cancel()
+
+    def _why_too_long(self, seconds: float) -> PluginRegistryError:
+        if self._is_put_off:
+            return SetupPutOff(self._ref)
+        return SetupTimeout(self._ref, seconds, [self._methods.unfinished("setup")])
 
     async def _fail(self, error: BaseException) -> NoReturn:
         """The setup failed: undo what it got to own, and raise `error`."""
@@ -205,6 +249,7 @@ class PluginInstance:
         if self._ended is None or self._stop is None:
             result = self._tear_down_at_once()
             if not inspect.isawaitable(result):
+                self._note_answer(result)
                 return
             self._scope, self._ended = anyio.CancelScope(shield=True), anyio.Event()
             self._spawn(partial(self._finish, result))
@@ -230,13 +275,17 @@ class PluginInstance:
         context = self._context or copy_context()
         return self._methods.call_at_once("teardown", self._teardown, context)
 
+    def _note_answer(self, answer: object) -> None:
+        """`teardown` has ended; it may say that something stays (ADR-1)."""
+        self.requires_restart = answer is False
+
     async def _finish(self, rest: Awaitable[object]) -> None:
         """Await what a plain `teardown` returned, in a task as `_live` is one."""
         assert self._scope is not None  # noqa: S101 - set by tear_down
         assert self._ended is not None  # noqa: S101
         self._scope.__enter__()
         try:
-            await self._methods.wait_for(rest)
+            self._note_answer(await self._methods.wait_for(rest))
         except anyio.get_cancelled_exc_class() as error:
             if not self._scope.cancel_called:
                 self._teardown_error = self._cancelled("teardown", error)
@@ -266,7 +315,7 @@ class PluginInstance:
         Raises:
             RuntimeError: it has been torn down.
         """
-        if self._owned is None and self._setup is not None:  # Else it is over.
+        if self._owned is None and not self._is_over:
             try:
                 anyio.lowlevel.current_token()
             except RuntimeError:  # We are in another thread.
@@ -278,7 +327,7 @@ class PluginInstance:
         return self._owned
 
     def _open_scope(self) -> None:
-        if self._owned is None and self._setup is not None:
+        if self._owned is None and not self._is_over:
             self._owned = Scope(
                 self._ref,
                 folder=self._folder,
@@ -287,13 +336,28 @@ class PluginInstance:
                 on_failure=self._job_failed,
             )
 
+    def in_flight(self) -> tuple[Operation, ...]:
+        """See `PluginContext.in_flight`."""
+        if self._is_over:
+            raise gone(self._ref)
+        try:
+            anyio.lowlevel.current_token()
+        except RuntimeError:  # We are in another thread.
+            return anyio.from_thread.run_sync(self._in_flight, token=self._token)
+        return self._in_flight()
+
+    def _in_flight(self) -> tuple[Operation, ...]:
+        calls = calls_through(self._gate, self._folder)
+        jobs = self._owned.operations() if self._owned is not None else ()
+        return (*(Operation(OperationKind.CALL, name, *(at or ())) for name, at in calls), *jobs)
+
     async def _undo(self, failure: BaseException | None, seconds: float) -> list[BaseException]:
         """Undo what the plugin owns and let go of it; the answer is what went wrong."""
         owned, context = self._owned, self._context
         self._let_go()
         if owned is None:
             return []
-        assert context is not None  # noqa: S101 - there has been a setup
+        assert context is not None  # noqa: S101 - set by whoever begins, or refuses to
         late = await owned.undo(failure, seconds=seconds, context=context)
         if late:
             allowed = self._manifest.teardown_timeout_sec
@@ -302,6 +366,7 @@ class PluginInstance:
 
     def _let_go(self) -> None:
         """It is over. Hold nothing of the plugin: its context may be kept for longer."""
+        self._is_over = True
         self._owned = self._setup = self._teardown = self._context = None
 
     def _job_failed(self, error: BaseException) -> None:
@@ -329,6 +394,11 @@ class PluginInstance:
         self._dying.set()
         if not self._is_awaited:
             self._on_crash(self, self._died_of)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its teardown has begun, or it is over."""
+        return self._is_ending or self._is_over
 
     @property
     def is_dying(self) -> bool:
@@ -387,7 +457,7 @@ class PluginInstance:
                 raise
             crashed = True
         try:
-            await self._methods.call("teardown", self._teardown)
+            self._note_answer(await self._methods.call("teardown", self._teardown))
         except cancelled as error:
             if not self._scope.cancel_called and not crashed:
                 self._teardown_error = self._cancelled("teardown", error)

@@ -58,18 +58,16 @@ class Methods:
         except anyio.get_cancelled_exc_class() as error:
             raise PluginCancelled(self._ref, name) from error
 
-    async def call(self, name: str, method: Callable[..., object] | None, *args: object) -> None:
-        """Call a method and await what it returns, if that can be awaited."""
+    async def call(self, name: str, method: Callable[..., object] | None, *args: object) -> object:
+        """Call a method and await what it returns, if that can be awaited; the answer is that."""
         if method is None:
-            return
+            return None
         if inspect.iscoroutinefunction(method):
-            await self.wait_for(method(*args))
-        elif self._in_threads:
-            await self._call_in_thread(partial(method, *args))
-        else:
-            result = self._watched(name, partial(method, *args))
-            if inspect.isawaitable(result):
-                await self.wait_for(result)
+            return await self.wait_for(method(*args))
+        if self._in_threads:
+            return await self._call_in_thread(partial(method, *args))
+        result = self._watched(name, partial(method, *args))
+        return await self.wait_for(result) if inspect.isawaitable(result) else result
 
     def _watched(self, name: str, function: Callable[[], object]) -> object:
         """Run a plain `setup` or `teardown`, for no longer than it may."""
@@ -85,26 +83,26 @@ class Methods:
             at = Unfinished(f"{name}()", error.path, error.line)
             raise timeout(self._ref, seconds, [at]) from error
 
-    async def wait_for(self, awaitable: Awaitable[object]) -> None:
+    async def wait_for(self, awaitable: Awaitable[object]) -> object:
         """Await it, with an eye on where it is."""
         self._awaiting = awaitable
         try:
-            await awaitable
+            return await awaitable
         finally:
             self._awaiting = None
 
-    async def _call_in_thread(self, function: Callable[[], object]) -> None:
+    async def _call_in_thread(self, function: Callable[[], object]) -> object:
         context = copy_context()
 
-        def run() -> None:
+        def run() -> object:
             self._thread = threading.current_thread()
             try:
-                context.run(function)
+                return context.run(function)
             finally:
                 self._thread = None
 
         try:
-            await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
+            return await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
         except anyio.get_cancelled_exc_class():
             if self._thread is not None:  # It may never end, and its place is needed by others.
                 anyio.to_thread.current_default_thread_limiter().total_tokens += 1

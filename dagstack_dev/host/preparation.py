@@ -10,7 +10,10 @@ from dagstack_dev.core.errors import (
     RuntimeNotSupported,
     VersionIncompatible,
 )
+from dagstack_dev.core.hookspecs import NO_KINDS, Kinds
 from dagstack_dev.core.manifest import PluginManifest, parse_manifest
+from dagstack_dev.core.manifest_module import module_manifest
+from dagstack_dev.host.config_schema import manifest_schema
 from dagstack_dev.host.table import Offer
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ def prepare(
     *,
     core_version: str,
     runtimes: Mapping[str, Runtime],
+    kinds: Kinds = NO_KINDS,
     previous: Offer | None = None,
 ) -> Offer:
     """Parse and validate the manifest, gate version and runtime, compile the code.
@@ -32,24 +36,42 @@ def prepare(
     `previous` is the offer that runs now, if any: what has not changed since is reused.
 
     Raises:
-        ManifestInvalid: the manifest does not match the schema, or cannot be read.
+        ManifestInvalid: the manifest does not match the schema, or cannot be read, or its
+            `config_schema` is none.
         VersionIncompatible: it excludes `core_version`.
         RuntimeNotSupported: it names no runtime of `runtimes`.
+        HookspecMissing, KindVersionIncompatible: its kind is none of `kinds`, or another version.
         PluginLoadError: the code does not compile, or binds no such class.
     """
+    if previous and previous.prepared and _say_the_same(previous.source, source):
+        manifest = previous.manifest
+    else:
+        manifest = _manifest_of(source)
+    check_gates(manifest, core_version, runtimes, source.manifest_path, kinds)
+    runtime = next(runtimes[name] for name in manifest.possible_runtimes if name in runtimes)
+    known = previous or Offer(manifest)
+    schema = manifest_schema(manifest, source, known.section_schema)
+    return Offer(manifest, runtime.prepare(manifest, source, known.prepared), source, schema)
+
+
+def _say_the_same(one: PluginSource | None, other: PluginSource) -> bool:
+    return (
+        one is not None
+        and one.module == other.module
+        and one.manifest_path == other.manifest_path
+        and one.manifest == other.manifest is not None
+    )
+
+
+def _manifest_of(source: PluginSource) -> PluginManifest:
+    if source.module is not None:
+        return module_manifest(source)
     file = source.manifest
     if file is None or file.content is None:
         reason = file.error if file and file.error else "the file is gone"
         problem = ManifestProblem("", f"cannot be read: {reason}")
         raise ManifestInvalid(source.manifest_path, [problem])
-    if previous and previous.prepared and previous.source and previous.source.manifest == file:
-        manifest = previous.manifest
-    else:
-        manifest = parse_manifest(file.content, source.manifest_path)
-    check_gates(manifest, core_version, runtimes, source.manifest_path)
-    runtime = next(runtimes[name] for name in manifest.runtime if name in runtimes)
-    known = previous.prepared if previous else None
-    return Offer(manifest, runtime.prepare(manifest, source, known), source)
+    return parse_manifest(file.content, source.manifest_path)
 
 
 def check_gates(
@@ -57,14 +79,17 @@ def check_gates(
     core_version: str,
     runtimes: Mapping[str, Runtime],
     path: str | None,
+    kinds: Kinds = NO_KINDS,
 ) -> None:
-    """Whether this core may and can run the plugin.
+    """Whether this core may and can run the plugin (contract, section 4).
 
     Raises:
         VersionIncompatible: the manifest excludes `core_version`.
         RuntimeNotSupported: it names no runtime of `runtimes`.
+        HookspecMissing, KindVersionIncompatible: its kind is none of `kinds`, or another version.
     """
+    kinds.check(manifest, path)
     if not manifest.accepts_core(core_version):
         raise VersionIncompatible(manifest.ref, manifest.core_version, core_version, path)
-    if not any(name in runtimes for name in manifest.runtime):
-        raise RuntimeNotSupported(manifest.ref, manifest.runtime, list(runtimes), path)
+    if not any(name in runtimes for name in manifest.possible_runtimes):
+        raise RuntimeNotSupported(manifest.ref, manifest.possible_runtimes, list(runtimes), path)

@@ -8,13 +8,19 @@ new generation comes, the proxy's class is generated anew and put in place of th
 
 from __future__ import annotations
 
-from types import FunctionType
+from functools import update_wrapper
+from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from dagstack_dev.core.dispatch_errors import DispatchMismatch
 from dagstack_dev.core.errors import PluginUnavailable
-from dagstack_dev.host.forwarding import forwarder_like, is_special, make_forwarder, shape_of
+from dagstack_dev.host.forwarding import forwarder_like, is_special, make_forwarder, shape_at
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dagstack_dev.core.hookspecs import DispatchClass
+    from dagstack_dev.host.execution import Workers
     from dagstack_dev.host.gate import Gate
 
 _set_type: Final = vars(object)["__class__"].__set__
@@ -39,6 +45,9 @@ _NEVER_FORWARDED: Final = frozenset(
 )
 """What makes, copies, pickles or describes an object, and what the proxy answers itself."""
 
+
+HOOK_PREFIX: Final = "dagstack hook "
+"""Before the name of a reserved hook, where a dispatcher finds it; no plugin has such a name."""
 
 _PROTOCOLS: Final = (
     "__len__",
@@ -66,11 +75,17 @@ class PluginProxy:
     __dagstack_class__: type
     __dagstack_methods__: frozenset[str]
     __dagstack_shadows__: dict[str, str | None]
+    __dagstack_workers__: Workers | None
+    __dagstack_reserved__: Mapping[str, DispatchClass]
 
     def __getattr__(self, name: str) -> Any:
-        instance = type(self).__dagstack_gate__.instance
+        cls = type(self)
+        instance = cls.__dagstack_gate__.instance
         if instance is None:  # Asked here first, for speed.
             instance = _present(self)
+        elif type(instance) is not cls.__dagstack_class__:
+            follow(self)  # It is still the same, but has new methods: a server with other tools.
+            return getattr(self, name)
         return getattr(instance, name)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -170,9 +185,11 @@ def _obituary(proxy: PluginProxy) -> str:
     return f"<unavailable plugin {gate.ref}: {gate.unavailable}>"
 
 
-def make_proxy(gate: Gate) -> PluginProxy:
-    """A new proxy behind `gate`."""
-    return object.__new__(_proxy_class(gate))
+def make_proxy(
+    gate: Gate, reserved: Mapping[str, DispatchClass] = MappingProxyType({})
+) -> PluginProxy:
+    """A new proxy behind `gate`, whose `reserved` hooks only a dispatcher may call."""
+    return object.__new__(_proxy_class(gate, reserved))
 
 
 def follow(proxy: PluginProxy) -> None:
@@ -181,13 +198,22 @@ def follow(proxy: PluginProxy) -> None:
     To be called again when the instance's attributes may have changed.
     """
     cls = type(proxy)
-    instance = cls.__dagstack_gate__.instance
+    gate = cls.__dagstack_gate__
     if (
-        cls.__dagstack_class__ is not type(instance)
-        or _shadows(instance, cls.__dagstack_methods__) != cls.__dagstack_shadows__
+        cls.__dagstack_class__ is not type(gate.instance)
+        or cls.__dagstack_workers__ is not gate.workers
+        or _shadows(gate, cls.__dagstack_methods__) != cls.__dagstack_shadows__
     ):
-        _set_type(proxy, _proxy_class(cls.__dagstack_gate__))
-        _let_go(cls)
+        refit(proxy)
+
+
+def refit(proxy: PluginProxy, reserved: Mapping[str, DispatchClass] | None = None) -> None:
+    """Generate the proxy's class anew, with other `reserved` hooks if they are given."""
+    cls = type(proxy)
+    if reserved is None:
+        reserved = cls.__dagstack_reserved__
+    _set_type(proxy, _proxy_class(cls.__dagstack_gate__, reserved))
+    _let_go(cls)
 
 
 def _let_go(cls: type[PluginProxy]) -> None:
@@ -200,7 +226,7 @@ def _let_go(cls: type[PluginProxy]) -> None:
         delattr(cls, name)
 
 
-def _proxy_class(gate: Gate) -> type[PluginProxy]:
+def _proxy_class(gate: Gate, reserved: Mapping[str, DispatchClass]) -> type[PluginProxy]:
     target = type(gate.instance)
     methods: dict[str, Any] = {}
     if target is type(None):  # Which protocols it follows is not known; each asks the gate.
@@ -215,13 +241,15 @@ def _proxy_class(gate: Gate) -> type[PluginProxy]:
                     methods[name] = forwarder  # None is how a class switches a protocol off.
                 else:
                     methods.pop(name, None)
-    names = frozenset(methods)
-    shadows = _shadows(gate.instance, names)
+    names = frozenset(methods) | reserved.keys()
+    shadows = _shadows(gate, names)
     for name, shape in shadows.items():
         if shape is None:
-            del methods[name]
+            methods.pop(name, None)
         else:
             methods[name] = make_forwarder(gate, name, shape)
+    if reserved:
+        _reserve(gate, reserved, methods)
     known = {
         "__slots__": (),
         "__doc__": target.__doc__,
@@ -230,19 +258,46 @@ def _proxy_class(gate: Gate) -> type[PluginProxy]:
         "__dagstack_class__": target,
         "__dagstack_methods__": names,
         "__dagstack_shadows__": shadows,
+        "__dagstack_workers__": gate.workers,
+        "__dagstack_reserved__": reserved,
         "__class__": property(lambda _: type(gate.instance)),
         "__dict__": property(lambda _: gate.instance.__dict__),
     }
     return type(target.__name__, (PluginProxy,), methods | known)
 
 
-def _shadows(instance: object, methods: frozenset[str]) -> dict[str, str | None]:
+def _shadows(gate: Gate, methods: frozenset[str]) -> dict[str, str | None]:
     """The methods whose place an attribute of the instance takes.
 
     Each with the shape that the attribute has, or None when it cannot be called.
     """
     return {
-        name: shape_of(value) if callable(value) else None
-        for name, value in getattr(instance, "__dict__", {}).items()
+        name: shape_at(gate, name, value) if callable(value) else None
+        for name, value in getattr(gate.instance, "__dict__", {}).items()
         if name in methods and not is_special(name)
     }
+
+
+def _reserve(gate: Gate, reserved: Mapping[str, DispatchClass], methods: dict[str, Any]) -> None:
+    """Keep hooks for dispatchers: they find them under another name."""
+    for hook, dispatch in reserved.items():
+        forward = methods.get(hook)
+        if forward is None:
+            attribute = getattr(gate.instance, hook, None)
+            if not callable(attribute):
+                continue
+            forward = make_forwarder(gate, hook, shape_at(gate, hook, attribute))
+        methods[HOOK_PREFIX + hook] = forward
+        methods[hook] = _refuser(gate, hook, dispatch, forward)
+
+
+def _refuser(
+    gate: Gate, hook: str, dispatch: DispatchClass, forward: Callable[..., Any]
+) -> Callable[..., Any]:
+    """What stands in the place of a reserved hook (contract, section 8)."""
+
+    def refuse(_self: object, /, *_args: object, **_kwargs: object) -> None:
+        raise DispatchMismatch(gate.ref.kind, hook, dispatch, ref=gate.ref)
+
+    update_wrapper(refuse, forward)
+    return refuse

@@ -20,18 +20,31 @@ from dagstack_dev.core.errors import (
     TeardownErrors,
     in_words,
 )
+from dagstack_dev.core.hookspec_classes import spec_of
+from dagstack_dev.core.hookspecs import Kinds, KindSpec
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.manifest import PluginManifest, manifest_from
 from dagstack_dev.core.plan import Load
 from dagstack_dev.host.conductor import Conductor, SetupRun
+from dagstack_dev.host.config_schema import manifest_schema
+from dagstack_dev.host.dispatch.selection import RoutingPolicy, select
+from dagstack_dev.host.execution import refuse_process
 from dagstack_dev.host.preparation import check_gates
-from dagstack_dev.host.registration import forget, graph_of_present, load_order, refuse_taken
+from dagstack_dev.host.registration import (
+    forget,
+    graph_of_present,
+    load_order,
+    refuse_second_fallback,
+    refuse_taken,
+    refuse_undeclared,
+)
 from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.schedule import Progress, bring_up
+from dagstack_dev.host.sections import section_problem
 from dagstack_dev.host.table import Entry, Offer, PluginTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from dagstack_dev.core.lifecycle import PluginStatus
     from dagstack_dev.core.ports import Observer, Runtime
@@ -65,9 +78,68 @@ class Registry:
         self.runtimes = dict(runtimes)
         self.table = PluginTable(self.runtimes, owner=self)
         self.conductor = Conductor(self.table, self.resources)
+        self.routing_policy: RoutingPolicy | None = None
         self._is_set_up = False
         self._is_taken_over = False
         self._turn = self.conductor.turn
+
+    # Kinds
+
+    @property
+    def kinds(self) -> Kinds:
+        """The kinds that the app has declared."""
+        return self.table.kinds
+
+    def add_hookspecs(self, *specs: KindSpec | type, replace: bool = False) -> None:
+        """Declare kinds: how their hooks are called, and that there are no others.
+
+        From then on a plugin of another kind, or of another major version of its kind, is
+        refused; a dispatcher calls a hook as it is declared, and a proxy refuses those hooks that
+        are for a dispatcher to call (contract, sections 4, 6 and 8). Before the first call, all
+        kinds are welcome. Plugins that are loaded already have to comply, so declare kinds that
+        belong together in one call.
+
+        Args:
+            specs: classes made by the decorator `hookspecs`, or `KindSpec` values.
+            replace: let them take the place of what is declared of the same kinds.
+
+        Raises:
+            ValueError: a kind is declared already, in another way.
+            HookspecMissing, KindVersionIncompatible: a loaded plugin does not comply; the first,
+                others attached. Nothing has changed.
+        """
+        added = [_as_spec(spec) for spec in specs]
+        if not replace:
+            for spec in added:
+                if self.kinds.specs.get(spec.kind, spec) != spec:
+                    raise ValueError(
+                        f"kind {spec.kind!r} is declared already, as version "
+                        f"{self.kinds.specs[spec.kind].kind_api_version}; pass replace=True"
+                    )
+        self.declare(self.kinds.with_specs(added))
+
+    def declare(self, kinds: Kinds) -> None:
+        """Let `kinds` take the place of everything that is declared.
+
+        Raises:
+            HookspecMissing, KindVersionIncompatible: a loaded plugin does not comply; the first,
+                others attached. Nothing has changed.
+        """
+        refuse_undeclared(self.table, kinds)
+        self.table.kinds = kinds
+
+    def set_routing_policy(self, policy: RoutingPolicy | Mapping[str, str] | None) -> None:
+        """Say which plugin of a kind is the active one, before environment and priority do.
+
+        Args:
+            policy: called with a kind and its plugins' manifests, it names one or answers None;
+                or a table from kind to name; or None, for no policy.
+        """
+        if policy is None or callable(policy):
+            self.routing_policy = policy
+        else:
+            table = dict(policy)
+            self.routing_policy = lambda kind, _: table.get(kind)
 
     # Registration
 
@@ -78,13 +150,16 @@ class Registry:
 
         Raises:
             ManifestInvalid: the manifest does not match the schema.
-            VersionIncompatible, RuntimeNotSupported: it does not fit this core.
-            AmbiguousPlugin: kind and name are registered already.
+            VersionIncompatible, RuntimeNotSupported, KindUnknown: it does not fit this core.
+            AmbiguousPlugin: kind and name are registered already, or the kind has a fallback.
         """
         valid = manifest_from(manifest)
-        check_gates(valid, self.core_version, self.runtimes, None)
-        refuse_taken(self.table, [Offer(valid)])
-        entry = self.table.add(Offer(valid), "registered")
+        check_gates(valid, self.core_version, self.runtimes, None, self.kinds)
+        refuse_process(valid)
+        offer = Offer(valid, section_schema=manifest_schema(valid, None))
+        refuse_taken(self.table, [offer])
+        refuse_second_fallback(self.table, [offer])
+        entry = self.table.add(offer, "registered")
         entry.put_in(plugin)
         self.table.advance(entry, State.LOADED, "registered")
         entry.gate.open()
@@ -94,19 +169,23 @@ class Registry:
     def register_offers(self, offers: Sequence[Offer]) -> None:
         """Register plugins that were read from disk: import and instantiate all, or none.
 
-        A plugin is imported after the ones it depends on, whose code it may import.
+        A plugin is registered after the ones it depends on (contract, section 3), whose code it may
+        import.
 
         Raises:
-            AmbiguousPlugin: a kind and name is declared twice, or registered already.
+            AmbiguousPlugin: a kind and name is declared twice, or registered already; or a kind
+                has a second fallback.
             PluginLoadError: an import or a constructor raised; the first, others attached.
         """
         refuse_taken(self.table, offers)
+        refuse_second_fallback(self.table, offers)
         added: list[Entry] = []
         try:
             with self.table.watchdog.watching():
-                added.extend(self.table.add(offer, "discovered") for offer in offers)
-                graph = graph_of_present(self.table)
-                self._load_all(load_order([entry.ref for entry in added], graph))
+                new = {offer.ref: offer for offer in offers}
+                order = load_order(list(new), graph_of_present(self.table, offers))
+                added.extend(self.table.add(new[ref], "discovered") for ref in order)
+                self._load_all(order)
         except BaseException:
             for entry in added:
                 forget(self.table, entry)
@@ -140,6 +219,8 @@ class Registry:
             DependencyCycle: the dependencies close a cycle; nothing is set up.
             DependencyMissing: a plugin depends on one that is not there; nothing is set up.
             AmbiguousPlugin: a bare name in `depends_on` exists in several kinds.
+            ConfigSectionInvalid: a plugin's section of the configuration does not fit its manifest;
+                nothing is set up. Others are its `others`.
             PluginLoadError: a plugin left without code cannot be loaded; nothing is set up. Where
                 not even its manifest could be used, the error that it had is raised instead.
             Exception: what a plugin's setup raised, the object itself (`PluginCancelled` in
@@ -192,11 +273,19 @@ class Registry:
         if errors:
             raise errors[0].with_others(errors[1:])
 
+    def _check_sections(self, order: Iterable[PluginRef], ctx: PluginContext) -> None:
+        """What manifests ask of the configuration is known before anything is set up."""
+        found = (section_problem(self.table.entries[ref].offer, ctx) for ref in order)
+        problems = [problem for problem in found if problem is not None]
+        if problems:
+            raise problems[0].with_others(problems[1:])
+
     async def _set_up(self, order: Sequence[PluginRef], ctx: PluginContext) -> None:
         """Set up the plugins of `order`, all or none."""
         table = self.table
         for ref in order:
             table.entries[ref].context = ctx
+        self._check_sections(order, ctx)
         progress = Progress()
         everything = set(order)
         run = SetupRun(self.conductor, lambda _: "setup_all", lambda _: everything)
@@ -292,7 +381,8 @@ class Registry:
     def get_plugin(self, kind: str, name: str | None = None) -> Any:
         """The proxy of a plugin; the same object for the same kind and name, always.
 
-        Without a name: the only plugin of that kind, else the one of the highest priority.
+        Without a name, the active one (ADR-2): as the routing policy says, then as the environment
+        variable `DAGSTACK_ACTIVE_<KIND>` does, then the one of the highest priority.
 
         Raises:
             KindUnknown: no such kind, or no such name in it.
@@ -307,11 +397,7 @@ class Registry:
         candidates = [entry for entry in table.present() if entry.ref.kind == kind]
         if not candidates:
             raise KindUnknown(kind, known=self._refs())
-        highest = max(entry.manifest.priority for entry in candidates)
-        best = [entry for entry in candidates if entry.manifest.priority == highest]
-        if len(best) > 1:
-            raise AmbiguousPlugin.lookup(kind, sorted(entry.ref for entry in best))
-        return table.proxy(best[0])
+        return table.proxy(select(kind, candidates, self.routing_policy))
 
     def resolve(self, name: str) -> Any:
         """The proxy of the only plugin named `name`, whatever its kind.
@@ -334,6 +420,20 @@ class Registry:
         """The manifest of every plugin, in the order of registration."""
         return [entry.manifest for entry in self.table.present()]
 
+    def iter_instances(self, kind: str | None = None) -> Iterator[Any]:
+        """The proxy of every plugin, or of those of one kind, in the order of registration."""
+        for entry in self.table.present():
+            if kind in {None, entry.ref.kind}:
+                yield self.table.proxy(entry)
+
+    def unavailable_plugins(self) -> dict[PluginRef, PluginStatus]:
+        """The plugins that failed or wait for one that did, each with what is known of it."""
+        return {
+            ref: status
+            for ref, status in self.statuses().items()
+            if status.state in {State.FAILED, State.BLOCKED}
+        }
+
     def statuses(self) -> dict[PluginRef, PluginStatus]:
         """How every plugin is doing, by ref, in the order of registration."""
         return {entry.ref: self.table.status(entry) for entry in self.table.present()}
@@ -344,6 +444,17 @@ class Registry:
 
     def _refs(self) -> list[PluginRef]:
         return [entry.ref for entry in self.table.present()]
+
+
+def _as_spec(spec: KindSpec | type) -> KindSpec:
+    if isinstance(spec, KindSpec):
+        return spec
+    found = spec_of(spec)
+    if found is None:
+        raise TypeError(
+            f"{spec.__qualname__} is no hookspec; decorate it with @hookspecs(kind=...)"
+        )
+    return found
 
 
 def _why_not_loaded(entry: Entry) -> PluginRegistryError:

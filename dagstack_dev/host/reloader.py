@@ -88,8 +88,11 @@ class Reloader:
         table = self._table
         table.reload_id = reload_id
         applied = Applied()
+        accepted = {
+            ref: each for ref, each in candidates.items() if each.keeps not in plan.rejected
+        }
         runs = [
-            TransactionRun(transaction, _shared_by(transaction, candidates, shared))
+            TransactionRun(transaction, _shared_by(transaction, accepted, shared))
             for transaction in plan.transactions
         ]
         news = [run for run in runs if not self._is_known(run.transaction)]
@@ -108,12 +111,9 @@ class Reloader:
                 await self._tear_down(runs)
                 await anyio.lowlevel.checkpoint_if_cancelled()
                 before, table.graph = table.graph, plan.graph
-                accepted = {
-                    ref: offer
-                    for ref, offer in offers.items()
-                    if candidates[ref].keeps not in plan.rejected
-                }
-                self._load(runs, candidates, accepted)
+                self._load(
+                    runs, candidates, {ref: each for ref, each in offers.items() if ref in accepted}
+                )
                 await self._set_up(runs, candidates)
                 settlement = Settlement(self._conductor, candidates, applied)
                 for run in runs:
@@ -201,7 +201,7 @@ class Reloader:
                     run.waiting.add(step.ref)
                     continue
                 entry = table.entries[step.ref]
-                entry.context = self._conductor.context
+                entry.context = self._conductor.context_for(entry)
                 if step.ref in kept:
                     continue
                 try:

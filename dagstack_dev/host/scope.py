@@ -14,6 +14,7 @@ import anyio.from_thread
 import anyio.lowlevel
 
 from dagstack_dev.core.errors import Unfinished
+from dagstack_dev.core.operations import Operation, OperationKind
 from dagstack_dev.host.jobs import BackgroundTask, HeldManager, Job, OwnedThread, TaskJob
 from dagstack_dev.host.tasks import is_interruption, spawn
 from dagstack_dev.host.whereabouts import suspended_at
@@ -270,6 +271,15 @@ class Scope:
         for job in self._jobs:
             job.stop(self._failure)
             job.abort()
+
+    def operations(self) -> list[Operation]:
+        """The background tasks and threads that have not ended, oldest first."""
+        kinds = {BackgroundTask: OperationKind.TASK, OwnedThread: OperationKind.THREAD}
+        return [
+            Operation(kinds[type(job)], job.name, *(job.place(self._folder) or ()))
+            for job in [*self._jobs]
+            if type(job) in kinds
+        ]
 
     def _under_way(self) -> list[Unfinished]:
         """What is being undone, and what else has not ended, newest first."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from dagstack_dev.core.errors import PluginCrashed, PluginRegistryError, said
+from dagstack_dev.core.health_errors import PluginUnhealthy
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
 from dagstack_dev.host.conductor import Conductor, SetupRun
@@ -74,7 +75,10 @@ class Settlement:
             entry = table.entries[step.ref]
             assert step.error is not None  # noqa: S101 - every fail step has one
             self._applied.errors[step.ref] = step.error
-            if not (fails_already(table, step) or _is_crash(step)):
+            entry.pending = False
+            if isinstance(step.error, PluginUnhealthy):
+                self._conductor.became_ill(entry, step.error, step.reason)
+            elif not (fails_already(table, step) or _is_crash(step)):
                 self._conductor.load_failed(entry, step.error, Stage.PREPARE, step.reason)
             self._drop(step.ref, run)
         for step in transaction.remove:

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.events import Fact, Transition
+from dagstack_dev.core.events import (
+    Fact,
+    PluginDegraded,
+    PluginRecovered,
+    PluginRequiresRestart,
+    Transition,
+)
 from dagstack_dev.core.graph import DependencyGraph
+from dagstack_dev.core.hookspecs import NO_KINDS, DispatchClass, Kinds
 from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transition
 from dagstack_dev.core.manifest import PluginManifest
 from dagstack_dev.core.plan import World
+from dagstack_dev.host.dispatch.members import Members
+from dagstack_dev.host.execution import workers_for
 from dagstack_dev.host.gate import Gate
-from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy
+from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy, refit
 from dagstack_dev.host.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from dagstack_dev.core.ports import Generation, Observer, Prepared, Runtime
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
+    from dagstack_dev.host.config_schema import SectionSchema
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.instance import PluginInstance
+
+
+_NOTHING: Final[Mapping[str, DispatchClass]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +48,13 @@ class Offer:
         manifest: validated.
         prepared: compiled code; None for a plugin object that was registered by hand.
         source: what it was read from; None likewise.
+        section_schema: what the manifest asks of the plugin's section, if anything.
     """
 
     manifest: PluginManifest
     prepared: Prepared | None = None
     source: PluginSource | None = None
+    section_schema: SectionSchema | None = None
 
     @classmethod
     def unprepared(cls, ref: PluginRef, source: PluginSource) -> Offer:
@@ -69,12 +86,14 @@ class Entry:
     `number` is that of the generation in force, `imports` the highest ever given out: the number
     of a generation that was rolled back is not used again. `context` is the host's context that
     the plugin was last set up with, `carry` what the plugin hands on from one setup to the next.
+    `degraded_by` is why it is not well though it is ready; `PluginTable.degrade` sets it.
     """
 
     __slots__ = (
         "blocked_by",
         "carry",
         "context",
+        "degraded_by",
         "error",
         "gate",
         "generation",
@@ -84,6 +103,7 @@ class Entry:
         "offer",
         "pending",
         "proxy",
+        "requires_restart",
         "running",
         "stage",
     )
@@ -102,6 +122,8 @@ class Entry:
         self.error: BaseException | None = None
         self.stage: Stage | None = None
         self.pending = False
+        self.degraded_by: BaseException | None = None
+        self.requires_restart = False
         self.blocked_by: tuple[str, ...] = ()
 
     @property
@@ -118,6 +140,7 @@ class Entry:
         """Make `instance` the one that the proxy forwards to."""
         self.instance = instance
         self.gate.instance = instance
+        self.gate.workers = workers_for(self.manifest, self.gate)
         if self.proxy is not None:
             follow(self.proxy)
 
@@ -152,6 +175,8 @@ class PluginTable:
         self.priorities: dict[PluginRef, int] = {}
         self._runtimes = runtimes
         self.graph = DependencyGraph()
+        self.members = Members()
+        self._kinds = NO_KINDS
         self.watchdog = Watchdog(self.publish)
         self.reload_id: int | None = None
         self._observers: list[Observer] = []
@@ -185,6 +210,7 @@ class PluginTable:
         known = self.entries.get(offer.ref)
         if known is not None:  # It was removed and is back: its proxy must be the same object.
             entry.gate, entry.proxy, entry.imports = known.gate, known.proxy, known.imports
+            entry.requires_restart = known.requires_restart
         self.entries[offer.ref] = entry
         self.priorities[offer.ref] = offer.manifest.priority
         before = self.states.get(offer.ref)
@@ -221,6 +247,7 @@ class PluginTable:
         self.states[ref] = to_state
         entry.stage = stage if to_state is State.FAILED else None
         entry.blocked_by = blocked_by
+        entry.degraded_by = None
         if to_state is State.READY:
             self._setups += 1
             self.setup_order[ref] = self._setups
@@ -230,7 +257,33 @@ class PluginTable:
             entry.error = error
         elif not entry.pending:
             entry.error = None
+        self.members.note(entry, to_state)
         self._tell(entry, before, to_state, reason, duration_ms)
+
+    def degrade(self, entry: Entry, error: BaseException) -> None:
+        """Note that a ready plugin is not well: it goes on, but `error` is known of it.
+
+        It ends with `recover`, or with its next step into another state.
+        """
+        was_well, entry.degraded_by = entry.degraded_by is None, error
+        if was_well:
+            self.publish(PluginDegraded(ref=entry.ref, generation=entry.number, error=error))
+
+    def recover(self, entry: Entry) -> None:
+        """Note that a plugin is well, degraded before or not."""
+        if entry.degraded_by is not None:
+            entry.degraded_by = None
+            self.publish(PluginRecovered(ref=entry.ref, generation=entry.number))
+
+    def require_restart(self, entry: Entry) -> None:
+        """Note that a teardown could not undo all; only a new process can."""
+        if not entry.requires_restart:
+            entry.requires_restart = True
+            self.publish(
+                PluginRequiresRestart(
+                    ref=entry.ref, generation=entry.number, reload_id=self.reload_id
+                )
+            )
 
     def _tell(
         self,
@@ -258,8 +311,25 @@ class PluginTable:
     def proxy(self, entry: Entry) -> PluginProxy:
         """The one proxy of `entry`, made when it is first asked for."""
         if entry.proxy is None:
-            entry.proxy = make_proxy(entry.gate)
+            entry.proxy = make_proxy(entry.gate, self.reserved(entry.ref.kind))
         return entry.proxy
+
+    @property
+    def kinds(self) -> Kinds:
+        """What the app has declared; set for all proxies at once."""
+        return self._kinds
+
+    @kinds.setter
+    def kinds(self, kinds: Kinds) -> None:
+        self._kinds = kinds
+        for entry in self.entries.values():
+            if entry.proxy is not None:
+                refit(entry.proxy, self.reserved(entry.ref.kind))
+
+    def reserved(self, kind: str) -> Mapping[str, DispatchClass]:
+        """The hooks of a kind that only dispatchers may call."""
+        spec = self._kinds.specs.get(kind)
+        return _NOTHING if spec is None else spec.reserved
 
     def present(self) -> Iterable[Entry]:
         """Every entry that is not removed, in the order of registration."""
@@ -278,8 +348,10 @@ class PluginTable:
             state=self.states[entry.ref],
             generation=entry.number if entry.generation is not None else 0,
             path=entry.offer.folder,
-            error=entry.error,
+            error=entry.error if entry.error is not None else entry.degraded_by,
             pending=entry.pending,
+            degraded=entry.degraded_by is not None,
+            requires_restart=entry.requires_restart,
             stage=entry.stage,
             blocked_by=entry.blocked_by,
         )

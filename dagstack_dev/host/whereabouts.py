@@ -9,12 +9,15 @@ from os.path import dirname
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dagstack_dev.host.execution import Workers
 from dagstack_dev.host.gate import FORWARDER_FILE, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _PACKAGE: Final = dirname(dirname(__file__)) + "/"  # noqa: PTH120 - compared with file names
+
+_WAITS_FOR_THREAD: Final = Workers.call.__code__
 
 _SUSPENDED: Final = (CoroutineType, AsyncGeneratorType)
 
@@ -49,23 +52,31 @@ def running_at(ident: int | None, folder: str | None) -> Place | None:
 
 
 def calls_in_flight(gate: Gate, folder: str | None) -> tuple[Place, ...]:
-    """Where the calls are that went through `gate` and have not come back.
+    """Where the calls are that went through `gate` and have not come back, each place once."""
+    places = (place for _, place in calls_through(gate, folder) if place is not None)
+    return tuple(dict.fromkeys(places))
+
+
+def calls_through(gate: Gate, folder: str | None) -> list[tuple[str, Place | None]]:
+    """Which methods are called through `gate` and have not come back, and where they are.
 
     Nothing is noted while calls come and go, for they are many; the forwarding methods of the
-    gate are looked for among all that is suspended or runs now.
+    gate are looked for among all that is suspended or runs now. To be called on the loop's thread.
     """
-    places = []
+    calls = []
     stacks = [[*_frames_of(coroutine)] for coroutine in _every_coroutine()]
     for frames in (*stacks, *map(_frames_of_thread, sys._current_frames())):  # noqa: SLF001 - no other way
         for index, frame in enumerate(frames):
             if _is_forwarder(frame, gate):
                 inside = frames[index + 1 :]
+                if inside and inside[0].f_code is _WAITS_FOR_THREAD:
+                    break  # Where the call is, the thread tells, which has such a frame, too.
                 last = _innermost_in(folder, inside) or (inside[0] if inside else None)
-                place = _place(last)
-                if place is not None:
-                    places.append(place)
+                # In a worker thread, the method itself is called by a function without a name.
+                named = inside[0] if frame.f_code.co_name == "<lambda>" and inside else frame
+                calls.append((named.f_code.co_name, _place(last)))
                 break
-    return tuple(dict.fromkeys(places))
+    return calls
 
 
 def _is_forwarder(frame: FrameType, gate: Gate) -> bool:

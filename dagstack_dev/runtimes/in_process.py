@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, PluginLoadError, in_words
-from dagstack_dev.core.manifest import MANIFEST_NAME
+from dagstack_dev.core.manifest import ExecutionModel, line_in_manifest
 from dagstack_dev.core.refs import closest
-from dagstack_dev.core.toml_lines import line_of
+from dagstack_dev.runtimes import original
 from dagstack_dev.runtimes.code import CodeFile, compile_file, may_bind, mentioned_names, top_names
 from dagstack_dev.runtimes.finder import PluginFinder, TakenOut, quoted
 from dagstack_dev.runtimes.imports import ImportLog
 from dagstack_dev.runtimes.leaks import is_gone, leaks
-from dagstack_dev.runtimes.original import install as install_original
+from dagstack_dev.runtimes.process.code import ProcessCode
 from dagstack_dev.runtimes.remains import Remains
 from dagstack_dev.runtimes.shared import SharedCode
+from dagstack_dev.runtimes.static_imports import static_imports
+from dagstack_dev.runtimes.stubs import STUB_MODULE, stub_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from types import ModuleType
 
     from dagstack_dev.core.manifest import PluginManifest
@@ -42,17 +44,25 @@ _numbers = itertools.count(1)
 
 
 class InProcessRuntime:
-    """Imports plugins into this process, under a namespace that no other registry shares."""
+    """Imports plugins into this process, under a namespace that no other registry shares.
+
+    Those whose manifest asks for a process of their own are imported there.
+
+    Args:
+        worker: the name of the module that does so there; see `process.child`.
+    """
 
     name: Final = "in_process"
 
-    def __init__(self) -> None:
+    def __init__(self, *, worker: str = "") -> None:
+        self._worker = worker
         number = next(_numbers)
         self.namespace = NAMESPACE if number == 1 else f"{NAMESPACE}_{number}"
         log = ImportLog()
         self._finder = PluginFinder(self.namespace, log)
         self.shared = SharedCode(log, self._finder.plugin_of)
-        install_original()
+        original.install()
+        weakref.finalize(self, original.uninstall)
         weakref.finalize(self, self._finder.uninstall)
         weakref.finalize(self, self.shared.close)
 
@@ -61,7 +71,7 @@ class InProcessRuntime:
         manifest: PluginManifest,
         source: PluginSource,
         previous: Prepared | None = None,
-    ) -> InProcessCode:
+    ) -> InProcessCode | ProcessCode:
         """Compile every Python file of `source`; files that `previous` has compiled are reused.
 
         A file that does not compile counts only where the plugin can come to import it: a
@@ -71,8 +81,16 @@ class InProcessRuntime:
             ManifestInvalid: the entry point names no file of the folder.
             PluginLoadError: a file does not compile, or the entry module binds no such class.
         """
+        package = self._package(manifest.ref)
+        if source.module is not None:
+            stub = stub_of(manifest)
+            return self._where_it_runs(
+                InProcessCode(
+                    manifest, source.home, package, STUB_MODULE, stub, self._finder, self.shared
+                )
+            )
         known: Mapping[str, CodeFile] = (
-            previous.files if isinstance(previous, InProcessCode) else {}
+            previous.files if isinstance(previous, InProcessCode | ProcessCode) else {}
         )
         files: dict[str, CodeFile] = {}
         for relative, file in source.files.items():
@@ -89,10 +107,16 @@ class InProcessRuntime:
         entry = _entry_file(manifest, source, files, module)
         _check_compiled(manifest, files, entry, module)
         _check_binding(manifest, entry)
-        package = self._package(manifest.ref)
-        return InProcessCode(
-            manifest, source.folder, package, module, files, self._finder, self.shared
+        return self._where_it_runs(
+            InProcessCode(
+                manifest, source.folder, package, module, files, self._finder, self.shared
+            )
         )
+
+    def _where_it_runs(self, code: InProcessCode) -> InProcessCode | ProcessCode:
+        if code.manifest.execution_model is ExecutionModel.PROCESS_CPU_BOUND:
+            return ProcessCode(code, self._worker)
+        return code
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
         """The other plugins that have imported code of `ref`, also by way of shared code."""
@@ -116,6 +140,17 @@ class InProcessCode:
     files: Mapping[str, CodeFile]
     finder: PluginFinder = field(repr=False, compare=False)
     shared: SharedCode = field(repr=False, compare=False)
+
+    def names_any_of(self, modules: Collection[str]) -> bool:
+        """Whether the text of some file imports one of `modules`, none of them the plugin's own.
+
+        What it imports by a name that is made up while it runs, the text does not tell.
+        """
+        return any(
+            each.module in modules
+            for file in self.files.values()
+            for each in static_imports(file.source.content or b"", self.package, is_package=True)
+        )
 
     def load(self) -> InProcessGeneration:
         """Execute the code: import the entry module and whatever that imports.
@@ -166,7 +201,10 @@ class InProcessGeneration:
         self._class: type | None = cls
         self._set_aside: TakenOut | None = None
         self._borrowers: Mapping[str, SetAside] = {}  # Shared modules that import this plugin.
-        self._remains = Remains(cls)
+        is_own = f"{cls.__module__}.".startswith(
+            f"{code.package}."
+        )  # One of shared code may live on.
+        self._remains = Remains(cls if is_own else None)
 
     def instantiate(self) -> object:
         """A new instance; the constructor takes no arguments.
@@ -260,8 +298,8 @@ def _entry_file(
     for relative in (f"{stem}/__init__.py", f"{stem}.py"):  # As imports prefer it.
         if relative in files:
             return files[relative]
-    text = (source.files[MANIFEST_NAME].content or b"").decode(errors="replace")
-    line = line_of(text, ["plugin", "entry_point"]) or line_of(text, ["entry_point"])
+    written = source.manifest.content if source.manifest else None
+    line = line_in_manifest(written or b"", source.manifest_path, "entry_point")
     modules = [path.removesuffix(".py").replace("/", ".") for path in files]
     guess = closest(manifest.entry_module, modules)
     hint = f"; did you mean '{guess}:{manifest.entry_class}'?" if guess else "; add the file"

@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from dagstack_dev._version import __version__
-from dagstack_dev.runtimes.imports import followed_importer
+from dagstack_dev.runtimes.import_hooks import followed_importer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,10 +74,24 @@ class OriginalFinder(MetaPathFinder, Loader):
         module.__dict__["__getattr__"] = attribute
 
 
+_finder: Final = OriginalFinder()
+_users = 0
+
+
 def install() -> None:
-    """Answer from now on; once for the process, since it says nothing unless plugins ask."""
-    if not any(isinstance(finder, OriginalFinder) for finder in sys.meta_path):
-        sys.meta_path.append(OriginalFinder())
+    """Answer from now on, until `uninstall` has been called as often."""
+    global _users  # noqa: PLW0603 - `sys.meta_path` is one for the process, too
+    _users += 1
+    if _finder not in sys.meta_path:
+        sys.meta_path.append(_finder)
+
+
+def uninstall() -> None:
+    """The reverse of `install`."""
+    global _users  # noqa: PLW0603 - likewise
+    _users -= 1
+    if not _users and _finder in sys.meta_path:
+        sys.meta_path.remove(_finder)
 
 
 def _public(module: str, name: str) -> Any:

@@ -28,18 +28,19 @@ class _Anchor:
 
 
 class Remains:
-    """Weak references to one generation's class, instances and modules.
+    """Weak references to one generation's instances and modules, and its class if it has its own.
 
     Attributes:
         modules: the names of its modules, once it is retired.
     """
 
-    def __init__(self, cls: type) -> None:
+    def __init__(self, cls: type | None) -> None:
         self.modules: frozenset[str] = frozenset()
         self._objects: list[tuple[str, weakref.ref[object]]] = []
         self._anchors: list[weakref.ref[_Anchor]] = []
         self._handlers: list[tuple[str, weakref.ref[logging.Handler]]] = []
-        self._remember(f"class {cls.__qualname__}", cls)
+        if cls is not None:
+            self._remember(f"class {cls.__qualname__}", cls)
 
     def add_instance(self, instance: object) -> None:
         """One more instance; those that are gone are forgotten."""

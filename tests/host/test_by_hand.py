@@ -54,7 +54,7 @@ async def test_a_plugin_object_is_registered_by_hand(
         ({"priority": "5"}, ManifestInvalid),
         ({"name": None}, ManifestInvalid),
         ({"core_version": ">=9"}, VersionIncompatible),
-        ({"runtime": "mcp_http"}, RuntimeNotSupported),
+        ({"runtime": "elsewhere"}, RuntimeNotSupported),
         ({"name": "taken"}, AmbiguousPlugin),
     ],
 )

@@ -11,10 +11,15 @@ import pytest
 import structlog
 
 from dagstack_dev import (
+    InMemoryCheckpointStore,
+    InMemoryEventBus,
+    MockProgressSink,
+    NoOpTenantContext,
     PluginContext,
     PluginRef,
     PluginRegistry,
     PluginUnavailable,
+    Progress,
     ResourceRegistry,
 )
 from dagstack_dev.host.context import plugin_config
@@ -128,17 +133,28 @@ def test_a_registry_takes_the_resources_of_the_host() -> None:
     assert PluginRegistry(resource_registry=resources).resources is resources
 
 
-async def test_host_services_are_passed_on_untouched(
+async def test_a_plugin_has_its_own_part_of_each_service(
     registry: PluginRegistry, ctx: PluginContext, put: Put
 ) -> None:
-    services: dict[str, Any] = {
-        name: object() for name in ("event_bus", "tenant", "progress", "checkpoint")
-    }
-    base = replace(ctx, **services)
+    bus, sink, store = InMemoryEventBus(), MockProgressSink(), InMemoryCheckpointStore()
+    tenant = NoOpTenantContext()
+    base = replace(ctx, event_bus=bus, tenant=tenant, progress=sink, checkpoint=store)
     context = await given(registry, base, put)
-    assert all(getattr(context, name) is service for name, service in services.items())
+    context.progress.report(Progress(1))
+    context.checkpoint.save("cursor", b"1")
+    assert (sink.reports, store.list()) == ([Progress(1)], ["demo/it/cursor"])
+    assert context.tenant is tenant
     assert (context.registry, context.extras) == (registry, ctx.extras)
-    assert base.resources is None
+    assert (base.event_bus, base.resources) == (bus, None)
+    await registry.teardown_all()
+
+
+async def test_what_the_host_does_not_offer_is_none(
+    registry: PluginRegistry, ctx: PluginContext, put: Put
+) -> None:
+    context = await given(registry, ctx, put)
+    assert (context.event_bus, context.tenant) == (None, None)
+    assert (context.progress, context.checkpoint) == (None, None)
 
 
 async def test_a_structlog_logger_is_bound_to_the_plugin(

@@ -300,12 +300,21 @@ class SyncSelfCalling(SelfCalling):
         self.heard.append(self.me.sync())
 
 
+class ThreadSelfCalling(SelfCalling):
+    def setup(self, ctx: PluginContext) -> None:  # type: ignore[override]
+        self.me = ctx.registry.get_plugin("demo", "it")
+        self.heard.append(anyio.from_thread.run(self.me.sync))
+
+    def teardown(self) -> None:  # type: ignore[override]
+        self.heard.append(anyio.from_thread.run(self.me.sync))
+
+
 @pytest.mark.parametrize(
     ("make", "calls", "model"),
     [
         (SelfCalling, 6, "async"),
         (SyncSelfCalling, 2, "sync"),
-        (SyncSelfCalling, 2, "thread_cpu_bound"),
+        (ThreadSelfCalling, 2, "thread_cpu_bound"),
     ],
 )
 async def test_a_plugins_own_lifecycle_passes_its_own_gate(

@@ -6,6 +6,7 @@ import sys
 from textwrap import dedent
 
 import pytest
+from serving import edit
 from trees import PluginTree
 
 from dagstack_dev import (
@@ -123,7 +124,7 @@ def test_a_core_version_that_excludes_this_core_is_version_incompatible(tree: Pl
     assert error.path == str(folder / "dagstack.toml")
 
 
-@pytest.mark.parametrize("declared", ['"in_process"', '["mcp_stdio", "in_process"]'])
+@pytest.mark.parametrize("declared", ['"in_process"', '["elsewhere", "in_process"]'])
 def test_the_first_runtime_that_is_served_is_taken(
     tree: PluginTree, registry: PluginRegistry, declared: str
 ) -> None:
@@ -133,7 +134,7 @@ def test_the_first_runtime_that_is_served_is_taken(
     assert registry.get_plugin("demo", "one").value() == 1
 
 
-@pytest.mark.parametrize("declared", ['"in-process"', '["mcp_stdio", "in-process"]'])
+@pytest.mark.parametrize("declared", ['"in-process"', '["elsewhere", "in-process"]'])
 def test_no_served_runtime_is_runtime_not_supported_with_the_close_match(
     tree: PluginTree, registry: PluginRegistry, declared: str
 ) -> None:
@@ -143,7 +144,7 @@ def test_no_served_runtime_is_runtime_not_supported_with_the_close_match(
         registry.discover(tree.root)
     assert caught.value.ref == PluginRef("demo", "one")
     assert "in-process" in caught.value.declared
-    assert caught.value.available == ("in_process",)
+    assert caught.value.available[0] == "in_process"
     assert caught.value.path == str(path)
 
 
@@ -252,3 +253,10 @@ def test_a_syntax_error_carries_its_file_and_line(
         registry.discover(tree.root)
     assert (caught.value.stage, caught.value.line) == ("compile", 2)
     assert caught.value.path == str(folder / "plugin.py")
+
+
+def test_a_plugin_for_this_process_only_runs_here_whatever_else_it_names(tree: PluginTree) -> None:
+    more = 'command = ["serve"]\nin_process_only = true\n'
+    path = tree.plugin("one", manifest=more) / "dagstack.toml"
+    edit(path, '"in_process"', '["mcp_stdio", "in_process"]')
+    assert discover(tree.root).get_plugin("demo", "one").value() == 1

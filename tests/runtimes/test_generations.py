@@ -40,7 +40,9 @@ class Bench:
         source, _ = read_plugin(f"{root}/one", root, IgnoreRules())
         assert source.manifest is not None
         manifest = parse_manifest(source.manifest.content or b"", source.manifest_path)
-        return self.runtime.prepare(manifest, source, previous)
+        code = self.runtime.prepare(manifest, source, previous)
+        assert isinstance(code, InProcessCode)
+        return code
 
     def modules(self) -> dict[str, Any]:
         prefix = f"{self.runtime.namespace}."

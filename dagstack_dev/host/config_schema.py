@@ -1,0 +1,278 @@
+"""Plugins' sections of the configuration, held against what the plugins ask for.
+
+A schema stands in the manifest, as JSON Schema, or is the attribute `config_schema` of the
+plugin's class: JSON Schema likewise, or a pydantic model (contract, sections 4 and 10). The
+manifest's can be asked before anything live is touched, that of the class before its setup.
+"""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from dagstack_dev.core.config_document import ConfigDocument
+from dagstack_dev.core.config_errors import ConfigSectionInvalid
+from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, in_words
+from dagstack_dev.core.manifest import line_in_manifest
+from dagstack_dev.core.refs import closest, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import PluginSource
+
+_ATTRIBUTE: Final = "config_schema"
+_UNKNOWN_FILE: Final = "<configuration>"
+_LONGEST_QUOTE: Final = 100
+
+Keys = tuple[str | int, ...]
+
+
+class SectionSchema(Protocol):
+    """What a section can be held against."""
+
+    def filled(self, section: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The section with defaults filled in. Raises `SectionMisfit`."""
+
+
+class SectionMisfit(Exception):
+    """What is wrong with a section: pairs of the keys below it, and words."""
+
+    def __init__(self, problems: Sequence[tuple[Keys, str]]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSchema:
+    """A compiled JSON Schema; its `default`s fill in what a section leaves out."""
+
+    schema: Mapping[str, Any]
+    validator: Any
+
+    def filled(self, section: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `SectionSchema`."""
+        values = _with_defaults(self.schema, dict(section))
+        try:
+            problems = [_problem(each) for each in self.validator.iter_errors(values)]
+        except Exception as error:  # noqa: BLE001 - a reference that leads nowhere, a bad pattern
+            problems = [((), f"the schema cannot be applied: {in_words(error)}")]
+        if problems:
+            raise SectionMisfit(sorted(problems, key=lambda each: tuple(map(str, each[0]))))
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSchema:
+    """A pydantic model; the section becomes what the model makes of it, as plain values."""
+
+    model: Any
+
+    def filled(self, section: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `SectionSchema`. Keys that the model lets pass and does not keep are kept."""
+        from pydantic import ValidationError  # noqa: PLC0415 - only where a plugin uses it
+
+        try:
+            made = self.model.model_validate(dict(section))
+        except ValidationError as error:
+            raise SectionMisfit(
+                [(each["loc"], _pydantic_words(each)) for each in error.errors(include_url=False)]
+            ) from None
+        return {**section, **made.model_dump(by_alias=True)}
+
+
+def manifest_schema(
+    manifest: PluginManifest, source: PluginSource | None, previous: SectionSchema | None = None
+) -> SectionSchema | None:
+    """The compiled `config_schema` of a manifest, None where there is none.
+
+    `previous` is what was compiled for the same plugin before; an equal one is reused.
+
+    Raises:
+        ManifestInvalid: it is no valid JSON Schema, or the file that it names holds none.
+    """
+    declared = manifest.config_schema
+    if declared is None:
+        return None
+    schema = _from_file(manifest, source, declared) if isinstance(declared, str) else declared
+    if isinstance(previous, JsonSchema) and previous.schema == schema:
+        return previous
+    try:
+        return _compiled(schema)
+    except _BadSchema as error:
+        raise _invalid(manifest, source, str(error), error.keys) from error
+
+
+def _from_file(manifest: PluginManifest, source: PluginSource | None, name: str) -> dict[str, Any]:
+    files = {} if source is None else source.files
+    file = files.get(name.removeprefix("./"))
+    if file is None or file.content is None:
+        known = [each for each in files if each.endswith(".json")]
+        where = "the plugin's folder" if source is None else source.folder
+        reason = file.error if file is not None and file.error else f"it is no file in {where}"
+        hint = did_you_mean(name, known)
+        raise _invalid(manifest, source, f"{name!r} cannot be read: {reason}{hint}")
+    try:
+        schema = json.loads(file.content)
+    except ValueError as error:  # Not JSON, or not UTF-8.
+        raise _invalid(manifest, source, f"{name!r} is not valid JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise _invalid(manifest, source, f"{name!r} must hold an object, a JSON Schema")
+    return schema
+
+
+def _invalid(
+    manifest: PluginManifest, source: PluginSource | None, message: str, keys: Keys = ()
+) -> ManifestInvalid:
+    path, line = "<manifest>", None
+    if source is not None:
+        path = source.manifest_path
+        written = source.manifest.content if source.manifest else None
+        line = line_in_manifest(written or b"", path, _ATTRIBUTE)
+    problem = ManifestProblem(_dotted((_ATTRIBUTE, *keys)), message, line)
+    return ManifestInvalid(path, [problem], ref=manifest.ref)
+
+
+class _BadSchema(Exception):
+    def __init__(self, message: str, keys: Keys) -> None:
+        super().__init__(message)
+        self.keys = keys
+
+
+def _compiled(schema: dict[str, Any]) -> JsonSchema:
+    import jsonschema  # noqa: PLC0415 - a tenth of a second, for those who declare a schema
+    from referencing import Registry  # noqa: PLC0415 - likewise
+
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        message = f"is no valid JSON Schema: {_quoted(error.message)}"
+        raise _BadSchema(message, tuple(error.absolute_path)) from error
+    # A registry of its own: nothing is fetched from anywhere.
+    return JsonSchema(schema, kind(schema, registry=Registry()))
+
+
+def class_schema(cls: type, ref: PluginRef) -> SectionSchema | None:
+    """The attribute `config_schema` of a plugin's class, ready for use; None for none.
+
+    Raises:
+        ManifestInvalid: it is neither a pydantic model nor a valid JSON Schema.
+    """
+    declared = getattr(cls, _ATTRIBUTE, None)
+    if declared is None:
+        return None
+    where = f"{cls.__module__}.{cls.__qualname__}"
+    if isinstance(declared, type) and hasattr(declared, "model_validate"):
+        return ModelSchema(declared)
+    if not isinstance(declared, dict):
+        message = f"must be a pydantic model or a JSON Schema, not {_quoted(repr(declared))}"
+        raise ManifestInvalid(where, [ManifestProblem(_ATTRIBUTE, message)], ref=ref)
+    try:
+        return _compiled(declared)
+    except _BadSchema as error:
+        field = _dotted((_ATTRIBUTE, *error.keys))
+        raise ManifestInvalid(where, [ManifestProblem(field, str(error))], ref=ref) from error
+
+
+def checked_section(
+    ref: PluginRef,
+    config: Mapping[str, Any],
+    section: Mapping[str, Any],
+    schemas: Iterable[SectionSchema | None],
+) -> Mapping[str, Any]:
+    """The section of `ref`, with the defaults of all `schemas` filled in.
+
+    Args:
+        ref: the plugin.
+        config: the host's configuration.
+        section: what `ref` sees of it.
+        schemas: what to hold it against, one after the other.
+
+    Raises:
+        ConfigSectionInvalid: with everything that does not fit the first schema that it misses.
+    """
+    found = section
+    for schema in schemas:
+        if schema is not None:
+            try:
+                found = schema.filled(found)
+            except SectionMisfit as misfit:
+                raise _section_invalid(ref, config, section, misfit) from None
+    return found
+
+
+def _section_invalid(
+    ref: PluginRef,
+    config: Mapping[str, Any],
+    section: Mapping[str, Any],
+    misfit: SectionMisfit,
+) -> ConfigSectionInvalid:
+    prefix: Keys = () if section is config else (ref.kind, ref.name)
+    problems = []
+    for keys, message in misfit.problems:
+        full = (*prefix, *keys)
+        named = [key for key in full if isinstance(key, str)]
+        line = config.line_of(named) if isinstance(config, ConfigDocument) else None
+        problems.append(ManifestProblem(_dotted(full), message, line))
+    path = config.path if isinstance(config, ConfigDocument) else _UNKNOWN_FILE
+    return ConfigSectionInvalid(path, problems, ref)
+
+
+def _problem(error: Any) -> tuple[Keys, str]:
+    """The keys and the words of an error of jsonschema."""
+    keys = tuple(error.absolute_path)
+    found = _quoted(repr(error.instance))
+    match error.validator:
+        case "required":
+            missing = next((k for k in error.validator_value if k not in error.instance), None)
+            return (*keys, *([] if missing is None else [missing])), "missing; add it"
+        case "additionalProperties" if isinstance(error.instance, dict):
+            known = error.schema.get("properties", {})
+            unknown = [key for key in error.instance if key not in known]
+            guess = closest(unknown[0], known) if len(unknown) == 1 else None
+            hint = f"; did you mean {guess!r}?" if guess else ""
+            return (*keys, *unknown[:1]), f"{error.message}{hint}"
+        case "type":
+            wanted = error.validator_value
+            words = wanted if isinstance(wanted, str) else " or ".join(wanted)
+            return keys, f"must be of type {words}, not {found}"
+        case _:
+            return keys, _quoted(error.message)
+
+
+def _pydantic_words(detail: Any) -> str:
+    if detail["type"] == "missing":
+        return "missing; add it"
+    if detail["type"] == "extra_forbidden":
+        return "unknown key"
+    message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{message}, not {_quoted(repr(detail['input']))}"
+
+
+def _with_defaults(schema: object, values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with the defaults of `properties`, also of those inside of others."""
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    for key, inner in properties.items() if isinstance(properties, dict) else ():
+        if not isinstance(inner, dict):
+            continue
+        if key not in values and "default" in inner:
+            values[key] = deepcopy(inner["default"])
+        if isinstance(values.get(key), dict):
+            values[key] = _with_defaults(inner, dict(values[key]))
+    return values
+
+
+def _dotted(keys: Iterable[str | int]) -> str:
+    text = ""
+    for key in keys:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return text
+
+
+def _quoted(text: str) -> str:
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."

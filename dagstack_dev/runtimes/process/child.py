@@ -1,0 +1,115 @@
+"""A plugin's process: how it is started, and how it is made to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+if TYPE_CHECKING:
+    from dagstack_dev.core.refs import PluginRef
+
+_SOURCE: Final = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from importlib import import_module; import_module(sys.argv[2]).main(int(sys.argv[3]))"
+)
+"""What the process runs: never the program that the app is."""
+
+_HOME: Final = str(Path(__file__).parents[3])
+
+_ASKED_SECONDS: Final = 2.0
+_TERM_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 0.005
+
+
+class Child:
+    """One process, in a session and process group of its own.
+
+    It notices that we are gone by the end of the connection, and ends.
+
+    Args:
+        ref: the plugin, to be seen in lists of processes.
+        worker: the module whose `main` is called there with the descriptor of the connection.
+
+    Attributes:
+        socket: our end of the connection.
+    """
+
+    def __init__(self, ref: PluginRef, worker: str) -> None:
+        self.socket, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - our own program
+                    [sys.executable, "-c", _SOURCE, _HOME, worker, str(theirs.fileno()), str(ref)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=_descriptor_of(sys.stdout, 1),
+                    stderr=_descriptor_of(sys.stderr, 2),
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+            except BaseException:
+                self.socket.close()
+                raise
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is that of its group."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    async def ending(self) -> str:
+        """How it has ended, or is about to end, in words."""
+        await self._ends_within(_TERM_SECONDS)
+        code = self._process.poll()
+        if code is None:
+            return "has closed its connection, and runs on"
+        if code >= 0:
+            return f"has ended by itself, with exit code {code}"
+        try:
+            return f"was ended by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"was ended by signal {-code}"
+
+    async def end(self, *, asked: bool) -> None:
+        """Make it end: by itself if it was `asked` to, by SIGTERM, by SIGKILL; then its group."""
+        try:
+            with anyio.CancelScope(shield=True):
+                if not (asked and await self._ends_within(_ASKED_SECONDS)):
+                    self._signal(signal.SIGTERM)
+                    await self._ends_within(_TERM_SECONDS)
+        finally:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+            self.socket.close()
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with anyio.move_on_after(seconds):
+            while self.is_running:
+                await anyio.sleep(_LOOK_SECONDS)
+        return not self.is_running
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the whole group, for the plugin may have started processes itself."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+
+def _descriptor_of(stream: object, default: int) -> int:
+    """Where what plugins print in this process goes, `default` when that cannot be told."""
+    try:
+        descriptor = stream.fileno()  # type: ignore[attr-defined]  # any object may be there
+        os.fstat(descriptor)
+    except (AttributeError, OSError, ValueError):
+        return default
+    return int(descriptor)

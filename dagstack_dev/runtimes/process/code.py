@@ -1,0 +1,109 @@
+"""Code that is checked here and runs in a process of its own; see `core.ports`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dagstack_dev.runtimes.leaks import is_gone, leaks
+from dagstack_dev.runtimes.process.description import early_methods
+from dagstack_dev.runtimes.process.remote import Remote
+from dagstack_dev.runtimes.process.stand_in import make_stand_in, stand_in_class
+from dagstack_dev.runtimes.remains import Remains
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dagstack_dev.runtimes.code import CodeFile
+    from dagstack_dev.runtimes.imports import Imports
+    from dagstack_dev.runtimes.in_process import InProcessCode
+    from dagstack_dev.runtimes.process.order import File
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessCode:
+    """Compiled files that are never run in this process.
+
+    Attributes:
+        code: the files.
+        worker: the module that runs them in the other process.
+    """
+
+    code: InProcessCode
+    worker: str
+
+    @property
+    def files(self) -> Mapping[str, CodeFile]:
+        """The files, by path relative to the plugin's folder."""
+        return self.code.files
+
+    def load(self) -> ProcessGeneration:
+        """A generation; the process starts when an instance of it is set up."""
+        return ProcessGeneration(self.code, self.worker)
+
+
+class ProcessGeneration:
+    """What one state of the code runs in one process after the other; see `core.ports`.
+
+    What it has imported of shared code is noted as that of any plugin is, so that a change there
+    reaches it. Those modules need not be loaded in this process.
+    """
+
+    def __init__(self, code: InProcessCode, worker: str) -> None:
+        self._code: InProcessCode | None = code
+        self._worker = worker
+        self._class = stand_in_class(code.manifest, early_methods(code.files.values()))
+        self._remains = Remains(self._class)
+        self._remotes: list[Remote] = []
+        self._imports: Mapping[str, Imports] | None = None
+        self._log = code.shared.log
+        self._log.follow(code.package, code.package)
+
+    def instantiate(self) -> object:
+        """A stand-in; its setup starts the process."""
+        assert self._code is not None, "a retired generation makes no instances"  # noqa: S101
+        instance = make_stand_in(self._class, self._make_remote)
+        self._remains.add_instance(instance)
+        return instance
+
+    def _make_remote(self) -> Remote:
+        assert self._code is not None, "a retired generation sets nothing up"  # noqa: S101
+        remote = Remote(self._code, self._worker, self._note_imports)
+        self._remotes = [*filter(_runs, self._remotes), remote]
+        return remote
+
+    def _note_imports(self, modules: Mapping[str, File], missing: Iterable[str]) -> None:
+        if self._code is not None and self._imports is None:
+            files = {name: file.restored() for name, file in modules.items()}
+            self._code.shared.note_elsewhere(self._code.package, files)
+            self._log.add(self._code.package, missing)
+
+    def set_aside(self) -> None:
+        """Forget for now what it has imported."""
+        if self._code is not None and self._imports is None:
+            self._imports = self._log.take_out(self._code.package)
+
+    def activate(self) -> None:
+        """Take up again what it has imported, after `set_aside`."""
+        if self._code is not None and self._imports is not None:
+            self._log.put_back(self._code.package, self._imports)
+            self._imports = None
+
+    def retire(self) -> None:
+        """Let go of the code."""
+        self.set_aside()
+        self._code = None
+        del self._class
+
+    def is_gone(self) -> bool:
+        """Whether its processes have ended, and no stand-in can be reached any more."""
+        return not any(map(_runs, self._remotes)) and is_gone(self._remains)
+
+    def survivors(self) -> tuple[str, ...]:
+        """What runs or can be reached still."""
+        running = [each.child for each in self._remotes if each.child and _runs(each)]
+        return (*(f"process {each.pid}" for each in running), *leaks(self._remains))
+
+
+def _runs(remote: Remote) -> bool:
+    return remote.child is not None and remote.child.is_running

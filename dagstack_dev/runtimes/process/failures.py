@@ -1,0 +1,154 @@
+"""Exceptions on their way out of a plugin's process: type, message, and the plugin's own frames.
+
+Here they are raised with a traceback that is put together from file names, lines and functions,
+so that everything that reads tracebacks shows them as it shows those of any other plugin.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from dataclasses import dataclass
+from types import FunctionType, SimpleNamespace, TracebackType
+from typing import TYPE_CHECKING, Final
+
+from dagstack_dev.core.blame import plugin_steps
+from dagstack_dev.core.errors import said
+from dagstack_dev.core.execution_errors import NotTransferable, RemoteError
+from dagstack_dev.runtimes.process.transfer import is_plugin_module, unpack
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from dagstack_dev.core.refs import PluginRef
+
+_LONGEST_CHAIN: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One frame of a traceback; `line` counts from 1."""
+
+    path: str
+    line: int
+    function: str
+    module: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception as plain values.
+
+    Attributes:
+        type: the name of its class.
+        message: its message.
+        bases: the names of the built-in exceptions that its class derives from, nearest first.
+        pickled: the exception itself, where the other side can unpickle it.
+        steps: the frames of the plugin's code, outermost first.
+        notes: what was added to it.
+        cause: what it was raised from.
+    """
+
+    type: str
+    message: str
+    bases: tuple[str, ...]
+    pickled: bytes | None
+    steps: tuple[Step, ...]
+    notes: tuple[str, ...]
+    cause: Failure | None
+
+
+def describe(error: BaseException, ref: PluginRef, depth: int = 0) -> Failure:
+    """`error` as plain values; to be called in the plugin's process."""
+    cause = error.__cause__
+    return Failure(
+        type=type(error).__qualname__,
+        message=said(error),
+        bases=tuple(each.__name__ for each in type(error).__mro__ if each.__module__ == "builtins"),
+        pickled=_pickled(error, ref),
+        steps=tuple(
+            Step(
+                step.tb_frame.f_code.co_filename,
+                step.tb_lineno,
+                step.tb_frame.f_code.co_qualname,
+                str(step.tb_frame.f_globals.get("__name__", "")),
+            )
+            for step in plugin_steps(error)
+        ),
+        notes=tuple(map(str, getattr(error, "__notes__", ()))),
+        cause=None if cause is None or depth >= _LONGEST_CHAIN else describe(cause, ref, depth + 1),
+    )
+
+
+def _pickled(error: BaseException, ref: PluginRef) -> bytes | None:
+    """None where the other side could not make the same of it."""
+    try:
+        data = pickle.dumps(error, protocol=pickle.HIGHEST_PROTOCOL)
+        again = unpack(data, ref=ref, what="an exception")
+    except Exception:  # noqa: BLE001 - a class of the plugin's may raise anything when copied
+        return None
+    return data if type(again) is type(error) and said(again) == said(error) else None
+
+
+def rebuild(failure: Failure, ref: PluginRef) -> BaseException:
+    """The exception that `failure` describes, or one that comes as near as possible."""
+    error = _from_pickle(failure, ref) or _likeness(failure, ref)
+    error.__traceback__ = _traceback(failure.steps)
+    if failure.cause is not None:
+        error.__cause__ = rebuild(failure.cause, ref)
+    return error
+
+
+def _from_pickle(failure: Failure, ref: PluginRef) -> BaseException | None:
+    if failure.pickled is None:
+        return None
+    try:
+        error = unpack(failure.pickled, ref=ref, what="an exception")
+    except NotTransferable:  # It needs a module that only the other process can import.
+        return None
+    return error if isinstance(error, BaseException) else None
+
+
+def _likeness(failure: Failure, ref: PluginRef) -> BaseException:
+    name = failure.type.rpartition(".")[2]
+    error: BaseException | None = None
+    for base in failure.bases:
+        kind = getattr(sys.modules["builtins"], base, None)
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            try:
+                error = type(name, (RemoteError, kind), {"__module__": __name__})(failure.message)
+                break
+            except TypeError:  # Two classes that do not go together, or other arguments.
+                continue
+    error = error if error is not None else RemoteError(f"{name}: {failure.message}")
+    if isinstance(error, RemoteError):
+        error.ref = ref
+    for note in failure.notes:
+        error.add_note(note)
+    return error
+
+
+def _traceback(steps: tuple[Step, ...]) -> TracebackType | None:
+    following: TracebackType | None = None
+    for step in reversed(steps):
+        # Without an instruction, the line is all that is told, and no columns are.
+        following = TracebackType(following, _frame(step), -1, step.line)
+    return following
+
+
+def _frame(step: Step) -> FrameType:
+    code = _this_frame.__code__.replace(
+        co_filename=step.path,
+        co_name=step.function.rpartition(".")[2],
+        co_qualname=step.function,
+        co_firstlineno=step.line,
+    )
+    names: dict[str, object] = {"__name__": step.module, "sys": sys}
+    if not is_plugin_module(step.module):
+        names["__loader__"] = SimpleNamespace(is_shared_code=True)  # As `core.blame` knows it.
+    frame: FrameType = FunctionType(code, names)()
+    return frame
+
+
+def _this_frame() -> FrameType:
+    return sys._getframe()  # noqa: SLF001 - the only way to have a frame of some code

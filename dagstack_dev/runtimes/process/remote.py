@@ -1,0 +1,274 @@
+"""The app's side of one plugin's process: calls go there, answers and logs come back."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+from anyio.abc import SocketStream
+
+from dagstack_dev.core.errors import PluginUnavailable
+from dagstack_dev.core.execution_errors import NotTransferable, ProcessDied
+from dagstack_dev.runtimes.process.child import Child
+from dagstack_dev.runtimes.process.failures import rebuild
+from dagstack_dev.runtimes.process.logs import log_here
+from dagstack_dev.runtimes.process.messages import Decoder, Kind, Message, encode
+from dagstack_dev.runtimes.process.order import make_order
+from dagstack_dev.runtimes.process.transfer import ContextArgument, pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+
+    from dagstack_dev.core.ports import OwningContext
+    from dagstack_dev.runtimes.in_process import InProcessCode
+    from dagstack_dev.runtimes.process.description import Method
+    from dagstack_dev.runtimes.process.order import File
+
+_CHUNK: Final = 1 << 18
+_LIFE: Final = 0
+"""The number under which the start and the stop are answered; calls count from 1."""
+
+
+class _Answer:
+    """What comes back for one call, once `arrived` is set."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.arrived = anyio.Event()
+        self.payload = b""
+        self.error: BaseException | None = None
+
+
+class Remote:
+    """One plugin in one process, from its setup to its teardown.
+
+    Args:
+        code: what runs there.
+        worker: see `Child`.
+        on_imports: told what of shared code the plugin has imported there: files by module, and
+            modules that were missing.
+
+    Attributes:
+        ref: the plugin.
+        child: the process, once there is one.
+    """
+
+    def __init__(
+        self,
+        code: InProcessCode,
+        worker: str,
+        on_imports: Callable[[Mapping[str, File], Iterable[str]], None],
+    ) -> None:
+        self.ref = code.manifest.ref
+        self.child: Child | None = None
+        self._code = code
+        self._worker = worker
+        self._on_imports = on_imports
+        self._context: OwningContext | None = None
+        self._stream: SocketStream | None = None
+        self._answers: dict[int, _Answer] = {}
+        self._numbers = itertools.count(1)
+        self._sending = anyio.Lock()
+        self._home = 0
+        self._token: anyio.lowlevel.EventLoopToken | None = None
+        self._over = False
+        self._died: ProcessDied | None = None
+
+    # Its life
+
+    async def start(self, context: OwningContext) -> tuple[Method, ...]:
+        """Start the process, have the plugin set up there, and learn which methods it has.
+
+        Raises:
+            NotTransferable: something that it is to be given cannot go there.
+            ProcessDied: the process ended meanwhile.
+            Exception: what was raised there: `PluginLoadError`, or what its setup raised.
+        """
+        order = pack(make_order(self._code, context), ref=self.ref, what="what it is to run")
+        self._context = context
+        self._home, self._token = threading.get_ident(), anyio.lowlevel.current_token()
+        self._stream = await context.enter_async(self._process())
+        context.start_soon(self._listen, name=f"process of {self.ref}")
+        payload = await self._ask(Kind.START, order, number=_LIFE, what="its description")
+        methods: tuple[Method, ...] = self._unpack(payload, "its description")
+        return methods
+
+    async def stop(self) -> None:
+        """Have the plugin torn down there.
+
+        Raises:
+            Exception: what was raised there first; what came after that is in its notes.
+        """
+        if self._over or self._stream is None:
+            return
+        payload = await self._ask(Kind.STOP, b"", number=_LIFE, what="its teardown")
+        self._over = True
+        failures, carry = self._unpack(payload, "its teardown")
+        errors = [rebuild(each, self.ref) for each in failures]
+        try:
+            self._take_carry(carry)
+        except NotTransferable as error:
+            errors.append(error)
+        if errors:
+            for other in errors[1:]:
+                errors[0].add_note(f"also: {type(other).__name__}: {other}")
+            raise errors[0]
+
+    @asynccontextmanager
+    async def _process(self) -> AsyncIterator[SocketStream]:
+        child = self.child = Child(self.ref, self._worker)
+        stream: SocketStream | None = None
+        try:
+            stream = await SocketStream.from_socket(child.socket)
+            yield stream
+        finally:
+            asked, self._over = self._over, True
+            await child.end(asked=asked)
+            with anyio.CancelScope(shield=True):
+                if stream is not None:
+                    await stream.aclose()
+            self._give_up(PluginUnavailable(self.ref, "it was torn down before the call had ended"))
+            self._context = self._stream = None
+
+    # Calls
+
+    async def call(self, name: str, args: tuple[object, ...], kwargs: dict[str, object]) -> Any:
+        """Call a method there; the answer is what it returns.
+
+        When the caller is cancelled, an `async def` there is cancelled too, and the call ends
+        when it has ended there.
+
+        Raises:
+            NotTransferable: an argument or the result cannot be pickled.
+            ProcessDied: the process ended meanwhile.
+            Exception: what the method raised.
+        """
+        if self._over or self._stream is None:
+            raise self._died or PluginUnavailable(self.ref, "its process has ended")
+        what = f"an argument of {name}()"
+        sent = tuple(map(self._argument, args)), {k: self._argument(v) for k, v in kwargs.items()}
+        payload = pack((name, *sent), ref=self.ref, what=what)
+        if threading.get_ident() != self._home:  # Another loop, which our stream cannot wake.
+            ask = partial(self._ask, Kind.CALL, payload, what=name, number=next(self._numbers))
+            answer = partial(anyio.from_thread.run, ask, token=self._token)
+            return self._unpack(await anyio.to_thread.run_sync(answer), f"what {name}() returns")
+        number = next(self._numbers)
+        answered = await self._ask(Kind.CALL, payload, number=number, what=name)
+        return self._unpack(answered, f"what {name}() returns")
+
+    def _argument(self, value: object) -> object:
+        if self._context is not None and isinstance(value, type(self._context)):
+            return ContextArgument(dict(value.metadata))
+        return value
+
+    async def _ask(self, kind: Kind, payload: bytes, *, number: int, what: str) -> bytes:
+        answer = self._answers[number] = _Answer(what)
+        try:
+            await self._send(encode(kind, payload, call=number))
+            await answer.arrived.wait()
+        except anyio.get_cancelled_exc_class():
+            if kind is Kind.CALL:
+                with anyio.CancelScope(shield=True):
+                    await self._send(encode(Kind.CANCEL, call=number))
+                    await answer.arrived.wait()
+            raise
+        finally:
+            del self._answers[number]
+        if answer.error is not None:
+            raise answer.error
+        return answer.payload
+
+    async def _send(self, data: bytes) -> None:
+        """Send a message whole, whoever is cancelled; a process that is gone tells `_listen`."""
+        assert self._stream is not None  # noqa: S101 - set by start
+        with anyio.CancelScope(shield=True):
+            async with self._sending:
+                try:
+                    await self._stream.send(data)
+                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    return
+
+    def _unpack(self, data: bytes, what: str) -> Any:
+        return unpack(data, ref=self.ref, what=what)
+
+    # What comes back
+
+    async def _listen(self) -> None:
+        """Deal with everything that the process tells, to its end."""
+        assert self._stream is not None  # noqa: S101 - set by start
+        decoder = Decoder()
+        try:
+            while True:
+                for message in decoder.feed(await self._stream.receive(_CHUNK)):
+                    self._take(message)
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
+        if self._over:
+            return
+        self._over = True
+        assert self.child is not None  # noqa: S101 - it has been at the other end
+        self._died = ProcessDied(self.ref, await self.child.ending())
+        self._give_up(self._died)
+        raise self._died
+
+    def _take(self, message: Message) -> None:
+        match message.kind:
+            case Kind.RESULT | Kind.READY | Kind.STOPPED:
+                self._settle(message.call, payload=message.payload)
+            case Kind.ERROR:
+                failure = self._unpack(message.payload, "an exception")
+                self._settle(message.call, error=rebuild(failure, self.ref))
+            case Kind.FAILED:
+                self._over = True
+                failure, carry = self._unpack(message.payload, "an exception")
+                error = rebuild(failure, self.ref)
+                try:
+                    self._take_carry(carry)
+                except NotTransferable as lost:
+                    error.add_note(str(lost))
+                self._settle(message.call, error=error)
+            case Kind.CRASHED:
+                failure = self._unpack(message.payload, "an exception")
+                if self._context is not None:
+                    self._context.start_soon(_raise, rebuild(failure, self.ref))
+            case Kind.LOG if self._context is not None:
+                context = self._context
+                progress = getattr(context, "progress", None)
+                log_here(message.payload, context.logger, progress, self.ref)
+            case Kind.IMPORTED:
+                self._on_imports(*self._unpack(message.payload, "the names of modules"))
+            case _:
+                pass
+
+    def _settle(
+        self, number: int, *, payload: bytes = b"", error: BaseException | None = None
+    ) -> None:
+        answer = self._answers.get(number)
+        if answer is not None:
+            answer.payload, answer.error = payload, error
+            answer.arrived.set()
+
+    def _give_up(self, error: BaseException) -> None:
+        for number in list(self._answers):
+            self._settle(number, error=error)
+
+    def _take_carry(self, carry: Mapping[str, bytes]) -> None:
+        if self._context is None:
+            return
+        kept = {
+            key: unpack(value, ref=self.ref, what=f"ctx.carry[{key!r}]")
+            for key, value in carry.items()
+        }
+        self._context.carry.clear()
+        self._context.carry.update(kept)
+
+
+async def _raise(error: BaseException) -> None:
+    raise error

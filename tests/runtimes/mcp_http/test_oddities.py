@@ -1,0 +1,100 @@
+"""What is told of servers that are no MCP servers, or cannot be talked to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from mcp_talks import refusal
+
+from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
+from dagstack_dev.runtimes.mcp.http_trouble import public
+
+
+@asynccontextmanager
+async def answering(answer: str) -> AsyncIterator[str]:
+    """A server that answers every request so; yields its URL. Nothing: it hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if answer:
+            length = int(head.lower().partition(b"content-length:")[2].split()[0])
+            await reader.readexactly(length)
+            writer.write(answer.encode())
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield f"http://127.0.0.1:{port}/mcp"
+
+
+def response(status: str, body: str = "", **headers: str) -> str:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", body])
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (response("200 OK", "<p>Hello", content_type="text/html"), "answers with text/html"),
+        (response("200 OK", "{", content_type="application/json"), "answers with application/json"),
+        (
+            response("200 OK", "{}", content_type="application/json"),
+            "answers with application/json",
+        ),
+        (response("202 Accepted"), "answers with nothing"),
+        (response("204 No Content"), "answers with nothing"),
+        (response("403 Forbidden"), "does not let us in (403 Forbidden)"),
+        (response("404 Not Found"), "there is no MCP server at"),
+        (response("405 Method Not Allowed"), "there is no MCP server at"),
+        (response("418 I'm a teapot"), "refused the request (418 I'm a Teapot)"),
+        (response("499 Odd"), "refused the request (499)"),
+        (
+            response("301 Moved Permanently", location="/elsewhere?secret=1"),
+            "/elsewhere not followed",
+        ),
+        (
+            response("307 Temporary Redirect", location="http://else.where/mcp"),
+            "Redirect to http://else.where/mcp not followed",
+        ),
+    ],
+)
+async def test_what_needs_an_edit(answer: str, told: str) -> None:
+    async with answering(answer) as url:
+        error = await refusal(url, HandshakeFailed)
+    assert told in error
+    assert "secret" not in error
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (response("500 Internal Server Error"), "failed (500 Internal Server Error)"),
+        (response("503 Service Unavailable"), "behind its gateway (503 Service Unavailable)"),
+        ("", "closed the connection before it had answered"),
+    ],
+)
+async def test_what_may_pass(answer: str, told: str) -> None:
+    async with answering(answer) as url:
+        assert told in await refusal(url, ServerLost)
+
+
+async def test_a_host_that_is_not_known() -> None:
+    told = await refusal("http://no-such-host.invalid/mcp", ServerLost)
+    assert "there is no host 'no-such-host.invalid'" in told
+
+
+async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with answering(response("418 I'm a teapot")) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        assert "418" in await refusal("http://no-such-host.invalid/mcp")
+
+
+def test_no_more_is_shown_of_a_url_than_where_it_leads() -> None:
+    shown = public("https://user:secret@example.org:81/mcp?key=secret#secret")
+    assert shown == "https://example.org:81/mcp"
