@@ -6,10 +6,15 @@ from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, TeardownT
 from dagstack_dev.core.events import (
     DrainTimedOut,
     Fact,
+    HookFailed,
     PluginBlocking,
+    PluginDegraded,
     PluginLeaked,
     PluginOverstepped,
+    PluginRecovered,
     PluginRejected,
+    PluginRequiresRestart,
+    PluginRetrying,
     ReloadCommitted,
     ReloadFailed,
     ReloadRolledBack,
@@ -21,6 +26,7 @@ from dagstack_dev.core.events import (
     WatchStarted,
     WatchStopped,
 )
+from dagstack_dev.core.health_errors import PluginUnhealthy
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.refs import PluginRef
 
@@ -99,6 +105,12 @@ def every_fact() -> list[Fact]:
             path="/srv/plugins/openai/plugin.py",
             line=12,
         ),
+        PluginRetrying(ref=OPENAI, attempt=3, seconds=2.0, error=ConnectionError("refused")),
+        PluginDegraded(
+            ref=OPENAI, generation=2, error=PluginUnhealthy(OPENAI, "health() returned False")
+        ),
+        PluginRecovered(ref=OPENAI, generation=2),
+        PluginRequiresRestart(ref=OPENAI, generation=2, reload_id=1),
         TeardownFailed(ref=OPENAI, generation=2, error=TeardownTimeout(OPENAI, 15), reload_id=1),
         DrainTimedOut(
             ref=OPENAI,
@@ -107,6 +119,7 @@ def every_fact() -> list[Fact]:
             places=("/srv/plugins/openai/plugin.py:31",),
             reload_id=1,
         ),
+        HookFailed(ref=OPENAI, hook="on_started", error=RuntimeError("no key")),
         ReloadStarted(
             reload_id=1,
             paths=("/srv/plugins/openai/plugin.py",),

@@ -8,7 +8,17 @@ from pathlib import Path
 import anyio
 import pytest
 from serving import Live, ref, serving
+from structlog.typing import EventDict
 from trees import PluginTree
+
+from dagstack_dev import (
+    PluginDegraded,
+    PluginRecovered,
+    PluginRetrying,
+    Settings,
+    State,
+    Transition,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"```python\n# plugins/(\w+)/plugin.py\n(.*?)```", PAGE, re.DOTALL))
@@ -53,6 +63,51 @@ async def test_the_poller_stops_its_thread(shown: PluginTree) -> None:
         assert poller.rounds == rounds
 
 
+async def test_the_queue_names_what_it_leaves_behind(
+    shown: PluginTree, captured_events: list[EventDict]
+) -> None:
+    release = anyio.Event()
+    async with (
+        serving(shown, drain_seconds=0.01, retry_seconds=0) as live,
+        anyio.create_task_group() as callers,
+    ):
+        callers.start_soon(live.plugin("queue").work, release.wait)
+        while not live.instance("queue").ctx.in_flight():
+            await anyio.sleep(0.001)
+        await live.server.reload(ref("queue"))
+        (left,) = [each for each in captured_events if each["event"] == "left behind"]
+        assert left["operation"].startswith("call of work() at ")
+        release.set()
+
+
+async def test_the_search_comes_up_with_its_index(shown: PluginTree) -> None:
+    async with serving(shown, retry_seconds=0.01) as live:
+        assert live.states["search"] == "failed"
+        await live.fact(PluginRetrying, lambda fact: fact.attempt > 1)
+        live.server._context.extras["index"] = object()
+        await live.fact(Transition, lambda fact: fact.ref == ref("search") and is_ready(fact))
+
+
+async def test_the_pool_is_degraded_without_connections(shown: PluginTree) -> None:
+    connections = ["one"]
+    options = {"health_seconds": 0.005, "health_failures": 10**6, "retry_seconds": 0}
+    async with serving(shown, extras={"connections": connections}, **options) as live:
+        connections.clear()
+        degraded = await live.fact(PluginDegraded)
+        assert "returned {'ok': False, 'open': 0}" in str(degraded.error)
+        connections.append("two")
+        await live.fact(PluginRecovered)
+
+
+def is_ready(fact: Transition) -> bool:
+    return fact.to_state is State.READY
+
+
+def test_the_page_names_every_setting_about_these() -> None:
+    names = {each for each in Settings.__slots__ if each.startswith(("retry", "health"))}
+    assert {each for each in names if f"{each}`" in PAGE} == names
+
+
 def test_the_page_lists_every_method_of_the_context() -> None:
     from dagstack_dev import PluginContext
 
@@ -61,4 +116,4 @@ def test_the_page_lists_every_method_of_the_context() -> None:
         for name, member in vars(PluginContext).items()
         if callable(member) and not name.startswith("_")
     }
-    assert set(METHODS) == public - {"owner"}
+    assert set(METHODS) == public - {"owner", "tenant_or_default"}, "that is in services.md"

@@ -1,0 +1,179 @@
+"""Hooks that survive JSON, and that answer equal calls equally (contract, section 12)."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from dagstack_dev.core.contract_errors import DeterminismError, SerializationError
+from dagstack_dev.core.errors import shown
+from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.testing.harness import assert_manifest_valid, in_a_loop, running_plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.host.context import PluginContext
+
+
+FEWEST_ITERATIONS: Final = 2
+
+
+def assert_json_serializable_boundaries(
+    plugin_class: Callable[[], object],
+    manifest: PluginManifest | Mapping[str, Any],
+    *,
+    hook_samples: Mapping[str, Mapping[str, Any]] | None = None,
+    ctx: PluginContext | None = None,
+) -> None:
+    """Whether arguments and results of hooks survive JSON unchanged (ADR-3).
+
+    Asynchronous plugins are welcome: they run in an event loop of their own.
+
+    Args:
+        plugin_class: the plugin's class.
+        manifest: its manifest.
+        hook_samples: by hook, the arguments of one call by name. Without any, the plugin is only
+            set up and torn down.
+        ctx: what the plugin is given.
+
+    Raises:
+        SerializationError: a value does not survive, or there is no such hook.
+        Exception: whatever the plugin raised.
+    """
+    in_a_loop(partial(check_boundaries, plugin_class, manifest, hook_samples or {}, ctx))
+
+
+async def check_boundaries(
+    make: Callable[[], object],
+    manifest: PluginManifest | Mapping[str, Any],
+    samples: Mapping[str, Mapping[str, Any]],
+    ctx: PluginContext | None,
+) -> None:
+    """As `assert_json_serializable_boundaries`, in the running event loop."""
+    async with running_plugin(make, manifest, ctx=ctx) as plugin:
+        for hook, arguments in samples.items():
+            method = _hook(plugin, hook, SerializationError)
+            for name, value in arguments.items():
+                _survives(value, f"argument {name!r} of {hook}")
+            _survives(await call(method, arguments), f"the result of {hook}")
+
+
+def assert_deterministic(
+    plugin_class: Callable[[], object],
+    manifest: PluginManifest | Mapping[str, Any],
+    *,
+    hook_name: str,
+    hook_kwargs: Mapping[str, Any],
+    expected_output: Any = None,
+    iterations: int = 3,
+    ctx: PluginContext | None = None,
+) -> None:
+    """Whether a hook answers the same call the same, from a fresh instance each time (ADR-3).
+
+    Args:
+        plugin_class: the plugin's class.
+        manifest: its manifest.
+        hook_name: the hook.
+        hook_kwargs: its arguments by name.
+        expected_output: what it is to answer; None for whatever it answers first.
+        iterations: how many times, 2 or more.
+        ctx: what the plugin is given.
+
+    Raises:
+        DeterminismError: the answers differ, or there is no such hook.
+        ValueError: fewer than two iterations.
+        Exception: whatever the plugin raised.
+    """
+    if iterations < FEWEST_ITERATIONS:
+        raise ValueError(f"iterations is {iterations}; one answer cannot be compared")
+    in_a_loop(
+        partial(
+            check_determinism,
+            plugin_class,
+            manifest,
+            hook_name,
+            hook_kwargs,
+            expected=expected_output,
+            iterations=iterations,
+            ctx=ctx,
+        )
+    )
+
+
+async def check_determinism(
+    make: Callable[[], object],
+    manifest: PluginManifest | Mapping[str, Any],
+    hook: str,
+    arguments: Mapping[str, Any],
+    *,
+    expected: Any,
+    iterations: int,
+    ctx: PluginContext | None,
+) -> None:
+    """As `assert_deterministic`, in the running event loop."""
+    valid = assert_manifest_valid(manifest)
+    answers = []
+    for _ in range(iterations):
+        async with running_plugin(make, valid, ctx=ctx) as plugin:
+            method = _hook(plugin, hook, DeterminismError)
+            answers.append(_normal(await call(method, arguments)))
+    first = answers[0]
+    for number, answer in enumerate(answers[1:], start=2):
+        if answer != first:
+            raise DeterminismError(
+                f"{valid.ref}: {hook} has answered {first} first, and call {number} with {answer}"
+            )
+    if expected is not None and first != _normal(expected):
+        raise DeterminismError(
+            f"{valid.ref}: {hook} answers {first}, and {_normal(expected)} was expected"
+        )
+
+
+async def call(method: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Call a hook, and await what it returns if that can be awaited."""
+    result = method(**arguments)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _hook(plugin: Any, name: str, error: type[Exception]) -> Callable[..., Any]:
+    method = getattr(plugin, name, None)
+    if not callable(method):
+        hint = did_you_mean(name, [each for each in dir(plugin) if not each.startswith("_")])
+        raise error(f"the plugin has no hook {name!r}{hint}")
+    found: Callable[..., Any] = method
+    return found
+
+
+def _survives(value: object, what: str) -> None:
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SerializationError(
+            f"{what} cannot be written as JSON: {error}; convert dates, sets, bytes, decimals "
+            "and objects of classes to plain values"
+        ) from error
+    if not _equal(value, json.loads(text)):
+        raise SerializationError(
+            f"{what} comes back from JSON as something else: {shown(value)} as {text}; "
+            "tuples come back as lists, keys that are no strings as strings"
+        )
+
+
+def _equal(value: Any, read: Any) -> bool:
+    if isinstance(value, dict) and isinstance(read, dict):
+        return value.keys() == read.keys() and all(_equal(value[k], read[k]) for k in value)
+    if isinstance(value, list) and isinstance(read, list):
+        return len(value) == len(read) and all(map(_equal, value, read))
+    return bool(value == read)
+
+
+def _normal(value: object) -> str:
+    """A value as text that is equal for equal values; JSON where that is possible."""
+    try:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return shown(value)

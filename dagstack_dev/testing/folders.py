@@ -1,0 +1,261 @@
+"""The contract suite for every plugin below some folders, each among its own dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dagstack_dev.app.registry import PluginRegistry
+from dagstack_dev.core.contract_errors import AmbientStateError
+from dagstack_dev.core.errors import DependencyCycle, PluginRegistryError, said
+from dagstack_dev.core.graph import DependencyGraph
+from dagstack_dev.disk.discovery import find_plugins
+from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.paths import root_folder
+from dagstack_dev.disk.reading import read_plugin
+from dagstack_dev.host.preparation import prepare
+from dagstack_dev.testing.ambient_state import ambient_state
+from dagstack_dev.testing.harness import minimal_context
+from dagstack_dev.testing.own_tests import TestRun, run_own_tests
+from dagstack_dev.testing.samples import SAMPLES_FILE, Samples, SamplesInvalid, parse_samples
+from dagstack_dev.testing.suite import ALL_CHECKS, ContractResult, run_contract_suite
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+    from pathlib import Path
+
+    from dagstack_dev.core.events import Fact
+    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import PluginSource
+    from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.table import Offer
+
+
+@dataclass(frozen=True, slots=True)
+class PluginReport:
+    """What came of one plugin.
+
+    Attributes:
+        folder: where it lies.
+        ref: kind and name, as far as the manifest tells.
+        results: of the checks, in order.
+        tests: of the plugin's own tests; None when it has none.
+    """
+
+    folder: str
+    ref: PluginRef | None
+    results: tuple[ContractResult, ...]
+    tests: TestRun | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing has failed."""
+        return all(each.passed for each in self.results) and (
+            self.tests is None or self.tests.passed
+        )
+
+
+@dataclass(slots=True)
+class _Tree:
+    """The plugins below some folders, as far as their manifests tell."""
+
+    roots: list[str]
+    sources: dict[str, PluginSource] = field(default_factory=dict)
+    manifests: dict[PluginRef, PluginManifest] = field(default_factory=dict)
+    folders: dict[PluginRef, str] = field(default_factory=dict)
+    errors: dict[str, PluginRegistryError] = field(default_factory=dict)
+    graph: DependencyGraph = field(default_factory=DependencyGraph)
+
+
+async def check_folders(
+    paths: Iterable[str | Path],
+    *,
+    config: Mapping[str, Any] | None = None,
+    ignore: Iterable[str] = (),
+    checks: Collection[str] | None = None,
+) -> AsyncIterator[PluginReport]:
+    """Run the contract suite and the own tests of every plugin below `paths`, one by one.
+
+    Each plugin gets a registry in which the plugins that it depends on are set up, and no others.
+
+    Args:
+        paths: folders with plugins.
+        config: with a table for each plugin, as `dagstack-dev watch --config` reads it.
+        ignore: globs to leave out.
+        checks: names from `ALL_CHECKS`; all of them, and the plugins' own tests, by default.
+
+    Raises:
+        FileNotFoundError: a folder does not exist.
+    """
+    rules = IgnoreRules(ignore)
+    tree = _read([root_folder(path) for path in paths], rules)
+    active = ALL_CHECKS if checks is None else frozenset(checks)
+    for folder, source in tree.sources.items():
+        ref = next((ref for ref, home in tree.folders.items() if home == folder), None)
+        error = tree.errors.get(folder)
+        if ref is None or error is not None:
+            assert error is not None, folder  # noqa: S101 - one of them is there
+            yield PluginReport(folder, error.ref, (_failure("manifest", error),))
+            continue
+        results = await _check(tree, ref, rules, config or {}, active)
+        own = await run_own_tests(source) if checks is None else None
+        yield PluginReport(folder, ref, tuple(results), own)
+
+
+def _read(roots: list[str], rules: IgnoreRules) -> _Tree:
+    tree = _Tree(roots)
+    registry = _registry(tree, rules)
+    for root in roots:
+        for folder in find_plugins(root, rules):
+            source, _ = read_plugin(folder, root, rules)
+            tree.sources[folder] = source
+            try:
+                offer = _prepare(source, registry)
+            except PluginRegistryError as error:
+                tree.errors[folder] = error
+                continue
+            tree.manifests[offer.ref] = offer.manifest
+            tree.folders.setdefault(offer.ref, folder)
+    tree.graph = DependencyGraph({ref: each.depends_on for ref, each in tree.manifests.items()})
+    return tree
+
+
+def _registry(tree: _Tree, rules: IgnoreRules) -> PluginRegistry:
+    registry = PluginRegistry(observer=_tell_nobody)
+    registry.resources.register_standard()
+    for root in tree.roots:
+        registry.add_code_root(root, rules)
+    return registry
+
+
+def _prepare(source: PluginSource, registry: PluginRegistry) -> Offer:
+    return prepare(source, core_version=registry.core_version, runtimes=registry.runtimes)
+
+
+async def _check(
+    tree: _Tree,
+    ref: PluginRef,
+    rules: IgnoreRules,
+    config: Mapping[str, Any],
+    checks: frozenset[str],
+) -> list[ContractResult]:
+    """Run the suite for one plugin, among the plugins that it depends on."""
+    source = tree.sources[tree.folders[ref]]
+    try:
+        samples = _samples(source)
+        needed = _dependencies(tree.graph, ref)
+        async with _surroundings(tree, needed, rules, config) as ctx:
+            return await _check_among(ctx, source, samples, checks)
+    except SamplesInvalid as error:
+        return [ContractResult("samples", passed=False, error=error, message=said(error))]
+    except Exception as error:  # noqa: BLE001 - whatever its dependencies or its import raise
+        return [_failure("load", error)]
+
+
+@asynccontextmanager
+async def _surroundings(
+    tree: _Tree, refs: Iterable[PluginRef], rules: IgnoreRules, config: Mapping[str, Any]
+) -> AsyncIterator[PluginContext]:
+    """A context in whose registry the plugins `refs` are ready."""
+    registry = _registry(tree, rules)
+    offers = [_prepare(tree.sources[tree.folders[ref]], registry) for ref in refs]
+    registry.register_offers(offers)
+    ctx = minimal_context(registry, config)
+    await registry.setup_all(ctx)
+    try:
+        yield ctx
+    finally:
+        await registry.teardown_all()
+
+
+async def _check_among(
+    ctx: PluginContext, source: PluginSource, samples: Samples, checks: frozenset[str]
+) -> list[ContractResult]:
+    offer = _prepare(source, ctx.registry)
+    assert offer.prepared is not None, "read from disk"  # noqa: S101 - `prepare` has made it
+    generation = offer.prepared.load()
+    try:
+        suite = await run_contract_suite(
+            generation.instantiate,
+            offer.manifest,
+            checks=checks - {"ambient_state"},
+            hook_samples=samples.arguments,
+            expected_outputs=samples.expected,
+            ctx=ctx,
+        )
+    finally:
+        generation.retire()
+    results = list(suite.results)
+    if "ambient_state" in checks:
+        results.append(_ambient_state(source))
+    return results
+
+
+def _ambient_state(source: PluginSource) -> ContractResult:
+    """That of every module of the plugin; what is in its `tests` is none of it."""
+    lines, warnings = [], 0
+    for relative, file in sorted(source.files.items()):
+        if not relative.endswith(".py") or relative.startswith("tests/") or file.content is None:
+            continue
+        try:
+            report = ambient_state(file.content.decode())
+        except (SyntaxError, ValueError):  # Nothing imports it, or the plugin would not load.
+            continue
+        warnings += len(report.warnings)
+        lines += [
+            f"{source.folder}/{relative}:{each.line}: {each.name}: {each.message}"
+            for each in report.errors
+        ]
+    if lines:
+        message = "\n".join(lines)
+        error = AmbientStateError(message)
+        return ContractResult("ambient_state", passed=False, error=error, message=message)
+    return ContractResult(
+        "ambient_state", passed=True, message=f"{warnings} warning(s)" if warnings else ""
+    )
+
+
+def _samples(source: PluginSource) -> Samples:
+    path = f"{source.folder}/{SAMPLES_FILE}"
+    if SAMPLES_FILE not in source.files:
+        return Samples()
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - a path as text
+            return parse_samples(file.read())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SamplesInvalid(f"{path}: {error}") from error
+    except SamplesInvalid as error:
+        raise SamplesInvalid(f"{path}: {error}") from error
+
+
+def _dependencies(graph: DependencyGraph, ref: PluginRef) -> list[PluginRef]:
+    """What `ref` needs, directly or not, in the order in which it can be loaded.
+
+    Raises:
+        PluginRegistryError: something of it is missing, or in a cycle.
+    """
+    needed: set[PluginRef] = set()
+    todo = [ref]
+    while todo:
+        each = todo.pop()
+        problem = graph.problem(each)
+        if problem is not None:
+            raise problem
+        fresh = [other for other in graph.dependencies(each) if other not in needed]
+        needed.update(fresh)
+        todo += fresh
+    cycle = graph.find_cycle(needed | {ref})
+    if cycle is not None:
+        raise DependencyCycle(cycle)
+    return graph.order(needed, lambda _: 0)
+
+
+def _failure(check: str, error: Exception) -> ContractResult:
+    return ContractResult(check, passed=False, error=error, message=said(error))
+
+
+def _tell_nobody(_: Fact) -> None:
+    """What is told is the report."""

@@ -1,0 +1,111 @@
+"""Runs one plugin by itself, as a registry would, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio.from_thread
+
+from dagstack_dev.app.registry import PluginRegistry
+from dagstack_dev.core.manifest import PluginManifest, manifest_from
+from dagstack_dev.host.context import PluginContext
+from dagstack_dev.host.resources import ResourceRegistry
+from dagstack_dev.host.services.clock import FrozenClock
+from dagstack_dev.host.services.rng import DeterministicRng
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from dagstack_dev.core.events import Fact
+    from dagstack_dev.host.resources import ResourceContainer
+
+_LOGGER: Final = "dagstack_dev.testing"
+_MOMENT: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def assert_manifest_valid(manifest: PluginManifest | Mapping[str, Any]) -> PluginManifest:
+    """The manifest, validated (contract, section 12).
+
+    Raises:
+        ManifestInvalid: with every problem at once.
+    """
+    return manifest if isinstance(manifest, PluginManifest) else manifest_from(manifest)
+
+
+@asynccontextmanager
+async def running_plugin(
+    make: Callable[[], object],
+    manifest: PluginManifest | Mapping[str, Any],
+    *,
+    ctx: PluginContext | None = None,
+) -> AsyncIterator[Any]:
+    """A new instance of a plugin, set up; torn down at the end, and what it owns undone.
+
+    What is yielded is the registry's proxy, so that calls run where the manifest says. What the
+    plugin depends on is looked up in `ctx.registry`, if it has one, and not waited for.
+
+    Args:
+        make: the plugin's class, or anything else that makes an instance.
+        manifest: its manifest.
+        ctx: what the plugin is given; without one an empty configuration, and resources whose
+            clock stands still and whose random numbers repeat.
+
+    Raises:
+        ManifestInvalid: the manifest cannot be used.
+        TeardownErrors: the teardown went wrong.
+        Exception: whatever the constructor or the setup raised.
+    """
+    valid = assert_manifest_valid(manifest)
+    alone = valid.model_copy(
+        update={"depends_on": (), "core_version": "", "runtime": ("in_process",)}
+    )
+    registry = PluginRegistry(resource_registry=_resources(ctx), observer=_tell_nobody)
+    registry.register_manifest(alone, make())
+    context = minimal_context(registry) if ctx is None else replace(ctx, resources=None)
+    await registry.setup_all(context)
+    try:
+        yield registry.get_plugin(valid.kind, valid.name)
+    finally:
+        await registry.teardown_all()
+
+
+def minimal_context(registry: object, config: Mapping[str, Any] | None = None) -> PluginContext:
+    """A context with nothing in it but a logger, `registry` and perhaps a configuration."""
+    logger = logging.getLogger(_LOGGER)
+    return PluginContext(config={} if config is None else config, logger=logger, registry=registry)
+
+
+def _resources(ctx: PluginContext | None) -> ResourceRegistry:
+    resources = ResourceRegistry()
+    given: ResourceContainer | None = ctx.resources if ctx is not None else None
+    if given is None:
+        return repeatable_resources()
+    for name in given:
+        resources.register(name, getattr(given, name))
+    return resources
+
+
+def repeatable_resources() -> ResourceRegistry:
+    """The standard resources, with a clock that stands still and random numbers that repeat."""
+    resources = ResourceRegistry()
+    resources.register_standard()
+    resources.register("clock", FrozenClock(at=_MOMENT), replace=True)
+    resources.register("rng", DeterministicRng(seed=0), replace=True)
+    return resources
+
+
+def in_a_loop(function: Callable[[], Awaitable[None]]) -> None:
+    """Run an asynchronous function to its end in an event loop of its own, in a thread.
+
+    So a plain function can do asynchronous work, whether its caller is in an event loop or not.
+    """
+    with anyio.from_thread.start_blocking_portal() as portal:
+        portal.call(function)
+
+
+def _tell_nobody(_: Fact) -> None:
+    """A plugin under test is no news to whoever reads the app's log."""

@@ -1,0 +1,86 @@
+"""A clean life: after setup and teardown nothing of a plugin is left (contract, section 12)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
+import sniffio
+
+from dagstack_dev.core.contract_errors import LeakDetected
+from dagstack_dev.host.proxy import unwrap
+from dagstack_dev.testing.harness import assert_manifest_valid, running_plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.host.context import PluginContext
+
+
+async def assert_lifecycle_clean(
+    plugin_class: Callable[[], object],
+    manifest: PluginManifest | Mapping[str, Any],
+    *,
+    ctx: PluginContext | None = None,
+) -> None:
+    """Set a new instance up, tear it down, and look for what is left of it.
+
+    Args:
+        plugin_class: the plugin's class.
+        manifest: its manifest.
+        ctx: what it is given in `setup`.
+
+    Raises:
+        ManifestInvalid: the manifest cannot be used.
+        LeakDetected: a task still runs, or the instance is still referred to.
+        TeardownErrors: the teardown went wrong.
+        Exception: whatever the plugin raised.
+    """
+    valid = assert_manifest_valid(manifest)
+    before = _tasks()
+    left = await _live(plugin_class, valid, ctx)
+    await anyio.lowlevel.checkpoint()
+    tasks = [task for task in _tasks() - before if not task.done()]
+    if tasks:
+        names = ", ".join(f"{task.get_name()} ({_place(task)})" for task in tasks)
+        raise LeakDetected(
+            f"{valid.ref} has left {len(tasks)} task(s) running: {names}; start them with "
+            "ctx.start_soon, or cancel and await them in teardown"
+        )
+    gc.collect()
+    gc.collect()  # What finalizers have let go of in the first.
+    instance = left() if left is not None else None
+    if instance is not None:
+        holders = ", ".join(sorted({_described(each) for each in gc.get_referrers(instance)}))
+        raise LeakDetected(
+            f"{valid.ref}: the instance is still referred to after its teardown, by {holders}"
+        )
+
+
+async def _live(
+    make: Callable[[], object], manifest: PluginManifest, ctx: PluginContext | None
+) -> weakref.ref[object] | None:
+    """One life; the answer refers weakly to the instance, where that is possible."""
+    async with running_plugin(make, manifest, ctx=ctx) as plugin:
+        try:
+            return weakref.ref(unwrap(plugin))
+        except TypeError:  # Slots without __weakref__.
+            return None
+
+
+def _tasks() -> set[asyncio.Task[Any]]:
+    """The tasks of the running loop; trio does not tell."""
+    return asyncio.all_tasks() if sniffio.current_async_library() == "asyncio" else set()
+
+
+def _place(task: asyncio.Task[Any]) -> str:
+    stack = task.get_stack(limit=1)
+    return f"{stack[0].f_code.co_filename}:{stack[0].f_lineno}" if stack else "not started"
+
+
+def _described(holder: object) -> str:
+    return f"a {type(holder).__name__}"

@@ -1,0 +1,79 @@
+"""Sessions with MCP servers over HTTP, below everything that knows of plugins."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import structlog
+
+from dagstack_dev import PluginRef
+from dagstack_dev.core.runtime_errors import HandshakeFailed
+from dagstack_dev.runtimes.mcp.catalogue import Tool
+from dagstack_dev.runtimes.mcp.http import HttpEndpoint
+from dagstack_dev.runtimes.mcp.http_connection import HttpConnection, connection
+from dagstack_dev.runtimes.mcp.http_tls import trusting_nobody
+from dagstack_dev.runtimes.mcp.server_log import ServerLog
+from dagstack_dev.runtimes.mcp.session import Session
+
+REF = PluginRef("data", "remote")
+
+
+@dataclass
+class Talk:
+    """A session over a connection of ours."""
+
+    connection: HttpConnection
+    session: Session
+    tools: tuple[Tool, ...]
+
+    async def call(self, name: str, **arguments: Any) -> Any:
+        (tool,) = [each for each in self.tools if each.name == name]
+        return await self.session.call_tool(tool, arguments, 20, "timeout_sec", None)
+
+
+def endpoint_of(url: str, *, token: str = "", look_every: float = 3600) -> HttpEndpoint:
+    return HttpEndpoint(
+        url=url,
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+        has_secret=bool(token),
+        call_timeout=20,
+        startup_timeout=20,
+        look_every=look_every,
+        tls=None,
+    )
+
+
+@asynccontextmanager
+async def talking(url: str, **options: Any) -> AsyncIterator[Talk]:
+    """Shake hands with the server at `url`, and leave it at the end."""
+    async with meeting(url, **options) as (connected, session):
+        await session.shake_hands()
+        yield Talk(connected, session, await session.list_tools())
+
+
+@asynccontextmanager
+async def meeting(url: str, **options: Any) -> AsyncIterator[tuple[HttpConnection, Session]]:
+    """A session that has not begun."""
+    endpoint = endpoint_of(url, **options)
+    log = ServerLog(structlog.get_logger())
+    async with (
+        connection(endpoint, REF, trusting_nobody()) as connected,
+        Session(REF, connected, log, no_new_tools) as session,
+    ):
+        yield connected, session
+
+
+async def no_new_tools(_session: Session) -> None:
+    pytest.fail("the tools have changed")
+
+
+async def refusal(url: str, kind: type[Exception] = HandshakeFailed, **options: Any) -> str:
+    """What is told of a server that does not shake hands."""
+    async with meeting(url, **options) as (_, session):
+        with pytest.raises(kind) as caught:
+            await session.shake_hands()
+    return str(caught.value)
