@@ -119,10 +119,12 @@ def mcp_plugin(
 def is_running(pid: int) -> bool:
     """Whether a process is there, and no zombie."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if not Path("/proc/self/stat").exists():
+            os.kill(pid, 0)
+            return True
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
-    return state not in {"Z", "X"}
 
 
 # The server
@@ -225,7 +227,10 @@ class Server:
             return
         if name == "die":
             print("about to die", file=sys.stderr, flush=True)
-            os._exit(given["code"]) if given["code"] >= 0 else os.kill(os.getpid(), -given["code"])
+            if given["code"] >= 0:
+                os._exit(given["code"])
+            os.kill(os.getpid(), -given["code"])
+            return  # Another thread may get the signal, in its own time.
         if name == "close":
             os.close(1)
             return

@@ -231,7 +231,7 @@ def main() -> None:
     import uvicorn
 
     options = _options()
-    listener = socket.socket()
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # Else asyncio delays small packets.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", options.port))
     listener.listen()

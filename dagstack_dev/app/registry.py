@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.app.bulk import rare_collections
 from dagstack_dev.app.entry_points import DEFAULT_GROUP, installed_plugins, module_plugin
 from dagstack_dev.app.hookspec_files import read_hookspecs
 from dagstack_dev.app.installed import Installed
 from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.manifest import manifest_from
+from dagstack_dev.core.sources import ModulePlugin
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.modules import ModuleSource
 from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.host.preparation import prepare
@@ -114,6 +117,29 @@ class PluginRegistry(Registry):
     def add_code_root(self, root: str, rules: IgnoreRules) -> None:
         """Let plugins import the code below `root`, an absolute folder, from there."""
         self._shared.add_root(root, rules.path)
+
+    def register_manifest(
+        self, manifest: PluginManifest | dict[str, Any], plugin: object = None
+    ) -> PluginManifest:
+        """Register a plugin object that the host made, or what a manifest names, without a folder.
+
+        Args:
+            manifest: its fields.
+            plugin: the object; without it the class of `entry_point`, whose module has to be
+                importable, is loaded as for `discover`, or the server is started as there.
+
+        Raises:
+            ManifestInvalid: the manifest does not match the schema.
+            VersionIncompatible, RuntimeNotSupported, KindUnknown, PluginLoadError,
+            AmbiguousPlugin: as for `discover`.
+        """
+        if plugin is not None:
+            return super().register_manifest(manifest, plugin)
+        valid = manifest_from(manifest)
+        fields = valid.model_dump(exclude_defaults=True)
+        named = ModulePlugin(valid.entry_module, f"{valid.kind}.{valid.name}", computed=fields)
+        self._register_installed(Installed(modules=[ModuleSource(None, named)]))
+        return self.table.entries[valid.ref].manifest
 
     def register_module(self, module: ModuleType) -> PluginManifest:
         """Register the plugin that an imported module declares (contract, section 1).

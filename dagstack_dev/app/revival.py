@@ -83,11 +83,19 @@ class Revival:
             del self._tries[ref]
 
     def begin_anew(self, refs: Iterable[PluginRef | None]) -> None:
-        """Something else is tried now, for `refs` were edited or asked for."""
-        for ref in refs:
-            if ref is not None:
-                self._tries.pop(ref, None)
-                self._waits.pop(ref, None)
+        """Something else is tried now, for `refs` were edited or asked for.
+
+        It may be what has failed with what they offer, so what depends on them is tried with them.
+        """
+        left = [ref for ref in refs if ref is not None]
+        seen = set(left)
+        while left and self._tries:
+            ref = left.pop()
+            self._tries.pop(ref, None)
+            self._waits.pop(ref, None)
+            dependents = self._table.graph.dependents(ref) - seen
+            seen |= dependents
+            left += dependents
 
     def arrange(self) -> None:
         """See to what has failed since the last time: begin its pause, if trying again may help."""

@@ -28,7 +28,7 @@ def may_pass(error: BaseException | None) -> bool:
 
     So it is with an exception whose class says `is_passing = True`, as some of this package do and
     any of a plugin's own may, and with a `ConnectionError`: whoever was called is not there. What
-    an exception was raised from counts too, and each exception of a group.
+    an exception was raised from, or while handling it, counts too, and each exception of a group.
     """
     seen: set[int] = set()
     left = [error]
@@ -39,7 +39,8 @@ def may_pass(error: BaseException | None) -> bool:
         seen.add(id(each))
         if isinstance(each, ConnectionError) or getattr(type(each), "is_passing", False) is True:
             return True
-        left.append(each.__cause__)
+        # The context counts even where `from None` hides it: httpx does that to refusals.
+        left += [each.__cause__, each.__context__]
         if isinstance(each, BaseExceptionGroup):
             left += each.exceptions
     return False

@@ -34,6 +34,9 @@ DEFAULT_IGNORE: Final = frozenset(
 )
 """The contract's list (section 3) and the caches of today's tools."""
 
+OUTPUT_FOLDERS: Final = ("build", "dist")
+"""Of these, where build tools write: they count where a plugin's manifest names them."""
+
 IGNORED_FILES: Final = (
     "*.py[cod]",
     # What editors leave while they save.
@@ -81,12 +84,38 @@ class IgnoreRules:
         names = [pattern for pattern in extra if "/" not in pattern]
         paths = [pattern.strip("/") for pattern in extra if "/" in pattern]
         self._folder = _any_of(map(translate, (*sorted(DEFAULT_IGNORE), *names)))
+        self._output = _any_of(map(translate, names)) if names else None
+        self._kept: dict[str, frozenset[str]] = {}
         self._file = _any_of(map(translate, (*IGNORED_FILES, *names)))
         self._path = _any_of(map(_translate_path, paths)) if paths else None
 
     def folder(self, name: str, relative: str) -> bool:
         """Whether the folder `name`, at `relative` below its root, is left out."""
-        return self._folder(name) or (self._path is not None and self._path(relative))
+        if self._folder(name) and not self._is_kept(name, relative):
+            return True
+        return self._path is not None and self._path(relative)
+
+    def keep(self, plugin: str, names: frozenset[str]) -> bool:
+        """Of the folders that are left out, let just `names` in the folder `plugin` count.
+
+        Those that somebody has named as a pattern are left out all the same.
+
+        Args:
+            plugin: relative to its root.
+            names: of `OUTPUT_FOLDERS`.
+
+        Returns:
+            Whether that is something else than before.
+        """
+        if names == self._kept.get(plugin, frozenset()):
+            return False
+        self._kept[plugin] = names
+        return True
+
+    def _is_kept(self, name: str, relative: str) -> bool:
+        if not self._kept or name not in self._kept.get(relative.rpartition("/")[0], ()):
+            return False
+        return self._output is None or not self._output(name)
 
     def file(self, name: str, relative: str) -> bool:
         """Whether the file `name`, at `relative` below its root, is left out."""

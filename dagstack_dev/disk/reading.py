@@ -14,6 +14,7 @@ from dagstack_dev.core.manifest_forms import (
     MANIFEST_NAMES,
 )
 from dagstack_dev.core.sources import PluginSource, SourceFile
+from dagstack_dev.disk.ignore import OUTPUT_FOLDERS
 from dagstack_dev.disk.paths import ABSENT, below, is_folder, lies_in, reason_of
 
 if TYPE_CHECKING:
@@ -83,9 +84,24 @@ def read_plugin(
     Returns:
         The source, and its files as seen, to be passed as `known` next time.
     """
-    known = known or {}
-    read: dict[str, SeenFile] = {}
     prefix = below(root, folder)
+    source, read = _read(folder, prefix, ignore, known or {})
+    if ignore.keep(prefix, _outputs_named(source)):
+        source, read = _read(folder, prefix, ignore, read)
+    return source, read
+
+
+def _outputs_named(source: PluginSource) -> frozenset[str]:
+    """The folders of build tools that the manifest names, as the place of what it starts."""
+    manifest = source.manifest
+    text = (manifest and manifest.content) or b""
+    return frozenset(name for name in OUTPUT_FOLDERS if b"%s/" % name.encode() in text)
+
+
+def _read(
+    folder: str, prefix: str, ignore: IgnoreRules, known: Mapping[str, SeenFile]
+) -> tuple[PluginSource, dict[str, SeenFile]]:
+    read: dict[str, SeenFile] = {}
     denied: dict[str, OSError] = {}
     for path, relative in plugin_files(folder, f"{prefix}/" if prefix else "", ignore, denied):
         seen = _see(path, known.get(relative))

@@ -12,7 +12,7 @@ from dagstack_dev.core.blame import plugin_frames
 from dagstack_dev.core.errors import BlockedTooLong, PluginUnavailable, in_words, shown
 from dagstack_dev.core.health_errors import HealthCheckInvalid, PluginUnhealthy
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.host.tasks import is_interruption
+from dagstack_dev.host.tasks import is_interruption, is_stray
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ async def ask(table: PluginTable, entry: Entry, *, seconds: float) -> PluginRegi
         with anyio.move_on_after(seconds) as scope:
             complaint = _complaint(await check.call(method, seconds))
     except BaseException as error:
-        if is_interruption(error):
+        if is_interruption(error) and not is_stray(error):
             raise
         if isinstance(error, PluginUnavailable) and error.ref == entry.ref:
             return None

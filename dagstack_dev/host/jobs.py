@@ -11,8 +11,9 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
-from dagstack_dev.core.errors import Unfinished
+from dagstack_dev.core.errors import PluginCancelled, Unfinished
 from dagstack_dev.host.context import become_plugin
+from dagstack_dev.host.tasks import is_stray
 from dagstack_dev.host.whereabouts import Place, running_at, suspended_at
 
 if TYPE_CHECKING:
@@ -90,7 +91,9 @@ class TaskJob(Job):
                 await self._awaiting
         except (KeyboardInterrupt, anyio.get_cancelled_exc_class()) as error:
             self.error = error
-            raise
+            if not is_stray(error):
+                raise
+            self.error = cancelled_by_itself(self._ref, f"{self.kind} {self.name!r}", error)
         except BaseException as error:  # noqa: BLE001 - handed to whoever looks at `error`
             self.error = error
         finally:
@@ -239,3 +242,10 @@ def _differs(error: BaseException, failure: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return error.split(lambda each: each is failure)[1] is not None
     return error is not failure
+
+
+def cancelled_by_itself(ref: PluginRef, what: str, error: BaseException) -> PluginCancelled:
+    """The failure of `what`, which ended with `error`, a stray cancellation."""
+    failure = PluginCancelled(ref, what)
+    failure.__cause__ = error
+    return failure

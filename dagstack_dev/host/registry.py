@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from dagstack_dev._version import __version__
 from dagstack_dev.core.errors import (
     AmbiguousPlugin,
     DependencyCycle,
@@ -51,8 +50,11 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.context import PluginContext
 
-CORE_VERSION: Final = __version__
-"""The version that `core_version` in a manifest is held against."""
+CORE_VERSION: Final = "0.4.1"
+"""The version that `core_version` in a manifest is held against, unless told otherwise.
+
+That of the plugin contract, as the package `dagstack-plugin-system` counts it: manifests speak of
+it, and know nothing of this package."""
 
 
 class Registry:

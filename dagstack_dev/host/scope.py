@@ -15,8 +15,15 @@ import anyio.lowlevel
 
 from dagstack_dev.core.errors import Unfinished
 from dagstack_dev.core.operations import Operation, OperationKind
-from dagstack_dev.host.jobs import BackgroundTask, HeldManager, Job, OwnedThread, TaskJob
-from dagstack_dev.host.tasks import is_interruption, spawn
+from dagstack_dev.host.jobs import (
+    BackgroundTask,
+    HeldManager,
+    Job,
+    OwnedThread,
+    TaskJob,
+    cancelled_by_itself,
+)
+from dagstack_dev.host.tasks import is_interruption, is_stray, spawn
 from dagstack_dev.host.whereabouts import suspended_at
 
 if TYPE_CHECKING:
@@ -308,10 +315,12 @@ class Scope:
                 self._calling = name, result
                 await result
         except BaseException as error:
-            if is_interruption(error):
+            if is_stray(error):
+                self.errors.append(cancelled_by_itself(self._ref, name, error))
+            elif is_interruption(error):
                 raise
-            error.add_note(f"raised in {name}")
-            if error is not self._failure:
+            elif error is not self._failure:
+                error.add_note(f"raised in {name}")
                 self.errors.append(error)
         self._calling = None
 

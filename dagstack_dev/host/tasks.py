@@ -28,6 +28,22 @@ def is_interruption(error: BaseException) -> bool:
     return isinstance(error, anyio.get_cancelled_exc_class())
 
 
+def is_stray(error: BaseException) -> bool:
+    """Whether `error`, just caught, is a cancellation that nobody has asked for.
+
+    So it is when plugin code awaits a task that was cancelled. It is that code's failure, and let
+    through, it would cancel the whole task group that it comes to.
+    """
+    if not isinstance(error, anyio.get_cancelled_exc_class()):
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # On trio, none comes but from whoever cancels.
+        return False
+    is_cancelled = anyio.current_effective_deadline() == float("-inf")
+    return task is not None and not task.cancelling() and not is_cancelled
+
+
 _running: set[asyncio.Task[None]] = set()
 """Event loops hold their tasks weakly; this keeps ours alive until they end."""
 

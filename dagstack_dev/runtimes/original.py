@@ -31,6 +31,11 @@ _MODULES: Final = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
         "context",
+        "contract.ambient_state",
+        "contract.determinism",
+        "contract.lifecycle",
+        "contract.serialization",
+        "contract.suite",
         "discovery",
         "dispatch",
         "errors",

@@ -33,7 +33,7 @@ def assert_manifest_valid(manifest: PluginManifest | Mapping[str, Any]) -> Plugi
     Raises:
         ManifestInvalid: with every problem at once.
     """
-    return manifest if isinstance(manifest, PluginManifest) else manifest_from(manifest)
+    return manifest_from(manifest)
 
 
 @asynccontextmanager

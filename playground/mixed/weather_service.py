@@ -25,7 +25,8 @@ def main() -> None:
     options = _options()
     if options.while_stdin_open:
         os.setpgid(0, 0)  # Ctrl-C is meant for the watching, which still needs us to end well.
-    with socket.socket() as listener:
+    # asyncio sends small packets at once only where it sees that the socket is one of TCP.
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         # Listening before anything slow is imported: who connects meanwhile waits, not fails.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

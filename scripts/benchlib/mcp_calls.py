@@ -29,7 +29,7 @@ from mcp.server import MCPServer
 
 
 def serve(asgi):
-    listener = socket.socket()
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # Else asyncio delays packets.
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     print(listener.getsockname()[1], flush=True)

@@ -248,6 +248,28 @@ async def test_something_else_by_the_name_of_health_is_no_check(tree: PluginTree
         assert live.server._loop.health._failures == {}
 
 
+async def test_a_check_that_ends_with_a_cancellation_of_its_own_fails_and_ends_no_other(
+    checked: PluginTree,
+) -> None:
+    checked.plugin(
+        "odd",
+        code="""
+        import asyncio
+        class Plugin:
+            async def health(self):
+                task = asyncio.create_task(asyncio.sleep(60))
+                task.cancel()
+                await task
+        """,
+    )
+    answers: list[object] = []
+    async with serving(checked, extras={"answers": answers}, **OFTEN) as live:
+        fact = await live.fact(PluginDegraded, lambda fact: fact.ref == ref("odd"))
+        assert str(fact.error) == "demo/odd is not healthy: health() raised CancelledError"
+        answers.append(False)
+        await live.fact(PluginDegraded, lambda fact: fact.ref == ref("base"))
+
+
 async def test_what_an_app_has_set_up_is_asked_too(checked: PluginTree) -> None:
     answers: list[object] = [DOWN]
     registry = PluginRegistry().discover(checked.root)

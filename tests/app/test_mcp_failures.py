@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp_servers import is_running, mcp_plugin
-from serving import ref, serving
+from serving import edit, ref, serving
 from trees import PluginTree
 
 from dagstack_dev.core.events import Transition
@@ -185,6 +185,20 @@ async def test_a_call_that_outlives_the_drain_is_told_why_it_ends(tree: PluginTr
         await anyio.lowlevel.checkpoint()
         await live.server.reload(ref("server", "tool"))
     assert [str(error) for error in errors] == ["tool/server: its server has been stopped"]
+
+
+async def test_a_script_that_is_ignored_is_warned_of(
+    tree: PluginTree, captured_events: Events
+) -> None:
+    folder = mcp_plugin(tree, "server")
+    mcp_plugin(tree, "other")
+    (folder / ".tox").mkdir()
+    (folder / "server.py").rename(folder / ".tox/server.py")
+    edit(folder / "dagstack.toml", "server.py", ".tox/server.py")
+    async with serving(tree) as live:
+        assert live.states == {"server": "ready", "other": "ready"}
+    warned = [each["plugin"] for each in captured_events if "not noticed" in each["event"]]
+    assert warned == ["tool/server"]
 
 
 async def test_other_plugins_do_not_mind(tree: PluginTree) -> None:

@@ -249,3 +249,17 @@ async def test_a_quick_edit_of_a_module_beside_the_script_is_not_missed(
                 os.utime(each, ns=(0, second * 10**9 + value * 10**7 - 10**6))
             await live.fact(ReloadCommitted)
             assert await server.value() == str(value)
+
+
+@pytest.mark.parametrize("output", ["build", "dist"])
+async def test_what_a_build_tool_writes_counts_where_the_manifest_names_it(
+    tree: PluginTree, output: str
+) -> None:
+    folder = mcp_plugin(tree, "server")
+    (folder / output).mkdir()
+    (folder / "server.py").rename(folder / output / "server.py")
+    edit(folder / "dagstack.toml", "server.py", f"{output}/server.py")
+    async with serving(tree) as live:
+        tree.write(folder / output / "more.py", "")
+        await live.settle()
+        assert live.status("server", "tool").generation == 2

@@ -15,7 +15,8 @@ from serving import edit, serving
 from trees import PluginTree
 
 from dagstack_dev import PluginUnavailable, ProcessDied, State, TeardownTimeout
-from dagstack_dev.core.events import ReloadCommitted, TeardownFailed, Transition
+from dagstack_dev.app import leaks
+from dagstack_dev.core.events import PluginLeaked, ReloadCommitted, TeardownFailed, Transition
 
 PROCESS = 'execution_model = "process_cpu_bound"\n'
 
@@ -64,6 +65,33 @@ async def test_a_process_that_dies_fails_its_calls_and_comes_back(
             ),
         )
         assert await plugin.pid() != before
+
+
+CALLS_AND_DIES_WITH_IT = """
+class Plugin:
+    def setup(self, ctx):
+        self.apart = ctx.registry.get_plugin("demo", name="apart")
+        self.extras = ctx.extras
+        ctx.start_soon(self.work)
+
+    async def work(self):
+        if "reloaded" not in self.extras:
+            self.extras["reloaded"] = True
+            await self.apart.die()
+"""
+
+
+async def test_a_death_leaves_nothing_of_its_callers_and_of_itself(
+    tree: PluginTree, apart: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
+    tree.plugin("user", code=CALLS_AND_DIES_WITH_IT, depends_on=["apart"])
+    async with serving(tree, retry_seconds=0.01) as live:
+        await live.fact(ReloadCommitted)
+        while live.server._loop.leaks.idle_seconds is not None:
+            await anyio.sleep(0.01)
+        assert live.states == {"apart": "ready", "user": "ready"}
+    assert live.of(PluginLeaked) == []
 
 
 async def test_a_process_that_is_killed_is_noticed_at_once(tree: PluginTree, apart: Path) -> None:

@@ -158,6 +158,24 @@ async def test_it_is_not_tried_with_the_reloads_of_others_meanwhile(tree: Plugin
         assert live.journal == ["teardown aside 1", "setup aside 2"]
 
 
+@pytest.mark.parametrize("crashes", [False, True])
+async def test_it_is_tried_with_an_edit_of_what_it_depends_on(
+    tree: PluginTree, crashes: bool
+) -> None:
+    library = tree.plugin("library")
+    tree.plugin("between", depends_on=["library"])
+    tree.plugin("base", code=CRASHES if crashes else UNTIL_UP, depends_on=["between"])
+    up: list[object] = []
+    async with serving(tree, extras={"up": up}, retry_seconds=3600) as live:
+        if crashes:
+            live.instance("base").crash.set()
+        await until_tried(live, 1)
+        up.append(None)
+        edit(library / "plugin.py", "VALUE = 1", "VALUE = 2")
+        await live.server.wait_idle()
+        assert live.states == dict.fromkeys(["library", "between", "base"], "ready")
+
+
 HANGS = """
 import anyio
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import urllib.request
+from collections.abc import Callable
+
+import httpx
 import pytest
 
 from dagstack_dev.core.errors import PluginCrashed, PluginLoadError
@@ -25,6 +30,11 @@ def caused_by(error: BaseException, cause: BaseException) -> BaseException:
     return error
 
 
+def with_context(error: BaseException, handled: BaseException) -> BaseException:
+    error.__context__ = handled
+    return error
+
+
 def circle() -> BaseException:
     return caused_by(first := ValueError(), caused_by(KeyError(), first))
 
@@ -39,6 +49,7 @@ PASSING = {
         PluginLoadError(REF, "import", "no"), ConnectionRefusedError()
     ),
     "a crash by it": caused_by(PluginCrashed(REF, "it ended"), Down()),
+    "what came while one was handled": with_context(ValueError(), ConnectionRefusedError()),
     "a group with it": ExceptionGroup("tasks", [ValueError(), ExceptionGroup("inner", [Down()])]),
 }
 STAYING = {
@@ -63,7 +74,18 @@ def test_it_takes_an_edit(error: BaseException | None) -> None:
     assert not may_pass(error)
 
 
-def test_what_was_only_being_handled_does_not_count() -> None:
-    error = RuntimeError("cannot start")
-    error.__context__ = Down()
-    assert not may_pass(error)
+def refused_by_urllib(url: str) -> None:
+    urllib.request.urlopen(url, timeout=5)
+
+
+def refused_by_httpx(url: str) -> None:
+    httpx.get(url)
+
+
+@pytest.mark.parametrize("ask", [refused_by_urllib, refused_by_httpx])
+def test_libraries_for_http_hide_the_refusal_in_their_own_ways(ask: Callable[[str], None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - each library has one of its own
+        ask(f"http://{address[0]}:{address[1]}/")
+    assert may_pass(caught.value)

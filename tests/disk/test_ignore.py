@@ -108,3 +108,18 @@ def test_a_folder_with_the_name_of_an_ignored_file_still_counts() -> None:
     assert not rules.path("cache.db/plugin.py")
     assert rules.folders("cache.db/build")
     assert rules.folders("build/cache.db")
+
+
+def test_outputs_of_build_tools_count_where_they_are_named_and_nobody_minds() -> None:
+    rules = IgnoreRules()
+    assert rules.keep("tools/it", frozenset({"dist"}))
+    assert not rules.path("tools/it/dist/index.js")
+    assert rules.path("tools/it/build/index.js")
+    assert rules.path("tools/it/src/dist/index.js")
+    assert rules.path("tools/other/dist/index.js")
+    assert not rules.keep("tools/it", frozenset({"dist"}))
+    assert rules.keep("tools/it", frozenset())
+    assert rules.path("tools/it/dist/index.js")
+    told = IgnoreRules(["dist"])
+    told.keep("tools/it", frozenset({"dist"}))
+    assert told.path("tools/it/dist/index.js")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -115,6 +116,70 @@ async def test_a_teardown_that_ends_with_a_cancellation_of_its_own_is_collected(
     assert error.method == "teardown"
     assert journal == ["early torn down"]
     assert registry.statuses()[REF].state is State.STOPPED
+
+
+class StrayTask:
+    async def setup(self, ctx: PluginContext) -> None:
+        self.go = anyio.Event()
+        ctx.start_soon(self.stray)
+
+    async def stray(self) -> None:
+        await self.go.wait()
+        await await_a_cancelled_task()
+
+
+class StrayManager:
+    async def setup(self, ctx: PluginContext) -> None:
+        await ctx.enter_async(self.held())
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        await await_a_cancelled_task()
+        yield
+
+
+async def test_a_background_task_that_ends_so_takes_the_plugin_down_and_is_named(
+    registry: PluginRegistry, ctx: PluginContext, put: Callable[..., Any]
+) -> None:
+    plugin = StrayTask()
+    put(plugin)
+    await registry.setup_all(ctx)
+    died = anyio.Event()
+    registry.conductor.on_crash = lambda *_: died.set()
+    plugin.go.set()
+    await died.wait()
+    status = registry.statuses()[REF]
+    assert status.state is State.FAILED
+    assert isinstance(status.error, PluginCancelled)
+    assert status.error.method == "background task 'StrayTask.stray'"
+    with pytest.raises(TeardownErrors):
+        await registry.teardown_all()
+
+
+async def test_a_manager_that_is_entered_so_fails_the_setup(
+    registry: PluginRegistry, ctx: PluginContext, put: Callable[..., Any]
+) -> None:
+    put(StrayManager())
+    with pytest.raises(PluginCancelled, match="context manager 'StrayManager.held' ended with"):
+        await registry.setup_all(ctx)
+
+
+async def test_a_callback_that_ends_so_holds_nobody_up(
+    registry: PluginRegistry, ctx: PluginContext, put: Callable[..., Any], journal: list[str]
+) -> None:
+    class StrayCallback:
+        async def setup(self, ctx: PluginContext) -> None:
+            ctx.callback(journal.append, "undone last")
+            ctx.callback(await_a_cancelled_task)
+
+    put(StrayCallback())
+    await registry.setup_all(ctx)
+    with pytest.raises(TeardownErrors) as caught:
+        await registry.teardown_all()
+    [(_, error)] = caught.value.failures
+    assert isinstance(error, PluginCancelled)
+    assert error.method == "callback await_a_cancelled_task"
+    assert journal == ["undone last"]
 
 
 async def test_a_reload_whose_setup_raises_a_cancellation_is_rolled_back(tree: PluginTree) -> None:

@@ -126,24 +126,23 @@ class CapabilityDispatcher(Dispatcher):
     def _takes(
         self, member: Member, ctx: object, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> bool:
+        if not member.is_asked:  # Its manifest has named the input.
+            return True
         try:
             answer = self._call(member, "matches", ctx, args, kwargs)
+            return answer is not LEFT and bool(answer)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._tell(member, "matches", error)
             return False
-        return _is_yes(member, answer)
 
     async def _takes_async(
         self, member: Member, ctx: object, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> bool:
+        if not member.is_asked:
+            return True
         try:
             answer = await self._call_async(member, "matches", ctx, args, kwargs)
+            return answer is not LEFT and bool(answer)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._tell(member, "matches", error)
             return False
-        return _is_yes(member, answer)
-
-
-def _is_yes(member: Member, answer: Any) -> bool:
-    """Whether a plugin takes an input; one that cannot be asked has said so in its manifest."""
-    return not member.has("matches") if answer is LEFT else bool(answer)

@@ -35,10 +35,11 @@ class Member:
         place: what members are sorted by: `tryfirst`, neither, `trylast`; then `priority`, the
             highest first; then name.
         is_ready: whether it is ready now. If not, it may be in the middle of a reload.
+        is_asked: whether it has a method `matches`, as far as anybody wants to know.
         is_warned: whether its priority has been complained of.
     """
 
-    __slots__ = ("entry", "gate", "is_ready", "is_warned", "manifest", "place")
+    __slots__ = ("entry", "gate", "is_asked", "is_ready", "is_warned", "manifest", "place")
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
@@ -46,6 +47,7 @@ class Member:
         self.manifest = manifest = entry.manifest
         band = manifest.trylast - manifest.tryfirst
         self.place = (band, -manifest.priority, manifest.name)
+        self.is_asked = False
         self.is_ready = True
         self.is_warned = False
 
@@ -83,7 +85,7 @@ class _Kind:
                 insort(members, member, key=place)
         for hook, matchers in self.matchers.items():
             if member.has(hook):
-                matchers.add(member, member.manifest, is_asked=member.has("matches"))
+                _add(matchers, member)
 
     def having(self, hook: str) -> list[Member]:
         members = self.by_hook.get(hook)
@@ -97,7 +99,7 @@ class _Kind:
         if matchers is None:
             matchers = self.matchers[hook] = Matchers()
             for member in self.having(hook):
-                matchers.add(member, member.manifest, is_asked=member.has("matches"))
+                _add(matchers, member)
         return matchers
 
     def drop(self, member: Member) -> None:
@@ -164,6 +166,11 @@ class Members:
             matchers = known.matching(hook)
             found, fallbacks = matchers.candidates(traits_of(args, kwargs, matchers.told))
         return sorted(found, key=place), sorted(fallbacks, key=place)
+
+
+def _add(matchers: Matchers[Member], member: Member) -> None:
+    member.is_asked = member.has("matches")
+    matchers.add(member, member.manifest, is_asked=member.is_asked)
 
 
 def take_out(members: list[Member], member: Member) -> None:

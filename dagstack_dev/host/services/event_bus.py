@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +14,7 @@ import structlog
 
 from dagstack_dev.host.services.plugin_log import log_event
 from dagstack_dev.host.signatures import check_call
-from dagstack_dev.host.tasks import is_interruption, spawn
+from dagstack_dev.host.tasks import is_interruption, is_stray, spawn
 
 if TYPE_CHECKING:
     from dagstack_dev.host.services.ownership import Owner
@@ -92,7 +91,7 @@ class Subscription:
             if inspect.isawaitable(result):
                 await result
         except BaseException as error:
-            if is_interruption(error) and not _is_its_own(error):
+            if is_interruption(error) and not is_stray(error):
                 raise
             self._log("error", "event_bus.handler_failed", error)
 
@@ -253,15 +252,3 @@ class PluginSubscription(Subscription):
     async def _call(self, payload: dict[str, Any]) -> None:
         if not self._owner.is_ending:
             await super()._call(payload)
-
-
-def _is_its_own(error: BaseException) -> bool:
-    """Whether a handler raised a cancellation, as by awaiting a cancelled task, and nobody us."""
-    if isinstance(error, KeyboardInterrupt):
-        return False
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # On trio, none comes but from whoever cancels.
-        return False
-    is_cancelled = anyio.current_effective_deadline() == float("-inf")
-    return task is not None and not task.cancelling() and not is_cancelled

@@ -68,7 +68,7 @@ def _program_problem(program: str, folder: str, path: str) -> str | None:
 
 
 def _script_problem(command: tuple[str, ...], folder: str) -> str | None:
-    script = _script_of(command)
+    script = script_of(command)
     if script is None or Path(folder, script).is_file():
         return None
     files = [each.name for each in Path(folder).glob(f"*{Path(script).suffix}")]
@@ -77,13 +77,18 @@ def _script_problem(command: tuple[str, ...], folder: str) -> str | None:
     return f"there is no {script} in {folder}{hint}"
 
 
-def _script_of(command: tuple[str, ...]) -> str | None:
+def script_of(command: tuple[str, ...]) -> str | None:
     """The first argument that looks like a script; what follows it may mean anything."""
     arguments = command[1:]
     if arguments and arguments[0] in {"-m", "-c", "-e"}:
         return None
     script = next((each for each in arguments if each.endswith(_SCRIPTS)), None)
     return None if script is None or script.startswith("-") else script
+
+
+def place_of(script: str, settings: StdioSettings) -> str:
+    """A script's path relative to the plugin's folder, if it is below that."""
+    return os.path.normpath(Path(settings.working_dir or ".", script))
 
 
 def check_python(ref: PluginRef, settings: StdioSettings, source: PluginSource) -> None:
@@ -93,18 +98,17 @@ def check_python(ref: PluginRef, settings: StdioSettings, source: PluginSource) 
         PluginLoadError: one of these files does not compile.
     """
     program = shutil.which(settings.command[0], path=environment(settings.env)["PATH"])
-    script = _script_of(settings.command)
+    script = script_of(settings.command)
     if script is None or not script.endswith(".py") or program is None:
         return
     if os.path.realpath(program) != os.path.realpath(sys.executable):
         return  # Another version may know another syntax.
-    base = Path(settings.working_dir or ".", script)
     files = {
         relative: compile_file(f"{source.folder}/{relative}", file)
         for relative, file in source.files.items()
         if relative.endswith(".py")
     }
-    for relative in _reached(os.path.normpath(base), files):
+    for relative in _reached(place_of(script, settings), files):
         file = files[relative]
         if file.error is not None:
             problem, line = file.problem

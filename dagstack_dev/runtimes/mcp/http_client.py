@@ -13,6 +13,7 @@ import anyio
 import httpx2
 from mcp.types import CONNECTION_CLOSED, INTERNAL_ERROR
 
+from dagstack_dev.runtimes.mcp.dialect import may_repeat, with_object
 from dagstack_dev.runtimes.mcp.http_trouble import (
     GATEWAY,
     Extent,
@@ -109,7 +110,7 @@ class ServerClient(httpx2.AsyncClient):
             else:
                 found = self._trouble_in(response, request)
                 if found is None:
-                    return response
+                    return _readable(response)
                 trouble = found
                 may_repeat = response.status_code in GATEWAY and self._is_repeatable(request)
             if self.trouble is not None or not may_repeat or (pause := next(pauses, None)) is None:
@@ -154,7 +155,7 @@ class ServerClient(httpx2.AsyncClient):
         """Whether a request that may have arrived can be sent once more."""
         message = _message(request)
         if message.get("method") != "tools/call":
-            return "method" in message
+            return may_repeat(message.get("method", ""))
         return message.get("params", {}).get("name") in self._repeatable
 
     async def _say_goodbye(
@@ -196,9 +197,7 @@ class ServerClient(httpx2.AsyncClient):
         headers = {"accept": accept, "content-type": "application/json", **self._session}
         request = self.build_request("POST", self._url, json=_PING, headers=headers)
         try:
-            # Only the status matters, so a stream need not be read.
-            response = await super().send(request, stream=True)
-            await response.aclose()
+            response = await self._response_to(request)
         except _NEVER_SENT as error:
             return not_reached(error, self._url)
         except httpx2.TransportError as error:
@@ -210,6 +209,17 @@ class ServerClient(httpx2.AsyncClient):
             reason = refused(status, self._url, has_secret=self._has_secret).reason
             return Trouble(reason, Extent.SERVER, is_passing=True)
         return None
+
+    async def _response_to(self, request: httpx2.Request) -> httpx2.Response:
+        """Its head; asked for once more where the connection broke, as idle ones may."""
+        try:
+            response = await super().send(request, stream=True)
+        except _NEVER_SENT:
+            raise
+        except httpx2.TransportError:
+            response = await super().send(request, stream=True)
+        await response.aclose()
+        return response
 
 
 _SESSION_UNKNOWN: Final = frozenset({httpx2.codes.BAD_REQUEST, httpx2.codes.NOT_FOUND})
@@ -242,6 +252,18 @@ def _kind(response: httpx2.Response) -> str:
     return str(response.headers.get("content-type", "")).lower()
 
 
+def _readable(response: httpx2.Response) -> httpx2.Response:
+    """`response` as the SDK can read it."""
+    if not _kind(response).startswith("application/json"):
+        return response
+    content = with_object(response.content)
+    if content is None:
+        return response
+    headers = {"content-type": "application/json"}
+    status, request = response.status_code, response.request
+    return httpx2.Response(status, headers=headers, content=content, request=request)
+
+
 def _is_rpc(response: httpx2.Response, *keys: str) -> bool:
     """Whether the body of a response that has been read is a JSON-RPC message with `keys`."""
     try:
@@ -252,7 +274,7 @@ def _is_rpc(response: httpx2.Response, *keys: str) -> bool:
 
 
 def _message(request: httpx2.Request) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(request.content)
+    message: dict[str, Any] = json.loads(request.read())
     return message
 
 

@@ -62,6 +62,10 @@ class KeptFolder:
         """The plugin's own folder."""
         return self._source.home
 
+    def holds(self, relative: str) -> bool:
+        """Whether a change of this file is noticed, unless it lies elsewhere."""
+        return relative in self._source.files or relative.startswith((os.sep, os.pardir))
+
     def _is_on_disk(self) -> bool:
         return all(
             _is_same(Path(self._source.home, relative), file)

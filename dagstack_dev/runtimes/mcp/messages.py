@@ -13,6 +13,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 
+from dagstack_dev.runtimes.mcp.dialect import with_object
 from dagstack_dev.runtimes.mcp.lines import PIPE_CLOSED, LineSplitter
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class MessageReader:
         if not line:
             return None
         try:
+            line = with_object(line) or line
             return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
         except ValueError:
             self._log.stray_output(line.decode(errors="replace"))

@@ -103,7 +103,9 @@ class McpPlugin:
 
     async def teardown(self) -> None:
         """Nothing but to say that it is over; what the context owns ends by itself."""
-        self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            await session.say_goodbye(self._manifest.teardown_timeout_sec)
 
     def _adopt(self, tools: tuple[Tool, ...], session: Session) -> None:
         self._known.latest = tools

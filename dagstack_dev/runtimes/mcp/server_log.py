@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LONGEST_LINE: Final = 2000
 """Characters of a line that are logged."""
@@ -55,9 +58,21 @@ class ServerLog:
         said = f": {message}" if message else ""
         self._logger.info(shortened(f"{tool}: {progress:g}{of}{said}"))
 
+    def speaks_dialect(self, methods: Iterable[str]) -> None:
+        """It has shaken hands as servers for dagstack-plugin-system do."""
+        listed = ", ".join(methods)
+        text = f"speaks the JSON-RPC of dagstack-plugin-system, not MCP; its methods are {listed}"
+        self._logger.info(text)
+
     def kept_tools(self, error: Exception) -> None:
         """It has told of new tools, which it then did not list."""
         text = f"keeps the tools that are known, for those that it tells of are not: {error}"
+        self._logger.warning(text)
+
+    def unwatched(self, script: str) -> None:
+        """What it runs lies where no change is noticed."""
+        hint = "build into a folder of another name, such as out"
+        text = f"changes of {script} are not noticed, for it is ignored; {hint}"
         self._logger.warning(text)
 
     def runs_from_copy(self, folder: str) -> None:

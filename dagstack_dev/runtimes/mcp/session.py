@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
@@ -21,10 +22,11 @@ from mcp_types import (
     Implementation,
     LoggingMessageNotificationParams,
     PaginatedRequestParams,
+    Request,
     ServerCapabilities,
     ToolListChangedNotification,
 )
-from pydantic import ValidationError
+from pydantic import RootModel, ValidationError
 
 from dagstack_dev._version import __version__
 from dagstack_dev.core.errors import PluginRegistryError, in_words
@@ -34,6 +36,7 @@ from dagstack_dev.core.runtime_errors import (
     ToolResultInvalid,
     ToolTimeout,
 )
+from dagstack_dev.runtimes.mcp import dialect
 from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource, Tool
 from dagstack_dev.runtimes.mcp.results import contents_of, error_of, result_of
 
@@ -55,6 +58,8 @@ _LOSSES: Final = frozenset(
     }
 )
 """What the SDK says when an answer will never come."""
+
+_AnyObject = RootModel[dict[str, Any]]
 
 _LISTEN_AGAIN_SECONDS: Final = 1.0
 """How long to wait before a stream of changes that has ended is opened again."""
@@ -92,6 +97,7 @@ class Session:
         self._connection = connection
         self._log = log
         self._on_new_tools = on_new_tools
+        self._dialect: dialect.Dialect | None = None
         read, write = connection.streams
         self._client = ClientSession(
             read,
@@ -117,7 +123,7 @@ class Session:
     # Handshake
 
     async def shake_hands(self) -> None:
-        """Agree on a version of the protocol.
+        """Agree on a version of the protocol, or on the dialect of dagstack-plugin-system.
 
         `initialize` comes first, which every server knows; one that refuses it, being of a later
         version than that, is asked `server/discover`.
@@ -137,7 +143,20 @@ class Session:
                 raise await self._connection.why_lost() from None
             raise self._refused(f"{error.message} (JSON-RPC error {error.code})") from error
         except (ValidationError, RuntimeError) as error:
-            raise self._refused(_one_line(error)) from error
+            if not isinstance(error, ValidationError) or not dialect.is_spoken(error):
+                raise self._refused(_one_line(error)) from error
+            self._dialect = dialect.Dialect(self._ask)
+            self._log.speaks_dialect(tool.name for tool in dialect.TOOLS)
+
+    async def _ask(self, method: str, params: dict[str, Any], seconds: float) -> dict[str, Any]:
+        request = Request[dict[str, Any], str](method=method, params=params)
+        return (await self._client.send_request(request, _AnyObject, seconds)).root
+
+    async def say_goodbye(self, seconds: float) -> None:
+        """Tell the server that it is over, where it wants to be told; in a part of `seconds`."""
+        if self._dialect is not None:
+            with suppress(MCPError, ValidationError, RuntimeError):
+                await self._dialect.shut_down(seconds)
 
     def _refused(self, reason: str) -> HandshakeFailed:
         message = f"the MCP handshake failed: {reason}"
@@ -183,7 +202,7 @@ class Session:
         """Every tool of the server."""
         can_list = self._can.tools is not None
         found = await self._all_pages("tools", self._client.list_tools) if can_list else ()
-        tools = (*map(Tool.of, found),)
+        tools = (*map(Tool.of, found),) if self._dialect is None else dialect.TOOLS
         self._connection.note_tools(tools)
         return tools
 
@@ -249,6 +268,8 @@ class Session:
                 await listener(progress, total, message)
 
         try:
+            if self._dialect is not None:
+                return await self._dialect.call(tool, arguments, seconds)
             answer = await self._client.call_tool(tool.name, arguments, seconds, tell)
         except (MCPError, ValidationError, RuntimeError) as error:
             if isinstance(error, MCPError) and error.code == REQUEST_TIMEOUT:

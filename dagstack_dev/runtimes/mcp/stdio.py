@@ -14,7 +14,13 @@ import anyio.to_thread
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest import line_in_manifest
 from dagstack_dev.core.manifest_mcp import StdioSettings, stdio_settings
-from dagstack_dev.runtimes.mcp.command import check_python, environment, problems_of
+from dagstack_dev.runtimes.mcp.command import (
+    check_python,
+    environment,
+    place_of,
+    problems_of,
+    script_of,
+)
 from dagstack_dev.runtimes.mcp.generation import McpCode
 from dagstack_dev.runtimes.mcp.kept import KeptFolder
 from dagstack_dev.runtimes.mcp.process import ServerProcess
@@ -133,6 +139,9 @@ async def _running(
     own, place = endpoint.kept.folder, await anyio.to_thread.run_sync(endpoint.kept.place)
     if place != own:
         log.runs_from_copy(own)
+    script = script_of(settings.command)
+    if script is not None and not endpoint.kept.holds(place_of(script, settings)):
+        log.unwatched(script)
     process = await ServerProcess.start(
         ref,
         [

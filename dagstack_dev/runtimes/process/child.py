@@ -39,7 +39,7 @@ class Child:
         worker: the module whose `main` is called there with the descriptor of the connection.
 
     Attributes:
-        socket: our end of the connection.
+        socket: our end of the connection; to be closed by who takes it.
     """
 
     def __init__(self, ref: PluginRef, worker: str) -> None:
@@ -91,7 +91,6 @@ class Child:
         finally:
             self._signal(signal.SIGKILL)
             self._process.wait()
-            self.socket.close()
 
     async def _ends_within(self, seconds: float) -> bool:
         with anyio.move_on_after(seconds):

@@ -14,7 +14,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import SocketStream
 
-from dagstack_dev.core.errors import PluginUnavailable
+from dagstack_dev.core.errors import PluginRegistryError, PluginUnavailable
 from dagstack_dev.core.execution_errors import NotTransferable, ProcessDied
 from dagstack_dev.runtimes.process.child import Child
 from dagstack_dev.runtimes.process.failures import rebuild
@@ -79,7 +79,7 @@ class Remote:
         self._home = 0
         self._token: anyio.lowlevel.EventLoopToken | None = None
         self._over = False
-        self._died: ProcessDied | None = None
+        self._ending: str | None = None
 
     # Its life
 
@@ -134,7 +134,10 @@ class Remote:
             with anyio.CancelScope(shield=True):
                 if stream is not None:
                     await stream.aclose()
-            self._give_up(PluginUnavailable(self.ref, "it was torn down before the call had ended"))
+            child.socket.close()
+            self._give_up(
+                lambda: PluginUnavailable(self.ref, "it was torn down before the call had ended")
+            )
             self._context = self._stream = None
 
     # Calls
@@ -151,7 +154,7 @@ class Remote:
             Exception: what the method raised.
         """
         if self._over or self._stream is None:
-            raise self._died or PluginUnavailable(self.ref, "its process has ended")
+            raise self._died()
         what = f"an argument of {name}()"
         sent = tuple(map(self._argument, args)), {k: self._argument(v) for k, v in kwargs.items()}
         payload = pack((name, *sent), ref=self.ref, what=what)
@@ -214,9 +217,15 @@ class Remote:
             return
         self._over = True
         assert self.child is not None  # noqa: S101 - it has been at the other end
-        self._died = ProcessDied(self.ref, await self.child.ending())
+        self._ending = await self.child.ending()
         self._give_up(self._died)
-        raise self._died
+        raise self._died()
+
+    def _died(self) -> PluginRegistryError:
+        """One for each who is told: an exception keeps whoever it has been raised in."""
+        if self._ending is None:
+            return PluginUnavailable(self.ref, "its process has ended")
+        return ProcessDied(self.ref, self._ending)
 
     def _take(self, message: Message) -> None:
         match message.kind:
@@ -255,9 +264,9 @@ class Remote:
             answer.payload, answer.error = payload, error
             answer.arrived.set()
 
-    def _give_up(self, error: BaseException) -> None:
+    def _give_up(self, make_error: Callable[[], BaseException]) -> None:
         for number in list(self._answers):
-            self._settle(number, error=error)
+            self._settle(number, error=make_error())
 
     def _take_carry(self, carry: Mapping[str, bytes]) -> None:
         if self._context is None:

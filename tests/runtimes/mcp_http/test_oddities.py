@@ -10,16 +10,20 @@ import pytest
 from mcp_talks import refusal
 
 from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
+from dagstack_dev.runtimes.mcp.http_client import ServerClient
+from dagstack_dev.runtimes.mcp.http_tls import trusting_nobody
 from dagstack_dev.runtimes.mcp.http_trouble import public
 
 
 @asynccontextmanager
-async def answering(answer: str) -> AsyncIterator[str]:
-    """A server that answers every request so; yields its URL. Nothing: it hangs up."""
+async def answering(answer: str, *, hang_ups: int = 0) -> AsyncIterator[str]:
+    """A server that answers every request so, or hangs up on the first ones; yields its URL."""
+
+    hangs_up = iter([True] * hang_ups)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        if answer:
+        if not next(hangs_up, False):
             length = int(head.lower().partition(b"content-length:")[2].split()[0])
             await reader.readexactly(length)
             writer.write(answer.encode())
@@ -76,12 +80,28 @@ async def test_what_needs_an_edit(answer: str, told: str) -> None:
     [
         (response("500 Internal Server Error"), "failed (500 Internal Server Error)"),
         (response("503 Service Unavailable"), "behind its gateway (503 Service Unavailable)"),
-        ("", "closed the connection before it had answered"),
     ],
 )
 async def test_what_may_pass(answer: str, told: str) -> None:
     async with answering(answer) as url:
         assert told in await refusal(url, ServerLost)
+
+
+async def test_a_server_that_hangs_up() -> None:
+    async with answering("", hang_ups=9) as url:
+        told = await refusal(url, ServerLost)
+    assert "closed the connection before it had answered" in told
+
+
+@pytest.mark.parametrize(("hang_ups", "is_lost"), [(1, False), (2, True)])
+async def test_one_broken_connection_is_not_the_end_of_a_server(
+    hang_ups: int, *, is_lost: bool
+) -> None:
+    async with answering(response("200 OK"), hang_ups=hang_ups) as url:
+        tls = trusting_nobody()
+        async with ServerClient(url, headers={}, has_secret=False, tls=tls) as client:
+            client.note_tools([])
+            assert (await client.examine(20) is not None) == is_lost
 
 
 async def test_a_host_that_is_not_known() -> None:

@@ -1,0 +1,114 @@
+"""What servers for dagstack-plugin-system speak: JSON-RPC, but not public MCP.
+
+Such a server answers `initialize` with its capabilities and no version of a protocol, and has the
+methods `get_schema`, `execute` and `shutdown` in place of tools (contract, section 13).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from dagstack_dev.runtimes.mcp.catalogue import Tool
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from pydantic import ValidationError
+
+_RESULT: Final = "dagstack-dev:result"
+"""Under which a result that is no object goes through the SDK, as MCP has nothing but objects."""
+
+_NO_OBJECT: Final = re.compile(rb'"result"\s*:\s*[^\s{]')
+
+_MCP_WORDS: Final = frozenset({"initialize", "ping"})
+"""The methods of MCP that have no slash in their names."""
+
+_SHUTDOWN_SECONDS: Final = 5.0
+
+TOOLS: Final = (
+    Tool("get_schema", "What the plugin is, and what it takes.", {"type": "object"}),
+    Tool(
+        "execute",
+        "Call the plugin.",
+        {
+            "type": "object",
+            "properties": {"args": {"type": "object"}},
+            "required": ["args"],
+        },
+    ),
+    Tool(
+        "call",
+        "Call any method of the server.",
+        {
+            "type": "object",
+            "properties": {"method": {"type": "string"}, "params": {"type": "object"}},
+            "required": ["method"],
+        },
+    ),
+)
+"""What a plugin has in place of its server's tools; `call` reaches whatever else there is."""
+
+
+class Dialect:
+    """Calls the methods of one such server, one at a time as it expects.
+
+    Args:
+        ask: sends a request by method, parameters and seconds, and returns its result.
+    """
+
+    def __init__(self, ask: Callable[[str, dict[str, Any], float], Awaitable[Any]]) -> None:
+        self._ask = ask
+        self._turn = anyio.Lock()
+
+    async def call(self, tool: Tool, arguments: Mapping[str, Any], seconds: float) -> Any:
+        """The result of one call; `seconds` begin when it is its turn."""
+        method, params = tool.name, dict(arguments)
+        if tool.name == "call":
+            method, params = params["method"], params.get("params", {})
+        async with self._turn:
+            return plain_result(await self._ask(method, params, seconds))
+
+    async def shut_down(self, seconds: float) -> None:
+        """Ask the server to end, which gets a part of `seconds` for it.
+
+        Raises whatever the request does; that it has failed is no matter, for the process is
+        stopped in any case.
+        """
+        await self._ask("shutdown", {}, min(_SHUTDOWN_SECONDS, seconds / 4))
+
+
+def is_spoken(error: ValidationError) -> bool:
+    """Whether an answer to `initialize` that `error` has refused is one in the dialect."""
+    for problem in error.errors(include_url=False):
+        answer = problem["input"]
+        if problem["type"] == "missing" and problem["loc"] == ("protocolVersion",):
+            known = answer.keys() if isinstance(answer, dict) else frozenset[str]()
+            return "serverInfo" not in known and bool(known & {"capabilities", "server_info"})
+    return False
+
+
+def may_repeat(method: str) -> bool:
+    """Whether a request may arrive twice: not what a server of the dialect does on demand."""
+    return "/" in method or method in _MCP_WORDS or method == "get_schema"
+
+
+def with_object(message: bytes) -> bytes | None:
+    """`message` with a result that is no object put into one; None where that is not the case."""
+    if not _NO_OBJECT.search(message):
+        return None
+    try:
+        said = json.loads(message)
+    except ValueError:
+        return None
+    if not isinstance(said, dict) or isinstance(said.get("result", {}), dict):
+        return None
+    return json.dumps(said | {"result": {_RESULT: said["result"]}}).encode()
+
+
+def plain_result(result: Mapping[str, Any]) -> Any:
+    """The reverse of `with_object`, for the result alone."""
+    return result[_RESULT] if result.keys() == {_RESULT} else result

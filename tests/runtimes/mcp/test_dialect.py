@@ -1,0 +1,87 @@
+"""The JSON-RPC of dagstack-plugin-system: what is recognised, and how it is called."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from mcp_types import InitializeResult
+from pydantic import ValidationError
+
+from dagstack_dev.runtimes.mcp.dialect import (
+    TOOLS,
+    Dialect,
+    is_spoken,
+    may_repeat,
+    plain_result,
+    with_object,
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "spoken"),
+    [
+        ({"capabilities": {"tools": True}, "server_info": {"name": "echo"}}, True),
+        ({"capabilities": {}}, True),
+        ({"hello": "you"}, False),
+        ({"capabilities": {}, "serverInfo": {"name": "forgetful", "version": "1"}}, False),
+        ({"protocolVersion": "2025-11-25"}, False),
+    ],
+)
+def test_a_handshake_without_a_version_is_in_the_dialect(
+    answer: dict[str, Any], *, spoken: bool
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        InitializeResult.model_validate(answer, by_name=False)
+    assert is_spoken(caught.value) is spoken
+
+
+@pytest.mark.parametrize("result", [[1], "text", 0, None, True])
+def test_results_that_are_no_objects_get_through_as_one(result: object) -> None:
+    sent = json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode()
+    wrapped = with_object(sent)
+    assert wrapped is not None
+    assert plain_result(json.loads(wrapped)["result"]) == result
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b'{"jsonrpc": "2.0", "id": 1, "result": {"result": 1}}',
+        b'{"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "\\"result\\": 1"}}',
+        b'["result": 1',
+        b'[{"result": 1}]',
+    ],
+)
+def test_everything_else_is_left_as_it_is(sent: bytes) -> None:
+    assert with_object(sent) is None
+
+
+def test_only_what_does_nothing_may_be_sent_twice() -> None:
+    asked = ["initialize", "ping", "tools/list", "get_schema", "execute", "shutdown", ""]
+    assert [may_repeat(method) for method in asked] == [True] * 4 + [False] * 3
+
+
+async def test_one_call_at_a_time_and_in_their_order() -> None:
+    asked: list[str] = []
+    answers = anyio.Event()
+
+    async def ask(method: str, params: dict[str, Any], seconds: float) -> dict[str, Any]:
+        asked.append(f"{method} {params} {seconds}")
+        await answers.wait()
+        return {"said": len(asked)}
+
+    dialect = Dialect(ask)
+    get_schema, execute, call = TOOLS
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(dialect.call, get_schema, {}, 1)
+        tasks.start_soon(dialect.call, execute, {"args": {"a": 1}}, 2)
+        tasks.start_soon(dialect.call, call, {"method": "count", "params": {"b": 2}}, 3)
+        for _ in range(10):
+            await checkpoint()
+        assert asked == ["get_schema {} 1"]
+        answers.set()
+    assert asked[1:] == ["execute {'args': {'a': 1}} 2", "count {'b': 2} 3"]
