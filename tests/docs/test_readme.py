@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dagstack_dev import load_manifest
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", README, re.DOTALL)
@@ -41,9 +43,14 @@ def test_the_readme_shows_a_plugin_and_each_use() -> None:
     assert [name for name, _ in BLOCKS] == [
         "plugins/greeter/dagstack.toml",
         "plugins/greeter/plugin.py",
+        "tables/dagstack.toml",
         "app.py",
         "registry.py",
     ]
+
+
+def test_the_manifest_of_a_plugin_in_another_language_is_valid(project: Path) -> None:
+    assert load_manifest(project / "tables").runtime == ("mcp_stdio",)
 
 
 def test_the_embedding_example_greets(project: Path) -> None:
