@@ -311,9 +311,19 @@ class Catalog:
             if entry.manifest.fallback and table.states[owned] is State.READY:
                 return None  # It was first.
         rivals = {self._records[each].ref for each in self._fallbacks[offer.ref.kind] - {folder}}
-        rivals |= {entry.ref for entry in table.present() if _is_fallback_by_hand(entry, offer)}
+        rivals |= {entry.ref for entry in table.present() if self._runs_on_as(entry, offer.ref)}
         known = sorted(ref for ref in rivals if ref is not None)
         return AmbiguousPlugin.fallback([*known, offer.ref], folder) if known else None
+
+    def _runs_on_as(self, entry: Entry, ref: PluginRef) -> bool:
+        """Whether `entry` is a fallback of the kind of `ref` that no folder offers to change."""
+        if not entry.manifest.fallback or entry.ref.kind != ref.kind or entry.ref == ref:
+            return False
+        if entry.offer.by_hand:
+            return True
+        record = self._records.get(self._folder_of.get(entry.ref, ""))
+        is_ready = self._registry.table.states[entry.ref] is State.READY
+        return record is not None and record.error is not None and is_ready
 
     def settle(self, draft: Draft, plan: ReloadPlan, applied: Applied) -> None:
         """Note what became of `draft`: who owns which folder now, and what stays pending."""
@@ -361,7 +371,3 @@ class Catalog:
 def _has_died(candidate: Candidate) -> bool:
     """Whether it failed by itself; a section that does not fit may fit what is pending."""
     return not isinstance(candidate.error, ConfigSectionInvalid | None)
-
-
-def _is_fallback_by_hand(entry: Entry, offer: Offer) -> bool:
-    return entry.offer.by_hand and entry.manifest.fallback and entry.ref.kind == offer.ref.kind

@@ -61,6 +61,8 @@ def module_plugin(module: ModuleType) -> Installed:
 
 def _plugin_of(entry: EntryPoint) -> Installed:
     label = f"entry point {entry.name} = {entry.value}"
+    if entry.pattern.match(entry.value) is None:
+        raise _unusable(label, 'is no name of a module, nor "module:attribute"')
     place = place_of(entry.module)
     if place is None:
         raise _unusable(label, f"there is no module {entry.module!r} to import it from")

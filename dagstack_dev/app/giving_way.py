@@ -30,11 +30,13 @@ class GivingWay:
     def __init__(self, table: PluginTable) -> None:
         self._table = table
         self._refs: Collection[PluginRef] = ()
+        self._is_pressed = False
 
     @contextmanager
-    def trying(self, refs: Collection[PluginRef]) -> Iterator[None]:
-        """Inside this block, `refs` are tried again and nothing else is done."""
+    def trying(self, refs: Collection[PluginRef], waiting: Batch) -> Iterator[None]:
+        """Inside this block, `refs` are tried again; `waiting` is what has come in already."""
         self._refs = refs
+        self._is_pressed = _is_urgent(waiting)
         try:
             yield
         finally:
@@ -43,10 +45,19 @@ class GivingWay:
     def note(self, waiting: Batch) -> None:
         """Something has come in; `waiting` is all that waits now."""
         if self._refs and _is_urgent(waiting):
+            self._is_pressed = True
             for ref in self._refs:
-                running = self._table.entries[ref].running
-                if running is not None:
-                    running.put_off()
+                self._put_off(ref)
+
+    def begins(self, ref: PluginRef) -> None:
+        """The setup of `ref` begins."""
+        if self._is_pressed and ref in self._refs:
+            self._put_off(ref)
+
+    def _put_off(self, ref: PluginRef) -> None:
+        running = self._table.entries[ref].running
+        if running is not None:
+            running.put_off()
 
 
 def _is_urgent(waiting: Batch) -> bool:

@@ -12,13 +12,14 @@ from dagstack_dev.core.dispatch_errors import HookspecsInvalid
 from dagstack_dev.core.errors import ManifestProblem
 from dagstack_dev.core.events import PluginRejected
 from dagstack_dev.core.hookspec_yaml import parse_hookspecs
+from dagstack_dev.core.hookspecs import NO_KINDS, Kinds
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
     from dagstack_dev.app.inbox import Batch
-    from dagstack_dev.core.hookspecs import Kinds, KindSpec
+    from dagstack_dev.core.hookspecs import KindSpec
     from dagstack_dev.host.registry import Registry
 
 
@@ -59,10 +60,13 @@ class HookspecFiles:
         self._files = [file.expanduser().absolute() for file in files]
         self._doubt_seconds = doubt_seconds
         self.paths = frozenset(str(path) for file in self._files for path in (file, file.resolve()))
-        self._before = registry.kinds
+        self._of_app = registry.kinds
+        self._of_files = NO_KINDS
         self._told: str | None = None
         if self._files:
-            registry.declare(self._read())
+            specs = self._read()
+            registry.declare(self._of_app.with_specs(specs))
+            self._of_files = Kinds(specs)
 
     async def look(self, batch: Batch) -> None:
         """Declare what the files say now, if `batch` may have changed it.
@@ -75,7 +79,7 @@ class HookspecFiles:
         if not all(map(has_content, self._files)):
             await anyio.sleep(self._doubt_seconds)  # It is half-way through a save.
         try:
-            kinds = self._read()
+            specs = self._read()
         except HookspecsInvalid as error:
             if self._told != str(error):
                 self._told = str(error)
@@ -85,15 +89,24 @@ class HookspecFiles:
                 self._registry.table.publish(fact)
             return
         self._told = None
+        self._take_in()
+        self._of_files = Kinds(specs)
+        kinds = self._of_app.with_specs(specs)
         if kinds != self._registry.kinds:
             self._registry.table.kinds = kinds
 
-    def _read(self) -> Kinds:
-        return self._before.with_specs(
-            spec for file in self._files for spec in read_hookspecs(file)
-        )
+    def _read(self) -> list[KindSpec]:
+        return [spec for file in self._files for spec in read_hookspecs(file)]
+
+    def _take_in(self) -> None:
+        """Note what the app has declared since the files were read."""
+        of_files = self._of_files.specs
+        now = self._registry.kinds.specs
+        later = [spec for kind, spec in now.items() if of_files.get(kind) != spec]
+        self._of_app = self._of_app.with_specs(later)
 
     def end(self) -> None:
         """Declare no more than the app has."""
         if self._files:
-            self._registry.table.kinds = self._before
+            self._take_in()
+            self._registry.table.kinds = self._of_app

@@ -68,6 +68,11 @@ class Inbox:
         self._on_filled = on_filled
 
     @property
+    def waiting(self) -> Batch:
+        """All that waits."""
+        return self._batch
+
+    @property
     def empty(self) -> bool:
         """Whether nothing waits."""
         return not self._batch

@@ -13,29 +13,43 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.app.registry import PluginRegistry
-from dagstack_dev.core.errors import ManifestInvalid
+from dagstack_dev.core.errors import ManifestInvalid, PluginUnavailable, in_words
 from dagstack_dev.core.events import Transition, WatchProblem
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.manifest import parse_manifest
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.host.context import PluginContext
+from dagstack_dev.host.preparation import manifest_of
+from dagstack_dev.host.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.ignore import IgnoreRules
+    from dagstack_dev.disk.modules import ModuleView
+    from dagstack_dev.host.table import Entry
 
 _PACKAGE: Final = "dagstack.plugin_system"
+
+_OF_ITS_RUNTIME: Final = {"endpoint", "url", "command", "env", "auth"}
+"""What a manifest says of how a plugin is run; an object runs already."""
+
+_NO_ENTRY_POINT: Final = "dagstack_dev:unwrap"
+"""In place of one, for what is not loaded from a module."""
+
+_DOWN: Final = frozenset({State.FAILED, State.BLOCKED})
 
 
 def is_original(registry: object) -> bool:
     """Whether `registry` is one of `dagstack-plugin-system`, which is not imported for that."""
     module = sys.modules.get(f"{_PACKAGE}.registry")
-    return module is not None and isinstance(registry, module.PluginRegistry)
+    # Where the package is missing, a plugin may have imported the module that stands for it.
+    is_one = module is not None and isinstance(registry, module.PluginRegistry)
+    return is_one and not isinstance(registry, Registry)
 
 
 def context_from(context: Any) -> PluginContext:
@@ -52,73 +66,100 @@ class OriginalRegistry(PluginRegistry):
     """Our registry in the place of one of `dagstack-plugin-system`.
 
     Args:
-        original: the app's registry. Its resources are offered to the plugins.
+        original: the app's registry. Its resources are offered to the plugins, and its version is
+            the one that their `core_version` is held against.
     """
 
     def __init__(self, original: Any) -> None:
-        super().__init__()
+        super().__init__(core_version=str(original._core_version))  # noqa: SLF001 - no public way
         self.original = original
         self._release: Callable[[], None] | None = None
         self._held: list[Any] = []
         self._was_set_up = False
+        self._hooked: dict[str, PluginRef] = {}
 
-    async def take(self, on_disk: Collection[PluginRef]) -> None:
+    async def take(self, sources: Iterable[PluginSource]) -> None:
         """Take the plugins over: those the app has set up are torn down, and are ours from now on.
 
         What the app has registered and no folder offers is registered here as the object it is.
 
         Args:
-            on_disk: the plugins that our own discovery will bring.
+            sources: the plugins that our own discovery will bring.
 
         Raises:
-            TeardownErrors (of the original): a teardown raised; nothing has been taken over.
+            RuntimeError: another dev server has taken them.
+            PluginRegistryError: one of them cannot be registered here; nothing has been taken.
         """
         original = self.original
-        self._was_set_up = bool(original._setup_done)  # noqa: SLF001 - there is no public way
-        await original.teardown_all()
+        if vars(original).get("setup_all") is _nothing_to_do:
+            msg = "another DevServer drives this registry; leave its block first"
+            raise RuntimeError(msg)
         for name in original.resources.names():
             self.resources.register(name, original.resources.get(name), replace=True)
-        self._held = list(original._loaded)  # noqa: SLF001 - likewise
-        for loaded in self._held:
-            values = loaded.manifest.model_dump(exclude_none=True)
-            values.pop("endpoint", None)
-            if (values["kind"], values["name"]) not in on_disk:
-                self.register_manifest(values | {"runtime": "in_process"}, loaded.instance)
+        self._held = list(original._loaded)  # noqa: SLF001 - there is no public way
+        self._adopt(self._held, _refs(sources))
+        self._was_set_up = bool(original._setup_done)  # noqa: SLF001 - likewise
+        try:
+            await original.teardown_all()
+        except Exception as error:  # noqa: BLE001 - by then it has torn down all that it could
+            self._report(f"the app's own plugins were torn down, but {in_words(error)}")
         original.setup_all = original.teardown_all = _nothing_to_do
-        self._show(())
+        hooks = original.plugin_manager
+        for loaded in self._held:
+            if hooks.has_plugin(loaded.manifest.name):
+                hooks.unregister(name=loaded.manifest.name)
+        original._loaded.clear()  # noqa: SLF001 - likewise
         self._release = self.observe(self._follow)
 
-    async def give_back(self, context: PluginContext) -> None:
-        """The reverse of `take`: the app has its own instances again, set up if they were."""
+    async def give_back(self, context: Any, *, set_up: bool) -> None:
+        """The reverse of `take`: the app has its own instances again.
+
+        Args:
+            context: for their setup.
+            set_up: whether to set them up if they were; not for an app that is being cancelled.
+
+        Raises:
+            Exception: whatever the original's `setup_all` does.
+        """
         if self._release is None:
             return
         self._release()
         self._release = None
-        original = self.original
+        original, hooks = self.original, self.original.plugin_manager
         del original.setup_all, original.teardown_all
-        self._show(self._held)
-        if self._was_set_up:
+        for name in self._hooked:
+            hooks.unregister(name=name)
+        self._hooked.clear()
+        original._loaded[:] = self._held  # noqa: SLF001 - there is no public way
+        for loaded in self._held:
+            hooks.register(loaded.instance, name=loaded.manifest.name)
+        if self._was_set_up and set_up:
             await original.setup_all(context)
 
-    def _show(self, plugins: Collection[Any]) -> None:
-        """Let the original hold just `plugins`."""
-        original, hooks = self.original, self.original.plugin_manager
-        for loaded in original._loaded:  # noqa: SLF001 - there is no public way
-            hooks.unregister(name=loaded.manifest.name)
-        original._loaded[:] = plugins  # noqa: SLF001 - likewise
-        for loaded in plugins:
-            hooks.register(loaded.instance, name=loaded.manifest.name)
+    def _adopt(self, held: Iterable[Any], on_disk: Collection[PluginRef]) -> None:
+        """Register the app's own objects, with what counts of their manifests for an object."""
+        for loaded in held:
+            unasked = _OF_ITS_RUNTIME | {"execution_model"}
+            fields = loaded.manifest.model_dump(exclude_none=True, exclude=unasked)
+            if (fields["kind"], fields["name"]) in on_disk:
+                continue
+            if fields["runtime"] != "in_process":
+                fields |= {"runtime": "in_process", "entry_point": _NO_ENTRY_POINT}
+            self.register_manifest(fields, loaded.instance)
 
     def _follow(self, fact: Fact) -> None:
         """Keep the original's list like ours, one plugin at a time."""
         if not isinstance(fact, Transition):
             return
-        if fact.to_state in {State.LOADED, State.READY}:
-            self._put_in(fact.ref)
-        elif fact.to_state is State.REMOVED:
-            self._take_out(fact.ref)
+        if fact.to_state is State.REMOVED:
+            loaded = self.original._loaded  # noqa: SLF001 - there is no public way
+            place = self._place(fact.ref)
+            del loaded[place : place + 1]
+            self._unhook(fact.ref)
+        elif fact.to_state in {State.LOADED, State.READY, *_DOWN}:
+            self._put_in(fact.ref, fact.to_state)
 
-    def _put_in(self, ref: PluginRef) -> None:
+    def _put_in(self, ref: PluginRef, state: State) -> None:
         from dagstack.plugin_system.adapters.in_process import LoadedPlugin  # noqa: PLC0415 - it
         # is imported where the app has imported it, and nowhere else.
 
@@ -127,44 +168,77 @@ class OriginalRegistry(PluginRegistry):
         try:
             manifest = _manifest_of_original(entry.manifest)
         except Exception as error:  # noqa: BLE001 - what its own schema makes of ours
-            self.table.publish(
-                WatchProblem(
-                    message=f"{ref} runs, but the app's registry cannot hold it: {error}",
-                    path=entry.offer.folder,
-                )
-            )
+            self._report(f"{ref} runs, but the app's registry cannot hold it: {error}", entry)
             return
-        place = self._take_out(ref)
-        self.original._loaded.insert(  # noqa: SLF001 - there is no public way
-            place, LoadedPlugin(proxy, manifest)
-        )
-        if not self.original.plugin_manager.has_plugin(ref.name):
-            self.original.plugin_manager.register(_Hooks(proxy), name=ref.name)
+        shown = LoadedPlugin(_Down(proxy) if state in _DOWN else proxy, manifest)
+        place = self._place(ref)
+        self.original._loaded[place : place + 1] = [shown]  # noqa: SLF001 - no public way
+        if state is not State.LOADED:
+            self._unhook(ref)
+        if state is State.READY:
+            self._hook(entry, proxy)
 
-    def _take_out(self, ref: PluginRef) -> int:
-        """Let the original know `ref` no longer; the answer is the place that it had."""
+    def _place(self, ref: PluginRef) -> int:
+        """Where the original has `ref`, or the place after its last plugin."""
         loaded = self.original._loaded  # noqa: SLF001 - there is no public way
-        for place, each in enumerate(loaded):
-            if each.manifest.name == ref.name and each.manifest.kind == ref.kind:
-                del loaded[place]
-                self.original.plugin_manager.unregister(name=ref.name)
-                return place
-        return len(loaded)
+        refs = ((each.manifest.kind, each.manifest.name) for each in loaded)
+        return next((place for place, each in enumerate(refs) if each == ref), len(loaded))
+
+    def _hook(self, entry: Entry, proxy: object) -> None:
+        hooks, name = self.original.plugin_manager, entry.ref.name
+        if hooks.has_plugin(name):
+            return
+        self._hooked[name] = entry.ref
+        try:
+            hooks.register(_Hooks(proxy), name=name)
+        except Exception as error:  # noqa: BLE001 - pluggy's own check of the hooks
+            self._unhook(entry.ref)
+            self._report(f"{entry.ref} runs, but has no part in pluggy's hooks: {error}", entry)
+
+    def _unhook(self, ref: PluginRef) -> None:
+        """Take the hooks of `ref` from pluggy, which knows plugins by their names alone."""
+        if self._hooked.get(ref.name) == ref:
+            del self._hooked[ref.name]
+            self.original.plugin_manager.unregister(name=ref.name)
+
+    def _report(self, message: str, entry: Entry | None = None) -> None:
+        path = entry.offer.folder if entry is not None else ""
+        self.table.publish(WatchProblem(message=" ".join(message.split()), path=path))
 
 
-def refs_on_disk(roots: Iterable[str], rules: IgnoreRules) -> set[PluginRef]:
-    """The plugins that the folders below `roots` offer, as far as their manifests tell."""
-    found = set()
+def sources_in(
+    roots: Iterable[str], modules: ModuleView, rules: IgnoreRules
+) -> Iterator[PluginSource]:
+    """The plugins in the folders below `roots`, and those of `modules`, as they are on disk."""
     for root in roots:
         for folder in find_plugins(root, rules):
-            source, _ = read_plugin(folder, root, rules)
-            file = source.manifest
-            try:
-                found.add(parse_manifest((file and file.content) or b"", folder).ref)
-            except ManifestInvalid as error:
-                if error.ref is not None:
-                    found.add(error.ref)
+            yield read_plugin(folder, root, rules)[0]
+    yield from modules.look().present()
+
+
+def _refs(sources: Iterable[PluginSource]) -> set[PluginRef]:
+    """The plugins that `sources` offer, as far as their manifests tell."""
+    found = set()
+    for source in sources:
+        try:
+            found.add(manifest_of(source).ref)
+        except ManifestInvalid as error:
+            if error.ref is not None:
+                found.add(error.ref)
     return found
+
+
+class _Down:
+    """A plugin that does not run just now: to the original's dispatchers, one without the hook."""
+
+    def __init__(self, proxy: object) -> None:
+        self._proxy = proxy
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return getattr(self._proxy, name)
+        except PluginUnavailable as error:
+            raise AttributeError(str(error)) from error
 
 
 class _Hooks:
@@ -189,8 +263,8 @@ def _manifest_of_original(manifest: PluginManifest) -> Any:
     values["schema_version"], values["kind_api_version"] = "1", manifest.kind_api_version
     values["runtime"] = "in_process"  # To the app, whatever the plugin runs in is a proxy.
     values["depends_on"] = [getattr(each, "name", each) for each in manifest.depends_on]
-    values.setdefault("entry_point", "dagstack_dev:unwrap")
-    for key in ("endpoint", "command", "env", "auth"):
+    values.setdefault("entry_point", _NO_ENTRY_POINT)
+    for key in _OF_ITS_RUNTIME:
         values.pop(key, None)
     return load_manifest_from_dict(values, source=str(manifest.ref))
 

@@ -172,7 +172,9 @@ class ReloadLoop:
             return
         self._revival.note(fact)
         self.health.note(fact)
-        if fact.to_state is State.READY:
+        if fact.to_state is State.SETTING_UP:
+            self._giving_way.begins(fact.ref)
+        elif fact.to_state is State.READY:
             folder = self._table.entries[fact.ref].offer.folder
             if folder is not None:
                 self.collector.own_writes.set_up(folder)
@@ -189,7 +191,8 @@ class ReloadLoop:
         forced = demanded(batch, self._table)
         if self._config.concerns(batch):
             forced |= await self._reconfigure()
-        self._revival.begin_anew(map(self._catalog.ref_of, reasons))
+        edited = {self._catalog.ref_of(folder) for folder in reasons}
+        self._revival.begin_anew(edited)
         for ref, candidate in forced.items():
             folder = self._catalog.folder_of(ref)
             if ref not in batch.retried:
@@ -200,7 +203,7 @@ class ReloadLoop:
             path for path in batch.paths if self._disk.counts(path) or self._shared.counts(path)
         )
         if reasons or forced or self._shared.has_news(shared):
-            with self._giving_way.trying(() if batch.brings_news else batch.retried):
+            with self._giving_way.trying(batch.retried - edited, self.inbox.waiting):
                 await self._reload(
                     reasons,
                     shared,

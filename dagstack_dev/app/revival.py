@@ -85,15 +85,20 @@ class Revival:
     def begin_anew(self, refs: Iterable[PluginRef | None]) -> None:
         """Something else is tried now, for `refs` were edited or asked for.
 
-        It may be what has failed with what they offer, so what depends on them is tried with them.
+        That may be what was wrong with those that depend on them, so they are tried with them.
         """
-        left = [ref for ref in refs if ref is not None]
+        left = [ref for ref in refs if ref is not None] if self._tries else []
+        if not left:
+            return
+        entries = self._table.entries  # What has died is not in the graph that is in force.
+        wants = {ref: entries[ref].manifest.depends_on for ref in self._tries}
+        graph, _ = self._table.graph.updated(wants)
         seen = set(left)
-        while left and self._tries:
+        while left:
             ref = left.pop()
             self._tries.pop(ref, None)
             self._waits.pop(ref, None)
-            dependents = self._table.graph.dependents(ref) - seen
+            dependents = graph.dependents(ref) - seen
             seen |= dependents
             left += dependents
 

@@ -16,7 +16,7 @@ from dagstack_dev.app.entry_points import installed_plugins
 from dagstack_dev.app.events import EventStream
 from dagstack_dev.app.hookspec_files import HookspecFiles
 from dagstack_dev.app.installed import Installed
-from dagstack_dev.app.original import OriginalRegistry, context_from, is_original, refs_on_disk
+from dagstack_dev.app.original import OriginalRegistry, context_from, is_original, sources_in
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.reload_loop import ReloadLoop
 from dagstack_dev.app.services import with_services
@@ -94,6 +94,7 @@ class DevServer:
             context = PluginContext(config={}, logger=logger, registry=self.registry)
         elif context.registry is None:
             context = replace(context, registry=self.registry)
+        self._context_of_app = context
         context = context_from(context)
         self._context = with_services(context) if given is None else context
         self._settings = settings or Settings()
@@ -147,12 +148,13 @@ class DevServer:
         self._files = SettingFiles(config, kinds)
         self._rules = rules = IgnoreRules(settings.ignore)
         self._disk = DiskView(self.roots, rules)
+        self._modules = ModuleView(installed.modules)
         self._shared = SharedCatalog(self.registry, (*self.roots, *self.code_roots), rules)
         self._loop = ReloadLoop(
             self.registry,
             self._context,
             disk=self._disk,
-            modules=ModuleView(installed.modules),
+            modules=self._modules,
             shared=self._shared,
             files=self._files,
             settings=settings,
@@ -191,7 +193,7 @@ class DevServer:
     async def _start(self, began: float) -> None:
         """Watch first, then look: what is written in between is in an event."""
         if isinstance(self.registry, OriginalRegistry):
-            await self.registry.take(refs_on_disk(self.roots, self._rules))
+            await self.registry.take(sources_in(self.roots, self._modules, self._rules))
         reason = None if self._settings.polling else reason_to_poll()
         polling = self._settings.polling or reason is not None
         await self._group.start(self._watcher(polling=polling).run)
@@ -262,14 +264,20 @@ class DevServer:
             with anyio.CancelScope(shield=True):
                 await self._loop.leaks.finish()
             errors = await self._tear_down() if self._owns_plugins else ()
-            if isinstance(self.registry, OriginalRegistry):
-                await self.registry.give_back(self._context)
-            self._table.publish(WatchStopped(duration_ms=_ms_since(began), errors=errors))
-            self._ended = True
-            self._let_go()
-            for stream in self._streams:
-                stream.end()
-            self._loop.end()
+            try:
+                if isinstance(self.registry, OriginalRegistry):
+                    stays = not isinstance(exc, anyio.get_cancelled_exc_class())
+                    await self.registry.give_back(self._context_of_app, set_up=stays)
+            finally:
+                self._table.publish(WatchStopped(duration_ms=_ms_since(began), errors=errors))
+                self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._let_go()
+        for stream in self._streams:
+            stream.end()
+        self._loop.end()
 
     async def _tear_down(self) -> tuple[BaseException, ...]:
         """Everything down, even when we are being cancelled; errors are facts already."""

@@ -25,6 +25,7 @@ class Retries:
         self._console = console
         self._frames = frames
         self._pauses: dict[PluginRef, float] = {}
+        self._reasons: dict[PluginRef, str] = {}
 
     def forget(self, ref: PluginRef) -> None:
         """Something else has become of `ref`: its next failure is news."""
@@ -41,16 +42,17 @@ class Retries:
         return False
 
     def show(self, fact: PluginRetrying) -> None:
-        """Print the pause, unless it is as long as the last one."""
+        """Print the pause, unless it is as long as the last one and the reason is the same."""
         ref, last = fact.ref, self._pauses.get(fact.ref)
         self._pauses[ref] = fact.seconds
-        reason = ""
+        reason, *_ = in_words(root_error(fact.error)).splitlines()
+        is_known = self._reasons.get(ref) == reason
+        self._reasons[ref] = reason
         if fact.attempt > 1:
-            if last == fact.seconds:
+            if is_known and last == fact.seconds:
                 return
-            reason, *_ = in_words(root_error(fact.error)).splitlines()
-            reason += "; "
         elif last is not None:  # `covers` has kept the frame back, not knowing of the edit.
             self._frames.show_news(ref, f"{ref} failed", fact.error, None)
         when = f"every {fact.seconds:g} s" if fact.is_longest else f"in {fact.seconds:g} s"
-        self._console.print(Text(f"  {ref}: {reason}tries again {when}", "dim"))
+        news = "" if is_known or fact.attempt == 1 else f"{reason}; "
+        self._console.print(Text(f"  {ref}: {news}tries again {when}", "dim"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 from dagstack_dev.core.dispatch_errors import HookspecsInvalid
 from dagstack_dev.core.errors import ManifestProblem
 from dagstack_dev.core.hookspecs import (
+    NO_HOOKS,
     TOOL_NAME_TEMPLATE,
     DispatchClass,
     ErrorPolicy,
@@ -29,8 +30,6 @@ _Method = TypeVar("_Method", bound="Callable[..., Any]")
 
 _MARK: Final = "__dagstack_hook__"
 _SPEC: Final = "__dagstack_hookspecs__"
-_NO_HOOKS: Final = {"setup", "teardown", "health", "matches"}
-"""Methods that a plugin of any kind may have, and a spec may mention for the reader."""
 
 
 class _HookDecorator(Protocol):
@@ -129,7 +128,7 @@ def _hooks(cls: type, problems: list[ManifestProblem]) -> Iterator[HookSpec]:
     for name, member in members.items():
         mark = getattr(member, _MARK, None)
         if mark is None:
-            if isinstance(member, FunctionType) and not (name.startswith("_") or name in _NO_HOOKS):
+            if isinstance(member, FunctionType) and not (name.startswith("_") or name in NO_HOOKS):
                 words = ", ".join(f"@{each.value}" for each in DispatchClass)
                 message = f"says not how it is called; decorate it with one of {words}"
                 problems.append(ManifestProblem(name, message, _line(member)))

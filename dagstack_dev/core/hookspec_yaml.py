@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.dispatch_errors import HookspecsInvalid
-from dagstack_dev.core.errors import ManifestProblem
+from dagstack_dev.core.errors import ManifestProblem, in_words
 from dagstack_dev.core.hookspecs import (
     TOOL_NAME_TEMPLATE,
     DispatchClass,
@@ -190,6 +190,9 @@ class _Reader:
             return loader.construct_document(node)
         except self._yaml.MarkedYAMLError as error:
             self._note(field, f"cannot be read: {error.problem}", node)
+            return None
+        except Exception as error:  # noqa: BLE001 - whatever the constructor of a type raises
+            self._note(field, f"cannot be read: {in_words(error)}", node)
             return None
         finally:
             loader.dispose()

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from keyword import iskeyword
 from string import Formatter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _KIND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VERSION: Final = re.compile(r"[0-9]+(\.[0-9]+){0,2}")
 _PLACEHOLDERS: Final = ("kind", "plugin", "hook", "function")
+
+NO_HOOKS: Final = frozenset({"setup", "teardown", "health", "matches"})
+"""Methods that a plugin of any kind may have, and the host calls by itself."""
 
 TOOL_NAME_TEMPLATE: Final = "{kind}.{plugin}.{hook}"
 """How a hook is called over MCP where its spec does not say (ADR-4)."""
@@ -197,8 +201,10 @@ def problem_of_version(version: str) -> str | None:
 
 
 def problem_of_hook_name(name: str) -> str | None:
-    """Whether a method can have that name."""
-    if name.isidentifier() and not name.startswith("_"):
+    """Whether a method can have that name, and be called by dispatchers only."""
+    if name in NO_HOOKS:
+        return f"{name!r} is no hook: plugins of every kind may have it, and the host calls it"
+    if name.isidentifier() and not iskeyword(name) and not name.startswith("_"):
         return None
     return f"{name!r} must be the name of a public method"
 

@@ -110,6 +110,10 @@ def load_manifest_from_dict(
     if not isinstance(raw, Mapping):
         problem = ManifestProblem("", f"must be a mapping of fields, not {type(raw).__name__}")
         raise ManifestInvalid(source, [problem])
+    unusable = [key for key in raw if not isinstance(key, str)]
+    if unusable:
+        problems = [ManifestProblem("", f"the key {key!r} is no string") for key in unusable]
+        raise ManifestInvalid(source, problems)
     return validated(dict(raw), source, lambda _: None)
 
 
@@ -126,6 +130,9 @@ def validated(
     except ValidationError as error:
         problems = problems_of(error, fields, line_of)
         raise ManifestInvalid(path, problems, ref=_salvaged_ref(fields)) from None
+    except RecursionError:  # Raised by what copies it; parsers go deeper.
+        problem = ManifestProblem("", "is nested too deeply", line_of(()))
+        raise ManifestInvalid(path, [problem], ref=_salvaged_ref(fields)) from None
 
 
 def _salvaged_ref(fields: Mapping[str, Any]) -> PluginRef | None:

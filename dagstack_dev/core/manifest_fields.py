@@ -79,6 +79,11 @@ _MCP_FIELDS: Final = ("command", "env", "endpoint", "url", "auth", "mcp_stdio", 
 Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Seconds = Annotated[int, Field(gt=0)]
+Dependencies = Annotated[
+    tuple[str | PluginRef, ...],
+    Field(strict=False),
+    PlainSerializer(lambda wants: [_as_written(each) for each in wants]),
+]
 Metadata = Annotated[Mapping[str, Any], AfterValidator(FrozenMapping), PlainSerializer(thawed)]
 
 
@@ -128,7 +133,7 @@ class PluginManifest(_Table):
     schema_version: str = "1"
     kind_api_version: str = "1"
     priority: Annotated[int, Field(ge=0)] = 0
-    depends_on: Annotated[tuple[str | PluginRef, ...], Field(strict=False)] = ()
+    depends_on: Dependencies = ()
     tryfirst: bool = False
     trylast: bool = False
     startup_timeout_sec: Seconds = 30
@@ -279,6 +284,11 @@ def _dependency(item: object) -> str | PluginRef:
         return PluginRef(item["kind"], item["name"])
     msg = f'each entry must be a plugin name or {{ kind = "...", name = "..." }}, not {item!r}'
     raise ValueError(msg)
+
+
+def _as_written(dependency: str | PluginRef) -> str | dict[str, str]:
+    """What `_dependency` takes for it."""
+    return dependency._asdict() if isinstance(dependency, PluginRef) else dependency
 
 
 def _supported(fields: Mapping[str, object]) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ TOML, then JSON, then what is embedded in the file of another tool.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -57,6 +58,11 @@ _BY_NAME: Final = {form.file_name: form for form in FORMS}
 MANIFEST_NAMES: Final = frozenset(_BY_NAME)
 
 EMBEDDED_NAMES: Final = frozenset(form.file_name for form in FORMS if form.is_embedded)
+
+# How the table may begin in a file that does not parse. A dependency of that name, or a table around
+# it, is not enough: what is taken for a plugin hides the plugins below it.
+_JSON_TABLE: Final = re.compile(rb'"dagstack"\s*:\s*\{')
+_TOML_TABLE: Final = re.compile(rb"""dagstack["']?\s*\.\s*["']?plugin\b""")
 
 LARGEST_MANIFEST: Final = 1024 * 1024
 """Bytes of a manifest that are parsed at most."""
@@ -109,7 +115,6 @@ def _table_of(form: ManifestForm, content: bytes) -> object:
     return document and document.table
 
 
-@lru_cache(maxsize=1024)
 def holds_manifest(form: ManifestForm, content: bytes) -> bool:
     """Whether the file of another tool has the table of `form`.
 
@@ -117,10 +122,15 @@ def holds_manifest(form: ManifestForm, content: bytes) -> bool:
     """
     if b"dagstack" not in content or len(content) > LARGEST_MANIFEST:
         return False
+    return _has_table(form, content)
+
+
+@lru_cache(maxsize=1024)
+def _has_table(form: ManifestForm, content: bytes) -> bool:
     try:
         document = read_document(content, form.file_name, form)
     except ManifestInvalid:
-        return (b'"dagstack"' if form.is_json else b"tool.dagstack.plugin") in content
+        return (_JSON_TABLE if form.is_json else _TOML_TABLE).search(content) is not None
     return document is not None
 
 

@@ -210,7 +210,8 @@ class DiskView:
             elif owner is not None:
                 owners[owner] = root
             elif may_be_manifest:
-                searches.add((above, root))
+                if is_plugin_folder(above):  # Else the file is a project's own, as often at a root.
+                    searches.add((above, root))
             elif os.path.isdir(path) or self._known_below(path):  # noqa: PTH112 - hot path
                 searches.add((path, root))
         found, gone = self._search({(self._start(path, root), root) for path, root in searches})

@@ -110,9 +110,8 @@ class Conductor:
         entry.gate.close()
         self._early_crashes.pop(entry.ref, None)
         self.crashes.pop(entry.ref, None)
-        table.advance(entry, State.SETTING_UP, reason)
         assert entry.context is not None, "no context"  # noqa: S101 - set by every caller
-        running = PluginInstance(
+        entry.running = running = PluginInstance(
             entry.instance,
             manifest=entry.manifest,
             folder=entry.offer.folder,
@@ -122,7 +121,7 @@ class Conductor:
             on_dying=entry.gate.close,
             on_crash=partial(self._crashed, entry),
         )
-        entry.running = running
+        table.advance(entry, State.SETTING_UP, reason)
         try:
             context = derive_context_for_plugin(
                 entry.context, entry.manifest, self.resources, owner=running

@@ -177,6 +177,8 @@ class PluginInstance:
         seconds = self._manifest.startup_timeout_sec
         try:
             with anyio.move_on_after(seconds) as self._patience:
+                if self._is_put_off:
+                    self._patience.cancel()
                 await self._settled.wait()
         except anyio.get_cancelled_exc_class() as error:
             if self._settled.is_set() and self._setup_error is None:
@@ -194,7 +196,7 @@ class PluginInstance:
             await self._fail(failure)
 
     def put_off(self) -> None:
-        """Break off the setup, if it is under way and can be: it fails with `SetupPutOff`."""
+        """Break off the setup, under way or yet to come, if it can be: `SetupPutOff`."""
         self._is_put_off = True
         if self._patience is not None:
             self._patience.cancel()

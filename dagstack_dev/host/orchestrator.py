@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _AGAIN: Final = ("failed", "expired")
 """The states that `backfill` runs again, unless it is told others."""
 
+_COUNTING: Final = frozenset({"queued", "running", "succeeded"})
+"""The states in which a unit stands for later ones that are the same."""
+
 
 class UnitRefused(PluginRegistryError):
     """A plugin that cannot be asked to do a unit of work; `ref` is the plugin, if there is one."""
@@ -114,7 +117,7 @@ class LocalExecutorOrchestrator:
         if key is None and work.idempotency_mode is IdempotencyMode.INPUT_HASH:
             key = _hash(args)
         known = self._by_key.get((str(entry.ref), key)) if key is not None else None
-        if known is not None and known.state in {"queued", "running", "succeeded"}:
+        if known is not None and known.state in _COUNTING:
             return {"unit_id": known.id, "deduplicated": True}
         partition = asked.get("partition_key")
         if partition is None and work.partition_key is not None:
@@ -158,7 +161,7 @@ class LocalExecutorOrchestrator:
                 and (since is None or unit.enqueued_at >= since)
                 and (until is None or unit.enqueued_at <= until)
             )
-            if meant and unit.state in states:
+            if meant and unit.state in states and not self._is_superseded(unit):
                 again.append(unit)
             else:
                 skipped += 1
@@ -181,6 +184,13 @@ class LocalExecutorOrchestrator:
                 f"{ref} does no units of work; write declared = true below [plugin.unit_of_work]"
             )
         return entry
+
+    def _is_superseded(self, unit: _Unit) -> bool:
+        """Whether a later unit of the same key is to do, or has done, the same."""
+        if unit.key is None:
+            return False
+        latest = self._by_key[str(unit.entry.ref), unit.key]
+        return latest is not unit and latest.state in _COUNTING
 
     def _start(self, unit: _Unit) -> None:
         self._units[unit.id] = unit

@@ -46,7 +46,7 @@ def prepare(
     if previous and previous.prepared and _say_the_same(previous.source, source):
         manifest = previous.manifest
     else:
-        manifest = _manifest_of(source)
+        manifest = manifest_of(source)
     check_gates(manifest, core_version, runtimes, source.manifest_path, kinds)
     runtime = next(runtimes[name] for name in manifest.possible_runtimes if name in runtimes)
     known = previous or Offer(manifest)
@@ -63,7 +63,12 @@ def _say_the_same(one: PluginSource | None, other: PluginSource) -> bool:
     )
 
 
-def _manifest_of(source: PluginSource) -> PluginManifest:
+def manifest_of(source: PluginSource) -> PluginManifest:
+    """The manifest of a plugin, parsed and validated.
+
+    Raises:
+        ManifestInvalid: it does not match the schema, or cannot be read.
+    """
     if source.module is not None:
         return module_manifest(source)
     file = source.manifest

@@ -20,7 +20,7 @@ from dagstack_dev.core.errors import (
     in_words,
 )
 from dagstack_dev.core.hookspec_classes import spec_of
-from dagstack_dev.core.hookspecs import Kinds, KindSpec
+from dagstack_dev.core.hookspecs import Kinds, KindSpec, problem_of_hook_name
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.manifest import PluginManifest, manifest_from
 from dagstack_dev.core.plan import Load
@@ -106,7 +106,8 @@ class Registry:
             replace: let them take the place of what is declared of the same kinds.
 
         Raises:
-            ValueError: a kind is declared already, in another way.
+            ValueError: a kind is declared already, in another way; or no plugin can have one of
+                its hooks.
             HookspecMissing, KindVersionIncompatible: a loaded plugin does not comply; the first,
                 others attached. Nothing has changed.
         """
@@ -450,6 +451,9 @@ class Registry:
 
 def _as_spec(spec: KindSpec | type) -> KindSpec:
     if isinstance(spec, KindSpec):
+        for hook in spec.hooks:
+            if problem := problem_of_hook_name(hook.name):
+                raise ValueError(f"kind {spec.kind}: hook {problem}")
         return spec
     found = spec_of(spec)
     if found is None:

@@ -97,6 +97,9 @@ def uninstall() -> None:
     _users -= 1
     if not _users and _finder in sys.meta_path:
         sys.meta_path.remove(_finder)
+        for name in _PACKAGES | _MODULES:
+            if getattr(sys.modules.get(name), "__loader__", None) is _finder:
+                del sys.modules[name]  # Others are to find that the package is missing.
 
 
 def _public(module: str, name: str) -> Any:
@@ -107,8 +110,12 @@ def _public(module: str, name: str) -> Any:
     """
     if name in {"hookimpl", "hookspec"}:
         return _marker
+    if f"{module}.{name}" in _PACKAGES | _MODULES:
+        return import_module(f"{module}.{name}")
     ours = import_module("dagstack_dev")
-    if (name.startswith("__") and name != "__version__") or not hasattr(ours, name):
+    if name == "__version__":
+        return ours.CORE_VERSION
+    if name.startswith("__") or not hasattr(ours, name):
         raise AttributeError(
             f"dagstack-dev has no {name!r} in place of {module}.{name}; "
             "pip install dagstack-plugin-system to have the original",

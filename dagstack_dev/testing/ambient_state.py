@@ -99,8 +99,8 @@ def assert_no_ambient_state(module: ModuleType) -> AmbientStateReport:
     return report
 
 
-def ambient_state(source: str) -> AmbientStateReport:
-    """What the text of a module binds at its top level and is mutable.
+def ambient_state(source: str | bytes) -> AmbientStateReport:
+    """What the text of a module binds at its top level and is mutable; bytes as in its file.
 
     Raises:
         SyntaxError: it is no Python.

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.core.contract_errors import AmbientStateError
-from dagstack_dev.core.errors import DependencyCycle, PluginRegistryError, said
+from dagstack_dev.core.errors import (
+    AmbiguousPlugin,
+    DependencyCycle,
+    PluginRegistryError,
+    TeardownErrors,
+    in_words,
+    said,
+)
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.host.preparation import prepare
+from dagstack_dev.host.tasks import is_interruption
 from dagstack_dev.testing.ambient_state import ambient_state
 from dagstack_dev.testing.harness import minimal_context
 from dagstack_dev.testing.own_tests import TestRun, run_own_tests
@@ -70,6 +78,14 @@ class _Tree:
     graph: DependencyGraph = field(default_factory=DependencyGraph)
 
 
+class _DependencyFailed(Exception):
+    """A plugin that another one depends on could not be set up, for `reason`."""
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 async def check_folders(
     paths: Iterable[str | Path],
     *,
@@ -93,13 +109,13 @@ async def check_folders(
     rules = IgnoreRules(ignore)
     tree = _read([root_folder(path) for path in paths], rules)
     active = ALL_CHECKS if checks is None else frozenset(checks)
+    refs = {folder: ref for ref, folder in tree.folders.items()}
     for folder, source in tree.sources.items():
-        ref = next((ref for ref, home in tree.folders.items() if home == folder), None)
         error = tree.errors.get(folder)
-        if ref is None or error is not None:
-            assert error is not None, folder  # noqa: S101 - one of them is there
-            yield PluginReport(folder, error.ref, (_failure("manifest", error),))
+        if error is not None:
+            yield PluginReport(folder, error.ref, (_failure("manifest", said(error), error),))
             continue
+        ref = refs[folder]
         results = await _check(tree, ref, rules, config or {}, active)
         own = await run_own_tests(source) if checks is None else None
         yield PluginReport(folder, ref, tuple(results), own)
@@ -117,8 +133,11 @@ def _read(roots: list[str], rules: IgnoreRules) -> _Tree:
             except PluginRegistryError as error:
                 tree.errors[folder] = error
                 continue
+            owner = tree.folders.setdefault(offer.ref, folder)
+            if owner != folder:
+                tree.errors[folder] = AmbiguousPlugin.duplicate(offer.ref, [owner, folder])
+                continue
             tree.manifests[offer.ref] = offer.manifest
-            tree.folders.setdefault(offer.ref, folder)
     tree.graph = DependencyGraph({ref: each.depends_on for ref, each in tree.manifests.items()})
     return tree
 
@@ -150,9 +169,13 @@ async def _check(
         async with _surroundings(tree, needed, rules, config) as ctx:
             return await _check_among(ctx, source, samples, checks)
     except SamplesInvalid as error:
-        return [ContractResult("samples", passed=False, error=error, message=said(error))]
-    except Exception as error:  # noqa: BLE001 - whatever its dependencies or its import raise
-        return [_failure("load", error)]
+        return [_failure("samples", said(error), error)]
+    except _DependencyFailed as error:
+        words = in_words(error.reason)
+        message = f"a plugin that it depends on cannot be set up: {words}"
+        return [_failure("load", message, error.reason)]
+    except PluginRegistryError as error:
+        return [_failure("load", said(error), error)]
 
 
 @asynccontextmanager
@@ -164,11 +187,17 @@ async def _surroundings(
     offers = [_prepare(tree.sources[tree.folders[ref]], registry) for ref in refs]
     registry.register_offers(offers)
     ctx = minimal_context(registry, config)
-    await registry.setup_all(ctx)
+    try:
+        await registry.setup_all(ctx)
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        raise _DependencyFailed(error) from error
     try:
         yield ctx
     finally:
-        await registry.teardown_all()
+        with suppress(TeardownErrors):  # The report on the plugin that it happens to tells.
+            await registry.teardown_all()
 
 
 async def _check_among(
@@ -201,7 +230,7 @@ def _ambient_state(source: PluginSource) -> ContractResult:
         if not relative.endswith(".py") or relative.startswith("tests/") or file.content is None:
             continue
         try:
-            report = ambient_state(file.content.decode())
+            report = ambient_state(file.content)
         except (SyntaxError, ValueError):  # Nothing imports it, or the plugin would not load.
             continue
         warnings += len(report.warnings)
@@ -253,8 +282,8 @@ def _dependencies(graph: DependencyGraph, ref: PluginRef) -> list[PluginRef]:
     return graph.order(needed, lambda _: 0)
 
 
-def _failure(check: str, error: Exception) -> ContractResult:
-    return ContractResult(check, passed=False, error=error, message=said(error))
+def _failure(check: str, message: str, error: BaseException) -> ContractResult:
+    return ContractResult(check, passed=False, error=error, message=message)
 
 
 def _tell_nobody(_: Fact) -> None:

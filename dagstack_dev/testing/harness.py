@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio.from_thread
 
 from dagstack_dev.app.registry import PluginRegistry
-from dagstack_dev.core.manifest import PluginManifest, manifest_from
+from dagstack_dev.core.manifest import ExecutionModel, PluginManifest, manifest_from
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.services.clock import FrozenClock
@@ -45,8 +45,8 @@ async def running_plugin(
 ) -> AsyncIterator[Any]:
     """A new instance of a plugin, set up; torn down at the end, and what it owns undone.
 
-    What is yielded is the registry's proxy, so that calls run where the manifest says. What the
-    plugin depends on is looked up in `ctx.registry`, if it has one, and not waited for.
+    What is yielded is the registry's proxy, so that calls run where the manifest says; the object
+    that `make` makes stays in this process, though. What the plugin depends on is looked up in `ctx.registry`, if it has one, and not waited for.
 
     Args:
         make: the plugin's class, or anything else that makes an instance.
@@ -60,9 +60,10 @@ async def running_plugin(
         Exception: whatever the constructor or the setup raised.
     """
     valid = assert_manifest_valid(manifest)
-    alone = valid.model_copy(
-        update={"depends_on": (), "core_version": "", "runtime": ("in_process",)}
-    )
+    here: dict[str, object] = {"depends_on": (), "core_version": "", "runtime": ("in_process",)}
+    if valid.execution_model is ExecutionModel.PROCESS_CPU_BOUND:
+        here["execution_model"] = ExecutionModel.SYNC
+    alone = valid.model_copy(update=here)
     registry = PluginRegistry(resource_registry=_resources(ctx), observer=_tell_nobody)
     registry.register_manifest(alone, make())
     context = minimal_context(registry) if ctx is None else replace(ctx, resources=None)

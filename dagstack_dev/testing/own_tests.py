@@ -34,12 +34,7 @@ async def run_own_tests(source: PluginSource) -> TestRun | None:
 
     The folder is importable in them, so that `from plugin import Plugin` is the plugin's code.
     """
-    has_tests = any(
-        path.startswith("tests/") and path.rpartition("/")[2].startswith("test_")
-        for path in source.files
-        if path.endswith(".py")
-    )
-    if not has_tests:
+    if not any(map(_is_test, source.files)):
         return None
     if find_spec("pytest") is None:
         return TestRun(passed=False, summary="pytest is not installed: pip install pytest")
@@ -58,3 +53,10 @@ async def run_own_tests(source: PluginSource) -> TestRun | None:
     return TestRun(
         done.returncode in {0, _NOTHING_COLLECTED}, lines[-1].strip(" =") if lines else "", output
     )
+
+
+def _is_test(path: str) -> bool:
+    """Whether pytest takes the file at `path` for tests, by its name."""
+    name = path.rpartition("/")[2]
+    is_named_so = name.startswith("test_") or name.endswith("_test.py")
+    return path.startswith("tests/") and name.endswith(".py") and is_named_so

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.errors import in_words, said
 from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.host.tasks import is_interruption, is_stray
 from dagstack_dev.testing.ambient_state import assert_no_ambient_state
 from dagstack_dev.testing.boundaries import check_boundaries, check_determinism
 from dagstack_dev.testing.harness import assert_manifest_valid
@@ -31,7 +32,7 @@ class ContractResult:
 
     check_name: str
     passed: bool
-    error: Exception | None = None
+    error: BaseException | None = None
     message: str = ""
 
 
@@ -148,7 +149,9 @@ async def run_contract_suite(  # noqa: PLR0913 - the contract's own call shape
 async def _result(name: str, check: Callable[[], Awaitable[str]]) -> ContractResult:
     try:
         return ContractResult(name, passed=True, message=await check())
-    except Exception as error:  # noqa: BLE001 - anything a plugin raises is a finding
+    except BaseException as error:
+        if is_interruption(error) and not is_stray(error):
+            raise  # Anything else that a plugin raises is a finding.
         own = type(error).__module__.startswith("dagstack_dev")
         message = said(error) if own else in_words(error)
         return ContractResult(name, passed=False, error=error, message=message)

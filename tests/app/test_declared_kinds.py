@@ -232,3 +232,32 @@ async def test_kinds_that_the_app_declares_meanwhile_count_with_the_next_save(
         live.server.registry.add_hookspecs(KindSpec(kind="other"))
         await live.settle()
         assert live.states == {"a": "ready", "b": "ready"}
+
+
+async def test_a_fallback_that_runs_on_after_a_bad_edit_is_still_the_first(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("a", manifest="fallback = true\n")
+    tree.plugin("b")
+    async with serving(tree) as live:
+        edit(tree.root / "a/dagstack.toml", 'name = "a"', 'name = "a"\nnonsense = 1')
+        tree.plugin("b", value=2, manifest="fallback = true\n")
+        await live.settle()
+        assert isinstance(live.status("b").error, AmbiguousPlugin)
+        assert (live.plugin("a").value(), live.plugin("b").value()) == (1, 1)
+        edit(tree.root / "a/dagstack.toml", "nonsense = 1", "")
+        await live.settle()
+        assert (live.status("a").pending, live.status("b").pending) == (False, True)
+
+
+async def test_what_the_app_declares_meanwhile_outlasts_a_save_and_the_server(
+    tree: PluginTree, file: Path
+) -> None:
+    tree.plugin("a")
+    registry = PluginRegistry()
+    async with serving(tree, registry=registry, hookspec_files=(file,)) as live:
+        registry.add_hookspecs(KindSpec(kind="late"))
+        specs(file, version="1.5")
+        await live.settle()
+        assert set(registry.kinds.specs) == {"demo", "late"}
+    assert set(registry.kinds.specs) == {"late"}

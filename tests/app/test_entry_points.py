@@ -363,3 +363,10 @@ async def test_a_server_may_have_nothing_but_installed_plugins(installed: Instal
     async with DevServer(context=context(), settings=settings) as server:
         [status] = server.statuses().values()
         assert status.state is State.READY
+
+
+@pytest.mark.parametrize("value", ["my-package.plugin:Echo", "echoes:", "two words"])
+def test_an_entry_point_that_names_nothing_is_told(installed: Installation, value: str) -> None:
+    installed.package("bad", {}, entry_points={"bad": value})
+    with pytest.raises(ManifestInvalid, match=f"entry point bad = {value}: is no name of a module"):
+        PluginRegistry().load_entry_points()

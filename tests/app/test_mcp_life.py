@@ -123,6 +123,18 @@ async def test_a_new_server_that_does_not_come_up_gives_way_to_the_old(tree: Plu
         assert await server.value() == "2"
 
 
+async def test_the_old_server_does_not_meet_files_that_came_later(tree: PluginTree) -> None:
+    folder = mcp_plugin(tree, "server")
+    async with serving(tree) as live:
+        live.forget()
+        tree.write(folder / "json.py", "raise RuntimeError('not the json of the library')")
+        await live.fact(ReloadRolledBack)
+        assert await live.plugin("server", "tool").value() == "1"
+        (folder / "json.py").unlink()
+        await live.settle()
+        assert (await live.plugin("server", "tool").where("HOME")).split()[0] == str(folder)
+
+
 async def test_the_old_server_finds_what_its_folder_held(tree: PluginTree) -> None:
     folder = mcp_plugin(tree, "server")
     tree.write(folder / "prompts/system.txt", "be brief")

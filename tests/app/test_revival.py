@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-import anyio
 import pytest
 from serving import Live, edit, ref, serving
 from trees import PluginTree
@@ -21,7 +20,6 @@ from dagstack_dev import (
     State,
     Transition,
 )
-from dagstack_dev.core.passing import SetupPutOff
 
 UNTIL_UP = """
 class Down(Exception):
@@ -174,66 +172,6 @@ async def test_it_is_tried_with_an_edit_of_what_it_depends_on(
         edit(library / "plugin.py", "VALUE = 1", "VALUE = 2")
         await live.server.wait_idle()
         assert live.states == dict.fromkeys(["library", "between", "base"], "ready")
-
-
-HANGS = """
-import anyio
-
-class Plugin:
-    async def setup(self, ctx):
-        journal = ctx.extras["journal"]
-        journal.append("tried")
-        if journal.count("tried") == 1:
-            raise ConnectionError("refused")
-        await anyio.sleep_forever()
-"""
-
-
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_try_that_lasts_gives_way_to_an_edit_of_another(tree: PluginTree, backend: str) -> None:
-    async def main() -> None:
-        tree.plugin("base", code=HANGS)
-        tree.plugin("aside")
-        async with serving(tree, retry_seconds=0.01, retry_limit_seconds=1e6) as live:
-            await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
-            tree.plugin("aside", value=2)
-            assert (await until_tried(live, 2)).seconds == 0.02
-            assert isinstance(live.status("base").error, SetupPutOff)
-            await live.fact(ReloadCommitted)
-            assert live.plugin("aside").value() == 2
-
-    anyio.run(main, backend=backend)
-
-
-def is_setting_up(fact: Transition) -> bool:
-    return fact.to_state is State.SETTING_UP
-
-
-async def test_a_try_that_lasts_gives_way_to_an_edit_of_its_own_plugin(tree: PluginTree) -> None:
-    tree.plugin("base", code=HANGS)
-    async with serving(tree, retry_seconds=0.01) as live:
-        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
-        tree.plugin("base", value=2)
-        await live.fact(ReloadCommitted)
-        assert live.plugin("base").value() == 2
-
-
-async def test_a_try_does_not_give_way_to_data(tree: PluginTree) -> None:
-    tree.plugin(
-        "base",
-        code=HANGS.replace(
-            "sleep_forever()", "lowlevel.checkpoint(); await ctx.extras['seen'].wait()"
-        ),
-    )
-    seen = anyio.Event()
-    async with serving(tree, extras={"seen": seen}, retry_seconds=0.01) as live:
-        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
-        (tree.root / "base/events.log").write_text("tried\n")
-        while not live.server._loop.inbox._batch.paths:
-            await anyio.sleep(0.001)
-        seen.set()
-        await live.fact(Transition, lambda fact: fact.to_state is State.READY)
-        assert not any(isinstance(each.error, SetupPutOff) for each in live.of(Transition))
 
 
 async def test_it_is_tried_with_an_edit_of_shared_code_which_may_be_the_fix(

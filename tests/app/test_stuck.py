@@ -107,7 +107,7 @@ def test_a_setup_that_never_ends_is_given_up_and_rolled_back(
             (unfinished,) = error.unfinished
             assert unfinished.what.startswith(what)
             assert is_at(unfinished, line_of(path))
-            assert live.plugin("it").value() == 1
+            assert live.instance("it").value() == 1
             tree.plugin("other", value=2)
             await live.settle()
             assert live.plugin("other").value() == 2

@@ -147,3 +147,25 @@ def test_everything_is_told_at_once() -> None:
 def test_nesting_without_end_is_a_problem_and_no_crash() -> None:
     with pytest.raises(HookspecsInvalid, match="cannot be parsed"):
         parse_hookspecs("[" * 50_000)
+
+
+@pytest.mark.parametrize(
+    "value", ["2024-99-99", "!!int x", "!!float x", "!!bool x", "!!timestamp x"]
+)
+def test_a_value_that_its_type_does_not_fit_is_a_problem_at_its_line(value: str) -> None:
+    text = dedent(f"""\
+        kind: a
+        hooks:
+          - name: find
+            dispatch: chain
+            input_schema: {{default: {value}}}
+        """)
+    with pytest.raises(HookspecsInvalid, match=r"5: hooks\[0\]\.input_schema: cannot be read: "):
+        parse_hookspecs(text, "specs.yaml")
+
+
+@pytest.mark.parametrize("name", ["import", "setup", "teardown", "health", "matches"])
+def test_what_no_plugin_can_have_as_a_hook_is_refused(name: str) -> None:
+    text = f"kind: a\nhooks:\n  - {{name: {name}, dispatch: chain}}\n"
+    with pytest.raises(HookspecsInvalid, match=rf"^specs\.yaml:3: hooks\[0\]\.name: '{name}' "):
+        parse_hookspecs(text, "specs.yaml")

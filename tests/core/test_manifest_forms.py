@@ -91,6 +91,11 @@ def test_the_first_form_is_in_force_and_the_others_count_when_it_goes() -> None:
         ("pyproject.toml", "[project\n"),
         ("package.json", '{"name": "dagstack", "dependencies": {"dagstack-x": "1"}}'),
         ("package.json", '{"name": "x", "scripts": {"dagstack": "run"}}'),
+        (
+            "package.json",
+            '{"name": "x", "keywords": ["dagstack"], "dependencies": {"dagstack": "1",',
+        ),
+        ("pyproject.toml", "[project\n[tool.dagstack]\nx = 1\n"),
         ("package.json", "[]"),
         ("package.json", ""),
     ],
@@ -103,6 +108,8 @@ def test_a_file_of_another_tool_without_the_table_is_no_manifest(name: str, text
     ("name", "text"),
     [
         ("pyproject.toml", f"[tool.dagstack.plugin]\n{LINES}\nname = \n"),
+        ("pyproject.toml", f"[ tool . 'dagstack' . plugin ]\n{LINES}\nname = \n"),
+        ("pyproject.toml", "[tool]\ndagstack.plugin = {name = \n"),
         ("package.json", '{"dagstack": {"name": "x",'),
     ],
 )

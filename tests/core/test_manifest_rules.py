@@ -129,3 +129,16 @@ def test_a_manifest_that_is_no_mapping_is_told_with_its_source() -> None:
 
 def test_metadata_has_to_be_a_table() -> None:
     assert problem(metadata="free").startswith("metadata: should be a valid dictionary")
+
+
+def test_a_value_that_is_nested_too_deeply_is_a_problem_and_no_crash() -> None:
+    metadata: dict[str, Any] = {}
+    for _ in range(5000):
+        metadata = {"more": metadata}
+    with pytest.raises(ManifestInvalid, match="^here: is nested too deeply"):
+        load(metadata=metadata)
+
+
+def test_a_key_that_is_no_string_is_told() -> None:
+    with pytest.raises(ManifestInvalid, match="^here: the key 1 is no string$"):
+        load_manifest_from_dict({**FIELDS, 1: "one"}, "here")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from trees import PluginTree
 
+from dagstack_dev.disk import snapshot
 from dagstack_dev.disk.changes import DiskChanges
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.snapshot import DiskView
@@ -243,3 +244,21 @@ def test_only_the_roots_themselves_are_looked_at_when_not_recursive(tree: Plugin
     (tree.root / "dagstack.toml").unlink()
     tree.plugin("inner")
     assert told(disk.look([str(tree.root / "inner")])) == {"removed": [tree.root.name]}
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "package.json"])
+def test_a_save_of_the_projects_own_file_is_not_looked_for_in_all_of_it(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    tree.plugin("a")
+    disk = view(tree.root)
+    path = str(tree.write(name, "{}"))
+    searched: list[str] = []
+
+    def find(root: str, *_: object, start: str, **__: object) -> list[str]:
+        searched.append(start)
+        return []
+
+    monkeypatch.setattr(snapshot, "find_plugins", find)
+    assert not disk.look([path])
+    assert searched == []

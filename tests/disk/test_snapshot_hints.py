@@ -15,7 +15,7 @@ from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.snapshot import DiskView
 
 FOLDERS = ["a", "b", "a/x", "a/x/y", "b/x", "old.bak", "build", "link"]
-FILES = ["dagstack.toml", "plugin.py", "data.json", "run.log"]
+FILES = ["dagstack.toml", "plugin.py", "data.json", "run.log", "pyproject.toml"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ OPERATIONS = st.builds(
     name=st.sampled_from(["write", "write", "write", "delete", "remove", "move", "link"]),
     folder=st.sampled_from(FOLDERS),
     file=st.sampled_from(FILES),
-    text=st.sampled_from(["one", "two", ""]),
+    text=st.sampled_from(["one", "two", "", "[tool.dagstack.plugin]"]),
     target=st.sampled_from(FOLDERS),
 )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -10,6 +13,7 @@ from dagstack_dev import (
     AmbiguousPlugin,
     ManifestInvalid,
     PluginContext,
+    PluginLoadError,
     PluginManifest,
     PluginRef,
     PluginRegistry,
@@ -75,3 +79,43 @@ def test_a_manifest_by_hand_is_checked_like_a_file(
     with pytest.raises(error):
         registry.register_manifest({**values, **change}, object())
     assert [each.name for each in registry.list_manifests()] == ["taken"]
+
+
+def named(name: str, entry_point: str, **fields: object) -> dict[str, object]:
+    values = {"name": name, "kind": "hand", "core_version": ">=0.1", "runtime": "in_process"}
+    return {**values, "entry_point": entry_point, **fields}
+
+
+@pytest.mark.usefixtures("imports_forgotten")
+async def test_without_an_object_the_class_that_the_manifest_names_is_loaded(
+    registry: PluginRegistry, ctx: PluginContext, tmp_path: Path
+) -> None:
+    code = """
+    class First:
+        WORD = "first"
+
+    class Second:
+        def setup(self, ctx):
+            self.word = ctx.registry.get_plugin("hand", "one").WORD
+    """
+    (tmp_path / "by_hand.py").write_text(dedent(code))
+    sys.path.insert(0, str(tmp_path))
+    registry.register_manifest(named("two", "by_hand:Second", depends_on=["one"]))
+    registry.register_manifest(PluginManifest.model_validate(named("one", "by_hand:First")))
+    registry.register_manifest(named("again", "by_hand:First", priority=3))
+    await registry.setup_all(ctx)
+    assert registry.get_plugin("hand", "two").word == "first"
+    one, again = (unwrap(registry.get_plugin("hand", name)) for name in ("one", "again"))
+    assert type(one) is type(again)
+    assert one is not again
+    assert [each.priority for each in registry.list_manifests()] == [0, 0, 3]
+    await registry.teardown_all()
+
+
+@pytest.mark.parametrize("entry_point", ["there_is_no_such:Plugin", "json:NoClass"])
+def test_a_class_that_cannot_be_imported_is_not_registered(
+    registry: PluginRegistry, entry_point: str
+) -> None:
+    with pytest.raises(PluginLoadError):
+        registry.register_manifest(named("mine", entry_point))
+    assert registry.list_manifests() == []

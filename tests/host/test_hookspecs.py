@@ -9,6 +9,8 @@ from trees import PluginTree
 
 from dagstack_dev import (
     TOOL_KIND,
+    DispatchClass,
+    HookSpec,
     HookspecMissing,
     KindSpec,
     KindUnknown,
@@ -105,3 +107,11 @@ def test_a_kind_is_declared_once_unless_it_is_to_be_replaced(registry: PluginReg
 def test_a_class_without_a_declaration_is_no_hookspec(registry: PluginRegistry) -> None:
     with pytest.raises(TypeError, match=r"PluginTree is no hookspec; decorate it with @hookspecs"):
         registry.add_hookspecs(PluginTree)
+
+
+@pytest.mark.parametrize("name", ["get-items", "import", "matches"])
+def test_a_hook_that_no_plugin_can_have_is_refused(registry: PluginRegistry, name: str) -> None:
+    spec = KindSpec(kind="demo", hooks=(HookSpec(name=name, dispatch=DispatchClass.CHAIN),))
+    with pytest.raises(ValueError, match=f"kind demo: hook '{name}' "):
+        registry.add_hookspecs(spec)
+    assert not registry.kinds

@@ -230,3 +230,19 @@ async def test_who_does_no_units_of_work_is_not_asked(registry: PluginRegistry, 
     with pytest.raises(TypeError, match="a payload was expected"):
         await local.enqueue("worker")
     await registry.teardown_all()
+
+
+async def test_what_another_unit_of_the_same_key_has_done_is_not_done_again(
+    registry: PluginRegistry, start: Any, worker: Worker
+) -> None:
+    local = await start()
+    worker.go.set()
+    bad = await local.enqueue(unit("bad", idempotency_key="k"))
+    while await state(local, bad) != "failed":
+        await anyio.lowlevel.checkpoint()
+    good = await local.enqueue(unit("good", idempotency_key="k"))
+    await until(lambda: worker.done == ["good"])
+    assert await local.backfill({}) == {"enqueued_count": 0, "skipped_count": 2}
+    again = await local.enqueue(unit("good", idempotency_key="k"))
+    assert again == {"unit_id": good["unit_id"], "deduplicated": True}
+    await registry.teardown_all()

@@ -145,3 +145,15 @@ def test_instances_can_be_walked_over_and_the_unavailable_named(module: ModuleTy
         registry.resolve("nobody")
     assert registry.unavailable_plugins() == {}
     assert {status.state for status in registry.statuses().values()} == {State.LOADED}
+
+
+async def test_a_manifest_registered_by_hand_may_name_what_it_depends_on_with_its_kind(
+    module: ModuleType,
+) -> None:
+    registry = PluginRegistry()
+    registry.register_manifest(FIELDS)
+    wants = [{"kind": "tool", "name": "echo"}]
+    manifest = registry.register_manifest({**FIELDS, "name": "next", "depends_on": wants})
+    assert manifest.depends_on == (("tool", "echo"),)
+    module.DAGSTACK_PLUGIN_MANIFEST = manifest.model_copy(update={"name": "third"})  # type: ignore[attr-defined]
+    assert registry.register_module(module).depends_on == manifest.depends_on

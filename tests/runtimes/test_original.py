@@ -12,6 +12,7 @@ from trees import PluginTree
 
 import dagstack_dev
 from dagstack_dev import PluginLoadError, PluginRegistry
+from dagstack_dev.runtimes import original
 
 
 class WithoutOriginal(PathFinder):
@@ -60,7 +61,8 @@ def test_without_the_package_its_names_are_ours(tree: PluginTree) -> None:
 
         class Plugin:
             NAMES = [PluginContext, Context, PluginRegistryError, errors.KindUnknown]
-            VERSION = dagstack.plugin_system.__version__ == plugin_system.__version__
+            VERSION = plugin_system.__version__
+            SAME = dagstack.plugin_system.lifecycle.topo_sort is plugin_system.topo_sort
 
             @hookimpl
             def get_schema(self):
@@ -78,7 +80,8 @@ def test_without_the_package_its_names_are_ours(tree: PluginTree) -> None:
         dagstack_dev.KindUnknown,
     ]
     assert ours == cls.NAMES  # type: ignore[attr-defined]
-    assert cls.VERSION  # type: ignore[attr-defined]
+    assert cls.VERSION == dagstack_dev.CORE_VERSION  # type: ignore[attr-defined]
+    assert cls.SAME  # type: ignore[attr-defined]
     assert cls().execute({"a": 1}) == {"a": 1}
 
 
@@ -96,6 +99,46 @@ def test_an_app_still_sees_that_the_package_is_missing(tree: PluginTree) -> None
     PluginRegistry().discover(tree.root)
     with pytest.raises(ModuleNotFoundError):
         __import__("dagstack.plugin_system")
+
+
+USER = """
+from dagstack.plugin_system.registry import PluginRegistry
+
+class Plugin:
+    REGISTRY = PluginRegistry
+"""
+
+
+@pytest.mark.usefixtures("not_installed")
+def test_our_registry_is_not_taken_for_the_packages(tree: PluginTree) -> None:
+    assert plugin_class(tree, USER).REGISTRY is PluginRegistry  # type: ignore[attr-defined]
+    registry = PluginRegistry()
+    assert dagstack_dev.DevServer(tree.root, registry=registry).registry is registry
+
+
+@pytest.mark.usefixtures("not_installed")
+def test_nothing_stands_for_the_package_when_the_last_registry_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    finder = original.OriginalFinder()
+    monkeypatch.setattr(original, "_finder", finder)
+    monkeypatch.setattr(original, "_users", 0)
+    monkeypatch.setattr(original, "followed_importer", lambda: True)
+    original.install()
+    original.install()
+    __import__("dagstack.plugin_system.errors")
+    original.uninstall()
+    assert "dagstack.plugin_system.errors" in sys.modules
+    original.uninstall()
+    with pytest.raises(ModuleNotFoundError):
+        __import__("dagstack.plugin_system")
+
+
+def test_the_names_that_we_lack_are_known() -> None:
+    from dagstack import plugin_system
+
+    lacking = set(plugin_system.__all__) - set(dagstack_dev.__all__)
+    assert lacking == {"MCPHttpAdapter", "MCPPluginProxy", "MCPStdioAdapter", "MCPTransport"}
 
 
 def test_where_the_package_is_installed_it_is_used(tree: PluginTree) -> None:

@@ -126,11 +126,10 @@ class CapabilityDispatcher(Dispatcher):
     def _takes(
         self, member: Member, ctx: object, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> bool:
-        if not member.is_asked:  # Its manifest has named the input.
+        if _need_not_be_asked(member):
             return True
         try:
-            answer = self._call(member, "matches", ctx, args, kwargs)
-            return answer is not LEFT and bool(answer)
+            return _is_yes(member, self._call(member, "matches", ctx, args, kwargs))
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._tell(member, "matches", error)
             return False
@@ -138,11 +137,23 @@ class CapabilityDispatcher(Dispatcher):
     async def _takes_async(
         self, member: Member, ctx: object, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> bool:
-        if not member.is_asked:
+        if _need_not_be_asked(member):
             return True
         try:
-            answer = await self._call_async(member, "matches", ctx, args, kwargs)
-            return answer is not LEFT and bool(answer)
+            return _is_yes(member, await self._call_async(member, "matches", ctx, args, kwargs))
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._tell(member, "matches", error)
             return False
+
+
+def _need_not_be_asked(member: Member) -> bool:
+    """Whether the plugin has no `matches`: its manifest has named the input.
+
+    The generation that is being swapped in may have one.
+    """
+    return not member.gate.closed and not member.has("matches")
+
+
+def _is_yes(member: Member, answer: Any) -> bool:
+    """Whether a plugin takes an input; one that has lost its `matches` need not be asked."""
+    return _need_not_be_asked(member) if answer is LEFT else bool(answer)

@@ -35,11 +35,10 @@ class Member:
         place: what members are sorted by: `tryfirst`, neither, `trylast`; then `priority`, the
             highest first; then name.
         is_ready: whether it is ready now. If not, it may be in the middle of a reload.
-        is_asked: whether it has a method `matches`, as far as anybody wants to know.
         is_warned: whether its priority has been complained of.
     """
 
-    __slots__ = ("entry", "gate", "is_asked", "is_ready", "is_warned", "manifest", "place")
+    __slots__ = ("entry", "gate", "is_ready", "is_warned", "manifest", "place")
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
@@ -47,7 +46,6 @@ class Member:
         self.manifest = manifest = entry.manifest
         band = manifest.trylast - manifest.tryfirst
         self.place = (band, -manifest.priority, manifest.name)
-        self.is_asked = False
         self.is_ready = True
         self.is_warned = False
 
@@ -169,8 +167,7 @@ class Members:
 
 
 def _add(matchers: Matchers[Member], member: Member) -> None:
-    member.is_asked = member.has("matches")
-    matchers.add(member, member.manifest, is_asked=member.is_asked)
+    matchers.add(member, member.manifest, is_asked=member.has("matches"))
 
 
 def take_out(members: list[Member], member: Member) -> None:

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import anyio
 import anyio.to_thread
 
 if TYPE_CHECKING:
@@ -120,11 +121,15 @@ class SystemTmpDir(FolderTmpDir):
             return Path(self._made.name)
 
     async def aclose(self) -> None:
-        """Remove the folder with all that is in it, off the event loop. Raises `OSError`."""
+        """Remove the folder with all that is in it, off the event loop. Raises `OSError`.
+
+        Also where the time of the plugin's teardown is up, and all that is left is cancelled.
+        """
         with self._lock:
             self._is_closed = True
         if self._made is not None:
-            await anyio.to_thread.run_sync(self._made.cleanup)
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._made.cleanup)
 
     def __reduce__(self) -> tuple[type[FolderTmpDir], tuple[Path]]:
         return FolderTmpDir, (self.path,)

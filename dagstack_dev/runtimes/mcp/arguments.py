@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.core.runtime_errors import ToolArgumentsInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.mcp.catalogue import Tool
@@ -70,7 +70,7 @@ class Arguments:
         self._schema: Schema | None = None
 
     def _parameters(self) -> Iterator[inspect.Parameter]:
-        own = "self" if "self" not in self._properties else "_self"
+        own = _free_name("self", self._properties)
         yield inspect.Parameter(own, inspect.Parameter.POSITIONAL_ONLY)
         names = [name for name in self._properties if name.isidentifier() and not iskeyword(name)]
         for name in sorted(names, key=lambda name: name not in self._required):
@@ -86,7 +86,7 @@ class Arguments:
                 annotation=_TYPES.get(_one_type(known), inspect.Parameter.empty),
             )
         if self._takes_more or len(names) < len(self._properties):
-            rest = "arguments" if "arguments" not in names else "_arguments"
+            rest = _free_name("arguments", {own, *names})
             yield inspect.Parameter(rest, inspect.Parameter.VAR_KEYWORD)
 
     def of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -127,6 +127,7 @@ class Arguments:
                 raise self._unknown(name)
         try:
             values: dict[str, Any] = to_jsonable_python(dict(arguments))
+            to_json(values)  # Text may hold what UTF-8 cannot.
         except (PydanticSerializationError, ValueError) as error:
             raise self._invalid("", f"cannot be sent as JSON: {error}") from error
         if problem := self._compiled_schema().problem_of(values):
@@ -165,6 +166,12 @@ def _one_type(schema: Mapping[str, Any]) -> str | None:
         types = [each for each in types if each != "null"]
         return str(types[0]) if len(types) == 1 else None
     return types if isinstance(types, str) else None
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name = f"_{name}"
+    return name
 
 
 def _is_context(value: object) -> bool:

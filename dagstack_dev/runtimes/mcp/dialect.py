@@ -102,7 +102,7 @@ def with_object(message: bytes) -> bytes | None:
         return None
     try:
         said = json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(said, dict) or isinstance(said.get("result", {}), dict):
         return None

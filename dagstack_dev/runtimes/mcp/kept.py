@@ -37,7 +37,12 @@ class KeptFolder:
 
     def __init__(self, source: PluginSource) -> None:
         self._source = source
+        self._later: set[str] = set()
         self._copy: str | None = None
+
+    def note_later(self, source: PluginSource) -> None:
+        """The folder has come to hold `source`, whose new files this generation must not meet."""
+        self._later |= source.files.keys() - self._source.files.keys()
 
     def place(self) -> str:
         """Where to run from: the plugin's folder as long as it holds what was read, or the copy.
@@ -48,12 +53,7 @@ class KeptFolder:
         if not self._is_on_disk():
             return self._copy or self._source.home
         if self._copy is None and self._is_small():
-            root = tempfile.mkdtemp(prefix="dagstack-dev-")
-            weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
-            copy = _below_what_is_above(self._source.home, root)
-            copy.mkdir()
-            self._copy = str(copy)
-            self._copy_below(self._source.home, self._copy, "")
+            self._copy = self._make_copy()
         self._drop_old_bytecode()
         return self._source.home
 
@@ -67,8 +67,9 @@ class KeptFolder:
         return relative in self._source.files or relative.startswith((os.sep, os.pardir))
 
     def _is_on_disk(self) -> bool:
-        return all(
-            _is_same(Path(self._source.home, relative), file)
+        home = self._source.home
+        return not any(Path(home, relative).exists() for relative in self._later) and all(
+            _is_same(Path(home, relative), file)
             for relative, file in self._source.files.items()
             if relative != self._source.manifest_name  # Which the process does not read.
         )
@@ -91,14 +92,25 @@ class KeptFolder:
         if len(self._source.files) > MOST_FILES:
             return False
         sizes = (
-            Path(self._source.home, relative).stat().st_size for relative in self._source.files
+            Path(self._source.home, relative).stat().st_size
+            for relative, file in self._source.files.items()
+            if file.error is None
         )
         return sum(size for size in sizes if size <= _LARGE_FILE) <= MOST_BYTES
+
+    def _make_copy(self) -> str:
+        root = tempfile.mkdtemp(prefix="dagstack-dev-")
+        weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
+        copy = _below_what_is_above(self._source.home, root)
+        copy.mkdir()
+        self._copy_below(self._source.home, str(copy), "")
+        return str(copy)
 
     def _copy_below(self, folder: str, copy: str, prefix: str) -> None:
         for entry in os.scandir(folder):
             relative, target = prefix + entry.name, f"{copy}/{entry.name}"
-            if relative in self._source.files and entry.stat().st_size <= _LARGE_FILE:
+            file = self._source.files.get(relative)
+            if file is not None and file.error is None and entry.stat().st_size <= _LARGE_FILE:
                 shutil.copy2(entry.path, target)
             elif any(each.startswith(relative + "/") for each in self._source.files):
                 Path(target).mkdir()

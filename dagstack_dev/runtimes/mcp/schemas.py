@@ -20,10 +20,10 @@ class Schema:
     """One compiled schema. One that is none, or refers to what is not in it, allows everything."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        cls: Any = validator_for(schema, default=Draft202012Validator)
         try:
+            cls: Any = validator_for(schema, default=Draft202012Validator)
             cls.check_schema(schema)
-        except SchemaError:
+        except (SchemaError, TypeError, ValueError, AttributeError):  # A `$schema` of any type.
             self._validator = None
         else:
             self._validator = cls(schema, registry=Registry())  # So that nothing is fetched.
@@ -34,7 +34,7 @@ class Schema:
             return None
         try:
             problem = next(self._validator.iter_errors(values), None)
-        except Unresolvable:
+        except (Unresolvable, RecursionError):  # A schema may refer to itself without end.
             return None
         if problem is None:
             return None

@@ -32,6 +32,7 @@ from dagstack_dev._version import __version__
 from dagstack_dev.core.errors import PluginRegistryError, in_words
 from dagstack_dev.core.runtime_errors import (
     HandshakeFailed,
+    ToolArgumentsInvalid,
     ToolError,
     ToolResultInvalid,
     ToolTimeout,
@@ -295,6 +296,10 @@ class Session:
     async def _asked(
         self, what: str, seconds: float, ask: Callable[..., Awaitable[Any]], *args: object
     ) -> dict[str, Any]:
+        try:
+            to_json(args)  # The SDK would meet what UTF-8 cannot hold where it ends the session.
+        except ValueError as error:
+            raise ToolArgumentsInvalid(self._ref, what, "", f"cannot be sent: {error}") from error
         try:
             with anyio.fail_after(seconds):
                 return _as_json(await ask(*args))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ class McpStdioRuntime:
             ManifestInvalid: one of them is not there.
             PluginLoadError: the script is written in Python, and does not compile.
         """
+        if isinstance(previous, McpCode) and isinstance(previous.endpoint, StdioEndpoint):
+            previous.endpoint.kept.note_later(source)
         settings = stdio_settings(manifest)
         problems = problems_of(settings, _below(source.home, settings))
         if problems:
@@ -152,7 +155,8 @@ async def _running(
         env=environment(settings.env),
         log=log,
     )
-    send, receive = anyio.create_memory_object_stream[Any](0)
+    # The SDK counts the time of a call from when it is sent, which must not wait for the server.
+    send, receive = anyio.create_memory_object_stream[Any](math.inf)
     reader = MessageReader(process.stdout, process.lost, log)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(process.note_exit)

@@ -34,11 +34,11 @@ class Pages:
             case ("doc", name) if name in services.documents.titles():
                 title, body = services.documents.titles()[name], services.documents.html(name)
             case ("search",):
-                title, body = "Search", self._search(request.query.get("q", ""))
+                title, body = "Search", await self._search(request.query.get("q", ""))
             case ("settings",):
                 title, body = "Settings", _table(await services.settings.all())
             case ("stats",):
-                title, body = "Statistics", self._statistics()
+                title, body = "Statistics", await self._statistics()
             case ("style.css",):
                 return Response(services.theme.style(), content_type="text/css")
             case _:
@@ -57,15 +57,15 @@ class Pages:
         links = (f'<a href="/doc/{quote(name)}">{escape(titles[name])}</a>' for name in names)
         return "<ul>" + "".join(f"<li>{link}</li>" for link in links) + "</ul>"
 
-    def _search(self, query: str) -> str:
+    async def _search(self, query: str) -> str:
         field = f'<form><input type="search" name="q" value="{escape(query)}" autofocus></form>'
-        found = self._services.word_index.search(query)
+        found = await self._services.word_index.search(query)
         return f"{field}<p>{amount(len(found), 'document')}</p>{self._links(found)}"
 
-    def _statistics(self) -> str:
+    async def _statistics(self) -> str:
         return (
             "<h2>Library</h2>"
-            + _table(self._services.word_index.statistics())
+            + _table(await self._services.word_index.statistics())
             + "<h2>Counters</h2>"
             + _table(self._services.counters.snapshot())
         )

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import tempfile
 from pathlib import Path
 
+import anyio
 import pytest
 
-from dagstack_dev import FolderTmpDir, PluginRef, SystemTmpDir, TmpDir
+from dagstack_dev import (
+    FolderTmpDir,
+    PluginContext,
+    PluginRef,
+    PluginRegistry,
+    SystemTmpDir,
+    TeardownErrors,
+    TmpDir,
+)
 
 REF = PluginRef("llm", "openai")
 
@@ -41,6 +51,33 @@ async def test_one_that_was_never_used_never_was(system_folder: Path) -> None:
     assert not [*system_folder.iterdir()]
     with pytest.raises(RuntimeError):
         folder.create_file()
+
+
+async def test_a_teardown_whose_time_is_up_leaves_none_behind(system_folder: Path) -> None:
+    class Holds:
+        async def setup(self, ctx: PluginContext) -> None:
+            ctx.resources.tmpdir.create_file("a.txt", "text")
+            ctx.callback(anyio.sleep_forever)
+
+    registry = PluginRegistry()
+    registry.resources.register_standard()
+    manifest = {
+        "name": "holds",
+        "kind": "demo",
+        "core_version": ">=0.1",
+        "runtime": "in_process",
+        "entry_point": "plugin:Holds",
+        "resources": {"required": ["tmpdir"]},
+        "teardown_timeout_sec": 1,
+    }
+    registry.register_manifest(manifest, Holds())
+    await registry.setup_all(
+        PluginContext(config={}, logger=logging.getLogger(), registry=registry)
+    )
+    assert len([*system_folder.iterdir()]) == 1
+    with pytest.raises(TeardownErrors, match="callback sleep_forever"):
+        await registry.teardown_all()
+    assert not [*system_folder.iterdir()]
 
 
 def test_files_with_names_and_without(tmp_path: Path) -> None:
