@@ -24,6 +24,7 @@ from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.sections import section_of
 from dagstack_dev.host.services.checkpoint import PluginCheckpoints
 from dagstack_dev.host.table import Entry, Offer
+from dagstack_dev.runtimes import original
 from dagstack_dev.runtimes.finder import PluginFinder
 from dagstack_dev.runtimes.imports import ImportLog
 from dagstack_dev.runtimes.in_process import InProcessCode
@@ -94,6 +95,7 @@ class Service:
         self._imports = ImportLog()
         self._finder = PluginFinder(order.package.partition(".")[0], self._imports)
         self._shared = SharedCode(self._imports, self._finder.plugin_of)
+        original.install()
         self._resources = ResourceRegistry()
         self._registry = Registry(resource_registry=self._resources, runtimes={})
         self._registry.conductor.on_crash = self._crashed

@@ -41,7 +41,15 @@ _HERE: Final = _current_folder()
 
 def short(text: str) -> str:
     """`text` with paths below the folder where the command was given relative to it."""
-    return text.replace(_HERE, "") if len(_HERE) > 1 else text
+    if len(_HERE) <= 1:
+        return text
+    return text.replace(f"file://{_HERE}", "").replace(_HERE, "")
+
+
+def headline(text: str) -> str:
+    """The first line of `text`, without a last clause that only announces further lines."""
+    first = text.partition("\n")[0]
+    return first.rpartition("; ")[0] or first if first.endswith(":") else first
 
 
 def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
@@ -87,7 +95,10 @@ def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
             yield from _file_lines(found.path, found.line, named)
     cause = root.__cause__ or (None if root.__suppress_context__ else root.__context__)
     if cause is not None:
-        yield from _message(f"caused by {_summary(root_error(cause), '')}{_place(cause)}")
+        origin = root_error(cause)
+        is_news = _summary(origin, "") != _summary(root, "") or plugin_frames(cause)
+        if is_news:  # Libraries for HTTP raise what they were told once more, as their own.
+            yield from _message(f"caused by {_summary(origin, '')}{_place(cause)}")
 
 
 def _summary(root: BaseException, who: str) -> str:
@@ -123,7 +134,8 @@ def _message(text: str) -> Iterator[Text]:
         more = len(line) - LINE_CHARS
         yield Text(f"{line[:LINE_CHARS]} ... {more} more characters" if more > 0 else line)
     if len(lines) > MESSAGE_LINES:
-        yield Text(f"{len(lines) - MESSAGE_LINES} more lines", "dim")
+        more = len(lines) - MESSAGE_LINES
+        yield Text(f"{more} more {'line' if more == 1 else 'lines'}", "dim")
 
 
 def _file_lines(path: str, line: int | None, named: str | None = None) -> Iterator[Text]:

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from dagstack_dev.cli.excerpts import error_lines
+from dagstack_dev.cli.excerpts import error_lines, headline
 from dagstack_dev.core.errors import in_words
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Frames:
         if self._last[ref] != before:
             self.show(str(ref), title, error, keeps)
             return
-        reason, *_ = self._last[ref].splitlines()
+        reason = headline(self._last[ref])
         note = f"; {keeps}" if keeps else ""
         self._console.print(Text.assemble(("! ", "red"), f"{ref} fails as before: {reason}{note}"))
 

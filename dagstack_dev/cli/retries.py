@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from dagstack_dev.cli.excerpts import headline
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.passing import may_pass
@@ -45,7 +46,7 @@ class Retries:
         """Print the pause, unless it is as long as the last one and the reason is the same."""
         ref, last = fact.ref, self._pauses.get(fact.ref)
         self._pauses[ref] = fact.seconds
-        reason, *_ = in_words(root_error(fact.error)).splitlines()
+        reason = headline(in_words(root_error(fact.error)))
         is_known = self._reasons.get(ref) == reason
         self._reasons[ref] = reason
         if fact.attempt > 1:

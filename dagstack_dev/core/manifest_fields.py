@@ -230,7 +230,12 @@ class PluginManifest(_Table):
     @classmethod
     def _other_spellings(cls, fields: object) -> object:
         if isinstance(fields, dict) and not _OTHER_SPELLINGS.isdisjoint(fields):
-            return _with_supports(with_startup_timeout(fields))
+            given = {
+                key: value
+                for key, value in fields.items()
+                if value is not None or key not in _NULLABLE
+            }
+            return _with_supports(with_startup_timeout(given))
         return fields
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import PluginCrashed, PluginLoadError, PluginRegistryError, in_words
+from dagstack_dev.core.errors import PluginCrashed, PluginLoadError, in_words
 from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
@@ -127,7 +127,7 @@ class Conductor:
                 entry.context, entry.manifest, self.resources, owner=running
             )
             context.config = section_of(entry, entry.context)
-        except PluginRegistryError as error:
+        except Exception as error:  # noqa: BLE001 - services are the host's and may raise anything
             return running.refuse(error)
         if running.needs_task:
             return running.set_up(context)

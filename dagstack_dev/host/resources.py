@@ -180,6 +180,9 @@ class ResourceContainer:
     def __delattr__(self, name: str) -> None:
         self.__setattr__(name, None)
 
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return _container, (dict(self._resources), dict(self.metadata), self._absent)
+
     async def get(self, name: str) -> Any:
         """The resource `name`. Raises `KeyError` when it is not contained."""
         return self._resources[name]
@@ -225,6 +228,12 @@ def inject_resources(
         metadata,
         absent=frozenset(name for name in declared.optional if name not in registry),
     )
+
+
+def _container(
+    resources: Mapping[str, object], metadata: Mapping[str, object], absent: frozenset[str]
+) -> ResourceContainer:
+    return ResourceContainer(resources, metadata, absent=absent)
 
 
 def _missing(name: str, registry: ResourceRegistry) -> str:

@@ -224,7 +224,8 @@ class Scope:
             return
         if isinstance(job, HeldManager) and not job.is_entered:
             return  # Whoever wanted to enter it is told.
-        error.add_note(f"raised in {job.kind} {job.name!r}")
+        if getattr(error, "ref", None) != self._ref:  # Else it is our own, and says what it is.
+            error.add_note(f"raised in {job.kind} {job.name!r}")
         if self._context is None:
             self._on_failure(error)
         else:

@@ -46,7 +46,8 @@ async def running_plugin(
     """A new instance of a plugin, set up; torn down at the end, and what it owns undone.
 
     What is yielded is the registry's proxy, so that calls run where the manifest says; the object
-    that `make` makes stays in this process, though. What the plugin depends on is looked up in `ctx.registry`, if it has one, and not waited for.
+    that `make` makes stays in this process, though. What the plugin depends on is looked up in
+    `ctx.registry`, if it has one, and not waited for.
 
     Args:
         make: the plugin's class, or anything else that makes an instance.

@@ -131,7 +131,9 @@ async def test_the_old_server_does_not_meet_files_that_came_later(tree: PluginTr
         await live.fact(ReloadRolledBack)
         assert await live.plugin("server", "tool").value() == "1"
         (folder / "json.py").unlink()
-        await live.settle()
+        live.forget()
+        edit(folder / "server.py", "VALUE = 1", "VALUE = 2")
+        await live.fact(ReloadCommitted)
         assert (await live.plugin("server", "tool").where("HOME")).split()[0] == str(folder)
 
 

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from dagstack_dev.app.config import ConfigInvalid
+from dagstack_dev.cli import excerpts
 from dagstack_dev.cli.excerpts import FRAMES_LIMIT, MESSAGE_LINES, error_lines
 from dagstack_dev.cli.log_lines import _ConsoleLine, _json
 from dagstack_dev.core.errors import PluginLoadError
@@ -83,6 +84,36 @@ def test_causes_and_notes_are_one_line_each(tmp_path: Path) -> None:
     assert shown[:2] == ["OSError: no", "see the manual"]
     assert shown[-1].startswith("caused by ValueError: invalid literal")
     assert shown[-1].endswith(f" at {path}:2")
+
+
+def test_a_cause_that_says_the_same_is_left_out(tmp_path: Path) -> None:
+    text = "raise OSError('refused') from OSError('refused')"
+    assert not [
+        line for line in lines(plugin_error(text, tmp_path / "plugin.py")) if "caused by" in line
+    ]
+
+
+def test_a_single_line_more_is_one_line(tmp_path: Path) -> None:
+    text = f"raise OSError('\\n'.join('x' * {MESSAGE_LINES + 1}))"
+    assert "1 more line" in lines(plugin_error(text, tmp_path / "plugin.py"))
+
+
+def test_urls_of_files_are_shortened_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(excerpts, "_HERE", "/srv/")
+    assert excerpts.short("at file:///srv/a/b.mjs:3, /srv/c") == "at a/b.mjs:3, c"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("it exited; its last words:\n  why\n", "it exited"),
+        ("it exited\n  why", "it exited"),
+        ("at last:\n  why", "at last:"),
+        ("", ""),
+    ],
+)
+def test_a_headline_announces_nothing(text: str, shown: str) -> None:
+    assert excerpts.headline(text) == shown
 
 
 def test_long_messages_and_deep_calls_are_cut(tmp_path: Path) -> None:

@@ -34,6 +34,15 @@ class Plugin:
         ctx.logger.info("asked", echoed=echoed, whose=PluginContext.__module__)
 """
 
+APART = """
+from dagstack.plugin_system import PluginContext
+from dagstack.plugin_system.contract.suite import run_contract_suite
+
+class Plugin:
+    def setup(self, ctx: PluginContext) -> None:
+        ctx.logger.info("apart", whose=PluginContext.__module__)
+"""
+
 pytestmark = pytest.mark.skipif(
     not EXAMPLES.is_dir(), reason="scripts/test fetches the sources of dagstack-plugin-system"
 )
@@ -47,7 +56,7 @@ def whose(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def watching(whose: str, tmp_path: Path) -> Iterator[Watching]:
-    """The examples and a plugin that uses one, watched with and without the original package."""
+    """The examples and plugins that use them or the package, watched with and without the original package."""
     shutil.copytree(EXAMPLES, tmp_path / "examples")
     user = tmp_path / "examples" / "user"
     user.mkdir()
@@ -55,6 +64,15 @@ def watching(whose: str, tmp_path: Path) -> Iterator[Watching]:
     (user / "dagstack.toml").write_text(
         '[plugin]\nname = "user"\nkind = "demo"\ncore_version = ">=0.1"\nruntime = "in_process"\n'
         'entry_point = "plugin:Plugin"\ndepends_on = ["echo"]\n',
+        encoding="utf-8",
+    )
+    apart = tmp_path / "examples" / "apart"
+    apart.mkdir()
+    (apart / "plugin.py").write_text(APART, encoding="utf-8")
+    (apart / "dagstack.toml").write_text(
+        '[plugin]\nname = "apart"\nkind = "demo"\ncore_version = ">=0.1"\n'
+        'runtime = "in_process"\nentry_point = "plugin:Plugin"\n'
+        'execution_model = "process_cpu_bound"\n',
         encoding="utf-8",
     )
     environment = {}
@@ -74,7 +92,8 @@ def test_the_echo_plugin_runs_unchanged_and_reloads_with_its_dependents(
     asked = watching.event("asked")
     assert asked["echoed"] == {"echoed": "hello"}
     assert asked["whose"] == whose
-    watching.event("watch.started", ready=2)
+    assert watching.event("apart")["whose"] == whose  # A process of its own finds them, too.
+    watching.event("watch.started", ready=3)
     edit(
         tmp_path / "examples/echo_plugin/echo_plugin.py",
         'return {"echoed": msg}',

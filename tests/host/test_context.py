@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,7 +21,9 @@ from dagstack_dev import (
     PluginRegistry,
     PluginUnavailable,
     Progress,
+    ResourceContainer,
     ResourceRegistry,
+    ResourceRequest,
 )
 from dagstack_dev.host.context import plugin_config
 
@@ -147,6 +150,33 @@ async def test_a_plugin_has_its_own_part_of_each_service(
     assert (context.registry, context.extras) == (registry, ctx.extras)
     assert (base.event_bus, base.resources) == (bus, None)
     await registry.teardown_all()
+
+
+async def test_a_service_of_the_hosts_that_fails_leaves_no_resource_behind(
+    registry: PluginRegistry, ctx: PluginContext, put: Put
+) -> None:
+    class Broken(MockProgressSink):
+        def with_logger(self, logger: object) -> object:
+            raise LookupError("no such sink")
+
+    closed: list[str] = []
+
+    def make(request: ResourceRequest) -> str:
+        request.callback(closed.append, "closed")
+        return "made"
+
+    registry.resources.register_factory("pool", make)
+    put(object(), resources={"required": ["pool"]})
+    with pytest.raises(LookupError, match="no such sink"):
+        await registry.setup_all(replace(ctx, progress=Broken()))
+    assert closed == ["closed"]
+
+
+def test_resources_can_be_copied() -> None:
+    copied = copy.copy(ResourceContainer({"clock": 1}, {"who": "me"}, absent=frozenset({"rng"})))
+    assert (copied.clock, copied.rng, copied.metadata) == (1, None, {"who": "me"})
+    with pytest.raises(AttributeError, match="read-only"):
+        copied.clock = 2
 
 
 async def test_what_the_host_does_not_offer_is_none(

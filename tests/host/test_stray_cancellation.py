@@ -160,7 +160,7 @@ async def test_a_manager_that_is_entered_so_fails_the_setup(
     registry: PluginRegistry, ctx: PluginContext, put: Callable[..., Any]
 ) -> None:
     put(StrayManager())
-    with pytest.raises(PluginCancelled, match="context manager 'StrayManager.held' ended with"):
+    with pytest.raises(PluginCancelled, match=r"context manager 'StrayManager\.held' ended with"):
         await registry.setup_all(ctx)
 
 

@@ -27,6 +27,7 @@ from mcp_types import (
     ToolListChangedNotification,
 )
 from pydantic import RootModel, ValidationError
+from pydantic_core import to_json
 
 from dagstack_dev._version import __version__
 from dagstack_dev.core.errors import PluginRegistryError, in_words

@@ -132,6 +132,16 @@ def test_names_that_python_has_no_room_for_are_passed_by_keyword() -> None:
         found.of_call((3,), {"from": 1})
 
 
+def test_the_signature_has_names_of_its_own_where_the_tool_takes_the_usual_ones() -> None:
+    names = ["self", "_self", "arguments", "_arguments"]
+    found = arguments(dict.fromkeys([*names, "no-name"], INTEGER))
+    assert str(found.signature) == (
+        "(__self, /, self: int, _self: int, arguments: int, _arguments: int, **__arguments)"
+    )
+    values = dict(zip([*names, "no-name"], range(5), strict=True))
+    assert found.of_call((), values) == values
+
+
 def test_null_is_a_value() -> None:
     found = arguments({"a": {"type": ["integer", "null"]}, "b": INTEGER})
     assert found.of_call((None, 1), {}) == {"a": None, "b": 1}
@@ -145,6 +155,10 @@ def test_null_is_a_value() -> None:
         {"type": "object", "properties": {"a": {"type": "no such type"}}},
         {"properties": ["a"]},
         {"type": "object", "required": True, "properties": {"a": True}},
+        {"$schema": []},
+        {"$schema": 5},
+        {"$schema": "http://["},
+        {"$ref": "#"},
         {},
     ],
 )

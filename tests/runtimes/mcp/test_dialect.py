@@ -54,6 +54,7 @@ def test_results_that_are_no_objects_get_through_as_one(result: object) -> None:
         b'{"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "\\"result\\": 1"}}',
         b'["result": 1',
         b'[{"result": 1}]',
+        b'{"jsonrpc": "2.0", "id": 1, "result": ' + b"[" * 10**5 + b"}",
     ],
 )
 def test_everything_else_is_left_as_it_is(sent: bytes) -> None:
