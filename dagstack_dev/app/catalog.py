@@ -16,7 +16,7 @@ from dagstack_dev.core.dispatch_errors import HookspecMissing, KindVersionIncomp
 from dagstack_dev.core.errors import AmbiguousPlugin, PluginRegistryError
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, Load
-from dagstack_dev.host.context import plugin_config
+from dagstack_dev.host.context import sees_the_same
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.sections import section_problem
 from dagstack_dev.host.table import Offer
@@ -239,8 +239,7 @@ class Catalog:
         same = (
             entry.offer.source == record.source
             and table.graph.wants(entry.ref) == entry.manifest.depends_on
-            and plugin_config(entry.context.config, entry.ref)
-            == plugin_config(context.config, entry.ref)
+            and sees_the_same(entry.ref, entry.context.config, context.config)
         )
         return entry if same else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -10,8 +11,8 @@ import tomli
 from dagstack_dev.core.config_document import ConfigDocument
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
-    from pathlib import Path
 
     from dagstack_dev.app.inbox import Batch
 
@@ -42,8 +43,8 @@ class ConfigFile:
         paths: where events tell of it: by its path, and by the real one.
     """
 
-    def __init__(self, path: Path | None, *, doubt_seconds: float) -> None:
-        self.path = path and path.expanduser().absolute()
+    def __init__(self, path: str | os.PathLike[str] | None, *, doubt_seconds: float) -> None:
+        self.path = Path(path).expanduser().absolute() if path else None
         self.paths = frozenset({str(self.path), str(self.path.resolve())} if self.path else ())
         self._doubt_seconds = doubt_seconds
 

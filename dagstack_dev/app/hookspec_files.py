@@ -55,9 +55,15 @@ class HookspecFiles:
         HookspecMissing, KindVersionIncompatible: a plugin that is loaded does not comply.
     """
 
-    def __init__(self, registry: Registry, files: Iterable[Path], *, doubt_seconds: float) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        files: Iterable[str | os.PathLike[str]],
+        *,
+        doubt_seconds: float,
+    ) -> None:
         self._registry = registry
-        self._files = [file.expanduser().absolute() for file in files]
+        self._files = [Path(file).expanduser().absolute() for file in files]
         self._doubt_seconds = doubt_seconds
         self.paths = frozenset(str(path) for file in self._files for path in (file, file.resolve()))
         self._of_app = registry.kinds

@@ -16,6 +16,7 @@ from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.core.errors import ManifestInvalid, PluginUnavailable, in_words
 from dagstack_dev.core.events import Transition, WatchProblem
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.host.context import PluginContext
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.manifest import PluginManifest
-    from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.ignore import IgnoreRules
     from dagstack_dev.disk.modules import ModuleView
@@ -99,11 +99,15 @@ class OriginalRegistry(PluginRegistry):
         self._held = list(original._loaded)  # noqa: SLF001 - there is no public way
         self._adopt(self._held, _refs(sources))
         self._was_set_up = bool(original._setup_done)  # noqa: SLF001 - likewise
+        tear_down = original.teardown_all
+        original.setup_all = original.teardown_all = _nothing_to_do
         try:
-            await original.teardown_all()
+            await tear_down()
         except Exception as error:  # noqa: BLE001 - by then it has torn down all that it could
             self._report(f"the app's own plugins were torn down, but {in_words(error)}")
-        original.setup_all = original.teardown_all = _nothing_to_do
+        except BaseException:
+            del original.setup_all, original.teardown_all
+            raise
         hooks = original.plugin_manager
         for loaded in self._held:
             if hooks.has_plugin(loaded.manifest.name):
@@ -127,12 +131,13 @@ class OriginalRegistry(PluginRegistry):
         self._release = None
         original, hooks = self.original, self.original.plugin_manager
         del original.setup_all, original.teardown_all
-        for name in self._hooked:
-            hooks.unregister(name=name)
-        self._hooked.clear()
-        original._loaded[:] = self._held  # noqa: SLF001 - there is no public way
-        for loaded in self._held:
-            hooks.register(loaded.instance, name=loaded.manifest.name)
+        for ref in tuple(self._hooked.values()):
+            self._unhook(ref)
+        loaded = original._loaded  # noqa: SLF001 - there is no public way
+        new = [each for each in loaded if _ref(each) not in self.table.entries]
+        loaded[:] = [*self._held, *new]
+        for each in self._held:
+            hooks.register(each.instance, name=each.manifest.name)
         if self._was_set_up and set_up:
             await original.setup_all(context)
 
@@ -141,7 +146,7 @@ class OriginalRegistry(PluginRegistry):
         for loaded in held:
             unasked = _OF_ITS_RUNTIME | {"execution_model"}
             fields = loaded.manifest.model_dump(exclude_none=True, exclude=unasked)
-            if (fields["kind"], fields["name"]) in on_disk:
+            if _ref(loaded) in on_disk:
                 continue
             if fields["runtime"] != "in_process":
                 fields |= {"runtime": "in_process", "entry_point": _NO_ENTRY_POINT}
@@ -181,8 +186,7 @@ class OriginalRegistry(PluginRegistry):
     def _place(self, ref: PluginRef) -> int:
         """Where the original has `ref`, or the place after its last plugin."""
         loaded = self.original._loaded  # noqa: SLF001 - there is no public way
-        refs = ((each.manifest.kind, each.manifest.name) for each in loaded)
-        return next((place for place, each in enumerate(refs) if each == ref), len(loaded))
+        return next((place for place, each in enumerate(loaded) if _ref(each) == ref), len(loaded))
 
     def _hook(self, entry: Entry, proxy: object) -> None:
         hooks, name = self.original.plugin_manager, entry.ref.name
@@ -199,11 +203,17 @@ class OriginalRegistry(PluginRegistry):
         """Take the hooks of `ref` from pluggy, which knows plugins by their names alone."""
         if self._hooked.get(ref.name) == ref:
             del self._hooked[ref.name]
-            self.original.plugin_manager.unregister(name=ref.name)
+            hooks = self.original.plugin_manager
+            if hooks.has_plugin(ref.name):  # The app may have taken it out itself.
+                hooks.unregister(name=ref.name)
 
     def _report(self, message: str, entry: Entry | None = None) -> None:
         path = entry.offer.folder if entry is not None else ""
         self.table.publish(WatchProblem(message=" ".join(message.split()), path=path))
+
+
+def _ref(loaded: Any) -> PluginRef:
+    return PluginRef(loaded.manifest.kind, loaded.manifest.name)
 
 
 def sources_in(

@@ -22,7 +22,7 @@ from dagstack_dev.core.events import PluginRejected, ReloadSkipped, Transition, 
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, Load
 from dagstack_dev.core.planning import plan_reload
-from dagstack_dev.host.context import plugin_config
+from dagstack_dev.host.context import sees_the_same
 from dagstack_dev.host.reloader import Reloader
 from dagstack_dev.host.sections import section_problem
 
@@ -237,7 +237,7 @@ class ReloadLoop:
                 error=section_problem(entry.offer, self._context),
             )
             for entry in self._table.present()
-            if plugin_config(before.config, entry.ref) != plugin_config(config, entry.ref)
+            if not sees_the_same(entry.ref, before.config, config)
         }
 
     async def _reload(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dagstack_dev.core.events import Leaks
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import os
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +53,8 @@ class Settings:
     ignore: tuple[str, ...] = ()
     polling: bool = False
     sweep_seconds: float = 30.0
-    hookspec_files: tuple[Path, ...] = ()
-    config_file: Path | None = None
+    hookspec_files: tuple[str | os.PathLike[str], ...] = ()
+    config_file: str | os.PathLike[str] | None = None
     entry_points: str | None = None
     leaks: Leaks = Leaks.WARN
     retry_seconds: float = 0.5

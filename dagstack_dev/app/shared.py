@@ -163,12 +163,16 @@ class SharedCatalog:
             if path in late or self._code.fingerprint(path) != _fingerprint(file)
         }
         self._offered = {path: _fingerprint(file) for path, file in rest.items()}
-        if all(
+        given_up = self._code.log.given_up
+        if given_up and self._is_all_well():
+            given_up.clear()  # Nobody is left who may wait for a module.
+        return late | rest
+
+    def _is_all_well(self) -> bool:
+        return all(
             self._table.states[entry.ref] is State.READY and not entry.pending
             for entry in self._table.present()
-        ):
-            self._code.log.given_up.clear()  # Nobody is left who may wait for a module.
-        return late | rest
+        )
 
     def note_missed(
         self, changes: Iterable[SharedChange], draft: Draft, kept: Collection[PluginRef]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from dagstack_dev.app.config import ConfigInvalid
+from dagstack_dev.cli.hints import hint
 from dagstack_dev.core.blame import blame, plugin_frames, root_error, unwrapped
 from dagstack_dev.core.errors import ManifestInvalid, PluginLoadError, PluginRegistryError, said
 
@@ -70,13 +71,14 @@ def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
             yield from _file_lines(error.path or "", problem.line)
         return
     root = root_error(error)
-    yield from _message(_summary(root, who))
+    frames = [] if isinstance(root, SyntaxError) else plugin_frames(error)
+    meant = hint(root, frames[-1].path if frames else None)
+    yield from _message(f"{_summary(root, who)}{meant}")
     for note in _notes(root):
         yield from _message(note)
     for other in _others(error):
         yield from _message(f"and {_summary(root_error(other), who)}{_place(other)}")
     texts = _texts(root.__traceback__)
-    frames = [] if isinstance(root, SyntaxError) else plugin_frames(error)
     if len(frames) > FRAMES_LIMIT + 1:
         yield Text(f"{len(frames) - FRAMES_LIMIT - 1} more calls", "dim")
     for frame in frames[-FRAMES_LIMIT - 1 : -1]:

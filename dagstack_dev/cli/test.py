@@ -63,7 +63,8 @@ async def _run(
     if not passed + failed:
         console.print(f"no plugins below {', '.join(map(short, roots))}")
         return 1
-    counts = f"{passed + failed} plugins: {passed} passed"
+    number = passed + failed
+    counts = f"{number} {'plugin' if number == 1 else 'plugins'}: {passed} passed"
     console.print(f"{counts}, {failed} failed" if failed else counts)
     return 1 if failed else 0
 

@@ -76,9 +76,12 @@ def _spelt(place: Sequence[str], *, is_json: bool) -> str:
 def line_in_manifest(data: bytes, path: str, field: str) -> int | None:
     """The line in which `field` stands in a file that holds a manifest, None when nowhere.
 
-    `field` is dotted where it stands in a table.
+    `field` is dotted where it stands in a table. A module holds none of its forms.
     """
-    document = read_document(data, path, form_at(path))
+    try:
+        document = read_document(data, path, form_at(path))
+    except ManifestInvalid:
+        return None
     return None if document is None else document.line_of(field.split("."))
 
 

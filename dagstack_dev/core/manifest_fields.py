@@ -72,7 +72,10 @@ def _one_or_many(value: object) -> object:
 
 _NO_METADATA: Final = FrozenMapping({})  # One for all: pydantic would copy a default.
 
-_OTHER_SPELLINGS: Final = frozenset({"mcp_stdio", "supports"})
+_NULLABLE: Final = frozenset({"command", "env", "auth"})
+"""Fields that may be null, where a form of the manifest knows that, in place of being left out."""
+
+_OTHER_SPELLINGS: Final = frozenset({"mcp_stdio", "supports", *_NULLABLE})
 
 _MCP_FIELDS: Final = ("command", "env", "endpoint", "url", "auth", "mcp_stdio", "mcp_http")
 

@@ -59,8 +59,8 @@ MANIFEST_NAMES: Final = frozenset(_BY_NAME)
 
 EMBEDDED_NAMES: Final = frozenset(form.file_name for form in FORMS if form.is_embedded)
 
-# How the table may begin in a file that does not parse. A dependency of that name, or a table around
-# it, is not enough: what is taken for a plugin hides the plugins below it.
+# How the table may begin in a file that does not parse. A dependency of that name, or a table
+# around it, is not enough: what is taken for a plugin hides the plugins below it.
 _JSON_TABLE: Final = re.compile(rb'"dagstack"\s*:\s*\{')
 _TOML_TABLE: Final = re.compile(rb"""dagstack["']?\s*\.\s*["']?plugin\b""")
 
@@ -125,7 +125,7 @@ def holds_manifest(form: ManifestForm, content: bytes) -> bool:
     return _has_table(form, content)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1 << 14)  # A look everywhere asks for each such plugin, in the same order.
 def _has_table(form: ManifestForm, content: bytes) -> bool:
     try:
         document = read_document(content, form.file_name, form)

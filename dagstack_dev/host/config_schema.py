@@ -16,7 +16,8 @@ from dagstack_dev.core.config_document import ConfigDocument
 from dagstack_dev.core.config_errors import ConfigSectionInvalid
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, in_words
 from dagstack_dev.core.manifest import line_in_manifest
-from dagstack_dev.core.refs import closest, did_you_mean
+from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.host.config_problems import Keys, dotted, problem_of, pydantic_words, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 _ATTRIBUTE: Final = "config_schema"
 _UNKNOWN_FILE: Final = "<configuration>"
-_LONGEST_QUOTE: Final = 100
-
-Keys = tuple[str | int, ...]
 
 
 class SectionSchema(Protocol):
@@ -58,7 +56,7 @@ class JsonSchema:
         """See `SectionSchema`."""
         values = _with_defaults(self.schema, dict(section))
         try:
-            problems = [_problem(each) for each in self.validator.iter_errors(values)]
+            problems = [problem_of(each) for each in self.validator.iter_errors(values)]
         except Exception as error:  # noqa: BLE001 - a reference that leads nowhere, a bad pattern
             problems = [((), f"the schema cannot be applied: {in_words(error)}")]
         if problems:
@@ -77,12 +75,15 @@ class ModelSchema:
         from pydantic import ValidationError  # noqa: PLC0415 - only where a plugin uses it
 
         try:
-            made = self.model.model_validate(dict(section))
+            values = self.model.model_validate(dict(section)).model_dump(by_alias=True)
         except ValidationError as error:
             raise SectionMisfit(
-                [(each["loc"], _pydantic_words(each)) for each in error.errors(include_url=False)]
+                [(each["loc"], pydantic_words(each)) for each in error.errors(include_url=False)]
             ) from None
-        return {**section, **made.model_dump(by_alias=True)}
+        except Exception as error:
+            name = self.model.__name__
+            raise SectionMisfit([((), f"{name} cannot be applied: {in_words(error)}")]) from error
+        return {**section, **values}
 
 
 def manifest_schema(
@@ -99,7 +100,8 @@ def manifest_schema(
     if declared is None:
         return None
     schema = _from_file(manifest, source, declared) if isinstance(declared, str) else declared
-    if isinstance(previous, JsonSchema) and previous.schema == schema:
+    # Not by `==`, to which a default of 1 and one of True are the same.
+    if isinstance(previous, JsonSchema) and repr(previous.schema) == repr(schema):
         return previous
     try:
         return _compiled(schema)
@@ -133,7 +135,7 @@ def _invalid(
         path = source.manifest_path
         written = source.manifest.content if source.manifest else None
         line = line_in_manifest(written or b"", path, _ATTRIBUTE)
-    problem = ManifestProblem(_dotted((_ATTRIBUTE, *keys)), message, line)
+    problem = ManifestProblem(dotted((_ATTRIBUTE, *keys)), message, line)
     return ManifestInvalid(path, [problem], ref=manifest.ref)
 
 
@@ -147,11 +149,14 @@ def _compiled(schema: dict[str, Any]) -> JsonSchema:
     import jsonschema  # noqa: PLC0415 - a tenth of a second, for those who declare a schema
     from referencing import Registry  # noqa: PLC0415 - likewise
 
-    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    try:
+        kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _BadSchema("must be the URL of a draft of JSON Schema", ("$schema",)) from error
     try:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
-        message = f"is no valid JSON Schema: {_quoted(error.message)}"
+        message = f"is no valid JSON Schema: {quoted(error.message)}"
         raise _BadSchema(message, tuple(error.absolute_path)) from error
     # A registry of its own: nothing is fetched from anywhere.
     return JsonSchema(schema, kind(schema, registry=Registry()))
@@ -170,12 +175,12 @@ def class_schema(cls: type, ref: PluginRef) -> SectionSchema | None:
     if isinstance(declared, type) and hasattr(declared, "model_validate"):
         return ModelSchema(declared)
     if not isinstance(declared, dict):
-        message = f"must be a pydantic model or a JSON Schema, not {_quoted(repr(declared))}"
+        message = f"must be a pydantic model or a JSON Schema, not {quoted(repr(declared))}"
         raise ManifestInvalid(where, [ManifestProblem(_ATTRIBUTE, message)], ref=ref)
     try:
         return _compiled(declared)
     except _BadSchema as error:
-        field = _dotted((_ATTRIBUTE, *error.keys))
+        field = dotted((_ATTRIBUTE, *error.keys))
         raise ManifestInvalid(where, [ManifestProblem(field, str(error))], ref=ref) from error
 
 
@@ -202,7 +207,7 @@ def checked_section(
             try:
                 found = schema.filled(found)
             except SectionMisfit as misfit:
-                raise _section_invalid(ref, config, section, misfit) from None
+                raise _section_invalid(ref, config, section, misfit) from misfit.__cause__
     return found
 
 
@@ -218,40 +223,9 @@ def _section_invalid(
         full = (*prefix, *keys)
         named = [key for key in full if isinstance(key, str)]
         line = config.line_of(named) if isinstance(config, ConfigDocument) else None
-        problems.append(ManifestProblem(_dotted(full), message, line))
+        problems.append(ManifestProblem(dotted(full), message, line))
     path = config.path if isinstance(config, ConfigDocument) else _UNKNOWN_FILE
     return ConfigSectionInvalid(path, problems, ref)
-
-
-def _problem(error: Any) -> tuple[Keys, str]:
-    """The keys and the words of an error of jsonschema."""
-    keys = tuple(error.absolute_path)
-    found = _quoted(repr(error.instance))
-    match error.validator:
-        case "required":
-            missing = next((k for k in error.validator_value if k not in error.instance), None)
-            return (*keys, *([] if missing is None else [missing])), "missing; add it"
-        case "additionalProperties" if isinstance(error.instance, dict):
-            known = error.schema.get("properties", {})
-            unknown = [key for key in error.instance if key not in known]
-            guess = closest(unknown[0], known) if len(unknown) == 1 else None
-            hint = f"; did you mean {guess!r}?" if guess else ""
-            return (*keys, *unknown[:1]), f"{error.message}{hint}"
-        case "type":
-            wanted = error.validator_value
-            words = wanted if isinstance(wanted, str) else " or ".join(wanted)
-            return keys, f"must be of type {words}, not {found}"
-        case _:
-            return keys, _quoted(error.message)
-
-
-def _pydantic_words(detail: Any) -> str:
-    if detail["type"] == "missing":
-        return "missing; add it"
-    if detail["type"] == "extra_forbidden":
-        return "unknown key"
-    message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{message}, not {_quoted(repr(detail['input']))}"
 
 
 def _with_defaults(schema: object, values: dict[str, Any]) -> dict[str, Any]:
@@ -265,14 +239,3 @@ def _with_defaults(schema: object, values: dict[str, Any]) -> dict[str, Any]:
         if isinstance(values.get(key), dict):
             values[key] = _with_defaults(inner, dict(values[key]))
     return values
-
-
-def _dotted(keys: Iterable[str | int]) -> str:
-    text = ""
-    for key in keys:
-        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
-    return text
-
-
-def _quoted(text: str) -> str:
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."

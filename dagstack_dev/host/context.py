@@ -232,6 +232,12 @@ def plugin_config(config: Mapping[str, Any], ref: PluginRef) -> Mapping[str, Any
     return _EMPTY if config and _has_sections(config) else config
 
 
+def sees_the_same(ref: PluginRef, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two configurations are the same for `ref`; 1 and True are not, though equal."""
+    ours, theirs = plugin_config(one, ref), plugin_config(other, ref)
+    return ours is theirs or (ours == theirs and repr(ours) == repr(theirs))
+
+
 def _has_sections(config: Mapping[str, Any]) -> bool:
     return all(
         isinstance(kind, Mapping) and all(isinstance(own, Mapping) for own in kind.values())

@@ -12,10 +12,11 @@ from uuid import uuid4
 
 import anyio
 
-from dagstack_dev.core.errors import PluginRegistryError, in_words
+from dagstack_dev.core.errors import PluginCancelled, PluginRegistryError, in_words
 from dagstack_dev.core.manifest import IdempotencyMode
 from dagstack_dev.host.context import derive_context_for_plugin
 from dagstack_dev.host.sections import section_of
+from dagstack_dev.host.tasks import is_stray
 
 if TYPE_CHECKING:
     from dagstack_dev.host.context import PluginContext
@@ -231,7 +232,12 @@ class LocalExecutorOrchestrator:
             await entry.gate.pass_through()
         result = getattr(proxy, self._hook)(ctx, unit.args)
         if hasattr(type(result), "__await__"):
-            await result
+            try:
+                await result
+            except anyio.get_cancelled_exc_class() as error:
+                if is_stray(error):
+                    raise PluginCancelled(ref, self._hook) from error
+                raise
 
     @staticmethod
     def _end(unit: _Unit, state: str) -> None:

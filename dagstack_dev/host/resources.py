@@ -162,7 +162,8 @@ class ResourceContainer:
         setting = super().__setattr__
         setting("_resources", MappingProxyType(dict(resources)))
         setting("_absent", absent)
-        setting("metadata", MappingProxyType(dict(metadata or {})))
+        is_frozen = isinstance(metadata, MappingProxyType)
+        setting("metadata", metadata if is_frozen else MappingProxyType(dict(metadata or {})))
 
     def __getattr__(self, name: str) -> Any:
         if name in self._resources:
@@ -241,7 +242,7 @@ def _missing(name: str, registry: ResourceRegistry) -> str:
 
     hint = did_you_mean(name, registry.names())
     todo = how_to_offer(name)
-    return f"it requires the resource {name!r}, which the host does not offer{hint}; {todo}"
+    return f"it requires the resource {name!r}, which the host does not offer; {todo}{hint}"
 
 
 def _wrapped(wrapper: ResourceWrapper, resource: object, request: ResourceRequest) -> object:

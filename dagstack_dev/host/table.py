@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -181,6 +182,7 @@ class PluginTable:
         self.reload_id: int | None = None
         self._observers: list[Observer] = []
         self._setups = 0
+        self._making_proxy = RLock()  # It looks at the plugin, which may run code of its own.
         self._call_patience = call_patience
 
     @property
@@ -309,22 +311,25 @@ class PluginTable:
             self.publish(fact)
 
     def proxy(self, entry: Entry) -> PluginProxy:
-        """The one proxy of `entry`, made when it is first asked for."""
+        """The one proxy of `entry`, made when it is first asked for, by whichever thread."""
         if entry.proxy is None:
-            entry.proxy = make_proxy(entry.gate, self.reserved(entry.ref.kind))
+            with self._making_proxy:
+                if entry.proxy is None:
+                    entry.proxy = make_proxy(entry.gate, self.reserved(entry.ref.kind))
         return entry.proxy
 
     @property
     def kinds(self) -> Kinds:
-        """What the app has declared; set for all proxies at once."""
+        """What the app has declared; set for all proxies at once, where it makes a difference."""
         return self._kinds
 
     @kinds.setter
     def kinds(self, kinds: Kinds) -> None:
         self._kinds = kinds
         for entry in self.entries.values():
-            if entry.proxy is not None:
-                refit(entry.proxy, self.reserved(entry.ref.kind))
+            reserved = self.reserved(entry.ref.kind)
+            if entry.proxy is not None and reserved != type(entry.proxy).__dagstack_reserved__:
+                refit(entry.proxy, reserved)
 
     def reserved(self, kind: str) -> Mapping[str, DispatchClass]:
         """The hooks of a kind that only dispatchers may call."""

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 from dagstack_dev.core.contract_errors import DeterminismError, SerializationError
 from dagstack_dev.core.errors import shown
 from dagstack_dev.core.refs import did_you_mean
-from dagstack_dev.testing.harness import assert_manifest_valid, in_a_loop, running_plugin
+from dagstack_dev.testing.harness import (
+    assert_manifest_valid,
+    in_a_loop,
+    minimal_context,
+    running_plugin,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
 
 
 FEWEST_ITERATIONS: Final = 2
+_CONTEXT_NAMES: Final = frozenset({"ctx", "context"})
 
 
 def assert_json_serializable_boundaries(
@@ -59,7 +65,7 @@ async def check_boundaries(
             method = _hook(plugin, hook, SerializationError)
             for name, value in arguments.items():
                 _survives(value, f"argument {name!r} of {hook}")
-            _survives(await call(method, arguments), f"the result of {hook}")
+            _survives(await _call(method, arguments, ctx), f"the result of {hook}")
 
 
 def assert_deterministic(
@@ -120,7 +126,7 @@ async def check_determinism(
     for _ in range(iterations):
         async with running_plugin(make, valid, ctx=ctx) as plugin:
             method = _hook(plugin, hook, DeterminismError)
-            answers.append(_normal(await call(method, arguments)))
+            answers.append(_normal(await _call(method, arguments, ctx)))
     first = answers[0]
     for number, answer in enumerate(answers[1:], start=2):
         if answer != first:
@@ -133,10 +139,27 @@ async def check_determinism(
         )
 
 
-async def call(method: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Call a hook, and await what it returns if that can be awaited."""
-    result = method(**arguments)
+async def _call(
+    method: Callable[..., Any], arguments: Mapping[str, Any], ctx: PluginContext | None
+) -> Any:
+    """Call a hook, with a context in front as dispatchers do if it takes one."""
+    front: tuple[PluginContext, ...] = ()
+    if _takes_context(method, arguments):
+        front = (minimal_context(registry=None) if ctx is None else ctx,)
+    result = method(*front, **arguments)
     return await result if inspect.isawaitable(result) else result
+
+
+def _takes_context(method: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
+    """Whether the first parameter is for a context, and no argument of that name is given."""
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    first = next(iter(parameters), None)
+    if first is None or first.name in arguments or first.name not in _CONTEXT_NAMES:
+        return False
+    return first.kind in {first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD}
 
 
 def _hook(plugin: Any, name: str, error: type[Exception]) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
@@ -41,18 +42,27 @@ async def run_own_tests(source: PluginSource) -> TestRun | None:
     command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib"]
     command += ["-p", "no:cacheprovider", "--rootdir", source.folder, f"{source.folder}/tests"]
     path = os.pathsep.join(filter(None, (source.folder, os.environ.get("PYTHONPATH"))))
-    done = await anyio.run_process(
-        command,
-        cwd=source.folder,
-        env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    output = done.stdout.decode(errors="replace").strip()
+    env = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    code, output = await _run(command, folder=source.folder, env=env)
     lines = output.splitlines()
-    return TestRun(
-        done.returncode in {0, _NOTHING_COLLECTED}, lines[-1].strip(" =") if lines else "", output
-    )
+    summary = lines[-1].strip(" =") if lines else ""
+    return TestRun(code in {0, _NOTHING_COLLECTED}, summary, output)
+
+
+async def _run(command: list[str], *, folder: str, env: dict[str, str]) -> tuple[int, str]:
+    """The exit code, and all that was written."""
+    async with await anyio.open_process(
+        command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - it is piped, by default
+        try:
+            output = b"".join([chunk async for chunk in process.stdout])
+            code = await process.wait()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                process.kill()  # Ctrl-C cancels but once, and to leave the block waits for its end.
+            raise
+    return code, output.decode(errors="replace").strip()
 
 
 def _is_test(path: str) -> bool:

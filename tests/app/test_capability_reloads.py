@@ -17,9 +17,7 @@ from dagstack_dev import (
     PluginRegistry,
 )
 
-KIND = KindSpec(
-    kind="demo", hooks=(HookSpec(name="parse", dispatch=DispatchClass("capability")),)
-)
+KIND = KindSpec(kind="demo", hooks=(HookSpec(name="parse", dispatch=DispatchClass("capability")),))
 
 PLAIN = """
 class Plugin:

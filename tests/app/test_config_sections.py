@@ -70,6 +70,21 @@ async def test_a_section_that_does_not_fit_is_rejected_and_the_old_one_runs_on(
         assert not live.status("one").pending
 
 
+async def test_true_is_not_one(tree: PluginTree, config: Path) -> None:
+    manifest = "[plugin.config_schema]\nproperties = { port = { default = 1 } }\n"
+    folder = tree.plugin("one", code=READS, manifest=manifest)
+    async with serving(tree, config_file=config) as live:
+        edit(config, "port = 1", "port = true")
+        await live.settle()
+        assert live.plugin("one").port is True
+        edit(config, "port = true", "")
+        await live.settle()
+        assert live.plugin("one").port == 1
+        edit(folder / "dagstack.toml", "default = 1", "default = true")
+        await live.settle()
+        assert live.plugin("one").port is True
+
+
 async def test_a_plugin_whose_section_is_rejected_still_follows_what_it_depends_on(
     tree: PluginTree, config: Path
 ) -> None:

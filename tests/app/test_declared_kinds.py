@@ -140,6 +140,18 @@ async def test_a_file_declares_kinds_while_the_server_runs(tree: PluginTree, fil
     assert not registry.kinds
 
 
+async def test_files_are_named_by_text_too(tree: PluginTree, file: Path, tmp_path: Path) -> None:
+    tree.plugin("a")
+    config = tmp_path / "config.toml"
+    config.write_text("[demo.a]\nx = 1\n")
+    files = {"hookspec_files": (str(file),), "config_file": str(config)}
+    async with serving(tree, **files) as live:
+        assert set(live.server.registry.kinds.specs) == {"demo"}
+        edit(config, "x = 1", "x = 2")
+        await live.settle()
+        assert live.affected == {"a"}
+
+
 async def test_what_runs_goes_on_when_its_kind_is_declared_no_longer(
     tree: PluginTree, file: Path
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import pytest
@@ -109,18 +110,22 @@ class Plugin:
 """
 
 
-def test_a_second_ctrl_c_leaves_no_process(
-    tree: PluginTree, watch: Callable[..., Watching]
+def test_a_second_ctrl_c_leaves_no_process_and_no_copy_of_its_files(
+    tree: PluginTree, watch: Callable[..., Watching], tmp_path: Path
 ) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     mcp_plugin(tree, "server", "--ignore-term", "--slow-eof")
     tree.plugin("stubborn", code=BLOCKING, depends_on=["server"])
-    run = watch("plugins")
+    run = watch("plugins", environment={"TMPDIR": str(temporary)})
     event = run.event("process")
     run.event("watch.started")
+    assert [*temporary.glob("dagstack-dev-*")] != []
     run.send(signal.SIGINT)
     run.event("blocking")
     assert run.end(signal.SIGINT) == 130
     assert left([event["pid"], event["child"]]) == []
+    assert [*temporary.glob("dagstack-dev-*")] == []
 
 
 def test_a_server_ends_by_itself_when_we_are_killed(

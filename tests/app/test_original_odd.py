@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import dagstack.plugin_system as original
 import pytest
+from anyio import wait_all_tasks_blocked
 from mcp_servers import SDK_SERVER
 from serving import edit
 from trees import PluginTree
@@ -150,8 +151,7 @@ async def test_two_servers_cannot_drive_one_registry(tree: PluginTree) -> None:
     registry = original.PluginRegistry()
     async with DevServer(tree.root, registry=registry):
         with pytest.raises(RuntimeError, match="another DevServer drives this registry"):
-            async with DevServer(tree.root, registry=registry):
-                pytest.fail("it has taken them")
+            await DevServer(tree.root, registry=registry).__aenter__()
         assert registry.get_plugin("demo", "one").value() == 1
     async with DevServer(tree.root, registry=registry):
         assert registry.get_plugin("demo", "one").value() == 1
@@ -170,6 +170,23 @@ async def test_what_cannot_be_taken_over_is_left_running(
             pytest.fail("it has taken it")
     assert registry._setup_done == registry._loaded
     assert isinstance(registry.get_plugin("demo"), module.Base)
+
+
+async def test_what_the_app_changes_meanwhile_is_kept(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tree.plugin("one", kind="tool", code=HOOK)
+    registry = original.PluginRegistry()
+    module = module_plugin(monkeypatch)
+    async with DevServer(tree.root, registry=registry) as server:
+        registry.register_module(module)
+        registry.plugin_manager.unregister(name="one")
+        edit(folder / "plugin.py", '"one"', '"two"')
+        await server.wait_idle()
+        assert schemas(registry) == ["two"]
+        assert isinstance(registry.get_plugin("demo", "base"), module.Base)
+        registry.plugin_manager.unregister(name="one")
+    assert [manifest.name for manifest in registry.list_manifests()] == ["base"]
 
 
 async def test_a_teardown_that_raises_does_not_stop_the_start(tree: PluginTree) -> None:
@@ -254,3 +271,29 @@ async def test_a_folder_goes_before_the_module_of_the_same_name(
         await server.wait_idle()
         assert registry.get_plugin("demo", "base").WORD == "edited"
     assert registry.get_plugin("demo", "base").WORD == "app"
+
+
+async def test_an_app_that_is_cancelled_while_it_is_taken_over_keeps_its_registry(
+    tree: PluginTree,
+) -> None:
+    code = """
+    import anyio
+
+    class Plugin:
+        async def teardown(self):
+            await anyio.sleep_forever()
+    """
+    tree.plugin("lasting", code=code)
+    registry = original.PluginRegistry()
+    registry.discover(tree.root)
+    ctx = context(registry)
+    await registry.setup_all(ctx)
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(DevServer(tree.root, context=ctx).__aenter__)
+            await wait_all_tasks_blocked()
+            with pytest.raises(RuntimeError, match="another DevServer"):
+                await DevServer(tree.root, context=ctx).__aenter__()
+            scope.cancel()
+    assert "teardown_all" not in vars(registry)
+    assert [manifest.name for manifest in registry.list_manifests()] == ["lasting"]

@@ -56,7 +56,7 @@ def whose(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def watching(whose: str, tmp_path: Path) -> Iterator[Watching]:
-    """The examples and plugins that use them or the package, watched with and without the original package."""
+    """The examples and plugins that use them, watched with and without the original package."""
     shutil.copytree(EXAMPLES, tmp_path / "examples")
     user = tmp_path / "examples" / "user"
     user.mkdir()
@@ -72,7 +72,8 @@ def watching(whose: str, tmp_path: Path) -> Iterator[Watching]:
     (apart / "dagstack.toml").write_text(
         '[plugin]\nname = "apart"\nkind = "demo"\ncore_version = ">=0.1"\n'
         'runtime = "in_process"\nentry_point = "plugin:Plugin"\n'
-        'execution_model = "process_cpu_bound"\n',
+        'execution_model = "process_cpu_bound"\n'
+        'depends_on = ["user"]\n',
         encoding="utf-8",
     )
     environment = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_a_good_plugin_passes_with_its_samples_and_its_own_tests(tree: PluginTre
     checks = ("manifest", "lifecycle", "serialization", "determinism", "ambient_state")
     assert lines[1:6] == [f"{name} ok" for name in checks]
     assert lines[6].startswith("tests 2 passed")
-    assert lines[-1] == "1 plugins: 1 passed"
+    assert lines[-1] == "1 plugin: 1 passed"
 
 
 FAULTS = {
@@ -163,6 +164,35 @@ def test_own_tests_that_fail_are_shown(tree: PluginTree) -> None:
     assert done.returncode == 1
     assert "assert 1 == 2" in done.stdout
     assert "1 failed" in done.stdout
+
+
+def test_ctrl_c_ends_the_own_tests_too(tree: PluginTree, tmp_path: Path) -> None:
+    folder = good(tree)
+    pid_file = tmp_path / "pid"
+    os.mkfifo(pid_file)
+    tree.write(
+        folder / "tests/test_plugin.py",
+        f"""
+        import os, pathlib, time
+
+        def test_slowly():
+            pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))
+            time.sleep(600)
+        """,
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dagstack_dev", "test", "plugins"],
+        cwd=tree.root.parent,
+        env=os.environ | CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    with process:
+        own_tests = int(pid_file.read_text())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(own_tests, 0)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from dagstack_dev.core.errors import ManifestInvalid
-from dagstack_dev.core.manifest import PluginManifest, parse_manifest
+from dagstack_dev.core.manifest import PluginManifest, load_manifest_from_dict, parse_manifest
 from dagstack_dev.core.manifest_mcp import (
     HttpSettings,
     StdioSettings,
@@ -197,3 +197,12 @@ def test_contradictions_between_field_and_table_are_told() -> None:
         "mcp_http.url": (18, "differs from endpoint; keep one of them"),
         "auth": (12, "mcp_http.auth_secret_env names a secret as well; keep one of them"),
     }
+
+
+def test_what_is_null_is_left_out() -> None:
+    values = {"name": "server", "kind": "tool", "core_version": ">=0.1", "runtime": "mcp_stdio"}
+    nothing = {"command": None, "env": None, "auth": None}
+    manifest = load_manifest_from_dict(values | nothing | {"entry_point": "node server.js"})
+    assert (manifest.command, manifest.env, manifest.auth) == ((), {}, {})
+    with pytest.raises(ManifestInvalid, match="priority"):
+        load_manifest_from_dict(values | {"command": ["node"], "priority": None})

@@ -135,10 +135,11 @@ def test_a_value_that_is_nested_too_deeply_is_a_problem_and_no_crash() -> None:
     metadata: dict[str, Any] = {}
     for _ in range(5000):
         metadata = {"more": metadata}
-    with pytest.raises(ManifestInvalid, match="^here: is nested too deeply"):
+    with pytest.raises(ManifestInvalid, match=r"^here: is nested too deeply"):
         load(metadata=metadata)
 
 
 def test_a_key_that_is_no_string_is_told() -> None:
-    with pytest.raises(ManifestInvalid, match="^here: the key 1 is no string$"):
-        load_manifest_from_dict({**FIELDS, 1: "one"}, "here")
+    fields: dict[Any, Any] = {**FIELDS, 1: "one"}
+    with pytest.raises(ManifestInvalid, match=r"^here: the key 1 is no string$"):
+        load_manifest_from_dict(fields, "here")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 from trees import PluginTree
 
 from dagstack_dev import ManifestInvalid, PluginContext, PluginRegistry, State
@@ -124,6 +124,11 @@ async def test_a_schema_may_stand_in_a_file_of_the_folder(
 
 
 BAD_SCHEMAS = {
+    "no draft": (
+        'config_schema = { "$schema" = 5 }\n',
+        None,
+        r"config_schema\.\$schema: must be the URL of a draft",
+    ),
     "no schema": (
         'config_schema = { type = "wrong" }\n',
         None,
@@ -199,6 +204,28 @@ async def test_all_problems_of_a_model_are_told(
         "line 2: demo.it.tags[1]: should be a valid string, not 1",
     ]
     assert plugin.config is None
+
+
+class Careless(BaseModel):
+    token: int
+
+    @field_validator("token", mode="before")
+    @classmethod
+    def look_up(cls, given: str) -> int:
+        return {"one": 1}[given]
+
+
+class WithCareless(Reads):
+    config_schema: ClassVar[object] = Careless
+
+
+async def test_a_model_that_fails_in_its_own_way_is_told_of(
+    put: Callable[..., Any], registry: PluginRegistry, ctx: PluginContext
+) -> None:
+    put(WithCareless())
+    with pytest.raises(ConfigSectionInvalid, match="Careless cannot be applied: KeyError") as error:
+        await registry.setup_all(replace(ctx, config={"demo": {"it": {"token": "two"}}}))
+    assert isinstance(error.value.__cause__, KeyError)
 
 
 async def test_a_json_schema_of_the_class_works_like_that_of_the_manifest(

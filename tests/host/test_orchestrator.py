@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -245,4 +246,22 @@ async def test_what_another_unit_of_the_same_key_has_done_is_not_done_again(
     assert await local.backfill({}) == {"enqueued_count": 0, "skipped_count": 2}
     again = await local.enqueue(unit("good", idempotency_key="k"))
     assert again == {"unit_id": good["unit_id"], "deduplicated": True}
+    await registry.teardown_all()
+
+
+async def test_a_unit_that_is_cancelled_by_what_it_awaits_has_failed(
+    registry: PluginRegistry, start: Any, worker: Worker
+) -> None:
+    async def stray(ctx: PluginContext, args: dict[str, Any]) -> None:
+        task = asyncio.ensure_future(asyncio.sleep(10))
+        task.cancel()
+        await task
+
+    worker.execute = stray  # type: ignore[method-assign, assignment]
+    local = await start(limit=1)
+    answer = await local.enqueue(unit("a"))
+    with anyio.fail_after(10):
+        while await state(local, answer) in {"queued", "running"}:
+            await anyio.lowlevel.checkpoint()
+    assert await state(local, answer) == "failed"
     await registry.teardown_all()

@@ -120,6 +120,8 @@ def test_our_registry_is_not_taken_for_the_packages(tree: PluginTree) -> None:
 def test_nothing_stands_for_the_package_when_the_last_registry_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    others = [each for each in sys.meta_path if not isinstance(each, original.OriginalFinder)]
+    monkeypatch.setattr(sys, "meta_path", others)
     finder = original.OriginalFinder()
     monkeypatch.setattr(original, "_finder", finder)
     monkeypatch.setattr(original, "_users", 0)

@@ -186,6 +186,39 @@ def test_and_as_expected() -> None:
         assert_deterministic(AsyncEcho, MANIFEST, **arguments, expected_output={"a": 3})
 
 
+class Hooked:
+    """Its hooks are such as dispatchers call: a context goes first."""
+
+    def find(self, ctx: PluginContext, query: str) -> list[str]:
+        ctx.logger.debug("finding")
+        return [query]
+
+    async def rank(self, context: PluginContext, value: list[str]) -> list[str]:
+        context.logger.debug("ranking")
+        return value
+
+    def own(self, ctx: str) -> str:
+        return ctx.upper()
+
+
+HOOKED: dict[str, dict[str, Any]] = {
+    "find": {"query": "q"},
+    "rank": {"value": ["a"]},
+    "own": {"ctx": "mine"},
+}
+
+
+@pytest.mark.parametrize("given", [False, True])
+async def test_hooks_are_given_a_context_as_by_dispatchers(
+    plugin_context: PluginContext, given: bool
+) -> None:
+    ctx = plugin_context if given else None
+    result = await run_contract_suite(
+        Hooked, {**MANIFEST, "depends_on": []}, hook_samples=HOOKED, ctx=ctx
+    )
+    assert result.passed, result.summary()
+
+
 def test_one_answer_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="one answer"):
         assert_deterministic(Odd, MANIFEST, hook_name="pair", hook_kwargs={}, iterations=1)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import anyio
+
 from dagstack_dev.core.builtin_kinds import find_spec
 from dagstack_dev.core.dispatch_errors import DispatchMismatch
-from dagstack_dev.core.errors import PluginUnavailable
+from dagstack_dev.core.errors import PluginCancelled, PluginUnavailable
 from dagstack_dev.core.events import HookFailed
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.host.context import current_plugin
 from dagstack_dev.host.proxy import HOOK_PREFIX, refit
+from dagstack_dev.host.tasks import is_stray
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -117,7 +120,12 @@ class Dispatcher:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        """As `_call`; waits for a plugin that is being reloaded, and for its answer."""
+        """As `_call`; waits for a plugin that is being reloaded, and for its answer.
+
+        Raises:
+            PluginCancelled: the call ended with a cancellation, and not the caller's.
+            Exception: what the plugin raises.
+        """
         try:
             if member.gate.closed:
                 await member.gate.pass_through()
@@ -129,6 +137,10 @@ class Dispatcher:
         except PluginUnavailable as error:
             if _has_left(member, error):
                 return LEFT
+            raise
+        except anyio.get_cancelled_exc_class() as error:
+            if is_stray(error):
+                raise PluginCancelled(member.ref, name.removeprefix(HOOK_PREFIX)) from error
             raise
 
     def _seek(self, member: Member, name: str) -> Any:

@@ -162,7 +162,10 @@ class Members:
             if known is None:
                 return [], []
             matchers = known.matching(hook)
-            found, fallbacks = matchers.candidates(traits_of(args, kwargs, matchers.told))
+            told = tuple(matchers.told)
+        traits = traits_of(args, kwargs, told)  # Which may run code of the input's.
+        with self._lock:
+            found, fallbacks = matchers.candidates(traits)
         return sorted(found, key=place), sorted(fallbacks, key=place)
 
 

@@ -120,7 +120,7 @@ class InMemoryEventBus:
     async def publish(self, topic: str, payload: Mapping[str, Any]) -> None:
         """See `EventBus.publish`. Once the event is handed on, no cancellation takes it back."""
         await anyio.lowlevel.checkpoint_if_cancelled()
-        for subscription in self._topics.get(topic, ()):
+        for subscription in tuple(self._topics.get(topic, ())):
             subscription.put(payload)
         await anyio.lowlevel.cancel_shielded_checkpoint()  # Let handlers keep up with a busy loop.
 

@@ -39,7 +39,8 @@ GOODBYE_SECONDS: Final = 2.0
 """How long the server may take to hear that a session ends."""
 
 SESSION: Final = "mcp-session-id"
-_IDENTITY: Final = (SESSION, "mcp-protocol-version")
+_VERSION: Final = "mcp-protocol-version"
+_IDENTITY: Final = (SESSION, _VERSION)
 _NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
 _PING: Final = {"jsonrpc": "2.0", "id": "dagstack-dev-ping", "method": "ping"}
 
@@ -253,8 +254,8 @@ def _kind(response: httpx2.Response) -> str:
 
 
 def _readable(response: httpx2.Response) -> httpx2.Response:
-    """`response` as the SDK can read it."""
-    if not _kind(response).startswith("application/json"):
+    """`response` as the SDK can read it; in a session of MCP, it is that already."""
+    if _VERSION in response.request.headers or not _kind(response).startswith("application/json"):
         return response
     content = with_object(response.content)
     if content is None:

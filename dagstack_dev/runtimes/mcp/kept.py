@@ -26,6 +26,21 @@ _LARGE_FILE: Final = 1024 * 1024
 """Bytes of a file that is looked up where it is: it is data, and not what was edited."""
 
 
+_roots: dict[str, int] = {}
+"""The temporary folders that copies are in, each with the process that made it."""
+
+
+def remove_all() -> None:
+    """Remove every copy: the process is about to end at once."""
+    for root in [*_roots]:
+        _remove(root)
+
+
+def _remove(root: str) -> None:
+    if _roots.pop(root, None) == os.getpid():  # And no copy of it.
+        shutil.rmtree(root, ignore_errors=True)
+
+
 class KeptFolder:
     """A plugin's folder as it was read.
 
@@ -100,7 +115,8 @@ class KeptFolder:
 
     def _make_copy(self) -> str:
         root = tempfile.mkdtemp(prefix="dagstack-dev-")
-        weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
+        _roots[root] = os.getpid()
+        weakref.finalize(self, _remove, root)
         copy = _below_what_is_above(self._source.home, root)
         copy.mkdir()
         self._copy_below(self._source.home, str(copy), "")

@@ -67,11 +67,13 @@ class MessageReader:
         if not line:
             return None
         try:
-            line = with_object(line) or line
             return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
         except ValueError:
-            self._log.stray_output(line.decode(errors="replace"))
-            return None
+            readable = with_object(line)
+        if readable is not None:
+            return self._parsed(readable)
+        self._log.stray_output(line.decode(errors="replace"))
+        return None
 
     async def aclose(self) -> None:
         """Nothing: the pipe is the process's."""

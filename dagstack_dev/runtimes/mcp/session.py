@@ -15,7 +15,6 @@ from mcp.client.session import ClientSession, IncomingMessage
 from mcp.client.subscriptions import SubscriptionLost, ToolsListChanged, listen
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
-    CONNECTION_CLOSED,
     METHOD_NOT_FOUND,
     REQUEST_TIMEOUT,
     UNSUPPORTED_PROTOCOL_VERSION,
@@ -30,17 +29,12 @@ from pydantic import RootModel, ValidationError
 from pydantic_core import to_json
 
 from dagstack_dev._version import __version__
-from dagstack_dev.core.errors import PluginRegistryError, in_words
-from dagstack_dev.core.runtime_errors import (
-    HandshakeFailed,
-    ToolArgumentsInvalid,
-    ToolError,
-    ToolResultInvalid,
-    ToolTimeout,
-)
+from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.runtime_errors import HandshakeFailed, ToolArgumentsInvalid, ToolTimeout
 from dagstack_dev.runtimes.mcp import dialect
 from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource, Tool
 from dagstack_dev.runtimes.mcp.results import contents_of, error_of, result_of
+from dagstack_dev.runtimes.mcp.sdk_errors import is_loss, one_line, tool_failure
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -51,15 +45,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, float | None, str | None], Awaitable[None]]
 """Told the progress of a call, the total where that is known, and a message."""
-
-_LOSSES: Final = frozenset(
-    {
-        "Connection closed",
-        "SSE stream ended without a response",
-        "SSE stream ended and reconnection attempts were exhausted",
-    }
-)
-"""What the SDK says when an answer will never come."""
 
 _AnyObject = RootModel[dict[str, Any]]
 
@@ -141,12 +126,12 @@ class Session:
                     raise
                 await self._client.discover()
         except MCPError as error:
-            if _is_loss(error):
+            if is_loss(error):
                 raise await self._connection.why_lost() from None
             raise self._refused(f"{error.message} (JSON-RPC error {error.code})") from error
         except (ValidationError, RuntimeError) as error:
             if not isinstance(error, ValidationError) or not dialect.is_spoken(error):
-                raise self._refused(_one_line(error)) from error
+                raise self._refused(one_line(error)) from error
             self._dialect = dialect.Dialect(self._ask)
             self._log.speaks_dialect(tool.name for tool in dialect.TOOLS)
 
@@ -311,16 +296,9 @@ class Session:
 
     async def _failed(self, what: str, error: Exception) -> PluginRegistryError:
         """Our error for what the SDK has raised."""
-        if isinstance(error, MCPError):
-            if _is_loss(error):
-                return await self._connection.why_lost()
-            data = error.data
-            typed = data.get("type") if isinstance(data, dict) else None
-            type_name = typed if isinstance(typed, str) else None
-            return ToolError(
-                self._ref, what, error.message, type_name=type_name, code=error.code, data=data
-            )
-        return ToolResultInvalid(self._ref, what, _one_line(error))
+        if isinstance(error, MCPError) and is_loss(error):
+            return await self._connection.why_lost()
+        return tool_failure(self._ref, what, error)
 
     # What the server says by itself
 
@@ -335,20 +313,6 @@ class Session:
                 self._log.kept_tools(error)
 
 
-def _is_loss(error: MCPError) -> bool:
-    """Whether the SDK says that the connection is closed, by a code that servers use as well."""
-    return error.code == CONNECTION_CLOSED and error.message in _LOSSES and error.data is None
-
-
 def _as_json(answer: Any) -> dict[str, Any]:
     said: dict[str, Any] = answer.model_dump(by_alias=True, mode="json", exclude_unset=True)
     return said
-
-
-def _one_line(error: Exception) -> str:
-    """What is wrong, without the many lines that schema libraries add to it."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"] if not str(part)[:1].isupper())
-        return f"{place}: {first['msg']}" if place else first["msg"]
-    return in_words(error).partition("\n")[0]

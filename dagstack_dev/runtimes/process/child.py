@@ -22,6 +22,9 @@ _SOURCE: Final = (
 )
 """What the process runs: never the program that the app is."""
 
+_PYTHON: Final = (sys.executable, "-X", "faulthandler", "-c")
+"""It says at which line native code has crashed."""
+
 _HOME: Final = str(Path(__file__).parents[3])
 
 _ASKED_SECONDS: Final = 2.0
@@ -47,7 +50,7 @@ class Child:
         with theirs:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - our own program
-                    [sys.executable, "-c", _SOURCE, _HOME, worker, str(theirs.fileno()), str(ref)],
+                    [*_PYTHON, _SOURCE, _HOME, worker, str(theirs.fileno()), str(ref)],
                     stdin=subprocess.DEVNULL,
                     stdout=_descriptor_of(sys.stdout, 1),
                     stderr=_descriptor_of(sys.stderr, 2),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from dagstack_dev.core.blame import plugin_steps
 from dagstack_dev.core.errors import said
 from dagstack_dev.core.execution_errors import NotTransferable, RemoteError
+from dagstack_dev.core.passing import may_pass
 from dagstack_dev.runtimes.process.transfer import is_plugin_module, unpack
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class Failure:
         steps: the frames of the plugin's code, outermost first.
         notes: what was added to it.
         cause: what it was raised from.
+        context: what was being handled when it was raised, if that is not the cause.
+        hides_context: whether that is not to be shown.
+        is_passing: whether it is worth while to try again; see `core.passing`.
     """
 
     type: str
@@ -56,11 +60,16 @@ class Failure:
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
     cause: Failure | None
+    context: Failure | None
+    hides_context: bool
+    is_passing: bool
 
 
 def describe(error: BaseException, ref: PluginRef, depth: int = 0) -> Failure:
     """`error` as plain values; to be called in the plugin's process."""
-    cause = error.__cause__
+    before = None if depth >= _LONGEST_CHAIN else error.__cause__ or error.__context__
+    earlier = None if before is None else describe(before, ref, depth + 1)
+    is_cause = before is not None and before is error.__cause__
     return Failure(
         type=type(error).__qualname__,
         message=said(error),
@@ -76,7 +85,10 @@ def describe(error: BaseException, ref: PluginRef, depth: int = 0) -> Failure:
             for step in plugin_steps(error)
         ),
         notes=tuple(map(str, getattr(error, "__notes__", ()))),
-        cause=None if cause is None or depth >= _LONGEST_CHAIN else describe(cause, ref, depth + 1),
+        cause=earlier if is_cause else None,
+        context=None if is_cause else earlier,
+        hides_context=error.__suppress_context__,
+        is_passing=may_pass(error),
     )
 
 
@@ -96,6 +108,9 @@ def rebuild(failure: Failure, ref: PluginRef) -> BaseException:
     error.__traceback__ = _traceback(failure.steps)
     if failure.cause is not None:
         error.__cause__ = rebuild(failure.cause, ref)
+    if failure.context is not None:
+        error.__context__ = rebuild(failure.context, ref)
+        error.__suppress_context__ = failure.hides_context
     return error
 
 
@@ -112,11 +127,12 @@ def _from_pickle(failure: Failure, ref: PluginRef) -> BaseException | None:
 def _likeness(failure: Failure, ref: PluginRef) -> BaseException:
     name = failure.type.rpartition(".")[2]
     error: BaseException | None = None
+    members = {"__module__": __name__, "is_passing": failure.is_passing}
     for base in failure.bases:
         kind = getattr(sys.modules["builtins"], base, None)
         if isinstance(kind, type) and issubclass(kind, Exception):
             try:
-                error = type(name, (RemoteError, kind), {"__module__": __name__})(failure.message)
+                error = type(name, (RemoteError, kind), members)(failure.message)
                 break
             except TypeError:  # Two classes that do not go together, or other arguments.
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -183,3 +184,21 @@ async def test_a_filter_leaves_out_and_puts_in_order(
     nobody = CapabilityDispatcher(registry, filter_fn=lambda _, __: [])
     with pytest.raises(NoCapabilityMatch):
         nobody.dispatch("demo", "parse", ctx, 1)
+
+
+async def test_an_input_that_takes_its_time_to_tell_of_itself_holds_up_no_other_thread(
+    registry: PluginRegistry, ctx: PluginContext, parser: Put
+) -> None:
+    parser("python", supports_languages=["python"])
+    await registry.setup_all(ctx)
+    parse = CapabilityDispatcher(registry).dispatch
+
+    class Slow:
+        @property
+        def language(self) -> str:
+            threads = ThreadPoolExecutor(1)
+            other = threads.submit(parse, "demo", "parse", ctx, language="python")
+            threads.shutdown(wait=False)
+            return "python" if wait([other], timeout=5).done else "cobol"
+
+    assert parse("demo", "parse", ctx, Slow()) == "python"

@@ -11,6 +11,7 @@ import pytest
 from dagstack_dev import (
     BroadcastCollectDispatcher,
     DispatchMismatch,
+    KindSpec,
     PluginContext,
     PluginRegistry,
     unwrap,
@@ -113,3 +114,14 @@ async def test_hooks_that_are_no_methods_of_the_class_are_hooks_all_the_same(
     assert dispatcher.dispatch("demo", "scan", ctx) == (["answered"], None)
     with pytest.raises(DispatchMismatch):
         proxy.scan(ctx)
+
+
+def test_proxies_are_made_anew_only_where_their_kind_has_changed(
+    registry: PluginRegistry, proxy: Any
+) -> None:
+    made = type(proxy)
+    registry.add_hookspecs(KindSpec(kind="other"))
+    assert type(proxy) is made
+    registry.add_hookspecs(KindSpec(kind="demo"), replace=True)
+    assert type(proxy) is not made
+    assert proxy.find(None) == "all found"

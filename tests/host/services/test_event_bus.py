@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -62,6 +63,21 @@ async def test_what_nobody_listens_to_is_lost(bus: InMemoryEventBus) -> None:
     listener = Listener()
     await bus.publish("saved", {"number": 0})
     await bus.subscribe("saved", listener)
+    await bus.publish("saved", {"number": 1})
+    assert await listener.has(1) == [{"number": 1}]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no tasks that begin at once before")
+async def test_a_handler_that_runs_at_once_may_subscribe(bus: InMemoryEventBus) -> None:
+    listener = Listener()
+
+    async def subscribe(payload: Payload) -> None:
+        await bus.subscribe("saved", listener)
+
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    subscription = await bus.subscribe("saved", subscribe)
+    await bus.publish("saved", {"number": 0})
+    await bus.unsubscribe(subscription)
     await bus.publish("saved", {"number": 1})
     assert await listener.has(1) == [{"number": 1}]
 

@@ -14,7 +14,7 @@ from trees import PluginTree
 
 from dagstack_dev import PluginContext, PluginRegistry
 from dagstack_dev.core.blame import plugin_frames
-from dagstack_dev.core.execution_errors import NotTransferable
+from dagstack_dev.core.execution_errors import NotTransferable, ProcessDied
 
 MANIFEST = 'execution_model = "process_cpu_bound"\n'
 
@@ -101,6 +101,20 @@ async def test_what_it_prints_goes_where_plugins_print(
     code = "class Plugin:\n    def setup(self, ctx):\n        print('hello', flush=True)\n"
     await Lifetime(tree, code)()
     assert "hello\n" in capfd.readouterr().out
+
+
+async def test_a_crash_of_the_interpreter_tells_the_line(
+    tree: PluginTree, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = """
+    import ctypes
+    class Plugin:
+        async def setup(self, ctx):
+            ctypes.string_at(0)
+    """
+    with pytest.raises(ProcessDied, match="was ended by SIGSEGV"):
+        await Lifetime(tree, code)()
+    assert f'File "{tree.root}/it/plugin.py", line 5 in setup' in capfd.readouterr().err
 
 
 async def test_its_section_its_metadata_and_extras_are_copies(tree: PluginTree) -> None:

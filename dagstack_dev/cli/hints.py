@@ -1,0 +1,59 @@
+"""What may have been meant, where the words of an exception do not say."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from dagstack_dev.core.blame import NAMESPACE
+from dagstack_dev.core.errors import said
+from dagstack_dev.core.refs import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def hint(error: BaseException, path: str | None) -> str:
+    """What to append to the message of `error`; empty where nothing comes to mind.
+
+    Args:
+        error: of a plugin.
+        path: the plugin's file whose line raised it, if it is known.
+    """
+    name = getattr(error, "name", None)
+    if not isinstance(name, str) or "did you mean" in said(error).lower():
+        return ""
+    if isinstance(error, ModuleNotFoundError) and path is not None:
+        return _of_module(name, os.path.dirname(path))  # noqa: PTH120 - a path as text
+    if isinstance(error, AttributeError):
+        return did_you_mean(name, _attributes(error.obj))
+    return ""
+
+
+def _of_module(name: str, folder: str) -> str:
+    """Modules of a plugin are imported from each other by relative imports alone."""
+    beside = _modules(folder)
+    if name in beside:
+        return f"; it lies beside this file, so write: from . import {name}"
+    if name.startswith(f"{NAMESPACE}."):
+        return did_you_mean(name.rpartition(".")[2], beside)
+    return ""
+
+
+def _modules(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as found:
+            return [
+                each.name.removesuffix(".py")
+                for each in found
+                if each.name.endswith(".py") or each.is_dir()
+            ]
+    except OSError:
+        return []
+
+
+def _attributes(obj: object) -> Iterable[str]:
+    try:
+        return [each for each in dir(obj) if not each.startswith("_")]
+    except Exception:  # noqa: BLE001 - whatever a plugin's class does there
+        return []

@@ -1,0 +1,43 @@
+"""Exceptions as values and raised again: what they tell besides type, message and lines."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from dagstack_dev import PluginRef
+from dagstack_dev.core.passing import may_pass
+from dagstack_dev.runtimes.process.failures import describe, rebuild
+
+REF = PluginRef("demo", "it")
+
+
+def sent(error: BaseException) -> BaseException:
+    return rebuild(pickle.loads(pickle.dumps(describe(error, REF))), REF)
+
+
+@pytest.mark.parametrize("is_passing", [True, False])
+def test_a_class_that_is_passing_comes_back_as_one(*, is_passing: bool) -> None:
+    class Down(Exception):  # Cannot be pickled, as no class of a plugin can.
+        pass
+
+    Down.is_passing = is_passing  # type: ignore[attr-defined]
+    assert may_pass(sent(Down("nobody is there"))) is is_passing
+
+
+@pytest.mark.parametrize("hide", [True, False])
+def test_what_was_being_handled_comes_too(*, hide: bool) -> None:
+    error = ValueError("no index")
+    error.__context__, error.__suppress_context__ = ConnectionRefusedError("down"), hide
+    back = sent(error)
+    assert isinstance(back.__context__, ConnectionRefusedError)
+    assert back.__cause__ is None
+    assert back.__suppress_context__ is hide
+    assert may_pass(back)
+
+
+def test_a_chain_without_end_is_cut() -> None:
+    one, other = ValueError("one"), ValueError("other")
+    one.__context__, other.__context__ = other, one
+    assert str(sent(one).__context__) == "other"
