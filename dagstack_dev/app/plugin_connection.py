@@ -7,6 +7,7 @@ import pickle
 import signal
 import socket
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from dagstack_dev.runtimes.process.messages import Decoder, Kind, Message, encode
@@ -26,7 +27,9 @@ class Connection:
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.set_inheritable(False)
-        self._sending = threading.Lock()
+        self._turn = threading.RLock()
+        self._unsent: deque[bytes] = deque()
+        self._is_sending = False
         self._messages = self._receive()
 
     def first_order(self) -> Any:
@@ -43,12 +46,23 @@ class Connection:
         threading.Thread(target=run, name="dagstack connection", daemon=True).start()
 
     def send(self, kind: Kind, payload: bytes = b"", *, call: int = 0) -> None:
-        """Send one message; a connection that has ended is dealt with by who listens."""
-        with self._sending:
+        """Send one message; a connection that has ended is dealt with by who listens.
+
+        A destructor or a signal handler may log something while its own thread is sending. That
+        goes when the message under way has gone.
+        """
+        with self._turn:
+            self._unsent.append(encode(kind, payload, call=call))
+            if self._is_sending:
+                return
+            self._is_sending = True
             try:
-                self._socket.sendall(encode(kind, payload, call=call))
+                while self._unsent:
+                    self._socket.sendall(self._unsent.popleft())
             except OSError:
                 return
+            finally:
+                self._is_sending = False
 
     def log(self, payload: bytes) -> None:
         """Send a log call."""

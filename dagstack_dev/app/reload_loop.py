@@ -203,7 +203,8 @@ class ReloadLoop:
             path for path in batch.paths if self._disk.counts(path) or self._shared.counts(path)
         )
         if reasons or forced or self._shared.has_news(shared):
-            with self._giving_way.trying(batch.retried - edited, self.inbox.waiting):
+            tried_again = batch.retried - edited - batch.forced
+            with self._giving_way.trying(tried_again, self.inbox.waiting):
                 await self._reload(
                     reasons,
                     shared,

@@ -85,7 +85,7 @@ Seconds = Annotated[int, Field(gt=0)]
 Dependencies = Annotated[
     tuple[str | PluginRef, ...],
     Field(strict=False),
-    PlainSerializer(lambda wants: [_as_written(each) for each in wants]),
+    PlainSerializer(lambda wants: tuple(map(_as_written, wants))),
 ]
 Metadata = Annotated[Mapping[str, Any], AfterValidator(FrozenMapping), PlainSerializer(thawed)]
 

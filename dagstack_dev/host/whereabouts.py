@@ -15,7 +15,8 @@ from dagstack_dev.host.gate import FORWARDER_FILE, Gate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_PACKAGE: Final = dirname(dirname(__file__)) + "/"  # noqa: PTH120 - compared with file names
+_HOST: Final = dirname(__file__) + "/"  # noqa: PTH120 - compared with file names
+_PACKAGE: Final = dirname(dirname(__file__)) + "/"  # noqa: PTH120 - likewise
 
 _WAITS_FOR_THREAD: Final = Workers.call.__code__
 
@@ -35,11 +36,13 @@ class Place(NamedTuple):
 def suspended_at(awaitable: object, folder: str | None) -> Place | None:
     """Where `awaitable`, which somebody awaits, is suspended; None when that cannot be told.
 
-    The innermost line of code in `folder`; where there is none, the outermost that is not ours.
+    The innermost line of code in `folder`; where there is none, the outermost that is not ours,
+    unless it is a runtime of ours that has called it, to wait for another process.
     """
     frames = [*_frames_of(awaitable)]
-    foreign = (each for each in frames if not each.f_code.co_filename.startswith(_PACKAGE))
-    return _place(_innermost_in(folder, frames) or next(foreign, None))
+    outside = next((each for each in frames if not _is_in(_HOST, each)), None)
+    foreign = outside if outside is not None and not _is_in(_PACKAGE, outside) else None
+    return _place(_innermost_in(folder, frames) or foreign)
 
 
 def running_at(ident: int | None, folder: str | None) -> Place | None:
@@ -71,7 +74,8 @@ def calls_through(gate: Gate, folder: str | None) -> list[tuple[str, Place | Non
                 inside = frames[index + 1 :]
                 if inside and inside[0].f_code is _WAITS_FOR_THREAD:
                     break  # Where the call is, the thread tells, which has such a frame, too.
-                last = _innermost_in(folder, inside) or (inside[0] if inside else None)
+                first = inside[0] if inside and not _is_in(_PACKAGE, inside[0]) else None
+                last = _innermost_in(folder, inside) or first
                 # In a worker thread, the method itself is called by a function without a name.
                 named = inside[0] if frame.f_code.co_name == "<lambda>" and inside else frame
                 calls.append((named.f_code.co_name, _place(last)))
@@ -82,6 +86,10 @@ def calls_through(gate: Gate, folder: str | None) -> list[tuple[str, Place | Non
 def _is_forwarder(frame: FrameType, gate: Gate) -> bool:
     is_one = frame.f_code.co_filename == FORWARDER_FILE
     return is_one and frame.f_locals.get("_dagstack_gate") is gate
+
+
+def _is_in(package: str, frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(package)
 
 
 def _place(frame: FrameType | None) -> Place | None:

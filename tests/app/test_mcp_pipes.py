@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import pytest
 from mcp_servers import mcp_plugin
-from serving import serving
+from serving import edit, serving
 from trees import PluginTree
 
 from dagstack_dev.core.runtime_errors import ToolArgumentsInvalid, ToolTimeout
+from dagstack_dev.runtimes.mcp import messages
 
 
 async def test_a_call_to_a_server_that_does_not_read_runs_out_of_time(tree: PluginTree) -> None:
@@ -35,4 +37,31 @@ async def test_what_cannot_be_sent_is_told_to_its_caller_alone(tree: PluginTree)
             await server.echo(undecodable)
         with pytest.raises(ToolArgumentsInvalid, match="cannot be sent"):
             await server.read_resource(undecodable)
+        assert await server.value() == "1"
+
+
+async def test_a_flood_of_lines_that_are_no_messages_is_cut_short(
+    tree: PluginTree, captured_events: list[dict[str, Any]]
+) -> None:
+    folder = mcp_plugin(tree, "server")
+    begins = "print('no message\\n' * 50_000, flush=True); Server(options).serve()"
+    edit(folder / "server.py", "Server(options).serve()", begins)
+    async with serving(tree) as live:
+        await live.plugin("server", "tool").print("one more")
+    told = [each["event"] for each in captured_events if "not JSON-RPC" in each["event"]]
+    assert len(told) == messages.MOST_STRAYS + 2
+    assert "further lines that are not JSON-RPC are not logged" in told[-2]
+    assert "one more" in told[-1]
+
+
+async def test_a_line_without_end_does_not_take_all_memory(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "LONGEST_MESSAGE", 10_000)
+    mcp_plugin(tree, "server")
+    async with serving(tree) as live:
+        server = live.plugin("server", "tool")
+        assert await server.echo("x" * 5_000) == "x" * 5_000
+        with pytest.raises(ToolTimeout):
+            await server.call_tool("echo", {"text": "x", "times": 500_000}, timeout=0.5)
         assert await server.value() == "1"

@@ -16,7 +16,14 @@ from trees import PluginTree
 
 from dagstack_dev import PluginUnavailable, ProcessDied, State, TeardownTimeout
 from dagstack_dev.app import leaks
-from dagstack_dev.core.events import PluginLeaked, ReloadCommitted, TeardownFailed, Transition
+from dagstack_dev.core.events import (
+    DrainTimedOut,
+    PluginLeaked,
+    ReloadCommitted,
+    TeardownFailed,
+    Transition,
+)
+from dagstack_dev.runtimes.process import remote
 
 PROCESS = 'execution_model = "process_cpu_bound"\n'
 
@@ -177,7 +184,34 @@ async def test_a_method_that_hangs_is_ended_with_its_process_and_what_that_has_s
         await gone(*pids)
         [overdue] = live.of(TeardownFailed)
         assert isinstance(overdue.error, TeardownTimeout)
+        assert overdue.error.path is None  # No line of ours, and none of our libraries.
+        assert [fact.places for fact in live.of(DrainTimedOut)] == [()]
     assert ["torn down before the call had ended" in str(each) for each in caught] == [True]
+
+
+HANGS_IN_IT = """
+class Plugin:
+    def setup(self, ctx):
+        self.stuck = ctx.registry.get_plugin("demo", name="stuck")
+        ctx.start_soon(self.work)
+
+    async def work(self):
+        await self.stuck.hang()
+"""
+
+
+async def test_whoever_hangs_in_it_can_be_torn_down_without_it(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "ABANDON_SECONDS", 0.05)
+    manifest = "teardown_timeout_sec = 1\n"
+    code = tree.plugin("stuck", code=STUCK, manifest=PROCESS + manifest) / "plugin.py"
+    tree.plugin("user", code=HANGS_IN_IT, depends_on=["stuck"], manifest=manifest)
+    async with serving(tree, drain_seconds=0.05) as live:
+        edit(code, "time.sleep(0.01)", "break")
+        await live.settle()
+        assert live.outcomes == [ReloadCommitted]
+        assert [fact.ref.name for fact in live.of(TeardownFailed)] == ["stuck"]
 
 
 HOST = """

@@ -22,25 +22,24 @@ class LineSplitter:
     """Collects chunks, and gives back the lines that are complete.
 
     Args:
-        longest: bytes after which a line counts as complete even without an end; None for never.
+        longest: bytes after which a line counts as complete even without an end.
     """
 
-    def __init__(self, longest: int | None = 1 << 16) -> None:
+    def __init__(self, longest: int = 1 << 16) -> None:
         self._longest = longest
         self._begun: list[bytes] = []
         self._size = 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The lines that `chunk` completes, without their ends."""
-        head, newline, tail = chunk.partition(b"\n")
-        while newline:
-            yield b"".join([*self._begun, head])
+        *complete, begun = chunk.split(b"\n")
+        for line in complete:
+            yield b"".join([*self._begun, line])
             self._begun, self._size = [], 0
-            head, newline, tail = tail.partition(b"\n")
-        if head:
-            self._begun.append(head)
-            self._size += len(head)
-        if self._longest is not None and self._size > self._longest:
+        if begun:
+            self._begun.append(begun)
+            self._size += len(begun)
+        if self._size > self._longest:
             yield from self.rest()
 
     def rest(self) -> Iterator[bytes]:

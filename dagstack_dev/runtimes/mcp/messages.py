@@ -6,9 +6,10 @@ Imports the SDK, and so is imported only by the setup of an MCP plugin.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
+import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
     from dagstack_dev.runtimes.mcp.process import ServerProcess
     from dagstack_dev.runtimes.mcp.server_log import ServerLog
+
+
+LONGEST_MESSAGE: Final = 1 << 28
+"""Bytes of a message at most: a line without end would take all memory."""
+
+MOST_STRAYS: Final = 20
+"""How many lines that are no messages are logged, until there is a message again."""
 
 
 class MessageReader:
@@ -40,8 +48,9 @@ class MessageReader:
         self._stdout = stdout
         self._lost = lost
         self._log = log
-        self._lines = LineSplitter(longest=None)
+        self._lines = LineSplitter(LONGEST_MESSAGE)
         self._waiting: deque[bytes] = deque()
+        self._strays = 0
 
     async def receive(self) -> SessionMessage | Exception:
         """The next message.
@@ -53,7 +62,10 @@ class MessageReader:
             while self._waiting:
                 message = self._parsed(self._waiting.popleft())
                 if message is not None:
+                    self._strays = 0
                     return message
+            if self._strays:  # A pipe that is always full would leave the loop no turn.
+                await anyio.lowlevel.checkpoint()
             try:
                 self._waiting.extend(self._lines.feed(await self._stdout.receive()))
             except PIPE_CLOSED:
@@ -72,7 +84,11 @@ class MessageReader:
             readable = with_object(line)
         if readable is not None:
             return self._parsed(readable)
-        self._log.stray_output(line.decode(errors="replace"))
+        self._strays += 1
+        if self._strays <= MOST_STRAYS:
+            self._log.stray_output(line.decode(errors="replace"))
+        if self._strays == MOST_STRAYS:
+            self._log.more_stray_output()
         return None
 
     async def aclose(self) -> None:

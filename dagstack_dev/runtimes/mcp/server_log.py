@@ -44,6 +44,10 @@ class ServerLog:
         text = f"not JSON-RPC on standard output: {shortened(line)} ({hint})"
         self._logger.warning(text)
 
+    def more_stray_output(self) -> None:
+        """There has been a lot of that."""
+        self._logger.warning("further lines that are not JSON-RPC are not logged")
+
     def message(self, level: str, name: str | None, data: object) -> None:
         """A log notification."""
         text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)

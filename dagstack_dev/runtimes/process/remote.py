@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from dagstack_dev.runtimes.process.order import File
 
 _CHUNK: Final = 1 << 18
+ABANDON_SECONDS: Final = 2.0
+"""How long a cancelled call waits for the method to end; one that hangs keeps nobody."""
+
 _LIFE: Final = 0
 """The number under which the start and the stop are answered; calls count from 1."""
 
@@ -146,7 +149,7 @@ class Remote:
         """Call a method there; the answer is what it returns.
 
         When the caller is cancelled, an `async def` there is cancelled too, and the call ends
-        when it has ended there.
+        when it has ended there, or after `ABANDON_SECONDS`: a method may hang.
 
         Raises:
             NotTransferable: an argument or the result cannot be pickled.
@@ -178,7 +181,7 @@ class Remote:
             await answer.arrived.wait()
         except anyio.get_cancelled_exc_class():
             if kind is Kind.CALL:
-                with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(ABANDON_SECONDS, shield=True):
                     await self._send(encode(Kind.CANCEL, call=number))
                     await answer.arrived.wait()
             raise

@@ -74,7 +74,8 @@ async def test_a_handler_that_runs_at_once_may_subscribe(bus: InMemoryEventBus) 
     async def subscribe(payload: Payload) -> None:
         await bus.subscribe("saved", listener)
 
-    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    eager = asyncio.eager_task_factory  # type: ignore[attr-defined]  # new in 3.12
+    asyncio.get_running_loop().set_task_factory(eager)
     subscription = await bus.subscribe("saved", subscribe)
     await bus.publish("saved", {"number": 0})
     await bus.unsubscribe(subscription)
