@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 import pytest
@@ -14,9 +15,12 @@ from dagstack_dev.runtimes.process.messages import Decoder, Kind, Message
 
 
 @pytest.fixture
-def ends() -> tuple[Connection, socket.socket]:
+def ends() -> Iterator[tuple[Connection, socket.socket]]:
     theirs, ours = socket.socketpair()
-    return Connection(theirs.detach()), ours
+    connection = Connection(theirs.detach())
+    with ours:
+        yield connection, ours
+    connection._socket.close()
 
 
 def test_who_is_interrupted_in_the_midst_of_sending_may_send_meanwhile(
@@ -48,7 +52,6 @@ def test_who_is_interrupted_in_the_midst_of_sending_may_send_meanwhile(
     finally:
         signal.signal(signal.SIGUSR1, before)
         reader.join(10)
-        app.close()
     assert [(each.kind, len(each.payload)) for each in received] == [
         (Kind.RESULT, 10_000_000),
         (Kind.LOG, len(b"in between")),
