@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.app.draft import Draft, candidate_for
 from dagstack_dev.core.config_errors import ConfigSectionInvalid
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from dagstack_dev.host.registry import Registry
     from dagstack_dev.host.table import Entry
     from dagstack_dev.host.transaction import Applied
+
+PENDING: Final = "pending"
+"""Why a plugin is tried that could not be taken over before."""
 
 
 @dataclass(slots=True)
@@ -190,7 +193,7 @@ class Catalog:
         draft = Draft()
         died = {ref for ref, candidate in forced.items() if _has_died(candidate)}
         todo = {
-            folder: "pending"
+            folder: PENDING
             for folder in self.pending
             if (ref := self._ref_of.get(folder)) not in died and is_its_turn(ref)
         } | dict(reasons)
@@ -213,7 +216,7 @@ class Catalog:
             else:
                 self._offer(folder, record, todo[folder], draft)
         again = {
-            ref: candidate_for(self._registry.table.entries[ref], "pending", Load.RENEW)
+            ref: candidate_for(self._registry.table.entries[ref], PENDING, Load.RENEW)
             for ref in self._pending_by_hand
             if is_its_turn(ref)
         }
@@ -365,6 +368,22 @@ class Catalog:
                 self._pending_by_hand.add(ref)
             elif folder in self._records:
                 self.pending.add(folder)
+
+    def held_back(
+        self, draft: Draft, applied: Applied, reasons: Mapping[str, str]
+    ) -> dict[str, str]:
+        """What of `reasons` was rolled back only for plugins that were pending before.
+
+        They were tried with it, for it might have mended them, and have failed again.
+        """
+        before = {ref for ref, each in draft.candidates.items() if each.reason == PENDING}
+        if not applied.culprits or not applied.culprits <= before:
+            return {}
+        return {
+            folder: reason
+            for folder, reason in reasons.items()
+            if folder in self.pending and self._ref_of.get(folder) in applied.rolled_back
+        }
 
 
 def _has_died(candidate: Candidate) -> bool:

@@ -299,8 +299,18 @@ class ReloadLoop:
         # its newer source any more. Or what has just come runs shared code that is out of date,
         # or code that somebody else has done without, for it was not there yet.
         lost = any(self._table.states[ref] is not State.READY for ref in kept)
+        held_back = self._catalog.held_back(draft, applied, reasons)
         if lost or self._shared.has_news(rest):
             await self._reload({}, rest, reload_id=self._next_id(), began=perf_counter())
+        elif held_back and not shared:
+            await self._reload(
+                held_back,
+                {},
+                reload_id=self._next_id(),
+                began=perf_counter(),
+                paths=paths,
+                brings_news=False,
+            )
 
     def _reject(self, draft: Draft, plan: ReloadPlan, reload_id: int | None) -> None:
         """Report what cannot be taken over, but not the same thing with every batch."""

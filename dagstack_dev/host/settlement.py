@@ -157,6 +157,7 @@ class Settlement:
         for run in runs:
             self._settle_the_rest(run)
             self._applied.rolled_back.update(run.refs)
+            self._applied.culprits.update(run.failed)
             run.failed |= {ref: error for ref, error in lost.items() if ref in run.saved}
 
     async def _tear_down(self, runs: Iterable[TransactionRun]) -> None:

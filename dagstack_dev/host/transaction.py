@@ -31,12 +31,14 @@ class Applied:
     Attributes:
         errors: why a plugin is not what the disk offers, by ref.
         rolled_back: every plugin of a transaction that was rolled back.
+        culprits: what failed in one of these.
         touched: every plugin for which there was anything to do.
         retired: generations that nothing should hold any more.
     """
 
     errors: dict[PluginRef, BaseException] = field(default_factory=dict)
     rolled_back: set[PluginRef] = field(default_factory=set)
+    culprits: set[PluginRef] = field(default_factory=set)
     touched: set[PluginRef] = field(default_factory=set)
     retired: list[Retired] = field(default_factory=list)
 

@@ -172,3 +172,44 @@ async def test_its_end_is_told_although_others_are_reloaded_at_once(tree: Plugin
         # Late events of the same saves may be skipped on their own.
         assert (ref("mended"),) in [fact.settled for fact in live.of(ReloadSkipped)]
         assert not live.status("mended").pending
+
+
+async def test_an_edit_is_not_held_back_by_a_neighbour_that_was_pending_before(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("one")
+    tree.plugin("two")
+    tree.plugin("user", depends_on=["one", "two"])
+    async with serving(tree) as live:
+        tree.write("one/plugin.py", FAILING)
+        await live.settle()
+        live.forget()
+        tree.plugin("two", value=2)
+        await live.settle()
+        assert live.plugin("two").value() == 2
+        assert not live.status("two").pending
+        assert live.status("one").pending
+        assert live.plugin("one").value() == 1
+        assert len(live.of(ReloadCommitted)) == 1
+        tree.plugin("one", value=3)
+        await live.settle()
+        assert live.plugin("one").value() == 3
+        assert not any(status.pending for status in live.server.statuses().values())
+
+
+async def test_edits_that_only_go_together_are_taken_over_together(tree: PluginTree) -> None:
+    needs = """
+    class Plugin:
+        def setup(self, ctx):
+            assert ctx.registry.get_plugin("demo", "base").value() == {value}
+    """
+    tree.plugin("base", value=1)
+    tree.plugin("user", depends_on=["base"], code=needs.format(value=1))
+    async with serving(tree) as live:
+        tree.plugin("base", value=2)
+        await live.settle()
+        assert live.plugin("base").value() == 1
+        tree.plugin("user", depends_on=["base"], code=needs.format(value=2))
+        await live.settle()
+        assert live.plugin("base").value() == 2
+        assert not any(status.pending for status in live.server.statuses().values())
