@@ -111,6 +111,7 @@ if TYPE_CHECKING:
         ToolResultInvalid,
         ToolTimeout,
     )
+    from dagstack_dev.core.signature_errors import SignatureMismatch
     from dagstack_dev.disk.ignore import DEFAULT_IGNORE
     from dagstack_dev.disk.manifests import load_manifest
     from dagstack_dev.host.context import PluginContext, derive_context_for_plugin
@@ -285,6 +286,7 @@ _HOMES = {
         "ToolResultInvalid",
         "ToolTimeout",
     ],
+    "core.signature_errors": ["SignatureMismatch"],
     "disk.ignore": ["DEFAULT_IGNORE"],
     "disk.manifests": ["load_manifest"],
     "host.context": ["PluginContext", "derive_context_for_plugin"],
@@ -445,6 +447,7 @@ __all__ = [
     "ServerLost",
     "Settings",
     "SetupTimeout",
+    "SignatureMismatch",
     "SingletonDispatcher",
     "State",
     "SuiteResult",

@@ -18,6 +18,8 @@ from dagstack_dev.app.health import HealthWatch
 from dagstack_dev.app.inbox import Batch, Inbox
 from dagstack_dev.app.leaks import LeakCheck
 from dagstack_dev.app.revival import Revival
+from dagstack_dev.core.config_document import ConfigDocument
+from dagstack_dev.core.config_sections import misspelt_sections
 from dagstack_dev.core.events import PluginRejected, ReloadSkipped, Transition, WatchProblem
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, Load
@@ -106,6 +108,7 @@ class ReloadLoop:
         self._reloader = Reloader(registry.conductor)
         self._reloads = 0
         self._told: dict[str, str] = {}
+        self._misspelt: set[PluginRef] = set()
         self._busy = False
         self._idle = anyio.Event()
         self._ended = False
@@ -216,6 +219,8 @@ class ReloadLoop:
                 )
         elif any(self._disk.is_in_plugin(path) or self._shared.is_meant(path) for path in paths):
             self._tell_skipped(self._next_id(), began, paths, "no content changed")
+        if self._config.concerns(batch):
+            self.tell_misspelt_sections()
 
     async def _reconfigure(self) -> dict[PluginRef, Candidate]:
         """Read the configuration file again; candidates are those whose section differs."""
@@ -346,6 +351,17 @@ class ReloadLoop:
     def _next_id(self) -> int:
         self._reloads += 1
         return self._reloads
+
+    def tell_misspelt_sections(self) -> None:
+        """Tell the observers of tables in the configuration that reach no plugin, once each."""
+        config = self._context.config
+        if not isinstance(config, ConfigDocument):
+            return
+        found = misspelt_sections(config, (entry.ref for entry in self._table.present()))
+        for table, message in found.items():
+            if table not in self._misspelt:
+                self.report_problem(config.path, message)
+        self._misspelt = {*found}
 
     def report_problem(self, path: str, message: str) -> None:
         """Tell the observers that watching `path` has a problem."""

@@ -214,6 +214,7 @@ class DevServer:
                 next(iter((*self.roots, *self.code_roots)), ""),
                 f"looking at intervals, for {reason}",
             )
+        self._loop.tell_misspelt_sections()
         for place, error in self._not_installed.items():
             reason = str(error).removeprefix(f"{place}: ")
             self._loop.report_problem(place, f"is left out: {reason}")

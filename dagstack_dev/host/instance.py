@@ -135,9 +135,8 @@ class PluginInstance:
         self._context.run(become_plugin, self._ref)
         if self._setup is None:
             return None
-        setup = partial(self._setup, context)
         try:
-            result = self._methods.call_at_once("setup", setup, self._context)
+            result = self._methods.call_at_once("setup", self._setup, self._context, context)
         except BaseException as error:
             if self._owned is not None:
                 return self._fail(error)

@@ -19,6 +19,7 @@ from dagstack_dev.core.errors import (
     Unfinished,
 )
 from dagstack_dev.core.manifest import ExecutionModel
+from dagstack_dev.host.signatures import check_method
 from dagstack_dev.host.whereabouts import running_at, suspended_at
 
 if TYPE_CHECKING:
@@ -51,23 +52,37 @@ class Methods:
         """Whether `call` of the method has anything to wait for, as far as can be told."""
         return method is not None and (self._in_threads or inspect.iscoroutinefunction(method))
 
-    def call_at_once(self, name: str, method: Callable[[], object], context: Context) -> object:
+    def call_at_once(
+        self, name: str, method: Callable[..., object], context: Context, *args: object
+    ) -> object:
         """Call a plain method. Nobody can cancel it, so that any cancellation is its own."""
         try:
-            return self._watched(name, partial(context.run, method))
+            return self._watched(name, partial(context.run, method, *args))
+        except TypeError:
+            check_method(self._ref, name, method)
+            raise
         except anyio.get_cancelled_exc_class() as error:
             raise PluginCancelled(self._ref, name) from error
 
     async def call(self, name: str, method: Callable[..., object] | None, *args: object) -> object:
-        """Call a method and await what it returns, if that can be awaited; the answer is that."""
+        """Call a method and await what it returns, if that can be awaited; the answer is that.
+
+        Raises:
+            SignatureMismatch: the method takes other arguments.
+            Exception: what it raised.
+        """
         if method is None:
             return None
-        if inspect.iscoroutinefunction(method):
-            return await self.wait_for(method(*args))
-        if self._in_threads:
-            return await self._call_in_thread(partial(method, *args))
-        result = self._watched(name, partial(method, *args))
-        return await self.wait_for(result) if inspect.isawaitable(result) else result
+        try:
+            if inspect.iscoroutinefunction(method):
+                return await self.wait_for(method(*args))
+            if self._in_threads:
+                return await self._call_in_thread(partial(method, *args))
+            result = self._watched(name, partial(method, *args))
+            return await self.wait_for(result) if inspect.isawaitable(result) else result
+        except TypeError:
+            check_method(self._ref, name, method)
+            raise
 
     def _watched(self, name: str, function: Callable[[], object]) -> object:
         """Run a plain `setup` or `teardown`, for no longer than it may."""

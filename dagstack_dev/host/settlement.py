@@ -15,7 +15,7 @@ from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.transaction import Retired
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from dagstack_dev.core.graph import DependencyGraph
     from dagstack_dev.core.plan import Candidate, Step
@@ -54,7 +54,8 @@ class Settlement:
                 self._applied.errors[step.ref] = entry.error
                 self._drop(step.ref, run)
             elif state is State.READY:
-                entry.pending, entry.error = False, None
+                if step.ref in self._candidates:  # Else it runs what it ran, in a new instance.
+                    entry.pending, entry.error = False, None
                 saved = run.saved.get(step.ref)
                 if saved is not None and saved.generation is not entry.generation:
                     self._retire(step.ref, saved.number, saved.generation)
@@ -147,7 +148,7 @@ class Settlement:
         lost: dict[PluginRef, BaseException] = {}
         for ref, run in run_of.items():
             self._restore(ref, run, lost)
-        able = run_of.keys() - table.graph.downstream(lost)
+        able = run_of.keys() - table.graph.downstream({*lost, *self._missing(run_of)})
         order = table.graph.order(able, lambda ref: table.priorities.get(ref, 0))
         progress = Progress()
         steps = SetupRun(self._conductor, lambda _: "rolled back", lambda _: ())
@@ -159,6 +160,14 @@ class Settlement:
             self._applied.rolled_back.update(run.refs)
             self._applied.culprits.update(run.failed)
             run.failed |= {ref: error for ref, error in lost.items() if ref in run.saved}
+
+    def _missing(self, coming_back: Collection[PluginRef]) -> Iterator[PluginRef]:
+        """What plugins that are to come back depend on and that does not: it had died itself."""
+        table = self._table
+        for ref in coming_back:
+            for other in table.graph.dependencies(ref):
+                if other not in coming_back and table.states.get(other) is not State.READY:
+                    yield other
 
     async def _tear_down(self, runs: Iterable[TransactionRun]) -> None:
         """Take down what has come up, in reverse of the order of setups."""

@@ -1,12 +1,18 @@
-"""Refuses a function that cannot be called as asked, at the line of the plugin that asks."""
+"""Refuses functions that cannot be called as they are to be, at the line of the plugin."""
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from dagstack_dev.core.signature_errors import SignatureMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dagstack_dev.core.refs import PluginRef
+
+_PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {"setup": ("ctx",), "teardown": ()}
 
 
 def check_call(
@@ -49,6 +55,33 @@ def check_plain(method: str, function: object) -> None:
         raise TypeError(
             f"ctx.{method} takes a plain function; for an async one, use ctx.start_soon"
         )
+
+
+def check_method(ref: PluginRef, name: str, method: Callable[..., object]) -> None:
+    """Raise `SignatureMismatch` when a plugin's `setup` or `teardown` takes other arguments.
+
+    To be asked when a call has raised `TypeError`, which has no line of the plugin then.
+    """
+    parameters = _PARAMETERS[name]
+    try:
+        inspect.signature(method, follow_wrapped=False).bind(*parameters)
+    except TypeError as error:
+        problem = str(error)
+    except ValueError:  # A method without any parameter has no signature.
+        problem = "it has no parameter for the instance"
+    else:
+        return
+    code = getattr(method, "__code__", None)
+    if code is None:  # What is called is an object, and the TypeError may be its own.
+        return
+    named = getattr(method, "__qualname__", name)
+    given = ", ".join(parameters)
+    define = "async def" if inspect.iscoroutinefunction(method) else "def"
+    wanted = ", ".join((["self"] if inspect.ismethod(method) else []) + [*parameters])
+    reason = (
+        f"{named} cannot be called as {name}({given}): {problem}; write: {define} {name}({wanted})"
+    )
+    raise SignatureMismatch(ref, reason, code.co_filename, code.co_firstlineno) from None
 
 
 def _named(value: object) -> str:

@@ -15,6 +15,7 @@ from dagstack_dev.core.events import (
     ReloadCommitted,
     ReloadRolledBack,
     ReloadStarted,
+    WatchProblem,
 )
 
 SCHEMA = """
@@ -176,3 +177,37 @@ async def test_a_model_is_asked_in_the_process_of_its_plugin(
         assert [each.field for each in error.problems] == ["demo.one.port"]
         assert live.state("one") is State.READY
         assert await live.plugin("one").read() == {"port": 1}
+
+
+async def test_a_misspelt_section_is_told_at_the_start_and_when_it_is_saved(
+    tree: PluginTree, config: Path
+) -> None:
+    tree.plugin("mailer", code=READS)
+    config.write_text("[demo.mailler]\nport = 1\n[app.mailler]\n")
+    async with serving(tree, config_file=config) as live:
+        says = "[demo.mailler] in line {} is of no plugin; did you mean [demo.mailer]?"
+        assert [problem.message for problem in live.of(WatchProblem)] == [says.format(1)]
+        edit(config, "port = 1", "port = 2")
+        await live.settle()
+        assert live.of(WatchProblem) == []
+        edit(config, "demo.mailler", "demo.mailer")
+        await live.settle()
+        assert live.plugin("mailer").port == 2
+        assert live.of(WatchProblem) == []
+        edit(config, "demo.mailer", "demo.mialer")
+        await live.settle()
+        [problem] = live.of(WatchProblem)
+        assert problem.path == str(config)
+        assert "demo.mialer" in problem.message
+
+
+async def test_a_section_that_comes_with_its_plugin_is_not_misspelt(
+    tree: PluginTree, config: Path
+) -> None:
+    tree.plugin("mailer", code=READS)
+    async with serving(tree, config_file=config) as live:
+        config.write_text("[demo.mailer2]\nport = 2\n")
+        tree.plugin("mailer2", code=READS)
+        await live.settle()
+        assert live.plugin("mailer2").port == 2
+        assert live.of(WatchProblem) == []

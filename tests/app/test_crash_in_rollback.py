@@ -56,3 +56,33 @@ async def test_it_is_failed_with_what_it_died_of(tree: PluginTree) -> None:
         tree.plugin("frail", value=2, depends_on=["base"])
         await live.settle()
         assert set(live.states.values()) == {"ready"}
+
+
+DIES_WHEN_TOLD = """
+    import anyio
+    class Plugin:
+        def setup(self, ctx):
+            self.end = anyio.Event()
+            ctx.start_soon(self.work)
+
+        async def work(self):
+            await self.end.wait()
+            raise LookupError("bang")
+"""
+
+
+async def test_what_depends_on_a_plugin_that_died_stays_down_when_a_neighbour_is_rolled_back(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("mortal", code=DIES_WHEN_TOLD)
+    tree.plugin("neighbour")
+    tree.plugin("user", depends_on=["mortal", "neighbour"])
+    async with serving(tree, retry_seconds=0) as live:
+        tree.write("neighbour/plugin.py", "1 / 0\nclass Plugin: ...\n")
+        await live.settle()
+        assert live.states == {"mortal": "ready", "neighbour": "ready", "user": "ready"}
+        live.forget()
+        live.instance("mortal").end.set()
+        await live.fact(ReloadFailed)
+        assert live.states == {"mortal": "failed", "neighbour": "ready", "user": "blocked"}
+        assert live.status("neighbour").pending

@@ -15,9 +15,10 @@ from mcp_servers import is_running, mcp_plugin
 from serving import edit, serving
 from trees import PluginTree
 
+from dagstack_dev.app import leaks
 from dagstack_dev.core.events import PluginLeaked, ReloadCommitted, Transition
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.runtimes.mcp import groups
+from dagstack_dev.runtimes.mcp import groups, process
 
 
 def left(pids: list[int]) -> list[int]:
@@ -61,6 +62,9 @@ async def test_what_a_server_that_died_has_started_goes_too(tree: PluginTree) ->
 async def test_a_process_that_is_left_is_told_as_a_leak(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
+    for limit in ("_TERM_SECONDS", "_KILL_SECONDS"):
+        monkeypatch.setattr(process, limit, 0.1)
     folder = mcp_plugin(tree, "server")
     async with serving(tree, leaks="warn") as live:
         pid = int(await live.plugin("server", "tool").pid())

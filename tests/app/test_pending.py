@@ -213,3 +213,18 @@ async def test_edits_that_only_go_together_are_taken_over_together(tree: PluginT
         await live.settle()
         assert live.plugin("base").value() == 2
         assert not any(status.pending for status in live.server.statuses().values())
+
+
+async def test_it_stays_pending_when_what_it_depends_on_is_taken_over_without_it(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("base")
+    tree.plugin("user", depends_on=["base"])
+    async with serving(tree) as live:
+        tree.write("user/plugin.py", FAILING)
+        await live.settle()
+        tree.plugin("base", value=2)
+        await live.settle()
+        assert live.plugin("base").value() == 2
+        assert live.status("user").pending
+        assert isinstance(live.status("user").error, ZeroDivisionError)

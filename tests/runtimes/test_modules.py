@@ -17,6 +17,7 @@ import pytest
 from trees import PluginTree
 
 from dagstack_dev import PluginRegistry, discover, unwrap
+from dagstack_dev.host import watchdog
 
 
 def answer(tree: PluginTree, name: str = "one") -> Any:
@@ -233,7 +234,11 @@ def test_a_traceback_shows_the_lines_of_the_plugin(resourceful: Any) -> None:
     assert 'raise LookupError("on purpose")' in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_registry_that_is_gone_leaves_no_module_and_no_finder(tree: PluginTree) -> None:
+def test_a_registry_that_is_gone_leaves_no_module_and_no_finder(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "LINGER_SECONDS", 0.01)
+    others = threading.enumerate()
     finders = list(sys.meta_path)
     modules = set(sys.modules)
     tree.write("one/helper.py", "")
@@ -244,8 +249,8 @@ def test_a_registry_that_is_gone_leaves_no_module_and_no_finder(tree: PluginTree
     instance = weakref.ref(unwrap(registry.get_plugin("demo", "one")))
     del registry
     for thread in threading.enumerate():
-        if thread.name == "dagstack-dev watchdog":  # It looked after the import.
-            thread.join()
+        if thread not in others and thread.name == "dagstack-dev watchdog":
+            thread.join()  # It looked after the import.
     gc.collect()
     assert instance() is None
     assert not [each for each in sys.modules if each.split(".")[0] == namespace]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Protocol, runtime_checkable
+from os.path import dirname
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from dagstack_dev.host.services.plugin_log import log_event
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_PACKAGE: Final = dirname(dirname(dirname(__file__))) + "/"  # noqa: PTH120 - compared with file names
 
 SECONDS_BETWEEN_REPORTS: Final = 1.0
 """How often a person wants to read how far something is."""
@@ -134,7 +141,8 @@ class LogProgressSink:
 class PluginProgress:
     """What a plugin reports to: the host's sink, whose failures it never sees.
 
-    The first failure is logged, as the sink may be asked a thousand times a second.
+    The first failure is logged, as the sink may be asked a thousand times a second. One over what
+    is no `Progress` is the plugin's, and named by its line.
 
     Args:
         sink: the host's, of any class; one with a method `with_logger` is asked for the plugin's.
@@ -145,11 +153,11 @@ class PluginProgress:
         with_logger = getattr(sink, "with_logger", None)
         self._sink: ProgressSink = with_logger(logger) if callable(with_logger) else sink
         self._logger = logger
-        self._has_failed = False
+        self._failed: set[str] = set()
 
     def report(self, progress: Progress) -> None:
         """See `ProgressSink.report`."""
-        self._tell(lambda: self._sink.report(progress))
+        self._tell(lambda: self._sink.report(progress), (progress,))
 
     def done(self) -> None:
         """See `ProgressSink.done`."""
@@ -159,10 +167,32 @@ class PluginProgress:
         """See `ProgressSink.error`."""
         self._tell(partial(self._sink.error, exc))
 
-    def _tell(self, call: Callable[[], None]) -> None:
+    def _tell(self, call: Callable[[], None], reported: Sequence[object] = ()) -> None:
         try:
             call()
         except Exception as error:  # noqa: BLE001 - a plugin never sees a failure of the sink
-            if not self._has_failed:
-                self._has_failed = True
-                log_event(self._logger, "warning", "the progress sink has failed", error)
+            if all(hasattr(each, "current") for each in reported):
+                self._warn("the progress sink has failed", error)
+            else:
+                caller = sys._getframe(2)  # noqa: SLF001 - nothing else knows the plugin's line
+                self._warn(_advice(*reported), **_place(caller))
+
+    def _warn(self, event: str, error: BaseException | None = None, **fields: object) -> None:
+        if event not in self._failed:
+            self._failed.add(event)
+            log_event(self._logger, "warning", event, error, **fields)
+
+
+def _advice(given: object) -> str:
+    """What to write in place of `given`, which is no `Progress`."""
+    wanted = given if isinstance(given, int) else "current, total"
+    what = type(given).__name__
+    return (
+        f"progress.report takes a Progress, not {what}; write progress.report(Progress({wanted}))"
+    )
+
+
+def _place(frame: FrameType) -> dict[str, object]:
+    """Where a plugin has called; nothing where it did so in another process."""
+    path = frame.f_code.co_filename
+    return {} if path.startswith(_PACKAGE) else {"path": path, "line": frame.f_lineno}

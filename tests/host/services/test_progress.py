@@ -116,11 +116,23 @@ def test_a_plugin_never_sees_a_failure_of_the_sink(captured_events: Events) -> N
     assert isinstance(told["exc_info"], ConnectionError)
 
 
-def test_a_report_that_is_none_hurts_nobody(captured_events: Events) -> None:
+def test_a_report_that_is_none_is_told_once_at_the_line_of_the_plugin(
+    captured_events: Events,
+) -> None:
     mine = PluginProgress(LogProgressSink(), structlog.get_logger())
     anything: Any = 3
-    mine.report(anything)
-    assert [each["event"] for each in captured_events] == ["the progress sink has failed"]
+    for _ in range(2):
+        mine.report(anything)
+    line = test_a_report_that_is_none_is_told_once_at_the_line_of_the_plugin.__code__.co_firstlineno
+    assert captured_events == [
+        {
+            "event": "progress.report takes a Progress, not int; "
+            "write progress.report(Progress(3))",
+            "log_level": "warning",
+            "path": __file__,
+            "line": line + 6,
+        }
+    ]
 
 
 def test_a_logger_of_another_kind_is_left_alone() -> None:

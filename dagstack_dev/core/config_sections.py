@@ -1,0 +1,60 @@
+"""Tables of a configuration that were evidently meant for a plugin, and reach none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from dagstack_dev.core.refs import PluginRef, closest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dagstack_dev.core.config_document import ConfigDocument
+
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def misspelt_sections(config: ConfigDocument, refs: Iterable[PluginRef]) -> Mapping[PluginRef, str]:
+    """What to say of each table of `config` that resembles the section of a plugin without one.
+
+    A table that resembles nothing may be the app's.
+
+    Args:
+        config: the configuration.
+        refs: the plugins that there are.
+    """
+    tables = {
+        PluginRef(kind, name): None
+        for kind, sections in config.items()
+        if isinstance(sections, Mapping)
+        for name, section in sections.items()
+        if isinstance(section, Mapping)
+    }
+    known = set(refs) if tables else set()
+    lacking = sorted(known.difference(tables))
+    found: dict[PluginRef, str] = {}
+    for table in tables:
+        meant = _meant(table, lacking) if lacking and table not in known else None
+        if meant is not None:
+            line = config.line_of(table)
+            found[table] = (
+                f"{_header(table)} in line {line} is of no plugin; did you mean {_header(meant)}?"
+            )
+    return found
+
+
+def _meant(table: PluginRef, lacking: Iterable[PluginRef]) -> PluginRef | None:
+    """The plugin of that kind with a close name, or of that name and a close kind."""
+    name = closest(table.name, [ref.name for ref in lacking if ref.kind == table.kind])
+    if name is not None:
+        return PluginRef(table.kind, name)
+    kind = closest(table.kind, [ref.kind for ref in lacking if ref.name == table.name])
+    return PluginRef(kind, table.name) if kind is not None else None
+
+
+def _header(table: PluginRef) -> str:
+    """As TOML spells it."""
+    keys = (key if _BARE_KEY.fullmatch(key) else f'"{key}"' for key in table)
+    return f"[{'.'.join(keys)}]"
