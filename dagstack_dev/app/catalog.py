@@ -374,10 +374,11 @@ class Catalog:
     ) -> dict[str, str]:
         """What of `reasons` was rolled back only for plugins that were pending before.
 
-        They were tried with it, for it might have mended them, and have failed again.
+        They were tried with it, for it might have mended them, and have failed again. Where
+        plugins were removed as well, only all of it together says how things are to be.
         """
         before = {ref for ref, each in draft.candidates.items() if each.reason == PENDING}
-        if not applied.culprits or not applied.culprits <= before:
+        if draft.removed or not applied.culprits or not applied.culprits <= before:
             return {}
         return {
             folder: reason
