@@ -210,6 +210,7 @@ class Service:
             case Kind.CANCEL if message.call in self._calls:
                 self._calls[message.call].cancel()
             case Kind.STOP:
+                self._connection.send(Kind.STOPPING)
                 stop = asyncio.get_running_loop().create_task(self._tear_down())
                 self._calls[message.call] = stop
             case _:

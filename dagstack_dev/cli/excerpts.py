@@ -87,7 +87,8 @@ def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
         innermost = frames[-1]
         place = f"{short(innermost.path)}:{innermost.line} in {innermost.function}"
         yield Text(place, "cyan")
-        lines = texts.get(innermost.path) or _read(innermost.path)
+        known = texts.get(innermost.path)
+        lines = _read(innermost.path) if known is None else known
         yield from _marked(lines, innermost.line, last=innermost.line)
     else:
         found = blame(error)
@@ -179,7 +180,8 @@ def _numbered(number: int, text: str, *, here: bool) -> Text:
 def _texts(step: TracebackType | None) -> Mapping[str, Sequence[str]]:
     """The files of a traceback as they were when they were imported, by path.
 
-    What a module's loader says, not what is on disk: that may be newer than what runs.
+    What a module's loader says, not what is on disk: that may be newer than what runs. One that
+    does not know its text is there without lines.
     """
     texts: dict[str, Sequence[str]] = {}
     while step is not None:

@@ -110,7 +110,8 @@ class Terminal:
             self._steps.append(fact)
         elif fact.to_state is State.FAILED:
             if self._started:  # No reload's: a plugin died by itself.
-                self._frames.show(str(fact.ref), f"{fact.ref} failed: {fact.reason}", fact.error)
+                title = f"{fact.ref} failed: {fact.reason}"
+                self._retries.show_crash(fact.ref, title, fact.error)
                 if fact.error is not None:
                     self._crashes[fact.ref] = root_error(fact.error)
             else:

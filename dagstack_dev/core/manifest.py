@@ -65,7 +65,7 @@ def parse_manifest(data: bytes, path: str) -> PluginManifest:
     fields = document.table
     if form.is_json:  # Editors find the schema of a JSON file by it.
         fields = {key: value for key, value in fields.items() if key != "$schema"}
-    return validated(fields, path, document.line_of)
+    return validated(fields, path, document.line_of, in_toml=not form.is_json)
 
 
 def _spelt(place: Sequence[str], *, is_json: bool) -> str:
@@ -121,9 +121,13 @@ def load_manifest_from_dict(
 
 
 def validated(
-    fields: Mapping[str, Any], path: str, line_of: Callable[[Sequence[str]], int | None]
+    fields: Mapping[str, Any],
+    path: str,
+    line_of: Callable[[Sequence[str]], int | None],
+    *,
+    in_toml: bool = False,
 ) -> PluginManifest:
-    """`fields` as a manifest; see `problems_of` for `line_of`.
+    """`fields` as a manifest; see `problems_of` for `line_of` and `in_toml`.
 
     Raises:
         ManifestInvalid: with every problem at once.
@@ -131,7 +135,7 @@ def validated(
     try:
         return PluginManifest.model_validate(fields)
     except ValidationError as error:
-        problems = problems_of(error, fields, line_of)
+        problems = problems_of(error, fields, line_of, in_toml=in_toml)
         raise ManifestInvalid(path, problems, ref=_salvaged_ref(fields)) from None
     except RecursionError:  # Raised by what copies it; parsers go deeper.
         problem = ManifestProblem("", "is nested too deeply", line_of(()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
@@ -48,11 +49,19 @@ REFUSED: Final = {
 }
 """Fields that some texts of the contract name and that would have no effect, with what to do."""
 
+_ADVISED: Final = {"missing", "extra_forbidden"}
+"""Problems, as pydantic calls them, of which we say what to write."""
+
+_TOML_ENTRY: Final = re.compile(r"\b(\w+) = (?=[\"\[])")
+_TOML_TABLE: Final = re.compile(r"\[plugin\.(\w+)\]")
+
 
 def problems_of(
     error: ValidationError,
     fields: Mapping[str, object],
     line_of: Callable[[Sequence[str]], int | None],
+    *,
+    in_toml: bool = True,
 ) -> tuple[ManifestProblem, ...]:
     """Everything that is wrong with `fields`, by line; beyond `MOST_PROBLEMS` only their number.
 
@@ -61,9 +70,11 @@ def problems_of(
         fields: the manifest as it was written.
         line_of: answers in which line the field at some keys stands, or without keys the
             manifest itself.
+        in_toml: whether what to write is to be spelt as in TOML, or as in JSON and Python.
     """
     problems: dict[str, ManifestProblem] = {}
     left_out: set[str] = set()
+    spelt = str if in_toml else _as_in_a_dict
 
     def note(keys: Sequence[str], message: str, *, missing: bool) -> None:
         field = ".".join(keys)
@@ -80,10 +91,11 @@ def problems_of(
         if keys:  # Without a key it is about contradictions, which are listed below one by one.
             keys = keys[: _known_depth(keys)]
             message = _in_words(detail, keys) if len(problems) < MOST_PROBLEMS else ""
+            message = spelt(message) if detail["type"] in _ADVISED else message
             note(keys, message, missing=detail["type"] == "missing")
     for key, message in contradictions(fields).items():
         keys = key.split(".")
-        note(keys, message, missing=keys[0] not in fields)
+        note(keys, spelt(message), missing=keys[0] not in fields)
     ordered = sorted(problems.values(), key=lambda problem: problem.line or 0)
     if left_out:
         ordered.append(ManifestProblem("", f"and {len(left_out)} more problems"))
@@ -117,6 +129,11 @@ def _in_words(detail: Any, keys: list[str]) -> str:
         words = detail["ctx"]["expected"]
         return f"{value} is none of {words}"
     return f"{detail['msg'].removeprefix('Input ')}, not {value}"
+
+
+def _as_in_a_dict(advice: str) -> str:
+    """What to write, spelt as an entry of a dict in Python or an object in JSON."""
+    return _TOML_TABLE.sub(r'"\1"', _TOML_ENTRY.sub(r'"\1": ', advice))
 
 
 def _shortened(text: str) -> str:

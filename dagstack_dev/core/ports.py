@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from dagstack_dev.core.events import Fact
@@ -89,6 +89,13 @@ class Runtime(Protocol):
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
         """The other plugins whose running code has imported code of `ref`."""
+
+
+class ActsElsewhere(Protocol):
+    """An instance that a runtime has made for a plugin whose code runs elsewhere."""
+
+    def _dagstack_waits_for(self) -> Sequence[str]:
+        """The calls of methods that its teardown waits for, for they keep the plugin busy."""
 
 
 class OwningContext(Protocol):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from dagstack_dev.core.refs import closest
 
 ABSENT: Final = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE}
@@ -36,9 +39,23 @@ def root_folder(path: str | os.PathLike[str], *, holds: str = "plugins") -> str:
     root = Path(path).expanduser().absolute()
     if not root.is_dir():
         found = "is not a folder" if root.exists() else "does not exist"
-        msg = f"{path}: {found}; a folder with {holds} was expected"
+        msg = f"{path}: {found}; a folder with {holds} was expected{_did_you_mean(Path(path))}"
         raise FileNotFoundError(msg)
     return os.path.normpath(root)
+
+
+def _did_you_mean(path: Path) -> str:
+    """The folder that differs from `path` where that begins to be none, if there is one."""
+    missing = path
+    with suppress(OSError):
+        while not missing.parent.is_dir() and missing != missing.parent:
+            missing = missing.parent
+        folders = [each.name for each in missing.parent.iterdir() if each.is_dir()]
+        name = closest(missing.name, folders)
+        meant = name and missing.with_name(name) / path.relative_to(missing)
+        if meant and meant.is_dir():
+            return f"; did you mean {str(meant)!r}?"
+    return ""
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

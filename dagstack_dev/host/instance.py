@@ -203,7 +203,7 @@ class PluginInstance:
     def _why_too_long(self, seconds: float) -> PluginRegistryError:
         if self._is_put_off:
             return SetupPutOff(self._ref)
-        return SetupTimeout(self._ref, seconds, [self._methods.unfinished("setup")])
+        return SetupTimeout(self._ref, seconds, [self._methods.unfinished("setup", self._setup)])
 
     async def _fail(self, error: BaseException) -> NoReturn:
         """The setup failed: undo what it got to own, and raise `error`."""
@@ -261,9 +261,8 @@ class PluginInstance:
             with anyio.move_on_after(seconds):
                 await self._ended.wait()
             if not self._ended.is_set():
-                overdue = TeardownTimeout(
-                    self._ref, seconds, [self._methods.unfinished("teardown")]
-                )
+                at = self._methods.unfinished("teardown", self._teardown)
+                overdue = TeardownTimeout(self._ref, seconds, [at])
                 await self._cancel()
                 raise overdue
         if self._teardown_error is not None:

@@ -125,16 +125,24 @@ class Methods:
         finally:
             _take_over(context)
 
-    def unfinished(self, name: str) -> Unfinished:
-        """Where the method is that has not ended."""
+    def unfinished(self, name: str, method: Callable[..., object] | None) -> Unfinished:
+        """Where the method is that has not ended, and what it waits for elsewhere."""
         thread = self._thread
         if thread is not None:
             place = running_at(thread.ident, self._folder)
             what = f"{name}() in thread {thread.name!r}"
         else:
             place = suspended_at(self._awaiting, self._folder)
-            what = f"{name}()"
+            what = f"{name}(){_behind(method)}"
         return Unfinished(what, *(place or (None, None)))
+
+
+def _behind(method: Callable[..., object] | None) -> str:
+    """The calls that have to end before the method does, if that runs elsewhere."""
+    plugin = getattr(method, "__self__", None)
+    waits_for = getattr(type(plugin), "_dagstack_waits_for", None)  # See `ActsElsewhere`.
+    calls = waits_for(plugin) if waits_for is not None else ()
+    return f", which waits for {', '.join(calls)}" if calls else ""
 
 
 def _take_over(context: Context) -> None:

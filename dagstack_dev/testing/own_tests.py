@@ -19,6 +19,10 @@ _NOTHING_COLLECTED: Final = 5
 """The exit code of pytest that has found no test."""
 
 
+_SILENCED: Final = 'ignore:The configuration option "asyncio_default_fixture_loop_scope" is unset'
+"""What pytest-asyncio says of every project that is silent about an option of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class TestRun:
     """How the tests of one plugin went; `summary` is one line, `output` all that pytest said."""
@@ -42,7 +46,9 @@ async def run_own_tests(source: PluginSource) -> TestRun | None:
     command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib"]
     command += ["-p", "no:cacheprovider", "--rootdir", source.folder, f"{source.folder}/tests"]
     path = os.pathsep.join(filter(None, (source.folder, os.environ.get("PYTHONPATH"))))
-    env = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    warnings = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), _SILENCED)))
+    env = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": warnings}
+    env["PYTHONDONTWRITEBYTECODE"] = "1"
     code, output = await _run(command, folder=source.folder, env=env)
     lines = output.splitlines()
     summary = lines[-1].strip(" =") if lines else ""

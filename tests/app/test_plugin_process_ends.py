@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
+import structlog
 from serving import edit, serving
 from trees import PluginTree
 
@@ -131,18 +132,26 @@ class Plugin:
     def setup(self, ctx):
         command = [sys.executable, "-c", "import time; time.sleep(600)"]
         self.helper = subprocess.Popen(command)
+        self.logger = ctx.logger
 
     def pids(self):
         import os
         return os.getpid(), self.helper.pid
 
     def hang(self):
+        self.logger.info("hanging")
         while True:
             time.sleep(0.01)
 
     def value(self):
         return VALUE
 """
+
+
+async def hanging(events: list[structlog.typing.EventDict]) -> None:
+    """Wait until the process has begun with `hang`."""
+    while not any(each["event"] == "hanging" for each in events):
+        await anyio.sleep(0.001)
 
 
 async def gone(*pids: int) -> None:
@@ -160,7 +169,7 @@ def is_zombie(pid: int) -> bool:
 
 
 async def test_a_method_that_hangs_is_ended_with_its_process_and_what_that_has_started(
-    tree: PluginTree,
+    tree: PluginTree, captured_events: list[structlog.typing.EventDict]
 ) -> None:
     manifest = PROCESS + "teardown_timeout_sec = 1\n"
     code = tree.plugin("stuck", code=STUCK, manifest=manifest) / "plugin.py"
@@ -176,7 +185,7 @@ async def test_a_method_that_hangs_is_ended_with_its_process_and_what_that_has_s
         plugin = live.plugin("stuck")
         pids = await plugin.pids()
         group.start_soon(call, plugin)
-        await anyio.wait_all_tasks_blocked()
+        await hanging(captured_events)
         edit(code, "VALUE = 1", "VALUE = 2")
         await live.settle()
         assert live.outcomes == [ReloadCommitted]
@@ -185,8 +194,37 @@ async def test_a_method_that_hangs_is_ended_with_its_process_and_what_that_has_s
         [overdue] = live.of(TeardownFailed)
         assert isinstance(overdue.error, TeardownTimeout)
         assert overdue.error.path is None  # No line of ours, and none of our libraries.
+        assert "held up by teardown(), which waits for hang();" in str(overdue.error)
         assert [fact.places for fact in live.of(DrainTimedOut)] == [()]
     assert ["torn down before the call had ended" in str(each) for each in caught] == [True]
+
+
+BUSY_BESIDES = """
+import asyncio, time
+
+class Plugin:
+    async def wait(self):
+        await asyncio.sleep(600)
+
+    def teardown(self):
+        time.sleep(600)
+"""
+
+
+async def test_a_teardown_that_hangs_by_itself_waits_for_no_call(tree: PluginTree) -> None:
+    manifest = PROCESS + "teardown_timeout_sec = 1\n"
+    tree.plugin("stuck", code=BUSY_BESIDES, manifest=manifest)
+
+    async def call(plugin: Any) -> None:
+        with pytest.raises(PluginUnavailable):
+            await plugin.wait()
+
+    async with serving(tree, drain_seconds=0.05) as live, anyio.create_task_group() as group:
+        group.start_soon(call, live.plugin("stuck"))
+        await anyio.wait_all_tasks_blocked()
+        await live.server.reload(("demo", "stuck"))
+        [overdue] = live.of(TeardownFailed)
+        assert "held up by teardown();" in str(overdue.error)
 
 
 HANGS_IN_IT = """
@@ -201,13 +239,16 @@ class Plugin:
 
 
 async def test_whoever_hangs_in_it_can_be_torn_down_without_it(
-    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+    tree: PluginTree,
+    monkeypatch: pytest.MonkeyPatch,
+    captured_events: list[structlog.typing.EventDict],
 ) -> None:
     monkeypatch.setattr(remote, "ABANDON_SECONDS", 0.05)
     manifest = "teardown_timeout_sec = 1\n"
     code = tree.plugin("stuck", code=STUCK, manifest=PROCESS + manifest) / "plugin.py"
     tree.plugin("user", code=HANGS_IN_IT, depends_on=["stuck"], manifest=manifest)
     async with serving(tree, drain_seconds=0.05) as live:
+        await hanging(captured_events)
         edit(code, "time.sleep(0.01)", "break")
         await live.settle()
         assert live.outcomes == [ReloadCommitted]

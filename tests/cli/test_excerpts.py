@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +20,7 @@ from dagstack_dev.cli.excerpts import FRAMES_LIMIT, MESSAGE_LINES, error_lines
 from dagstack_dev.cli.log_lines import _ConsoleLine, _json
 from dagstack_dev.core.errors import PluginLoadError
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.runtimes.process.failures import describe, rebuild
 
 REF = PluginRef("demo", "a")
 
@@ -71,6 +74,21 @@ def test_the_lines_shown_are_those_that_ran_not_those_on_disk(tmp_path: Path) ->
         "     2      x = 1",
         "❱    3      raise OSError('no')",
     ]
+
+
+@pytest.mark.parametrize("text", ["x = 1\n\ny = 2\nraise OSError('no')\n", "raise OSError('no')"])
+def test_the_lines_of_another_process_are_those_that_ran_there(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "plugin.py"
+    error = plugin_error(text, path)
+    there = pickle.loads(pickle.dumps(describe(error, REF)))
+    assert lines(rebuild(there, REF)) == lines(error)
+    assert any(line.endswith("raise OSError('no')") for line in lines(error))
+
+
+def test_where_the_lines_that_ran_are_not_known_none_are_shown(tmp_path: Path) -> None:
+    path = tmp_path / "plugin.py"
+    there = replace(describe(plugin_error("raise OSError('no')", path), REF), excerpt=())
+    assert lines(rebuild(there, REF)) == ["OSError: no", f"{path}:1 in <module>"]
 
 
 def test_causes_and_notes_are_one_line_each(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from dagstack_dev.core.events import (
     PluginRecovered,
     PluginRequiresRestart,
     PluginRetrying,
+    ReloadCommitted,
     ReloadFailed,
     WatchStarted,
 )
@@ -103,6 +104,38 @@ def test_a_failure_after_a_life_is_framed(show: Shown) -> None:
     start = (FAILED, retrying(1, 0.5), READY)
     again = show(*start, FAILED, retrying(2, 1.0)).removeprefix(show(*start))
     assert "llm/openai fails as before: ConnectionError: refused" in again
+
+
+CRASH = transition(State.FAILED, State.READY, error=DOWN, reload_id=None)
+BACK = (READY, ReloadCommitted(reload_id=4, duration_ms=1, changed=(OPENAI,), affected=(OPENAI,)))
+AGAIN = "! llm/openai fails as before: ConnectionError: refused\n"
+
+
+def test_a_plugin_that_comes_up_and_dies_again_is_framed_once(show: Shown) -> None:
+    start = (STARTED, CRASH, FAILED, retrying(1, 0.5), *BACK)
+    first = show(*start)
+    assert first.count("─ llm/openai failed: ") == 1
+    again = show(*start, CRASH, FAILED, retrying(2, 1.0)).removeprefix(first)
+    assert again == AGAIN + "  llm/openai: tries again in 1 s\n"
+
+
+@pytest.mark.parametrize("error", [ConnectionError("reset"), KeyError("token")])
+def test_a_plugin_that_dies_of_something_else_is_framed(show: Shown, error: Exception) -> None:
+    start = (STARTED, CRASH, FAILED, retrying(1, 0.5), *BACK)
+    other = transition(State.FAILED, State.READY, error=error, reload_id=None)
+    assert "─ llm/openai failed: " in show(*start, other).removeprefix(show(*start))
+
+
+def test_what_does_not_pass_by_itself_is_framed_each_time(show: Shown) -> None:
+    died = transition(State.FAILED, State.READY, error=KeyError("token"), reload_id=None)
+    assert show(STARTED, died, *BACK, died).count("─ llm/openai failed: ") == 2
+
+
+def test_an_edit_or_a_long_life_before_the_same_end_is_news(show: Shown) -> None:
+    start = (STARTED, CRASH, FAILED, retrying(1, 0.5), *BACK, CRASH, FAILED)
+    anew = show(*start, retrying(1, 0.5)).removeprefix(show(*start))
+    assert anew.count("─ llm/openai failed ─") == 1
+    assert anew.endswith("  llm/openai: tries again in 0.5 s\n")
 
 
 UNHEALTHY = PluginUnhealthy(OPENAI, "health() returned False")

@@ -214,3 +214,19 @@ def test_a_folder_without_plugins_is_no_success(tree: PluginTree) -> None:
     done = run(tree, "plugins")
     assert done.returncode == 1
     assert "no plugins below plugins" in done.stdout
+
+
+def test_a_failure_of_a_test_comes_without_advice_on_options_of_pytest(tree: PluginTree) -> None:
+    folder = good(tree)
+    tree.write(folder / "tests/test_plugin.py", "def test_it():\n    assert 1 == 2\n")
+    done = run(tree, "plugins")
+    assert done.returncode == 1
+    assert "assert 1 == 2" in done.stdout
+    assert "asyncio_default_fixture_loop_scope" not in done.stdout + done.stderr
+
+
+def test_a_folder_that_is_not_there_is_told_with_the_one_that_was_meant(tree: PluginTree) -> None:
+    done = run(tree, "plgins")
+    assert done.returncode == 2
+    assert "plgins: does not exist" in done.stderr
+    assert "did you mean 'plugins'?" in done.stderr

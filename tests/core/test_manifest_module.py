@@ -106,3 +106,10 @@ def test_an_entry_point_that_names_the_class_says_what_the_manifest_leaves_out()
 def test_code_that_does_not_parse_is_told_with_its_line() -> None:
     with pytest.raises(ManifestInvalid, match=r"^/p/echoes\.py:2: is not valid Python: "):
         module_manifest(source("\nM = {\n", ModulePlugin("echoes")))
+
+
+def test_a_field_that_is_missing_is_to_be_written_as_python() -> None:
+    text = 'DAGSTACK_PLUGIN_MANIFEST = {"name": "echo", "kind": "tool", "core_version": ">=0.1"}\n'
+    with pytest.raises(ManifestInvalid, match='missing; add "runtime": "in_process"') as caught:
+        module_manifest(source(text, ModulePlugin("echoes")))
+    assert caught.value.line == 1

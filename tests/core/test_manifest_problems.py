@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from dagstack_dev.core.errors import ManifestInvalid
-from dagstack_dev.core.manifest import parse_manifest
+from dagstack_dev.core.manifest import load_manifest_from_dict, parse_manifest
 from dagstack_dev.core.refs import PluginRef
 
 
@@ -197,3 +197,32 @@ def test_a_ref_is_salvaged_only_from_a_proper_kind_and_name() -> None:
     assert refuse('name = "a"\nkind = "k"\n').ref == PluginRef("k", "a")
     assert refuse('name = "../a"\nkind = "k"\n').ref is None
     assert refuse('name = "a\\n"\nkind = "k"\n').ref is None
+
+
+IN_A_DICT = {
+    "a field that is missing": ({}, 'missing; add "core_version": ">=0.1,<1"'),
+    "no entry point": ({"runtime": "in_process"}, 'add "entry_point": "plugin:ClassName"'),
+    "no command": ({"runtime": "mcp_stdio"}, 'add "command": ["python", "server.py"]'),
+    "of another runtime": (
+        {"runtime": "in_process", "url": "http://localhost"},
+        'is for "runtime": "mcp_http"; remove it',
+    ),
+    "refused": ({"timeout_seconds": 1}, 'or timeout_sec in "mcp_stdio" or "mcp_http"'),
+}
+
+
+@pytest.mark.parametrize(("fields", "says"), IN_A_DICT.values(), ids=IN_A_DICT.keys())
+def test_what_to_write_in_a_dict_is_spelt_as_in_one(fields: dict[str, object], says: str) -> None:
+    with pytest.raises(ManifestInvalid) as caught:
+        load_manifest_from_dict({"name": "a", "kind": "tool", **fields})
+    assert says in str(caught.value)
+
+
+def test_what_to_write_in_json_is_spelt_as_json() -> None:
+    with pytest.raises(ManifestInvalid, match='missing; add "name": '):
+        parse_manifest(b'{"kind": "tool"}', "p/dagstack.json")
+
+
+def test_a_value_is_quoted_as_it_was_written() -> None:
+    with pytest.raises(ManifestInvalid, match="""'a = "b"' may hold letters"""):
+        load_manifest_from_dict({"name": 'a = "b"', "kind": "tool"})

@@ -72,6 +72,31 @@ def test_a_root_that_is_no_folder_is_refused(tree: PluginTree, given: str, says:
         root_folder(tree.root / given)
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("plgins", "plugins"), ("plugin/demo", "plugins/demo"), ("plugins/dmo", "plugins/demo")],
+)
+def test_the_folder_that_was_meant_is_named(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch, given: str, meant: str
+) -> None:
+    (tree.root / "demo").mkdir()
+    monkeypatch.chdir(tree.root.parent)
+    for path in (given, str(tree.root.parent / given)):
+        with pytest.raises(FileNotFoundError) as caught:
+            root_folder(path)
+        assert str(caught.value).endswith(f"; did you mean {path.replace(given, meant)!r}?")
+
+
+@pytest.mark.parametrize("given", ["plgins/other", "quite", "plugins/x/y", "~/plgins", "demo"])
+def test_nothing_is_guessed_where_no_folder_is_near(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    (tree.root.parent / "dem").write_text("a file")
+    monkeypatch.chdir(tree.root.parent)
+    with pytest.raises(FileNotFoundError, match=r"was expected$"):
+        root_folder(given)
+
+
 def test_relative_paths_and_the_home_folder_become_absolute(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from watchfiles import awatch
 
 from dagstack_dev.core.events import ReloadCommitted, Transition
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.disk import watcher
+from dagstack_dev.disk import sweep, watcher
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.snapshot import DiskView
 
@@ -52,6 +52,7 @@ async def silence(folder: str, *, stop_event: Any, **options: Any) -> AsyncItera
 def deaf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Settings of a server that hears no event and looks around without rest."""
     monkeypatch.setattr(watcher, "awatch", silence)
+    monkeypatch.setattr(sweep, "REST_PER_WORK", 1)
     return {"sweep_seconds": 0.01}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
@@ -120,6 +121,7 @@ def test_our_registry_is_not_taken_for_the_packages(tree: PluginTree) -> None:
 def test_nothing_stands_for_the_package_when_the_last_registry_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    gc.collect()  # No registry of another test is to be uninstalled in the midst of this one.
     others = [each for each in sys.meta_path if not isinstance(each, original.OriginalFinder)]
     monkeypatch.setattr(sys, "meta_path", others)
     finder = original.OriginalFinder()

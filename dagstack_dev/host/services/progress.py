@@ -177,7 +177,7 @@ class PluginProgress:
                 caller = sys._getframe(2)  # noqa: SLF001 - nothing else knows the plugin's line
                 self._warn(_advice(*reported), **_place(caller))
 
-    def _warn(self, event: str, error: BaseException | None = None, **fields: object) -> None:
+    def _warn(self, event: str, error: BaseException | None = None, /, **fields: object) -> None:
         if event not in self._failed:
             self._failed.add(event)
             log_event(self._logger, "warning", event, error, **fields)

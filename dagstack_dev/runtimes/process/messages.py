@@ -31,6 +31,7 @@ class Kind(IntEnum):
     STOPPED = 10
     LOG = 11
     IMPORTED = 12
+    STOPPING = 13
 
 
 class Message(NamedTuple):

@@ -83,6 +83,8 @@ class Remote:
         self._token: anyio.lowlevel.EventLoopToken | None = None
         self._over = False
         self._ending: str | None = None
+        self._under_way: dict[int, str] = {}
+        self._is_stopping = False
 
     # Its life
 
@@ -123,6 +125,10 @@ class Remote:
             for other in errors[1:]:
                 errors[0].add_note(f"also: {type(other).__name__}: {other}")
             raise errors[0]
+
+    def holdups(self) -> tuple[str, ...]:
+        """Calls that are under way while the process is too busy to hear of the stop."""
+        return () if self._is_stopping else tuple(dict.fromkeys(self._under_way.values()))
 
     @asynccontextmanager
     async def _process(self) -> AsyncIterator[SocketStream]:
@@ -176,6 +182,8 @@ class Remote:
 
     async def _ask(self, kind: Kind, payload: bytes, *, number: int, what: str) -> bytes:
         answer = self._answers[number] = _Answer(what)
+        if kind is Kind.CALL:
+            self._under_way[number] = f"{what}()"
         try:
             await self._send(encode(kind, payload, call=number))
             await answer.arrived.wait()
@@ -254,6 +262,8 @@ class Remote:
                 context = self._context
                 progress = getattr(context, "progress", None)
                 log_here(message.payload, context.logger, progress, self.ref)
+            case Kind.STOPPING:
+                self._is_stopping = True
             case Kind.IMPORTED:
                 self._on_imports(*self._unpack(message.payload, "the names of modules"))
             case _:
@@ -262,6 +272,7 @@ class Remote:
     def _settle(
         self, number: int, *, payload: bytes = b"", error: BaseException | None = None
     ) -> None:
+        self._under_way.pop(number, None)
         answer = self._answers.get(number)
         if answer is not None:
             answer.payload, answer.error = payload, error

@@ -9,7 +9,7 @@ from dagstack_dev.core.execution_errors import NotTransferable, OutOfReach
 from dagstack_dev.runtimes.process.description import signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.ports import OwningContext
@@ -41,6 +41,10 @@ class StandIn:
         """Tear the plugin down there; see `Remote.stop`."""
         if self._dagstack_remote is not None:
             await self._dagstack_remote.stop()
+
+    def _dagstack_waits_for(self) -> Sequence[str]:
+        """See `core.ports.ActsElsewhere`."""
+        return () if self._dagstack_remote is None else self._dagstack_remote.holdups()
 
     def __getattr__(self, name: str) -> Any:
         raise self._dagstack_refusal(name)

@@ -32,9 +32,9 @@ def system_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def test_it_is_made_when_it_is_first_used_and_removed_in_the_end(system_folder: Path) -> None:
     folder = SystemTmpDir(REF)
-    assert isinstance(folder, TmpDir)
     assert not [*system_folder.iterdir()]
     path = folder.path
+    assert isinstance(folder, TmpDir)  # Before Python 3.12 this look alone is a use.
     assert path.name.startswith("dagstack-llm-openai-")
     assert folder.path == path
     folder.create_file("a/b.txt", "text")
