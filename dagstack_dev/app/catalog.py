@@ -377,8 +377,10 @@ class Catalog:
         They were tried with it, for it might have mended them, and have failed again. Where
         plugins were removed as well, only all of it together says how things are to be.
         """
+        if draft.removed or not applied.culprits:
+            return {}
         before = {ref for ref, each in draft.candidates.items() if each.reason == PENDING}
-        if draft.removed or not applied.culprits or not applied.culprits <= before:
+        if not applied.culprits <= before:
             return {}
         return {
             folder: reason

@@ -25,6 +25,7 @@ from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, Load
 from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.host.context import sees_the_same
+from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.reloader import Reloader
 from dagstack_dev.host.sections import section_problem
 
@@ -341,7 +342,7 @@ class ReloadLoop:
         self._table.publish(
             ReloadSkipped(
                 reload_id=reload_id,
-                duration_ms=_ms_since(began),
+                duration_ms=ms_since(began),
                 paths=tuple(paths),
                 reason=reason,
                 settled=tuple(sorted(settled)),
@@ -366,7 +367,3 @@ class ReloadLoop:
     def report_problem(self, path: str, message: str) -> None:
         """Tell the observers that watching `path` has a problem."""
         self._table.publish(WatchProblem(message=message, path=path))
-
-
-def _ms_since(began: float) -> float:
-    return (perf_counter() - began) * 1000

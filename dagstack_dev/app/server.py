@@ -34,6 +34,7 @@ from dagstack_dev.disk.snapshot import DiskView
 from dagstack_dev.disk.sweep import Sweep
 from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.context import PluginContext
+from dagstack_dev.host.elapsed import ms_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -204,7 +205,7 @@ class DevServer:
                 roots=self.roots,
                 plugins=sum(1 for _ in self._table.present()),
                 ready=len(self._table.setup_order),
-                duration_ms=_ms_since(began),
+                duration_ms=ms_since(began),
                 polling=polling,
                 code_roots=self.code_roots,
             )
@@ -270,7 +271,7 @@ class DevServer:
                     stays = not isinstance(exc, anyio.get_cancelled_exc_class())
                     await self.registry.give_back(self._context_of_app, set_up=stays)
             finally:
-                self._table.publish(WatchStopped(duration_ms=_ms_since(began), errors=errors))
+                self._table.publish(WatchStopped(duration_ms=ms_since(began), errors=errors))
                 self._end()
 
     def _end(self) -> None:
@@ -334,7 +335,3 @@ class DevServer:
     ) -> None:
         if not self._stopping:  # Nobody would answer any more.
             await self._loop.inbox.request(everywhere=everywhere, forced=forced).wait()
-
-
-def _ms_since(began: float) -> float:
-    return (perf_counter() - began) * 1000

@@ -16,6 +16,7 @@ from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
 from dagstack_dev.host.context import PluginContext, become_plugin, derive_context_for_plugin
 from dagstack_dev.host.departure import Departure
+from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.instance import PluginInstance
 from dagstack_dev.host.proxy import follow
 from dagstack_dev.host.sections import section_of, section_problem
@@ -75,7 +76,7 @@ class Conductor:
             if isinstance(cause, KeyboardInterrupt) and is_interruption(cause):
                 raise cause from None
             raise
-        self.table.advance(entry, State.LOADED, reason, duration_ms=_ms_since(began))
+        self.table.advance(entry, State.LOADED, reason, duration_ms=ms_since(began))
 
     def load_failed(
         self,
@@ -229,7 +230,7 @@ class Conductor:
         began = perf_counter()
         running = entry.running
         errors = await running.tear_down() if running is not None else []
-        table.advance(entry, State.STOPPED, reason, duration_ms=_ms_since(began))
+        table.advance(entry, State.STOPPED, reason, duration_ms=ms_since(began))
         entry.running = None
         self.report_teardown(entry, errors)
         if running is not None and running.requires_restart:
@@ -308,7 +309,7 @@ class SetupRun:
     def succeeded(self, ref: PluginRef) -> None:
         """One setup ended well."""
         entry = self._conductor.table.entries[ref]
-        duration = _ms_since(self._began[ref])
+        duration = ms_since(self._began[ref])
         self._conductor.setup_succeeded(entry, self._reasons(ref), duration)
 
     def failed(self, ref: PluginRef, error: BaseException) -> set[PluginRef]:
@@ -320,7 +321,7 @@ class SetupRun:
             entry,
             State.FAILED,
             f"setup raised {type(error).__name__}",
-            duration_ms=_ms_since(self._began[ref]),
+            duration_ms=ms_since(self._began[ref]),
             error=error,
             stage=Stage.SETUP,
         )
@@ -338,7 +339,7 @@ class SetupRun:
             entry,
             State.STOPPED,
             "setup cancelled",
-            duration_ms=_ms_since(self._began[ref]),
+            duration_ms=ms_since(self._began[ref]),
         )
 
     def _conclude(self, entry: Entry) -> None:
@@ -356,7 +357,3 @@ def _load_code(entry: Entry, how: Load) -> None:
         entry.number = entry.imports
     if entry.generation is not None:
         entry.put_in(entry.generation.instantiate())
-
-
-def _ms_since(began: float) -> float:
-    return (perf_counter() - began) * 1000

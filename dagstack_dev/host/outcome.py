@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.events import ReloadCommitted, ReloadFailed, ReloadRolledBack
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.host.elapsed import ms_since
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -35,7 +35,7 @@ def tell_outcome(
     """
     good: set[PluginRef] = set()
     for run in runs:
-        failure = _failure(table, run, reload_id=reload_id, duration_ms=_ms_since(began))
+        failure = _failure(table, run, reload_id=reload_id, duration_ms=ms_since(began))
         if failure is not None:
             table.publish(failure)
         else:
@@ -44,7 +44,7 @@ def tell_outcome(
         table.publish(
             ReloadCommitted(
                 reload_id=reload_id,
-                duration_ms=_ms_since(began),
+                duration_ms=ms_since(began),
                 changed=tuple(sorted(good.intersection(candidates))),
                 affected=tuple(sorted(good)),
             )
@@ -73,7 +73,3 @@ def _failure(
             errors=run.failed | never,
         )
     return None
-
-
-def _ms_since(began: float) -> float:
-    return (perf_counter() - began) * 1000

@@ -254,9 +254,7 @@ def _samples(source: PluginSource) -> Samples:
     try:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - a path as text
             return parse_samples(file.read())
-    except (OSError, UnicodeDecodeError) as error:
-        raise SamplesInvalid(f"{path}: {error}") from error
-    except SamplesInvalid as error:
+    except (OSError, UnicodeDecodeError, SamplesInvalid) as error:
         raise SamplesInvalid(f"{path}: {error}") from error
 
 

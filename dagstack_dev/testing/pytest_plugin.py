@@ -63,10 +63,11 @@ def plugin_context(plugin_registry: PluginRegistry) -> PluginContext:
     `ctx.start_soon`, needs `running_plugin`.
     """
     from dagstack_dev.host.resources import ResourceContainer  # noqa: PLC0415 - see above
+    from dagstack_dev.host.services.standard import SHARED  # noqa: PLC0415 - likewise
     from dagstack_dev.testing.harness import minimal_context  # noqa: PLC0415 - likewise
 
     resources = plugin_registry.resources
-    shared: dict[str, Any] = {name: resources.get(name) for name in ("clock", "rng", "blob_store")}
+    shared: dict[str, Any] = {name: resources.get(name) for name in SHARED}
     context = minimal_context(plugin_registry, {})
     context.resources = ResourceContainer(shared)
     return context

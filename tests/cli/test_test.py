@@ -8,9 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from command_runs import CHECKOUT
 from trees import PluginTree
+
+from dagstack_dev import ALL_CHECKS
+from dagstack_dev.cli.main import cli
 
 GOOD = """
 class Plugin:
@@ -230,3 +234,9 @@ def test_a_folder_that_is_not_there_is_told_with_the_one_that_was_meant(tree: Pl
     assert done.returncode == 2
     assert "plgins: does not exist" in done.stderr
     assert "did you mean 'plugins'?" in done.stderr
+
+
+def test_every_check_can_be_asked_for() -> None:
+    (option,) = (each for each in cli.commands["test"].params if each.name == "checks")
+    assert isinstance(option.type, click.Choice)
+    assert set(option.type.choices) == ALL_CHECKS
