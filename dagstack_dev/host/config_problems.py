@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.refs import closest
+from dagstack_dev.core.refs import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,31 +18,34 @@ _SECRET: Final = re.compile(r"(?i)passw|secret|token$|credential|(api|access|pri
 Keys = tuple[str | int, ...]
 
 
-def problem_of(error: Any) -> tuple[Keys, str]:
-    """The keys and the words of an error of jsonschema."""
-    keys = tuple(error.absolute_path)
-    match error.validator:
-        case "required":  # One error for each key, which nothing but its text tells.
-            absent = (key for key in error.validator_value if key not in error.instance)
-            missing = next((key for key in absent if error.message.startswith(repr(key))), None)
-            return (*keys, *([] if missing is None else [missing])), "missing; add it"
-        case "additionalProperties" if isinstance(error.instance, dict):
-            known = error.schema.get("properties", {})
-            unknown = [key for key in error.instance if key not in known]
-            guess = closest(unknown[0], known) if len(unknown) == 1 else None
-            hint = f"; did you mean {guess!r}?" if guess else ""
-            return (*keys, *unknown[:1]), f"{error.message}{hint}"
+def problem_of(error: Any, schema: object) -> tuple[Keys, str]:
+    """The keys and the words of an error of jsonschema_rs against `schema`."""
+    keys, kind, found = tuple(error.instance_path), error.kind, error.instance
+    match kind.name:
+        case "required":
+            return (*keys, kind.property), "missing; add it"
+        case "additionalProperties":
+            several = len(kind.unexpected) > 1
+            known = () if several else _properties(schema, error.schema_path[:-1])
+            hint = did_you_mean(kind.unexpected[0], known)
+            return (*keys, kind.unexpected[0]), f"{error.message}{hint}"
         case "type":
-            wanted = error.validator_value
-            words = wanted if isinstance(wanted, str) else " or ".join(wanted)
-            found = (
-                "" if _is_secret(keys, error.instance) else f", not {quoted(repr(error.instance))}"
-            )
-            return keys, f"must be of type {words}{found}"
-        case _ if _is_secret(keys, error.instance):
-            return keys, f"does not fit the schema's {error.validator!r}"
+            shown = "" if _is_secret(keys, found) else f", not {quoted(repr(found))}"
+            return keys, f"must be of type {' or '.join(kind.types)}{shown}"
+        case _ if _is_secret(keys, found):
+            return keys, f"does not fit the schema's {kind.name!r}"
         case _:
             return keys, quoted(error.message)
+
+
+def _properties(schema: Any, place: Iterable[str | int]) -> Iterable[str]:
+    """The keys that the schema at `place` of `schema` knows; none where a `$ref` leads there."""
+    try:
+        for key in place:
+            schema = schema[key]
+        return [*schema["properties"]]
+    except (LookupError, TypeError):
+        return ()
 
 
 def pydantic_words(detail: Any) -> str:

@@ -8,8 +8,10 @@ manifest's can be asked before anything live is touched, that of the class befor
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import date, time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dagstack_dev.core.config_document import ConfigDocument
@@ -20,7 +22,7 @@ from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.host.config_problems import Keys, dotted, problem_of, pydantic_words, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.refs import PluginRef
@@ -53,12 +55,13 @@ class JsonSchema:
     validator: Any
 
     def filled(self, section: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See `SectionSchema`."""
-        values = _with_defaults(self.schema, dict(section))
+        """See `SectionSchema`. TOML's dates and times are held against the schema as text."""
         try:
-            problems = [problem_of(each) for each in self.validator.iter_errors(values)]
-        except Exception as error:  # noqa: BLE001 - a reference that leads nowhere, a bad pattern
-            problems = [((), f"the schema cannot be applied: {in_words(error)}")]
+            values = _with_defaults(self.schema, dict(section))
+            errors = self.validator.iter_errors(_as_json(values))
+            problems = [problem_of(each, self.schema) for each in errors]
+        except Exception as error:  # A value from code that JSON does not know.
+            raise SectionMisfit([((), f"cannot be checked: {in_words(error)}")]) from error
         if problems:
             raise SectionMisfit(sorted(problems, key=lambda each: tuple(map(str, each[0]))))
         return values
@@ -86,12 +89,8 @@ class ModelSchema:
         return {**section, **values}
 
 
-def manifest_schema(
-    manifest: PluginManifest, source: PluginSource | None, previous: SectionSchema | None = None
-) -> SectionSchema | None:
+def manifest_schema(manifest: PluginManifest, source: PluginSource | None) -> SectionSchema | None:
     """The compiled `config_schema` of a manifest, None where there is none.
-
-    `previous` is what was compiled for the same plugin before; an equal one is reused.
 
     Raises:
         ManifestInvalid: it is no valid JSON Schema, or the file that it names holds none.
@@ -100,9 +99,6 @@ def manifest_schema(
     if declared is None:
         return None
     schema = _from_file(manifest, source, declared) if isinstance(declared, str) else declared
-    # Not by `==`, to which a default of 1 and one of True are the same.
-    if isinstance(previous, JsonSchema) and repr(previous.schema) == repr(schema):
-        return previous
     try:
         return _compiled(schema)
     except _BadSchema as error:
@@ -146,20 +142,16 @@ class _BadSchema(Exception):
 
 
 def _compiled(schema: dict[str, Any]) -> JsonSchema:
-    import jsonschema  # noqa: PLC0415 - a tenth of a second, for those who declare a schema
-    from referencing import Registry  # noqa: PLC0415 - likewise
+    import jsonschema_rs  # noqa: PLC0415 - only for those who declare a schema
 
     try:
-        kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise _BadSchema("must be the URL of a draft of JSON Schema", ("$schema",)) from error
-    try:
-        kind.check_schema(schema)
-    except jsonschema.SchemaError as error:
+        # Nothing is fetched from anywhere, and no pattern takes more than linear time or so.
+        return JsonSchema(schema, jsonschema_rs.validator_for(schema, offline=True))
+    except jsonschema_rs.ValidationError as error:
         message = f"is no valid JSON Schema: {quoted(error.message)}"
-        raise _BadSchema(message, tuple(error.absolute_path)) from error
-    # A registry of its own: nothing is fetched from anywhere.
-    return JsonSchema(schema, kind(schema, registry=Registry()))
+        raise _BadSchema(message, tuple(error.instance_path)) from error
+    except ValueError as error:  # A key or a value from code that JSON does not know.
+        raise _BadSchema(f"is no valid JSON Schema: {quoted(str(error))}", ()) from error
 
 
 def class_schema(cls: type, ref: PluginRef) -> SectionSchema | None:
@@ -226,6 +218,18 @@ def _section_invalid(
         problems.append(ManifestProblem(dotted(full), message, line))
     path = config.path if isinstance(config, ConfigDocument) else _UNKNOWN_FILE
     return ConfigSectionInvalid(path, problems, ref)
+
+
+def _as_json(value: object) -> object:
+    match value:
+        case Mapping():
+            return {key: _as_json(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_as_json(each) for each in value]
+        case date() | time():  # A `datetime` is a `date`.
+            return value.isoformat()
+        case _:
+            return value
 
 
 def _with_defaults(schema: object, values: dict[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def prepare(
     check_gates(manifest, core_version, runtimes, source.manifest_path, kinds)
     runtime = next(runtimes[name] for name in manifest.possible_runtimes if name in runtimes)
     known = previous or Offer(manifest)
-    schema = manifest_schema(manifest, source, known.section_schema)
+    schema = manifest_schema(manifest, source)
     return Offer(manifest, runtime.prepare(manifest, source, known.prepared), source, schema)
 
 

@@ -14,6 +14,8 @@ from trees import PluginTree
 from dagstack_dev import ManifestInvalid, PluginContext, PluginRegistry, State
 from dagstack_dev.core.config_document import ConfigDocument
 from dagstack_dev.core.config_errors import ConfigSectionInvalid
+from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.host.config_schema import class_schema
 
 SCHEMA = """
 [plugin.config_schema]
@@ -127,12 +129,12 @@ BAD_SCHEMAS = {
     "no draft": (
         'config_schema = { "$schema" = 5 }\n',
         None,
-        r"config_schema\.\$schema: must be the URL of a draft",
+        r"config_schema\.\$schema: is no valid JSON Schema: 5 is not of type",
     ),
     "no schema": (
         'config_schema = { type = "wrong" }\n',
         None,
-        "config_schema.type: is no valid JSON Schema: 'wrong' is not valid under any",
+        'config_schema.type: is no valid JSON Schema: "wrong" is not valid under any',
     ),
     "no file": (
         'config_schema = "shema.json"\n',
@@ -160,16 +162,58 @@ def test_a_bad_schema_is_an_invalid_manifest(
     assert caught.value.line == 8
 
 
-def test_nothing_is_fetched_for_a_reference(
-    tree: PluginTree, registry: PluginRegistry, ctx: PluginContext
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"url": {"pattern": "^(a+)+$"}}},
+        {"patternProperties": {"^(a+)+$": {}}, "additionalProperties": False},
+        {"propertyNames": {"pattern": r"^((a|b)+)+$"}},
+        {"properties": {"url": {"pattern": r"^(?=a)((a+)+)\1$"}}},
+    ],
+)
+async def test_no_pattern_holds_up_the_loop(
+    put: Callable[..., Any],
+    registry: PluginRegistry,
+    ctx: PluginContext,
+    schema: dict[str, Any],
 ) -> None:
-    import anyio
+    put(Reads(), config_schema=schema)
+    config = {"demo": {"it": {"url": "a" * 60 + "!", "a" * 60 + "!": 1}}}
+    with pytest.raises(ConfigSectionInvalid):  # Where backtracking would take until tomorrow.
+        await registry.setup_all(replace(ctx, config=config))
 
+
+async def test_a_date_is_held_against_the_schema_as_text(
+    put: Callable[..., Any], registry: PluginRegistry, ctx: PluginContext
+) -> None:
+    plugin = put(Reads(), config_schema={"properties": {"day": {"type": "string"}}})
+    config = document("[demo.it]\nday = 2026-03-07\nat = [10:00:00]\n")
+    await registry.setup_all(replace(ctx, config=config))
+    assert plugin.config["day"].year == 2026
+
+
+async def test_a_value_that_json_does_not_know_is_told(
+    put: Callable[..., Any], registry: PluginRegistry, ctx: PluginContext
+) -> None:
+    put(Reads(), config_schema={"properties": {"url": {"type": "string"}}})
+    config = {"demo": {"it": {"url": object()}}}
+    with pytest.raises(ConfigSectionInvalid, match=r"cannot be checked: .*Unsupported type"):
+        await registry.setup_all(replace(ctx, config=config))
+
+
+def test_a_schema_of_a_class_that_json_does_not_know_is_told(put: Callable[..., Any]) -> None:
+    class Odd(Reads):
+        config_schema: ClassVar[object] = {"properties": {5: {}}}
+
+    with pytest.raises(ManifestInvalid, match=r"no valid JSON Schema: .*must be str"):
+        class_schema(Odd, PluginRef("demo", "it"))
+
+
+def test_nothing_is_fetched_for_a_reference(tree: PluginTree, registry: PluginRegistry) -> None:
     manifest = 'config_schema = { "$ref" = "http://127.0.0.1:9/schema.json" }\n'
     tree.plugin("one", code=READS, manifest=manifest)
-    registry.discover(tree.root)
-    with pytest.raises(ConfigSectionInvalid, match=r"schema cannot be applied: .*Unresolvable"):
-        anyio.run(registry.setup_all, ctx)
+    with pytest.raises(ManifestInvalid, match=r"schema\.json.*is not present"):
+        registry.discover(tree.root)
 
 
 class Model(BaseModel):

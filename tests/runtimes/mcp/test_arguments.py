@@ -96,8 +96,8 @@ def test_what_json_has_no_word_for_is_put_into_json() -> None:
 @pytest.mark.parametrize(
     ("args", "kwargs", "argument", "message"),
     [
-        (("x", 1), {}, "a", "'x' is not of type 'integer'"),
-        ((1, [1, "x"]), {}, "b.1", "'x' is not of type 'integer'"),
+        (("x", 1), {}, "a", '"x" is not of type "integer"'),
+        ((1, [1, "x"]), {}, "b.1", '"x" is not of type "integer"'),
         ((1,), {}, "", "missing a required argument: 'b'"),
         ((1, [], 3, 4), {}, "", "too many positional arguments"),
         ((1, []), {"lenght": 2}, "lenght", "did you mean 'length'?"),
