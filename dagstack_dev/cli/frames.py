@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from dagstack_dev.cli.excerpts import error_lines, headline
+from dagstack_dev.cli.printable import printable
 from dagstack_dev.core.errors import in_words
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Frames:
         self._console.print(
             Panel(
                 Group(*parts),
-                title=Text(title, "bold red", overflow="ellipsis"),
+                title=Text(printable(title), "bold red", overflow="ellipsis"),
                 title_align="left",
                 border_style="red",
                 width=min(self._console.width, FRAME_WIDTH),

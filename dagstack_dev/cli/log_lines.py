@@ -17,6 +17,7 @@ from structlog.processors import NAME_TO_LEVEL
 from structlog.stdlib import ProcessorFormatter
 
 from dagstack_dev.cli.excerpts import error_lines
+from dagstack_dev.cli.printable import printable, printable_json
 from dagstack_dev.core.errors import in_words, shown
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def _renderers(form: LogFormat, console: Console) -> list[Processor]:
                 structlog.processors.LogfmtRenderer(
                     key_order=_FIRST_KEYS, drop_missing=True, bool_as_flag=False
                 ),
+                lambda _, __, line: printable(str(line)),
             ]
 
 
@@ -184,10 +186,11 @@ def _json(event: Mapping[str, Any], **options: Any) -> str:
     ordered = {key: event[key] for key in _FIRST_KEYS if key in event} | dict(event)
     options |= {"ensure_ascii": False, "allow_nan": False}
     try:
-        return json.dumps(ordered, **options)
+        line = json.dumps(ordered, **options)
     except BaseException:  # noqa: BLE001 - odd keys, a circle, a NaN, a __repr__ that raises
         plain = {_text(key): _plain(value, options) for key, value in ordered.items()}
-        return json.dumps(plain, **options)
+        line = json.dumps(plain, **options)
+    return printable_json(line)
 
 
 def _plain(value: object, options: Mapping[str, Any]) -> object:

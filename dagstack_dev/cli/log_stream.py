@@ -98,12 +98,12 @@ class LogStream:
 
 
 def open_log_file(path: str) -> OutputFile:
-    """A file to append to, made if need be.
+    """A file to append to, made if need be, and then for its owner alone.
 
     Raises:
         OSError: it cannot be opened.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     return OutputFile(descriptor, f"--log-file {path}")
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from dagstack_dev.cli.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -142,7 +144,7 @@ def _write_lines_at_once(stream: object) -> None:
 def say(message: str) -> None:
     """One line on standard error; a plugin may have closed that."""
     with suppress(OSError, ValueError, AttributeError):
-        click.echo(f"dagstack-dev: {message}", err=True)
+        click.echo(printable(f"dagstack-dev: {message}"), err=True)
 
 
 def open_missing_descriptors() -> None:

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
-from rich.console import Console
 from rich.text import Text
 
 from dagstack_dev.app.config import ConfigInvalid, read_config
 from dagstack_dev.cli.excerpts import short
+from dagstack_dev.cli.screen import Screen
 from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.testing.folders import PluginReport, check_folders
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
+
+    from rich.console import Console
 
     from dagstack_dev.testing.suite import ContractResult
 
@@ -41,7 +43,7 @@ def run(
         config = {} if config_file is None else read_config(config_file)
     except (FileNotFoundError, ConfigInvalid) as error:
         raise click.UsageError(str(error)) from error
-    console = Console(highlight=False, soft_wrap=True)
+    console = Screen(soft_wrap=True)
     return anyio.run(_run, console, roots, config, checks, ignore)
 
 

@@ -17,7 +17,6 @@ from typing import IO, TYPE_CHECKING, Final, cast
 import anyio
 import click
 from packaging.version import InvalidVersion, Version
-from rich.console import Console
 
 from dagstack_dev.app.config import ConfigInvalid, read_config
 from dagstack_dev.app.entry_points import DEFAULT_GROUP
@@ -31,7 +30,9 @@ from dagstack_dev.cli.leftovers import end_in_spite_of, threads_left
 from dagstack_dev.cli.log_lines import LogFormat
 from dagstack_dev.cli.log_stream import LogStream, open_log_file
 from dagstack_dev.cli.output import StandardOutput, say
+from dagstack_dev.cli.printable import printable
 from dagstack_dev.cli.process import Process, end_if_forked, end_tasks, plugin_at
+from dagstack_dev.cli.screen import Screen
 from dagstack_dev.cli.signals import Ending
 from dagstack_dev.cli.terminal import Terminal
 from dagstack_dev.core.blame import plugin_frames, root_error
@@ -98,7 +99,7 @@ def run(options: WatchOptions) -> int:
         raise click.UsageError(msg) from error
     shared = form is LogFormat.CONSOLE
     output = StandardOutput(shared=shared, on_closed=ending.ask)
-    console = Console(file=cast("IO[str]", output), highlight=False)
+    console = Screen(cast("IO[str]", output))
     stream = LogStream(
         form=form,
         level=options.log_level,
@@ -237,7 +238,7 @@ def _fault(error: BaseException, options: WatchOptions) -> click.ClickException:
     root = root_error(error)
     debug = options.log_level == "debug"
     if debug:
-        traceback.print_exception(error)
+        click.echo(printable("".join(traceback.format_exception(error))), nl=False, err=True)
     if culprits := plugin_frames(root):
         place = f" at {short(culprits[-1].path)}:{culprits[-1].line}"
         whose = "plugin code broke what the server runs on and ended it"

@@ -6,12 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
 from dagstack_dev.app.why import Link, why
 from dagstack_dev.cli.excerpts import short
+from dagstack_dev.cli.screen import Screen
 from dagstack_dev.disk.paths import root_folder
 
 if TYPE_CHECKING:
@@ -39,14 +39,15 @@ def run(file: Path, roots: Sequence[Path], code_roots: Sequence[Path]) -> int:
         )
     except FileNotFoundError as error:
         raise click.UsageError(str(error)) from error
+    screen = Screen(soft_wrap=True)
     if found.reason is not None:
         missing = "" if os.path.lexists(found.path) else "; there is no such file"
-        click.echo(f"{short(found.path)}: a change reloads nothing: {found.reason}{missing}")
+        screen.print(f"{short(found.path)}: a change reloads nothing: {found.reason}{missing}")
         return 0
     names = f"  {', '.join(found.modules)}" if found.modules else ""
     tree = Tree(Text.assemble(short(found.path), (names, "dim")))
     _add(tree, found.links)
-    Console(highlight=False, soft_wrap=True).print(tree)
+    screen.print(tree)
     return 0
 
 

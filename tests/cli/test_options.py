@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,6 +98,7 @@ def test_a_log_file_in_the_watched_folder_gets_every_event_and_does_not_loop(
     tree.plugin("a", value=2)
     run.line("↻ demo/a")
     assert run.end() == 0
+    assert stat.S_IMODE((folder / "trace.json").stat().st_mode) == 0o600
     text = (folder / "trace.json").read_text(encoding="utf-8")
     events = [json.loads(line) for line in text.splitlines()]
     assert [

@@ -1,0 +1,59 @@
+"""The console of every command: what others have written comes out as text and does nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from dagstack_dev.cli.printable import ACTING, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import IO
+
+    from rich.console import ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+
+class Screen(Console):
+    """A console without markup, names of emoji and control characters in what it is given.
+
+    Args:
+        file: where to; standard output by default.
+        width: columns; those of the terminal by default.
+        soft_wrap: whether the terminal breaks long lines.
+    """
+
+    def __init__(
+        self, file: IO[str] | None = None, *, width: int | None = None, soft_wrap: bool = False
+    ) -> None:
+        super().__init__(
+            file=file,
+            width=width,
+            soft_wrap=soft_wrap,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render as ever, with all text made printable before it is measured."""
+        if isinstance(renderable, str):
+            renderable = printable(renderable)
+        elif isinstance(renderable, Text) and ACTING.search(renderable.plain):
+            renderable = _printable_text(renderable)
+        return super().render(renderable, options)
+
+
+def _printable_text(text: Text) -> Text:
+    """`text` made printable, with its styles where they were."""
+    ends = sorted({end for match in ACTING.finditer(text.plain) for end in match.span()})
+    whole = text.blank_copy()
+    for piece in text.divide(ends):
+        piece.plain = printable(piece.plain)
+        whole.append_text(piece)
+    return whole
