@@ -17,10 +17,11 @@ T = TypeVar("T")
 
 
 class Observer(Protocol):
-    """Is told every fact, in order. Must not raise and must not block.
+    """Is told every fact, in order. Must not block.
 
-    Called on the loop's thread, except for `PluginBlocking`, which comes from the watchdog's at
-    any moment: the loop is busy just then.
+    What it raises is reported on stderr, once, and ignored; but `KeyboardInterrupt` and
+    `SystemExit` end what is under way. Called on the loop's thread, except for `PluginBlocking`,
+    which comes from the watchdog's at any moment: the loop is busy just then.
     """
 
     def __call__(self, fact: Fact, /) -> None:

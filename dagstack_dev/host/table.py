@@ -24,6 +24,7 @@ from dagstack_dev.core.plan import World
 from dagstack_dev.host.dispatch.members import Members
 from dagstack_dev.host.execution import workers_for
 from dagstack_dev.host.gate import Gate
+from dagstack_dev.host.guarding import Guard
 from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy, refit
 from dagstack_dev.host.watchdog import Watchdog
 
@@ -180,7 +181,7 @@ class PluginTable:
         self._kinds = NO_KINDS
         self.watchdog = Watchdog(self.publish)
         self.reload_id: int | None = None
-        self._observers: list[Observer] = []
+        self._observers: list[tuple[Guard, Observer]] = []
         self._setups = 0
         self._making_proxy = RLock()  # It looks at the plugin, which may run code of its own.
         self._call_patience = call_patience
@@ -198,13 +199,15 @@ class PluginTable:
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Tell `observer` every fact from now on; the answer ends that."""
-        self._observers.append(observer)
-        return lambda: self._observers.remove(observer)
+        name = getattr(observer, "__qualname__", type(observer).__qualname__)
+        guarded = Guard(f"the observer {name}"), observer
+        self._observers.append(guarded)
+        return lambda: self._observers.remove(guarded)
 
     def publish(self, fact: Fact) -> None:
-        """Tell every observer."""
-        for observer in tuple(self._observers):
-            observer(fact)
+        """Tell every observer, whatever one of them raises."""
+        for guard, observer in tuple(self._observers):
+            guard.call(observer, fact)
 
     def add(self, offer: Offer, reason: str) -> Entry:
         """A plugin that was not there before."""

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
+
+from dagstack_dev.host.guarding import Guard
+
+_GUARD: Final = Guard("a logger of the app")
 
 
 def log_event(
     logger: Any, level: str, event: str, error: BaseException | None = None, **fields: object
 ) -> None:
     """Log one event through a structlog or standard logger; another one is left alone.
+
+    What the logger raises is reported, and concerns nobody else.
 
     Args:
         logger: as in `PluginContext.logger`.
@@ -24,6 +30,6 @@ def log_event(
     extra = {} if error is None else {"exc_info": error}
     if isinstance(logger, logging.Logger | logging.LoggerAdapter):
         text = " ".join([event, *(f"{name}={value!r}" for name, value in fields.items())])
-        method("%s", text, **extra)
+        _GUARD.call(method, "%s", text, **extra)
     else:
-        method(event, **fields, **extra)
+        _GUARD.call(method, event, **fields, **extra)

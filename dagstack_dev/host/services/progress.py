@@ -150,10 +150,12 @@ class PluginProgress:
     """
 
     def __init__(self, sink: Any, logger: Any) -> None:
-        with_logger = getattr(sink, "with_logger", None)
-        self._sink: ProgressSink = with_logger(logger) if callable(with_logger) else sink
+        self._sink: ProgressSink = sink
         self._logger = logger
         self._failed: set[str] = set()
+        with_logger = getattr(sink, "with_logger", None)
+        if callable(with_logger):
+            self._tell(lambda: setattr(self, "_sink", with_logger(logger)))
 
     def report(self, progress: Progress) -> None:
         """See `ProgressSink.report`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -36,23 +37,23 @@ class ServerLog:
 
     def heard(self, line: str) -> None:
         """A line of the server's standard error."""
-        self._logger.info(shortened(line))
+        self._say("info", shortened(line))
 
     def stray_output(self, line: str) -> None:
         """A line of its standard output that is no message."""
         hint = "standard output belongs to the protocol, print to standard error instead"
         text = f"not JSON-RPC on standard output: {shortened(line)} ({hint})"
-        self._logger.warning(text)
+        self._say("warning", text)
 
     def more_stray_output(self) -> None:
         """There has been a lot of that."""
-        self._logger.warning("further lines that are not JSON-RPC are not logged")
+        self._say("warning", "further lines that are not JSON-RPC are not logged")
 
     def message(self, level: str, name: str | None, data: object) -> None:
         """A log notification."""
         text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-        log = getattr(self._logger, _LEVELS.get(level, "info"))
-        log(shortened(f"{name}: {text}" if name else text))
+        said = shortened(f"{name}: {text}" if name else text)
+        self._say(_LEVELS.get(level, "info"), said)
 
     def progress(
         self, tool: str, progress: float, total: float | None, message: str | None
@@ -60,29 +61,33 @@ class ServerLog:
         """A progress notification of a call that nobody else listens to."""
         of = "" if total is None else f" of {total:g}"
         said = f": {message}" if message else ""
-        self._logger.info(shortened(f"{tool}: {progress:g}{of}{said}"))
+        self._say("info", shortened(f"{tool}: {progress:g}{of}{said}"))
 
     def speaks_dialect(self, methods: Iterable[str]) -> None:
         """It has shaken hands as servers for dagstack-plugin-system do."""
         listed = ", ".join(methods)
         text = f"speaks the JSON-RPC of dagstack-plugin-system, not MCP; its methods are {listed}"
-        self._logger.info(text)
+        self._say("info", text)
 
     def kept_tools(self, error: Exception) -> None:
         """It has told of new tools, which it then did not list."""
         text = f"keeps the tools that are known, for those that it tells of are not: {error}"
-        self._logger.warning(text)
+        self._say("warning", text)
 
     def unwatched(self, script: str) -> None:
         """What it runs lies where no change is noticed."""
         hint = "build into a folder of another name, such as out"
         text = f"changes of {script} are not noticed, for it is ignored; {hint}"
-        self._logger.warning(text)
+        self._say("warning", text)
 
     def runs_from_copy(self, folder: str) -> None:
         """It was started with the files of an earlier moment."""
         text = f"{folder} holds something newer than this generation, which runs from a copy"
-        self._logger.info(text)
+        self._say("info", text)
+
+    def _say(self, level: str, text: str) -> None:
+        with suppress(Exception):  # A logger that fails is no reason to lose the server.
+            getattr(self._logger, level)(text)
 
 
 def shortened(line: str) -> str:

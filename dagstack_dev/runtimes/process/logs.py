@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -143,7 +144,8 @@ def log_here(data: bytes, logger: Any, progress: Any, ref: PluginRef) -> None:
     except Exception as error:  # noqa: BLE001 - the plugin has gone on long ago
         problem = str(error) if isinstance(error, PluginRegistryError) else shown(error)
         message = f"a log call of {ref} could not be made here: {problem}"
-        logger.warning(message)
+        with suppress(Exception):  # The app's own logger may be what fails.
+            logger.warning(message)
 
 
 def _plain(value: object) -> object:
