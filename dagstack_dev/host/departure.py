@@ -42,7 +42,7 @@ class Departure:
     def add(self, gate: Gate) -> None:
         """The plugin of `gate`, which is closed, is leaving: its own calls pass from now on."""
         self.leaving[gate.ref] = gate
-        for other in self._awaited.pop(gate.ref, ()):
+        for other in tuple(self._awaited.pop(gate.ref, ())):  # A thread may be adding to it.
             other.look_again()
 
     def note_wait(self, gate: Gate, callers: Iterable[PluginRef]) -> None:

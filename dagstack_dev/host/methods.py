@@ -6,10 +6,11 @@ import inspect
 import threading
 from contextvars import Context, copy_context
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 from dagstack_dev.core.errors import (
     BlockedTooLong,
@@ -19,6 +20,7 @@ from dagstack_dev.core.errors import (
     Unfinished,
 )
 from dagstack_dev.core.manifest import ExecutionModel
+from dagstack_dev.host.execution import MOST_THREADS
 from dagstack_dev.host.signatures import check_method
 from dagstack_dev.host.whereabouts import running_at, suspended_at
 
@@ -117,11 +119,11 @@ class Methods:
                 self._thread = None
 
         try:
-            return await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
-        except anyio.get_cancelled_exc_class():
-            if self._thread is not None:  # It may never end, and its place is needed by others.
-                anyio.to_thread.current_default_thread_limiter().total_tokens += 1
-            raise
+            async with _limiter():
+                # What is abandoned may never end. It keeps the limiter of its own, on trio, and no
+                # place that others need.
+                alone = anyio.CapacityLimiter(1)
+                return await anyio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=alone)
         finally:
             _take_over(context)
 
@@ -135,6 +137,18 @@ class Methods:
             place = suspended_at(self._awaiting, self._folder)
             what = f"{name}(){_behind(method)}"
         return Unfinished(what, *(place or (None, None)))
+
+
+_limiters: Final[RunVar[anyio.CapacityLimiter]] = RunVar("dagstack_lifecycle_threads")
+
+
+def _limiter() -> anyio.CapacityLimiter:
+    """How many setups and teardowns run in threads at once; apart from what the app's may."""
+    limiter = _limiters.get(None)
+    if limiter is None:
+        limiter = anyio.CapacityLimiter(MOST_THREADS)
+        _limiters.set(limiter)
+    return limiter
 
 
 def _behind(method: Callable[..., object] | None) -> str:

@@ -127,7 +127,11 @@ class Scope:
         inside = ExitStack()
         value = inside.enter_context(manager)
         name = f"leaving {_name_of(manager)}"
-        self._on_loop(self._push, name, lambda: inside.__exit__(*_exc_info(self._failure)))
+        try:
+            self._on_loop(self._push, name, lambda: inside.__exit__(*_exc_info(self._failure)))
+        except BaseException as error:  # The undoing began meanwhile, and does not know of it.
+            inside.__exit__(*_exc_info(error))
+            raise
         return value
 
     async def enter_async(self, manager: AbstractAsyncContextManager[T, Any]) -> T:

@@ -1,0 +1,113 @@
+"""What threads do to a registry in the midst of its changes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from dagstack_dev import PluginContext, PluginRef, PluginRegistry, SetupTimeout
+from dagstack_dev.host.departure import Departure
+from dagstack_dev.host.gate import Gate
+
+Put = Callable[..., Any]
+
+
+def test_a_thread_comes_to_wait_while_those_that_wait_already_are_told() -> None:
+    ref = PluginRef("demo", "it")
+    departure, telling, has_come = Departure(), threading.Event(), threading.Event()
+    looks: list[Gate] = []
+
+    class Early(Gate):
+        def look_again(self) -> None:
+            if departure.leaving:
+                telling.set()
+                assert has_come.wait(20)
+            looks.append(self)
+
+    class Late(Gate):
+        asked = 0
+
+        def __hash__(self) -> int:
+            self.asked += 1
+            if self.asked > 1:  # It is about to be added to those that wait for `ref`.
+                assert telling.wait(20)
+            return 0
+
+    early = Early(ref)
+    departure.note_wait(early, [ref])
+
+    def come() -> None:
+        departure.note_wait(Late(ref), [ref])
+        has_come.set()
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    departure.add(Gate(ref))
+    thread.join()
+    assert looks == [early]
+
+
+async def test_what_a_thread_enters_while_the_plugin_is_torn_down_is_left(
+    registry: PluginRegistry, ctx: PluginContext, put: Put
+) -> None:
+    entering, torn_down = threading.Event(), threading.Event()
+    log: list[str] = []
+
+    @contextmanager
+    def slow() -> Iterator[None]:
+        log.append("entered")
+        entering.set()
+        assert torn_down.wait(20)
+        try:
+            yield
+        finally:
+            log.append("left")
+
+    class Plugin:
+        def setup(self, ctx: PluginContext) -> None:
+            self.ctx = ctx
+            ctx.callback(log.append, "callback")
+
+    plugin = Plugin()
+    put(plugin)
+    await registry.setup_all(ctx)
+
+    def enter() -> None:
+        with pytest.raises(RuntimeError, match="demo/it: the context of an instance that has"):
+            plugin.ctx.enter(slow())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, enter)
+        await anyio.to_thread.run_sync(entering.wait)
+        await registry.teardown_all()
+        torn_down.set()
+    assert log == ["entered", "callback", "left"]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_setup_that_hangs_in_a_thread_leaves_the_apps_own_thread_limit_alone(
+    registry: PluginRegistry, ctx: PluginContext, put: Put, backend: str
+) -> None:
+    release = threading.Event()
+
+    class Stuck:
+        def setup(self, _: PluginContext) -> None:
+            release.wait(20)
+
+    put(Stuck(), execution_model="thread_cpu_bound", startup_timeout_sec=1)
+
+    async def main() -> None:
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        allowed = limiter.total_tokens
+        with pytest.raises(SetupTimeout):
+            await registry.setup_all(ctx)
+        assert (limiter.total_tokens, limiter.borrowed_tokens) == (allowed, 0)
+        release.set()
+
+    anyio.run(main, backend=backend)
