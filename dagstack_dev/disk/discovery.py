@@ -58,10 +58,11 @@ def find_plugins(
             continue
         if not recursive:
             return
+        place = below(root, folder)
+        if place and ignore.is_environment(place, (each.name for each in entries)):
+            continue
         for entry in entries:
-            if not is_folder(entry):
-                continue
-            if ignore.folder(entry.name, below(root, entry.path)):
+            if not is_folder(entry) or ignore.folder(entry.name, below(root, entry.path)):
                 continue
             is_link = entry.is_symlink()
             if is_link and links is not None:

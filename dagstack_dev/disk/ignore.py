@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 DEFAULT_IGNORE: Final = frozenset(
     {
+        # The contract's (section 3), and the caches of today's tools.
         "__pycache__",
         ".venv",
         ".venv-*",
@@ -30,12 +31,54 @@ DEFAULT_IGNORE: Final = frozenset(
         ".idea",
         ".vscode",
         "node_modules",
+        # Installed packages, and what package managers keep.
+        "site-packages",
+        "__pypackages__",
+        ".direnv",
+        ".devenv",
+        ".pixi",
+        "*.dist-info",
+        ".eggs",
+        ".pdm-build",
+        ".npm",
+        ".pnpm-store",
+        # Caches and reports.
+        ".cache",
+        ".benchmarks",
+        ".import_linter_cache",
+        ".ipynb_checkpoints",
+        ".virtual_documents",
+        ".pytype",
+        ".pyre",
+        ".ropeproject",
+        "htmlcov",
+        # Version control, editors and their histories.
+        ".jj",
+        ".sl",
+        ".bzr",
+        "CVS",
+        ".history",
+        ".vs",
+        ".zed",
+        "nppBackup",
+        # What file systems and programs that synchronize keep.
+        ".AppleDouble",
+        ".Trash-*",
+        "@eaDir",
+        ".stfolder",
+        ".stversions",
+        ".dropbox.cache",
+        ".~tmp~",
+        ".rsync-partial",
     }
 )
-"""The contract's list (section 3) and the caches of today's tools."""
+"""Names of folders in which nothing is source."""
 
 OUTPUT_FOLDERS: Final = ("build", "dist")
 """Of these, where build tools write: they count where a plugin's manifest names them."""
+
+_ENVIRONMENT_MARKS: Final = frozenset({"pyvenv.cfg", "conda-meta"})
+"""What the top folder of a virtual environment holds, whatever its name."""
 
 IGNORED_FILES: Final = (
     "*.py[cod]",
@@ -46,16 +89,69 @@ IGNORED_FILES: Final = (
     "#*#",
     "4913",
     "*.bak",
+    "*.bck",
+    "*.save",
+    "*.save.[0-9]*",
     "*.orig",
     "*___jb_tmp___",
     "*___jb_old___",
+    "*.kate-swp",
+    "*.micro-backup",
+    "*.sb-????????-??????",
+    "*.sublime-workspace",
     ".goutputstream-*",
+    ".~*",
+    ".*.~*",
+    "~$*",
+    "flycheck_*",
+    ".flycheck_*",
+    "*_flymake.*",
+    "*_flymake_*",
+    # Version control.
+    ".git",
+    "*.rej",
+    "*_BACKUP_[0-9]*",
+    "*_BASE_[0-9]*",
+    "*_LOCAL_[0-9]*",
+    "*_REMOTE_[0-9]*",
+    # File systems, and what copies and synchronizes files.
     ".DS_Store",
+    "._*",
+    ".nfs[0-9a-f]*",
+    ".fuse_hidden*",
+    ".smbdelete*",
+    ".directory",
+    ".localized",
+    "desktop.ini",
+    "*.part",
+    "*.partial",
+    "*.filepart",
+    "*.crdownload",
+    "*.aria2",
+    "*.icloud",
+    "*.sync-conflict-*",
+    "* (conflicted copy *",
+    "* conflicted copy *",
+    ".dropbox",
+    ".dropbox.attr",
+    ".sync_*",
+    ".unison.*",
+    ".mutagen-temporary-*",
+    # What tools for Python write.
+    ".coverage",
+    ".coverage.*",
+    "coverage.xml",
+    "coverage.json",
+    "lcov.info",
+    ".dmypy.json",
+    ".testmondata*",
+    "*.prof",
     # What a running plugin writes.
     "*.log",
     "*.log.*",
     "*.tmp",
     "*.temp",
+    ".tmp*",
     "*.pid",
     "*.lock",
     "*.sock",
@@ -65,9 +161,25 @@ IGNORED_FILES: Final = (
     "*.sqlite-*",
     "*.sqlite3",
     "*.sqlite3-*",
+    "*.duckdb",
+    "*.mdb",
+    "*.wal",
     "*-journal",
+    "*-wal",
+    "*-shm",
+    "nohup.out",
+    "core.[0-9]*",
 )
 """Files that tools and running plugins write; none of them is source."""
+
+_RANDOM_NAMES: Final = (
+    # rsync, Qt, Kakoune and whatever else appends six random characters to a file's name.
+    r".*\.\w+\.(?=.*[A-Z])[A-Za-z0-9]{6}\Z",
+    r"sed[A-Za-z0-9]{6}\Z",
+    r"tmp[a-z0-9_]{8}\Z",  # Python's tempfile.
+    r"(?=.*[a-z].*[A-Z])[A-Za-z0-9_]{8}\Z",  # perl -i; `Makefile` is none.
+)
+"""Regular expressions for the temporary files of tools that draw their names."""
 
 
 class IgnoreRules:
@@ -86,7 +198,8 @@ class IgnoreRules:
         self._folder = _any_of(map(translate, (*sorted(DEFAULT_IGNORE), *names)))
         self._output = _any_of(map(translate, names)) if names else None
         self._kept: dict[str, frozenset[str]] = {}
-        self._file = _any_of(map(translate, (*IGNORED_FILES, *names)))
+        self._environments: set[str] = set()
+        self._file = _any_of((*map(translate, (*IGNORED_FILES, *names)), *_RANDOM_NAMES))
         self._path = _any_of(map(_translate_path, paths)) if paths else None
 
     def folder(self, name: str, relative: str) -> bool:
@@ -94,6 +207,15 @@ class IgnoreRules:
         if self._folder(name) and not self._is_kept(name, relative):
             return True
         return self._path is not None and self._path(relative)
+
+    def is_environment(self, relative: str, names: Iterable[str]) -> bool:
+        """Whether the folder at `relative`, which holds `names`, is a virtual environment.
+
+        Noted, so that what happens in it later does not count either.
+        """
+        found = not _ENVIRONMENT_MARKS.isdisjoint(names)
+        (self._environments.add if found else self._environments.discard)(relative)
+        return found
 
     def keep(self, plugin: str, names: frozenset[str]) -> bool:
         """Of the folders that are left out, let just `names` in the folder `plugin` count.
@@ -130,7 +252,7 @@ class IgnoreRules:
         above = ""
         for part in relative.split("/"):
             above = f"{above}/{part}" if above else part
-            if self.folder(part, above):
+            if above in self._environments or self.folder(part, above):
                 return True
         return False
 

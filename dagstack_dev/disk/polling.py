@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.paths import lies_in
 from dagstack_dev.disk.reading import Stamp
@@ -83,10 +84,14 @@ def _look(folder: str, recursive: bool) -> dict[str, Stamp | None]:  # noqa: FBT
     linked = [os.path.realpath(folder)]
     todo = [folder]
     while todo:
+        current = todo.pop()
         try:
-            with os.scandir(todo.pop()) as scan:
+            with os.scandir(current) as scan:
                 entries = list(scan)
         except OSError:
+            continue
+        names = {entry.name for entry in entries}
+        if names.isdisjoint(MANIFEST_NAMES) and _RULES.is_environment(current, names):
             continue
         for entry in entries:
             try:

@@ -235,6 +235,8 @@ def plugin_files(
             if error.errno not in ABSENT:
                 denied[below.rstrip("/") or MANIFEST_NAME] = error
             continue
+        if below and ignore.is_environment(prefix + below[:-1], (each.name for each in entries)):
+            continue
         for entry in entries:
             relative = below + entry.name
             if is_folder(entry):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import sys
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -256,10 +257,28 @@ def _messages(error: BaseException) -> list[str]:
 def _in_words(message: str) -> str:
     """What the watching library says, and what to do about it."""
     if "watch limit" in message:
-        return f"{message}; raise fs.inotify.max_user_watches, or watch fewer folders"
+        return f"{message}; {_raise('max_user_watches', 524288)}, or watch fewer folders"
+    if "Too many open files" in message and sys.platform == "linux" and _may_open_files():
+        limit = "this user has as many inotify instances as the system allows"
+        return f"{message}: {limit}; {_raise('max_user_instances', 1024)}, or stop other watchers"
+    if "Too many open files" in message:
+        return f"{message}; let this process open more, as by `ulimit -n 4096` before its start"
     if "Unable to decode path" in message:
         return f"{message}; give it a name in UTF-8"
     return message
+
+
+def _raise(limit: str, to: int) -> str:
+    return f"raise fs.inotify.{limit} (sudo sysctl fs.inotify.{limit}={to})"
+
+
+def _may_open_files() -> bool:
+    """Whether this process may open more files; inotify reports both limits by one number."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -101,3 +102,22 @@ async def test_polling_does_without_the_library(
     async with watching(tree.root, polling=True) as reports:
         await reports.until(tree.write("b.py", "X = 1"))
     assert not library.calls
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
+@pytest.mark.parametrize(
+    ("says", "may_open", "advice"),
+    [
+        ("OS file watch limit reached", True, "sudo sysctl fs.inotify.max_user_watches="),
+        ("Too many open files (os error 24)", True, "sudo sysctl fs.inotify.max_user_instances="),
+        ("Too many open files (os error 24)", False, "ulimit -n"),
+    ],
+    ids=["watches", "instances", "open files"],
+)
+async def test_a_limit_that_is_reached_is_named_with_the_way_to_raise_it(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch, says: str, may_open: bool, advice: str
+) -> None:
+    monkeypatch.setattr(module, "_may_open_files", lambda: may_open)
+    monkeypatch.setattr(module, "awatch", FakeLibrary(failing(RuntimeError(says)), event))
+    async with watching(tree.root) as reports:
+        assert advice in await reports.until_problem(says)

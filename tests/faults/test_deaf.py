@@ -29,16 +29,22 @@ from dagstack_dev.disk.snapshot import DiskView
 
 Watch = Callable[..., Watching]
 
-FEW_WATCHES = (
-    "unshare",
-    "--user",
-    "--map-root-user",
-    "sh",
-    "-c",
-    'echo 3 > /proc/sys/user/max_inotify_watches && exec "$@"',
-    "sh",
-)
+LIMITED = ("unshare", "--user", "--map-root-user", "sh", "-c")
+"""Runs a shell where limits of inotify can be set."""
+
+FEW_WATCHES = (*LIMITED, 'echo 3 > /proc/sys/user/max_inotify_watches && exec "$@"', "sh")
 """Runs a command that may watch three folders in all."""
+
+NO_INSTANCES = (*LIMITED, 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"', "sh")
+"""Runs a command that may have no watch at all."""
+
+
+def skip_unless_limited(prefix: tuple[str, ...]) -> None:
+    if (
+        shutil.which(prefix[0]) is None
+        or subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode
+    ):
+        pytest.skip("there are no user namespaces here to limit the watches in")
 
 
 async def silence(folder: str, *, stop_event: Any, **options: Any) -> AsyncIterator[set[Any]]:
@@ -156,14 +162,25 @@ def test_differences_are_told_by_stamps_alone(tree: PluginTree) -> None:
     }
 
 
+def test_where_inotify_has_no_instance_left_the_setting_is_named(
+    tree: PluginTree, watch: Watch
+) -> None:
+    skip_unless_limited(NO_INSTANCES)
+    tree.plugin("a")
+    run = watch("plugins", prefix=NO_INSTANCES)
+    problem = run.event("watch.problem")
+    assert "Too many open files" in problem["message"]
+    assert "raise fs.inotify.max_user_instances" in problem["message"]
+    run.event("watch.started", ready=1)
+    tree.plugin("a", value=2)
+    run.event("reload.committed", changed=["demo/a"])
+    assert run.end() == 0
+
+
 def test_more_folders_than_the_system_lets_us_watch_are_polled(
     tree: PluginTree, watch: Watch
 ) -> None:
-    if (
-        shutil.which(FEW_WATCHES[0]) is None
-        or subprocess.run([*FEW_WATCHES, "true"], check=False, capture_output=True).returncode
-    ):
-        pytest.skip("there are no user namespaces here to limit the watches in")
+    skip_unless_limited(FEW_WATCHES)
     for number in range(10):
         tree.plugin(f"p{number}")
     run = watch("plugins", prefix=FEW_WATCHES)
