@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from dagstack_dev.app.outputs import OwnWrites
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES, differing_forms
+from dagstack_dev.disk.changes import looks_unfinished
 from dagstack_dev.disk.settling import GitLocks
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ from dagstack_dev.disk.snapshot import DiskView
 
 MANY_FOLDERS: Final = 2
 """Changed folders from which a batch is taken for a part of something larger."""
+
+EDITED: Final = (".py", ".toml", ".js", ".mjs", ".cjs", ".ts", ".go", ".rs", ".rb", ".sh")
+"""How the names of files end that people edit. Others change by themselves too, as logs do."""
 
 CROWD: Final = 10_000
 """Files from which a plugin is told to hold something that is no source."""
@@ -82,6 +86,25 @@ class Collector:
         imported = self._modules.look()
         self._modules.accept(imported)
         return changes.and_also(imported)
+
+    def edited(self, batch: Batch) -> tuple[set[str], Mapping[str, SourceFile | None]]:
+        """Look at what a batch that waits has changed, and accept nothing.
+
+        Returns:
+            The folders of plugins whose code differs or that are gone, and the shared code that
+            differs. What has just been emptied counts for neither: it is being saved.
+        """
+        named = None if batch.everywhere else batch.paths
+        changes = self._disk.look(named).and_also(self._modules.look(named))
+        folders = {source.folder for source in changes.removed}
+        folders |= {
+            now.folder
+            for before, now in changes.changed
+            if any(path.endswith(EDITED) for path in before.changed_files(now))
+            and not looks_unfinished(before, now)
+        }
+        shared = self._shared.news(self._shared.look(named))
+        return folders, {} if self._shared.looks_unfinished(shared) else shared
 
     async def collect(self, batch: Batch) -> Collected:
         """What `batch` has changed on disk; accepted, so that it is not seen again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -9,14 +10,14 @@ from typing import TYPE_CHECKING
 import anyio
 
 from dagstack_dev.app.catalog import Catalog
-from dagstack_dev.app.collector import Collector
-from dagstack_dev.app.config import ConfigInvalid
+from dagstack_dev.app.collector import EDITED, Collector
+from dagstack_dev.app.config import ConfigInvalid, has_content, read_config
 from dagstack_dev.app.demands import demanded
 from dagstack_dev.app.draft import candidate_for
-from dagstack_dev.app.giving_way import GivingWay
 from dagstack_dev.app.health import HealthWatch
 from dagstack_dev.app.inbox import Batch, Inbox
 from dagstack_dev.app.leaks import LeakCheck
+from dagstack_dev.app.preemption import Preemption
 from dagstack_dev.app.revival import Revival
 from dagstack_dev.core.config_document import ConfigDocument
 from dagstack_dev.core.config_sections import misspelt_sections
@@ -24,6 +25,7 @@ from dagstack_dev.core.events import PluginRejected, ReloadSkipped, Transition, 
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, Load
 from dagstack_dev.core.planning import plan_reload
+from dagstack_dev.disk.reading import code_differs
 from dagstack_dev.host.context import sees_the_same
 from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.reloader import Reloader
@@ -78,8 +80,8 @@ class ReloadLoop:
         settings: Settings,
         later: Callable[[float, Callable[[], None]], None],
     ) -> None:
-        self._giving_way = GivingWay(registry.table)
-        self.inbox = Inbox(self._giving_way.note)
+        self._preemption = Preemption(registry.table, outdated=self._outdated, later=later)
+        self.inbox = Inbox(self._preemption.note_input)
         self.leaks = LeakCheck(registry.table, settings.leaks)
         self.collector = Collector(
             disk,
@@ -147,7 +149,8 @@ class ReloadLoop:
             }
         reload_id = None if owns_plugins else self._next_id()
         began = perf_counter()
-        await self._reload(reasons, shared, reload_id=reload_id, began=began, forced=forced)
+        with self._preemption.watching(self.inbox.waiting):
+            await self._reload(reasons, shared, reload_id=reload_id, began=began, forced=forced)
 
     async def run(self) -> None:
         """One reload at a time; what comes in meanwhile is the next batch."""
@@ -176,9 +179,8 @@ class ReloadLoop:
             return
         self._revival.note(fact)
         self.health.note(fact)
-        if fact.to_state is State.SETTING_UP:
-            self._giving_way.begins(fact.ref)
-        elif fact.to_state is State.READY:
+        self._preemption.note(fact)
+        if fact.to_state is State.READY:
             folder = self._table.entries[fact.ref].offer.folder
             if folder is not None:
                 self.collector.own_writes.set_up(folder)
@@ -186,6 +188,43 @@ class ReloadLoop:
     def _look_again(self, folder: str) -> None:
         self.collector.own_writes.now_due(folder)
         self.inbox.paths({folder})
+
+    def _outdated(self, waiting: Batch) -> set[PluginRef]:
+        """The plugins that differ on disk, by what has come in, from what they are set up from."""
+        folders, shared = self.collector.edited(waiting)
+        present = [*self._table.present()] if folders else []
+        refs = {entry.ref for entry in present if entry.offer.folder in folders}
+        config = self._context.config
+        path = self._config.path
+        if path is not None and self._config.concerns(waiting) and has_content(path):
+            with suppress(ConfigInvalid):
+                config = read_config(path)
+        if config is not self._context.config:
+            refs |= {
+                entry.ref
+                for entry in self._table.present()
+                if not sees_the_same(entry.ref, self._context.config, config)
+            }
+        return refs | self._shared.importers(shared)
+
+    def is_outdated(self, ref: PluginRef, seconds: float) -> bool:
+        """Whether a setup of `ref` that blocks the loop for `seconds` now is of use to nobody.
+
+        Called from the watchdog's thread, as events do not get through. Configuration is not
+        looked at.
+        """
+        if not self._preemption.may_break_off(ref, seconds):
+            return False
+        left, seen = [ref], {ref}
+        while left:
+            each = left.pop()
+            source = self._table.entries[each].offer.source
+            if source is not None and code_differs(source, EDITED):
+                return True
+            news = {*self._table.graph.dependencies(each)} - seen
+            seen |= news
+            left += news
+        return not self._shared.importers(self._shared.view.look()).isdisjoint(seen)
 
     async def _handle(self, batch: Batch) -> None:
         began = perf_counter()
@@ -208,7 +247,7 @@ class ReloadLoop:
         )
         if reasons or forced or self._shared.has_news(shared):
             tried_again = batch.retried - edited - batch.forced
-            with self._giving_way.trying(tried_again, self.inbox.waiting):
+            with self._preemption.watching(self.inbox.waiting, tried_again):
                 await self._reload(
                     reasons,
                     shared,

@@ -181,6 +181,7 @@ class DevServer:
         conductor.drain_seconds = self._settings.drain_seconds
         self._on_crash_before, conductor.on_crash = conductor.on_crash, self._loop.inbox.crash
         conductor.context = self._context
+        self._table.watchdog.is_outdated = self._loop.is_outdated
         if self._owns_plugins:
             self.registry.take_over(self._context)
 
@@ -189,6 +190,7 @@ class DevServer:
         self._files.hookspecs.end()
         conductor = self.registry.conductor
         conductor.on_crash = self._on_crash_before
+        del self._table.watchdog.is_outdated
         conductor.drain_seconds, self._table.call_patience = self._patience_before
 
     async def _start(self, began: float) -> None:

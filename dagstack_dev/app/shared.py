@@ -76,6 +76,10 @@ class SharedCatalog:
             if path not in self._offered or self._offered[path] != _fingerprint(file)
         }
 
+    def importers(self, contents: Iterable[str]) -> frozenset[PluginRef]:
+        """The plugins that import any of the files at these paths."""
+        return self._code.plugins_at(contents)
+
     def has_news(self, contents: Mapping[str, SourceFile | None]) -> bool:
         """Whether there is anything to do.
 

@@ -27,6 +27,7 @@ from dagstack_dev.core.events import (
     WatchStopped,
 )
 from dagstack_dev.core.lifecycle import Stage, State
+from dagstack_dev.core.passing import SetupPreempted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,6 +123,7 @@ class Terminal:
     # The banner
 
     def _banner(self, fact: WatchStarted) -> None:
+        self._failures = [each for each in self._failures if not self._is_preempted(each.error)]
         for failures in alike(self._failures):
             names = _names([failure.ref for failure in failures])
             first = failures[0]
@@ -216,6 +218,8 @@ class Terminal:
         number = {ref: fact.running.get(ref) for ref in culprits}
         rest = [ref for ref in fact.running if ref not in culprits]
         for ref, error in fact.errors.items():
+            if self._is_preempted(error):
+                continue
             keeps = (
                 f"{ref} keeps running generation {number[ref]}"
                 if number[ref] is not None
@@ -234,9 +238,16 @@ class Terminal:
             if self._crashes.pop(ref, None) is root_error(error):  # Framed when it died.
                 if waiting:
                     self._print(Text(f"  {waiting}", "yellow"))
-            elif not self._retries.covers(ref, error):
+            elif not (self._is_preempted(error) or self._retries.covers(ref, error)):
                 self._frames.show_news(ref, f"{ref} failed", error, waiting)
             waiting = None
+
+    def _is_preempted(self, error: BaseException | None) -> bool:
+        """Whether a setup was broken off for an edit: a line will do, the next reload is near."""
+        if type(error) is not SetupPreempted:
+            return False
+        self._print(Text(f"  {error}", "dim"))
+        return True
 
     def _stopped(self, fact: WatchStopped) -> None:
         stopped = [step for step in self._steps if step.to_state is State.STOPPED]

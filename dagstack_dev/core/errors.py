@@ -426,6 +426,13 @@ class BlockedTooLong(BaseException):
         return f"it kept the event loop busy for more than {self.seconds:g} s"
 
 
+class BlockedOutdated(BlockedTooLong):
+    """Likewise, before its time was over: what it runs was edited meanwhile."""
+
+    def __str__(self) -> str:
+        return "it kept the event loop busy, and was edited meanwhile"
+
+
 class _Overdue(PluginRegistryError, TimeoutError):
     """Something took longer than the manifest allows.
 

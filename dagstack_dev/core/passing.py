@@ -10,17 +10,24 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
 
 
-class SetupPutOff(PluginRegistryError):
-    """A plugin was being tried again when something newer came in; that goes first."""
+class SetupPreempted(PluginRegistryError):
+    """What a plugin was being set up from was edited meanwhile; that takes its place."""
 
-    is_passing = True
+    _cause = "what it is made from was edited meanwhile"
 
     def __init__(self, ref: PluginRef) -> None:
         super().__init__(ref)
         self.ref = ref
 
     def __str__(self) -> str:
-        return f"{self.ref}: setup was broken off, for an edit or a request came in"
+        return f"{self.ref}: setup was broken off, for {self._cause}"
+
+
+class RetryPreempted(SetupPreempted):
+    """A plugin was being tried again when something newer came in; that goes first."""
+
+    is_passing = True
+    _cause = "an edit or a request came in"
 
 
 def may_pass(error: BaseException | None) -> bool:

@@ -207,6 +207,24 @@ def read_file(path: str, stamp: Stamp) -> SourceFile:
     return SourceFile.of(content, keep=keep)
 
 
+def code_differs(source: PluginSource, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file of `source` with one of these `suffixes` holds something else by now.
+
+    Not one that is empty: it is being saved. May run in a thread of its own.
+    """
+    for relative, before in source.files.items():
+        if not relative.endswith(suffixes):
+            continue
+        path = f"{source.home}/{relative}"
+        try:
+            now = read_file(path, Stamp.of(os.stat(path)))  # noqa: PTH116 - as all over here
+        except OSError:
+            continue
+        if now.fingerprint != before.fingerprint and not now.is_empty:
+            return True
+    return False
+
+
 def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 

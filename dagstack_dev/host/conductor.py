@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import PluginCrashed, PluginLoadError, in_words
+from dagstack_dev.core.errors import BlockedOutdated, PluginCrashed, PluginLoadError, in_words
 from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage, State
+from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.plan import Load
 from dagstack_dev.host.context import PluginContext, become_plugin, derive_context_for_plugin
 from dagstack_dev.host.departure import Departure
@@ -66,7 +67,8 @@ class Conductor:
         """
         began = perf_counter()
         seconds = entry.manifest.startup_timeout_sec
-        watched = self.table.watchdog.calling(entry.ref, "import", entry.offer.folder, seconds)
+        what = "import" if how is Load.IMPORT else "constructor"
+        watched = self.table.watchdog.calling(entry.ref, what, entry.offer.folder, seconds)
         try:
             with watched:
                 # Context variables that an import sets are not to reach other plugins.
@@ -75,6 +77,8 @@ class Conductor:
             cause = error.__cause__
             if isinstance(cause, KeyboardInterrupt) and is_interruption(cause):
                 raise cause from None
+            if isinstance(cause, BlockedOutdated):
+                raise SetupPreempted(entry.ref) from error
             raise
         self.table.advance(entry, State.LOADED, reason, duration_ms=ms_since(began))
 

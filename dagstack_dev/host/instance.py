@@ -21,7 +21,7 @@ from dagstack_dev.core.errors import (
 )
 from dagstack_dev.core.manifest import ExecutionModel, PluginManifest
 from dagstack_dev.core.operations import Operation, OperationKind
-from dagstack_dev.core.passing import SetupPutOff
+from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.host.context import become_plugin
 from dagstack_dev.host.methods import Methods
 from dagstack_dev.host.scope import GRACE_SECONDS, Scope, gone
@@ -80,7 +80,7 @@ class PluginInstance:
     _dying: anyio.Event | None = None
     _died_of: BaseException | None = None
     _patience: anyio.CancelScope | None = None
-    _is_put_off = False
+    _preempted_by: SetupPreempted | None = None
     _is_ending = False
     _is_awaited = False
     _is_over = False
@@ -176,7 +176,7 @@ class PluginInstance:
         seconds = self._manifest.startup_timeout_sec
         try:
             with anyio.move_on_after(seconds) as self._patience:
-                if self._is_put_off:
+                if self._preempted_by is not None:
                     self._patience.cancel()
                 await self._settled.wait()
         except anyio.get_cancelled_exc_class() as error:
@@ -194,15 +194,15 @@ class PluginInstance:
             failure, self._setup_error = self._setup_error, None
             await self._fail(failure)
 
-    def put_off(self) -> None:
-        """Break off the setup, under way or yet to come, if it can be: `SetupPutOff`."""
-        self._is_put_off = True
+    def preempt(self, error: SetupPreempted) -> None:
+        """Break off the setup, under way or yet to come, if it can be: it fails with `error`."""
+        self._preempted_by = self._preempted_by or error
         if self._patience is not None:
             self._patience.cancel()
 
     def _why_too_long(self, seconds: float) -> PluginRegistryError:
-        if self._is_put_off:
-            return SetupPutOff(self._ref)
+        if self._preempted_by is not None:
+            return self._preempted_by
         return SetupTimeout(self._ref, seconds, [self._methods.unfinished("setup", self._setup)])
 
     async def _fail(self, error: BaseException) -> NoReturn:

@@ -13,6 +13,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from dagstack_dev.core.errors import (
+    BlockedOutdated,
     BlockedTooLong,
     PluginCancelled,
     SetupTimeout,
@@ -20,6 +21,7 @@ from dagstack_dev.core.errors import (
     Unfinished,
 )
 from dagstack_dev.core.manifest import ExecutionModel
+from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.host.execution import MOST_THREADS
 from dagstack_dev.host.signatures import check_method
 from dagstack_dev.host.whereabouts import running_at, suspended_at
@@ -96,6 +98,8 @@ class Methods:
         try:
             with self._watchdog.calling(self._ref, name, self._folder, seconds):
                 return function()
+        except BlockedOutdated as error:
+            raise SetupPreempted(self._ref) from error
         except BlockedTooLong as error:
             at = Unfinished(f"{name}()", error.path, error.line)
             raise timeout(self._ref, seconds, [at]) from error

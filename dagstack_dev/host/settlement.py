@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.table import PluginTable
     from dagstack_dev.host.transaction import Applied, TransactionRun
+
+ROLLED_BACK: Final = "rolled back"
+"""Why a plugin goes back to what ran before."""
 
 
 class Settlement:
@@ -151,7 +154,7 @@ class Settlement:
         able = run_of.keys() - table.graph.downstream({*lost, *self._missing(run_of)})
         order = table.graph.order(able, lambda ref: table.priorities.get(ref, 0))
         progress = Progress()
-        steps = SetupRun(self._conductor, lambda _: "rolled back", lambda _: ())
+        steps = SetupRun(self._conductor, lambda _: ROLLED_BACK, lambda _: ())
         await bring_up(order, table.graph.dependencies, steps, progress)
         lost |= progress.failed
         self._settle_restored(run_of, lost)
@@ -181,7 +184,7 @@ class Settlement:
         )
         with anyio.CancelScope(shield=True):
             for ref in up:
-                await self._conductor.tear_down(table.entries[ref], "rolled back", late)
+                await self._conductor.tear_down(table.entries[ref], ROLLED_BACK, late)
 
     def _settle_restored(
         self, run_of: Mapping[PluginRef, TransactionRun], lost: dict[PluginRef, BaseException]
@@ -223,12 +226,12 @@ class Settlement:
             candidate = self._candidates.get(ref)
             if candidate is not None and candidate.replaces in run.saved:
                 if table.states[ref] is State.LOADED:
-                    table.advance(entry, State.BLOCKED, "rolled back", blocked_by=culprits)
-                table.advance(entry, State.REMOVED, "rolled back")
+                    table.advance(entry, State.BLOCKED, ROLLED_BACK, blocked_by=culprits)
+                table.advance(entry, State.REMOVED, ROLLED_BACK)
                 entry.carry.clear()
                 entry.gate.give_up(f"it was rolled back to {candidate.replaces}")
             elif table.states[ref] is not State.FAILED or ref in run.waiting:
-                table.advance(entry, State.BLOCKED, "rolled back", blocked_by=culprits)
+                table.advance(entry, State.BLOCKED, ROLLED_BACK, blocked_by=culprits)
                 entry.gate.give_up(f"it was rolled back, for {', '.join(culprits)} failed")
             if ref in run.failed:
                 self._applied.errors[ref] = run.failed[ref]
@@ -264,7 +267,7 @@ class Settlement:
             saved.generation.activate()
         entry.gate.close()
         try:
-            self._conductor.load(entry, Load.RENEW, "rolled back")
+            self._conductor.load(entry, Load.RENEW, ROLLED_BACK)
         except PluginRegistryError as error:
             self._conductor.load_failed(entry, error, Stage.IMPORT, "could not be rolled back")
             lost[ref] = error

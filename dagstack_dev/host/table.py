@@ -368,6 +368,16 @@ class PluginTable:
         """The plugins that have imported code of `ref`, whatever they depend on."""
         return frozenset().union(*(each.importers(ref) for each in self._runtimes.values()))
 
+    def reached_by(self, refs: Iterable[PluginRef]) -> set[PluginRef]:
+        """`refs`, and the plugins that depend on them or have imported their code."""
+        reached: set[PluginRef] = set()
+        frontier = {*refs}
+        while frontier:
+            reached |= frontier
+            frontier = self.graph.downstream(frontier).union(*map(self.importers, frontier))
+            frontier -= reached
+        return reached
+
     def world(self) -> World:
         """What runs, for the planner. Views, not copies: plan before anything changes."""
         return World(

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import ReferenceType, ref
 
-from dagstack_dev.core.errors import BlockedTooLong
+from dagstack_dev.core.errors import BlockedOutdated, BlockedTooLong
 from dagstack_dev.core.events import PluginBlocking
 
 if TYPE_CHECKING:
@@ -48,9 +48,12 @@ class Watchdog:
     Attributes:
         interrupt: makes the watched thread call `break_off`, whatever it does; None, as in an
             app, where nobody may: then a method that never returns is only named.
+        is_outdated: tells of a plugin and the seconds that its import or `setup` has taken
+            whether that need not go on, for it was edited.
     """
 
     interrupt: Callable[[], None] | None = None
+    is_outdated: Callable[[PluginRef, float], bool] = staticmethod(lambda *_: False)
 
     def __init__(self, report: Callable[[PluginBlocking], None]) -> None:
         self._report = report
@@ -106,7 +109,9 @@ class Watchdog:
         if call is None:
             return
         seconds = monotonic() - call.began
-        if seconds >= call.seconds and self.interrupt is not None:
+        if self.interrupt is not None and (
+            seconds >= call.seconds or self._is_useless(call, seconds)
+        ):
             self._overdue = call  # Again with every look: plugin code may catch what is raised.
             self.interrupt()
         if call is self._reported or seconds < BLOCKING_SECONDS:
@@ -121,11 +126,21 @@ class Watchdog:
                 )
             )
 
+    def _is_useless(self, call: _Call, seconds: float) -> bool:
+        if seconds < BLOCKING_SECONDS or call.method not in {"import", "setup"}:
+            return False
+        try:
+            return self.is_outdated(call.plugin, seconds)
+        except (KeyError, RuntimeError):  # The loop goes on, and changes what is looked at.
+            return False
+
     def break_off(self, frame: FrameType | None) -> None:
         """Raise in the midst of the call that is overdue, in the watched thread, at `frame`."""
         call, self._overdue = self._overdue, None
         if call is not None and call is self._call:
-            raise BlockedTooLong(call.seconds, *_place(frame, call.folder))
+            seconds = monotonic() - call.began
+            kind = BlockedTooLong if seconds >= call.seconds else BlockedOutdated
+            raise kind(call.seconds, *_place(frame, call.folder))
 
     def stop(self) -> None:
         """End the thread, if nothing is being watched; the next run starts another one."""

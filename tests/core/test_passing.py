@@ -11,7 +11,7 @@ import pytest
 
 from dagstack_dev.core.errors import PluginCrashed, PluginLoadError
 from dagstack_dev.core.health_errors import HealthCheckInvalid, PluginUnhealthy
-from dagstack_dev.core.passing import SetupPutOff, may_pass
+from dagstack_dev.core.passing import RetryPreempted, SetupPreempted, may_pass
 from dagstack_dev.core.refs import PluginRef
 
 REF = PluginRef("demo", "it")
@@ -44,7 +44,7 @@ PASSING = {
     "refused": ConnectionRefusedError(),
     "reset": ConnectionResetError(),
     "unhealthy": PluginUnhealthy(REF, "no"),
-    "put off": SetupPutOff(REF),
+    "preempted": RetryPreempted(REF),
     "an import that was refused": caused_by(
         PluginLoadError(REF, "import", "no"), ConnectionRefusedError()
     ),
@@ -53,6 +53,7 @@ PASSING = {
     "a group with it": ExceptionGroup("tasks", [ValueError(), ExceptionGroup("inner", [Down()])]),
 }
 STAYING = {
+    "an edit, which is there": SetupPreempted(REF),
     "a mistake": KeyError("token"),
     "no answer": TimeoutError(),
     "a missing file": FileNotFoundError(),

@@ -84,3 +84,36 @@ def test_an_import_that_blocks_for_ever_is_broken_off(
     assert (failed["error"]["path"], failed["error"]["line"]) == (str(path), 2)
     run.event("watch.started")
     assert run.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("where", "edited"),
+    [("import", "its own code"), ("setup", "shared code"), ("setup", "what it depends on")],
+)
+def test_what_blocks_for_ever_is_broken_off_by_a_fix(
+    tree: PluginTree, watch: Callable[..., Watching], where: str, edited: str
+) -> None:
+    hang = "import time; time.sleep(1000 if not helpers.OK else 0)"
+    at_import, in_setup = (hang, "pass") if where == "import" else ("", hang)
+    code = f"""
+import helpers
+{at_import}
+class Plugin:
+    def setup(self, ctx):
+        {in_setup}
+"""
+    tree.write("helpers.py", "OK = False\n")
+    tree.plugin("library")
+    manifest = "startup_timeout_sec = 600\n"
+    tree.plugin("stuck", manifest=manifest, code=code, depends_on=["library"])
+    run = watch("plugins")
+    assert run.event("plugin.blocking", plugin="demo/stuck")["method"] == where
+    if edited == "its own code":
+        tree.plugin("stuck", depends_on=["library"])
+    else:
+        tree.write("helpers.py", "OK = True\n")
+        if edited == "what it depends on":
+            tree.plugin("library", value=2)
+    assert run.event("plugin.failed", plugin="demo/stuck")["error"]["type"] == "SetupPreempted"
+    assert run.event("plugin.ready", plugin="demo/stuck")["reload_id"] == 1
+    assert run.end() == 0

@@ -1,0 +1,130 @@
+"""Setups that are broken off for an edit."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from dagstack_dev.app.collector import EDITED
+from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.passing import RetryPreempted, SetupPreempted
+from dagstack_dev.host.settlement import ROLLED_BACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Set as AbstractSet
+
+    from dagstack_dev.app.inbox import Batch
+    from dagstack_dev.core.events import Transition
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.table import PluginTable
+
+FIRST_PAUSE_SECONDS: Final = 0.25
+"""How long the second of several setups in a row lasts before it is preempted; twice as long each
+further one. So a plugin comes up that writes its own code anew with each setup."""
+
+
+class Preemption:
+    """Breaks off setups that an edit has made useless, and retries for anything newer.
+
+    A setup is useless as soon as what it was made from differs on disk: the plugin's own files,
+    what it depends on or imports, its configuration. A retry is only a try: it yields to whatever
+    people do. Only setups towards what is new are broken off, never those of a roll-back.
+
+    Args:
+        table: the plugins.
+        outdated: given what has come in, returns the plugins that it changes by what is on disk
+            now, without those that depend on them.
+        later: called with seconds and a function, to have the function called then.
+    """
+
+    def __init__(
+        self,
+        table: PluginTable,
+        *,
+        outdated: Callable[[Batch], Iterable[PluginRef]],
+        later: Callable[[float, Callable[[], None]], None],
+    ) -> None:
+        self._table = table
+        self._outdated = outdated
+        self._later = later
+        self._waiting: Batch | None = None
+        self._retried: Collection[PluginRef] = ()
+        self._began: dict[PluginRef, float] = {}
+        self._in_a_row: dict[PluginRef, int] = {}
+        self._useless: AbstractSet[PluginRef] | None = None
+
+    @contextmanager
+    def watching(self, waiting: Batch, retried: Collection[PluginRef] = ()) -> Iterator[None]:
+        """Setups that begin inside this block may be broken off.
+
+        Args:
+            waiting: what has come in already.
+            retried: the plugins that are only tried again.
+        """
+        self._waiting, self._retried, self._useless = waiting, retried, None
+        try:
+            yield
+        finally:
+            self._waiting, self._retried = None, ()
+
+    def note_input(self, waiting: Batch) -> None:
+        """Something has come in; `waiting` is all that waits now."""
+        if self._waiting is not None:
+            self._waiting = waiting
+            self._look_again()
+
+    def note(self, fact: Transition) -> None:
+        """A plugin came into another state."""
+        if fact.to_state is State.SETTING_UP:
+            if self._waiting is not None and fact.reason != ROLLED_BACK:
+                self._began[fact.ref] = monotonic()
+                self._look()
+            return
+        self._began.pop(fact.ref, None)
+        if type(fact.error) is SetupPreempted:
+            self._in_a_row[fact.ref] = self._in_a_row.get(fact.ref, 0) + 1
+        elif self._in_a_row and fact.to_state in {State.READY, State.FAILED, State.REMOVED}:
+            self._in_a_row.pop(fact.ref, None)
+
+    def may_break_off(self, ref: PluginRef, seconds: float) -> bool:
+        """Whether an import or setup of `ref` that has lasted for `seconds` may be preempted."""
+        is_setup = self._table.states[ref] is State.SETTING_UP
+        may_be = self._waiting is not None and (not is_setup or ref in self._began)
+        return may_be and seconds >= self._pause(ref)
+
+    def _pause(self, ref: PluginRef) -> float:
+        in_a_row = self._in_a_row.get(ref, 0)
+        return FIRST_PAUSE_SECONDS * 2.0 ** min(in_a_row - 1, 60) if in_a_row else 0.0
+
+    def _look_again(self) -> None:
+        self._useless = None
+        self._look()
+
+    def _look(self) -> None:
+        """Break off what is under way and need not go on."""
+        waiting = self._waiting
+        if not self._began or not waiting:
+            return
+        if self._useless is None:
+            self._useless = self._table.reached_by(self._outdated(waiting))
+        for ref in self._useless & self._began.keys():
+            left = self._began[ref] + self._pause(ref) - monotonic()
+            if left > 0:
+                self._later(left, self._look_again)
+            else:
+                self._preempt(ref, SetupPreempted(ref))
+        if self._retried and _is_urgent(waiting):
+            for ref in self._began.keys() & {*self._retried}:
+                self._preempt(ref, RetryPreempted(ref))
+
+    def _preempt(self, ref: PluginRef, error: SetupPreempted) -> None:
+        running = self._table.entries[ref].running
+        if running is not None:
+            running.preempt(error)
+
+
+def _is_urgent(waiting: Batch) -> bool:
+    asked = waiting.everywhere or waiting.forced or waiting.crashed
+    return bool(asked) or any(path.endswith(EDITED) for path in waiting.paths)

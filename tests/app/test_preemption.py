@@ -1,0 +1,329 @@
+"""A setup is broken off for an edit of what it is made from, and a retry for anything newer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import anyio
+import pytest
+from mcp_servers import mcp_plugin
+from serving import Live, edit, make_live, ref, serving
+from trees import PluginTree
+
+from dagstack_dev import (
+    PluginRef,
+    PluginRetrying,
+    ReloadCommitted,
+    State,
+    Transition,
+    WatchStarted,
+)
+from dagstack_dev.app import preemption
+from dagstack_dev.app.inbox import Batch
+from dagstack_dev.core.passing import RetryPreempted, SetupPreempted
+
+
+async def until_tried(live: Live, times: int) -> PluginRetrying:
+    """Wait until a plugin has been tried so often, and failed."""
+    return await live.fact(PluginRetrying, lambda fact: fact.attempt >= times)
+
+
+HANGS = """
+import anyio
+
+class Plugin:
+    async def setup(self, ctx):
+        journal = ctx.extras["journal"]
+        journal.append("tried")
+        if journal.count("tried") == 1:
+            raise ConnectionError("refused")
+        await anyio.sleep_forever()
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_retry_is_preempted_by_an_edit_of_another(tree: PluginTree, backend: str) -> None:
+    async def main() -> None:
+        tree.plugin("base", code=HANGS)
+        tree.plugin("aside")
+        async with serving(tree, retry_seconds=0.01, retry_limit_seconds=1e6) as live:
+            await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+            tree.plugin("aside", value=2)
+            assert (await until_tried(live, 2)).seconds == 0.02
+            assert isinstance(live.status("base").error, RetryPreempted)
+            await live.fact(ReloadCommitted)
+            assert live.plugin("aside").value() == 2
+
+    anyio.run(main, backend=backend)
+
+
+def is_setting_up(fact: Transition) -> bool:
+    return fact.to_state is State.SETTING_UP
+
+
+async def test_a_retry_is_preempted_by_an_edit_of_its_own_plugin(tree: PluginTree) -> None:
+    tree.plugin("base", code=HANGS)
+    async with serving(tree, retry_seconds=0.01) as live:
+        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        tree.plugin("base", value=2)
+        await live.fact(ReloadCommitted)
+        assert live.plugin("base").value() == 2
+
+
+@pytest.mark.parametrize("moment", ["while the disk is looked at", "as its setup begins"])
+@pytest.mark.parametrize("company", ["alone", "with an edit"])
+async def test_a_retry_is_preempted_by_what_came_in_before_its_setup(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch, moment: str, company: str
+) -> None:
+    asked: list[anyio.Event] = []
+
+    def ask(*_: object) -> None:
+        if not asked:
+            asked.append(live.server._loop.inbox.request(everywhere=True))
+
+    tree.plugin("base", code=HANGS)
+    tree.plugin("aside")
+    async with serving(tree, retry_seconds=0.2, retry_limit_seconds=1e6) as live:
+        loop = live.server._loop
+        look, retry = loop._hookspecs.look, loop.inbox.retry
+
+        async def look_and_ask(batch: Batch) -> None:
+            await look(batch)
+            if ref("base") in batch.retried:
+                ask()
+
+        def also_edit(plugin: PluginRef) -> None:
+            if company == "with an edit":
+                tree.plugin("aside", value=2)
+                loop.inbox.paths({str(tree.root / "aside/plugin.py")})
+            retry(plugin)
+
+        monkeypatch.setattr(loop._revival, "_on_due", also_edit)
+        if moment == "while the disk is looked at":
+            monkeypatch.setattr(loop._hookspecs, "look", look_and_ask)
+        else:
+            live.server.registry.observe(
+                lambda fact: (
+                    ask()
+                    if isinstance(fact, Transition)
+                    and fact.ref == ref("base")
+                    and is_setting_up(fact)
+                    else None
+                )
+            )
+        await until_tried(live, 2)
+        assert isinstance(live.status("base").error, RetryPreempted)
+        await asked[0].wait()
+
+
+async def test_a_retry_is_not_preempted_by_data(tree: PluginTree) -> None:
+    tree.plugin(
+        "base",
+        code=HANGS.replace(
+            "sleep_forever()", "lowlevel.checkpoint(); await ctx.extras['seen'].wait()"
+        ),
+    )
+    seen = anyio.Event()
+    async with serving(tree, extras={"seen": seen}, retry_seconds=0.01) as live:
+        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        (tree.root / "base/events.log").write_text("tried\n")
+        while not live.server._loop.inbox._batch.paths:
+            await anyio.sleep(0.001)
+        seen.set()
+        await live.fact(Transition, lambda fact: fact.to_state is State.READY)
+        assert not any(isinstance(each.error, RetryPreempted) for each in live.of(Transition))
+
+
+PATIENT = "startup_timeout_sec = 600\n"
+
+STUCK = """
+import anyio
+import helpers
+
+class Plugin:
+    HANGS = True
+    async def setup(self, ctx):
+        if self.HANGS and ctx.registry.get_plugin("demo", "library").value() == 1:
+            if helpers.HANGS and ctx.config.get("hangs"):
+                await anyio.sleep_forever()
+    def value(self):
+        return 1
+"""
+"""A plugin whose setup never ends, but for an edit of any of the things that it is made from."""
+
+IN_THREAD = """
+import threading
+
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["ends"].wait(60)
+"""
+
+
+def edit_code(tree: PluginTree) -> None:
+    edit(tree.root / "base/plugin.py", "HANGS = True", "HANGS = False")
+
+
+def edit_shared_code(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "HANGS = False\n")
+
+
+def edit_dependency(tree: PluginTree) -> None:
+    tree.plugin("library", value=2)
+
+
+def edit_manifest(tree: PluginTree) -> None:
+    tree.write("base/other.py", "class Plugin: ...\n")
+    edit(tree.root / "base/dagstack.toml", "plugin:Plugin", "other:Plugin")
+
+
+def edit_configuration(tree: PluginTree) -> None:
+    tree.write("../config.toml", "[demo.base]\nhangs = false\n")
+
+
+def remove(tree: PluginTree) -> None:
+    (tree.root / "base").rename(tree.root.parent / "base")
+
+
+EDITS = [
+    edit_code,
+    edit_shared_code,
+    edit_dependency,
+    edit_manifest,
+    edit_configuration,
+    remove,
+]
+
+
+def hanging(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "HANGS = True\n")
+    tree.plugin("library")
+    tree.plugin("base", code=STUCK, depends_on=["library"], manifest=PATIENT)
+
+
+@pytest.mark.parametrize("change", EDITS)
+@pytest.mark.parametrize("ran_before", [False, True], ids=["first start", "reload"])
+async def test_an_edit_of_what_is_being_set_up_takes_its_place(
+    tree: PluginTree, change: Callable[[PluginTree], None], ran_before: bool
+) -> None:
+    tree.write("../config.toml", "[demo.base]\nhangs = true\n")
+    if ran_before:
+        tree.plugin("base")
+    else:
+        hanging(tree)
+    live = make_live(tree, config_file=tree.root.parent / "config.toml")
+
+    async def until_it_hangs() -> None:
+        if ran_before:
+            await live.fact(WatchStarted)
+            hanging(tree)
+        is_new = 1 if ran_before else None
+        await live.fact(
+            Transition,
+            lambda fact: (
+                fact.reload_id == is_new and fact.ref == ref("base") and is_setting_up(fact)
+            ),
+        )
+        change(tree)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(until_it_hangs)
+        async with live.server:
+            error = (await live.fact(Transition, lambda fact: fact.error is not None)).error
+            assert type(error) is SetupPreempted
+            await live.fact(ReloadCommitted, lambda fact: ref("base") in fact.affected)
+            if change is remove:
+                assert live.states == {"library": "ready"}
+            else:
+                assert live.states == {"base": "ready", "library": "ready"}
+            assert live.of(PluginRetrying) == []
+
+
+async def test_a_setup_in_a_thread_is_preempted(tree: PluginTree) -> None:
+    ends = threading.Event()
+    tree.plugin("base")
+    async with serving(tree, extras={"ends": ends}) as live:
+        tree.plugin(
+            "base", code=IN_THREAD, manifest=PATIENT + "execution_model = 'thread_cpu_bound'\n"
+        )
+        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        tree.plugin("base", value=2)
+        await live.fact(ReloadCommitted)
+        assert live.plugin("base").value() == 2
+        ends.set()
+
+
+async def test_a_handshake_is_preempted(tree: PluginTree) -> None:
+    mcp_plugin(tree, "base", kind="demo")
+    async with serving(tree) as live:
+        mcp_plugin(tree, "base", "--silent", kind="demo", manifest=PATIENT)
+        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        mcp_plugin(tree, "base", kind="demo", value=2)
+        await live.fact(ReloadCommitted)
+        assert await live.plugin("base").value() == "2"
+
+
+async def test_an_edit_of_a_plugin_that_needs_it_not_leaves_a_setup_alone(
+    tree: PluginTree,
+) -> None:
+    code = """
+    class Plugin:
+        async def setup(self, ctx):
+            await ctx.extras["seen"].wait()
+    """
+    seen = anyio.Event()
+    tree.plugin("aside")
+    async with serving(tree, extras={"seen": seen}) as live:
+        tree.plugin("base", code=code)
+        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        tree.plugin("aside", value=2)
+        tree.write("base/events.log", "set up")
+        while len(live.server._loop.inbox.waiting.paths) < 2:
+            await anyio.sleep(0.001)
+        seen.set()
+        await live.fact(ReloadCommitted, lambda fact: fact.reload_id == 2)
+        assert not any(fact.error for fact in live.of(Transition))
+
+
+async def test_a_roll_back_is_not_preempted(tree: PluginTree) -> None:
+    code = """
+    class Plugin:
+        async def setup(self, ctx):
+            await ctx.extras["may_end"].wait()
+    """
+    may_end = anyio.Event()
+    may_end.set()
+    folder = tree.plugin("base", code=code)
+    async with serving(tree, extras={"may_end": may_end}) as live:
+        live.server._context.extras["may_end"] = may_end = anyio.Event()
+        edit(folder / "plugin.py", "await ctx", "1 / 0; await ctx")
+        await live.fact(
+            Transition, lambda fact: fact.reason == "rolled back" and is_setting_up(fact)
+        )
+        tree.plugin("base", value=2)
+        while not live.server._loop.inbox.waiting.paths:
+            await anyio.sleep(0.001)
+        may_end.set()
+        await live.fact(ReloadCommitted)
+        assert not any(isinstance(fact.error, SetupPreempted) for fact in live.of(Transition))
+
+
+async def test_a_plugin_that_rewrites_its_own_code_while_it_is_set_up_comes_up(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preemption, "FIRST_PAUSE_SECONDS", 0.02)
+    code = """
+    import anyio, time
+    from pathlib import Path
+
+    class Plugin:
+        async def setup(self, ctx):
+            (Path(__file__).parent / "made.py").write_text(f"AT = {time.time_ns()}")
+            await anyio.sleep(0.1)
+    """
+    tree.write("base/made.py", "AT = 0\n")
+    tree.plugin("base", code=code)
+    live = make_live(tree)
+    async with live.server:
+        await live.fact(Transition, lambda fact: fact.to_state is State.READY)
