@@ -1,14 +1,13 @@
 """Facts as structured log events; their names, levels and fields are listed in docs/logs.md.
 
-`FactLogger` logs through structlog as whoever runs the process has configured it. Nothing here
-configures anything: in an app that is the app's business, at the terminal `cli.log_stream`'s.
+Nothing here configures anything or chooses a logger: in an app that is the app's business (see
+`host.loggers`), at the terminal `cli.log_stream`'s.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from structlog.processors import NAME_TO_LEVEL
 
 from dagstack_dev.core.blame import blame
@@ -52,11 +51,11 @@ class FactLogger:
     """Logs every fact as one event.
 
     Args:
-        logger: of structlog; the one named `LOGGER_NAME` by default.
+        logger: of structlog, or what is called like it.
     """
 
-    def __init__(self, logger: Any = None) -> None:
-        self._log = structlog.stdlib.get_logger(LOGGER_NAME) if logger is None else logger
+    def __init__(self, logger: Any) -> None:
+        self._log = logger
 
     def __call__(self, fact: Fact, /) -> None:
         """Log one fact."""
@@ -69,7 +68,7 @@ class FactLogger:
 
 def _would_log(log: Any, level: str) -> bool:
     """Whether `log` lets `level` through, as far as it can tell beforehand."""
-    is_enabled_for = getattr(log, "is_enabled_for", None)
+    is_enabled_for = getattr(log, "is_enabled_for", None) or getattr(log, "isEnabledFor", None)
     return is_enabled_for is None or is_enabled_for(NAME_TO_LEVEL[level])
 
 

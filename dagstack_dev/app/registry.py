@@ -17,9 +17,10 @@ from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.modules import ModuleSource
 from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.disk.reading import read_plugin
+from dagstack_dev.host.loggers import AppLogger
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.registry import CORE_VERSION, Registry
-from dagstack_dev.logs import FactLogger
+from dagstack_dev.logs import LOGGER_NAME, FactLogger
 from dagstack_dev.runtimes.in_process import InProcessRuntime
 from dagstack_dev.runtimes.mcp.availability import is_installed
 from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
 class PluginRegistry(Registry):
     """Stores plugins, checks their manifests and versions, orders their setup, hands them out.
 
-    The central object of the specification. Every transition of a plugin is logged through
-    structlog as the app has configured it.
+    The central object of the specification. Every transition of a plugin is logged as the app has
+    configured structlog, or else the standard `logging`; where it has configured neither, nothing
+    is seen of it.
 
     Args:
         core_version: the version that `core_version` of each manifest is held against.
@@ -65,7 +67,9 @@ class PluginRegistry(Registry):
         self._shared = runtime.shared
         self.roots: list[str] = []
         self.installed = Installed()
-        self.observe(FactLogger() if observer is None else observer)
+        self.observe(
+            FactLogger(AppLogger(LOGGER_NAME, quiet=True)) if observer is None else observer
+        )
 
     def discover(
         self,

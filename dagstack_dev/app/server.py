@@ -8,7 +8,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
-import structlog
 
 from dagstack_dev.app.bulk import rare_collections
 from dagstack_dev.app.config import ConfigFile, read_config
@@ -35,6 +34,7 @@ from dagstack_dev.disk.sweep import Sweep
 from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.elapsed import ms_since
+from dagstack_dev.host.loggers import AppLogger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,7 +64,9 @@ class DevServer:
             else a new one. One that is set up is taken over as it runs, and is left running at
             the end: who set it up tears it down. One of `dagstack-plugin-system` will do, too; see
             `app.original`.
-        context: what plugins are given; by default an empty configuration and a structlog logger.
+        context: what plugins are given; by default an empty configuration, and a logger that is
+            called like one of structlog and logs as the app has configured structlog, or else the
+            standard logger `dagstack_plugins`.
             Where neither it nor `registry` brings a registry, the server's own one offers the
             standard resources, and what the context lacks of event bus, progress sink and
             checkpoint store is put there.
@@ -91,7 +93,7 @@ class DevServer:
             given = OriginalRegistry(given)
         self.registry: Registry = given if given is not None else PluginRegistry()
         if context is None:
-            logger = structlog.stdlib.get_logger("dagstack_plugins")
+            logger = AppLogger("dagstack_plugins")
             context = PluginContext(config={}, logger=logger, registry=self.registry)
         elif context.registry is None:
             context = replace(context, registry=self.registry)

@@ -1,13 +1,67 @@
-"""Binds the host's logger to a plugin."""
+"""Which logger a plugin gets: the host's, bound to the plugin, or one of ours."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
 
 if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
+
     from dagstack_dev.core.refs import PluginRef
+
+_OF_A_RECORD: Final = ("exc_info", "stack_info")
+"""What a standard logger takes besides the text."""
+
+_FRAMES: Final = 4
+"""How far above the standard logger's own method the call of structlog's is."""
+
+
+class AppLogger:
+    """A logger for an app that has brought none; called as those of structlog are.
+
+    It logs through structlog where the app has configured that, else through the standard logger
+    of its name, with the fields behind the text. So a library does: an app that has configured
+    neither sees warnings and errors on stderr, and what is logged through `quiet` not at all.
+
+    Args:
+        name: of the logger.
+        quiet: whether nothing is to be seen unless the app has configured logging.
+    """
+
+    def __init__(self, name: str, *, quiet: bool = False) -> None:
+        self._name = name
+        standard = logging.getLogger(name)
+        if quiet and not standard.handlers:
+            standard.addHandler(logging.NullHandler())
+        self._standard = structlog.wrap_logger(
+            standard, processors=_TO_STANDARD, wrapper_class=structlog.stdlib.BoundLogger
+        )
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):
+            raise AttributeError(attribute)
+        configured = structlog.is_configured()
+        logger = structlog.stdlib.get_logger(self._name) if configured else self._standard
+        return getattr(logger, attribute)
+
+
+def _as_record(_: Any, __: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:
+    """The arguments of a standard logger's method."""
+    kept = {name: event.pop(name) for name in _OF_A_RECORD if name in event}
+    text = [str(event.pop("event", "")), *(f"{name}={value!r}" for name, value in event.items())]
+    return (" ".join(text),), {**kept, "stacklevel": _FRAMES}
+
+
+_TO_STANDARD: Final[list[Processor]] = [
+    structlog.stdlib.filter_by_level,
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.PositionalArgumentsFormatter(),
+    _as_record,
+]
 
 
 def bound_logger(logger: Any, ref: PluginRef) -> Any:

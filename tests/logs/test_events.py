@@ -97,7 +97,7 @@ def test_everything_can_be_written_as_json() -> None:
 def test_the_fact_logger_logs_each_fact_once_through_structlog(
     captured_events: list[structlog.typing.EventDict],
 ) -> None:
-    log = FactLogger()
+    log = FactLogger(structlog.get_logger())
     for fact in every_fact():
         log(fact)
     logged = [(event["log_level"], event["event"]) for event in captured_events]
@@ -137,7 +137,7 @@ def test_a_logger_that_filters_by_level_gets_the_transitions_of_its_level(
 ) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
     with structlog.testing.capture_logs() as events:
-        log = FactLogger()
+        log = FactLogger(structlog.get_logger())
         log(transition(State.READY, State.SETTING_UP))
         log(transition(State.BLOCKED, State.STOPPED))
     assert len(events) == logged

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_check
 
 import anyio
 import anyio.lowlevel
-import structlog
 
+from dagstack_dev.host.loggers import AppLogger
 from dagstack_dev.host.services.plugin_log import log_event
 from dagstack_dev.host.signatures import check_call
 from dagstack_dev.host.tasks import is_interruption, is_stray, spawn
@@ -114,7 +114,7 @@ class InMemoryEventBus:
 
     def __init__(self, *, backlog: int = BACKLOG, logger: Any = None) -> None:
         self._backlog = backlog
-        self._logger = structlog.stdlib.get_logger("dagstack_dev") if logger is None else logger
+        self._logger = AppLogger("dagstack_plugins") if logger is None else logger
         self._topics: dict[str, dict[_HostSubscription, None]] = {}
 
     async def publish(self, topic: str, payload: Mapping[str, Any]) -> None:
