@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import tomli
 
 from dagstack_dev.core.config_document import ConfigDocument
+from dagstack_dev.core.documents import DocumentInvalid, decoded, parse_toml
+from dagstack_dev.disk.paths import read_regular, reason_of
 
 if TYPE_CHECKING:
     import os
@@ -63,7 +64,7 @@ class ConfigFile:
 def has_content(path: Path) -> bool:
     """Whether there is a file with anything but white space in it."""
     try:
-        return bool(path.read_bytes().strip())
+        return bool(read_regular(path).strip())
     except OSError:
         return False
 
@@ -75,11 +76,9 @@ def read_config(path: Path) -> ConfigDocument:
         ConfigInvalid: it cannot be read or is not TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        return ConfigDocument(tomli.loads(text), path=str(path), text=text)
+        text = decoded(read_regular(path))
+        return ConfigDocument(parse_toml(text), path=str(path), text=text)
     except OSError as error:
-        raise ConfigInvalid(path, f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigInvalid(path, "is not UTF-8 text") from error
-    except tomli.TOMLDecodeError as error:
-        raise ConfigInvalid(path, f"is not valid TOML: {error.msg}", error.lineno) from error
+        raise ConfigInvalid(path, f"cannot be read: {reason_of(error)}") from error
+    except DocumentInvalid as error:
+        raise ConfigInvalid(path, error.reason, error.line) from error

@@ -27,6 +27,8 @@ from dagstack_dev.core.manifest_module import (
 from dagstack_dev.core.sources import ModulePlugin
 from dagstack_dev.disk.manifests import is_plugin_folder
 from dagstack_dev.disk.modules import ModuleSource
+from dagstack_dev.disk.paths import read_regular, reason_of
+from dagstack_dev.host.tasks import is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,7 +67,7 @@ def _plugin_of(entry: EntryPoint) -> Installed:
         raise _unusable(label, 'is no name of a module, nor "module:attribute"')
     place = place_of(entry.module)
     if place is None:
-        raise _unusable(label, f"there is no module {entry.module!r} to import it from")
+        raise _unusable(label, f"found no Python file of a module {entry.module!r} in a folder")
     plugin = ModulePlugin(entry.module, entry.attr or None)
     try:
         tree = parsed_module(_text(place), place.file)
@@ -135,16 +137,17 @@ def _editable_project(entry: EntryPoint) -> str | None:
 
 def _text(place: Place) -> bytes:
     try:
-        with open(place.file, "rb") as source:  # noqa: PTH123 - likewise
-            return source.read()
+        return read_regular(place.file)
     except OSError as error:
-        raise _unusable(place.file, f"cannot be read: {error.strerror}") from error
+        raise _unusable(place.file, f"cannot be read: {reason_of(error)}") from error
 
 
 def _imported(module: str, label: str) -> ModuleType:
     try:
         return import_module(module)
-    except Exception as error:
+    except BaseException as error:  # It may call `sys.exit`, and would take the app along.
+        if isinstance(error, KeyboardInterrupt) and is_interruption(error):
+            raise
         raise _unusable(label, f"importing {module} failed: {in_words(error)}") from error
 
 
@@ -166,7 +169,9 @@ def _evaluated(module: ModuleType, attribute: str | None, label: str) -> Mapping
         found = _attribute(module, name, label)
         try:
             fields = found() if callable(found) else found
-        except Exception as error:
+        except BaseException as error:  # (the same)
+            if isinstance(error, KeyboardInterrupt) and is_interruption(error):
+                raise
             raise _unusable(label, f"{name}() failed: {in_words(error)}") from error
         if isinstance(fields, dict):
             return fields

@@ -9,10 +9,12 @@ import anyio
 
 from dagstack_dev.app.config import has_content
 from dagstack_dev.core.dispatch_errors import HookspecsInvalid
+from dagstack_dev.core.documents import DocumentInvalid, decoded
 from dagstack_dev.core.errors import ManifestProblem
 from dagstack_dev.core.events import PluginRejected
 from dagstack_dev.core.hookspec_yaml import parse_hookspecs
 from dagstack_dev.core.hookspecs import NO_KINDS, Kinds
+from dagstack_dev.disk.paths import read_regular, reason_of
 
 if TYPE_CHECKING:
     import os
@@ -31,12 +33,13 @@ def read_hookspecs(path: str | os.PathLike[str]) -> tuple[KindSpec, ...]:
     """
     file = Path(path).expanduser().absolute()
     try:
-        return parse_hookspecs(file.read_text(encoding="utf-8-sig"), str(file))
+        return parse_hookspecs(decoded(read_regular(file)), str(file))
     except OSError as error:
-        problem = ManifestProblem("", f"cannot be read: {error.strerror}")
+        problem = ManifestProblem("", f"cannot be read: {reason_of(error)}")
         raise HookspecsInvalid(str(file), [problem]) from error
-    except UnicodeDecodeError as error:
-        raise HookspecsInvalid(str(file), [ManifestProblem("", "is not UTF-8 text")]) from error
+    except DocumentInvalid as error:
+        problem = ManifestProblem("", error.reason, error.line)
+        raise HookspecsInvalid(str(file), [problem]) from error
 
 
 class HookspecFiles:

@@ -54,7 +54,7 @@ def place_of(module: str) -> Place | None:
 
 def place_of_file(module: str, file: str | None) -> Place | None:
     """Where a module is that has been imported from `file`."""
-    if file is None or not file.endswith(".py") or not os.path.isfile(file):  # noqa: PTH113 - likewise
+    if file is None:
         return None
     depth = module.count(".") + (os.path.basename(file) == "__init__.py")  # noqa: PTH119 - likewise
     top = Path(file).absolute()
@@ -64,7 +64,8 @@ def place_of_file(module: str, file: str | None) -> Place | None:
 
 
 def _place(file: str | None, top: str | None) -> Place | None:
-    if file is None or not file.endswith(".py"):
+    # One in a zip on `sys.path` has the name of a file, and is none.
+    if file is None or not file.endswith(".py") or not os.path.isfile(file):  # noqa: PTH113 - likewise
         return None
     path = os.path.normpath(Path(file).absolute())
     if top is None:

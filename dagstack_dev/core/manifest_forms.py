@@ -6,16 +6,14 @@ TOML, then JSON, then what is embedded in the file of another tool.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-import tomli
-
 from dagstack_dev.core import json_lines, toml_lines
+from dagstack_dev.core.documents import DocumentInvalid, decoded, parse_json, parse_toml
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
 
 if TYPE_CHECKING:
@@ -164,17 +162,14 @@ def read_document(data: bytes, path: str, form: ManifestForm) -> Document | None
     Raises:
         ManifestInvalid: it is no text, empty, or neither TOML nor JSON.
     """
-    text = _decoded(data, path)
-    if not text.strip():
-        raise _unusable(path, "is empty; a manifest was expected")
+    if not data.strip():
+        raise ManifestInvalid(path, [ManifestProblem("", "is empty; a manifest was expected")])
     try:
-        parsed = json.loads(text) if form.is_json else tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
-        raise _unusable(path, f"is not valid TOML: {error.msg}", error.lineno) from error
-    except json.JSONDecodeError as error:
-        raise _unusable(path, f"is not valid JSON: {error.msg}", error.lineno) from error
-    except (RecursionError, ValueError) as error:  # Nested too deeply; a number too long.
-        raise _unusable(path, f"cannot be parsed: {error}") from error
+        text = decoded(data)
+        parsed = parse_json(text) if form.is_json else parse_toml(text)
+    except DocumentInvalid as error:
+        problem = ManifestProblem("", error.reason, error.line)
+        raise ManifestInvalid(path, [problem]) from error
     for place in form.tables:
         found, table = _table_at(parsed, place)
         if found:
@@ -188,15 +183,3 @@ def _table_at(document: object, place: Sequence[str]) -> tuple[bool, object]:
             return False, None
         document = document[key]
     return True, document
-
-
-def _decoded(data: bytes, path: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _unusable(path, f"is not UTF-8 text (byte {error.start})", line) from error
-
-
-def _unusable(path: str, message: str, line: int | None = None) -> ManifestInvalid:
-    return ManifestInvalid(path, [ManifestProblem("", message, line)])

@@ -17,7 +17,7 @@ from dagstack_dev.core.manifest_forms import (
     MANIFEST_NAMES,
     manifest_among,
 )
-from dagstack_dev.disk.paths import reason_of
+from dagstack_dev.disk.paths import read_regular, reason_of
 
 if TYPE_CHECKING:
     from dagstack_dev.core.manifest import PluginManifest
@@ -70,7 +70,7 @@ def load_manifest(path: str | os.PathLike[str]) -> PluginManifest:
             raise ManifestInvalid(str(file), [ManifestProblem("", message)])
         file /= present[0]
     try:
-        data = file.read_bytes()
+        data = read_regular(file)
     except OSError as error:
         problem = ManifestProblem("", f"cannot be read: {reason_of(error)}")
         raise ManifestInvalid(str(file), [problem]) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -72,6 +73,24 @@ def is_file(entry: os.DirEntry[str]) -> bool:
         return entry.is_file()
     except OSError:
         return False
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file that a person has named.
+
+    Raises:
+        OSError: it cannot be read, or is something else: opening a named pipe would wait for a
+            writer, and what it holds could be read once only.
+    """
+    with open(path, "rb", opener=open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+        return file.read()
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """An `opener` for `open` that does not wait, whatever `path` is."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def reason_of(error: OSError) -> str:

@@ -15,7 +15,7 @@ from dagstack_dev.core.manifest_forms import (
 )
 from dagstack_dev.core.sources import PluginSource, SourceFile
 from dagstack_dev.disk.ignore import OUTPUT_FOLDERS
-from dagstack_dev.disk.paths import ABSENT, below, is_folder, lies_in, reason_of
+from dagstack_dev.disk.paths import ABSENT, below, is_folder, lies_in, open_at_once, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -192,7 +192,7 @@ def read_file(path: str, stamp: Stamp) -> SourceFile:
         return SourceFile(b"%d %d" % (stamp.size, stamp.mtime_ns))
     limit = LARGEST_MANIFEST if path.endswith(_MANIFESTS) else LARGEST_CODE
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 return SourceFile(b"no file", error="it is no regular file")
@@ -223,10 +223,6 @@ def code_differs(source: PluginSource, suffixes: tuple[str, ...]) -> bool:
         if now.fingerprint != before.fingerprint and not now.is_empty:
             return True
     return False
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _unreadable(error: OSError) -> SourceFile:

@@ -7,7 +7,6 @@ manifest's can be asked before anything live is touched, that of the class befor
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dagstack_dev.core.config_document import ConfigDocument
 from dagstack_dev.core.config_errors import ConfigSectionInvalid
+from dagstack_dev.core.documents import DocumentInvalid, decoded, parse_json
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, in_words
 from dagstack_dev.core.manifest import line_in_manifest
 from dagstack_dev.core.refs import did_you_mean
@@ -108,16 +108,18 @@ def manifest_schema(manifest: PluginManifest, source: PluginSource | None) -> Se
 def _from_file(manifest: PluginManifest, source: PluginSource | None, name: str) -> dict[str, Any]:
     files = {} if source is None else source.files
     file = files.get(name.removeprefix("./"))
-    if file is None or file.content is None:
-        known = [each for each in files if each.endswith(".json")]
+    if file is None:
         where = "the plugin's folder" if source is None else source.folder
-        reason = file.error if file is not None and file.error else f"it is no file in {where}"
-        hint = did_you_mean(name, known)
-        raise _invalid(manifest, source, f"{name!r} cannot be read: {reason}{hint}")
+        hint = did_you_mean(name, [each for each in files if each.endswith(".json")])
+        raise _invalid(manifest, source, f"{name!r} is no file in {where}{hint}")
+    if file.content is None:
+        reason = file.error or "a schema is a file *.json of 64 KiB at most"
+        raise _invalid(manifest, source, f"{name!r} cannot be read: {reason}")
     try:
-        schema = json.loads(file.content)
-    except ValueError as error:  # Not JSON, or not UTF-8.
-        raise _invalid(manifest, source, f"{name!r} is not valid JSON: {error}") from error
+        schema = parse_json(decoded(file.content))
+    except DocumentInvalid as error:
+        place = f", line {error.line}," if error.line else ""
+        raise _invalid(manifest, source, f"{name!r}{place} {error.reason}") from error
     if not isinstance(schema, dict):
         raise _invalid(manifest, source, f"{name!r} must hold an object, a JSON Schema")
     return schema

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.core.contract_errors import AmbientStateError
+from dagstack_dev.core.documents import DocumentInvalid, decoded
 from dagstack_dev.core.errors import (
     AmbiguousPlugin,
     DependencyCycle,
@@ -20,7 +21,7 @@ from dagstack_dev.core.errors import (
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.ignore import IgnoreRules
-from dagstack_dev.disk.paths import root_folder
+from dagstack_dev.disk.paths import read_regular, root_folder
 from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.tasks import is_interruption
@@ -252,9 +253,8 @@ def _samples(source: PluginSource) -> Samples:
     if SAMPLES_FILE not in source.files:
         return Samples()
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - a path as text
-            return parse_samples(file.read())
-    except (OSError, UnicodeDecodeError, SamplesInvalid) as error:
+        return parse_samples(decoded(read_regular(path)))
+    except (OSError, DocumentInvalid, SamplesInvalid) as error:
         raise SamplesInvalid(f"{path}: {error}") from error
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import tomli
-
+from dagstack_dev.core.documents import DocumentInvalid, parse_toml
 from dagstack_dev.core.refs import did_you_mean
 
 if TYPE_CHECKING:
@@ -37,9 +36,9 @@ def parse_samples(text: str) -> Samples:
         SamplesInvalid: it is no TOML, or of another shape.
     """
     try:
-        tables = tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
-        raise SamplesInvalid(f"line {error.lineno}: {error.msg}") from error
+        tables = parse_toml(text)
+    except DocumentInvalid as error:
+        raise SamplesInvalid(str(error)) from error
     for hook, table in tables.items():
         if not isinstance(table, dict):
             raise SamplesInvalid(f"{hook}: write [{hook}] with a table `arguments` in it")

@@ -145,8 +145,12 @@ def test_another_group_may_be_named(installed: Installation) -> None:
 @pytest.mark.parametrize(
     ("files", "target", "message"),
     [
-        ({}, "nowhere", "there is no module 'nowhere' to import it from"),
-        ({"echoes/__init__.py": ""}, "echoes.nowhere", "there is no module 'echoes.nowhere'"),
+        ({}, "nowhere", "found no Python file of a module 'nowhere'"),
+        (
+            {"echoes/__init__.py": ""},
+            "echoes.nowhere",
+            "found no Python file of a module 'echoes.nowhere'",
+        ),
         ({"echoes/__init__.py": ""}, "echoes", "binds no DAGSTACK_PLUGIN_MANIFEST or"),
         ({"echoes/__init__.py": ""}, "echoes:nothing", "echoes binds no 'nothing'"),
         ({"echoes/__init__.py": "thing = 5"}, "echoes:thing", "thing is int"),
@@ -328,7 +332,9 @@ async def test_a_server_leaves_out_what_cannot_be_found_and_says_so(
         assert live.states == {"one": "ready", "echo": "ready"}
         [problem] = live.of(WatchProblem)
         assert problem.path == "entry point bad = nowhere:X"
-        assert problem.message == ("is left out: there is no module 'nowhere' to import it from")
+        assert problem.message == (
+            "is left out: found no Python file of a module 'nowhere' in a folder"
+        )
 
 
 async def test_a_plugin_that_is_broken_at_the_start_comes_when_it_is_mended(

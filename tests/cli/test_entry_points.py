@@ -39,7 +39,7 @@ def test_installed_plugins_are_run_and_an_editable_one_is_reloaded(
     run = watch("plugins", "--entry-points", environment={"PYTHONPATH": path})
     assert run.event("echoing", plugin="demo/echo")["word"] == "old"
     assert run.event("watch.started")["ready"] == 2
-    assert "no module 'nowhere'" in run.event("watch.problem")["message"]
+    assert "no Python file of a module 'nowhere'" in run.event("watch.problem")["message"]
     edit(home / "echoes.py", "old", "new")
     assert run.event("echoing", plugin="demo/echo")["word"] == "new"
     run.event("reload.committed", affected=["demo/echo"])

@@ -168,7 +168,7 @@ def test_a_json_syntax_error_is_told_with_its_line() -> None:
 
 
 def test_json_without_end_is_told_in_words() -> None:
-    with pytest.raises(ManifestInvalid, match=r"is not valid JSON|cannot be parsed"):
+    with pytest.raises(ManifestInvalid, match="is nested too deeply"):
         parse_manifest(b"[" * 100_000, "p/dagstack.json")
 
 

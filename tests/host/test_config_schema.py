@@ -139,9 +139,9 @@ BAD_SCHEMAS = {
     "no file": (
         'config_schema = "shema.json"\n',
         "{}",
-        "'shema.json' cannot be read: it is no file in .*; did you mean 'schema.json'?",
+        "'shema.json' is no file in .*; did you mean 'schema.json'?",
     ),
-    "no JSON": ('config_schema = "schema.json"\n', "{", "'schema.json' is not valid JSON"),
+    "no JSON": ('config_schema = "schema.json"\n', "{", "'schema.json', line 1, is not valid JSON"),
     "no object": ('config_schema = "schema.json"\n', "[]", "must hold an object, a JSON Schema"),
 }
 
