@@ -50,7 +50,8 @@ def test_the_host_sets_the_feed_up(tmp_path: Path) -> None:
     tree = PluginTree(tmp_path / "plugins")
     tree.write("feed/dagstack.toml", BLOCKS["plugins/feed/dagstack.toml"])
     tree.write("feed/plugin.py", BLOCKS["plugins/feed/plugin.py"])
-    tree.write(tmp_path / "host.py", BLOCKS["host.py"])
+    asked = "import logging\n\nlogging.basicConfig(level='INFO')\n"
+    tree.write(tmp_path / "host.py", asked + BLOCKS["host.py"])
     done = subprocess.run(
         [sys.executable, "host.py"],
         cwd=tmp_path,
@@ -60,7 +61,7 @@ def test_the_host_sets_the_feed_up(tmp_path: Path) -> None:
         timeout=30,
         check=False,
     )
-    assert (done.returncode, "plugin.stopped" in done.stdout) == (0, True), done.stderr
+    assert (done.returncode, "plugin.stopped" in done.stderr) == (0, True), done.stderr
 
 
 @pytest.mark.parametrize("name", ["test_a_page_is_filed_by_date", "test_without_a_cache"])
