@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from dagstack_dev.core.events import (
         DrainTimedOut,
+        EventsMissed,
         Fact,
         HookFailed,
         Leaks,
@@ -232,6 +233,7 @@ _HOMES = {
     ],
     "core.events": [
         "DrainTimedOut",
+        "EventsMissed",
         "Fact",
         "HookFailed",
         "Leaks",
@@ -370,6 +372,7 @@ __all__ = [
     "ErrorPolicy",
     "EventBus",
     "EventStream",
+    "EventsMissed",
     "Fact",
     "FileBlobStore",
     "FileCheckpointStore",

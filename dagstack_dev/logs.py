@@ -13,6 +13,7 @@ from structlog.processors import NAME_TO_LEVEL
 from dagstack_dev.core.blame import blame
 from dagstack_dev.core.events import (
     DrainTimedOut,
+    EventsMissed,
     Fact,
     HookFailed,
     PluginBlocking,
@@ -161,6 +162,8 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
             return "info", "watch.stopped", fields
         case WatchProblem():
             return "warning", "watch.problem", {"message": fact.message, "path": fact.path}
+        case EventsMissed():
+            return "warning", "events.missed", {"count": fact.count}
         case _:
             return _reload_event(fact)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, TeardownTimeout
 from dagstack_dev.core.events import (
     DrainTimedOut,
+    EventsMissed,
     Fact,
     HookFailed,
     PluginBlocking,
@@ -153,4 +154,5 @@ def every_fact() -> list[Fact]:
         WatchProblem(
             message="the folder was replaced or is gone; waiting for it", path="/srv/plugins"
         ),
+        EventsMissed(count=12),
     ]

@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
-import anyio.from_thread
-import anyio.lowlevel
+
+from dagstack_dev.core.events import EventsMissed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dagstack_dev.core.events import Fact
 
+WAITING: Final = 10_000
+"""Facts that wait for a reader; a start of two thousand plugins makes as many."""
+
 
 class EventStream:
     """Every fact from the moment it was made on, for `async for`; it ends with the server.
 
-    Facts wait here until they are asked for. `close` it, or use it as a context manager, when
-    you stop reading before the end.
+    Facts wait here until they are asked for, by whichever task, in whichever event loop; nothing
+    that happens waits for a reader. One that lags too far behind misses the oldest facts, and
+    reads an `EventsMissed` in their place. `close` it, or use it as a context manager, when you
+    stop reading before the end.
+
+    Args:
+        observe: begins to tell a function every fact; the answer ends that.
+        limit: how many facts wait at most.
     """
 
-    def __init__(self, observe: Callable[[Callable[[Fact], None]], Callable[[], None]]) -> None:
-        self._facts: deque[Fact] = deque()
-        self._arrived = anyio.Event()
+    def __init__(
+        self, observe: Callable[[Callable[[Fact], None]], Callable[[], None]], limit: int = WAITING
+    ) -> None:
+        self._facts: deque[Fact] = deque(maxlen=limit)
+        self._missed = 0
+        self._lock = threading.RLock()  # A finalizer may publish while it is held.
+        self._readers: list[Callable[[], Any]] = []
         self._ended = False
-        self._thread = threading.get_ident()
-        self._token = anyio.lowlevel.current_token()
         self._stop_observing = observe(self._receive)
 
     def _receive(self, fact: Fact) -> None:
-        self._facts.append(fact)
-        if threading.get_ident() == self._thread:
-            self._wake()
-        else:  # The watchdog reports from its own thread while the loop is busy.
-            anyio.from_thread.run_sync(self._wake, token=self._token)
+        """Take a fact, from any thread."""
+        with self._lock:
+            self._missed += len(self._facts) == self._facts.maxlen
+            self._facts.append(fact)
+        self._wake()
 
     def _wake(self) -> None:
-        self._arrived.set()
+        """Let everyone who waits look again, each in the loop that it waits in."""
+        with self._lock:
+            readers, self._readers = self._readers, []
+        for wake in readers:
+            with suppress(RuntimeError):  # Its loop has ended, and nobody waits there any more.
+                wake()
 
     @property
     def ended(self) -> bool:
@@ -51,7 +69,7 @@ class EventStream:
         if not self._ended:
             self._ended = True
             self._stop_observing()
-            self._arrived.set()
+            self._wake()
 
     def close(self) -> None:
         """Stop collecting."""
@@ -61,16 +79,36 @@ class EventStream:
         return self
 
     async def __anext__(self) -> Fact:
-        while not self._facts:
-            if self._ended:
-                raise StopAsyncIteration
-            if self._arrived.is_set():
-                self._arrived = anyio.Event()
-            await self._arrived.wait()
-        return self._facts.popleft()
+        while True:
+            arrived = anyio.Event()
+            with self._lock:
+                if self._missed:
+                    missed, self._missed = self._missed, 0
+                    return EventsMissed(count=missed)
+                if self._facts:
+                    return self._facts.popleft()
+                if self._ended:
+                    raise StopAsyncIteration
+                self._readers.append(_from_anywhere(arrived.set))
+            await arrived.wait()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _from_anywhere(function: Callable[[], Any]) -> Callable[[], Any]:
+    """What has `function` called in the running event loop, from any thread and without waiting.
+
+    It raises a `RuntimeError` when that loop has ended.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import trio  # noqa: PLC0415 - only where trio runs the loop, and then it is there
+
+        token = trio.lowlevel.current_trio_token()
+        return lambda: token.run_sync_soon(function)
+    return lambda: loop.call_soon_threadsafe(function)

@@ -12,7 +12,7 @@ import anyio
 from dagstack_dev.app.bulk import rare_collections
 from dagstack_dev.app.config import ConfigFile, read_config
 from dagstack_dev.app.entry_points import installed_plugins
-from dagstack_dev.app.events import EventStream
+from dagstack_dev.app.events import WAITING, EventStream
 from dagstack_dev.app.hookspec_files import HookspecFiles
 from dagstack_dev.app.installed import Installed
 from dagstack_dev.app.original import OriginalRegistry, context_from, is_original, sources_in
@@ -300,9 +300,14 @@ class DevServer:
         """How every plugin is doing, by ref."""
         return self.registry.statuses()
 
-    def events(self) -> EventStream:
-        """Every fact from now on, to be read with `async for`; it ends when the server stops."""
-        stream = EventStream(self.registry.observe)
+    def events(self, *, limit: int = WAITING) -> EventStream:
+        """Every fact from now on, to be read with `async for`; it ends when the server stops.
+
+        Args:
+            limit: how many facts may wait for their reader. One that lags further behind misses
+                the oldest, and reads an `EventsMissed` in their place.
+        """
+        stream = EventStream(self.registry.observe, limit)
         if self._ended:
             stream.end()
         self._streams = [each for each in self._streams if not each.ended]

@@ -261,6 +261,13 @@ class WatchProblem:
     path: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsMissed:
+    """A reader of `DevServer.events` was too slow: `count` facts that came before were dropped."""
+
+    count: int
+
+
 Fact: TypeAlias = (
     Transition
     | PluginRejected
@@ -282,4 +289,5 @@ Fact: TypeAlias = (
     | WatchStarted
     | WatchStopped
     | WatchProblem
+    | EventsMissed
 )
