@@ -6,6 +6,7 @@ their loader, which says so with the attribute `is_shared_code`.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 NAMESPACE: Final = "dagstack_plugins"
 """First part of the module names of plugins; further registries of a process add a number."""
+
+current_module: Final[ContextVar[str]] = ContextVar("dagstack_current_module", default="")
+"""The module of the plugin that a context works for, where no frame tells: in a pool, say."""
 
 
 @dataclass(frozen=True, slots=True)

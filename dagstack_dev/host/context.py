@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from structlog.contextvars import bind_contextvars
 
+from dagstack_dev.core.blame import current_module
 from dagstack_dev.host.loggers import bound_logger
 from dagstack_dev.host.resources import ResourceRegistry, inject_resources
 from dagstack_dev.host.services.checkpoint import PluginCheckpoints
@@ -42,9 +43,16 @@ current_plugin: ContextVar[PluginRef | None] = ContextVar("dagstack_current_plug
 """The plugin whose import, setup or teardown runs, or whose task this is; None outside of any."""
 
 
-def become_plugin(ref: PluginRef) -> None:
-    """Do the rest of the running task or context on behalf of `ref`, logging included."""
+def become_plugin(ref: PluginRef, module: str | None = None) -> None:
+    """Do the rest of the running task or context on behalf of `ref`, logging included.
+
+    Args:
+        ref: the plugin.
+        module: the one that its class comes from, where that is known; imports count for it.
+    """
     current_plugin.set(ref)
+    if module is not None:
+        current_module.set(module)
     bind_contextvars(plugin=str(ref))
 
 

@@ -102,6 +102,7 @@ class PluginInstance:
         self.carry = carry
         self._manifest = manifest
         self._ref = manifest.ref
+        self._module = type(plugin).__module__
         self._folder = folder
         self._watchdog = watchdog
         self._gate = gate
@@ -132,7 +133,7 @@ class PluginInstance:
         """
         self._token = anyio.lowlevel.current_token()
         self._context = copy_context()
-        self._context.run(become_plugin, self._ref)
+        self._context.run(become_plugin, self._ref, self._module)
         if self._setup is None:
             return None
         try:
@@ -414,7 +415,7 @@ class PluginInstance:
         assert self._ended is not None  # noqa: S101
         assert self._context is not None  # noqa: S101 - set by _spawn
         self._context = context_of_task(self._context)
-        become_plugin(self._ref)
+        become_plugin(self._ref, self._module)
         self._scope.__enter__()
         try:
             if await self._run_setup(argument):

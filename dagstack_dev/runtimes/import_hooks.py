@@ -3,6 +3,10 @@
 A statement asks `builtins.__import__`, also for what is loaded already and also from inside a
 function; `importlib.import_module` goes another way. Both are wrapped for as long as some log
 follows a module; code that no log follows pays one look-up for each import.
+
+A thread of a pool that is to run `import_module` has no frame of the plugin. So each module that is
+followed gets an `import_module` that knows who has asked for it; and what a plugin's context
+variables reach counts for the plugin.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ import sys
 from contextlib import suppress
 from importlib.util import resolve_name
 from typing import TYPE_CHECKING, Any, Final
+
+from dagstack_dev.core.blame import current_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,15 +42,20 @@ def leave(module: str, log: ImportLog) -> None:
         del _logs[module]
 
 
-def followed_importer() -> tuple[ImportLog, str] | None:
-    """The innermost module on the caller's stack that some log follows, with that log."""
+def followed_importer(asker: str = "") -> tuple[ImportLog, str] | None:
+    """The innermost module on the caller's stack that some log follows, with that log.
+
+    Where there is none, `asker` if that is followed, or the module of the plugin whose context
+    this is.
+    """
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the way to see the stack
     while frame is not None:
         name = frame.f_globals.get("__name__")
         if name in _logs:
             return _logs[name], name
         frame = frame.f_back
-    return None
+    found = next((each for each in (asker, current_module.get()) if each in _logs), None)
+    return None if found is None else (_logs[found], found)
 
 
 def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
@@ -55,10 +66,12 @@ def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        if globals is None:
-            globals = sys._getframe(1).f_globals  # noqa: A001, SLF001 - a plain call of __import__
-        importer = globals.get("__name__", "")
-        log = _logs.get(importer)
+        if globals is None:  # A plain call, by a library or a thread's pool maybe.
+            globals = sys._getframe(1).f_globals  # noqa: A001, SLF001 - as the original does
+            log, importer = followed_importer() or (None, "")
+        else:
+            importer = globals.get("__name__", "")
+            log = _logs.get(importer)
         if log is None:
             return ask(name, globals, locals, fromlist, level)
         if log.stale:
@@ -84,9 +97,11 @@ def _absolute(name: str, around: Mapping[str, Any], level: int) -> str:
     return ".".join([*package.split(".")[: 1 - level or None], *([name] if name else [])])
 
 
-def _noting_import_module(ask: Callable[..., ModuleType]) -> FunctionType:
+def _noting_import_module(ask: Callable[..., ModuleType], asker: str = "") -> FunctionType:
+    """What stands for `ask`, and counts for `asker` where its own frames tell of nobody."""
+
     def import_module(name: str, package: str | None = None) -> ModuleType:
-        found = followed_importer()
+        found = followed_importer(asker)
         meant = ""
         with suppress(ImportError, AttributeError):  # No module can be meant, and `ask` says so.
             meant = resolve_name(name, package)
@@ -105,6 +120,22 @@ def _noting_import_module(ask: Callable[..., ModuleType]) -> FunctionType:
     return import_module  # type: ignore[return-value]  # it is one
 
 
+def _import_module_by_asker(ask: Callable[..., ModuleType], default: FunctionType) -> FunctionType:
+    """A `__getattr__` for `importlib`: each module that is followed has an `import_module`."""
+
+    def __getattr__(name: str) -> Any:  # noqa: N807 - modules look for that name
+        if name != "import_module":
+            raise AttributeError(f"module 'importlib' has no attribute {name!r}")
+        asker = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001 - who has asked
+        if asker not in _logs:
+            return default
+        own = _noting_import_module(ask, asker)
+        own.__code__ = default.__code__
+        return own
+
+    return __getattr__  # type: ignore[return-value]  # it is one
+
+
 _INTERNAL: Final = "<importlib._bootstrap, noted by dagstack_dev>"
 """By such a file name `warnings` knows what to look behind for the line that imports."""
 
@@ -121,8 +152,12 @@ def _install() -> None:
         original = getattr(where, name)
         wrapped = wrap(original)
         wrapped.__code__ = wrapped.__code__.replace(co_filename=_INTERNAL)
-        setattr(where, name, wrapped)
         _replaced.append((where, name, original, wrapped))
+        if where is builtins:
+            setattr(where, name, wrapped)
+        else:
+            vars(where)["__getattr__"] = _import_module_by_asker(original, wrapped)
+            delattr(where, name)
 
 
 def uninstall_if_idle() -> None:
@@ -133,4 +168,5 @@ def uninstall_if_idle() -> None:
         where, name, original, wrapped = each
         if getattr(where, name) is wrapped:
             setattr(where, name, original)
+            vars(where).pop("__getattr__", None)
             _replaced.remove(each)

@@ -67,7 +67,7 @@ class ImportLog:
 
     def take_out(self, owner: str) -> dict[str, Imports]:
         """Follow the modules of `owner` no longer; the answer is what each has imported."""
-        members = self._members.pop(owner, set())
+        members = tuple(self._members.pop(owner, ()))
         taken = {}
         for module in members:
             names = frozenset(self._imports[module])
@@ -107,7 +107,7 @@ class ImportLog:
 
     def _clear(self, module: str) -> None:
         self._statements.pop(module, None)
-        for imported in self._imports.pop(module, ()):
+        for imported in tuple(self._imports.pop(module, ())):  # A thread of it may import still.
             importers = self._importers[imported]
             importers.discard(module)
             if not importers:
