@@ -60,7 +60,7 @@ class Process:
         for number, found in self.ending.take_back():
             path, line = _place_of(found)
             message = f"replaced the handler of {number.name}; the server has taken it back"
-            self._tell(plugin_at(self._registry, path), message, path, line)
+            self._tell(self._registry.table.plugin_at(path) if path else None, message, path, line)
 
     def _on_stray(self, stray: Stray) -> None:
         if isinstance(stray.error, KeyboardInterrupt) and not self.ending.answers_ctrl_c:
@@ -68,7 +68,7 @@ class Process:
             return
         frames = plugin_frames(stray.error) if stray.error is not None else ()
         path, line = (frames[-1].path, frames[-1].line) if frames else (None, None)
-        owners = (plugin_at(self._registry, frame.path) for frame in reversed(frames))
+        owners = (self._registry.table.plugin_at(frame.path) for frame in reversed(frames))
         ref = stray.ref or next(filter(None, owners), None)
         self._tell(ref, stray.message, path, line)
 
@@ -90,15 +90,6 @@ class Process:
         if self._loop is not None:
             with suppress(RuntimeError):  # It is closed.
                 self._loop.call_soon_threadsafe(end_if_forked)
-
-
-def plugin_at(registry: Registry, path: str | None) -> PluginRef | None:
-    """The plugin that a source file belongs to."""
-    for entry in registry.table.present():
-        folder = entry.offer.folder
-        if path is not None and folder is not None and path.startswith(folder + os.sep):
-            return entry.ref
-    return None
 
 
 _forked = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
     from dagstack_dev.host.registry import Registry
 
 TREE_LIMIT: Final = 40
-"""Plugins up to which the banner draws the whole tree."""
+"""Plugins up to which the banner draws the whole tree; of more, it lists as many."""
+
+FRAMES_LIMIT: Final = 20
+"""Failures that the banner frames; those that come after them can be seen when they are fixed."""
 
 NAMES_LIMIT: Final = 3
 """Plugins that one line names before it counts."""
@@ -124,7 +128,7 @@ class Terminal:
 
     def _banner(self, fact: WatchStarted) -> None:
         self._failures = [each for each in self._failures if not self._is_preempted(each.error)]
-        for failures in alike(self._failures):
+        for failures in islice(alike(self._failures), FRAMES_LIMIT):
             names = _names([failure.ref for failure in failures])
             first = failures[0]
             how = _STAGES[first.stage] if first.stage else "failed"
@@ -151,11 +155,14 @@ class Terminal:
             self._print(tree)
         else:
             self._print(title)
-            for folder in self._left_out:
+            for folder in self._left_out[:TREE_LIMIT]:
                 self._print(Text.assemble("  ", (folder, "bold"), "  ", ("left out", "bold red")))
-            for status in statuses.values():
-                if status.state is not State.READY:
-                    self._print(Text("  ").append_text(label(status, self._registry)))
+            not_ready = [each for each in statuses.values() if each.state is not State.READY]
+            not_ready.sort(key=lambda each: each.state is State.BLOCKED)  # The causes first.
+            for status in not_ready[:TREE_LIMIT]:
+                self._print(Text("  ").append_text(label(status, self._registry)))
+            if len(not_ready) > TREE_LIMIT:
+                self._print(Text(f"  and {len(not_ready) - TREE_LIMIT} more are not ready", "dim"))
         down = fact.plugins - fact.ready + len(self._left_out)
         summary = Text.assemble(
             (f"{fact.ready} ready", "green"),

@@ -31,7 +31,7 @@ from dagstack_dev.cli.log_lines import LogFormat
 from dagstack_dev.cli.log_stream import LogStream, open_log_file
 from dagstack_dev.cli.output import StandardOutput, say
 from dagstack_dev.cli.printable import printable
-from dagstack_dev.cli.process import Process, end_if_forked, end_tasks, plugin_at
+from dagstack_dev.cli.process import Process, end_if_forked, end_tasks
 from dagstack_dev.cli.screen import Screen
 from dagstack_dev.cli.signals import Ending
 from dagstack_dev.cli.terminal import Terminal
@@ -105,7 +105,7 @@ def run(options: WatchOptions) -> int:
         level=options.log_level,
         console=console,
         file=log_file,
-        plugin_of_path=lambda path: plugin_at(registry, path),
+        plugin_of_path=lambda path: registry.table.plugin_at(path),  # noqa: PLW0108 - it comes below
     )
     stream.take_all()
     ending.on_signals()

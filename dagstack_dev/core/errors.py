@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from dagstack_dev.core.refs import PluginRef, closest, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 
 def said(error: BaseException) -> str:
@@ -284,30 +284,40 @@ class DependencyCycle(PluginRegistryError):
 
 
 class DependencyMissing(PluginRegistryError):
-    """A plugin depends on plugins that are not there; `missing` holds their names as written."""
+    """A plugin depends on plugins that are not there; `missing` holds their names as written.
+
+    Args:
+        ref: the plugin.
+        missing: the names.
+        known: those that there are. They are looked through when the error is read: a folder may
+            hold thousands of plugins that all miss something.
+        path: its folder.
+    """
 
     def __init__(
         self,
         ref: PluginRef,
         missing: Sequence[str],
         *,
-        known: Iterable[str] = (),
+        known: Collection[str] = (),
         path: str | None = None,
     ) -> None:
         super().__init__(ref, tuple(missing))
         self.ref = ref
         self.missing = tuple(missing)
         self.path = path
-        pool = list(known)
-        self.suggestions = {
-            name: match for name in self.missing if (match := closest(name, pool)) is not None
-        }
+        self._known = known
+
+    @property
+    def suggestions(self) -> dict[str, str]:
+        """What may have been meant by a name that is missing."""
+        near = ((name, closest(name, self._known)) for name in self.missing)
+        return {name: match for name, match in near if match is not None}
 
     def __str__(self) -> str:
+        near = self.suggestions
         wanted = ", ".join(
-            f"{name!r} (did you mean {self.suggestions[name]!r}?)"
-            if name in self.suggestions
-            else repr(name)
+            f"{name!r} (did you mean {near[name]!r}?)" if name in near else repr(name)
             for name in self.missing
         )
         return f"{self.ref} depends on {wanted}, which does not exist; add it or mend depends_on"

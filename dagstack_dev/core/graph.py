@@ -12,7 +12,7 @@ from dagstack_dev.core.errors import (
     DependencyMissing,
     PluginRegistryError,
 )
-from dagstack_dev.core.refs import PluginRef, closest
+from dagstack_dev.core.refs import PluginRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ class DependencyGraph:
     them.
     """
 
-    __slots__ = ("_by_name", "_dependents", "_meant", "_mentions", "_resolved", "_wants")
+    __slots__ = ("_by_name", "_dependents", "_mentions", "_resolved", "_wants")
 
     def __init__(self, wants: Mapping[PluginRef, Sequence[str | PluginRef]] | None = None) -> None:
         self._wants: dict[PluginRef, tuple[str | PluginRef, ...]] = {}
@@ -49,7 +49,6 @@ class DependencyGraph:
         self._dependents: dict[PluginRef, frozenset[PluginRef]] = {}
         self._by_name: dict[str, frozenset[PluginRef]] = {}
         self._mentions: dict[str, frozenset[PluginRef]] = {}
-        self._meant: dict[str, str | None] = {}
         if wants:
             self._apply({ref: tuple(names) for ref, names in wants.items()}, ())
 
@@ -84,15 +83,8 @@ class DependencyGraph:
             name = resolution.ambiguous[0]
             return AmbiguousPlugin.dependency(ref, name, sorted(self._by_name[name]))
         if resolution.missing:
-            near = filter(None, map(self._closest, resolution.missing))
-            return DependencyMissing(ref, resolution.missing, known=near)
+            return DependencyMissing(ref, resolution.missing, known=self._by_name)
         return None
-
-    def _closest(self, missing: str) -> str | None:
-        """The name that may have been meant: one look at all of them, for every plugin."""
-        if missing not in self._meant:
-            self._meant[missing] = closest(missing, self._by_name)
-        return self._meant[missing]
 
     def updated(
         self,

@@ -7,6 +7,7 @@ TOML, then JSON, then what is embedded in the file of another tool.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -162,7 +163,7 @@ def read_document(data: bytes, path: str, form: ManifestForm) -> Document | None
     Raises:
         ManifestInvalid: it is no text, empty, or neither TOML nor JSON.
     """
-    if not data.strip():
+    if not data.removeprefix(BOM_UTF8).strip():
         raise ManifestInvalid(path, [ManifestProblem("", "is empty; a manifest was expected")])
     try:
         text = decoded(data)

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 _AGAIN: Final = ("failed", "expired")
 """The states that `backfill` runs again, unless it is told others."""
 
-_COUNTING: Final = frozenset({"queued", "running", "succeeded"})
+_UNDER_WAY: Final = frozenset({"queued", "running"})
+"""The states in which `backfill` leaves a unit alone, whatever it is told."""
+
+_COUNTING: Final = _UNDER_WAY | {"succeeded"}
 """The states in which a unit stands for later ones that are the same."""
 
 
@@ -64,6 +67,8 @@ class LocalExecutorOrchestrator:
     Args:
         hook: what is called.
         limit: how many units may run at the same time.
+        history: how many units that are over are remembered, for `status`, `backfill` and
+            idempotency keys; beyond that the one that has been over for longest is forgotten.
     """
 
     MANIFEST: Final[Mapping[str, Any]] = {
@@ -77,10 +82,12 @@ class LocalExecutorOrchestrator:
         "in_process_only": True,
     }
 
-    def __init__(self, *, hook: str = "execute", limit: int = 8) -> None:
+    def __init__(self, *, hook: str = "execute", limit: int = 8, history: int = 10_000) -> None:
         self._hook = hook
         self._limit = limit
+        self._history = history
         self._units: dict[str, _Unit] = {}
+        self._over: dict[str, _Unit] = {}
         self._by_key: dict[tuple[str, str], _Unit] = {}
 
     async def setup(self, ctx: PluginContext) -> None:
@@ -88,14 +95,15 @@ class LocalExecutorOrchestrator:
         self._ctx = ctx
         self._registry: Registry = ctx.registry
         self._units.clear()
+        self._over.clear()
         self._by_key.clear()
         self._free = anyio.Semaphore(self._limit)
         self._turns: dict[tuple[str, str], anyio.Lock] = {}
 
     async def teardown(self) -> None:
         """What runs and waits is cancelled, with the context's tasks."""
-        for unit in self._units.values():
-            if unit.state in {"queued", "running"}:
+        for unit in [*self._units.values()]:
+            if unit.state in _UNDER_WAY:
                 self._end(unit, "cancelled")
 
     async def enqueue(self, *payload: Any) -> dict[str, Any]:
@@ -136,7 +144,10 @@ class LocalExecutorOrchestrator:
         unit_id = _payload(payload)["unit_id"]
         unit = self._units.get(unit_id)
         if unit is None:
-            raise UnitRefused(f"there is no unit {unit_id!r}; units do not outlive the process")
+            raise UnitRefused(
+                f"there is no unit {unit_id!r}; units do not outlive the process, and the "
+                f"last {self._history} that are over are remembered"
+            )
         told = {
             "started_at": unit.started_at and unit.started_at.isoformat(),
             "finished_at": unit.finished_at and unit.finished_at.isoformat(),
@@ -150,6 +161,7 @@ class LocalExecutorOrchestrator:
         """Run units again under their old ids, filtered by plugin, partition, state and time.
 
         `since` and `until` are ISO 8601 times of the enqueueing; without an offset they are UTC.
+        A unit that is queued or running is left alone, whatever `states` says.
         """
         asked = _payload(payload)
         states = asked.get("states") or _AGAIN
@@ -162,11 +174,12 @@ class LocalExecutorOrchestrator:
                 and (since is None or unit.enqueued_at >= since)
                 and (until is None or unit.enqueued_at <= until)
             )
-            if meant and unit.state in states and not self._is_superseded(unit):
+            if meant and unit.state in states and not self._is_under_way(unit):
                 again.append(unit)
             else:
                 skipped += 1
         for unit in again:
+            self._over.pop(unit.id, None)
             unit.state, unit.error, unit.progress = "queued", None, None
             unit.started_at = unit.finished_at = None
             self._start(unit)
@@ -186,11 +199,13 @@ class LocalExecutorOrchestrator:
             )
         return entry
 
-    def _is_superseded(self, unit: _Unit) -> bool:
-        """Whether a later unit of the same key is to do, or has done, the same."""
+    def _is_under_way(self, unit: _Unit) -> bool:
+        """Whether it is, or a later unit of the same key is to do, or has done, the same."""
+        if unit.state in _UNDER_WAY:
+            return True
         if unit.key is None:
             return False
-        latest = self._by_key[str(unit.entry.ref), unit.key]
+        latest = self._by_key.get((str(unit.entry.ref), unit.key), unit)
         return latest is not unit and latest.state in _COUNTING
 
     def _start(self, unit: _Unit) -> None:
@@ -204,9 +219,12 @@ class LocalExecutorOrchestrator:
         if unit.partition is None:
             await self._work(unit)
             return
-        turn = self._turns.setdefault((str(unit.entry.ref), unit.partition), anyio.Lock())
+        place = str(unit.entry.ref), unit.partition
+        turn = self._turns.setdefault(place, anyio.Lock())
         async with turn:
             await self._work(unit)
+        if not turn.locked():  # Nobody else waits for it.
+            self._turns.pop(place, None)
 
     async def _work(self, unit: _Unit) -> None:
         async with self._free:
@@ -239,9 +257,15 @@ class LocalExecutorOrchestrator:
                     raise PluginCancelled(ref, self._hook) from error
                 raise
 
-    @staticmethod
-    def _end(unit: _Unit, state: str) -> None:
+    def _end(self, unit: _Unit, state: str) -> None:
         unit.state, unit.finished_at = state, datetime.now(UTC)
+        self._over[unit.id] = unit
+        if len(self._over) > self._history:
+            oldest = self._over.pop(next(iter(self._over)))
+            del self._units[oldest.id]
+            place = str(oldest.entry.ref), oldest.key or ""
+            if self._by_key.get(place) is oldest:
+                del self._by_key[place]
 
 
 class _Reports:

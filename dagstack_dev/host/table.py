@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -173,6 +174,7 @@ class PluginTable:
         self._owner = owner
         self.entries: dict[PluginRef, Entry] = {}
         self.states: dict[PluginRef, State] = {}
+        self._by_folder: dict[str | None, PluginRef] = {}
         self.setup_order: dict[PluginRef, int] = {}
         self.priorities: dict[PluginRef, int] = {}
         self._runtimes = runtimes
@@ -217,6 +219,7 @@ class PluginTable:
             entry.gate, entry.proxy, entry.imports = known.gate, known.proxy, known.imports
             entry.requires_restart = known.requires_restart
         self.entries[offer.ref] = entry
+        self._by_folder[offer.folder] = offer.ref
         self.priorities[offer.ref] = offer.manifest.priority
         before = self.states.get(offer.ref)
         if before is not None:
@@ -228,6 +231,7 @@ class PluginTable:
     def offer(self, entry: Entry, offer: Offer) -> None:
         """Let `offer` be what `entry` is loaded from next."""
         entry.offer = offer
+        self._by_folder[offer.folder] = entry.ref
         self.priorities[entry.ref] = offer.manifest.priority
 
     def advance(
@@ -338,6 +342,16 @@ class PluginTable:
         """The hooks of a kind that only dispatchers may call."""
         spec = self._kinds.specs.get(kind)
         return _NOTHING if spec is None else spec.reserved
+
+    def plugin_at(self, path: str) -> PluginRef | None:
+        """The plugin that a source file belongs to, at a cost that does not grow with plugins."""
+        folder, inner = os.path.dirname(path), path  # noqa: PTH120 - for each line that is logged
+        while folder not in self._by_folder and folder != inner:
+            folder, inner = os.path.dirname(folder), folder  # noqa: PTH120 - (the same)
+        ref = self._by_folder.get(folder)
+        if ref is None or self.states[ref] is State.REMOVED:
+            return None
+        return ref if self.entries[ref].offer.folder == folder else None
 
     def present(self) -> Iterable[Entry]:
         """Every entry that is not removed, in the order of registration."""

@@ -43,6 +43,7 @@ async def test_a_removed_folder_is_torn_down_and_unknown(tree: PluginTree) -> No
         await live.settle()
         assert live.journal == ["teardown old 1"]
         assert live.states == {"other": "ready"}
+        assert live.server.registry.table.plugin_at(f"{folder}/plugin.py") is None
         with pytest.raises(KindUnknown):
             live.plugin("old")
         with pytest.raises(PluginUnavailable, match="removed"):
@@ -82,6 +83,11 @@ async def test_a_moved_folder_keeps_the_plugin_with_its_dependents(
         assert live.states == {"base": "ready", "user": "ready"}
         assert live.status("base").path == str(moved)
         assert live.plugin("base") is proxy
+        plugin_at = live.server.registry.table.plugin_at
+        assert plugin_at(f"{moved}/sub/plugin.py") == ref("base")
+        assert plugin_at(f"{folder}/plugin.py") is None
+        assert plugin_at(f"{moved}x/plugin.py") is None
+        assert plugin_at("<string>") is None
         module = live.module("base")
         assert module is not None
         assert module.__file__ == str(moved / "plugin.py")

@@ -104,6 +104,16 @@ def test_the_banner_of_many_plugins_names_only_those_that_are_not_ready(
     assert "  many/plugin0  loaded" in show(STARTED).splitlines()
 
 
+def test_the_banner_of_very_many_plugins_that_are_not_ready_counts_the_rest(
+    registry: PluginRegistry, show: Show
+) -> None:
+    for number in range(2 * TREE_LIMIT):
+        _register(registry, PluginRef("tool", f"t{number:03}"))
+    printed = show(STARTED).splitlines()
+    assert len(printed) == TREE_LIMIT + 3
+    assert printed[-2] == f"  and {TREE_LIMIT + 2} more are not ready"
+
+
 def test_plugins_that_fail_alike_at_the_start_share_one_frame(show: Show) -> None:
     cycle = DependencyCycle([OPENAI, CHAT])
     failures = [

@@ -20,6 +20,7 @@ from dagstack_dev import (
     Progress,
     SingletonDispatcher,
     UnitRefused,
+    unwrap,
 )
 
 Put = Callable[..., Any]
@@ -56,11 +57,12 @@ def worker() -> Worker:
 def start(
     registry: PluginRegistry, ctx: PluginContext, put: Put, worker: Worker
 ) -> Callable[..., Any]:
-    async def start(limit: int = 8, **unit_of_work: object) -> Any:
+    async def start(limit: int = 8, history: int = 100, **unit_of_work: object) -> Any:
         put(worker, "worker", unit_of_work={"declared": True, **unit_of_work})
         put(object(), "idle")
         registry.register_manifest(
-            dict(LocalExecutorOrchestrator.MANIFEST), LocalExecutorOrchestrator(limit=limit)
+            dict(LocalExecutorOrchestrator.MANIFEST),
+            LocalExecutorOrchestrator(limit=limit, history=history),
         )
         await registry.setup_all(ctx)
         return registry.get_plugin("orchestrator")
@@ -115,7 +117,7 @@ async def test_a_dispatcher_calls_it_with_a_context_in_front(
 async def test_its_answers_fit_the_schemas_of_the_kind(
     registry: PluginRegistry, start: Any, worker: Worker
 ) -> None:
-    from jsonschema import validate
+    from jsonschema_rs import validate
 
     local = await start()
     worker.go.set()
@@ -128,7 +130,7 @@ async def test_its_answers_fit_the_schemas_of_the_kind(
     ):
         schema = ORCHESTRATOR_KIND.hook(hook).output_schema
         assert schema is not None
-        validate(value, dict(schema))
+        validate(dict(schema), value)
     await registry.teardown_all()
 
 
@@ -264,4 +266,39 @@ async def test_a_unit_that_is_cancelled_by_what_it_awaits_has_failed(
         while await state(local, answer) in {"queued", "running"}:
             await anyio.lowlevel.checkpoint()
     assert await state(local, answer) == "failed"
+    await registry.teardown_all()
+
+
+async def test_a_unit_that_is_under_way_is_not_run_again(
+    registry: PluginRegistry, start: Any, worker: Worker
+) -> None:
+    local = await start(limit=1)
+    for word in ("a", "b"):
+        await local.enqueue(unit(word))
+    await until(lambda: worker.running == ["a"])
+    every = ["queued", "running", "failed"]
+    assert await local.backfill({"states": every}) == {"enqueued_count": 0, "skipped_count": 2}
+    worker.go.set()
+    await until(lambda: len(worker.done) == 2)
+    assert sorted(worker.done) == ["a", "b"]
+    await registry.teardown_all()
+
+
+async def test_only_so_many_units_that_are_over_are_remembered(
+    registry: PluginRegistry, start: Any, worker: Worker
+) -> None:
+    local = await start(history=2, partition_key="word")
+    worker.go.set()
+    units = [await local.enqueue(unit(word, idempotency_key=word)) for word in "abcd"]
+    await until(lambda: len(worker.done) == 4)
+    await until(lambda: not unwrap(local)._turns)  # Nor a place in the queue of each partition.
+    told = []
+    for each in units:
+        try:
+            told.append(await state(local, each))
+        except UnitRefused:
+            told.append("forgotten")
+    assert told == ["forgotten", "forgotten", "succeeded", "succeeded"]
+    assert (await local.enqueue(unit("a", idempotency_key="a")))["deduplicated"] is False
+    assert (await local.enqueue(unit("d", idempotency_key="d")))["deduplicated"] is True
     await registry.teardown_all()
