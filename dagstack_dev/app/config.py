@@ -9,6 +9,7 @@ import anyio
 
 from dagstack_dev.core.config_document import ConfigDocument
 from dagstack_dev.core.documents import DocumentInvalid, decoded, parse_toml
+from dagstack_dev.core.secrets import remember, secrets_in
 from dagstack_dev.disk.paths import read_regular, reason_of
 
 if TYPE_CHECKING:
@@ -77,8 +78,10 @@ def read_config(path: Path) -> ConfigDocument:
     """
     try:
         text = decoded(read_regular(path))
-        return ConfigDocument(parse_toml(text), path=str(path), text=text)
+        document = ConfigDocument(parse_toml(text), path=str(path), text=text)
     except OSError as error:
         raise ConfigInvalid(path, f"cannot be read: {reason_of(error)}") from error
     except DocumentInvalid as error:
         raise ConfigInvalid(path, error.reason, error.line) from error
+    remember(secrets_in(document))
+    return document

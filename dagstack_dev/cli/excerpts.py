@@ -11,6 +11,7 @@ from dagstack_dev.app.config import ConfigInvalid
 from dagstack_dev.cli.hints import hint
 from dagstack_dev.core.blame import blame, plugin_frames, root_error, unwrapped
 from dagstack_dev.core.errors import ManifestInvalid, PluginLoadError, PluginRegistryError, said
+from dagstack_dev.core.secrets import masked_lines, masked_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ LINE_CHARS: Final = 1000
 """Characters of one line of a message that are shown."""
 
 _LINES_BEFORE: Final = 2
+_LINES_OF_A_SECRET: Final = 200
 
 
 def _current_folder() -> str:
@@ -89,7 +91,7 @@ def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
         yield Text(place, "cyan")
         known = texts.get(innermost.path)
         lines = _read(innermost.path) if known is None else known
-        yield from _marked(lines, innermost.line, last=innermost.line)
+        yield from _marked(lines, innermost.path, innermost.line, last=innermost.line)
     else:
         found = blame(error)
         if found.path is not None:
@@ -132,7 +134,7 @@ def _place(error: BaseException) -> str:
 
 
 def _message(text: str) -> Iterator[Text]:
-    lines = short(text).splitlines() or [""]
+    lines = short(masked_text(text)).splitlines() or [""]
     for line in lines[:MESSAGE_LINES]:
         more = len(line) - LINE_CHARS
         yield Text(f"{line[:LINE_CHARS]} ... {more} more characters" if more > 0 else line)
@@ -152,15 +154,18 @@ def _file_lines(path: str, line: int | None, named: str | None = None) -> Iterat
         return
     lines = _read(path)
     if named is not None and named.strip() and named.strip() not in "".join(lines[line - 1 : line]):
-        yield _numbered(line, named.rstrip("\n"), here=True)
+        (named,) = masked_lines([named.rstrip("\n")], path)
+        yield _numbered(line, named, here=True)
     else:
-        yield from _marked(lines, line, last=line + 1)
+        yield from _marked(lines, path, line, last=line + 1)
 
 
-def _marked(lines: Sequence[str], line: int, *, last: int) -> Iterator[Text]:
+def _marked(lines: Sequence[str], path: str, line: int, *, last: int) -> Iterator[Text]:
     """Two lines before `line`, `line` with a mark, and what follows up to `last`."""
-    for number in range(max(1, line - _LINES_BEFORE), min(last, len(lines)) + 1):
-        text = lines[number - 1]
+    first = max(1, line - _LINES_BEFORE)
+    begin = max(0, first - _LINES_OF_A_SECRET)  # It may have begun well before what is shown.
+    shown = masked_lines(lines[begin:last], path)
+    for number, text in enumerate(shown[first - 1 - begin :], start=first):
         here = number == line
         if not here and not text.strip() and number in {line - _LINES_BEFORE, last}:
             continue

@@ -19,6 +19,7 @@ from structlog.stdlib import ProcessorFormatter
 from dagstack_dev.cli.excerpts import error_lines
 from dagstack_dev.cli.printable import printable, printable_json
 from dagstack_dev.core.errors import in_words, shown
+from dagstack_dev.core.secrets import masked, masked_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -103,12 +104,14 @@ def _renderers(form: LogFormat, console: Console) -> list[Processor]:
             return [
                 _forget_record,
                 structlog.processors.format_exc_info,
+                _without_secrets,
                 structlog.processors.JSONRenderer(serializer=_json),
             ]
         case LogFormat.LOGFMT:
             return [
                 _forget_record,
                 structlog.processors.format_exc_info,
+                _without_secrets,
                 _flatten,
                 structlog.processors.LogfmtRenderer(
                     key_order=_FIRST_KEYS, drop_missing=True, bool_as_flag=False
@@ -122,6 +125,11 @@ def _forget_record(_: object, __: str, event: EventDict) -> EventDict:
     event.pop("_record", None)
     event.pop("_from_structlog", None)
     return event
+
+
+def _without_secrets(_: object, __: str, event: EventDict) -> EventDict:
+    secretless: EventDict = masked(event)
+    return secretless
 
 
 class _ConsoleLine:
@@ -141,6 +149,7 @@ class _ConsoleLine:
             created, severity, level = record.created, record.levelno, record.levelname.lower()
         logger, plugin = event.pop("logger", ""), event.pop("plugin", None)
         exc_info, stack = event.pop("exc_info", None), event.pop("stack", None)
+        event = dict(masked(event))
         clock = time.strftime("%H:%M:%S ", time.localtime(created))
         line = Text.assemble((clock, "dim"), (str(plugin or logger), "cyan" if plugin else "dim"))
         if severity >= logging.WARNING:
@@ -184,7 +193,12 @@ def _exception(exc_info: object) -> BaseException | None:
 def _json(event: Mapping[str, Any], **options: Any) -> str:
     """One line of JSON; what JSON does not know is written as Python would."""
     ordered = {key: event[key] for key in _FIRST_KEYS if key in event} | dict(event)
-    options |= {"ensure_ascii": False, "allow_nan": False}
+    as_plain = options.get("default", shown)
+    options |= {
+        "ensure_ascii": False,
+        "allow_nan": False,
+        "default": lambda value: masked(as_plain(value)),
+    }
     try:
         line = json.dumps(ordered, **options)
     except BaseException:  # noqa: BLE001 - odd keys, a circle, a NaN, a __repr__ that raises
@@ -220,6 +234,7 @@ def _leaves(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
         elif isinstance(value, list | tuple) and all(isinstance(item, dict) for item in value):
             yield from _leaves(f"{name}_", {str(index): item for index, item in enumerate(value)})
         elif isinstance(value, list | tuple):
-            yield name, ",".join(map(str, value))
+            yield name, masked_text(",".join(map(str, value)))
         else:
-            yield name, value.replace("\r", "\\r") if isinstance(value, str) else value
+            is_plain = value is None or isinstance(value, bool | int | float)
+            yield name, value if is_plain else masked_text(str(value)).replace("\r", "\\r")

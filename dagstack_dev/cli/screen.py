@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dagstack_dev.cli.printable import ACTING, printable
+from dagstack_dev.core.secrets import without_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,16 +42,21 @@ class Screen(Console):
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Render as ever, with all text made printable before it is measured."""
+        """Render as ever; text is masked and made printable before it is measured."""
         if isinstance(renderable, str):
-            renderable = printable(renderable)
-        elif isinstance(renderable, Text) and ACTING.search(renderable.plain):
-            renderable = _printable_text(renderable)
+            renderable = printable(without_known(renderable))
+        elif isinstance(renderable, Text):
+            renderable = _safe(renderable)
         return super().render(renderable, options)
 
 
-def _printable_text(text: Text) -> Text:
-    """`text` made printable, with its styles where they were."""
+def _safe(text: Text) -> Text:
+    """`text` without known secrets and made printable, with its styles where they were."""
+    plain = text.plain
+    if (secretless := without_known(plain)) != plain:
+        text = text.blank_copy(secretless)  # Where styles were to begin, cannot be told.
+    if ACTING.search(text.plain) is None:
+        return text
     ends = sorted({end for match in ACTING.finditer(text.plain) for end in match.span()})
     whole = text.blank_copy()
     for piece in text.divide(ends):

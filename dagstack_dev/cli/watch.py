@@ -39,6 +39,7 @@ from dagstack_dev.core.blame import plugin_frames, root_error
 from dagstack_dev.core.dispatch_errors import HookspecsInvalid
 from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.events import Leaks, PluginLeaked
+from dagstack_dev.core.secrets import masked_text
 from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.registry import CORE_VERSION
@@ -238,7 +239,8 @@ def _fault(error: BaseException, options: WatchOptions) -> click.ClickException:
     root = root_error(error)
     debug = options.log_level == "debug"
     if debug:
-        click.echo(printable("".join(traceback.format_exception(error))), nl=False, err=True)
+        lines = masked_text("".join(traceback.format_exception(error)))
+        click.echo(printable(lines), nl=False, err=True)
     if culprits := plugin_frames(root):
         place = f" at {short(culprits[-1].path)}:{culprits[-1].line}"
         whose = "plugin code broke what the server runs on and ended it"

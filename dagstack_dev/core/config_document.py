@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dagstack_dev.core.secrets import masked
 from dagstack_dev.core.toml_lines import line_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ class ConfigDocument(dict[str, Any]):
         super().__init__(values)
         self.path = path
         self._text = text
+
+    def __repr__(self) -> str:
+        return repr(masked(dict(self)))
 
     def line_of(self, keys: Sequence[str]) -> int | None:
         """The line of what stands at `keys`; where nothing does, of what is around it."""

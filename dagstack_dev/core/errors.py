@@ -10,23 +10,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from dagstack_dev.core.refs import PluginRef, closest, did_you_mean
+from dagstack_dev.core.secrets import masked_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 
 def said(error: BaseException) -> str:
-    """The message of `error`, whatever a plugin's own class makes of `str()`."""
+    """The message of `error` without secrets, whatever a plugin's own class makes of `str()`."""
     try:
-        return str(error)
+        return masked_text(str(error))
     except BaseException as broken:  # noqa: BLE001 - it may raise anything
         return f"(its __str__ raised {type(broken).__name__})"
 
 
 def shown(value: object) -> str:
-    """The `repr()` of any value, or a note in its place when that raises."""
+    """The `repr()` of any value without secrets, or a note in its place when that raises."""
     try:
-        return repr(value)
+        return masked_text(repr(value))
     except BaseException as broken:  # noqa: BLE001 - it may raise anything
         return f"<{type(value).__name__}, whose __repr__ raised {type(broken).__name__}>"
 

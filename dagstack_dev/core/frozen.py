@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dagstack_dev.core.secrets import masked
+
 
 class FrozenMapping(Mapping[str, Any]):
     """A read-only mapping, equal to any mapping with the same items; can be pickled and copied."""
@@ -24,7 +26,7 @@ class FrozenMapping(Mapping[str, Any]):
         return len(self._items)
 
     def __repr__(self) -> str:
-        return f"FrozenMapping({self._items!r})"
+        return f"FrozenMapping({masked(self._items)!r})"
 
 
 def frozen(value: object) -> object:

@@ -13,8 +13,6 @@ from typing import Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PlainSerializer,
     StringConstraints,
@@ -32,6 +30,7 @@ from dagstack_dev.core.manifest_mcp import (
     HttpUrl,
     McpHttp,
     McpStdio,
+    Table,
     mcp_contradictions,
     with_startup_timeout,
 )
@@ -90,18 +89,14 @@ Dependencies = Annotated[
 Metadata = Annotated[Mapping[str, Any], AfterValidator(FrozenMapping), PlainSerializer(thawed)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_enum_values=False)
-
-
-class ResourcesSpec(_Table):
+class ResourcesSpec(Table):
     """`[plugin.resources]`: the host resources that a plugin wants injected."""
 
     required: Names = ()
     optional: Names = ()
 
 
-class Supports(_Table):
+class Supports(Table):
     """`[plugin.supports]`: another spelling of the fields `supports_*`."""
 
     languages: Names = ()
@@ -109,7 +104,7 @@ class Supports(_Table):
     mime_types: Names = ()
 
 
-class UnitOfWorkSpec(_Table):
+class UnitOfWorkSpec(Table):
     """`[plugin.unit_of_work]` (ADR-3)."""
 
     declared: bool = False
@@ -120,7 +115,7 @@ class UnitOfWorkSpec(_Table):
     content_hash: str | None = None
 
 
-class PluginManifest(_Table):
+class PluginManifest(Table):
     """What a plugin says of itself; immutable, and equal when all fields are equal.
 
     `depends_on` keeps what was written: a bare name stays a string, a `{kind, name}` table

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.core.secrets import MASK, SECRET_TABLES, masked
 
 if TYPE_CHECKING:
     from dagstack_dev.core.manifest_fields import PluginManifest
@@ -99,11 +100,18 @@ Auth = Annotated[dict[str, str], AfterValidator(_auth)]
 _Seconds = Annotated[int, Field(gt=0)]
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """A table of a manifest, which keeps its secrets to itself when it is shown."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """What `repr()` and `str()` show."""
+        for name, value in super().__repr_args__():
+            yield name, MASK if name in SECRET_TABLES and value else masked(value)
 
-class McpStdio(_Table):
+
+class McpStdio(Table):
     """`[plugin.mcp_stdio]`: how the plugin's process is started.
 
     `timeout_sec` is the limit of one call.
@@ -116,7 +124,7 @@ class McpStdio(_Table):
     timeout_sec: _Seconds | None = None
 
 
-class McpHttp(_Table):
+class McpHttp(Table):
     """`[plugin.mcp_http]`: how the plugin's server is reached.
 
     `auth_header` is the header that carries the secret, `auth_secret_env` the environment
@@ -136,7 +144,7 @@ class StdioSettings:
     """How a plugin's process is started; `timeout_sec` is the limit of one call."""
 
     command: tuple[str, ...]
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     working_dir: str | None
     timeout_sec: int
     startup_timeout_sec: int
@@ -150,8 +158,8 @@ class HttpSettings:
     by whoever may read it.
     """
 
-    url: str
-    headers: Mapping[str, str]
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     auth_header: str | None
     auth_secret_env: str | None
     timeout_sec: int

@@ -18,6 +18,7 @@ from dagstack_dev.core.manifest_fields import (
 )
 from dagstack_dev.core.manifest_mcp import McpHttp, McpStdio
 from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.core.secrets import MASK, SECRET_TABLES, is_secret_key, masked, masked_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -113,7 +114,7 @@ def _known_depth(keys: list[str]) -> int:
 
 
 def _in_words(detail: Any, keys: list[str]) -> str:
-    kind, value = detail["type"], _shortened(repr(detail["input"]))
+    kind, value = detail["type"], _shortened(_shown(detail["input"], keys))
     if kind == "missing":
         return FIELD_HELP.get(keys[-1], "missing")
     if kind == "extra_forbidden":
@@ -122,13 +123,19 @@ def _in_words(detail: Any, keys: list[str]) -> str:
         known = (_TABLES[keys[0]] if len(keys) > 1 else PluginManifest).model_fields
         return f"unknown key{did_you_mean(_shortened(keys[-1]), known)}"
     if kind == "value_error":
-        return _shortened(str(detail["ctx"]["error"]))
+        return _shortened(masked_text(str(detail["ctx"]["error"])))
     if kind == "string_pattern_mismatch":
         return f"{value} may hold letters, digits, '-', '_' and '.' only, a letter or digit first"
     if kind == "enum":
         words = detail["ctx"]["expected"]
         return f"{value} is none of {words}"
     return f"{detail['msg'].removeprefix('Input ')}, not {value}"
+
+
+def _shown(value: object, keys: Sequence[str]) -> str:
+    """What a message says of a value: nothing of what stands in secret tables."""
+    is_secret = not SECRET_TABLES.isdisjoint(keys) or any(map(is_secret_key, keys))
+    return MASK if is_secret else masked_text(repr(masked(value)))
 
 
 def _as_in_a_dict(advice: str) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.core.secrets import is_secret_key, masked_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LONGEST_QUOTE: Final = 100
-
-_SECRET: Final = re.compile(r"(?i)passw|secret|token$|credential|(api|access|private).?key")
-"""Keys whose values are shown in no error."""
 
 Keys = tuple[str | int, ...]
 
@@ -63,7 +60,7 @@ def pydantic_words(detail: Any) -> str:
 def _is_secret(keys: Iterable[str | int], value: object) -> bool:
     """Whether the value at `keys` is one to be kept to oneself, or holds such a one."""
     inner = value.items() if isinstance(value, dict) else ()
-    return any(_SECRET.search(str(key)) for key in keys) or any(
+    return any(is_secret_key(str(key)) for key in keys) or any(
         _is_secret([key], each) for key, each in inner
     )
 
@@ -77,5 +74,6 @@ def dotted(keys: Iterable[str | int]) -> str:
 
 
 def quoted(text: str) -> str:
-    """`text`, less what nobody would read to its end."""
+    """`text` without secrets, less what nobody would read to its end."""
+    text = masked_text(text)
     return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."

@@ -75,13 +75,15 @@ class PluginContext:
         extras: anything else, untouched.
         owner: for a plugin, the instance that owns what the methods take; set by the host.
 
+    Its `repr()` shows neither configuration, metadata nor extras, for secrets may be in them.
+
     The methods are for the context that a plugin is given in `setup`. What they take belongs to
     that instance of the plugin: it is undone in reverse order after its `teardown`, or when its
     setup fails. On the host's own context, and after the plugin has been torn down, each of them
     raises `RuntimeError`; for a function that cannot be called as asked, `TypeError`.
     """
 
-    config: Mapping[str, Any]
+    config: Mapping[str, Any] = field(repr=False)
     logger: Any
     registry: Any
     event_bus: Any = None
@@ -89,8 +91,8 @@ class PluginContext:
     resources: Any = None
     progress: Any = None
     checkpoint: Any = None
-    metadata: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
-    extras: dict[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=lambda: _EMPTY, repr=False)
+    extras: dict[str, Any] = field(default_factory=dict, repr=False)
     owner: PluginInstance | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -243,7 +245,7 @@ def plugin_config(config: Mapping[str, Any], ref: PluginRef) -> Mapping[str, Any
 def sees_the_same(ref: PluginRef, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two configurations are the same for `ref`; 1 and True are not, though equal."""
     ours, theirs = plugin_config(one, ref), plugin_config(other, ref)
-    return ours is theirs or (ours == theirs and repr(ours) == repr(theirs))
+    return ours is theirs or (ours == theirs and repr(dict(ours)) == repr(dict(theirs)))
 
 
 def _has_sections(config: Mapping[str, Any]) -> bool:

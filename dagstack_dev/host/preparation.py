@@ -13,6 +13,7 @@ from dagstack_dev.core.errors import (
 from dagstack_dev.core.hookspecs import NO_KINDS, Kinds
 from dagstack_dev.core.manifest import PluginManifest, parse_manifest
 from dagstack_dev.core.manifest_module import module_manifest
+from dagstack_dev.core.secrets import remember, remember_environment, secrets_in
 from dagstack_dev.host.config_schema import manifest_schema
 from dagstack_dev.host.table import Offer
 
@@ -93,8 +94,16 @@ def check_gates(
         RuntimeNotSupported: it names no runtime of `runtimes`.
         HookspecMissing, KindVersionIncompatible: its kind is none of `kinds`, or another version.
     """
+    _remember_secrets(manifest)
     kinds.check(manifest, path)
     if not manifest.accepts_core(core_version):
         raise VersionIncompatible(manifest.ref, manifest.core_version, core_version, path)
     if not any(name in runtimes for name in manifest.possible_runtimes):
         raise RuntimeNotSupported(manifest.ref, manifest.possible_runtimes, list(runtimes), path)
+
+
+def _remember_secrets(manifest: PluginManifest) -> None:
+    """From now on they are masked wherever they occur, as in what a server says of itself."""
+    table_env = manifest.mcp_stdio.env if manifest.mcp_stdio else {}
+    remember_environment({**manifest.env, **table_env})
+    remember((*manifest.auth.values(), *secrets_in(manifest.metadata)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.core.config_errors import ConfigSectionInvalid
+from dagstack_dev.core.secrets import remember, secrets_in
 from dagstack_dev.host.config_schema import checked_section, class_schema
 from dagstack_dev.host.context import PluginContext, plugin_config
 
@@ -22,6 +23,7 @@ def section_of(entry: Entry, context: PluginContext) -> Mapping[str, Any]:
         ManifestInvalid: the schema of the class is none.
     """
     section = plugin_config(context.config, entry.ref)
+    remember(secrets_in(section))
     schemas = entry.offer.section_schema, class_schema(type(entry.instance), entry.ref)
     return checked_section(entry.ref, context.config, section, schemas)
 

@@ -164,7 +164,7 @@ def test_unknown_keys_of_the_tables_are_told() -> None:
     assert found["auth"] == (9, "unknown key 'tokn'; did you mean 'token'?")
     assert found["mcp_stdio.wrking_dir"] == (11, "unknown key; did you mean 'working_dir'?")
     assert found["mcp_stdio.timeout_sec"] == (12, "should be greater than 0, not 0")
-    assert found["mcp_stdio.env.A"] == (13, "should be a valid string, not 1")
+    assert found["mcp_stdio.env.A"] == (13, "should be a valid string, not ***")
     assert found["mcp_http.tls_verfy"] == (15, "unknown key; did you mean 'tls_verify'?")
     assert found["mcp_http.url"] == (16, "should be a valid string, not 5")
 

@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest_mcp import HttpSettings, credentials, http_settings, is_sendable
+from dagstack_dev.core.secrets import remember
 from dagstack_dev.core.toml_lines import line_of
 from dagstack_dev.runtimes.mcp.generation import McpCode
 from dagstack_dev.runtimes.mcp.http_tls import (
@@ -148,6 +149,7 @@ def _credentials(settings: HttpSettings) -> dict[str, str]:
     if not is_sendable(secret):
         message = f"what the environment variable {variable} holds cannot stand in a header"
         raise _Unusable("mcp_http.auth_secret_env", message)
+    remember([secret])
     return credentials(settings.auth_header, secret)
 
 
@@ -156,6 +158,7 @@ def _basic(url: str) -> dict[str, str]:
     parts = urlsplit(url)
     if parts.username is None:
         return {}
+    remember([unquote(parts.password or "")])
     pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
     return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 
