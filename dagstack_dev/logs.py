@@ -180,7 +180,7 @@ def _health_event(
             return "info", "plugin.recovered", fields | {"generation": fact.generation}
         case PluginRequiresRestart():
             fields |= {"generation": fact.generation, "reload_id": fact.reload_id}
-            return "warning", "plugin.requires_restart", fields
+            return "warning", "plugin.requires_restart", fields | {"reason": fact.reason}
         case _:
             fields |= {"attempt": fact.attempt, "seconds": fact.seconds}
             return "warning", "plugin.retrying", fields | {"error": error_fields(fact.error)}

@@ -30,6 +30,7 @@ from dagstack_dev.core.events import (
 from dagstack_dev.core.health_errors import PluginUnhealthy
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.host.table import TEARDOWN_FALSE
 
 OPENAI = PluginRef("llm", "openai")
 CHAT = PluginRef("agent", "chat")
@@ -111,7 +112,7 @@ def every_fact() -> list[Fact]:
             ref=OPENAI, generation=2, error=PluginUnhealthy(OPENAI, "health() returned False")
         ),
         PluginRecovered(ref=OPENAI, generation=2),
-        PluginRequiresRestart(ref=OPENAI, generation=2, reload_id=1),
+        PluginRequiresRestart(ref=OPENAI, generation=2, reason=TEARDOWN_FALSE, reload_id=1),
         TeardownFailed(ref=OPENAI, generation=2, error=TeardownTimeout(OPENAI, 15), reload_id=1),
         DrainTimedOut(
             ref=OPENAI,

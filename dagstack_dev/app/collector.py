@@ -51,6 +51,8 @@ class Collector:
         shared: likewise, for code that is no plugin's.
         inbox: where more may come in meanwhile.
         doubt_seconds: how long something unfinished is given to go on.
+        imported: what plugins have come to import that nobody has looked at yet; see
+            `DiskView.add_imported`.
         later: called with a folder and seconds, to have the folder looked at again then.
         on_problem: called with a path and a message for the user.
     """
@@ -63,6 +65,7 @@ class Collector:
         inbox: Inbox,
         *,
         doubt_seconds: float,
+        imported: Callable[[], Mapping[tuple[str, str], SourceFile | None]],
         later: Callable[[str, float], None],
         on_problem: Callable[[str, str], None],
     ) -> None:
@@ -71,6 +74,7 @@ class Collector:
         self._shared = shared
         self._inbox = inbox
         self._doubt_seconds = doubt_seconds
+        self._imported = imported
         self._on_problem = on_problem
         self._told: dict[str, str] = {}
         self._git = GitLocks(disk.roots, on_problem)
@@ -117,6 +121,7 @@ class Collector:
             believe = perf_counter() >= give_up_at
             if await self._git.released(give_up_at):
                 await self._more(batch, self._doubt_seconds)
+            self._disk.add_imported(self._imported())
             hints = {path for path in batch.paths if self._disk.counts(path)}
             changes = self._disk.look(None if batch.everywhere else hints, believe=believe)
             named = None if batch.everywhere else batch.paths

@@ -245,7 +245,7 @@ class Service:
     # What the app is told
 
     def _tell_imports(self) -> None:
-        """Tell which shared code the plugin has come to import, so that changes of it count."""
+        """Tell what the plugin has imported besides what was ordered, so that changes count."""
         names = {*self._imports.followed(), *self._imports.missing} - self._told
         self._told |= names
         found: dict[str, File] = {}
@@ -254,8 +254,10 @@ class Service:
             if isinstance(path, str) and not is_plugin_module(name):
                 found[name] = File.of(self._shared.file(path))
         missing = tuple(sorted(self._imports.missing & names))
-        if found or missing:
-            self._send(Kind.IMPORTED, (found, missing))
+        own = {relative: file for (_, relative), file in self._finder.found.items()}
+        self._finder.found.clear()
+        if found or missing or own:
+            self._send(Kind.IMPORTED, (found, missing, own))
 
     def _send(self, kind: Kind, value: object) -> None:
         self._connection.send(kind, self._pack(value))

@@ -19,6 +19,7 @@ from dagstack_dev.app.inbox import Batch, Inbox
 from dagstack_dev.app.leaks import LeakCheck
 from dagstack_dev.app.preemption import Preemption
 from dagstack_dev.app.revival import Revival
+from dagstack_dev.app.shared import in_process
 from dagstack_dev.core.config_document import ConfigDocument
 from dagstack_dev.core.config_sections import misspelt_sections
 from dagstack_dev.core.events import PluginRejected, ReloadSkipped, Transition, WatchProblem
@@ -83,12 +84,14 @@ class ReloadLoop:
         self._preemption = Preemption(registry.table, outdated=self._outdated, later=later)
         self.inbox = Inbox(self._preemption.note_input)
         self.leaks = LeakCheck(registry.table, settings.leaks)
+        self._runtime = in_process(registry)
         self.collector = Collector(
             disk,
             modules,
             shared,
             self.inbox,
             doubt_seconds=settings.doubt_ms / 1000,
+            imported=self._runtime.take_found if self._runtime else dict,
             later=lambda folder, seconds: later(seconds, lambda: self._look_again(folder)),
             on_problem=self.report_problem,
         )
@@ -322,6 +325,9 @@ class ReloadLoop:
                 paths=paths,
                 began=began,
             )
+        for ref, path in self._runtime.take_outdated().items() if self._runtime else ():
+            reason = f"{path} has changed, and Python loads an extension module only once"
+            self._table.require_restart(self._table.entries[ref], reason)
         settled = {ref for ref in draft.unchanged if self._table.entries[ref].pending}
         self._catalog.settle(draft, plan, applied)
         rest = self._shared.settle(shared)

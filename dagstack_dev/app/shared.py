@@ -208,9 +208,13 @@ def _fingerprint(file: SourceFile | None) -> bytes | None:
     return None if file is None else file.fingerprint
 
 
+def in_process(registry: Registry) -> InProcessRuntime | None:
+    """The registry's runtime for plugins in this process, if it has one of ours."""
+    found = (each for each in registry.runtimes.values() if isinstance(each, InProcessRuntime))
+    return next(found, None)
+
+
 def _shared_code(registry: Registry) -> SharedCode:
     """The shared code that the registry's plugins import; without any such runtime, none."""
-    for runtime in registry.runtimes.values():
-        if isinstance(runtime, InProcessRuntime):
-            return runtime.shared
-    return SharedCode(ImportLog(), lambda _: None)
+    runtime = in_process(registry)
+    return SharedCode(ImportLog(), lambda _: None) if runtime is None else runtime.shared

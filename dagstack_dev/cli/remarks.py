@@ -49,10 +49,7 @@ def _message(fact: Fact) -> str | None:
         case PluginDegraded():
             return f"{fact.ref} is degraded: {_reason(fact.error)}"
         case PluginRequiresRestart():
-            return (
-                f"{fact.ref}: its teardown returned False, so something of it has stayed; "
-                "restart dagstack-dev to be sure"
-            )
+            return f"{fact.ref}: {fact.reason}; restart dagstack-dev to be sure"
         case PluginBlocking():
             return (
                 f"{fact.ref}: {fact.method} has kept the event loop busy for "

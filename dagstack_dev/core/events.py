@@ -104,13 +104,15 @@ class PluginRecovered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRequiresRestart:
-    """A `teardown` has returned False: something stays that only a new process is rid of.
+    """Something of a plugin stays that only a new process is rid of.
 
-    Told once for each plugin.
+    Its `teardown` has returned False, or an extension module of it has changed. Told once for
+    each plugin. `reason` says which, in words.
     """
 
     ref: PluginRef
     generation: int
+    reason: str
     reload_id: int | None = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -18,7 +19,7 @@ from dagstack_dev.disk.ignore import OUTPUT_FOLDERS
 from dagstack_dev.disk.paths import ABSENT, below, is_folder, lies_in, open_at_once, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from dagstack_dev.disk.ignore import IgnoreRules
 
@@ -30,6 +31,8 @@ LARGEST_CODE: Final = 4 * 1024 * 1024
 
 RACY_NS: Final = 20_000_000
 """How young a change may be for its time stamp to be trusted, in nanoseconds."""
+
+_OUTPUT_NAMED: Final = re.compile(rf"\b({'|'.join(OUTPUT_FOLDERS)})[/.:]")
 
 _MANIFESTS: Final = tuple(MANIFEST_NAMES)
 _EMBEDDED: Final = tuple(EMBEDDED_NAMES)
@@ -71,6 +74,7 @@ def read_plugin(
     root: str,
     ignore: IgnoreRules,
     known: Mapping[str, SeenFile] | None = None,
+    imported: Collection[str] = (),
 ) -> tuple[PluginSource, dict[str, SeenFile]]:
     """Read a plugin's folder, all of it.
 
@@ -80,30 +84,36 @@ def read_plugin(
         ignore: what does not count.
         known: files as they were read before; one whose stamp is still the same, and tells
             enough, is not read again.
+        imported: files that count whatever `ignore` says, relative to the folder.
 
     Returns:
         The source, and its files as seen, to be passed as `known` next time.
     """
     prefix = below(root, folder)
-    source, read = _read(folder, prefix, ignore, known or {})
+    source, read = _read(folder, prefix, ignore, known or {}, imported)
     if ignore.keep(prefix, _outputs_named(source)):
-        source, read = _read(folder, prefix, ignore, read)
+        source, read = _read(folder, prefix, ignore, read, imported)
     return source, read
 
 
 def _outputs_named(source: PluginSource) -> frozenset[str]:
-    """The folders of build tools that the manifest names, as the place of what it starts."""
+    """The folders of build tools that the manifest names, as the place of what it runs."""
     manifest = source.manifest
     text = (manifest and manifest.content) or b""
-    return frozenset(name for name in OUTPUT_FOLDERS if b"%s/" % name.encode() in text)
+    return frozenset(_OUTPUT_NAMED.findall(text.decode(errors="replace")))
 
 
 def _read(
-    folder: str, prefix: str, ignore: IgnoreRules, known: Mapping[str, SeenFile]
+    folder: str,
+    prefix: str,
+    ignore: IgnoreRules,
+    known: Mapping[str, SeenFile],
+    imported: Collection[str],
 ) -> tuple[PluginSource, dict[str, SeenFile]]:
     read: dict[str, SeenFile] = {}
     denied: dict[str, OSError] = {}
-    for path, relative in plugin_files(folder, f"{prefix}/" if prefix else "", ignore, denied):
+    above = f"{prefix}/" if prefix else ""
+    for path, relative in plugin_files(folder, above, ignore, denied, imported):
         seen = _see(path, known.get(relative))
         if seen is not None:
             read[relative] = seen
@@ -140,7 +150,11 @@ def read_some(
 
 
 def stale_files(
-    folder: str, root: str, ignore: IgnoreRules, known: Mapping[str, SeenFile]
+    folder: str,
+    root: str,
+    ignore: IgnoreRules,
+    known: Mapping[str, SeenFile],
+    imported: Collection[str] = (),
 ) -> dict[str, Stamp | None]:
     """The files of a plugin whose stamps are not those in `known`, by absolute path.
 
@@ -150,12 +164,13 @@ def stale_files(
     left = dict(known)
     prefix = below(root, folder)
     denied: dict[str, OSError] = {}
-    for path, relative in plugin_files(folder, f"{prefix}/" if prefix else "", ignore, denied):
-        before = left.pop(relative, None)
+    above = f"{prefix}/" if prefix else ""
+    for path, relative in plugin_files(folder, above, ignore, denied, imported):
         try:
             status = os.stat(path)  # noqa: PTH116 - per file on the hot path
         except OSError:
             continue
+        before = left.pop(relative, None)
         stamp = Stamp.of(status)
         if stat.S_ISREG(status.st_mode) and (before is None or before.stamp != stamp):
             stale[path] = stamp
@@ -231,13 +246,19 @@ def _unreadable(error: OSError) -> SourceFile:
 
 
 def plugin_files(
-    folder: str, prefix: str, ignore: IgnoreRules, denied: dict[str, OSError]
+    folder: str,
+    prefix: str,
+    ignore: IgnoreRules,
+    denied: dict[str, OSError],
+    imported: Collection[str] = (),
 ) -> Iterator[tuple[str, str]]:
     """Each file of a plugin that counts: its path, and its path relative to the plugin.
 
     `prefix` is the plugin's path below its root, empty or with a `/` at its end. Folders that are
-    there but cannot be read are added to `denied`, by their relative path.
+    there but cannot be read are added to `denied`, by their relative path. Those `imported` come
+    in any case, there or not.
     """
+    left = set(imported)
     todo: list[tuple[str, str, str | None]] = [(folder, "", None)]
     linked: list[str] = []  # The real folder of the plugin and those of its links.
     while todo:
@@ -267,4 +288,7 @@ def plugin_files(
                     continue
                 todo.append((entry.path, relative + "/", target))
             elif not ignore.file(entry.name, prefix + relative):
+                left.discard(relative)
                 yield entry.path, relative
+    for relative in sorted(left):
+        yield f"{folder}/{relative}", relative

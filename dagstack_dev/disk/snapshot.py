@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections import defaultdict
+from dataclasses import replace
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from dagstack_dev.core.sources import PluginSource
+    from dagstack_dev.core.sources import PluginSource, SourceFile
     from dagstack_dev.disk.ignore import IgnoreRules
 
 MANY_FILES: Final = 1000
@@ -47,6 +48,7 @@ class DiskView:
         self._recursive = recursive
         self._sources: dict[str, PluginSource] = {}
         self._seen: dict[str, dict[str, SeenFile]] = {}
+        self._imported: dict[str, set[str]] = {}  # By folder: what counts, ignored or not.
         self._has_links = False
         self._linked: dict[str, str] = {}  # Folders behind links, by their real path.
         self._ordered: list[str] | None = None  # The folders of `_sources`, sorted.
@@ -64,11 +66,31 @@ class DiskView:
         if root is None or path == root:
             return root is not None
         relative = below(root, path)
-        if not self._ignore.path(relative):
+        if not self._ignore.path(relative) or self._is_imported(path, root):
             return True
         # A folder may have the name of an ignored kind of file.
         is_folder = path in self._sources or os.path.isdir(path)  # noqa: PTH112 - hot path
         return is_folder and not self._ignore.folders(relative)
+
+    def _is_imported(self, path: str, root: str) -> bool:
+        owner = self._owner(path, root) if self._imported else None
+        return owner is not None and path[len(owner) + 1 :] in self._imported.get(owner, ())
+
+    def add_imported(self, found: Mapping[tuple[str, str], SourceFile | None]) -> None:
+        """Let files count whatever is ignored, for a plugin has imported them, or tried to.
+
+        Args:
+            found: what it got of each, by the plugin's folder and the path below it; None for
+                what it did not find.
+        """
+        for (folder, relative), file in found.items():
+            source = self._sources.get(folder)
+            if source is None:
+                continue
+            self._imported.setdefault(folder, set()).add(relative)
+            if relative not in source.files and file is not None:
+                files = {**source.files, relative: file}
+                self._sources[folder] = replace(source, files=files)
 
     def is_in_plugin(self, path: str) -> bool:
         """Whether `path` is or lies in an accepted plugin folder."""
@@ -127,13 +149,17 @@ class DiskView:
         known = self._seen.get(folder, {})
         if len(known) > MANY_FILES and inside and "" not in inside:
             above = below(root, folder) + "/" if folder != root else ""
-            counting = (each for each in inside if not self._ignore.path(above + each))
+            imported = self._imported.get(folder, ())
+            counting = (
+                each for each in inside if each in imported or not self._ignore.path(above + each)
+            )
             some = read_some(self._sources[folder], counting, known)
             if some is not None:
                 return some
         if inside:
             known = {path: seen for path, seen in known.items() if path not in inside}
-        return read_plugin(folder, root, self._ignore, known)
+        imported = self._imported.get(folder, ())
+        return read_plugin(folder, root, self._ignore, known, imported)
 
     def differences(self) -> dict[str, Stamp | None]:
         """The paths that look different from what was seen, by their stamps alone.
@@ -160,7 +186,8 @@ class DiskView:
         }
         for folder, root in found.items():
             if folder in seen:
-                differ |= stale_files(folder, root, self._ignore, seen[folder])
+                imported = self._imported.get(folder, ())
+                differ |= stale_files(folder, root, self._ignore, seen[folder], imported)
         return differ
 
     def differences_in(self, folder: str) -> dict[str, Stamp | None]:
@@ -169,7 +196,8 @@ class DiskView:
         known = self._seen.get(folder, {})
         if root is None or not known or len(known) > MANY_FILES:  # To look at all takes too long.
             return {}
-        stale = stale_files(folder, root, self._ignore, known)
+        imported = self._imported.get(folder, ())
+        stale = stale_files(folder, root, self._ignore, known, imported)
         return {path[len(folder) + 1 :]: stamp for path, stamp in stale.items()}
 
     def accept(self, changes: DiskChanges) -> None:
@@ -177,6 +205,7 @@ class DiskView:
         for source in changes.removed:
             del self._sources[source.folder]
             del self._seen[source.folder]
+            self._imported.pop(source.folder, None)
         for source in changes.present():
             self._sources[source.folder] = source
             self._seen[source.folder] = changes.seen(source.folder)

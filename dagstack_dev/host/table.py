@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from dagstack_dev.host.instance import PluginInstance
 
 
+TEARDOWN_FALSE: Final = "its teardown returned False, so something of it has stayed"
+
 _NOTHING: Final[Mapping[str, DispatchClass]] = MappingProxyType({})
 
 
@@ -284,13 +286,16 @@ class PluginTable:
             entry.degraded_by = None
             self.publish(PluginRecovered(ref=entry.ref, generation=entry.number))
 
-    def require_restart(self, entry: Entry) -> None:
-        """Note that a teardown could not undo all; only a new process can."""
+    def require_restart(self, entry: Entry, reason: str = TEARDOWN_FALSE) -> None:
+        """Note that only a new process is rid of all that a plugin was."""
         if not entry.requires_restart:
             entry.requires_restart = True
             self.publish(
                 PluginRequiresRestart(
-                    ref=entry.ref, generation=entry.number, reload_id=self.reload_id
+                    ref=entry.ref,
+                    generation=entry.number,
+                    reason=reason,
+                    reload_id=self.reload_id,
                 )
             )
 

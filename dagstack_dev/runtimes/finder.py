@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from importlib.abc import MetaPathFinder
 from importlib.machinery import (
+    BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
     ExtensionFileLoader,
     FileFinder,
     ModuleSpec,
     SourceFileLoader,
+    SourcelessFileLoader,
 )
 from importlib.util import decode_source, spec_from_file_location
+from itertools import takewhile
+from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.sources import SourceFile
+from dagstack_dev.runtimes.code import compile_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import CodeType, ModuleType
+    from types import CodeType
 
     from dagstack_dev.runtimes.code import CodeFile
     from dagstack_dev.runtimes.imports import ImportLog, Imports
@@ -27,6 +35,9 @@ if TYPE_CHECKING:
 
 _PACKAGE_PARTS: Final = 3
 _NO_CODE: Final = compile("", "<package>", "exec")
+
+_extensions: Final[dict[str, tuple[int, ...]]] = {}
+"""What tells the extension modules that this process has loaded, by path: it does so once."""
 
 
 def quoted(word: str) -> str:
@@ -41,7 +52,6 @@ def _unquoted(part: str) -> str:
 class _Active(NamedTuple):
     folder: str
     files: Mapping[str, CodeFile]
-    loaded: list[str]
 
 
 class TakenOut(NamedTuple):
@@ -55,15 +65,25 @@ class PluginFinder(MetaPathFinder):
     """Finds `<namespace>.<kind>.<name>[.module...]` in the active files of each plugin.
 
     It stands first in `sys.meta_path`, so that neither the disk (which may be newer than the
-    snapshot) nor a directory cache is asked for a plugin's Python files. Extension modules are
-    looked up in the folder itself.
+    snapshot) nor a directory cache is asked for a plugin's Python files. What the snapshot does
+    not hold is looked up in the folder itself, and noted.
+
+    Attributes:
+        found: what was so looked up and nobody has taken note of yet: generated code, code in
+            folders that do not count, compiled modules, what is missing (None). By the plugin's
+            folder and the path below it.
+        outdated: packages whose extension modules have changed since the process loaded them.
     """
 
     def __init__(self, namespace: str, log: ImportLog) -> None:
         self._namespace = namespace
         self._log = log
         self._prefix = f"{namespace}."
+        self.found: dict[tuple[str, str], SourceFile | None] = {}
+        self.outdated: dict[str, str] = {}
         self._active: dict[str, _Active] = {}
+        self._loaded: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        self._newest = f"{namespace}%"
         self._in_kind = Counter[str]()  # Active packages by the package of their kind.
 
     def install(self) -> None:
@@ -81,22 +101,24 @@ class PluginFinder(MetaPathFinder):
         for name in [name for name in sys.modules.copy() if name.startswith(self._prefix)]:
             del sys.modules[name]
         sys.modules.pop(self._namespace, None)
+        sys.modules.pop(self._newest, None)
 
     def activate(self, package: str, folder: str, files: Mapping[str, CodeFile]) -> None:
         """Let imports below `package` resolve to `files`."""
         self.install()
         self._log.take_out(package)
         self._in_kind[package.rpartition(".")[0]] += package not in self._active
-        self._active[package] = _Active(folder, files, [])
+        self._active[package] = _Active(folder, files)
 
     def take_out(self, package: str) -> TakenOut:
-        """Deactivate `package`; what it had in `sys.modules` is the answer."""
+        """Deactivate `package`; what was below it in `sys.modules` is the answer."""
         active = self._active.pop(package, None)
         if active is None:
             return TakenOut({}, {})
         self._in_kind[package.rpartition(".")[0]] -= 1
         taken = {}
-        for name in active.loaded:
+        self._note_newest()
+        for name in self._loaded.pop(package, ()):
             module = sys.modules.pop(name, None)
             if module is not None:
                 taken[name] = module
@@ -107,7 +129,6 @@ class PluginFinder(MetaPathFinder):
 
     def put_back(self, package: str, taken: TakenOut) -> None:
         """The reverse of `take_out`, for a package that has been activated again."""
-        self._active[package].loaded.extend(taken.modules)
         self._log.put_back(package, taken.imports)
         sys.modules.update(taken.modules)
         parent, _, child = package.rpartition(".")
@@ -124,13 +145,37 @@ class PluginFinder(MetaPathFinder):
         """Take `package` out, but remember what it imported, for that may be what is to mend."""
         self._log.put_back(package, self.take_out(package).imports)
 
+    def _note_newest(self) -> None:
+        """Note which modules of plugins `sys.modules` has got, whoever has put them there.
+
+        It keeps the order in which they came, so that an entry of ours tells how far we were.
+        """
+        newest: list[str] = []
+        while True:
+            try:
+                newest = list(takewhile(self._newest.__ne__, reversed(sys.modules)))
+            except RuntimeError:  # Some thread has just imported something.
+                continue
+            break
+        marker = sys.modules.pop(self._newest, None) or ModuleType(self._newest)
+        sys.modules[self._newest] = marker
+        for name in reversed(newest):
+            if name.startswith(self._prefix) and name.count(".") >= _PACKAGE_PARTS - 1:
+                self._loaded[self._package_of(name)][name] = None
+
     def note_loaded(self, fullname: str) -> None:
         """A module of some plugin is about to run."""
         package = self._package_of(fullname)
-        active = self._active.get(package)
-        if active is not None:
-            active.loaded.append(fullname)
+        if package in self._active:
             self._log.follow(fullname, package)
+
+    def note_extension(self, fullname: str, path: str) -> None:
+        """An extension module is about to be loaded, if the process has not done so before."""
+        self.note_loaded(fullname)
+        status = os.stat(path)  # noqa: PTH116 - plain strings throughout
+        stamp = status.st_ino, status.st_size, status.st_mtime_ns
+        if _extensions.setdefault(path, stamp) != stamp:
+            self.outdated[self._package_of(fullname)] = path
 
     def plugin_of(self, package: str) -> PluginRef | None:
         """The plugin whose package this is, or None when it is none's."""
@@ -172,12 +217,30 @@ class PluginFinder(MetaPathFinder):
             return self._source_spec(fullname, module.path, module, None)
         if any(path.startswith(inside) for path in active.files):
             return self._source_spec(fullname, f"{folder}/__init__.py", None, folder)
-        extensions = FileFinder(
-            folder.rpartition("/")[0], (ExtensionFileLoader, EXTENSION_SUFFIXES)
+        return self._spec_on_disk(active, fullname, folder, relative)
+
+    def _spec_on_disk(
+        self, active: _Active, fullname: str, folder: str, relative: str
+    ) -> ModuleSpec | None:
+        """As any import below the folder would find it, but from its present bytes."""
+        finder = FileFinder(
+            folder.rpartition("/")[0],
+            (ExtensionFileLoader, EXTENSION_SUFFIXES),
+            (SourceFileLoader, SOURCE_SUFFIXES),
+            (SourcelessFileLoader, BYTECODE_SUFFIXES),
         )
-        spec = extensions.find_spec(fullname)
+        spec = finder.find_spec(fullname)
         if spec is not None and spec.loader is None:  # A folder without Python files.
             return self._source_spec(fullname, f"{folder}/__init__.py", None, folder)
+        path = f"{active.folder}/{relative}.py" if spec is None else spec.origin or ""
+        self.found[active.folder, path[len(active.folder) + 1 :]] = source = _read(path)
+        if spec is None or source is None:
+            return None
+        if isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _SnapshotLoader(fullname, path, compile_file(path, source), self)
+        else:
+            kind = _Extension if isinstance(spec.loader, ExtensionFileLoader) else _Compiled
+            spec.loader = kind(fullname, path, self)
         return spec
 
     def _source_spec(
@@ -189,6 +252,14 @@ class PluginFinder(MetaPathFinder):
             loader=_SnapshotLoader(fullname, path, file, self),
             submodule_search_locations=None if search is None else [search],
         )
+
+
+def _read(path: str) -> SourceFile | None:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - plain strings throughout
+            return SourceFile.of(file.read(), keep=path.endswith(".py"))
+    except FileNotFoundError:
+        return None
 
 
 class _SnapshotLoader(SourceFileLoader):
@@ -223,3 +294,29 @@ class _SnapshotLoader(SourceFileLoader):
     def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
         """The text of the snapshot."""
         return decode_source(self.ran.source.content or b"") if self.ran else ""
+
+
+class _Compiled(SourcelessFileLoader):
+    """Loads a module of which there is only the bytecode."""
+
+    def __init__(self, fullname: str, path: str, finder: PluginFinder) -> None:
+        super().__init__(fullname, path)
+        self._finder = finder
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As any loader of its kind does."""
+        self._finder.note_loaded(spec.name)
+        return super().create_module(spec)
+
+
+class _Extension(ExtensionFileLoader):
+    """Loads an extension module: the library itself only once in a process."""
+
+    def __init__(self, fullname: str, path: str, finder: PluginFinder) -> None:
+        super().__init__(fullname, path)
+        self._finder = finder
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """As any loader of its kind does."""
+        self._finder.note_extension(spec.name, self.path)
+        return super().create_module(spec)

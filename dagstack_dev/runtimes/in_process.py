@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.ports import Prepared
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.core.sources import PluginSource
+    from dagstack_dev.core.sources import PluginSource, SourceFile
     from dagstack_dev.runtimes.shared_modules import SetAside
 
 _numbers = itertools.count(1)
@@ -121,6 +121,21 @@ class InProcessRuntime:
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
         """The other plugins that have imported code of `ref`, also by way of shared code."""
         return self.shared.importers_of(self._package(ref)) - {ref}
+
+    def take_found(self) -> dict[tuple[str, str], SourceFile | None]:
+        """What plugins have imported from their folders although nobody had read it.
+
+        By the plugin's folder and the path below it; None for what was not there. Each is told
+        once.
+        """
+        found, self._finder.found = self._finder.found, {}
+        return found
+
+    def take_outdated(self) -> dict[PluginRef, str]:
+        """The plugins that run an old state of an extension module, with its path; told once."""
+        outdated, self._finder.outdated = self._finder.outdated, {}
+        plugins = {self._finder.plugin_of(package): path for package, path in outdated.items()}
+        return {ref: path for ref, path in plugins.items() if ref is not None}
 
     def _package(self, ref: PluginRef) -> str:
         return f"{self.namespace}.{quoted(ref.kind)}.{quoted(ref.name)}"

@@ -28,6 +28,7 @@ from dagstack_dev.core.events import (
 )
 from dagstack_dev.core.health_errors import HealthCheckInvalid, PluginUnhealthy
 from dagstack_dev.core.lifecycle import Stage, State
+from dagstack_dev.host.table import TEARDOWN_FALSE
 
 DOWN = ConnectionError("refused")
 STARTED = WatchStarted(roots=("/srv/plugins",), plugins=1, ready=0, duration_ms=48.2)
@@ -155,7 +156,7 @@ REMARKS = {
         "✓ llm/openai is healthy again\n",
     ),
     "requires restart": (
-        PluginRequiresRestart(ref=OPENAI, generation=1, reload_id=4),
+        PluginRequiresRestart(ref=OPENAI, generation=1, reason=TEARDOWN_FALSE, reload_id=4),
         "! llm/openai: its teardown returned False, so something of it has stayed; restart",
     ),
 }

@@ -14,6 +14,7 @@ from dagstack_dev.runtimes.remains import Remains
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.runtimes.code import CodeFile
     from dagstack_dev.runtimes.imports import Imports
     from dagstack_dev.runtimes.in_process import InProcessCode
@@ -72,8 +73,15 @@ class ProcessGeneration:
         self._remotes = [*filter(_runs, self._remotes), remote]
         return remote
 
-    def _note_imports(self, modules: Mapping[str, File], missing: Iterable[str]) -> None:
+    def _note_imports(
+        self,
+        modules: Mapping[str, File],
+        missing: Iterable[str],
+        own: Mapping[str, SourceFile | None],
+    ) -> None:
         if self._code is not None and self._imports is None:
+            folder, found = self._code.folder, self._code.finder.found
+            found |= {(folder, relative): file for relative, file in own.items()}
             files = {name: file.restored() for name, file in modules.items()}
             self._code.shared.note_elsewhere(self._code.package, files)
             self._log.add(self._code.package, missing)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from dagstack_dev.core.ports import OwningContext
+    from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.runtimes.in_process import InProcessCode
     from dagstack_dev.runtimes.process.description import Method
     from dagstack_dev.runtimes.process.order import File
@@ -56,7 +57,8 @@ class Remote:
         code: what runs there.
         worker: see `Child`.
         on_imports: told what of shared code the plugin has imported there: files by module, and
-            modules that were missing.
+            modules that were missing; and files of its folder that are not in `code`, None for
+            one that is not there.
 
     Attributes:
         ref: the plugin.
@@ -67,7 +69,9 @@ class Remote:
         self,
         code: InProcessCode,
         worker: str,
-        on_imports: Callable[[Mapping[str, File], Iterable[str]], None],
+        on_imports: Callable[
+            [Mapping[str, File], Iterable[str], Mapping[str, SourceFile | None]], None
+        ],
     ) -> None:
         self.ref = code.manifest.ref
         self.child: Child | None = None
