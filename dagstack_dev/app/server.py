@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
+import anyio.lowlevel
 
+from dagstack_dev.app.block import Block
 from dagstack_dev.app.bulk import rare_collections
 from dagstack_dev.app.config import ConfigFile, read_config
 from dagstack_dev.app.entry_points import installed_plugins
@@ -34,7 +38,9 @@ from dagstack_dev.disk.sweep import Sweep
 from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.elapsed import ms_since
+from dagstack_dev.host.guarding import report
 from dagstack_dev.host.loggers import AppLogger
+from dagstack_dev.host.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,6 +60,9 @@ class DevServer:
 
         async with DevServer("plugins/", context=ctx) as server:
             llm = server.registry.get_plugin("llm", name="openai")
+
+    Or `start` and `stop` it, in any tasks of one event loop. Should the server itself fail, what
+    runs in the block is cancelled and the failure comes out of the block.
 
     Args:
         roots: folders to watch; those that `registry` discovered when none is given. What it has
@@ -106,28 +115,139 @@ class DevServer:
         self._table = self.registry.table
         self._streams: list[EventStream] = []
         self._owns_plugins = True
-        self._entered = False
+        self._block: Block | None = None
+        self._loop_token: object = None
+        self._failure: BaseException | None = None
+        self._is_told = False
+        self._app_goes_on = True
+        self._teardown_errors: tuple[BaseException, ...] = ()
         self._stopping = False
         self._ended = False
 
     # Entering and leaving
 
     async def __aenter__(self) -> Self:
-        if self._entered:
-            msg = "a DevServer can be entered once; make a new one"
-            raise RuntimeError(msg)
-        self._entered = True
-        began = perf_counter()
-        self._build()
-        self._take_hold()
-        self._group = anyio.create_task_group()
-        await self._group.__aenter__()
-        try:
-            await self._start(began)
-        except BaseException as error:
-            await self.__aexit__(type(error), error, error.__traceback__)
-            raise
+        await self.start()
+        self._block = Block()
         return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopping = True
+        raised = exc if self._block is None else await self._block.leave(exc)
+        if raised is not None and _is_cancellation(raised):
+            self._app_goes_on = False
+        await self._end()
+        failure = self._failure
+        if failure is None or failure is exc or (raised is not None and _is_cancellation(failure)):
+            return  # What the block raised is to come out of it as it is.
+        if raised is None or _is_cancellation(raised):
+            raise failure
+        of_server = failure.exceptions if isinstance(failure, BaseExceptionGroup) else (failure,)
+        raise BaseExceptionGroup("the block and the server have failed", [raised, *of_server])
+
+    async def start(self) -> Self:
+        """Bring the plugins up, and keep them up to date until `stop`; once.
+
+        For apps without a block around their life: in hooks, fixtures and notebooks. `start`,
+        `stop` and all requests may come from any tasks of one event loop.
+
+        Returns:
+            This server.
+
+        Raises:
+            As on entering.
+        """
+        if self._loop_token is not None:
+            msg = "a DevServer can be started once; make a new one"
+            raise RuntimeError(msg)
+        self._has_started, self._is_over = anyio.Event(), anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._loop_token = anyio.lowlevel.current_token()
+        spawn(self._run, "dagstack-dev server")
+        try:
+            await self._has_started.wait()
+        except BaseException:
+            self._app_goes_on = False
+            await self._end()
+            raise
+        if self._failure is not None:
+            await self._end()
+            self._is_told = True
+            raise _the_only_one(self._failure)
+        return self
+
+    async def stop(self) -> None:
+        """Tear the plugins down and end, as the end of the block does.
+
+        Called again, or while the server ends for another reason, it waits for the end. Whatever
+        cancels it meanwhile is raised after that.
+
+        Raises:
+            RuntimeError: the server has been started in another event loop, which still runs.
+            BaseExceptionGroup: the server had failed by then, and no `stop` has told yet.
+        """
+        await self._end()
+        failure = self._failure
+        if failure is not None and not self._is_told and not _is_cancellation(failure):
+            self._is_told = True
+            raise failure
+
+    async def _end(self) -> None:
+        """Have the server end, and wait until it has."""
+        self._stopping = True
+        if self._loop_token is None or self._is_over.is_set():
+            return
+        if anyio.lowlevel.current_token() != self._loop_token:
+            msg = "this DevServer runs in another event loop; stop it there"
+            raise RuntimeError(msg)
+        self._scope.cancel()
+        cancellation: BaseException | None = None
+        with anyio.CancelScope(shield=True):
+            while not self._is_over.is_set():
+                try:
+                    await self._is_over.wait()
+                except asyncio.CancelledError as error:  # `Task.cancel` gets through the shield.
+                    cancellation = error
+        if cancellation is not None:
+            raise cancellation
+
+    async def _run(self) -> None:
+        """The server, from start to end, in a task of its own: neither is tied to another's."""
+        steps = AsyncExitStack()
+        try:
+            with self._scope:
+                began = perf_counter()
+                self._build()
+                self._take_hold(steps)
+                async with anyio.create_task_group() as self._group:
+                    await self._start(began)
+                    self._has_started.set()
+                    await anyio.sleep_forever()
+        except BaseException as error:  # noqa: BLE001 - it is raised by whoever ends this
+            self._fail(error)
+        self._ending_since = perf_counter()
+        try:
+            with anyio.CancelScope(shield=True):
+                await steps.aclose()
+        except BaseException as error:  # noqa: BLE001 - likewise
+            self._fail(error)
+        self._has_started.set()
+        self._is_over.set()
+
+    def _fail(self, error: BaseException) -> None:
+        """Let the app know that the server ends, for a reason of its own."""
+        self._failure = self._failure or error
+        self._app_goes_on = False
+        was_stopping, self._stopping = self._stopping, True
+        if was_stopping or not self._has_started.is_set():
+            return  # Whoever waits for that raises it.
+        if (self._block is None or not self._block.cancel()) and not _is_cancellation(error):
+            report("the DevServer has ended by itself; server.stop() raises this, too", error)
 
     def _build(self) -> None:
         """Make the parts; what raises here has touched nothing."""
@@ -175,25 +295,27 @@ class DevServer:
         self._not_installed = installed.errors
         return installed
 
-    def _take_hold(self) -> None:
-        """Have the registry run by our settings, until `_let_go`."""
-        conductor = self.registry.conductor
-        self._patience_before = conductor.drain_seconds, self._table.call_patience
-        self._table.call_patience = self._settings.call_patience
+    def _take_hold(self, steps: AsyncExitStack) -> None:
+        """Have the registry run by our settings; `steps` end that, the last one first."""
+        conductor, table = self.registry.conductor, self._table
+        steps.callback(self._loop.end)
+        steps.callback(self._end_streams)
+        steps.callback(setattr, conductor, "on_crash", conductor.on_crash)
+        steps.callback(setattr, conductor, "drain_seconds", conductor.drain_seconds)
+        steps.callback(setattr, table, "call_patience", table.call_patience)
+        steps.callback(self._files.hookspecs.end)
+        steps.callback(self._shared.close)
+        steps.callback(self._tell_stopped)
+        table.call_patience = self._settings.call_patience
         conductor.drain_seconds = self._settings.drain_seconds
-        self._on_crash_before, conductor.on_crash = conductor.on_crash, self._loop.inbox.crash
+        conductor.on_crash = self._loop.inbox.crash
         conductor.context = self._context
-        self._table.watchdog.is_outdated = self._loop.is_outdated
+        if isinstance(self.registry, OriginalRegistry):
+            steps.push_async_callback(self._give_back, self.registry)
         if self._owns_plugins:
             self.registry.take_over(self._context)
-
-    def _let_go(self) -> None:
-        self._shared.close()
-        self._files.hookspecs.end()
-        conductor = self.registry.conductor
-        conductor.on_crash = self._on_crash_before
-        del self._table.watchdog.is_outdated
-        conductor.drain_seconds, self._table.call_patience = self._patience_before
+            steps.push_async_callback(self._tear_down)
+        steps.push_async_callback(self._loop.leaks.finish)
 
     async def _start(self, began: float) -> None:
         """Watch first, then look: what is written in between is in an event."""
@@ -251,48 +373,23 @@ class DevServer:
 
         self._group.start_soon(wait)
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        began = perf_counter()
-        self._stopping = True
-        self._group.cancel_scope.cancel()
+    async def _tear_down(self) -> None:
         try:
-            return await self._group.__aexit__(exc_type, exc, traceback)
-        except BaseExceptionGroup as group:
-            if exc is None or group.exceptions != (exc,):
-                raise
-            return None  # What the block raised is to come out of it as it is.
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._loop.leaks.finish()
-            errors = await self._tear_down() if self._owns_plugins else ()
-            try:
-                if isinstance(self.registry, OriginalRegistry):
-                    stays = not isinstance(exc, anyio.get_cancelled_exc_class())
-                    await self.registry.give_back(self._context_of_app, set_up=stays)
-            finally:
-                self._table.publish(WatchStopped(duration_ms=ms_since(began), errors=errors))
-                self._end()
+            await self.registry.teardown_all()
+        except TeardownErrors as error:
+            self._teardown_errors = tuple(error.errors)  # They are facts already.
 
-    def _end(self) -> None:
+    async def _give_back(self, registry: OriginalRegistry) -> None:
+        await registry.give_back(self._context_of_app, set_up=self._app_goes_on)
+
+    def _tell_stopped(self) -> None:
+        duration = ms_since(self._ending_since)
+        self._table.publish(WatchStopped(duration_ms=duration, errors=self._teardown_errors))
+
+    def _end_streams(self) -> None:
         self._ended = True
-        self._let_go()
         for stream in self._streams:
             stream.end()
-        self._loop.end()
-
-    async def _tear_down(self) -> tuple[BaseException, ...]:
-        """Everything down, even when we are being cancelled; errors are facts already."""
-        try:
-            with anyio.CancelScope(shield=True):
-                await self.registry.teardown_all()
-        except TeardownErrors as error:
-            return tuple(error.errors)
-        return ()
 
     # What an app asks
 
@@ -344,3 +441,18 @@ class DevServer:
     ) -> None:
         if not self._stopping:  # Nobody would answer any more.
             await self._loop.inbox.request(everywhere=everywhere, forced=forced).wait()
+        if self._failure is not None and (self._block is None or not self._block.is_cancelled):
+            msg = "the DevServer has ended by itself"
+            raise RuntimeError(msg) from self._failure
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether somebody has cancelled the task."""
+    return isinstance(error, anyio.get_cancelled_exc_class())
+
+
+def _the_only_one(error: BaseException) -> BaseException:
+    """What a task group has wrapped, if it is one error."""
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return error.exceptions[0]
+    return error
