@@ -52,7 +52,7 @@ async def talking(url: str, **options: Any) -> AsyncIterator[Talk]:
     """Shake hands with the server at `url`, and leave it at the end."""
     async with meeting(url, **options) as (connected, session):
         await session.shake_hands()
-        yield Talk(connected, session, await session.list_tools())
+        yield Talk(connected, session, await session.list_tools(20))
 
 
 @asynccontextmanager

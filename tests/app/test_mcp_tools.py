@@ -182,7 +182,9 @@ async def test_tools_that_come_later_become_methods(tree: PluginTree) -> None:
 async def test_a_result_that_breaks_the_tools_own_word(tree: PluginTree) -> None:
     mcp_plugin(tree, "odd")
     async with serving(tree) as live:
-        with pytest.raises(ToolResultInvalid, match="'small' is not of type 'integer'"):
+        with pytest.raises(
+            ToolResultInvalid, match='size does not fit: "small" is not of type "integer"'
+        ):
             await live.plugin("odd", "tool").lie()
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +28,24 @@ class Tool:
     annotations: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> Self:
-        """A tool as the protocol spells it."""
+    def of(cls, said: object) -> Self:
+        """A tool as the protocol spells it; what is odd and need not be there is left out.
+
+        Raises:
+            ValueError: its name or its input schema is not there; as for the others.
+        """
+        given = _named(said, "name")
+        if not isinstance(given.get("inputSchema"), Mapping):
+            reason = f"{given['name']}: its inputSchema is no object"
+            raise ValueError(reason)  # noqa: TRY004 - it is a server's value, as below
+        output, annotations = given.get("outputSchema"), given.get("annotations")
         return cls(
-            name=said["name"],
-            description=said.get("description") or "",
-            input_schema=said["inputSchema"],
-            output_schema=said.get("outputSchema"),
-            title=said.get("title"),
-            annotations=said.get("annotations") or {},
+            name=given["name"],
+            description=_text(given, "description") or "",
+            input_schema=given["inputSchema"],
+            output_schema=output if isinstance(output, Mapping) else None,
+            title=_text(given, "title"),
+            annotations=annotations if isinstance(annotations, Mapping) else {},
         )
 
 
@@ -52,13 +59,15 @@ class Resource:
     mime_type: str | None = None
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> Self:
+    def of(cls, said: object) -> Self:
         """A resource or a template as the protocol spells it."""
+        key = "uriTemplate" if isinstance(said, Mapping) and "uriTemplate" in said else "uri"
+        given = _named(said, key)
         return cls(
-            uri=said.get("uri") or said["uriTemplate"],
-            name=said["name"],
-            description=said.get("description") or "",
-            mime_type=said.get("mimeType"),
+            uri=given[key],
+            name=_text(given, "name") or given[key],
+            description=_text(given, "description") or "",
+            mime_type=_text(given, "mimeType"),
         )
 
 
@@ -71,11 +80,29 @@ class Prompt:
     arguments: Mapping[str, bool] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> Self:
+    def of(cls, said: object) -> Self:
         """A prompt as the protocol spells it."""
-        arguments = said.get("arguments") or ()
+        given = _named(said, "name")
+        listed = given.get("arguments")
+        arguments = [_named(each, "name") for each in (listed if isinstance(listed, list) else ())]
         return cls(
-            name=said["name"],
-            description=said.get("description") or "",
-            arguments={each["name"]: bool(each.get("required")) for each in arguments},
+            name=given["name"],
+            description=_text(given, "description") or "",
+            arguments={each["name"]: each.get("required") is True for each in arguments},
         )
+
+
+def _named(said: object, key: str) -> Mapping[str, Any]:
+    """`said`, which must be an object with a text under `key`."""
+    if not isinstance(said, Mapping):
+        raise ValueError(f"{str(said)[:40]} is no object")  # noqa: TRY004
+    if not _text(said, key):
+        name = _text(said, "name") or "one without a name"
+        raise ValueError(f"{name}: its {key} is no text")
+    return said
+
+
+def _text(said: Mapping[str, Any], key: str) -> str | None:
+    """The text under `key`, if it is one."""
+    found = said.get(key)
+    return found if isinstance(found, str) else None

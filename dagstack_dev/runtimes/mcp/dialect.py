@@ -6,23 +6,17 @@ methods `get_schema`, `execute` and `shutdown` in place of tools (contract, sect
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from dagstack_dev.runtimes.mcp.catalogue import Tool
+from dagstack_dev.runtimes.mcp.wire import plain_result
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from pydantic import ValidationError
-
-_RESULT: Final = "dagstack-dev:result"
-"""Under which a result that is no object goes through the SDK, as MCP has nothing but objects."""
-
-_NO_OBJECT: Final = re.compile(rb'"result"\s*:\s*[^\s{]')
 
 _MCP_WORDS: Final = frozenset({"initialize", "ping"})
 """The methods of MCP that have no slash in their names."""
@@ -94,21 +88,3 @@ def is_spoken(error: ValidationError) -> bool:
 def may_repeat(method: str) -> bool:
     """Whether a request may arrive twice: not what a server of the dialect does on demand."""
     return "/" in method or method in _MCP_WORDS or method == "get_schema"
-
-
-def with_object(message: bytes) -> bytes | None:
-    """`message` with a result that is no object put into one; None where that is not the case."""
-    if not _NO_OBJECT.search(message):
-        return None
-    try:
-        said = json.loads(message)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(said, dict) or isinstance(said.get("result", {}), dict):
-        return None
-    return json.dumps(said | {"result": {_RESULT: said["result"]}}).encode()
-
-
-def plain_result(result: Mapping[str, Any]) -> Any:
-    """The reverse of `with_object`, for the result alone."""
-    return result[_RESULT] if result.keys() == {_RESULT} else result

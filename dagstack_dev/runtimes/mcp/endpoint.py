@@ -49,6 +49,10 @@ class Endpoint(Protocol):
         """Seconds that it may take until the server's tools are known."""
 
     @property
+    def may_come_back(self) -> bool:
+        """Whether a server that was reached before may be there again though nothing was edited."""
+
+    @property
     def call_timeout_option(self) -> str:
         """What to raise in the manifest when a call takes longer."""
 

@@ -91,6 +91,7 @@ class HttpEndpoint:
     tls: ssl.SSLContext | None = field(repr=False, compare=False)
 
     call_timeout_option = "mcp_http.timeout_sec"
+    may_come_back = True
 
     @asynccontextmanager
     async def connect(

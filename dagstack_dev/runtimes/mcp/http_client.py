@@ -6,28 +6,42 @@ Imported only when a plugin connects: what it imports is slow to.
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import httpx2
 from mcp.types import CONNECTION_CLOSED, INTERNAL_ERROR
 
-from dagstack_dev.runtimes.mcp.dialect import may_repeat, with_object
+from dagstack_dev.runtimes.mcp.dialect import may_repeat
+from dagstack_dev.runtimes.mcp.http_events import Events, events_of
 from dagstack_dev.runtimes.mcp.http_trouble import (
     GATEWAY,
     Extent,
     Trouble,
     broken,
     forgotten,
+    is_later,
     no_mcp,
     not_reached,
+    old_transport,
     refused,
+    too_long,
+    undecodable,
+)
+from dagstack_dev.runtimes.mcp.wire import (
+    LONGEST_MESSAGE,
+    Unreadable,
+    messages_in,
+    unreadable_answer,
 )
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
+
+    from dagstack_dev.runtimes.mcp.http_proxy import Proxy
 
 PAUSES: Final = (0.5, 1.0)
 """Seconds before a request is sent for the second and the third time (contract, section 13)."""
@@ -38,10 +52,19 @@ CONNECT_SECONDS: Final = 10.0
 GOODBYE_SECONDS: Final = 2.0
 """How long the server may take to hear that a session ends."""
 
+NOTICE_SECONDS: Final = 2.0
+"""How long the server may take to accept what it need not answer; all else waits meanwhile."""
+
+_PROBE_SECONDS: Final = 2.0
+"""How long it may take to find out that a server speaks the transport of 2024."""
+
 SESSION: Final = "mcp-session-id"
 _VERSION: Final = "mcp-protocol-version"
 _IDENTITY: Final = (SESSION, _VERSION)
 _NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
+_NOT_TAKEN: Final = frozenset({400, 404, 405})
+"""Statuses by which servers of 2024 refuse what is posted to where their events are read."""
+
 _PING: Final = {"jsonrpc": "2.0", "id": "dagstack-dev-ping", "method": "ping"}
 
 
@@ -56,6 +79,7 @@ class ServerClient(httpx2.AsyncClient):
         headers: sent with every request.
         has_secret: whether they hold credentials.
         tls: how certificates are checked.
+        proxy: through which it is reached, if through any.
 
     Attributes:
         begun: set when the handshake is over.
@@ -63,14 +87,24 @@ class ServerClient(httpx2.AsyncClient):
     """
 
     def __init__(
-        self, url: str, *, headers: Mapping[str, str], has_secret: bool, tls: ssl.SSLContext
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        has_secret: bool,
+        tls: ssl.SSLContext,
+        proxy: Proxy | None = None,
     ) -> None:
         # Only the connection is hurried: a stream may be silent for hours, and for how long an
         # answer is waited for, the session knows.
         timeout = httpx2.Timeout(None, connect=CONNECT_SECONDS)
-        super().__init__(headers=dict(headers), timeout=timeout, verify=tls)
+        through = proxy.url if proxy is not None else None
+        super().__init__(
+            headers=dict(headers), timeout=timeout, verify=tls, proxy=through, trust_env=False
+        )
         self.trouble: Trouble | None = None
         self._url = url
+        self._proxy = proxy
         self._has_secret = has_secret
         self.begun = anyio.Event()
         self._repeatable: frozenset[str] = frozenset()
@@ -84,8 +118,12 @@ class ServerClient(httpx2.AsyncClient):
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send one request of the SDK's transport, again where that is safe and may help."""
-        if request.method == "POST":
+        if request.method == "POST" and _expects_answer(request):
             return await self._post(request, options)
+        if request.method == "POST":
+            with anyio.move_on_after(NOTICE_SECONDS):
+                await self._post(request, options)
+            return httpx2.Response(httpx2.codes.ACCEPTED, request=request)
         if request.method == "DELETE":
             return await self._say_goodbye(request, options)
         try:
@@ -93,50 +131,92 @@ class ServerClient(httpx2.AsyncClient):
         except httpx2.TransportError:
             self.suspect()
             raise  # The SDK opens its stream again by itself.
-        response.stream = _Watched(_stream_of(response), self.suspect)
-        return response
+        if response.has_redirect_location:
+            return await _without_body(response)
+        return _streaming(response, request, Events(response, on_end=self.suspect))
 
     async def _post(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
         self._session = {key: request.headers[key] for key in _IDENTITY if key in request.headers}
         pauses = iter(PAUSES if self.begun.is_set() else ())  # A start is tried again as a whole.
         while True:
+            may_repeat = False
             try:
                 response = await super().send(request, **options)
-                if not _kind(response).startswith("text/event-stream"):
-                    await response.aread()
-            except httpx2.TransportError as error:
-                never_sent = isinstance(error, _NEVER_SENT)
-                trouble = (not_reached if never_sent else broken)(error, self._url)
-                may_repeat = never_sent or self._is_repeatable(request)
-            else:
-                found = self._trouble_in(response, request)
-                if found is None:
-                    return _readable(response)
+                if response.has_redirect_location:
+                    return await _without_body(response)
+                if response.is_success and _kind(response).startswith("text/event-stream"):
+                    number = _message(request).get("id")
+                    return _streaming(response, request, Events(response, number))
+                found = self._answer_in(response, await _content_of(response), request)
+                if isinstance(found, httpx2.Response):
+                    return found
                 trouble = found
                 may_repeat = response.status_code in GATEWAY and self._is_repeatable(request)
+                if not self.begun.is_set() and response.status_code in _NOT_TAKEN:
+                    trouble = await self._of_2024() or trouble
+            except _TooLong:
+                trouble = too_long(self._url)
+            except httpx2.DecodingError as error:
+                trouble = undecodable(error, self._url)
+            except httpx2.TransportError as error:
+                trouble = self._broken(error)
+                may_repeat = isinstance(error, _NEVER_SENT) or self._is_repeatable(request)
             if self.trouble is not None or not may_repeat or (pause := next(pauses, None)) is None:
                 return self._instead_of_answer(request, trouble)
             await anyio.sleep(pause)
 
-    def _trouble_in(self, response: httpx2.Response, request: httpx2.Request) -> Trouble | None:
+    def _broken(self, error: httpx2.TransportError) -> Trouble:
+        if isinstance(error, _NEVER_SENT):
+            return not_reached(error, self._url, self._proxy)
+        return self._through_proxy(broken(error, self._url))
+
+    def _through_proxy(self, trouble: Trouble) -> Trouble:
+        if self._proxy is None:
+            return trouble
+        return replace(trouble, reason=f"{trouble.reason} (by the proxy of {self._proxy.source})")
+
+    def _answer_in(
+        self, response: httpx2.Response, content: bytes, request: httpx2.Request
+    ) -> httpx2.Response | Trouble:
+        """What the SDK gets to read of a response, or what is the matter with that."""
         status = response.status_code
         if status == httpx2.codes.NOT_FOUND and SESSION in request.headers:
             return forgotten(self._url)
-        if status in {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}:
-            return refused(status, self._url, has_secret=self._has_secret)
+        message = _message(request)
+        number = message.get("id")
+        why, found = "", []
+        try:
+            found = messages_in(content, lambda _: number)
+        except Unreadable as error:
+            why = str(error)
         if status >= httpx2.codes.BAD_REQUEST:
-            if not _is_rpc(response, "error"):
-                return refused(status, self._url, has_secret=self._has_secret)
+            no_secret = {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}
+            is_told = any("error" in each for each in found)
+            puts_off = is_later(status) and not self.begun.is_set()
+            if status in no_secret or puts_off or not is_told:
+                trouble = refused(status, self._url, has_secret=self._has_secret)
+                return self._through_proxy(trouble)
             if SESSION in request.headers:
                 self.suspect()  # Some servers say no more when they do not know a session.
-            return None
-        kind = _kind(response)
-        if kind.startswith("text/event-stream") or not response.is_success:
-            return None
-        # What JSON there is after the handshake, the SDK judges as it reads it.
-        if kind.startswith("application/json") and (self.begun.is_set() or _is_rpc(response)):
-            return None
-        return no_mcp(kind, self._url) if _expects_answer(request) else None
+        elif not response.is_success or not _expects_answer(request):
+            return httpx2.Response(httpx2.codes.ACCEPTED, request=request)
+        elif why and self.begun.is_set() and _kind(response).startswith("application/json"):
+            found = [unreadable_answer(message["id"], why)]
+        elif not found:
+            return self._through_proxy(no_mcp(_kind(response), self._url))
+        events = b"".join(events_of(found))
+        return _streaming(response, request, events)
+
+    async def _of_2024(self) -> Trouble | None:
+        """What it is to a server that speaks HTTP+SSE and takes nothing that is posted, if so."""
+        headers = {"accept": "text/event-stream"}
+        request = self.build_request("GET", self._url, headers=headers)
+        with suppress(httpx2.RequestError), anyio.move_on_after(_PROBE_SECONDS):
+            response = await super().send(request, stream=True)
+            async with aclosing(response), aclosing(Events(response).read()) as events:
+                async for event in events:
+                    return old_transport(self._url) if event.event == "endpoint" else None
+        return None
 
     def _instead_of_answer(self, request: httpx2.Request, trouble: Trouble) -> httpx2.Response:
         """What the SDK gets to read when there is no answer of an MCP server."""
@@ -144,12 +224,10 @@ class ServerClient(httpx2.AsyncClient):
             self.trouble = self.trouble or trouble
         self.suspect()
         message = _message(request)
-        if "method" not in message or "id" not in message:
-            return httpx2.Response(httpx2.codes.ACCEPTED, request=request)
         error: dict[str, object] = {"code": INTERNAL_ERROR, "message": trouble.reason}
         if self.trouble is not None or trouble.extent is Extent.CONNECTION:
             error = {"code": CONNECTION_CLOSED, "message": "Connection closed"}
-        answer = {"jsonrpc": "2.0", "id": message["id"], "error": error}
+        answer = {"jsonrpc": "2.0", "id": message.get("id"), "error": error}
         return httpx2.Response(httpx2.codes.OK, json=answer, request=request)
 
     def _is_repeatable(self, request: httpx2.Request) -> bool:
@@ -165,9 +243,7 @@ class ServerClient(httpx2.AsyncClient):
         """Tell the server that the session ends, if it can still be told; nobody needs to know."""
         if self.trouble is None:
             with suppress(httpx2.TransportError), anyio.move_on_after(GOODBYE_SECONDS):
-                response = await super().send(request, **options)
-                await response.aread()
-                return response
+                await (await super().send(request, **options)).aclose()
         return httpx2.Response(httpx2.codes.NO_CONTENT, request=request)
 
     # Whether it is still there
@@ -199,16 +275,14 @@ class ServerClient(httpx2.AsyncClient):
         request = self.build_request("POST", self._url, json=_PING, headers=headers)
         try:
             response = await self._response_to(request)
-        except _NEVER_SENT as error:
-            return not_reached(error, self._url)
         except httpx2.TransportError as error:
-            return broken(error, self._url)
+            return self._broken(error)
         status = response.status_code
         if SESSION in self._session and status in _SESSION_UNKNOWN:
             return forgotten(self._url)
         if status in GATEWAY or status in {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}:
             reason = refused(status, self._url, has_secret=self._has_secret).reason
-            return Trouble(reason, Extent.SERVER, is_passing=True)
+            return self._through_proxy(Trouble(reason, Extent.SERVER, is_passing=True))
         return None
 
     async def _response_to(self, request: httpx2.Request) -> httpx2.Response:
@@ -226,52 +300,52 @@ class ServerClient(httpx2.AsyncClient):
 _SESSION_UNKNOWN: Final = frozenset({httpx2.codes.BAD_REQUEST, httpx2.codes.NOT_FOUND})
 
 
-class _Watched(httpx2.AsyncByteStream):
-    """The body of a response; tells when it has ended."""
-
-    def __init__(self, body: httpx2.AsyncByteStream, on_end: Callable[[], None]) -> None:
-        self._body = body
-        self._on_end = on_end
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in self._body:
-                yield chunk
-        finally:
-            self._on_end()
-
-    async def aclose(self) -> None:
-        await self._body.aclose()
+class _TooLong(Exception):
+    """A body is longer than any message may be."""
 
 
-def _stream_of(response: httpx2.Response) -> httpx2.AsyncByteStream:
-    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an async client's
-    return response.stream
+async def _content_of(response: httpx2.Response) -> bytes:
+    """The body of a response.
+
+    Raises:
+        _TooLong: it does not come to an end.
+    """
+    chunks, size = [], 0
+    try:
+        async for chunk in response.aiter_bytes():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > LONGEST_MESSAGE:
+                raise _TooLong
+    finally:
+        await response.aclose()
+    return b"".join(chunks)
+
+
+async def _without_body(response: httpx2.Response) -> httpx2.Response:
+    """A redirect, for the SDK to follow or not."""
+    await response.aclose()
+    headers = {"location": response.headers["location"]}
+    bare = httpx2.Response(response.status_code, headers=headers, request=response.request)
+    bare.next_request = response.next_request
+    return bare
+
+
+def _streaming(
+    response: httpx2.Response, request: httpx2.Request, body: Events | bytes
+) -> httpx2.Response:
+    """`response` with other events in its place."""
+    headers = {key: value for key, value in response.headers.items() if key == SESSION}
+    status = httpx2.codes.OK
+    if isinstance(body, bytes):
+        headers["content-type"] = "text/event-stream"
+        return httpx2.Response(status, headers=headers, content=body, request=request)
+    headers["content-type"] = response.headers.get("content-type", "")
+    return httpx2.Response(response.status_code, headers=headers, stream=body, request=request)
 
 
 def _kind(response: httpx2.Response) -> str:
     return str(response.headers.get("content-type", "")).lower()
-
-
-def _readable(response: httpx2.Response) -> httpx2.Response:
-    """`response` as the SDK can read it; in a session of MCP, it is that already."""
-    if _VERSION in response.request.headers or not _kind(response).startswith("application/json"):
-        return response
-    content = with_object(response.content)
-    if content is None:
-        return response
-    headers = {"content-type": "application/json"}
-    status, request = response.status_code, response.request
-    return httpx2.Response(status, headers=headers, content=content, request=request)
-
-
-def _is_rpc(response: httpx2.Response, *keys: str) -> bool:
-    """Whether the body of a response that has been read is a JSON-RPC message with `keys`."""
-    try:
-        body = json.loads(response.content)
-    except ValueError:
-        return False
-    return isinstance(body, dict) and {"jsonrpc", *keys} <= body.keys()
 
 
 def _message(request: httpx2.Request) -> dict[str, Any]:

@@ -9,9 +9,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
+from dagstack_dev.core.runtime_errors import HandshakeFailed
 from dagstack_dev.runtimes.mcp.http_client import ServerClient
+from dagstack_dev.runtimes.mcp.http_proxy import proxy_for
 from dagstack_dev.runtimes.mcp.http_trouble import broken_off
 
 if TYPE_CHECKING:
@@ -33,11 +36,22 @@ QUESTION_SECONDS: Final = 5.0
 async def connection(
     endpoint: HttpEndpoint, ref: PluginRef, tls: ssl.SSLContext
 ) -> AsyncIterator[HttpConnection]:
-    """What is needed to talk to the server; nothing is sent before the session does."""
-    client = ServerClient(
-        endpoint.url, headers=endpoint.headers, has_secret=endpoint.has_secret, tls=tls
-    )
-    async with client, streamable_http_client(endpoint.url, http_client=client) as streams:
+    """What is needed to talk to the server; nothing is sent before the session does.
+
+    Raises:
+        HandshakeFailed: the environment names a proxy that can be none.
+    """
+    proxy = proxy_for(endpoint.url)
+    options: dict[str, Any] = {"headers": endpoint.headers, "has_secret": endpoint.has_secret}
+    try:
+        client = ServerClient(endpoint.url, **options, tls=tls, proxy=proxy)
+    except (ImportError, ValueError, httpx2.InvalidURL) as error:
+        source = proxy.source if proxy is not None else "the environment"
+        reason = f"the proxy of {source} cannot be used ({error}); correct it, or use NO_PROXY"
+        raise HandshakeFailed(ref, reason) from error
+    # The limit is ours, and the same for all transports.
+    transport = streamable_http_client(endpoint.url, http_client=client, max_sse_event_size=None)
+    async with client, transport as streams:
         yield HttpConnection(ref, endpoint, client, streams)
 
 

@@ -6,7 +6,7 @@ a server answers only its status.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -14,14 +14,25 @@ from urllib.parse import urlsplit
 
 from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
+from dagstack_dev.runtimes.mcp.wire import TOO_LONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.runtimes.mcp.http_proxy import Proxy
 
 GATEWAY: Final = frozenset({502, 503, 504})
 """Statuses by which something in between says that it cannot reach the server just now."""
+
+
+_LATER: Final = frozenset({408, 425, 429})
+"""Statuses below 500 by which a server says that it may be asked again."""
+
+
+def is_later(status: int) -> bool:
+    """Whether a server may answer otherwise when it is asked again."""
+    return status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class Extent(Enum):
@@ -63,9 +74,16 @@ def lost(reason: str) -> Trouble:
     return Trouble(reason, Extent.SERVER, is_passing=True)
 
 
-def not_reached(error: Exception, url: str) -> Trouble:
+def not_reached(error: Exception, url: str, proxy: Proxy | None = None) -> Trouble:
     """What it means that no connection could be made."""
+    if proxy is not None and type(error).__name__ != "ProxyError":
+        found = not_reached(error, proxy.url)
+        host = urlsplit(url).hostname
+        hint = f"this is the proxy of {proxy.source}: correct it, or add {host} to NO_PROXY"
+        return replace(found, reason=f"{found.reason}; {hint}")
     place = public(url)
+    if proxy is not None:
+        return lost(f"{place} cannot be reached by the proxy of {proxy.source} ({error})")
     for cause in _causes(error):
         kind = type(cause).__name__
         if kind == "gaierror":
@@ -86,6 +104,16 @@ def not_reached(error: Exception, url: str) -> Trouble:
     if isinstance(error, TimeoutError) or type(error).__name__.endswith("Timeout"):
         return lost(f"{place} did not accept a connection in time")
     return lost(f"{place} cannot be reached ({in_words(error)})")
+
+
+def too_long(url: str) -> Trouble:
+    """An answer does not come to an end."""
+    return Trouble(f"the answer of {public(url)} cannot be read: {TOO_LONG}")
+
+
+def undecodable(error: Exception, url: str) -> Trouble:
+    """An answer is not encoded as it says."""
+    return Trouble(f"the answer of {public(url)} cannot be read: {in_words(error)}")
 
 
 def broken(error: Exception, url: str) -> Trouble:
@@ -113,6 +141,10 @@ def refused(status: int, url: str, *, has_secret: bool) -> Trouble:
         return Trouble(f"{place} cannot be reached behind its gateway ({told})", is_passing=True)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Trouble(f"{place} failed ({told}); its own log says why", is_passing=True)
+    if is_later(status):
+        return Trouble(f"{place} wants to be asked later ({told})", is_passing=True)
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return Trouble(f"the proxy on the way to {place} asks for credentials ({told})")
     if status == HTTPStatus.UNAUTHORIZED and not has_secret:
         reason = f"{place} asks for credentials ({told}); give them in [plugin.mcp_http]"
         return Trouble(f"{reason} auth_secret_env, the environment variable that holds them")
@@ -127,6 +159,15 @@ def refused(status: int, url: str, *, has_secret: bool) -> Trouble:
 def forgotten(url: str) -> Trouble:
     """The server does not know our session any more."""
     return lost(f"{public(url)} does not know our session any more; it has been restarted")
+
+
+def old_transport(url: str) -> Trouble:
+    """The server speaks what streamable HTTP has replaced."""
+    reason = (
+        f"{public(url)} speaks HTTP+SSE, the transport of 2024, which is not supported; have the "
+        "server offer streamable HTTP, often at the path /mcp, and correct the URL"
+    )
+    return Trouble(reason)
 
 
 def no_mcp(answer: str, url: str) -> Trouble:

@@ -23,10 +23,13 @@ class LineSplitter:
 
     Args:
         longest: bytes after which a line counts as complete even without an end.
+        drops_rest: whether what follows of such a line is dropped, and is no line of its own.
     """
 
-    def __init__(self, longest: int = 1 << 16) -> None:
+    def __init__(self, longest: int = 1 << 16, *, drops_rest: bool = False) -> None:
         self._longest = longest
+        self._drops_rest = drops_rest
+        self._is_dropping = False
         self._begun: list[bytes] = []
         self._size = 0
 
@@ -34,13 +37,15 @@ class LineSplitter:
         """The lines that `chunk` completes, without their ends."""
         *complete, begun = chunk.split(b"\n")
         for line in complete:
-            yield b"".join([*self._begun, line])
-            self._begun, self._size = [], 0
-        if begun:
+            if not self._is_dropping:
+                yield b"".join([*self._begun, line])
+            self._begun, self._size, self._is_dropping = [], 0, False
+        if begun and not self._is_dropping:
             self._begun.append(begun)
             self._size += len(begun)
         if self._size > self._longest:
             yield from self.rest()
+            self._is_dropping = self._drops_rest
 
     def rest(self) -> Iterator[bytes]:
         """What has no end, if there is anything."""

@@ -10,7 +10,12 @@ import anyio
 import anyio.to_thread
 
 from dagstack_dev.core.refs import did_you_mean
-from dagstack_dev.core.runtime_errors import HandshakeTimeout, ServerLost, ToolError
+from dagstack_dev.core.runtime_errors import (
+    HandshakeFailed,
+    HandshakeTimeout,
+    ServerLost,
+    ToolError,
+)
 from dagstack_dev.runtimes.mcp.methods import class_of, method_name
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
 
@@ -28,9 +33,10 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class KnownTools:
-    """The tools that a plugin's server had when it was last asked."""
+    """The tools that a plugin's server had when it was last asked, and how it was reached."""
 
     latest: tuple[Tool, ...] = ()
+    endpoint: Endpoint | None = None
 
 
 class McpPlugin:
@@ -61,6 +67,8 @@ class McpPlugin:
         self._endpoint = endpoint
         self._known = known
         self._on_connection = on_connection
+        self._listing = anyio.Lock()
+        self._is_listing_due = False
         if known.latest:
             self._become(known.latest, None)
 
@@ -76,30 +84,40 @@ class McpPlugin:
         """
         log = ServerLog(ctx.logger)
         seconds = self._endpoint.startup_timeout
-        sdk = await anyio.to_thread.run_sync(_import_session, abandon_on_cancel=True)
         connection: Connection | None = None
         try:
-            # A little less than the host allows, for it cannot tell what the server has said.
+            # A little less than the host allows, for it cannot tell what the server has said, and
+            # does not try again. The SDK's import counts, as it does for the host.
             with anyio.fail_after(seconds - min(0.5, seconds / 5)):
+                sdk = await anyio.to_thread.run_sync(_import_session, abandon_on_cancel=True)
                 connection = await ctx.enter_async(self._endpoint.connect(self._manifest.ref, log))
                 self._on_connection(connection)
                 ctx.start_soon(connection.watch, name="watching the server")
                 session = sdk.Session(self._manifest.ref, connection, log, self._adopt_anew)
                 await ctx.enter_async(session)
                 await session.shake_hands()
-                self._adopt(await session.list_tools(), session)
+                async with self._listing:
+                    self._adopt(await session.list_tools(seconds), session)
         except TimeoutError:
             raise self._silent(seconds, connection) from None
+        except HandshakeFailed as error:
+            if self._known.endpoint != self._endpoint or not self._endpoint.may_come_back:
+                raise
+            raise ServerLost(
+                self._manifest.ref, error.reason, last_words=error.last_words
+            ) from error
         if session.must_subscribe:
             ctx.start_soon(session.subscribe, name="listening for new tools")
 
     def _silent(self, seconds: float, connection: Connection | None) -> HandshakeTimeout:
+        if connection is None:
+            reason = f"the MCP SDK could not be imported within {seconds:g} s; it is tried again"
+            return HandshakeTimeout(self._manifest.ref, reason)
         reason = (
             f"the server did not answer the MCP handshake within {seconds:g} s; make it start "
             "faster or raise startup_timeout_sec"
         )
-        last_words = connection.last_words() if connection is not None else ()
-        return HandshakeTimeout(self._manifest.ref, reason, last_words=last_words)
+        return HandshakeTimeout(self._manifest.ref, reason, last_words=connection.last_words())
 
     async def teardown(self) -> None:
         """Nothing but to say that it is over; what the context owns ends by itself."""
@@ -109,6 +127,7 @@ class McpPlugin:
 
     def _adopt(self, tools: tuple[Tool, ...], session: Session) -> None:
         self._known.latest = tools
+        self._known.endpoint = self._endpoint
         self._session = session
         self._become(tools, session.instructions)
 
@@ -122,9 +141,14 @@ class McpPlugin:
         self.__class__ = cls
 
     async def _adopt_anew(self, session: Session) -> None:
-        tools = await session.list_tools()
-        if self._session is session:
-            self._adopt(tools, session)
+        if self._is_listing_due:
+            return  # Whoever waits to list the tools will find these, too.
+        self._is_listing_due = True
+        async with self._listing:  # One after the other, so that no earlier one comes last.
+            self._is_listing_due = False
+            tools = await session.list_tools(self._endpoint.call_timeout)
+            if self._session is session:
+                self._adopt(tools, session)
 
     # Tools
 
@@ -185,7 +209,7 @@ class McpPlugin:
 
     async def list_resources(self) -> tuple[Resource, ...]:
         """What can be read, and after that the templates, whose `uri` holds `{names}`."""
-        return await self._present().list_resources()
+        return await self._present().list_resources(self._endpoint.call_timeout)
 
     async def read_resource(self, uri: str) -> Any:
         """The text of a resource, or its bytes; a list of these where it has several parts."""
@@ -193,7 +217,7 @@ class McpPlugin:
 
     async def list_prompts(self) -> tuple[Prompt, ...]:
         """The prompts that can be got."""
-        return await self._present().list_prompts()
+        return await self._present().list_prompts(self._endpoint.call_timeout)
 
     async def get_prompt(self, name: str, /, **arguments: str) -> Any:
         """The messages of a prompt: dicts with `role` and `content`, as the protocol has them."""

@@ -7,41 +7,68 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.runtime_errors import ToolError
+from dagstack_dev.core.runtime_errors import ToolError, ToolResultInvalid
+from dagstack_dev.runtimes.mcp.server_log import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.mcp.catalogue import Tool
+    from dagstack_dev.runtimes.mcp.schemas import Schema
 
 _TYPED: Final = re.compile(r"(?s)(?:.*?: )?([A-Z]\w*(?:Error|Exception|Exit|Interrupt)): (.*)\Z")
 """How many servers write what was raised: `ValueError: too long`."""
 
 
-def result_of(answer: Mapping[str, Any], tool: Tool | None) -> Any:
+def result_of(
+    ref: PluginRef, answer: Mapping[str, Any], tool: Tool, output: Schema | None = None
+) -> Any:
     """What a call returns: the structured result, else the text, else the content as JSON.
 
     Args:
-        answer: a `CallToolResult` as the protocol spells it.
+        ref: the plugin, for messages.
+        answer: a `CallToolResult` as the protocol spells it, more or less.
         tool: for its output schema.
+        output: that, compiled.
+
+    Raises:
+        ToolResultInvalid: it does not fit the output schema.
     """
-    if "structuredContent" in answer:
-        value = answer["structuredContent"]
-        return value["result"] if tool is not None and _is_wrapped(value, tool) else value
-    content = answer.get("content") or []
-    if not content:
-        return None
-    text = _text_of(content)
-    return content if text is None else text
+    value: Any = answer.get("structuredContent")
+    is_structured = value is not None or ("structuredContent" in answer and _allows(output, None))
+    if not is_structured:
+        content = _blocks(answer)
+        plain = _text_of(content[0]) if len(content) == 1 else None
+        if output is not None and output.is_sound:
+            said = "" if plain is None else f", but text: {shortened(plain)}"
+            reason = f"it has an output schema, and its answer no structured content{said}"
+            raise ToolResultInvalid(ref, tool.name, reason)
+        return (content or None) if plain is None else plain
+    if output is not None and (problem := output.problem_of(value)):
+        place = ".".join(["structuredContent", *filter(None, problem[:1])])
+        raise ToolResultInvalid(ref, tool.name, f"{place} {problem[1]}")
+    return value["result"] if _is_wrapped(value, tool) else value
 
 
-def _text_of(content: Sequence[Mapping[str, Any]]) -> str | None:
-    """The text of content that is one block of text and nothing else."""
-    if len(content) != 1 or content[0].get("type") != "text":
+def _allows(output: Schema | None, value: object) -> bool:
+    return output is not None and output.is_sound and output.problem_of(value) is None
+
+
+def _blocks(answer: Mapping[str, Any]) -> list[Any]:
+    """The content of an answer; some servers do not put a single block into a list."""
+    content = answer.get("content")
+    if content is None:
+        return []
+    return content if isinstance(content, list) else [content]
+
+
+def _text_of(block: object) -> str | None:
+    """The text of a block of text."""
+    if isinstance(block, str):
+        return block
+    if not isinstance(block, Mapping) or block.get("type") != "text":
         return None
-    text: str = content[0]["text"]
-    return text
+    text = block.get("text")
+    return text if isinstance(text, str) else None
 
 
 def _is_wrapped(value: object, tool: Tool) -> bool:
@@ -63,8 +90,7 @@ def _is_wrapped(value: object, tool: Tool) -> bool:
 
 def error_of(ref: PluginRef, tool: str, answer: Mapping[str, Any]) -> ToolError:
     """The error for an answer that says `isError`."""
-    content = answer.get("content") or []
-    texts = [block["text"] for block in content if block.get("type") == "text"]
+    texts = [text for block in _blocks(answer) if (text := _text_of(block))]
     message = "\n".join(texts) or "the server does not say why"
     typed = _TYPED.match(message)
     if typed is None:
@@ -72,12 +98,21 @@ def error_of(ref: PluginRef, tool: str, answer: Mapping[str, Any]) -> ToolError:
     return ToolError(ref, tool, typed[2], type_name=typed[1], data=answer.get("structuredContent"))
 
 
-def contents_of(answer: Mapping[str, Any]) -> Any:
-    """What reading a resource returns: text, bytes, or a list where it has several parts."""
-    parts = [_part(part) for part in answer.get("contents", ())]
+def contents_of(ref: PluginRef, what: str, answer: Mapping[str, Any]) -> Any:
+    """What reading a resource returns: text, bytes, or a list where it has several parts.
+
+    Raises:
+        ToolResultInvalid: a part is neither.
+    """
+    listed = answer.get("contents")
+    try:
+        parts = [_part(part) for part in (listed if isinstance(listed, list) else [listed])]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        reason = "the answer holds something that is neither text nor bytes"
+        raise ToolResultInvalid(ref, what, reason) from None
     return parts[0] if len(parts) == 1 else parts
 
 
-def _part(part: Mapping[str, Any]) -> str | bytes:
-    text: str | None = part.get("text")
-    return base64.b64decode(part.get("blob", "")) if text is None else text
+def _part(part: Any) -> str | bytes:
+    text = part.get("text")
+    return text if isinstance(text, str) else base64.b64decode(part["blob"])

@@ -20,12 +20,17 @@ class Schema:
             # Nothing is fetched, and no pattern takes more than linear time or so.
             self._validator = jsonschema_rs.validator_for(dict(schema), offline=True)
 
-    def problem_of(self, values: Mapping[str, Any]) -> tuple[str, str] | None:
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is one, and tells anything."""
+        return self._validator is not None
+
+    def problem_of(self, value: object) -> tuple[str, str] | None:
         """The first thing that is wrong: the dotted path of the value, and what it is."""
         if self._validator is None:
             return None
         try:
-            problem = next(self._validator.iter_errors(dict(values)), None)
+            problem = next(self._validator.iter_errors(value), None)
         except ValueError:  # A value that is no JSON; the server is to say so.
             return None
         if problem is None:

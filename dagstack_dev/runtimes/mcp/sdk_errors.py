@@ -5,31 +5,28 @@ Imports the SDK, and so is imported only by the setup of an MCP plugin.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mcp.shared.exceptions import MCPError
-from mcp_types import CONNECTION_CLOSED
+from mcp_types import CONNECTION_CLOSED, REQUEST_TIMEOUT
 from pydantic import ValidationError
 
 from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.runtime_errors import ToolError, ToolResultInvalid
+from dagstack_dev.runtimes.mcp.wire import PARSE_ERROR, plain_data, said_by_server
 
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
 
-_LOSSES: Final = frozenset(
-    {
-        "Connection closed",
-        "SSE stream ended without a response",
-        "SSE stream ended and reconnection attempts were exhausted",
-    }
-)
-"""What the SDK says when an answer will never come."""
-
 
 def is_loss(error: MCPError) -> bool:
     """Whether the SDK says that the connection is closed, by a code that servers use as well."""
-    return error.code == CONNECTION_CLOSED and error.message in _LOSSES and error.data is None
+    return error.code == CONNECTION_CLOSED and not said_by_server(error.data)
+
+
+def is_timeout(error: MCPError) -> bool:
+    """Whether the SDK says that the time is over, by a code that servers use as well."""
+    return error.code == REQUEST_TIMEOUT and not said_by_server(error.data)
 
 
 def tool_failure(ref: PluginRef, what: str, error: Exception) -> ToolError:
@@ -39,7 +36,10 @@ def tool_failure(ref: PluginRef, what: str, error: Exception) -> ToolError:
     """
     if not isinstance(error, MCPError):
         return ToolResultInvalid(ref, what, one_line(error))
-    data = error.data
+    if not said_by_server(error.data):
+        kind = ToolResultInvalid if error.code == PARSE_ERROR else ToolError
+        return kind(ref, what, error.message)
+    data = plain_data(error.data)
     typed = data.get("type") if isinstance(data, dict) else None
     type_name = typed if isinstance(typed, str) else None
     return ToolError(ref, what, error.message, type_name=type_name, code=error.code, data=data)

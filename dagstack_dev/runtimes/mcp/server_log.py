@@ -74,6 +74,16 @@ class ServerLog:
         text = f"keeps the tools that are known, for those that it tells of are not: {error}"
         self._say("warning", text)
 
+    def left_out(self, kind: str, error: Exception) -> None:
+        """It has listed something that is not what it should be."""
+        text = f"leaves out a malformed {kind}: {shortened(str(error))}"
+        self._logger.warning(text)
+
+    def endless_listing(self, key: str, pages: int) -> None:
+        """A list of it does not come to an end."""
+        text = f"listing {key}: given up after {pages} pages; the server's cursor comes to no end"
+        self._logger.warning(text)
+
     def unwatched(self, script: str) -> None:
         """What it runs lies where no change is noticed."""
         hint = "build into a folder of another name, such as out"

@@ -5,22 +5,22 @@ Imports the SDK, and so is imported only by the setup of an MCP plugin.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import anyio
 from mcp.client.session import ClientSession, IncomingMessage
 from mcp.client.subscriptions import SubscriptionLost, ToolsListChanged, listen
+from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     METHOD_NOT_FOUND,
-    REQUEST_TIMEOUT,
     UNSUPPORTED_PROTOCOL_VERSION,
     Implementation,
     LoggingMessageNotificationParams,
-    PaginatedRequestParams,
     Request,
     ServerCapabilities,
     ToolListChangedNotification,
@@ -30,11 +30,21 @@ from pydantic_core import to_json
 
 from dagstack_dev._version import __version__
 from dagstack_dev.core.errors import PluginRegistryError
-from dagstack_dev.core.runtime_errors import HandshakeFailed, ToolArgumentsInvalid, ToolTimeout
+from dagstack_dev.core.runtime_errors import (
+    HandshakeFailed,
+    ToolArgumentsInvalid,
+    ToolError,
+    ToolResultInvalid,
+    ToolTimeout,
+)
 from dagstack_dev.runtimes.mcp import dialect
 from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource, Tool
+from dagstack_dev.runtimes.mcp.dispatcher import Answers
 from dagstack_dev.runtimes.mcp.results import contents_of, error_of, result_of
-from dagstack_dev.runtimes.mcp.sdk_errors import is_loss, one_line, tool_failure
+from dagstack_dev.runtimes.mcp.schemas import Schema
+from dagstack_dev.runtimes.mcp.sdk_errors import is_loss, is_timeout, one_line, tool_failure
+from dagstack_dev.runtimes.mcp.server_log import shortened
+from dagstack_dev.runtimes.mcp.wire import plain_result, said_by_server
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,12 +56,17 @@ if TYPE_CHECKING:
 Progress = Callable[[float, float | None, str | None], Awaitable[None]]
 """Told the progress of a call, the total where that is known, and a message."""
 
+T = TypeVar("T")
+
 _AnyObject = RootModel[dict[str, Any]]
+
+_SDK_ERRORS: Final = (MCPError, ValidationError, RuntimeError)
+"""What a request of the SDK's session raises."""
 
 _LISTEN_AGAIN_SECONDS: Final = 1.0
 """How long to wait before a stream of changes that has ended is opened again."""
 
-_MOST_PAGES: Final = 1000
+MOST_PAGES: Final = 1000
 """Pages of a listing that are asked for; a server that never ends one is to be left."""
 
 # What the SDK logs of odd servers we tell ourselves, on behalf of the plugin.
@@ -85,10 +100,10 @@ class Session:
         self._log = log
         self._on_new_tools = on_new_tools
         self._dialect: dialect.Dialect | None = None
-        read, write = connection.streams
+        self._outputs: dict[str, tuple[object, Schema]] = {}
+        self._answers = Answers(*connection.streams)
         self._client = ClientSession(
-            read,
-            write,
+            dispatcher=self._answers,
             logging_callback=self._on_log,
             message_handler=self._on_message,
             client_info=Implementation(name="dagstack-dev", version=__version__),
@@ -124,20 +139,18 @@ class Session:
             except MCPError as error:
                 if error.code not in {UNSUPPORTED_PROTOCOL_VERSION, METHOD_NOT_FOUND}:
                     raise
+                self._answers.is_modern = True
                 await self._client.discover()
         except MCPError as error:
             if is_loss(error):
                 raise await self._connection.why_lost() from None
-            raise self._refused(f"{error.message} (JSON-RPC error {error.code})") from error
+            code = f" (JSON-RPC error {error.code})" if said_by_server(error.data) else ""
+            raise self._refused(f"{error.message}{code}") from error
         except (ValidationError, RuntimeError) as error:
             if not isinstance(error, ValidationError) or not dialect.is_spoken(error):
                 raise self._refused(one_line(error)) from error
             self._dialect = dialect.Dialect(self._ask)
             self._log.speaks_dialect(tool.name for tool in dialect.TOOLS)
-
-    async def _ask(self, method: str, params: dict[str, Any], seconds: float) -> dict[str, Any]:
-        request = Request[dict[str, Any], str](method=method, params=params)
-        return (await self._client.send_request(request, _AnyObject, seconds)).root
 
     async def say_goodbye(self, seconds: float) -> None:
         """Tell the server that it is over, where it wants to be told; in a part of `seconds`."""
@@ -185,42 +198,69 @@ class Session:
 
     # Listing
 
-    async def list_tools(self) -> tuple[Tool, ...]:
-        """Every tool of the server."""
-        can_list = self._can.tools is not None
-        found = await self._all_pages("tools", self._client.list_tools) if can_list else ()
-        tools = (*map(Tool.of, found),) if self._dialect is None else dialect.TOOLS
-        self._connection.note_tools(tools)
-        return tools
+    async def list_tools(self, seconds: float) -> tuple[Tool, ...]:
+        """Every tool of the server; one that is malformed is left out, and named in the log.
 
-    async def list_resources(self) -> tuple[Resource, ...]:
+        Args:
+            seconds: how long all of it may take; as for the other lists.
+        """
+        if self._dialect is not None:
+            return dialect.TOOLS
+        can_list = self._can.tools is not None
+        found = await self._listed("tools/list", "tools", seconds) if can_list else []
+        tools = {tool.name: tool for tool in reversed(self._valid("tool", Tool.of, found))}
+        self._connection.note_tools(tools.values())
+        return (*reversed(tools.values()),)
+
+    async def list_resources(self, seconds: float) -> tuple[Resource, ...]:
         """Every resource, and after that every template."""
         if self._can.resources is None:
             return ()
-        plain = await self._all_pages("resources", self._client.list_resources)
-        templates = await self._all_pages("resourceTemplates", self._client.list_resource_templates)
-        return (*map(Resource.of, [*plain, *templates]),)
+        found = await self._optional("resources/list", "resources", seconds)
+        found += await self._optional("resources/templates/list", "resourceTemplates", seconds)
+        return (*self._valid("resource", Resource.of, found),)
 
-    async def list_prompts(self) -> tuple[Prompt, ...]:
+    async def list_prompts(self, seconds: float) -> tuple[Prompt, ...]:
         """Every prompt."""
         if self._can.prompts is None:
             return ()
-        found = await self._all_pages("prompts", self._client.list_prompts)
-        return (*map(Prompt.of, found),)
+        found = await self._optional("prompts/list", "prompts", seconds)
+        return (*self._valid("prompt", Prompt.of, found),)
 
-    async def _all_pages(self, key: str, ask: Callable[..., Awaitable[Any]]) -> list[Any]:
-        found: list[Any] = []
-        cursor: str | None = None
-        for _ in range(_MOST_PAGES):
-            params = PaginatedRequestParams(cursor=cursor) if cursor else None
+    def _valid(self, kind: str, of: Callable[[object], T], found: list[object]) -> list[T]:
+        valid = []
+        for each in found:
             try:
-                page = await ask(params=params)
-            except (MCPError, ValidationError) as error:
-                raise await self._failed(f"listing {key}", error) from error
-            found += _as_json(page)[key]
-            cursor = page.next_cursor
-            if not cursor:
-                break
+                valid.append(of(each))
+            except ValueError as error:
+                self._log.left_out(kind, error)
+        return valid
+
+    async def _optional(self, method: str, key: str, seconds: float) -> list[object]:
+        try:
+            return await self._listed(method, key, seconds)
+        except ToolError as error:
+            if error.code != METHOD_NOT_FOUND:
+                raise
+            return []
+
+    async def _listed(self, method: str, key: str, seconds: float) -> list[object]:
+        what, ends = f"listing {key}", anyio.current_time() + seconds
+        found: list[object] = []
+        cursors: set[object] = set()
+        cursor: object = None
+        while cursor not in cursors and len(cursors) < MOST_PAGES:
+            cursors.add(cursor)
+            params = {} if cursor is None else {"cursor": cursor}
+            left = max(ends - anyio.current_time(), 0.0)
+            page = await self._asked(what, method, params, left)
+            if not isinstance(page.get(key), list):
+                raise ToolResultInvalid(self._ref, what, f"the answer holds no list of {key}")
+            found += page[key]
+            cursor = page.get("nextCursor")
+            if not isinstance(cursor, str | int) or cursor == "":
+                return found
+        self._log.endless_listing(key, len(cursors))
         return found
 
     # Calling
@@ -254,50 +294,101 @@ class Session:
             else:
                 await listener(progress, total, message)
 
-        try:
-            if self._dialect is not None:
+        if self._dialect is not None:
+            try:
                 return await self._dialect.call(tool, arguments, seconds)
-            answer = await self._client.call_tool(tool.name, arguments, seconds, tell)
-        except (MCPError, ValidationError, RuntimeError) as error:
-            if isinstance(error, MCPError) and error.code == REQUEST_TIMEOUT:
-                raise ToolTimeout(self._ref, tool.name, seconds, option) from None
-            raise await self._failed(tool.name, error) from error
-        said = _as_json(answer)
-        if answer.is_error:
+            except _SDK_ERRORS as error:
+                raise await self._failed(tool.name, error, seconds, option) from error
+        params = {"name": tool.name, "arguments": arguments}
+        said = await self._asked(tool.name, "tools/call", params, seconds, option, tell)
+        if said.get("isError") is True:
             raise error_of(self._ref, tool.name, said)
-        return result_of(said, tool)
+        return result_of(self._ref, said, tool, self._output(tool))
+
+    def _output(self, tool: Tool) -> Schema | None:
+        """The compiled output schema of a tool."""
+        if tool.output_schema is None:
+            return None
+        of, schema = self._outputs.get(tool.name, (None, None))
+        if schema is None or of is not tool.output_schema:
+            schema = Schema(tool.output_schema)
+            self._outputs[tool.name] = tool.output_schema, schema
+        return schema
 
     async def read_resource(self, uri: str, seconds: float) -> Any:
         """Text, bytes, or a list of these."""
         what = f"reading {uri}"
-        answer = await self._asked(what, seconds, self._client.read_resource, uri)
-        return contents_of(answer)
+        self._check(what, uri)
+        return contents_of(
+            self._ref, what, await self._asked(what, "resources/read", {"uri": uri}, seconds)
+        )
 
     async def get_prompt(self, name: str, arguments: dict[str, str], seconds: float) -> Any:
         """The messages of one prompt."""
         what = f"prompt {name}"
-        answer = await self._asked(what, seconds, self._client.get_prompt, name, arguments)
+        self._check(what, [name, arguments])
+        params = {"name": name, "arguments": arguments}
+        answer = await self._asked(what, "prompts/get", params, seconds)
+        if not isinstance(answer.get("messages"), list):
+            raise ToolResultInvalid(self._ref, what, "the answer holds no list of messages")
         return answer["messages"]
 
-    async def _asked(
-        self, what: str, seconds: float, ask: Callable[..., Awaitable[Any]], *args: object
-    ) -> dict[str, Any]:
+    def _check(self, what: str, values: object) -> None:
         try:
-            to_json(args)  # The SDK would meet what UTF-8 cannot hold where it ends the session.
+            to_json(values)  # The SDK would meet what UTF-8 cannot hold where it ends the session.
         except ValueError as error:
             raise ToolArgumentsInvalid(self._ref, what, "", f"cannot be sent: {error}") from error
-        try:
-            with anyio.fail_after(seconds):
-                return _as_json(await ask(*args))
-        except TimeoutError:
-            raise ToolTimeout(self._ref, what, seconds, "timeout_sec") from None
-        except (MCPError, ValidationError, RuntimeError) as error:
-            raise await self._failed(what, error) from error
 
-    async def _failed(self, what: str, error: Exception) -> PluginRegistryError:
+    async def _asked(
+        self,
+        what: str,
+        method: str,
+        params: dict[str, Any],
+        seconds: float,
+        option: str = "timeout_sec",
+        listener: ProgressFnT | None = None,
+    ) -> dict[str, Any]:
+        """The answer to a request, as the server spells it, with errors of ours; see `call_tool`.
+
+        Args:
+            what: for messages, the tool's name or what else it is.
+            method: of the protocol.
+            params: of the request.
+            seconds: how long it may take.
+            option: what to raise in the manifest if that is too little.
+            listener: told how far it is.
+        """
+        try:
+            answer = plain_result(await self._ask(method, params, seconds, listener))
+        except _SDK_ERRORS as error:
+            raise await self._failed(what, error, seconds, option) from error
+        if not isinstance(answer, dict):
+            given = shortened(json.dumps(answer, ensure_ascii=False))
+            raise ToolResultInvalid(self._ref, what, f"the result is {given} and no object")
+        if answer.get("resultType") == "input_required":
+            raise ToolError(self._ref, what, "the server asks for input, which is not supported")
+        return answer
+
+    async def _ask(
+        self,
+        method: str,
+        params: dict[str, Any],
+        seconds: float,
+        listener: ProgressFnT | None = None,
+    ) -> dict[str, Any]:
+        request = Request[dict[str, Any], str](method=method, params=params)
+        await self._client.send_request(request, _AnyObject, seconds, progress_callback=listener)
+        return self._answers.latest  # Nothing else has run since it came in.
+
+    async def _failed(
+        self, what: str, error: Exception, seconds: float, option: str
+    ) -> PluginRegistryError:
         """Our error for what the SDK has raised."""
-        if isinstance(error, MCPError) and is_loss(error):
-            return await self._connection.why_lost()
+        if isinstance(error, MCPError):
+            if is_timeout(error):
+                return ToolTimeout(self._ref, what, seconds, option)
+            if is_loss(error):
+                return await self._connection.why_lost()
         return tool_failure(self._ref, what, error)
 
     # What the server says by itself
@@ -311,8 +402,3 @@ class Session:
                 await self._on_new_tools(self)
             except PluginRegistryError as error:
                 self._log.kept_tools(error)
-
-
-def _as_json(answer: Any) -> dict[str, Any]:
-    said: dict[str, Any] = answer.model_dump(by_alias=True, mode="json", exclude_unset=True)
-    return said

@@ -83,6 +83,7 @@ class StdioEndpoint:
     teardown_seconds: int
 
     call_timeout_option = "mcp_stdio.timeout_sec"
+    may_come_back = False  # What a process does not know of MCP, it will not learn.
 
     @property
     def call_timeout(self) -> float:
@@ -135,6 +136,7 @@ async def _running(
 ) -> AsyncIterator[StdioConnection]:
     from dagstack_dev.runtimes.mcp.messages import (  # noqa: PLC0415 - it imports the SDK
         MessageReader,
+        OpenRequests,
         write_messages,
     )
 
@@ -157,11 +159,12 @@ async def _running(
     )
     # The SDK counts the time of a call from when it is sent, which must not wait for the server.
     send, receive = anyio.create_memory_object_stream[Any](math.inf)
-    reader = MessageReader(process.stdout, process.lost, log)
+    requests = OpenRequests()
+    reader = MessageReader(process.stdout, process.lost, log, requests)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(process.note_exit)
         tasks.start_soon(process.log_stderr)
-        tasks.start_soon(write_messages, receive, process)
+        tasks.start_soon(write_messages, receive, process, requests)
         try:
             with send:
                 yield StdioConnection(process, (reader, send))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import anyio
@@ -16,8 +15,6 @@ from dagstack_dev.runtimes.mcp.dialect import (
     Dialect,
     is_spoken,
     may_repeat,
-    plain_result,
-    with_object,
 )
 
 
@@ -37,28 +34,6 @@ def test_a_handshake_without_a_version_is_in_the_dialect(
     with pytest.raises(ValidationError) as caught:
         InitializeResult.model_validate(answer, by_name=False)
     assert is_spoken(caught.value) is spoken
-
-
-@pytest.mark.parametrize("result", [[1], "text", 0, None, True])
-def test_results_that_are_no_objects_get_through_as_one(result: object) -> None:
-    sent = json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode()
-    wrapped = with_object(sent)
-    assert wrapped is not None
-    assert plain_result(json.loads(wrapped)["result"]) == result
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b'{"jsonrpc": "2.0", "id": 1, "result": {"result": 1}}',
-        b'{"jsonrpc": "2.0", "id": 1, "error": {"code": 1, "message": "\\"result\\": 1"}}',
-        b'["result": 1',
-        b'[{"result": 1}]',
-        b'{"jsonrpc": "2.0", "id": 1, "result": ' + b"[" * 10**5 + b"}",
-    ],
-)
-def test_everything_else_is_left_as_it_is(sent: bytes) -> None:
-    assert with_object(sent) is None
 
 
 def test_only_what_does_nothing_may_be_sent_twice() -> None:

@@ -31,20 +31,25 @@ def wrapped(**more: Any) -> dict[str, Any]:
         ({"content": [TEXT, TEXT]}, [TEXT, TEXT]),
         ({"content": [IMAGE]}, [IMAGE]),
         ({"content": [TEXT], "structuredContent": {"a": 1}}, {"a": 1}),
-        ({"content": [TEXT], "structuredContent": None}, None),
+        ({"content": [TEXT], "structuredContent": None}, "hello"),
+        ({"structuredContent": {"a": 1}}, {"a": 1}),
+        ({"content": None}, None),
+        ({"content": TEXT}, "hello"),
+        ({"content": "hello"}, "hello"),
+        ({"content": [{"type": "text", "text": None}]}, [{"type": "text", "text": None}]),
     ],
 )
 def test_structure_comes_before_text_and_text_before_content(
     answer: dict[str, Any], value: object
 ) -> None:
-    assert result_of(answer, tool()) == value
+    assert result_of(REF, answer, tool()) == value
 
 
 @pytest.mark.parametrize(
     "schema", [wrapped(title="addOutput"), wrapped(**{"x-fastmcp-wrap-result": True})]
 )
 def test_what_the_sdk_has_wrapped_is_unwrapped(schema: dict[str, Any]) -> None:
-    assert result_of({"content": [], "structuredContent": {"result": 3}}, tool(schema)) == 3
+    assert result_of(REF, {"content": [], "structuredContent": {"result": 3}}, tool(schema)) == 3
 
 
 @pytest.mark.parametrize(
@@ -58,7 +63,7 @@ def test_what_the_sdk_has_wrapped_is_unwrapped(schema: dict[str, Any]) -> None:
 )
 def test_an_object_of_the_tools_own_stays_one(schema: dict[str, Any] | None) -> None:
     answer = {"content": [], "structuredContent": {"result": 3}}
-    assert result_of(answer, tool(schema)) == {"result": 3}
+    assert result_of(REF, answer, tool(schema)) == {"result": 3}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_an_error_without_a_word_is_one_all_the_same() -> None:
 
 def test_a_resource_is_text_or_bytes_or_several() -> None:
     text, blob = {"uri": "a:b", "text": "x"}, {"uri": "a:b", "blob": "aGk="}
-    assert contents_of({"contents": [text]}) == "x"
-    assert contents_of({"contents": [blob]}) == b"hi"
-    assert contents_of({"contents": [text, blob]}) == ["x", b"hi"]
-    assert contents_of({"contents": []}) == []
+    assert contents_of(REF, "x", {"contents": [text]}) == "x"
+    assert contents_of(REF, "x", {"contents": [blob]}) == b"hi"
+    assert contents_of(REF, "x", {"contents": [text, blob]}) == ["x", b"hi"]
+    assert contents_of(REF, "x", {"contents": []}) == []

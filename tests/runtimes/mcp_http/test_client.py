@@ -33,7 +33,7 @@ async def test_a_gateway_that_fails_is_asked_again_for_what_may_be_repeated(
         steady.answer_next(f"then-{status}", status)
         assert await talk.call("look") == 2
         steady.answer_next(status, status)
-        assert len(await talk.session.list_tools()) == len(talk.tools)
+        assert len(await talk.session.list_tools(20)) == len(talk.tools)
     assert steady.calls == ["look", "look"]
 
 
@@ -50,7 +50,7 @@ async def test_three_tries_are_all(steady: Service) -> None:
     async with talking(steady.url) as talk:
         steady.answer_next("503", "503", "503")
         with pytest.raises(ToolError, match="behind its gateway"):
-            await talk.session.list_tools()
+            await talk.session.list_tools(20)
         assert await talk.call("count") == 1
 
 

@@ -1,0 +1,122 @@
+"""Server-sent events, with what servers send in them made readable; see `wire`.
+
+Imported only when a plugin connects: what it imports is slow to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx2
+
+from dagstack_dev.runtimes.mcp.wire import (
+    LONGEST_MESSAGE,
+    TOO_LONG,
+    Unreadable,
+    encoded,
+    messages_in,
+    number_of,
+    unreadable_answer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+
+_RETRY_MS: Final = (1000, 30_000)
+"""The shortest and the longest pause that a server may ask for before a stream is opened again."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class Events(httpx2.AsyncByteStream):
+    """The body of a response, with its events as the SDK can read them.
+
+    Args:
+        response: has not been read.
+        number: of the request that it answers; None where it answers none by itself.
+        on_end: called when it has ended.
+    """
+
+    def __init__(
+        self,
+        response: httpx2.Response,
+        number: int | str | None = None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._response = response
+        self._number = number
+        self._on_end = on_end
+
+    async def read(self) -> AsyncGenerator[httpx2.ServerSentEvent, None]:
+        """The events as they come."""
+        response = self._response
+        headers = {"content-type": response.headers.get("content-type", "")}
+        plain = httpx2.Response(
+            200, headers=headers, stream=_Body(response), request=response.request
+        )
+        async for event in httpx2.EventSource(plain, max_event_size=LONGEST_MESSAGE):
+            yield event
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for event in self.read():
+                for line in self._lines(event):
+                    yield line
+        except httpx2.SSEError:
+            if self._number is None:
+                raise
+            for line in events_of([unreadable_answer(self._number, TOO_LONG)]):
+                yield line
+        finally:
+            self._on_end()
+
+    def _lines(self, event: httpx2.ServerSentEvent) -> Iterator[bytes]:
+        if event.retry is not None:
+            shortest, longest = _RETRY_MS
+            yield b"retry: %d\n" % min(max(event.retry, shortest), longest)
+        if event.id:
+            yield b"id: %s\n" % event.id.encode()
+        yield from events_of(self._messages(event)) if event.data else [b"\n"]
+
+    def _messages(self, event: httpx2.ServerSentEvent) -> list[dict[str, Any]]:
+        try:
+            return messages_in(event.data.encode(), self._owner)
+        except Unreadable as error:
+            if self._number is None or event.event != "message":
+                return []
+            return [unreadable_answer(self._number, str(error))]
+
+    def _owner(self, given: object) -> int | str | None:
+        if self._number is not None:
+            return self._number
+        return given if isinstance(given, str) else number_of(given)
+
+    async def aclose(self) -> None:
+        """Leave the connection."""
+        await self._response.aclose()
+
+
+class _Body(httpx2.AsyncByteStream):
+    """A body without a byte order mark, and with an end to its last event."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        begun = b""
+        is_begun = False
+        async for chunk in self._response.aiter_bytes():
+            if is_begun:
+                yield chunk
+                continue
+            begun += chunk
+            if len(begun) >= len(_BOM):
+                is_begun = True
+                yield begun.removeprefix(_BOM)
+        yield b"\n\n" if is_begun else begun
+
+
+def events_of(messages: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """An event for each of `messages`."""
+    for message in messages:
+        yield b"data: %s\n\n" % encoded(message)

@@ -1,0 +1,180 @@
+"""MCP servers in this process that answer a call with given bytes, over pipes and over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import structlog
+from mcp_talks import REF, no_new_tools, talking
+
+from dagstack_dev import PluginRegistryError
+from dagstack_dev.core.runtime_errors import ServerExited
+from dagstack_dev.runtimes.mcp.catalogue import Tool
+from dagstack_dev.runtimes.mcp.messages import MessageReader, OpenRequests, write_messages
+from dagstack_dev.runtimes.mcp.server_log import ServerLog
+from dagstack_dev.runtimes.mcp.session import Session
+
+Call = Callable[[], Any]
+
+ODD = {"name": "odd", "inputSchema": {"type": "object"}}
+
+
+def usual(message: dict[str, Any], *, tools: object = (ODD,), **more: Any) -> bytes:
+    """What a server answers besides calls; empty where there is nothing to answer."""
+    result: object = {
+        "initialize": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {"tools": {}, "resources": {}, "prompts": {}},
+            "serverInfo": {"name": "odd", "version": "1"},
+        },
+        "tools/list": {"tools": tools},
+        **more,
+    }.get(message["method"])
+    if "id" not in message:
+        return b""
+    answer = (
+        {"error": {"code": -32601, "message": "none"}} if result is None else {"result": result}
+    )
+    return json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}).encode()
+
+
+class Pipes:
+    """Stands for a process, its pipes and the connection over them.
+
+    Args:
+        answer: what to write for a message; None closes the pipe.
+    """
+
+    def __init__(self, answer: Callable[[dict[str, Any]], bytes | None]) -> None:
+        self._answer = answer
+        self._said, self.stdout = anyio.create_memory_object_stream[bytes](math.inf)
+        self.lost = anyio.Event()
+        self.stdin = self
+        self.streams: Any = None
+        self.got: list[dict[str, Any]] = []
+
+    async def send(self, data: bytes) -> None:
+        self.got.append(json.loads(data))
+        said = self._answer(self.got[-1])
+        if said is None:
+            self._said.close()
+        elif said:
+            self._said.send_nowait(said + b"\n")
+
+    def close(self) -> None:
+        self._said.close()
+        self.stdout.close()
+
+    def note_tools(self, tools: object) -> None:
+        pass
+
+    def last_words(self) -> tuple[str, ...]:
+        return ()
+
+    async def why_lost(self) -> ServerExited:
+        return ServerExited(REF, "it has gone", returncode=1)
+
+
+@asynccontextmanager
+async def over_pipes(answer: Callable[[dict[str, Any]], bytes | None]) -> AsyncIterator[Session]:
+    """A session that has shaken hands with a server whose pipes are memory."""
+    pipes: Any = Pipes(answer)
+    requests = OpenRequests()
+    log = ServerLog(structlog.get_logger())
+    send, receive = anyio.create_memory_object_stream[Any](math.inf)
+    pipes.streams = MessageReader(pipes.stdout, pipes.lost, log, requests), send
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write_messages, receive, pipes, requests)
+        async with Session(REF, pipes, log, no_new_tools) as session:
+            await session.shake_hands()
+            yield session
+        send.close()
+        tasks.cancel_scope.cancel()
+    pipes.close()
+
+
+@asynccontextmanager
+async def over_http(respond: Callable[[dict[str, Any]], bytes]) -> AsyncIterator[str]:
+    """The URL of a server that answers each message so, with head and body; empty: hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        said = plain("405 Method Not Allowed")
+        if head.startswith(b"post"):
+            length = int(head.partition(b"content-length:")[2].split()[0])
+            said = respond(json.loads(await reader.readexactly(length)))
+        writer.write(said)
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield f"http://127.0.0.1:{port}/mcp"
+
+
+def plain(status: str, body: bytes = b"", kind: str = "text/plain", *more: str) -> bytes:
+    """One response that ends with its connection."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", "Connection: close", *more]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def as_json(body: bytes) -> bytes:
+    return plain("200 OK", body, "application/json")
+
+
+def as_events(body: bytes) -> bytes:
+    return plain("200 OK", b"event: message\ndata: " + body + b"\n\n", "text/event-stream")
+
+
+def http_usual(message: dict[str, Any], **more: Any) -> bytes:
+    """What a server answers over HTTP besides calls."""
+    said = usual(message, **more)
+    return as_json(said) if said else plain("202 Accepted")
+
+
+async def outcome(session: Session, tool: Tool) -> Any:
+    """What a call returns, or the error that it raises."""
+    try:
+        return await session.call_tool(tool, {}, 20, "timeout_sec", None)
+    except PluginRegistryError as error:
+        return error
+
+
+def result_of(outcome: Any) -> Any:
+    """Return it or raise it, outside of every task group."""
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+async def piped(call: bytes | None, tool: Tool) -> Any:
+    """The outcome of one call that is answered with a line; ID stands for the request's id."""
+
+    def answer(message: dict[str, Any]) -> bytes | None:
+        if message["method"] != "tools/call":
+            return usual(message)
+        return None if call is None else call.replace(b"ID", str(message["id"]).encode())
+
+    async with over_pipes(answer) as session:
+        found = await outcome(session, tool)
+    return result_of(found)
+
+
+async def posted(call: bytes, tool: Tool, form: Callable[[bytes], bytes]) -> Any:
+    """The outcome of one call that is answered with a body."""
+
+    def respond(message: dict[str, Any]) -> bytes:
+        if message["method"] != "tools/call":
+            return http_usual(message)
+        return form(call.replace(b"ID", str(message["id"]).encode()))
+
+    async with over_http(respond) as url, talking(url) as talk:
+        found = await outcome(talk.session, tool)
+    return result_of(found)
