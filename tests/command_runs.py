@@ -39,6 +39,7 @@ class Watching:
         columns: of the terminal that is its standard output; None for a pipe.
         environment: variables that are set besides those of the test run.
         prefix: a command that is given the whole command to run.
+        program: what is `dagstack-dev`; by default, the code under test.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class Watching:
         columns: int | None = None,
         environment: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
+        program: Sequence[str] = (sys.executable, "-m", "dagstack_dev"),
     ) -> None:
-        command = [*prefix, sys.executable, "-m", "dagstack_dev", "watch", *map(str, arguments)]
+        command = [*prefix, *program, "watch", *map(str, arguments)]
         hidden = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}
         inherited = {key: value for key, value in os.environ.items() if key not in hidden}
         self.lines: list[str] = []

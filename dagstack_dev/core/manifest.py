@@ -133,13 +133,13 @@ def validated(
         ManifestInvalid: with every problem at once.
     """
     try:
-        return PluginManifest.model_validate(fields)
-    except ValidationError as error:
-        problems = problems_of(error, fields, line_of, in_toml=in_toml)
-        raise ManifestInvalid(path, problems, ref=_salvaged_ref(fields)) from None
-    except RecursionError:  # Raised by what copies it; parsers go deeper.
-        problem = ManifestProblem("", "is nested too deeply", line_of(()))
-        raise ManifestInvalid(path, [problem], ref=_salvaged_ref(fields)) from None
+        try:
+            return PluginManifest.model_validate(fields)
+        except ValidationError as error:
+            problems = problems_of(error, fields, line_of, in_toml=in_toml)
+    except RecursionError:  # Raised by what copies or shows it; parsers go deeper.
+        problems = (ManifestProblem("", "is nested too deeply", line_of(())),)
+    raise ManifestInvalid(path, problems, ref=_salvaged_ref(fields))
 
 
 def _salvaged_ref(fields: Mapping[str, Any]) -> PluginRef | None:

@@ -8,7 +8,6 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
-import sniffio
 
 from dagstack_dev.core.contract_errors import LeakDetected
 from dagstack_dev.host.proxy import unwrap
@@ -74,7 +73,10 @@ async def _live(
 
 def _tasks() -> set[asyncio.Task[Any]]:
     """The tasks of the running loop; trio does not tell."""
-    return asyncio.all_tasks() if sniffio.current_async_library() == "asyncio" else set()
+    try:
+        return asyncio.all_tasks()
+    except RuntimeError:  # No loop of asyncio runs here.
+        return set()
 
 
 def _place(task: asyncio.Task[Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 from command_runs import CHECKOUT
@@ -12,6 +13,7 @@ from trees import PluginTree
 
 from dagstack_dev import PluginRegistry
 from dagstack_dev.core.errors import RuntimeNotSupported
+from dagstack_dev.runtimes.mcp.availability import is_installed
 
 LOADED = """
 import asyncio, sys
@@ -46,6 +48,14 @@ def test_what_to_install_is_told(
         PluginRegistry().discover(tree.root)
     assert f"tool/server runs in {runtime}, which is not installed" in str(caught.value)
     assert 'pip install "dagstack-dev[mcp]"' in str(caught.value)
+
+
+def test_an_sdk_that_is_too_old_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = "dagstack_dev.runtimes.mcp.availability.find_spec"
+    monkeypatch.setattr(known, lambda name: None if name == "httpx2" else find_spec("json"))
+    is_installed.cache_clear()
+    assert not is_installed()
+    is_installed.cache_clear()
 
 
 def test_nothing_of_it_is_imported_without_such_a_plugin(tree: PluginTree) -> None:

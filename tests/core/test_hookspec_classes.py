@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, Protocol
 
+import jsonschema_rs
 import pytest
 
 from dagstack_dev import (
@@ -166,13 +167,11 @@ def test_an_app_may_declare_a_built_in_kind_in_another_way() -> None:
 
 
 def test_the_schemas_of_built_in_kinds_are_json_schemas() -> None:
-    from jsonschema import Draft202012Validator
-
     for spec in (TOOL_KIND, ORCHESTRATOR_KIND):
         for hook in spec.hooks:
             for schema in (hook.input_schema, hook.output_schema):
                 if schema is not None:
-                    Draft202012Validator.check_schema(dict(schema))
+                    jsonschema_rs.meta.validate(dict(schema))
     execute = TOOL_KIND.hook("execute")
     assert (execute.mcp_exposed, execute.mcp_tool_name_template) == (
         True,

@@ -131,12 +131,13 @@ def test_metadata_has_to_be_a_table() -> None:
     assert problem(metadata="free").startswith("metadata: should be a valid dictionary")
 
 
-def test_a_value_that_is_nested_too_deeply_is_a_problem_and_no_crash() -> None:
-    metadata: dict[str, Any] = {}
-    for _ in range(5000):
-        metadata = {"more": metadata}
+@pytest.mark.parametrize("field", ["metadata", "priority"])
+def test_a_value_that_is_nested_too_deeply_is_a_problem_and_no_crash(field: str) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(50_000):  # More than can be copied, and than can be shown.
+        deep = {"more": deep}
     with pytest.raises(ManifestInvalid, match=r"^here: is nested too deeply"):
-        load(metadata=metadata)
+        load(**{field: deep})
 
 
 def test_a_key_that_is_no_string_is_told() -> None:

@@ -131,11 +131,12 @@ async def test_inside_an_app_its_structlog_rules_and_nothing_is_configured(
     ]
 
 
-@pytest.mark.parametrize(("level", "logged"), [("info", 2), ("warning", 1), ("error", 0)])
+@pytest.mark.parametrize(("level", "logged"), [("INFO", 2), ("WARNING", 1), ("ERROR", 0)])
 def test_a_logger_that_filters_by_level_gets_the_transitions_of_its_level(
     level: str, logged: int
 ) -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    number = logging.getLevelNamesMapping()[level]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
     with structlog.testing.capture_logs() as events:
         log = FactLogger(structlog.get_logger())
         log(transition(State.READY, State.SETTING_UP))

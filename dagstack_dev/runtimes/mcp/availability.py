@@ -1,4 +1,4 @@
-"""Whether the MCP SDK is installed, without importing it."""
+"""Whether the extra `[mcp]` is installed, without importing anything of it."""
 
 from __future__ import annotations
 
@@ -8,5 +8,8 @@ from importlib.util import find_spec
 
 @cache
 def is_installed() -> bool:
-    """Whether plugins with the runtimes `mcp_stdio` and `mcp_http` can be served."""
-    return find_spec("mcp") is not None
+    """Whether plugins with the runtimes `mcp_stdio` and `mcp_http` can be served.
+
+    Releases of the SDK that are too old come without `httpx2`.
+    """
+    return find_spec("mcp") is not None and find_spec("httpx2") is not None

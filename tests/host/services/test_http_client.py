@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -117,7 +118,7 @@ async def test_a_table_answers_in_place_of_servers() -> None:
     assert [request.method for request in client.requests] == [
         *("GET", "POST", "GET", "GET", "DELETE", "GET")
     ]
-    assert client.requests[1].content == b'{"c":1}'
+    assert json.loads(client.requests[1].content) == {"c": 1}
     await client.aclose()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from mcp_types import InitializeResult
+from mcp.types import InitializeResult
 from pydantic import ValidationError
 
 from dagstack_dev.runtimes.mcp.dialect import (

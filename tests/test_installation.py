@@ -1,0 +1,290 @@
+"""What pip installs is enough: the package with what it declares, and nothing of development."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+import venv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from command_runs import Watching
+from mcp_servers import mcp_plugin
+from trees import PluginTree
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PINS = ROOT / "requirements" / "constraints.txt"
+EXTRAS = {"http": {"httpx"}, "mcp": {"httpx2", "mcp"}, "test": {"pytest"}}
+"""The packages of each extra that modules of ours import."""
+
+IMPORT_ALL = """
+import importlib, json, pkgutil
+import dagstack_dev
+
+lacking = {}
+for each in pkgutil.walk_packages(dagstack_dev.__path__, "dagstack_dev."):
+    try:
+        importlib.import_module(each.name)
+    except ModuleNotFoundError as error:
+        lacking[each.name] = error.name.partition(".")[0]
+print(json.dumps(lacking))
+"""
+
+PLAIN = """
+class Plugin:
+    def setup(self, ctx):
+        assert ctx.config["size"] == 3
+
+    def double(self, number: int) -> int:
+        return 2 * number
+"""
+HOOKSPECS = """
+kind: demo
+hooks:
+  - name: double
+    dispatch: singleton
+"""
+USES_HTTP = """
+import httpx
+
+class Plugin:
+    async def setup(self, ctx):
+        try:
+            await ctx.resources.http_client.get("http://127.0.0.1:1/")
+        except httpx.ConnectError:
+            return
+        raise AssertionError("who has answered?")
+"""
+USES_SERVER = """
+from contextlib import suppress
+
+class Plugin:
+    async def setup(self, ctx):
+        server = ctx.registry.get_plugin("tool", "server")
+        with suppress(Exception):
+            await server.size()
+        assert await server.value() == "1"
+"""
+OWN_TEST = "def test_it(plugin_context, seeded_rng): assert plugin_context.resources.rng\n"
+SERVER = """
+import json, sys
+
+TOOLS = [
+    {{"name": "size", "outputSchema": {{"type": "object", "$ref": "http://127.0.0.1:{port}/x"}}}},
+    {{"name": "value"}},
+]
+RESULTS = {{
+    "initialize": {{
+        "protocolVersion": "2025-06-18",
+        "capabilities": {{"tools": {{}}}},
+        "serverInfo": {{"name": "server", "version": "1"}},
+    }},
+    "tools/list": {{"tools": [tool | {{"inputSchema": {{"type": "object"}}}} for tool in TOOLS]}},
+    "size": {{"content": [], "structuredContent": {{"size": 1}}}},
+    "value": {{"content": [{{"type": "text", "text": "1"}}]}},
+}}
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" in message:
+        what = message.get("params", {{}}).get("name", message["method"])
+        answer = {{"jsonrpc": "2.0", "id": message["id"], "result": RESULTS[what]}}
+        print(json.dumps(answer), flush=True)
+"""
+
+
+class Environment:
+    """A virtual environment that holds the package, what it declares, and nothing else."""
+
+    def __init__(self, folder: Path, pins: Path, wheel: Path, extras: str) -> None:
+        self.programs = folder / "bin"
+        venv.create(folder)
+        pip(
+            *("--python", str(folder / "bin" / "python"), "install", "--no-compile"),
+            *("--constraint", str(pins), f"{wheel}[{extras}]" if extras else str(wheel)),
+        )
+
+    def run(self, program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment to its end."""
+        return subprocess.run(
+            [self.programs / program, *arguments],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": "", "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+
+    def lacking(self, cwd: Path) -> set[str]:
+        """The packages that some module of ours has imported in vain."""
+        done = self.run("python", "-c", IMPORT_ALL, cwd=cwd)
+        assert done.returncode == 0, done.stderr
+        return set(json.loads(done.stdout).values())
+
+    def tests(self, tree: PluginTree) -> str:
+        """What `dagstack-dev test` says; it has to succeed."""
+        done = self.run("dagstack-dev", "test", str(tree.root), cwd=tree.root.parent)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+def pip(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments],
+        env={**os.environ, "PIP_USER": "0"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, built; where the package index cannot be reached, tests are skipped."""
+    folder = tmp_path_factory.mktemp("wheel")
+    try:
+        pip("wheel", "--no-deps", "--build-constraint", str(PINS), "-w", str(folder), str(ROOT))
+    except AssertionError as error:
+        if "hatchling" in str(error) and "CI" not in os.environ:
+            pytest.skip("the package index cannot be reached")
+        raise
+    (built,) = folder.iterdir()
+    return built
+
+
+@pytest.fixture(scope="session")
+def install(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Path], Environment]:
+    """Make an environment with these extras, and versions from this file."""
+
+    def make(extras: str, pins: Path = PINS) -> Environment:
+        return Environment(tmp_path_factory.mktemp("installed"), pins, wheel, extras)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def plain(install: Callable[..., Environment]) -> Environment:
+    """The package without any extra."""
+    return install("")
+
+
+@pytest.fixture(scope="session")
+def lowest(
+    install: Callable[..., Environment], tmp_path_factory: pytest.TempPathFactory
+) -> Environment:
+    """The package with all extras, and of each library the oldest release that is declared."""
+    declared = chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    pins = tmp_path_factory.mktemp("pins") / "lowest.txt"
+    pins.write_text("".join(f"{oldest(each)}\n" for each in declared), encoding="utf-8")
+    return install(",".join(EXTRAS), pins)
+
+
+def oldest(requirement: str) -> str:
+    bound = re.fullmatch(r"([\w-]+)>=([\d.]+)(,<\d+)?", requirement)
+    assert bound is not None, f"{requirement}: has no lower bound"
+    return f"{bound[1]}=={bound[2]}"
+
+
+@pytest.fixture
+def project(tree: PluginTree) -> PluginTree:
+    """Plugins that need a part of the package each, and no extra."""
+    schema = '{ type = "object", properties = { size = { default = 3 } } }'
+    more = f'execution_model = "process_cpu_bound"\nconfig_schema = {schema}\n'
+    tree.plugin("plain", code=PLAIN, manifest=more)
+    tree.plugin("user", depends_on=["plain"])
+    tree.write("kinds.yaml", HOOKSPECS)
+    return tree
+
+
+@contextmanager
+def unasked() -> Iterator[int]:
+    """A port of this machine; fails when anybody has connected to it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+def test_every_extra_is_known_here() -> None:
+    assert PROJECT["optional-dependencies"].keys() == EXTRAS.keys()
+
+
+def test_without_extras_every_module_is_importable_but_those_that_are_for_one(
+    plain: Environment, tmp_path: Path
+) -> None:
+    assert plain.lacking(tmp_path) <= set().union(*EXTRAS.values())
+
+
+@pytest.mark.parametrize("extra", ["http", "mcp"])
+def test_an_extra_brings_all_that_its_modules_import(
+    install: Callable[..., Environment], tree: PluginTree, extra: str
+) -> None:
+    environment = install(extra)
+    assert not environment.lacking(tree.root.parent) & EXTRAS[extra]
+    if extra == "http":
+        tree.plugin("user", code=USES_HTTP, manifest='resources.required = ["http_client"]\n')
+    else:
+        mcp_plugin(tree, "server")
+        tree.plugin("user", code=USES_SERVER, depends_on=["server"])
+    assert " passed" in environment.tests(tree)
+
+
+@pytest.mark.parametrize("kind", ["plain", "lowest"])
+def test_every_command_runs(
+    request: pytest.FixtureRequest,
+    project: PluginTree,
+    watch: Callable[..., Watching],
+    kind: str,
+) -> None:
+    environment: Environment = request.getfixturevalue(kind)
+    folder = project.root.parent
+    assert "dagstack-dev " in environment.run("dagstack-dev", "--version", cwd=folder).stdout
+    assert "2 plugins: 2 passed" in environment.tests(project)
+    why = environment.run("dagstack-dev", "why", "plugins/plain/plugin.py", "plugins", cwd=folder)
+    assert "demo/user" in why.stdout, why.stderr
+    running = watch(
+        *("plugins", "--hookspecs", "plugins/kinds.yaml"),
+        program=[str(environment.programs / "dagstack-dev")],
+        environment={"PYTHONPATH": ""},
+    )
+    running.event("plugin.ready", plugin="demo/user")
+    project.plugin("user", value=2, depends_on=["plain"])
+    running.event("reload.committed")
+    assert running.end(signal.SIGINT) == 0
+    assert not running.errors
+
+
+def test_own_tests_of_plugins_need_pytest_and_say_so(plain: Environment, tree: PluginTree) -> None:
+    tree.plugin("tested")
+    tree.write("tested/tests/test_it.py", OWN_TEST)
+    done = plain.run("dagstack-dev", "test", "plugins", cwd=tree.root.parent)
+    assert "pytest is not installed: pip install pytest" in done.stdout
+    assert done.returncode == 1
+
+
+def test_the_oldest_libraries_that_are_declared_do_what_is_asked_of_them(
+    lowest: Environment, tree: PluginTree
+) -> None:
+    assert not lowest.lacking(tree.root.parent)
+    tree.plugin("fetcher", code=USES_HTTP, manifest='resources.required = ["http_client"]\n')
+    tree.plugin("tested")
+    tree.write("tested/tests/test_it.py", OWN_TEST)
+    with unasked() as port:  # What a server's schema refers to, nobody fetches.
+        mcp_plugin(tree, "server", code=SERVER.format(port=port))
+        tree.plugin("user", code=USES_SERVER, depends_on=["server"])
+        assert "4 plugins: 4 passed" in lowest.tests(tree)
