@@ -22,7 +22,7 @@ from dagstack_dev.host.sections import section_problem
 from dagstack_dev.host.table import Offer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from dagstack_dev.core.plan import ReloadPlan
     from dagstack_dev.core.refs import PluginRef
@@ -134,6 +134,17 @@ class Catalog:
         for source in again:
             self._read(source)
         return dict.fromkeys((source.folder for source in again), "the hookspecs changed")
+
+    def prepare_again(self, folders: Iterable[str]) -> dict[str, str]:
+        """Prepare anew what was saved again, for a program that it names may be there by now.
+
+        Returns:
+            As `update`.
+        """
+        known = sorted(folder for folder in folders if folder in self._records)
+        for folder in known:
+            self._read(self._records[folder].source)
+        return dict.fromkeys(known, "saved again")
 
     def miss(self, is_watched: Callable[[str], bool]) -> None:
         """Count watched folders as gone that were discovered earlier and are not there now."""

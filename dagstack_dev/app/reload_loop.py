@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from time import perf_counter
+from time import perf_counter, time_ns
 from typing import TYPE_CHECKING
 
 import anyio
@@ -26,7 +26,7 @@ from dagstack_dev.core.events import PluginRejected, ReloadSkipped, Transition, 
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, Load
 from dagstack_dev.core.planning import plan_reload
-from dagstack_dev.disk.reading import code_differs
+from dagstack_dev.disk.reading import changed_at, code_differs
 from dagstack_dev.host.context import sees_the_same
 from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.reloader import Reloader
@@ -118,6 +118,7 @@ class ReloadLoop:
         self._busy = False
         self._idle = anyio.Event()
         self._ended = False
+        self._ended_ns = 0
         self._look_away = registry.observe(self._note)
 
     def end(self) -> None:
@@ -237,6 +238,10 @@ class ReloadLoop:
         forced = demanded(batch, self._table)
         if self._config.concerns(batch):
             forced |= await self._reconfigure()
+        paths = sorted(
+            path for path in batch.paths if self._disk.counts(path) or self._shared.counts(path)
+        )
+        reasons |= self._catalog.prepare_again(self._saved_again(paths) - reasons.keys())
         edited = {self._catalog.ref_of(folder) for folder in reasons}
         self._revival.begin_anew(edited)
         for ref, candidate in forced.items():
@@ -245,9 +250,6 @@ class ReloadLoop:
                 self._revival.begin_anew([ref] if candidate.error is None else [])
             elif folder is not None:  # It may hold more than what has failed.
                 reasons.setdefault(folder, candidate.reason)
-        paths = sorted(
-            path for path in batch.paths if self._disk.counts(path) or self._shared.counts(path)
-        )
         if reasons or forced or self._shared.has_news(shared):
             tried_again = batch.retried - edited - batch.forced
             with self._preemption.watching(self.inbox.waiting, tried_again):
@@ -260,10 +262,23 @@ class ReloadLoop:
                     forced=forced,
                     brings_news=batch.brings_news,
                 )
-        elif any(self._disk.is_in_plugin(path) or self._shared.is_meant(path) for path in paths):
+        elif any(self._disk.plugin_at(path) or self._shared.is_meant(path) for path in paths):
             self._tell_skipped(self._next_id(), began, paths, "no content changed")
         if self._config.concerns(batch):
             self.tell_misspelt_sections()
+
+    def _saved_again(self, paths: Iterable[str]) -> set[str]:
+        """The folders that are pending and whose files were saved, changed or not.
+
+        All that are pending for shared code: what has failed is not known to import it any more.
+        What was written in a reload does not count: a setup that fails may do that.
+        """
+        pending = self._catalog.pending
+        saved = [path for path in paths if changed_at(path) > self._ended_ns] if pending else []
+        folders = {self._disk.plugin_at(path) for path in saved}
+        if any(self._shared.counts(path) and not self._disk.plugin_at(path) for path in saved):
+            return {*pending}
+        return pending & (folders | {each for each in pending if each.partition(":")[0] in saved})
 
     async def _reconfigure(self) -> dict[PluginRef, Candidate]:
         """Read the configuration file again; candidates are those whose section differs."""
@@ -328,6 +343,7 @@ class ReloadLoop:
         for ref, path in self._runtime.take_outdated().items() if self._runtime else ():
             reason = f"{path} has changed, and Python loads an extension module only once"
             self._table.require_restart(self._table.entries[ref], reason)
+        self._ended_ns = time_ns()
         settled = {ref for ref in draft.unchanged if self._table.entries[ref].pending}
         self._catalog.settle(draft, plan, applied)
         rest = self._shared.settle(shared)

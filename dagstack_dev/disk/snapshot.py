@@ -92,11 +92,11 @@ class DiskView:
                 files = {**source.files, relative: file}
                 self._sources[folder] = replace(source, files=files)
 
-    def is_in_plugin(self, path: str) -> bool:
-        """Whether `path` is or lies in an accepted plugin folder."""
+    def plugin_at(self, path: str) -> str | None:
+        """The accepted plugin folder that `path` is or lies in."""
         path = self._home(path)
         root = self._root_of(path)
-        return root is not None and self._owner(path, root) is not None
+        return None if root is None else self._owner(path, root)
 
     def look(self, hints: Iterable[str] | None = None, *, believe: bool = True) -> DiskChanges:
         """Compare the disk with what was accepted; nothing is accepted yet.

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
-from serving import ref, serving
+import anyio
+import pytest
+from serving import Live, edit, ref, serving
 from trees import PluginTree
 
 from dagstack_dev import State
-from dagstack_dev.core.events import ReloadCommitted, ReloadSkipped
+from dagstack_dev.core.events import (
+    ReloadCommitted,
+    ReloadFailed,
+    ReloadRolledBack,
+    ReloadSkipped,
+)
 
 BORROWER = """
     from ..base.plugin import Plugin as Borrowed
@@ -228,3 +236,82 @@ async def test_it_stays_pending_when_what_it_depends_on_is_taken_over_without_it
         assert live.plugin("base").value() == 2
         assert live.status("user").pending
         assert isinstance(live.status("user").error, ZeroDivisionError)
+
+
+NEEDS_A_FILE = """
+import helpers
+from pathlib import Path
+class Plugin:
+    VALUE = {value}
+    def setup(self, ctx):
+        ctx.extras["journal"].append("tried")
+        (Path(__file__).parent / "plugin.py").touch()
+        if self.VALUE == 2 and not ctx.extras["up"]:
+            raise OSError("no such device")
+    def value(self):
+        return self.VALUE
+"""
+
+
+async def touch_until(live: Live, path: Path, kind: type[object]) -> None:
+    """Touch a file until that has an effect: it has none while a reload is under way."""
+    while not live.of(kind):
+        path.touch()
+        await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("file", ["plugin.py", "dagstack.toml", "notes.txt", "../helpers.py"])
+@pytest.mark.parametrize("value", [1, 2], ids=["pending", "failed"])
+async def test_what_failed_is_tried_again_when_any_of_its_files_is_saved_unchanged(
+    tree: PluginTree, file: str, value: int
+) -> None:
+    up: list[None] = []
+    tree.write("helpers.py", "")
+    folder = tree.plugin("base", code=NEEDS_A_FILE.format(value=value))
+    tree.write("base/notes.txt", "as it was")
+    async with serving(tree, extras={"up": up}) as live:
+        if value == 1:
+            edit(folder / "plugin.py", "VALUE = 1", "VALUE = 2")
+            await live.fact(ReloadRolledBack)
+        await live.settle()
+        live.forget()
+        await touch_until(live, folder / file, ReloadFailed if value == 2 else ReloadRolledBack)
+        up.append(None)
+        await touch_until(live, folder / file, ReloadCommitted)
+        assert live.plugin("base").value() == 2
+        assert not live.status("base").pending
+
+
+async def test_a_setup_that_touches_its_own_code_and_fails_is_not_tried_for_that(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers.py", "")
+    tree.plugin("base", code=NEEDS_A_FILE.format(value=2))
+    async with serving(tree, extras={"up": []}) as live:
+        skipped = await live.fact(ReloadSkipped)
+        assert skipped.paths
+        assert live.journal == ["tried"]
+
+
+async def test_a_manifest_that_was_refused_is_looked_at_again_when_it_is_saved_unchanged(
+    tree: PluginTree, tmp_path: Path
+) -> None:
+    manifest = tree.write(
+        "base/dagstack.toml",
+        """
+        [plugin]
+        name = "base"
+        kind = "demo"
+        core_version = ">=0.1"
+        runtime = "mcp_stdio"
+        command = ["./server"]
+        """,
+    )
+    async with serving(tree) as live:
+        error = live.status("base").error
+        assert "server" in str(error)
+        program = tree.write(tree.root / "base/.ignored/server", "#!/bin/sh\nexit 3\n")
+        program.chmod(0o700)
+        (manifest.parent / "server").symlink_to(program)
+        await touch_until(live, manifest, ReloadFailed)
+        assert str(live.status("base").error) != str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -256,3 +257,23 @@ async def test_an_import_is_tried_again_too(
         imports_fail_until()
         await live.fact(ReloadCommitted)
         assert live.states == {"base": "ready"}
+
+
+async def test_a_port_that_is_taken_is_tried_again_until_it_is_free(tree: PluginTree) -> None:
+    tree.plugin(
+        "base",
+        code="""
+        import asyncio
+
+        class Plugin:
+            async def setup(self, ctx):
+                await ctx.enter_async(await asyncio.start_server(print, *ctx.extras["address"]))
+        """,
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        extras = {"address": taken.getsockname()}
+        async with serving(tree, extras=extras, retry_seconds=0.01) as live:
+            await until_tried(live, 2)
+            taken.close()
+            await live.fact(ReloadCommitted)
+            assert live.states == {"base": "ready"}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import socket
+import sqlite3
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
@@ -43,6 +48,13 @@ PASSING = {
     "says so": Down(),
     "refused": ConnectionRefusedError(),
     "reset": ConnectionResetError(),
+    "an address in use": OSError(errno.EADDRINUSE, "Address already in use"),
+    "a lock that another holds": BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+    "a busy device": OSError(errno.EBUSY, "Device or resource busy"),
+    "no network": OSError(errno.ENETUNREACH, "Network is unreachable"),
+    "the system's own timeout": OSError(errno.ETIMEDOUT, "Connection timed out"),
+    "no such host": socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+    "no resolver": socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
     "unhealthy": PluginUnhealthy(REF, "no"),
     "preempted": RetryPreempted(REF),
     "an import that was refused": caused_by(
@@ -56,6 +68,10 @@ STAYING = {
     "an edit, which is there": SetupPreempted(REF),
     "a mistake": KeyError("token"),
     "no answer": TimeoutError(),
+    "too many open files": OSError(errno.EMFILE, "Too many open files"),
+    "a full disk": OSError(errno.ENOSPC, "No space left on device"),
+    "no permission": PermissionError(errno.EACCES, "Permission denied"),
+    "an error without a number": OSError("Multiple problems"),
     "a missing file": FileNotFoundError(),
     "a mistake in the manifest": HealthCheckInvalid(REF, "ping", "no"),
     "a crash": caused_by(PluginCrashed(REF, "it ended"), ValueError()),
@@ -73,6 +89,41 @@ def test_it_may_pass(error: BaseException) -> None:
 @pytest.mark.parametrize("error", STAYING.values(), ids=STAYING.keys())
 def test_it_takes_an_edit(error: BaseException | None) -> None:
     assert not may_pass(error)
+
+
+async def refused_on_two_addresses() -> None:
+    await asyncio.open_connection("localhost", 1, family=socket.AF_UNSPEC)
+
+
+def test_what_asyncio_raises_when_no_address_of_a_host_answers() -> None:
+    error = OSError(
+        "Multiple exceptions: [Errno 111] Connect call failed ('::1', 1, 0, 0), "
+        "[Errno 111] Connect call failed ('127.0.0.1', 1)"
+    )
+    assert may_pass(error)
+    with pytest.raises(OSError, match="Connect call failed") as caught:
+        asyncio.run(refused_on_two_addresses())
+    assert may_pass(caught.value)
+
+
+def test_an_address_that_another_listens_at() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(OSError, match="in use") as caught:
+            socket.create_server(taken.getsockname())
+        assert may_pass(caught.value)
+
+
+@pytest.mark.parametrize(("statement", "may"), [("CREATE TABLE b(x)", True), ("FLY", False)])
+def test_a_database_that_another_has_locked(tmp_path: Path, statement: str, may: bool) -> None:
+    path = tmp_path / "x.db"
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+        closing(sqlite3.connect(path, timeout=0)) as own,
+    ):
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            own.execute(statement)
+        assert may_pass(caught.value) is may
 
 
 def refused_by_urllib(url: str) -> None:
