@@ -29,6 +29,7 @@ from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.disk.reading import changed_at, code_differs
 from dagstack_dev.host.context import sees_the_same
 from dagstack_dev.host.elapsed import ms_since
+from dagstack_dev.host.preparation import locate
 from dagstack_dev.host.reloader import Reloader
 from dagstack_dev.host.sections import section_problem
 
@@ -328,6 +329,11 @@ class ReloadLoop:
         changes = self._shared.prepare(shared)
         self._shared.enter(changes, draft)
         plan = plan_reload(self._table.world(), draft.candidates.values(), draft.removed)
+        for error in plan.errors():
+            if error.ref in draft.offers:
+                locate(error, draft.offers[error.ref].source)
+            elif error.ref in self._table.entries:
+                locate(error, self._table.entries[error.ref].offer.source)
         kept = {ref for ref in plan.rejected if self._table.states[ref] is State.READY}
         self._reject(draft, plan, reload_id)
         with self.collector.own_writes.reloading(), self.health.paused():

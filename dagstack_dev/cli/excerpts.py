@@ -108,10 +108,11 @@ def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
 
 def _summary(root: BaseException, who: str) -> str:
     if isinstance(root, PluginLoadError):
-        return f"{root.stage} failed: {root.reason}"
+        return root.reason if root.stage == "compile" else f"{root.stage} failed: {root.reason}"
     message = getattr(root, "msg", None) if isinstance(root, SyntaxError) else said(root)
     if isinstance(root, PluginRegistryError):
-        return str(message).removeprefix(f"{who}: ").removeprefix(f"{who} ")
+        place = f" ({root.path}:{root.line})"  # It is shown below, with its line.
+        return str(message).removesuffix(place).removeprefix(f"{who}: ").removeprefix(f"{who} ")
     return f"{type(root).__name__}: {message}" if message else type(root).__name__
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 from rich.tree import Tree
 
+from dagstack_dev.cli.excerpts import short
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.host.preparation import line_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,16 +63,23 @@ def label(status: PluginStatus, registry: Registry) -> Text:
         if flag:
             text.append(f", {name}", "yellow")
     if status.blocked_by:
-        text.append(f" by {blockers(status.blocked_by, registry)}", "yellow")
+        text.append(f" by {blockers(status.ref, status.blocked_by, registry)}", "yellow")
     return text
 
 
-def blockers(blocked_by: Iterable[str], registry: Registry) -> str:
-    """What a plugin waits for; a name that nobody has may be misspelt."""
+def blockers(ref: PluginRef, blocked_by: Iterable[str], registry: Registry) -> str:
+    """What `ref` waits for; a name that nobody has may be misspelt, and its line is told."""
     known = {entry.ref.name for entry in registry.table.present()}
     return ", ".join(
         name
-        if "/" in name or name in known
-        else f"{name}, which does not exist{did_you_mean(name, known)}"
+        if name in known or name.rpartition("/")[2] in known
+        else f"{name}, which does not exist{did_you_mean(name, known)}{_place(ref, name, registry)}"
         for name in blocked_by
     )
+
+
+def _place(ref: PluginRef, name: str, registry: Registry) -> str:
+    entry = registry.table.entries.get(ref)
+    source = entry.offer.source if entry is not None else None
+    line = line_in(source, "depends_on", name) if source is not None else None
+    return f" ({short(source.manifest_path)}:{line})" if source is not None and line else ""

@@ -199,7 +199,7 @@ class Terminal:
         line.append(f"  {_milliseconds(fact.duration_ms)}", "dim")
         self._print(line)
         for step in blocked[:NAMES_LIMIT]:
-            whom = blockers(step.blocked_by, self._registry)
+            whom = blockers(step.ref, step.blocked_by, self._registry)
             why = f" waits for {whom}" if whom else " is blocked"
             self._print(Text.assemble("  ", (str(step.ref), "yellow"), why))
         if len(blocked) > NAMES_LIMIT:

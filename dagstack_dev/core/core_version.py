@@ -29,6 +29,13 @@ def _accepts(specifier_text: str, core_version: str) -> bool:
     return specifier is not None and specifier.contains(Version(core_version), prereleases=True)
 
 
+def admitting(core_version: str) -> str:
+    """A range that admits `core_version`, later ones too, and none of the next major version."""
+    release = Version(core_version).release
+    major, minor = (*release, 0)[:2]
+    return f">={major}.{minor},<{major + 1}"
+
+
 def specifier_problem(text: str) -> str | None:
     """What is wrong with a specifier, with what to write instead; None for a valid one."""
     if _specifier(text) is not None:
@@ -55,8 +62,8 @@ def _pep_440(text: str) -> str | None:
         return _range(match, [*parts[:1], parts[1] + 1] if len(parts) > 1 else [parts[0] + 1])
     if match := _WILDCARD.fullmatch(text):
         return f"=={match[1]}.*"
-    if match := _BARE.fullmatch(text):
-        return f"=={match[1]}"
+    if match := _BARE.fullmatch(text):  # The version that it was written for.
+        return admitting(match[1])
     spaced = _SPACED.sub(",", text)
     return spaced if spaced != text and _specifier(spaced) is not None else None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from dagstack_dev.core.core_version import admitting
 from dagstack_dev.core.refs import PluginRef, closest, did_you_mean
 from dagstack_dev.core.secrets import masked_text
 
@@ -42,6 +43,11 @@ def _place(path: str | None, line: int | None) -> str:
     if path is None:
         return ""
     return f"{path}:{line}" if line else path
+
+
+def _in_place(path: str | None, line: int | None) -> str:
+    place = _place(path, line)
+    return f" ({place})" if place else ""
 
 
 def _spell(refs: Iterable[PluginRef]) -> str:
@@ -192,7 +198,8 @@ class VersionIncompatible(PluginRegistryError):
     def __str__(self) -> str:
         return (
             f"{self.ref} needs core_version {self.required}, this core is {self.core_version}; "
-            f"widen core_version in {self.path or 'its manifest'} or use another core"
+            f'write for example core_version = "{admitting(self.core_version)}", or use another '
+            f"core{_in_place(self.path, self.line)}"
         )
 
 
@@ -281,7 +288,8 @@ class DependencyCycle(PluginRegistryError):
 
     def __str__(self) -> str:
         closed = " -> ".join(str(ref) for ref in (*self.cycle, self.cycle[0]))
-        return f"dependency cycle: {closed}; remove one of these from depends_on"
+        place = _in_place(self.path, self.line)
+        return f"dependency cycle: {closed}; remove one of these from depends_on{place}"
 
 
 class DependencyMissing(PluginRegistryError):
@@ -321,7 +329,9 @@ class DependencyMissing(PluginRegistryError):
             f"{name!r} (did you mean {near[name]!r}?)" if name in near else repr(name)
             for name in self.missing
         )
-        return f"{self.ref} depends on {wanted}, which does not exist; add it or mend depends_on"
+        place = _in_place(self.path, self.line)
+        advice = "which does not exist; add it or change depends_on"
+        return f"{self.ref} depends on {wanted}, {advice}{place}"
 
 
 class PluginLoadError(PluginRegistryError):

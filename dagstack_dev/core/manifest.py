@@ -22,7 +22,7 @@ from dagstack_dev.core.manifest_fields import (
 )
 from dagstack_dev.core.manifest_forms import MANIFEST_NAME, form_at, read_document
 from dagstack_dev.core.manifest_problems import problems_of
-from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.refs import PluginRef, closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,9 +63,21 @@ def parse_manifest(data: bytes, path: str) -> PluginManifest:
         problem = ManifestProblem(".".join(document.place), f"must be {noun}", document.line_of(()))
         raise ManifestInvalid(path, [problem])
     fields = document.table
+    if not document.place and (table := _misspelt_table(fields)):
+        meant = '"plugin"' if form.is_json else "[plugin]"
+        problem = ManifestProblem(table, f"is not read; write {meant}", document.line_of([table]))
+        raise ManifestInvalid(path, [problem])
     if form.is_json:  # Editors find the schema of a JSON file by it.
         fields = {key: value for key, value in fields.items() if key != "$schema"}
     return validated(fields, path, document.line_of, in_toml=not form.is_json)
+
+
+def _misspelt_table(fields: Mapping[str, object]) -> str | None:
+    """The table that must be meant to be the manifest, where the top level is none."""
+    if not PluginManifest.model_fields.keys().isdisjoint(fields):
+        return None
+    tables = (key for key, value in fields.items() if isinstance(value, dict))
+    return next((key for key in tables if closest(key.lower(), ["plugin"])), None)
 
 
 def _spelt(place: Sequence[str], *, is_json: bool) -> str:

@@ -10,7 +10,7 @@ from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.core.lifecycle import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.graph import DependencyGraph
@@ -137,6 +137,13 @@ class ReloadPlan:
     def affected(self) -> frozenset[PluginRef]:
         """Every plugin that some transaction touches."""
         return frozenset(ref for each in self.transactions for ref in each.refs)
+
+    def errors(self) -> Iterator[PluginRegistryError]:
+        """What is wrong with the plugins that fail or are rejected."""
+        yield from self.rejected.values()
+        for step in (step for each in self.transactions for step in each.fail):
+            if step.error is not None:
+                yield step.error
 
 
 class DependencyBlocked(PluginRegistryError):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from dagstack_dev.core.dispatch_errors import KindVersionIncompatible
 from dagstack_dev.core.errors import (
+    AmbiguousPlugin,
+    DependencyCycle,
+    DependencyMissing,
     ManifestInvalid,
     ManifestProblem,
+    PluginRegistryError,
     RuntimeNotSupported,
     VersionIncompatible,
 )
 from dagstack_dev.core.hookspecs import NO_KINDS, Kinds
-from dagstack_dev.core.manifest import PluginManifest, parse_manifest
+from dagstack_dev.core.manifest import PluginManifest, line_in_manifest, parse_manifest
 from dagstack_dev.core.manifest_module import module_manifest
 from dagstack_dev.core.secrets import remember, remember_environment, secrets_in
 from dagstack_dev.host.config_schema import manifest_schema
@@ -22,6 +27,17 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.ports import Runtime
     from dagstack_dev.core.sources import PluginSource
+
+
+_FIELDS: Final[dict[type, str]] = {
+    AmbiguousPlugin: "depends_on",
+    DependencyCycle: "depends_on",
+    DependencyMissing: "depends_on",
+    KindVersionIncompatible: "kind_api_version",
+    RuntimeNotSupported: "runtime",
+    VersionIncompatible: "core_version",
+}
+"""What in a manifest an error is about."""
 
 
 def prepare(
@@ -48,7 +64,11 @@ def prepare(
         manifest = previous.manifest
     else:
         manifest = manifest_of(source)
-    check_gates(manifest, core_version, runtimes, source.manifest_path, kinds)
+    try:
+        check_gates(manifest, core_version, runtimes, source.manifest_path, kinds)
+    except (VersionIncompatible, RuntimeNotSupported) as error:
+        locate(error, source)
+        raise
     runtime = next(runtimes[name] for name in manifest.possible_runtimes if name in runtimes)
     known = previous or Offer(manifest)
     schema = manifest_schema(manifest, source)
@@ -100,6 +120,33 @@ def check_gates(
         raise VersionIncompatible(manifest.ref, manifest.core_version, core_version, path)
     if not any(name in runtimes for name in manifest.possible_runtimes):
         raise RuntimeNotSupported(manifest.ref, manifest.possible_runtimes, list(runtimes), path)
+
+
+def locate(error: PluginRegistryError, source: PluginSource | None) -> None:
+    """Have `error` name the line of the manifest that it is about, if there is one.
+
+    Args:
+        error: about what the manifest in `source` declares.
+        source: what was read of the plugin that is `error.ref`; None where nothing was.
+    """
+    field = _FIELDS.get(type(error))
+    if field is None or source is None or source.manifest is None:
+        return
+    if isinstance(error, AmbiguousPlugin) and error.paths:
+        return  # It is about folders.
+    name = error.missing[0] if isinstance(error, DependencyMissing) else ""
+    error.path, error.line = source.manifest_path, line_in(source, field, name)
+
+
+def line_in(source: PluginSource, field: str, name: str = "") -> int | None:
+    """The line of the manifest in which `field` stands, or `name` in its value."""
+    written = source.manifest.content if source.manifest else None
+    line = line_in_manifest(written or b"", source.manifest_path, field)
+    if line is None or written is None or not name:
+        return line
+    last = name.rpartition("/")[2].encode()
+    rest = written.split(b"\n")[line - 1 :]
+    return line + next((at for at, text in enumerate(rest) if last in text), 0)
 
 
 def _remember_secrets(manifest: PluginManifest) -> None:

@@ -26,7 +26,7 @@ from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.config_schema import manifest_schema
 from dagstack_dev.host.execution import refuse_process
 from dagstack_dev.host.lookup import Lookup
-from dagstack_dev.host.preparation import check_gates
+from dagstack_dev.host.preparation import check_gates, locate
 from dagstack_dev.host.registration import (
     forget,
     graph_of_present,
@@ -352,12 +352,12 @@ class Registry(Lookup):
         table = self.table
         refs = [entry.ref for entry in table.present()]
         problems = [problem for ref in refs if (problem := table.graph.problem(ref)) is not None]
-        for problem in problems:
-            if problem.ref is not None:
-                problem.path = table.entries[problem.ref].offer.folder
         cycle = table.graph.find_cycle()
         if cycle is not None:
-            raise DependencyCycle(cycle)
+            problems = [DependencyCycle(cycle)]
+        for problem in problems:
+            if problem.ref is not None:
+                locate(problem, table.entries[problem.ref].offer.source)
         if problems:
             raise problems[0].with_others(problems[1:])
         return table.graph.order(refs, lambda ref: table.priorities.get(ref, 0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import linecache
 import symtable
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from importlib.util import decode_source
 from opcode import opmap
 from types import CodeType
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dagstack_dev.core.sources import SourceFile
+
+_MOST_CLASSES: Final = 5
+"""Classes that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +161,13 @@ def _binds(table: symtable.SymbolTable, name: str) -> bool:
     return any(_binds(child, name) for child in table.get_children())
 
 
-def top_names(file: CodeFile) -> list[str]:
-    """The functions and classes that `file` defines at module level, for suggestions."""
-    if file.code is None:
-        return []
-    return [const.co_name for const in file.code.co_consts if isinstance(const, CodeType)]
+def found_classes(file: CodeFile, name: str) -> str:
+    """What to say of the classes that `file` defines when it is not `name` that it does.
+
+    ` (found: A, B)` with the closest first, or an empty string.
+    """
+    text = decode_source(file.source.content or b"")
+    classes = [each.name for each in ast.parse(text).body if isinstance(each, ast.ClassDef)]
+    classes.sort(key=lambda each: -SequenceMatcher(None, name, each).ratio())
+    more = f" and {len(classes) - _MOST_CLASSES} more" if len(classes) > _MOST_CLASSES else ""
+    return f" (found: {', '.join(classes[:_MOST_CLASSES])}{more})" if classes else ""

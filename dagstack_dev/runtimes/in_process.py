@@ -20,7 +20,13 @@ from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, PluginLoa
 from dagstack_dev.core.manifest import ExecutionModel, line_in_manifest
 from dagstack_dev.core.refs import closest
 from dagstack_dev.runtimes import original
-from dagstack_dev.runtimes.code import CodeFile, compile_file, may_bind, mentioned_names, top_names
+from dagstack_dev.runtimes.code import (
+    CodeFile,
+    compile_file,
+    found_classes,
+    may_bind,
+    mentioned_names,
+)
 from dagstack_dev.runtimes.finder import PluginFinder, TakenOut, quoted
 from dagstack_dev.runtimes.imports import ImportLog
 from dagstack_dev.runtimes.leaks import is_gone, leaks
@@ -106,7 +112,7 @@ class InProcessRuntime:
         module = _entry_module(manifest.entry_module, source.folder, files)
         entry = _entry_file(manifest, source, files, module)
         _check_compiled(manifest, files, entry, module)
-        _check_binding(manifest, entry)
+        _check_binding(manifest, entry, source)
         return self._where_it_runs(
             InProcessCode(
                 manifest, source.folder, package, module, files, self._finder, self.shared
@@ -313,14 +319,17 @@ def _entry_file(
     for relative in (f"{stem}/__init__.py", f"{stem}.py"):  # As imports prefer it.
         if relative in files:
             return files[relative]
-    written = source.manifest.content if source.manifest else None
-    line = line_in_manifest(written or b"", source.manifest_path, "entry_point")
     modules = [path.removesuffix(".py").replace("/", ".") for path in files]
     guess = closest(manifest.entry_module, modules)
     hint = f"; did you mean '{guess}:{manifest.entry_class}'?" if guess else "; add the file"
     message = f"there is no {stem}.py in {source.folder}{hint}"
-    problem = ManifestProblem("entry_point", message, line)
+    problem = ManifestProblem("entry_point", message, _line_of_entry_point(source))
     raise ManifestInvalid(source.manifest_path, [problem], ref=manifest.ref)
+
+
+def _line_of_entry_point(source: PluginSource) -> int | None:
+    written = source.manifest.content if source.manifest else None
+    return line_in_manifest(written or b"", source.manifest_path, "entry_point")
 
 
 def _check_compiled(
@@ -346,14 +355,14 @@ def _packages_above(module: str) -> set[str]:
     return {f"{folder}__init__.py" for folder in ("", *folders)}
 
 
-def _check_binding(manifest: PluginManifest, entry: CodeFile) -> None:
+def _check_binding(manifest: PluginManifest, entry: CodeFile, source: PluginSource) -> None:
     name = manifest.entry_class
     if may_bind(entry, name):
         return
+    file = entry.path.removeprefix(f"{source.folder}/")
     if not (entry.source.content or b"").strip():
-        reason = "the entry file is empty"
+        reason = f"{file} is empty; it has to define class {name!r}"
     else:
-        guess = closest(name, top_names(entry))
-        hint = f"; did you mean {guess!r}?" if guess else ""
-        reason = f"the entry file binds no class {name!r}{hint}"
-    raise PluginLoadError(manifest.ref, "compile", reason, path=entry.path)
+        reason = f"{file} defines no class {name!r}{found_classes(entry, name)}"
+    path, line = source.manifest_path, _line_of_entry_point(source)
+    raise PluginLoadError(manifest.ref, "compile", reason, path=path, line=line)

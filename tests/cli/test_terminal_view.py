@@ -185,7 +185,8 @@ def test_who_has_to_wait_is_told_below_with_a_guess_at_a_misspelt_name(show: Sho
     removed = transition(State.REMOVED, State.STOPPED, ref=LOCAL)
     assert show(removed, waits, committed(LOCAL, affected=(CHAT,))) == (
         "- llm/local  12 ms\n"
-        "  agent/chat waits for llm/local, opanai, which does not exist; did you mean 'openai'?\n"
+        "  agent/chat waits for llm/local, which does not exist, opanai, which does not exist; did "
+        "you mean \n'openai'?\n"
     )
 
 

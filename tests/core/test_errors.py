@@ -55,8 +55,8 @@ MESSAGES = [
     (
         VersionIncompatible(A, ">=2", "0.1.0", "x/dagstack.toml"),
         (
-            "tool/a needs core_version >=2, this core is 0.1.0; widen core_version in "
-            "x/dagstack.toml or use another core"
+            "tool/a needs core_version >=2, this core is 0.1.0; write for example core_version = "
+            '">=0.1,<1", or use another core (x/dagstack.toml)'
         ),
     ),
     (
@@ -83,7 +83,7 @@ MESSAGES = [
         DependencyMissing(A, ["serch", "zzz"], known=["search"]),
         (
             "tool/a depends on 'serch' (did you mean 'search'?), 'zzz', which does not exist; add "
-            "it or mend depends_on"
+            "it or change depends_on"
         ),
     ),
     (

@@ -226,3 +226,14 @@ def test_what_to_write_in_json_is_spelt_as_json() -> None:
 def test_a_value_is_quoted_as_it_was_written() -> None:
     with pytest.raises(ManifestInvalid, match="""'a = "b"' may hold letters"""):
         load_manifest_from_dict({"name": 'a = "b"', "kind": "tool"})
+
+
+@pytest.mark.parametrize("table", ["plugins", "Plugin", "plugn"])
+def test_a_table_of_nearly_the_right_name_is_named_in_place_of_missing_fields(table: str) -> None:
+    error = refuse(f"# comment\n[{table}]\nname = 'a'\n")
+    assert str(error) == f"p/dagstack.toml:2: {table}: is not read; write [plugin]"
+
+
+def test_in_json_too() -> None:
+    with pytest.raises(ManifestInvalid, match='plugins: is not read; write "plugin"'):
+        parse_manifest(b'{"plugins": {"name": "a"}}', "p/dagstack.json")

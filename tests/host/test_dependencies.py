@@ -72,7 +72,9 @@ async def test_a_missing_dependency_sets_up_nothing(
     error = caught.value
     assert (error.ref, error.missing) == (PluginRef("demo", "a"), ("databse", "x/y"))
     assert error.suggestions == {"databse": "database"}
-    assert error.path == str(folder.parent / "a")
+    assert error.path == str(folder.parent / "a" / "dagstack.toml")
+    assert error.line == 7
+    assert str(error).endswith(f"change depends_on ({error.path}:7)")
     assert [type(other) for other in error.others] == [DependencyMissing]
     assert nothing_is_set_up(registry)
     assert journal == []
@@ -89,6 +91,7 @@ async def test_a_cycle_sets_up_nothing_and_is_told_in_order(
     with pytest.raises(DependencyCycle, match="demo/a -> demo/b -> demo/c -> demo/a") as caught:
         await registry.setup_all(ctx)
     assert [ref.name for ref in caught.value.cycle] == ["a", "b", "c"]
+    assert (caught.value.path, caught.value.line) == (str(tree.root / "a" / "dagstack.toml"), 7)
     assert nothing_is_set_up(registry)
     assert journal == []
 

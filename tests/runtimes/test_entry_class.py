@@ -79,15 +79,30 @@ def load_error(tree: PluginTree) -> PluginLoadError:
 def test_an_empty_entry_file_is_told(tree: PluginTree, code: str) -> None:
     folder = tree.plugin("one", code=code)
     error = load_error(tree)
-    assert (error.stage, error.reason) == ("compile", "the entry file is empty")
-    assert error.path == str(folder / "plugin.py")
+    reason = "plugin.py is empty; it has to define class 'Plugin'"
+    assert (error.stage, error.reason) == ("compile", reason)
+    assert (error.path, error.line) == (str(folder / "dagstack.toml"), 6)
     assert error.ref == PluginRef("demo", "one")
 
 
-def test_a_missing_class_is_told_with_the_close_match(tree: PluginTree) -> None:
-    tree.plugin("one", code="class Plugn: ...\n")
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("class Other: ...\nclass Plugn: ...\n", " (found: Plugn, Other)"),
+        ("x = 1\n", ""),
+        (
+            "".join(f"class C{n}: ...\n" for n in range(7)),
+            " (found: C0, C1, C2, C3, C4 and 2 more)",
+        ),
+    ],
+)
+def test_a_missing_class_is_told_with_what_there_is_closest_first(
+    tree: PluginTree, code: str, found: str
+) -> None:
+    folder = tree.plugin("one", code=code)
     error = load_error(tree)
-    assert error.reason == "the entry file binds no class 'Plugin'; did you mean 'Plugn'?"
+    assert error.reason == f"plugin.py defines no class 'Plugin'{found}"
+    assert (error.path, error.line) == (str(folder / "dagstack.toml"), 6)
 
 
 @pytest.mark.parametrize(
