@@ -240,9 +240,18 @@ def error_fields(error: BaseException) -> dict[str, Any]:
     return {
         "type": found.type,
         "message": found.message,
-        "path": found.path or getattr(error, "path", None),
-        "line": found.line or getattr(error, "line", None),
+        "path": found.path or _attribute(error, "path", str),
+        "line": found.line or _attribute(error, "line", int),
     }
+
+
+def _attribute(error: BaseException, name: str, kind: type) -> Any:
+    """What `error` says of itself, if it does; it may be of any class."""
+    try:
+        value = getattr(error, name, None)
+    except Exception:  # noqa: BLE001 - a property may raise anything
+        return None
+    return value if type(value) is kind else None
 
 
 def _spelled(refs: Iterable[PluginRef]) -> list[str]:

@@ -10,10 +10,12 @@ import anyio
 import anyio.lowlevel
 
 from dagstack_dev.core.events import Leaks, PluginLeaked
+from dagstack_dev.host.guarding import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.table import PluginTable
     from dagstack_dev.host.transaction import Retired
 
@@ -26,8 +28,8 @@ LOOKS: Final = 3
 LAST_LOOKS_SECONDS: Final = 0.1
 """The time between looks when the server ends."""
 
-MANY: Final = 100
-"""Generations that may wait; then each reload drops old ones that are gone, unseen."""
+MANY: Final = 10
+"""Generations of one plugin that wait at most: reload upon reload, and never a moment to look."""
 
 _YOUNG: Final = 1
 _ALL: Final = 2
@@ -39,7 +41,8 @@ class LeakCheck:
 
     On the way of a reload there is nothing but `add`. A look at one generation takes
     milliseconds, however many plugins there are. Only what is held at every look costs more: a
-    collection of all garbage, and a search for the holders.
+    collection of all garbage, and a search for the holders. What goes wrong with it is reported,
+    and ends nothing else.
 
     Args:
         table: its plugins' errors are asked for, and its observers are told.
@@ -49,8 +52,10 @@ class LeakCheck:
     def __init__(self, table: PluginTable, leaks: Leaks) -> None:
         self._table = table
         self._leaks = leaks
-        self._waiting: deque[tuple[Retired, int]] = deque()
+        self._waiting: dict[PluginRef, deque[tuple[Retired, int]]] = {}
         self._kept: list[Retired] = []
+        self._collected = -1
+        self._guard = Guard("the search for leaks")
 
     @property
     def idle_seconds(self) -> float | None:
@@ -60,35 +65,41 @@ class LeakCheck:
     def add(self, retired: Iterable[Retired]) -> None:
         """A reload has ended, and has retired these."""
         if self._leaks is not Leaks.OFF:
-            self._waiting.extend((each, LOOKS) for each in (*self._kept, *retired))
+            for each in (*self._kept, *retired):
+                self._wait(each, LOOKS)
             self._kept.clear()
-        if len(self._waiting) > MANY:  # Reload upon reload, and never a moment to look.
-            for _ in range(2):
-                if self._waiting[0][0].generation.is_gone():
-                    self._waiting.popleft()
+
+    def _wait(self, retired: Retired, looks: int) -> None:
+        self._waiting.setdefault(retired.ref, deque(maxlen=MANY)).append((retired, looks))
 
     async def look(self, is_wanted: Callable[[], bool]) -> None:
         """Look once at everything that waits, as long as nobody `is_wanted` for something else."""
-        collected = -1
-        for _ in range(len(self._waiting)):
-            if is_wanted():
-                return
-            retired, looks = self._waiting[0]
-            if self._is_kept_for_author(retired):
-                self._kept.append(retired)
-            elif not retired.generation.is_gone():
-                # What a teardown has left is young; what is old is many times as much.
-                needed = _YOUNG if looks > 1 else _ALL
-                if collected < needed:
-                    gc.collect(needed)
-                    collected = needed
-                if not retired.generation.is_gone():
-                    if looks > 1:
-                        self._waiting.append((retired, looks - 1))
-                    else:
-                        self._tell(retired)
-            self._waiting.popleft()
-            await anyio.lowlevel.checkpoint()
+        self._collected = -1
+        for ref in list(self._waiting):
+            waiting = self._waiting[ref] = self._waiting.pop(ref)  # The last when it is broken off.
+            for _ in range(len(waiting)):
+                if is_wanted():
+                    return
+                self._guard.call(self._look_at, *waiting.popleft())
+                await anyio.lowlevel.checkpoint()
+            if not waiting:
+                del self._waiting[ref]
+
+    def _look_at(self, retired: Retired, looks: int) -> None:
+        """Have it wait for the next look, tell of it, or let it go."""
+        if self._is_kept_for_author(retired):
+            self._kept.append(retired)
+        elif not retired.generation.is_gone():
+            # What a teardown has left is young; what is old is many times as much.
+            needed = _YOUNG if looks > 1 else _ALL
+            if self._collected < needed:
+                gc.collect(needed)
+                self._collected = needed
+            if not retired.generation.is_gone():
+                if looks > 1:
+                    self._wait(retired, looks - 1)
+                else:
+                    self._tell(retired)
 
     async def finish(self) -> None:
         """Come to an end with what waits, where a leak counts as an error."""

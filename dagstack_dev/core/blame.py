@@ -68,10 +68,10 @@ def plugin_steps(error: BaseException) -> Iterator[TracebackType]:
 
 
 def _is_plugin_code(names: Mapping[str, object]) -> bool:
-    return (
-        str(names.get("__name__", "")).startswith(NAMESPACE)
-        or getattr(names.get("__loader__"), "is_shared_code", None) is True
-    )
+    name = names.get("__name__")
+    if type(name) is str and name.startswith(NAMESPACE):
+        return True
+    return getattr(names.get("__loader__"), "is_shared_code", None) is True
 
 
 def root_error(error: BaseException) -> BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -77,10 +77,10 @@ class Watchdog:
             self.wake.clear()  # It may be set still, by a `stop` that did not wait long enough.
             if self._thread is None:
                 name = "dagstack-dev watchdog"
-                self._thread = threading.Thread(
-                    target=_watch, args=(ref(self),), name=name, daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=_watch, args=(ref(self),), name=name, daemon=True)
+                with suppress(RuntimeError):  # No thread can be had: then nothing is watched.
+                    thread.start()
+                    self._thread = thread
         try:
             yield
         finally:

@@ -118,16 +118,16 @@ def _frames_of(awaitable: object) -> Iterator[FrameType]:
     inner: object | None = awaitable
     while inner is not None:
         frame: FrameType | None = None
-        match inner:
-            case CoroutineType():
-                frame, inner = inner.cr_frame, inner.cr_await
-            case GeneratorType():
-                frame, inner = inner.gi_frame, inner.gi_yieldfrom
-            case AsyncGeneratorType():
-                frame, inner = inner.ag_frame, inner.ag_await
-            case _:  # What wraps one of these, as `__anext__()` does, tells only the collector.
-                wrapped = gc.get_referents(inner)
-                inner = next((each for each in wrapped if isinstance(each, _SUSPENDED)), None)
+        # By type: `isinstance` would ask an awaitable of any class what it takes itself for.
+        if type(inner) is CoroutineType:
+            frame, inner = inner.cr_frame, inner.cr_await
+        elif type(inner) is GeneratorType:
+            frame, inner = inner.gi_frame, inner.gi_yieldfrom
+        elif type(inner) is AsyncGeneratorType:
+            frame, inner = inner.ag_frame, inner.ag_await
+        else:  # What wraps one of these, as `__anext__()` does, tells only the collector.
+            wrapped = gc.get_referents(inner)
+            inner = next((each for each in wrapped if type(each) in _SUSPENDED), None)
         if frame is not None:
             yield frame
 

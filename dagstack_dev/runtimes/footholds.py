@@ -7,6 +7,7 @@ import atexit
 import logging
 import signal
 import threading
+from contextlib import suppress
 from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,14 +60,18 @@ def _tasks(remains: Remains) -> Iterator[Foothold]:
 
 def _awaited(step: Any) -> Iterator[tuple[Any, FrameType | None]]:
     """A coroutine, what it awaits, and so on, each with its frame."""
-    while step is not None:
-        for kind, following in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
-            if hasattr(step, f"{kind}_frame"):
-                yield step, getattr(step, f"{kind}_frame")
-                step = getattr(step, following)
-                break
-        else:
-            return
+    while (found := _suspended(step)) is not None:
+        frame, inner = found
+        yield step, frame
+        step = inner
+
+
+def _suspended(step: Any) -> tuple[FrameType | None, Any] | None:
+    """The frame of a coroutine and what it awaits; None for what is nothing of the kind."""
+    for kind, following in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
+        with suppress(BaseException):  # An awaitable of any class may raise anything.
+            return getattr(step, f"{kind}_frame"), getattr(step, following)
+    return None
 
 
 def _threads(remains: Remains) -> Iterator[Foothold]:
@@ -133,7 +138,14 @@ def _logging_handlers(remains: Remains) -> Iterator[Foothold]:
 
 
 def _belongs(thing: Any, remains: Remains) -> bool:
-    """Whether a callable or an object is the plugin's own code."""
+    """Whether a callable or an object is the plugin's own code, as far as can be told."""
+    try:
+        return _is_own(thing, remains)
+    except BaseException:  # noqa: BLE001 - an odd object may raise anything
+        return False
+
+
+def _is_own(thing: Any, remains: Remains) -> bool:
     kind = type(thing)
     if kind is partial:
         held = (thing.func, *thing.args, *thing.keywords.values())

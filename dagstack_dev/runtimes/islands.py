@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 EXPANDED_LIMIT: Final = 2_000
 """Objects whose references are followed: a few milliseconds."""
 
+_MODULE: Final = type.__dict__["__module__"]
+"""Asks a class itself: its metaclass may have an idea of its own."""
+
 _SHARED: Final = ("dagstack_dev.app.", "dagstack_dev.runtimes.finder")
 """Where the classes are from that lead from one plugin to every other."""
 
@@ -114,15 +117,25 @@ def _is_beyond(found: object, modules: Collection[str]) -> bool:
     if kind is dict:
         return "__spec__" in found and "__builtins__" in found  # type: ignore[operator]
     if issubclass(kind, type):
-        return type.__getattribute__(found, "__module__") not in modules
+        return module_of(found) not in modules  # type: ignore[arg-type]
     if issubclass(kind, Future):
-        return not found.done()  # type: ignore[attr-defined]
+        return not Future.done(found)  # type: ignore[arg-type]
     frame = _frame_of(found)
     if frame is not None:
         return frame.f_globals.get("__name__") not in modules
-    return issubclass(kind, ModuleType | AbstractEventLoop) or (
-        str(kind.__module__).startswith(_SHARED)
-    )
+    return issubclass(kind, ModuleType | AbstractEventLoop) or (module_of(kind).startswith(_SHARED))
+
+
+def module_of(cls: type) -> str:
+    """The name of the module that `cls` says it is from; "" when it says none.
+
+    A class that is made by `type(...)` in globals without a name has none.
+    """
+    try:
+        found = _MODULE.__get__(cls)
+    except AttributeError:
+        return ""
+    return found if type(found) is str else ""
 
 
 def _frame_of(found: object) -> FrameType | None:

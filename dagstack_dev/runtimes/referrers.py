@@ -20,6 +20,8 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any, Final
 
+from dagstack_dev.runtimes.islands import module_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import CodeType
@@ -29,6 +31,8 @@ LINKS: Final = 6
 
 WIDTH: Final = 16
 """Objects whose referrers one walk looks for: it compares every reference with each of them."""
+
+_QUALNAME: Final = type.__dict__["__qualname__"]
 
 SECONDS: Final = 0.3
 """How long a search goes on before it is content with what it has."""
@@ -133,16 +137,26 @@ def in_words(chain: Sequence[object]) -> str:
 
 
 def describe(thing: object, held: object = None) -> str:
-    """What an object is, and by which attribute it refers to `held`."""
+    """What an object is, and by which attribute it refers to `held`.
+
+    Of one that raises when it is asked, the class alone is told.
+    """
+    try:
+        return _described(thing, held)
+    except BaseException:  # noqa: BLE001 - it may raise anything
+        return _type_name(type(thing))
+
+
+def _described(thing: object, held: object) -> str:
     kind = type(thing)
     code = _code(thing)
-    if isinstance(thing, FrameType):
+    if type(thing) is FrameType:
         return running(thing)
     if code is not None:
         return f"a suspended {code.co_qualname}() at {code.co_filename}:{_line(thing, code)}"
-    if isinstance(thing, FunctionType):
+    if type(thing) is FunctionType:
         return f"function {thing.__module__}.{thing.__qualname__}"
-    if isinstance(thing, MethodType):
+    if type(thing) is MethodType:
         return f"method {getattr(thing.__func__, '__qualname__', thing.__func__)}"
     if issubclass(kind, Task):
         return f"task {thing.get_name()!r}"  # type: ignore[attr-defined]
@@ -217,19 +231,18 @@ def _is_dict_of(held: dict[Any, Any], holder: object) -> bool:
 
 
 def _type_name(thing: object) -> str:
-    cls = thing if isinstance(thing, type) else type(thing)
-    return (
-        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    )
+    cls = thing if issubclass(type(thing), type) else type(thing)
+    module, name = module_of(cls), str(_QUALNAME.__get__(cls))  # type: ignore[arg-type]
+    return name if module in ("", "builtins") else f"{module}.{name}"
 
 
 def _code(thing: object) -> CodeType | None:
     """The code of something that is suspended, None for anything else."""
-    if isinstance(thing, CoroutineType):
+    if type(thing) is CoroutineType:
         return thing.cr_code
-    if isinstance(thing, GeneratorType):
+    if type(thing) is GeneratorType:
         return thing.gi_code
-    if isinstance(thing, AsyncGeneratorType):
+    if type(thing) is AsyncGeneratorType:
         return thing.ag_code
     return None
 

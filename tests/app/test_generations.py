@@ -18,12 +18,14 @@ from trees import CODE, PluginTree
 from dagstack_dev import unwrap
 from dagstack_dev.app import leaks
 from dagstack_dev.core.events import (
+    Leaks,
     PluginLeaked,
     ReloadFailed,
     ReloadRolledBack,
     Transition,
     WatchStopped,
 )
+from dagstack_dev.runtimes.in_process import InProcessGeneration
 
 
 @pytest.fixture(autouse=True)
@@ -225,3 +227,76 @@ async def test_a_plugin_that_died_is_gone_once_it_is_mended_and_not_told_of_agai
         assert [each() for each in set_up] == [None, None]
     [stopped] = live.of(WatchStopped)
     assert stopped.errors == ()
+
+
+async def test_saves_that_leave_no_idle_moment_pile_up_no_old_generations(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaks, "IDLE_SECONDS", 60.0)
+    names = ["one", "two", "three"]
+    for name in names:
+        tree.plugin(name, code="from helpers import words\nclass Plugin: pass\n")
+    tree.write("helpers/__init__.py", "")
+    tree.write("helpers/words.py", "VALUE = 0\n")
+    before = {id(each) for each in gc.get_objects() if type(each) is InProcessGeneration}
+    async with serving(tree) as live:
+        for value in range(leaks.MANY + 5):
+            tree.write("helpers/words.py", f"VALUE = {value + 1}\n")
+            await live.settle()
+        waiting = live.server._loop.leaks._waiting
+        assert {each.name: len(kept) for each, kept in waiting.items()} == dict.fromkeys(
+            names, leaks.MANY
+        )
+        table = live.server.registry.table
+        running = [table.entries[ref(name)].generation for name in names]
+        retired = [each.generation for kept in waiting.values() for each, _ in kept]
+        known = {id(each) for each in (*running, *retired)}
+        created = [each for each in gc.get_objects() if type(each) is InProcessGeneration]
+        assert {id(each) for each in created} - known <= before
+
+
+NAMELESS = """
+names = {}
+exec("Odd = type('Odd', (), {})", names)
+
+class Plugin:
+    def setup(self, ctx):
+        self.odd = names["Odd"]()
+        ctx.extras["kept"].append(self)
+"""
+
+
+async def test_a_class_without_a_module_neither_ends_the_server_nor_hides_a_leak(
+    tree: PluginTree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept: list[object] = []
+    tree.plugin("base", code=NAMELESS)
+    async with serving(tree, extras={"kept": kept}) as live:
+        tree.plugin("base", value=2)
+        await live.settle()
+        leaked = await live.fact(PluginLeaked)
+        assert leaked.ref == ref("base")
+        tree.plugin("base", value=3)
+        await live.settle()
+        assert live.plugin("base").value() == 3
+    assert capsys.readouterr().err == ""
+
+
+async def test_a_search_for_leaks_that_fails_ends_neither_the_server_nor_its_teardown(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: InProcessGeneration) -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr(InProcessGeneration, "is_gone", fail)
+    tree.plugin("base")
+    async with serving(tree, leaks=Leaks.ERROR) as live:
+        for value in (2, 3):
+            tree.plugin("base", value=value)
+            await live.settle()
+            await looked_for_leaks(live)
+        tree.plugin("base", value=4)
+        await live.settle()
+        assert live.plugin("base").value() == 4
+    assert live.journal[-1] == "teardown base 4"
+    assert capsys.readouterr().err.count("the search for leaks raised") == 1

@@ -78,3 +78,19 @@ def test_a_thread_that_a_report_ended_is_replaced_by_the_next_run(
 
 def _raise() -> None:
     raise LookupError
+
+
+def test_a_run_goes_on_unwatched_where_no_thread_can_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    watchdog = Watchdog(lambda _: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with watchdog.watching():
+            pass
+    with watchdog.watching():  # The next run tries again.
+        assert watchdog._thread is not None
+    watchdog.stop()

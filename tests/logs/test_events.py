@@ -142,3 +142,20 @@ def test_a_logger_that_filters_by_level_gets_the_transitions_of_its_level(
         log(transition(State.READY, State.SETTING_UP))
         log(transition(State.BLOCKED, State.STOPPED))
     assert len(events) == logged
+
+
+class Shy(Exception):
+    path = 7
+
+    @property
+    def line(self) -> int:
+        raise LookupError
+
+
+def test_an_error_that_tells_no_place_or_an_odd_one_is_logged_without() -> None:
+    assert error_fields(Shy("no key")) == {
+        "type": "Shy",
+        "message": "no key",
+        "path": None,
+        "line": None,
+    }

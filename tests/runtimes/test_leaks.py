@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import sys
@@ -15,6 +16,8 @@ from trees import PluginTree
 from dagstack_dev import PluginRef, PluginRegistry, unwrap
 from dagstack_dev.core.ports import Generation
 from dagstack_dev.runtimes import referrers
+from dagstack_dev.runtimes.footholds import _awaited, footholds
+from dagstack_dev.runtimes.remains import Remains
 
 
 @pytest.fixture
@@ -227,3 +230,76 @@ def test_a_class_that_is_still_used_is_named(
     survivors = retire(CODE, lambda plugin: HELD.append(Holder(type(plugin)))).survivors()
     assert any(each.startswith("class Plugin, held by") for each in survivors)
     assert not any(each.startswith("instance") for each in survivors)
+
+
+class Meta(type):
+    def __getattribute__(cls, name: str) -> Any:
+        raise SystemExit(f"asked for {name}")
+
+
+class Shy:
+    """Tells nothing of itself."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit(f"asked for {name}")
+
+
+def nameless() -> type:
+    """A class without `__module__`, as a generator of code makes it."""
+    names: dict[str, Any] = {}
+    exec("X = type('X', (), {})", names)
+    found: type = names["X"]
+    assert not hasattr(found, "__module__")
+    return found
+
+
+ODD: dict[str, Callable[[], object]] = {
+    "a class without a module": nameless,
+    "an instance of one": nameless(),
+    "a class that raises": lambda: Meta("Odd", (), {}),
+    "an instance of one that raises": Meta("Odd", (), {}),
+    "an instance that raises": Shy,
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_object_among_what_is_held_and_among_the_holders_spoils_no_search(
+    tree: PluginTree, retire: Callable[..., Generation], odd: str
+) -> None:
+    thing = ODD[odd]()
+    tree.write("one/helper.py", "")
+
+    def hold(plugin: Any) -> None:
+        plugin.odd = thing
+        HELD.append(plugin)
+
+    generation = retire(CODE, hold)
+    assert not generation.is_gone()
+    assert any("test_leaks.HELD" in each for each in generation.survivors())
+    HELD.clear()
+    assert referrers.describe(thing, "anything")
+    assert referrers.in_words([[thing], thing, vars(Meta), thing])
+
+
+async def test_an_odd_task_and_an_odd_awaitable_spoil_no_search() -> None:
+    class Odd:
+        def __getattr__(self, name: str) -> Any:
+            raise LookupError(name)
+
+        def __await__(self) -> Any:
+            return (yield)
+
+    remains = Remains(None)
+    waiting = asyncio.ensure_future(_await(Odd()))
+    logging.root.addFilter(odd := Meta("Odd", (), {"filter": lambda *_: True})())
+    await asyncio.sleep(0)
+    try:
+        assert footholds(remains) == []
+        assert [step for step, _ in _awaited(Odd())] == []
+    finally:
+        logging.root.removeFilter(odd)
+        waiting.cancel()
+
+
+async def _await(what: Any) -> None:
+    await what
