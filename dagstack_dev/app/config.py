@@ -42,12 +42,12 @@ class ConfigFile:
 
     Attributes:
         path: the file, absolute.
-        paths: where events tell of it: by its path, and by the real one.
+        paths: where events tell of it.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, *, doubt_seconds: float) -> None:
         self.path = Path(path).expanduser().absolute() if path else None
-        self.paths = frozenset({str(self.path), str(self.path.resolve())} if self.path else ())
+        self.paths = frozenset({str(self.path)} if self.path else ())
         self._doubt_seconds = doubt_seconds
 
     def concerns(self, batch: Batch) -> bool:

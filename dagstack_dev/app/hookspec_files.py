@@ -51,7 +51,7 @@ class HookspecFiles:
         doubt_seconds: how long one that was emptied is given to go on.
 
     Attributes:
-        paths: where events tell of them: by their paths, and by the real ones.
+        paths: where events tell of them.
 
     Raises:
         HookspecsInvalid: one of the files cannot be used.
@@ -68,7 +68,7 @@ class HookspecFiles:
         self._registry = registry
         self._files = [Path(file).expanduser().absolute() for file in files]
         self._doubt_seconds = doubt_seconds
-        self.paths = frozenset(str(path) for file in self._files for path in (file, file.resolve()))
+        self.paths = frozenset(map(str, self._files))
         self._of_app = registry.kinds
         self._of_files = NO_KINDS
         self._told: str | None = None

@@ -30,9 +30,11 @@ from dagstack_dev.core.errors import KindUnknown, TeardownErrors
 from dagstack_dev.core.events import WatchStarted, WatchStopped
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.links import LinkedFiles
 from dagstack_dev.disk.modules import ModuleView
 from dagstack_dev.disk.paths import lies_in, root_folder
 from dagstack_dev.disk.polling import reason_to_poll
+from dagstack_dev.disk.reading import stamp_of
 from dagstack_dev.disk.snapshot import DiskView
 from dagstack_dev.disk.sweep import Sweep
 from dagstack_dev.disk.watcher import Watcher
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dagstack_dev.core.lifecycle import PluginStatus
+    from dagstack_dev.disk.reading import Stamp
     from dagstack_dev.host.registry import Registry
 
 
@@ -265,9 +268,11 @@ class DevServer:
             self._context = self.registry.conductor.context
         doubt = settings.doubt_ms / 1000
         config = ConfigFile(settings.config_file, doubt_seconds=doubt)
+        self._single = {path: stamp_of(path) for path in config.paths}
         if config.path is not None:
             self._context = replace(self._context, config=read_config(config.path))
         kinds = HookspecFiles(self.registry, settings.hookspec_files, doubt_seconds=doubt)
+        self._single |= {path: stamp_of(path) for path in kinds.paths}
         self._files = SettingFiles(config, kinds)
         self._rules = rules = IgnoreRules(settings.ignore)
         self._disk = DiskView(self.roots, rules)
@@ -351,7 +356,9 @@ class DevServer:
             seconds=self._settings.sweep_seconds,
             on_paths=self._loop.inbox.paths,
         )
+        linked = LinkedFiles(self._links, self._loop.inbox.paths)
         self._group.start_soon(sweep.run, name="dagstack-dev sweep")
+        self._group.start_soon(linked.run, name="dagstack-dev links")
         self._group.start_soon(self._loop.health.run, name="dagstack-dev health")
         self._group.start_soon(self._loop.run, name="dagstack-dev reload loop")
 
@@ -365,6 +372,11 @@ class DevServer:
             on_paths=self._loop.inbox.paths,
             on_problem=self._loop.report_problem,
         )
+
+    def _links(self) -> dict[str, Stamp | None]:
+        """All links to files that count, with the stamps of what was read."""
+        single = {path: at for path, at in self._single.items() if os.path.islink(path)}  # noqa: PTH114 - asked ten times a second
+        return single | self._modules.links | self._shared.view.links() | self._disk.file_links
 
     def _call_later(self, seconds: float, func: Callable[[], None]) -> None:
         async def wait() -> None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING, Protocol
 
 from dagstack_dev.disk.paths import below
-from dagstack_dev.disk.reading import Stamp, read_file
+from dagstack_dev.disk.reading import NOTHING, read_file, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.disk.ignore import IgnoreRules
+    from dagstack_dev.disk.reading import Stamp
 
 
 class RunningCode(Protocol):
     """What is known of the files that run; see `runtimes.shared`."""
 
-    def known(self) -> Collection[str]:
+    def known(self) -> AbstractSet[str]:
         """The paths of the files that run, and those where one would answer a failed import."""
 
     def is_meant(self, path: str) -> bool:
@@ -43,6 +44,7 @@ class CodeView:
         self._ignore = ignore
         self._running = running
         self._stamps: dict[str, Stamp | None] = {}  # Of `overlooked` alone.
+        self._links: dict[str, Stamp | None] = {}  # None for what is no link.
 
     def counts(self, path: str) -> bool:
         """Whether an event at `path` may be about shared code."""
@@ -60,8 +62,11 @@ class CodeView:
         """
         if hints is None:
             paths = set(self._running.known())
+            self._links.clear()
         else:
             hints = set(hints)
+            for path in hints:
+                self._links.pop(path, None)
             paths = {path for path in hints if self.counts(path) and self._running.is_meant(path)}
             paths |= self._known_below(hints)
         changed = {}
@@ -74,6 +79,19 @@ class CodeView:
     def _differs(self, path: str, file: SourceFile | None) -> bool:
         return (file.fingerprint if file else None) != self._running.fingerprint(path)
 
+    def links(self) -> dict[str, Stamp]:
+        """The known files in whose place there is a link, with the stamp of what runs.
+
+        Where something else runs that is no file's stamp.
+        """
+        known = self._running.known()
+        for path in known - self._links.keys():
+            self._links[path] = None
+            if os.path.islink(path):  # noqa: PTH114 - hot path
+                stamp = stamp_of(path)
+                self._links[path] = NOTHING if self._differs(path, _read(path)) else stamp
+        return {path: stamp for path in known if (stamp := self._links[path]) is not None}
+
     def overlooked(self) -> set[str]:
         """The files that hold something else than what runs, each once for each of its stamps.
 
@@ -82,7 +100,7 @@ class CodeView:
         found = set()
         before, self._stamps = self._stamps, {}
         for path in self._running.known():
-            stamp = self._stamps[path] = _stamp(path)
+            stamp = self._stamps[path] = stamp_of(path)
             is_new = path not in before or before[path] != stamp
             if is_new and self._differs(path, _read(path)):
                 found.add(path)
@@ -112,14 +130,6 @@ def _may_be_folder(hint: str) -> bool:
     return not hint.endswith(".py") and not os.path.isfile(hint)  # noqa: PTH113 - hot path
 
 
-def _stamp(path: str) -> Stamp | None:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - hot path
-    except OSError:
-        return None
-    return Stamp.of(status) if stat.S_ISREG(status.st_mode) else None
-
-
 def _read(path: str) -> SourceFile | None:
-    stamp = _stamp(path)
+    stamp = stamp_of(path)
     return None if stamp is None else read_file(path, stamp)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.sources import ModulePlugin, PluginSource
 from dagstack_dev.disk.changes import DiskChanges, looks_unfinished
-from dagstack_dev.disk.reading import Stamp, read_file
+from dagstack_dev.disk.reading import Stamp, read_file, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +53,8 @@ class ModuleView:
 
     def __init__(self, modules: Iterable[ModuleSource]) -> None:
         self._modules = {module.folder: module for module in modules}
+        watched = {each.path for each in self._modules.values() if each.is_watched and each.path}
+        self._stamps = {path: stamp_of(path) for path in watched}
         self._accepted: dict[str, PluginSource] = {}
 
     def look(self, hints: Iterable[str] | None = None, *, believe: bool = True) -> DiskChanges:
@@ -63,6 +66,15 @@ class ModuleView:
             if before is None or (module.is_watched and _is_near(module.path, near)):
                 found = found.and_also(_difference(before, module.read()))
         return found if not believe else replace(found, unsettled=frozenset())
+
+    @property
+    def links(self) -> dict[str, Stamp]:
+        """The files that are links and whose edits count, with their stamps at the start."""
+        return {
+            path: stamp
+            for path, stamp in self._stamps.items()
+            if stamp and os.path.islink(path)  # noqa: PTH114 - hot path
+        }
 
     def accept(self, changes: DiskChanges) -> None:
         """Make what `changes` says of these modules what later looks are compared with."""

@@ -54,19 +54,22 @@ class Stamp(NamedTuple):
         return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-_NOTHING: Final = Stamp(0, 0, 0, 0)
+NOTHING: Final = Stamp(0, 0, 0, 0)
+"""The stamp of no file."""
 
 
 class SeenFile(NamedTuple):
     """A file as it was read.
 
-    `racy` is true when it was read so soon after its last change that another change of the same
-    length might not alter the stamp, whose clock ticks in milliseconds.
+    `is_link` is whether there is a link to the file in its place. `racy` is true when it was read
+    so soon after its last change that another change of the same length might not alter the
+    stamp, whose clock ticks in milliseconds.
     """
 
     stamp: Stamp
     file: SourceFile
     racy: bool
+    is_link: bool = False
 
 
 def read_plugin(
@@ -113,12 +116,13 @@ def _read(
     read: dict[str, SeenFile] = {}
     denied: dict[str, OSError] = {}
     above = f"{prefix}/" if prefix else ""
-    for path, relative in plugin_files(folder, above, ignore, denied, imported):
+    links: set[str] = set()
+    for path, relative in plugin_files(folder, above, ignore, denied, imported, links):
         seen = _see(path, known.get(relative))
         if seen is not None:
-            read[relative] = seen
+            read[relative] = seen._replace(is_link=True) if relative in links else seen
     for relative, error in denied.items():
-        read[relative] = SeenFile(_NOTHING, _unreadable(error), racy=True)
+        read[relative] = SeenFile(NOTHING, _unreadable(error), racy=True)
     return PluginSource(folder, {path: seen.file for path, seen in read.items()}), read
 
 
@@ -141,6 +145,7 @@ def read_some(
         path = f"{source.folder}/{relative}"
         seen = _see(path, None)
         if seen is not None:
+            seen = seen._replace(is_link=os.path.islink(path))  # noqa: PTH114 - hot path
             read[relative], files[relative] = seen, seen.file
         elif relative in read:
             del read[relative], files[relative]
@@ -177,13 +182,22 @@ def stale_files(
     return stale | {f"{folder}/{path}": None for path in left.keys() - denied.keys()}
 
 
+def stamp_of(path: str) -> Stamp | None:
+    """The stamp of the regular file at `path`; None when there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - hot path
+    except OSError:
+        return None
+    return Stamp.of(status) if stat.S_ISREG(status.st_mode) else None
+
+
 def _see(path: str, before: SeenFile | None) -> SeenFile | None:
     """One file of a plugin, read only if its stamp tells too little; None if it does not count."""
     try:
         status = os.stat(path)  # noqa: PTH116 - per file on the hot path
     except OSError as error:
         absent = error.errno in ABSENT
-        return None if absent else SeenFile(_NOTHING, _unreadable(error), racy=True)
+        return None if absent else SeenFile(NOTHING, _unreadable(error), racy=True)
     if not stat.S_ISREG(status.st_mode):
         return None
     stamp = Stamp.of(status)
@@ -262,12 +276,13 @@ def plugin_files(
     ignore: IgnoreRules,
     denied: dict[str, OSError],
     imported: Collection[str] = (),
+    links: set[str] | None = None,
 ) -> Iterator[tuple[str, str]]:
     """Each file of a plugin that counts: its path, and its path relative to the plugin.
 
     `prefix` is the plugin's path below its root, empty or with a `/` at its end. Folders that are
-    there but cannot be read are added to `denied`, by their relative path. Those `imported` come
-    in any case, there or not.
+    there but cannot be read are added to `denied`, by their relative path, and links to files to
+    `links`. Those `imported` come in any case, there or not.
     """
     left = set(imported)
     todo: list[tuple[str, str, str | None]] = [(folder, "", None)]
@@ -300,6 +315,8 @@ def plugin_files(
                 todo.append((entry.path, relative + "/", target))
             elif not ignore.file(entry.name, prefix + relative):
                 left.discard(relative)
+                if links is not None and entry.is_symlink():
+                    links.add(relative)
                 yield entry.path, relative
     for relative in sorted(left):
         yield f"{folder}/{relative}", relative

@@ -50,6 +50,7 @@ class DiskView:
         self._seen: dict[str, dict[str, SeenFile]] = {}
         self._imported: dict[str, set[str]] = {}  # By folder: what counts, ignored or not.
         self._has_links = False
+        self._file_links: dict[str, dict[str, Stamp]] = {}  # By folder, with what was read.
         self._linked: dict[str, str] = {}  # Folders behind links, by their real path.
         self._ordered: list[str] | None = None  # The folders of `_sources`, sorted.
         self._denied: dict[str, str] = {}
@@ -127,7 +128,7 @@ class DiskView:
                 if looks_unfinished(before, source):
                     unsettled.add(folder)
             else:
-                self._seen[folder] = seen
+                self._note_seen(folder, seen)
         removed = [self._sources[folder] for folder in sorted(gone) if folder in self._sources]
         unsettled.update(source.folder for source in removed)
         return DiskChanges(
@@ -206,14 +207,26 @@ class DiskView:
             del self._sources[source.folder]
             del self._seen[source.folder]
             self._imported.pop(source.folder, None)
+            self._file_links.pop(source.folder, None)
         for source in changes.present():
             self._sources[source.folder] = source
-            self._seen[source.folder] = changes.seen(source.folder)
+            self._note_seen(source.folder, changes.seen(source.folder))
         self.revision += bool(changes)
         if changes.added or changes.removed:
             self._ordered = None
         if self._has_links and (changes.added or changes.removed):
             self._linked = {os.path.realpath(folder): folder for folder in self._sources}
+
+    def _note_seen(self, folder: str, seen: dict[str, SeenFile]) -> None:
+        self._seen[folder] = seen
+        links = {f"{folder}/{path}": file.stamp for path, file in seen.items() if file.is_link}
+        if links or folder in self._file_links:
+            self._file_links[folder] = links
+
+    @property
+    def file_links(self) -> dict[str, Stamp]:
+        """The links to files in all plugin folders, each with the stamp of what was read there."""
+        return {path: stamp for each in self._file_links.values() for path, stamp in each.items()}
 
     def _everything(self) -> tuple[dict[str, str], set[str], frozenset[str]]:
         """Folders to read with their roots, folders that are gone, files to distrust."""

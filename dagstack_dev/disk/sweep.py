@@ -1,7 +1,7 @@
 """A slow look everywhere, for what no event has told.
 
-Events are lost when a queue overflows, and never come for a write through a hard link, behind a
-link to a file, or on some network disks.
+Events are lost when a queue overflows, and never come for a write through a hard link or on some
+network disks.
 """
 
 from __future__ import annotations
