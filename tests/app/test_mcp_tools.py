@@ -198,3 +198,67 @@ def _context(live: Live) -> object:
     context = live.server.registry.conductor.context
     assert context is not None
     return context
+
+
+HASTY = """
+import json, sys, threading
+
+lists, held = [], []
+
+
+def say(**message):
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+
+
+def listing(number, *names):
+    tools = [{"name": name, "inputSchema": {"type": "object"}} for name in names]
+    say(id=number, result={"tools": tools})
+
+
+def release():
+    while held:
+        listing(held.pop(), "change", "old")
+
+
+for line in sys.stdin:
+    message = json.loads(line)
+    method, number = message["method"], message.get("id")
+    if method == "initialize":
+        result = {"protocolVersion": "2025-06-18", "serverInfo": {"name": "hasty", "version": "1"}}
+        say(id=number, result={**result, "capabilities": {"tools": {"listChanged": True}}})
+    elif method == "tools/list":
+        lists.append(number)
+        if "DURING" and len(lists) == 1:
+            say(method="notifications/tools/list_changed")
+        if len(lists) == 2 and not "DURING":
+            held.append(number)
+            say(method="notifications/tools/list_changed")
+            threading.Timer(0.3, release).start()
+        else:
+            listing(number, "change", *(["new"] if len(lists) > 1 else []))
+            release()
+    elif method == "tools/call":
+        say(method="notifications/tools/list_changed")
+        say(id=number, result={"content": []})
+"""
+
+
+async def test_a_late_listing_does_not_replace_a_newer_one(tree: PluginTree) -> None:
+    mcp_plugin(tree, "hasty", code=HASTY.replace("DURING", ""))
+    async with serving(tree) as live:
+        hasty = live.plugin("hasty", "tool")
+        await hasty.change()
+        while not hasattr(hasty, "new"):
+            await anyio.sleep(0.005)
+        with anyio.move_on_after(0.5):
+            while hasattr(hasty, "new"):
+                await anyio.sleep(0.05)
+        assert hasattr(hasty, "new")
+
+
+async def test_tools_that_are_new_while_they_are_first_listed_are_found(tree: PluginTree) -> None:
+    mcp_plugin(tree, "hasty", code=HASTY)
+    async with serving(tree) as live:
+        hasty = live.plugin("hasty", "tool")
+        while not hasattr(hasty, "new"):
+            await anyio.sleep(0.005)

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final
+from unicodedata import is_normalized, normalize
 
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
@@ -13,7 +14,7 @@ from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.core.runtime_errors import ToolArgumentsInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.mcp.catalogue import Tool
@@ -29,7 +30,27 @@ _TYPES: Final[Mapping[object, Any]] = {
     "null": None,
 }
 
-_NAME_MORE: Final = ("patternProperties", "$ref", "allOf", "anyOf", "oneOf")
+_NAME_MORE: Final = frozenset(
+    {
+        "$dynamicRef",
+        "$recursiveRef",
+        "$ref",
+        "allOf",
+        "anyOf",
+        "dependencies",
+        "dependentRequired",
+        "dependentSchemas",
+        "else",
+        "extends",
+        "if",
+        "not",
+        "oneOf",
+        "patternProperties",
+        "propertyNames",
+        "then",
+        "unevaluatedProperties",
+    }
+)
 """Keywords of a schema that may name arguments besides its `properties`."""
 
 
@@ -57,27 +78,30 @@ class Arguments:
     def __init__(self, ref: PluginRef, tool: Tool) -> None:
         self._ref = ref
         self._tool = tool
-        properties = tool.input_schema.get("properties")
-        self._properties = properties if isinstance(properties, Mapping) else {}
         required = tool.input_schema.get("required")
-        self._required = required if isinstance(required, list | tuple) else ()
+        listed = required if isinstance(required, list | tuple) else ()
+        self._required = frozenset(name for name in listed if isinstance(name, str))
+        properties = tool.input_schema.get("properties")
+        named = properties if isinstance(properties, Mapping) else {}
+        only_required = [name for name in listed if isinstance(name, str) and name not in named]
+        self._properties: Mapping[str, Any] = {**named, **dict.fromkeys(only_required, True)}
+        self._names = parameter_names(self._properties)
         # JSON Schema lets anything pass that it does not name; a misspelt name is to be told.
-        self._takes_more = tool.input_schema.get("additionalProperties", False) is not False or any(
-            key in tool.input_schema for key in _NAME_MORE
-        )
+        more = tool.input_schema.get("additionalProperties", False)
+        self._takes_more = more is not False or bool(_NAME_MORE & tool.input_schema.keys())
         self.signature = inspect.Signature([*self._parameters()])
         self._call = self.signature.replace(parameters=[*self.signature.parameters.values()][1:])
         self._schema: Schema | None = None
 
     def _parameters(self) -> Iterator[inspect.Parameter]:
-        own = _free_name("self", self._properties)
+        own = _free_name("self", {*self._properties, *self._names})
         yield inspect.Parameter(own, inspect.Parameter.POSITIONAL_ONLY)
-        names = [name for name in self._properties if name.isidentifier() and not iskeyword(name)]
-        for name in sorted(names, key=lambda name: name not in self._required):
-            schema = self._properties[name]
+        names = self._names
+        for name in sorted(names, key=lambda name: names[name] not in self._required):
+            schema = self._properties[names[name]]
             known = schema if isinstance(schema, Mapping) else {}
             default = inspect.Parameter.empty
-            if name not in self._required:
+            if names[name] not in self._required:
                 default = known.get("default", _UNSET)
             yield inspect.Parameter(
                 name,
@@ -103,14 +127,17 @@ class Arguments:
             args = args[1:]
         if len(args) == 1 and not kwargs and self._is_all(args[0]):
             return self.checked(args[0])
+        named = {given: name for name, given in self._names.items()}
+        kwargs = {named.get(name, name): value for name, value in kwargs.items()}
         try:
             bound = self._call.bind(*args, **kwargs)
         except TypeError as error:
-            unknown = next((name for name in kwargs if name not in self._properties), None)
+            known = {*self._properties, *self._names}
+            unknown = next((name for name in kwargs if name not in known), None)
             if unknown is not None and not self._takes_more:
                 raise self._unknown(unknown) from None
             raise self._invalid("", f"{error}; its signature is {self._call}") from None
-        given = dict(bound.arguments)
+        given = {self._names.get(name, name): value for name, value in bound.arguments.items()}
         for parameter in self._call.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 given |= given.pop(parameter.name, {})
@@ -147,7 +174,7 @@ class Arguments:
         first = next(iter(self._call.parameters.values()), None)
         if first is None or first.kind is inspect.Parameter.VAR_KEYWORD:
             return True
-        schema = self._properties[first.name]
+        schema = self._properties[self._names[first.name]]
         return isinstance(schema, Mapping) and _one_type(schema) not in {None, "object"}
 
     def _unknown(self, name: str) -> ToolArgumentsInvalid:
@@ -157,6 +184,21 @@ class Arguments:
 
     def _invalid(self, argument: str, message: str) -> ToolArgumentsInvalid:
         return ToolArgumentsInvalid(self._ref, self._tool.name, argument, message)
+
+
+def parameter_names(names: Iterable[str]) -> dict[str, str]:
+    """The names that can be written in Python, and which of `names` each stands for.
+
+    Python takes identifiers for one that are one after NFKC, as `ﬁle` and `file`; the one that is
+    written so comes first, and another has no such name.
+    """
+    found: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: not is_normalized("NFKC", name)):
+        written = normalize("NFKC", name)
+        if written.isidentifier() and not iskeyword(written):
+            found.setdefault(written, name)
+    order = {name: number for number, name in enumerate(names)}
+    return dict(sorted(found.items(), key=lambda item: order[item[1]]))
 
 
 def _one_type(schema: Mapping[str, Any]) -> str | None:

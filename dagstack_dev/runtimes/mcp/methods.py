@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
+from unicodedata import is_normalized, normalize
 
 from dagstack_dev.runtimes.mcp.arguments import Arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.mcp.catalogue import Tool
 
 
 def class_of(
-    base: type, ref: PluginRef, tools: Iterable[Tool], *, description: str | None
+    base: type, ref: PluginRef, tools: Collection[Tool], *, description: str | None
 ) -> tuple[type, Mapping[str, Arguments]]:
     """A subclass of `base` with a method for each tool, and how each tool is called.
 
@@ -31,7 +32,8 @@ def class_of(
     """
     arguments = {tool.name: Arguments(ref, tool) for tool in tools}
     members: dict[str, Any] = {"__doc__": description or f"The MCP server {ref}."}
-    for tool in tools:
+    # Of names that are one in Python, the one that is written so has the method.
+    for tool in sorted(tools, key=lambda each: not is_normalized("NFKC", each.name)):
         name = method_name(ref, tool.name)
         if name is not None and not hasattr(base, name) and name not in members:
             members[name] = _method(name, tool, arguments[tool.name])
@@ -41,7 +43,7 @@ def class_of(
 
 def method_name(ref: PluginRef, tool: str) -> str | None:
     """The name of the method that stands for a tool, or None if there can be none."""
-    name = tool.removeprefix(f"{ref.kind}.{ref.name}.")
+    name = normalize("NFKC", tool.removeprefix(f"{ref.kind}.{ref.name}."))
     usable = name.isidentifier() and not iskeyword(name) and not name.startswith("_")
     return name if usable else None
 

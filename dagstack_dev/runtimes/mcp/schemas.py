@@ -30,7 +30,8 @@ class Schema:
         if self._validator is None:
             return None
         try:
-            problem = next(self._validator.iter_errors(value), None)
+            problems = self._validator.iter_errors(value)
+            problem = next((each for each in problems if _is_certain(each)), None)
         except ValueError:  # A value that is no JSON; the server is to say so.
             return None
         if problem is None:
@@ -40,3 +41,8 @@ class Schema:
             return kind.property, "is missing"
         path = ".".join(str(part) for part in problem.instance_path)
         return path, f"does not fit: {problem.message}"
+
+
+def _is_certain(problem: jsonschema_rs.ValidationError) -> bool:
+    """Whether a value does not fit; a pattern may have been too much to try, which says nothing."""
+    return not problem.message.startswith("Error executing regex")

@@ -175,3 +175,71 @@ def test_references_within_the_schema_are_followed_and_others_never_fetched() ->
         local.of_call(("x",), {})
     distant = arguments({"a": {"$ref": "http://127.0.0.1:1/schema"}})
     assert distant.of_call((1,), {}) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"required": ["extra"]},
+        {"if": {"required": ["a"]}, "then": {"properties": {"extra": INTEGER}}},
+        {"if": {"required": ["a"]}, "else": {"properties": {"extra": INTEGER}}},
+        {"dependentSchemas": {"a": {"properties": {"extra": INTEGER}}}},
+        {"dependentRequired": {"a": ["extra"]}},
+        {"dependencies": {"a": {"properties": {"extra": INTEGER}}}},
+        {"allOf": [{"properties": {"extra": INTEGER}}]},
+        {"anyOf": [{"required": ["extra"]}]},
+        {"patternProperties": {"^e": INTEGER}},
+        {"propertyNames": {"maxLength": 9}},
+        {"unevaluatedProperties": INTEGER},
+        {"$ref": "#/$defs/all", "$defs": {"all": {"properties": {"extra": INTEGER}}}},
+    ],
+)
+def test_a_name_that_any_part_of_the_schema_may_give_passes(schema: dict[str, Any]) -> None:
+    found = Arguments(REF, Tool("t", "", {"properties": {"a": INTEGER}, **schema}))
+    assert found.of_call((), {"a": 1, "extra": 2}) == {"a": 1, "extra": 2}
+
+
+def test_a_name_that_is_required_alone_is_in_the_signature() -> None:
+    found = Arguments(REF, Tool("t", "", {"required": ["b", 7]}))
+    assert str(found.signature) == "(self, /, b)"
+    assert found.of_call((1,), {}) == {"b": 1}
+
+
+def test_names_that_are_one_in_python_are_told_apart() -> None:
+    found = arguments({"\ufb01le": INTEGER, "file": INTEGER}, [])
+    assert str(found.signature) == "(self, /, file: int = ..., **arguments)"
+    both = {"\ufb01le": 1, "file": 2}
+    assert found.of_call((), both) == both
+    assert found.of_call((2,), {"\ufb01le": 1}) == both
+    assert found.of_call((both,), {}) == both
+
+
+def test_a_name_that_python_writes_otherwise_is_sent_as_the_server_knows_it() -> None:
+    found = arguments({"\ufb01le": INTEGER})
+    sent = {"\ufb01le": 1}
+    assert str(found.signature) == "(self, /, file: int)"
+    assert found.of_call((1,), {}) == sent
+    assert found.of_call((), {"file": 1}) == sent
+    assert found.of_call((), sent) == sent
+    with pytest.raises(ToolArgumentsInvalid, match="missing a required argument: 'file'"):
+        found.of_call((), {})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [
+        ("^(a+)+$", False),
+        ("(.{0,500}){0,100}x", False),
+        (r"^(a|a)*\1b", True),  # Too much to try.
+        ("(", True),
+        (r"\p{Nope}", True),
+    ],
+)
+def test_a_pattern_of_a_servers_takes_no_time(pattern: str, *, fits: bool) -> None:
+    found = arguments({"a": {"type": "string", "pattern": pattern}})
+    value = "a" * 5000 + "!"
+    if fits:
+        assert found.of_call((value,), {}) == {"a": value}
+    else:
+        with pytest.raises(ToolArgumentsInvalid, match="does not match"):
+            found.of_call((value,), {})
