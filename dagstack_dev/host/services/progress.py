@@ -153,9 +153,12 @@ class PluginProgress:
         self._sink: ProgressSink = sink
         self._logger = logger
         self._failed: set[str] = set()
-        with_logger = getattr(sink, "with_logger", None)
+        self._tell(self._take_logger)
+
+    def _take_logger(self) -> None:
+        with_logger = getattr(self._sink, "with_logger", None)
         if callable(with_logger):
-            self._tell(lambda: setattr(self, "_sink", with_logger(logger)))
+            self._sink = with_logger(self._logger)
 
     def report(self, progress: Progress) -> None:
         """See `ProgressSink.report`."""
