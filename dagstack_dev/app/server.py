@@ -21,6 +21,7 @@ from dagstack_dev.app.hookspec_files import HookspecFiles
 from dagstack_dev.app.installed import Installed
 from dagstack_dev.app.original import OriginalRegistry, context_from, is_original, sources_in
 from dagstack_dev.app.registry import PluginRegistry
+from dagstack_dev.app.reloading_parent import warn_of_reloading_parent
 from dagstack_dev.app.reload_loop import ReloadLoop
 from dagstack_dev.app.services import with_services
 from dagstack_dev.app.setting_files import SettingFiles
@@ -326,6 +327,7 @@ class DevServer:
         """Watch first, then look: what is written in between is in an event."""
         if isinstance(self.registry, OriginalRegistry):
             await self.registry.take(sources_in(self.roots, self._modules, self._rules))
+        warn_of_reloading_parent((*self.roots, *self.code_roots))
         reason = None if self._settings.polling else reason_to_poll()
         polling = self._settings.polling or reason is not None
         await self._group.start(self._watcher(polling=polling).run)

@@ -41,6 +41,8 @@ def run(script: str, folder: Path) -> str:
 
 def test_the_readme_shows_a_plugin_and_each_use() -> None:
     assert [name for name, _ in BLOCKS] == [
+        "plugins/store/dagstack.toml",
+        "plugins/store/plugin.py",
         "plugins/greeter/dagstack.toml",
         "plugins/greeter/plugin.py",
         "tables/dagstack.toml",
@@ -58,7 +60,7 @@ def test_the_embedding_example_greets(project: Path) -> None:
 
 
 def test_the_registry_example_lists_the_plugin(project: Path) -> None:
-    assert "['tool/greeter']" in run("registry.py", project)
+    assert "['data/store', 'tool/greeter']" in run("registry.py", project)
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
