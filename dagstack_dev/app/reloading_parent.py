@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.disk.paths import lies_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import FrameType
 
 _MARKS: Final = {
     "WERKZEUG_RUN_MAIN": "the reloader of Flask",
@@ -42,11 +43,11 @@ def _reloaded_by_uvicorn() -> list[str] | None:
 
     Nothing in the process says so but the arguments of the function that it began with.
     """
-    frame = sys._getframe()  # noqa: SLF001 - the way to look at callers
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the way to look at callers
     while frame is not None:
-        is_uvicorn = frame.f_globals.get("__name__") == "uvicorn._subprocess"
-        config = frame.f_locals.get("config") if is_uvicorn else None
-        if getattr(config, "should_reload", False):
-            return [str(folder) for folder in config.reload_dirs]
+        if frame.f_globals.get("__name__") == "uvicorn._subprocess":
+            config: Any = frame.f_locals.get("config")
+            if getattr(config, "should_reload", False):
+                return [str(folder) for folder in config.reload_dirs]
         frame = frame.f_back
     return None

@@ -21,8 +21,8 @@ from dagstack_dev.app.hookspec_files import HookspecFiles
 from dagstack_dev.app.installed import Installed
 from dagstack_dev.app.original import OriginalRegistry, context_from, is_original, sources_in
 from dagstack_dev.app.registry import PluginRegistry
-from dagstack_dev.app.reloading_parent import warn_of_reloading_parent
 from dagstack_dev.app.reload_loop import ReloadLoop
+from dagstack_dev.app.reloading_parent import warn_of_reloading_parent
 from dagstack_dev.app.services import with_services
 from dagstack_dev.app.setting_files import SettingFiles
 from dagstack_dev.app.settings import Settings

@@ -238,10 +238,10 @@ class KindUnknown(PluginRegistryError):
         )
 
 
-_INSTALL: Final = {
-    "mcp_stdio": 'pip install "dagstack-dev[mcp]"',
-    "mcp_http": 'pip install "dagstack-dev[mcp]"',
-}
+INSTALL_MCP: Final = 'pip install "mcp>=2.3,<3"'
+"""What the extra `[mcp]` brings, spelt so that it works beside a checkout, too."""
+
+_INSTALL: Final = {"mcp_stdio": INSTALL_MCP, "mcp_http": INSTALL_MCP}
 """What brings a runtime that is known, but may not be installed."""
 
 

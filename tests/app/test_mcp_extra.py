@@ -5,14 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+import tomli
 from command_runs import CHECKOUT
 from mcp_servers import mcp_plugin
 from trees import PluginTree
 
 from dagstack_dev import PluginRegistry
-from dagstack_dev.core.errors import RuntimeNotSupported
+from dagstack_dev.core.errors import INSTALL_MCP, RuntimeNotSupported
+from dagstack_dev.host.services.http import INSTALL_HTTP
 from dagstack_dev.runtimes.mcp.availability import is_installed
 
 LOADED = """
@@ -47,7 +50,7 @@ def test_what_to_install_is_told(
     with pytest.raises(RuntimeNotSupported) as caught:
         PluginRegistry().discover(tree.root)
     assert f"tool/server runs in {runtime}, which is not installed" in str(caught.value)
-    assert 'pip install "dagstack-dev[mcp]"' in str(caught.value)
+    assert INSTALL_MCP in str(caught.value)
 
 
 def test_an_sdk_that_is_too_old_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,3 +83,10 @@ def _heavy_modules(tree: PluginTree) -> str:
         check=True,
     )
     return done.stdout.splitlines()[-1].strip()
+
+
+@pytest.mark.parametrize(("extra", "command"), [("mcp", INSTALL_MCP), ("http", INSTALL_HTTP)])
+def test_the_command_that_is_advised_installs_what_the_extra_does(extra: str, command: str) -> None:
+    project = tomli.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    requirement = command.removeprefix('pip install "').removesuffix('"')
+    assert requirement in project["optional-dependencies"][extra]

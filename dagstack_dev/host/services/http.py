@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-INSTALL_HTTP: Final = "pip install 'dagstack-dev[http]'"
+INSTALL_HTTP: Final = 'pip install "httpx>=0.27,<1"'
 """What brings `http_client`."""
 
 

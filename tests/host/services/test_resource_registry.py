@@ -99,7 +99,7 @@ def test_what_the_host_has_registered_stays() -> None:
     ("name", "todo"),
     [
         ("clock", r"call registry\.resources\.register_standard\(\)"),
-        ("http_client", r"it needs httpx: pip install 'dagstack-dev\[http\]'"),
+        ("http_client", r'it needs httpx: pip install "httpx>=0\.27,<1"'),
         ("cash", r"call registry\.resources\.register\('cash', \.\.\.\)"),
     ],
 )
