@@ -16,6 +16,7 @@ from dagstack_dev.core.dispatch_errors import HookspecMissing, KindVersionIncomp
 from dagstack_dev.core.errors import AmbiguousPlugin, PluginRegistryError
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, Load
+from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.context import sees_the_same
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.sections import section_problem
@@ -186,7 +187,7 @@ class Catalog:
             if record.offer.manifest.fallback:
                 self._fallbacks[record.ref.kind].add(source.folder)
         except PluginRegistryError as error:
-            record.error = error
+            record.error = recorded(error)
             record.ref = error.ref or owned
         if record.ref is not None:
             self._claims[record.ref].add(source.folder)

@@ -11,6 +11,7 @@ import anyio.lowlevel
 
 from dagstack_dev.core.health_errors import PluginUnhealthy
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.health import ask, can_be_asked, did_not_end, has_health
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class HealthWatch:
             self._failures[ref] = 0
             self._table.recover(entry)
             return
+        error = recorded(error)
         self._table.degrade(entry, error)
         if isinstance(error, PluginUnhealthy):
             self._failures[ref] += 1

@@ -45,7 +45,7 @@ class LeakCheck:
     and ends nothing else.
 
     Args:
-        table: its plugins' errors are asked for, and its observers are told.
+        table: its observers are told.
         leaks: what to do about leaks.
     """
 
@@ -53,7 +53,6 @@ class LeakCheck:
         self._table = table
         self._leaks = leaks
         self._waiting: dict[PluginRef, deque[tuple[Retired, int]]] = {}
-        self._kept: list[Retired] = []
         self._collected = -1
         self._guard = Guard("the search for leaks")
 
@@ -65,9 +64,8 @@ class LeakCheck:
     def add(self, retired: Iterable[Retired]) -> None:
         """A reload has ended, and has retired these."""
         if self._leaks is not Leaks.OFF:
-            for each in (*self._kept, *retired):
+            for each in retired:
                 self._wait(each, LOOKS)
-            self._kept.clear()
 
     def _wait(self, retired: Retired, looks: int) -> None:
         self._waiting.setdefault(retired.ref, deque(maxlen=MANY)).append((retired, looks))
@@ -87,9 +85,7 @@ class LeakCheck:
 
     def _look_at(self, retired: Retired, looks: int) -> None:
         """Have it wait for the next look, tell of it, or let it go."""
-        if self._is_kept_for_author(retired):
-            self._kept.append(retired)
-        elif not retired.generation.is_gone():
+        if not retired.generation.is_gone():
             # What a teardown has left is young; what is old is many times as much.
             needed = _YOUNG if looks > 1 else _ALL
             if self._collected < needed:
@@ -106,16 +102,6 @@ class LeakCheck:
         while self._waiting and self._leaks is Leaks.ERROR:
             await anyio.sleep(LAST_LOOKS_SECONDS)
             await self.look(lambda: False)
-
-    def _is_kept_for_author(self, retired: Retired) -> bool:
-        """Whether the plugin has an error, which its author has still to see: it keeps much.
-
-        The error is of the last generation; those of earlier tries have been replaced by it.
-        """
-        entry = self._table.entries.get(retired.ref)
-        if entry is None or entry.error is None:
-            return False
-        return retired.number == entry.imports
 
     def _tell(self, retired: Retired) -> None:
         holders = retired.generation.survivors()

@@ -29,6 +29,7 @@ from dagstack_dev.app.settings import Settings
 from dagstack_dev.app.shared import SharedCatalog
 from dagstack_dev.core.errors import KindUnknown, TeardownErrors
 from dagstack_dev.core.events import WatchStarted, WatchStopped
+from dagstack_dev.core.recorded import recorded
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.links import LinkedFiles
@@ -391,7 +392,7 @@ class DevServer:
         try:
             await self.registry.teardown_all()
         except TeardownErrors as error:
-            self._teardown_errors = tuple(error.errors)  # They are facts already.
+            self._teardown_errors = tuple(map(recorded, error.errors))
 
     async def _give_back(self, registry: OriginalRegistry) -> None:
         await registry.give_back(self._context_of_app, set_up=self._app_goes_on)

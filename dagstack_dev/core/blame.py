@@ -62,12 +62,13 @@ def plugin_steps(error: BaseException) -> Iterator[TracebackType]:
     """The part of the traceback of `error` itself that is plugins' and shared code."""
     step: TracebackType | None = error.__traceback__
     while step is not None:
-        if _is_plugin_code(step.tb_frame.f_globals):
+        if is_plugin_code(step.tb_frame.f_globals):
             yield step
         step = step.tb_next
 
 
-def _is_plugin_code(names: Mapping[str, object]) -> bool:
+def is_plugin_code(names: Mapping[str, object]) -> bool:
+    """Whether these are the globals of a module of a plugin, or of what plugins share."""
     name = names.get("__name__")
     if type(name) is str and name.startswith(NAMESPACE):
         return True

@@ -40,6 +40,12 @@ class Generation(Protocol):
     def activate(self) -> None:
         """Make this the generation that imports resolve to again, after `set_aside`."""
 
+    def note_failure(self) -> None:
+        """Its newest instance has failed, and may have left a port or a lock behind.
+
+        What is garbage of it is to be collected before more code of plugins runs.
+        """
+
     def retire(self) -> None:
         """Drop what only this generation needs. The instance must be torn down already."""
 

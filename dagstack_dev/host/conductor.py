@@ -15,6 +15,7 @@ from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.plan import Load
+from dagstack_dev.core.recorded import recorded, trim
 from dagstack_dev.host.context import PluginContext, become_plugin, derive_context_for_plugin
 from dagstack_dev.host.departure import Departure
 from dagstack_dev.host.elapsed import ms_since
@@ -237,6 +238,8 @@ class Conductor:
         table.advance(entry, State.STOPPED, reason, duration_ms=ms_since(began))
         entry.running = None
         self.report_teardown(entry, errors)
+        if errors:
+            entry.note_failure()
         if running is not None and running.requires_restart:
             table.require_restart(entry)
         return errors
@@ -244,11 +247,12 @@ class Conductor:
     def report_teardown(self, entry: Entry, errors: Iterable[BaseException]) -> None:
         """Tell the observers what went wrong in a teardown, or in undoing a setup that failed."""
         for error in errors:
+            trim(error)
             self.table.publish(
                 TeardownFailed(
                     ref=entry.ref,
                     generation=entry.number,
-                    error=error,
+                    error=recorded(error),
                     reload_id=self.table.reload_id,
                 )
             )
@@ -257,6 +261,10 @@ class Conductor:
         """A background task of a ready plugin raised, and took the plugin's scope with it."""
         if entry.running is not running:
             return
+        if error is not None:
+            trim(error)
+            error = recorded(error)
+        entry.note_failure()
         state = self.table.states[entry.ref]
         if state is State.READY:
             self._die(entry, error)
@@ -321,6 +329,7 @@ class SetupRun:
         table = self._conductor.table
         entry = table.entries[ref]
         self._conclude(entry)
+        entry.note_failure()
         table.advance(
             entry,
             State.FAILED,
@@ -355,6 +364,8 @@ class SetupRun:
 
 def _load_code(entry: Entry, how: Load) -> None:
     become_plugin(entry.ref)
+    if not entry.offer.by_hand:
+        entry.vacate()
     if how is Load.IMPORT and entry.offer.prepared is not None:
         entry.generation = entry.offer.prepared.load()
         entry.imports += 1

@@ -12,6 +12,7 @@ from dagstack_dev.core.blame import plugin_frames
 from dagstack_dev.core.errors import BlockedTooLong, PluginUnavailable, in_words, shown
 from dagstack_dev.core.health_errors import HealthCheckInvalid, PluginUnhealthy
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.tasks import is_interruption, is_stray
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ async def ask(table: PluginTable, entry: Entry, *, seconds: float) -> PluginRegi
         if isinstance(error, PluginUnavailable) and error.ref == entry.ref:
             return None
         failure = PluginUnhealthy(entry.ref, f"{name}() raised {in_words(error)}")
-        failure.__cause__ = error
+        failure.__cause__ = recorded(error)
         return failure
     if scope.cancelled_caught:
         return check.overdue(seconds)

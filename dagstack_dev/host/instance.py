@@ -22,6 +22,7 @@ from dagstack_dev.core.errors import (
 from dagstack_dev.core.manifest import ExecutionModel, PluginManifest
 from dagstack_dev.core.operations import Operation, OperationKind
 from dagstack_dev.core.passing import SetupPreempted
+from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.context import become_plugin
 from dagstack_dev.host.methods import Methods
 from dagstack_dev.host.scope import GRACE_SECONDS, Scope, gone
@@ -63,7 +64,8 @@ class PluginInstance:
             own; then with the exception that its teardown raised.
 
     Attributes:
-        undo_errors: what went wrong in undoing after a setup that failed, or after a crash.
+        undo_errors: what went wrong in undoing after a setup that failed, or after a crash, as
+            records (`core.recorded`).
         requires_restart: whether `teardown` returned False: something stays that only a new
             process is rid of.
     """
@@ -208,7 +210,9 @@ class PluginInstance:
 
     async def _fail(self, error: BaseException) -> NoReturn:
         """The setup failed: undo what it got to own, and raise `error`."""
-        self.undo_errors = (*await self._undo(error, self._manifest.teardown_timeout_sec),)
+        undo_errors = await self._undo(error, self._manifest.teardown_timeout_sec)
+        self.undo_errors = (*map(recorded, undo_errors),)
+        self._died_of = None
         raise error
 
     def _spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -231,6 +235,7 @@ class PluginInstance:
         with anyio.CancelScope(shield=True):
             await self._dying.wait()
         died_of = [] if self._died_of is None else [self._died_of]
+        self._died_of = None
         return [*died_of, *self.undo_errors]
 
     async def _tear_down(self) -> list[BaseException]:
@@ -391,10 +396,11 @@ class PluginInstance:
 
     async def _die(self) -> None:
         assert self._dying is not None  # noqa: S101 - set by _begin_dying
-        self.undo_errors = (*await self._tear_down(),)
+        self.undo_errors = (*map(recorded, await self._tear_down()),)
         self._dying.set()
         if not self._is_awaited:
-            self._on_crash(self, self._died_of)
+            died_of, self._died_of = self._died_of, None
+            self._on_crash(self, died_of)
 
     @property
     def is_ending(self) -> bool:
@@ -467,10 +473,11 @@ class PluginInstance:
             self._teardown_error = error
             self._scope.cancel()
         if crashed and not self._is_ending:
-            self._died_of, self._teardown_error = self._teardown_error, None
+            died_of, self._teardown_error = self._teardown_error, None
             if self._owned is None:
-                self._on_crash(self, self._died_of)
+                self._on_crash(self, died_of)
             else:
+                self._died_of = died_of
                 self._begin_dying()
 
     def _cancelled(self, method: str, error: BaseException) -> PluginCancelled:

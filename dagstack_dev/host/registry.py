@@ -22,6 +22,7 @@ from dagstack_dev.core.hookspecs import Kinds, KindSpec, problem_of_hook_name
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.manifest import PluginManifest, manifest_from
 from dagstack_dev.core.plan import Load
+from dagstack_dev.core.recorded import copy_of
 from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.config_schema import manifest_schema
 from dagstack_dev.host.execution import refuse_process
@@ -268,6 +269,14 @@ class Registry(Lookup):
 
     async def _set_up(self, order: Sequence[PluginRef], ctx: PluginContext) -> None:
         """Set up the plugins of `order`, all or none."""
+        failures = await self._bring_up(order, ctx)
+        if failures:  # Its traceback will have this frame, which must not lead back to it.
+            raise failures.pop()
+
+    async def _bring_up(
+        self, order: Sequence[PluginRef], ctx: PluginContext
+    ) -> list[BaseException]:
+        """As `_set_up`; the answer is what it failed with, if it did, for others to raise."""
         table = self.table
         for ref in order:
             table.entries[ref].context = ctx
@@ -282,13 +291,14 @@ class Registry(Lookup):
             for ref, failure in await self._undo(everything):
                 error.add_note(_note("teardown", ref, failure))
             raise
-        if progress.failed:
-            (_, first), *others = progress.failed.items()
-            for ref, failure in others:
-                first.add_note(_note("setup", ref, failure))
-            for ref, failure in await self._undo(everything):
-                first.add_note(_note("teardown", ref, failure))
-            raise first
+        if not progress.failed:
+            return []
+        (_, first), *others = progress.failed.items()
+        for ref, failure in others:
+            first.add_note(_note("setup", ref, failure))
+        for ref, failure in await self._undo(everything):
+            first.add_note(_note("teardown", ref, failure))
+        return [first]
 
     async def teardown_all(self) -> None:
         """Tear everything down, strictly in reverse of the order in which setups ended.
@@ -384,7 +394,7 @@ def _as_spec(spec: KindSpec | type) -> KindSpec:
 def _why_not_loaded(entry: Entry) -> PluginRegistryError:
     """The error of a plugin that cannot even be tried."""
     if isinstance(entry.error, PluginRegistryError):
-        return entry.error
+        return copy_of(entry.error)
     return PluginUnavailable(entry.ref, entry.gate.unavailable or "it has never been loaded")
 
 

@@ -16,6 +16,7 @@ from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.core.events import PluginRejected, ReloadStarted
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
+from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.outcome import tell_outcome
 from dagstack_dev.host.schedule import Progress, bring_up
@@ -134,6 +135,7 @@ class Reloader:
         self, ref: PluginRef | None, path: str, error: BaseException, reload_id: int | None
     ) -> None:
         """A newer source is not taken over; what runs goes on, and is pending."""
+        error = recorded(error)
         entry = self._keep_pending(ref, error) if ref is not None else None
         self._table.publish(
             PluginRejected(
@@ -150,7 +152,7 @@ class Reloader:
         entry = self._table.entries.get(ref)
         if entry is None or self._table.states[ref] is not State.READY:
             return None
-        entry.pending, entry.error = True, error
+        entry.pending, entry.error = True, recorded(error)
         return entry
 
     def _is_known(self, transaction: Transaction) -> bool:
@@ -207,7 +209,8 @@ class Reloader:
                 try:
                     assert step.load is not None  # noqa: S101 - every set_up step has one
                     self._conductor.load(entry, step.load, step.reason)
-                except PluginRegistryError as error:
+                except PluginRegistryError as raised:
+                    error = recorded(raised)
                     run.fail(step.ref, error, table.graph, candidates)
                     self._conductor.load_failed(
                         entry,
@@ -286,7 +289,8 @@ class Reloader:
 
         def give_up(ref: PluginRef) -> Collection[PluginRef]:
             run = run_of[ref]
-            run.fail(ref, progress.failed[ref], table.graph, candidates)
+            error = table.entries[ref].error or progress.failed[ref]
+            run.fail(ref, error, table.graph, candidates)
             return run.steps.keys() if run.doomed else ()
 
         progress = Progress()

@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from dagstack_dev.core.blame import root_error
+from dagstack_dev.core.recorded import trim
 from dagstack_dev.host.tasks import is_interruption
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ class _Schedule:
                 if not self._waiting[other]:
                     heappush(self._startable, self._position[other])
             return
+        trim(error)
         self._progress.failed[ref] = error
         for other in self._steps.failed(ref, error):
             self._progress.given_up.add(other)

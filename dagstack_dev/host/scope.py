@@ -150,7 +150,8 @@ class Scope:
                 await held.ended.wait()
             raise
         if not held.is_entered:
-            raise held.error or self._gone()
+            held.raise_error()
+            raise self._gone()
         value: T = held.value
         return value
 

@@ -10,6 +10,7 @@ from dagstack_dev.core.errors import PluginCrashed, PluginRegistryError, said
 from dagstack_dev.core.health_errors import PluginUnhealthy
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
+from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.transaction import Retired
@@ -156,7 +157,7 @@ class Settlement:
         progress = Progress()
         steps = SetupRun(self._conductor, lambda _: ROLLED_BACK, lambda _: ())
         await bring_up(order, table.graph.dependencies, steps, progress)
-        lost |= progress.failed
+        lost |= {ref: recorded(error) for ref, error in progress.failed.items()}
         self._settle_restored(run_of, lost)
         for run in runs:
             self._settle_the_rest(run)
@@ -268,7 +269,8 @@ class Settlement:
         entry.gate.close()
         try:
             self._conductor.load(entry, Load.RENEW, ROLLED_BACK)
-        except PluginRegistryError as error:
+        except PluginRegistryError as raised:
+            error = recorded(raised)
             self._conductor.load_failed(entry, error, Stage.IMPORT, "could not be rolled back")
             lost[ref] = error
 

@@ -22,6 +22,7 @@ from dagstack_dev.core.hookspecs import NO_KINDS, DispatchClass, Kinds
 from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transition
 from dagstack_dev.core.manifest import PluginManifest
 from dagstack_dev.core.plan import World
+from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.dispatch.members import Members
 from dagstack_dev.host.execution import workers_for
 from dagstack_dev.host.gate import Gate
@@ -89,7 +90,8 @@ class Entry:
     """One plugin: what it offers, what of it runs, and how it is doing.
 
     `number` is that of the generation in force, `imports` the highest ever given out: the number
-    of a generation that was rolled back is not used again. `context` is the host's context that
+    of a generation that was rolled back is not used again. `error` is a record of what went wrong
+    (`core.recorded`), which keeps nothing of the plugin. `context` is the host's context that
     the plugin was last set up with, `carry` what the plugin hands on from one setup to the next.
     `degraded_by` is why it is not well though it is ready; `PluginTable.degrade` sets it.
     """
@@ -148,6 +150,15 @@ class Entry:
         self.gate.workers = workers_for(self.manifest, self.gate)
         if self.proxy is not None:
             follow(self.proxy)
+
+    def note_failure(self) -> None:
+        """The instance has failed: nothing of it is to be left when plugin code runs next."""
+        if self.generation is not None:
+            self.generation.note_failure()
+
+    def vacate(self) -> None:
+        """Let go of the instance, for another one is about to take its place at once."""
+        self.instance = self.gate.instance = None
 
     def take_out(self) -> None:
         """Let go of the instance, and of everything that the proxy has learnt of its class."""
@@ -265,7 +276,7 @@ class PluginTable:
         elif before is State.TEARING_DOWN:
             self.setup_order.pop(ref, None)
         if to_state is State.FAILED:
-            entry.error = error
+            entry.error = None if error is None else recorded(error)
         elif not entry.pending:
             entry.error = None
         self.members.note(entry, to_state)
@@ -276,9 +287,11 @@ class PluginTable:
 
         It ends with `recover`, or with its next step into another state.
         """
-        was_well, entry.degraded_by = entry.degraded_by is None, error
+        was_well, entry.degraded_by = entry.degraded_by is None, recorded(error)
         if was_well:
-            self.publish(PluginDegraded(ref=entry.ref, generation=entry.number, error=error))
+            self.publish(
+                PluginDegraded(ref=entry.ref, generation=entry.number, error=entry.degraded_by)
+            )
 
     def recover(self, entry: Entry) -> None:
         """Note that a plugin is well, degraded before or not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections import Counter, defaultdict
@@ -21,9 +22,11 @@ from itertools import takewhile
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dagstack_dev.core.recorded import copy_of
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.sources import SourceFile
 from dagstack_dev.runtimes.code import compile_file
+from dagstack_dev.runtimes.remains import Remains
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +37,10 @@ if TYPE_CHECKING:
 
 
 _PACKAGE_PARTS: Final = 3
+_YOUNG: Final = 1
+_ALL: Final = 2
+"""Arguments of `gc.collect`."""
+
 _NO_CODE: Final = compile("", "<package>", "exec")
 
 _extensions: Final[dict[str, tuple[int, ...]]] = {}
@@ -73,6 +80,7 @@ class PluginFinder(MetaPathFinder):
             folders that do not count, compiled modules, what is missing (None). By the plugin's
             folder and the path below it.
         outdated: packages whose extension modules have changed since the process loaded them.
+        failed: what is left of generations that have failed since `collect_failed`.
     """
 
     def __init__(self, namespace: str, log: ImportLog) -> None:
@@ -84,6 +92,7 @@ class PluginFinder(MetaPathFinder):
         self._active: dict[str, _Active] = {}
         self._loaded: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._newest = f"{namespace}%"
+        self.failed: list[Remains] = []
         self._in_kind = Counter[str]()  # Active packages by the package of their kind.
 
     def install(self) -> None:
@@ -143,7 +152,23 @@ class PluginFinder(MetaPathFinder):
 
     def load_failed(self, package: str) -> None:
         """Take `package` out, but remember what it imported, for that may be what is to mend."""
-        self._log.put_back(package, self.take_out(package).imports)
+        taken = self.take_out(package)
+        self._log.put_back(package, taken.imports)
+        remains = Remains(None)
+        remains.add_modules(taken.modules)
+        self.failed.append(remains)
+
+    def collect_failed(self) -> None:
+        """Have what has failed freed, garbage included: it may hold a port, or a lock.
+
+        To be called before code of a plugin runs that may want just that. What has failed is
+        young, so that a small collection does nearly always.
+        """
+        failed, self.failed = self.failed, []
+        for generation in (_YOUNG, _ALL):
+            if all(each.is_freed for each in failed):
+                return
+            gc.collect(generation)
 
     def _note_newest(self) -> None:
         """Note which modules of plugins `sys.modules` has got, whoever has put them there.
@@ -287,8 +312,7 @@ class _SnapshotLoader(SourceFileLoader):
         if self.ran is None:
             return _NO_CODE
         if self.ran.code is None:
-            error = self.ran.error
-            raise error if error is not None else ImportError(self.path)
+            raise copy_of(self.ran.error or ImportError(self.path))
         return self.ran.code
 
     def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol

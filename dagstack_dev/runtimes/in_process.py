@@ -182,6 +182,7 @@ class InProcessCode:
             PluginLoadError: the import raised, or the module binds no such class after all. No
                 module of it is left behind.
         """
+        self.finder.collect_failed()
         self.activate()
         try:
             module = import_module(f"{self.package}.{self.entry}")
@@ -235,15 +236,29 @@ class InProcessGeneration:
         """
         assert self._class is not None, "a retired generation makes no instances"  # noqa: S101
         assert self._code is not None  # noqa: S101 - it goes with the class
+        self._code.finder.collect_failed()
         try:
             instance: object = self._class()
         except BaseException as error:
-            step = error.__traceback__
-            if isinstance(error, TypeError) and step is not None and step.tb_next is None:
+            self._note_unfinished(error)
+            if isinstance(error, TypeError) and not _came_to_run(error):
                 error.add_note("a plugin is made without arguments; its setup is given the context")
             raise load_error(self._code, "construct", error) from error
         self._remains.add_instance(instance)
         return instance
+
+    def _note_unfinished(self, error: BaseException) -> None:
+        """The instance whose constructor has raised `error` is the first variable of that."""
+        step = error.__traceback__ and error.__traceback__.tb_next
+        values = list(step.tb_frame.f_locals.values())[:1] if step is not None else []
+        if values and type(values[0]) is self._class:
+            self._remains.add_instance(values[0])
+        self.note_failure()
+
+    def note_failure(self) -> None:
+        """Its newest instance is to be freed before more code of plugins runs."""
+        if self._code is not None:
+            self._code.finder.failed.append(self._remains)
 
     def set_aside(self) -> None:
         """Take the modules out of `sys.modules`, so that the next generation gets fresh ones."""
@@ -279,6 +294,11 @@ class InProcessGeneration:
     def survivors(self) -> tuple[str, ...]:
         """What is still reachable and what holds it; empty when everything is gone."""
         return leaks(self._remains)
+
+
+def _came_to_run(error: BaseException) -> bool:
+    """Whether `error` was raised by what its catcher has called, and not by the call itself."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is not None
 
 
 def load_error(code: InProcessCode, stage: str, error: BaseException) -> PluginLoadError:

@@ -90,6 +90,15 @@ class Remains:
             ref() is None for ref in self._anchors
         )
 
+    @property
+    def is_freed(self) -> bool:
+        """Whether no instance exists any more and, once it is retired, nothing else of it."""
+        things = (ref() for _, ref in self._objects)
+        return all(ref() is None for ref in self._anchors) and all(
+            thing is None or (not self.modules and issubclass(type(thing), type))
+            for thing in things
+        )
+
     def existing(self) -> tuple[list[str], list[object]]:
         """What still exists, as descriptions and as the very objects; both have one length.
 

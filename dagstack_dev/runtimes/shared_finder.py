@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import decode_source, spec_from_file_location
 from typing import TYPE_CHECKING
 
+from dagstack_dev.core.recorded import copy_of
 from dagstack_dev.runtimes.import_hooks import followed_importer
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class SharedLoader(SourceFileLoader):
         """The code that counts as running; raises what compiling it raised."""
         file = self._code.file(self._home)
         if file.code is None:
-            raise file.error or ImportError(self.path)
+            raise copy_of(file.error or ImportError(self.path))
         return file.code
 
     def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol

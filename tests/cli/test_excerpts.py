@@ -87,7 +87,8 @@ def test_the_lines_of_another_process_are_those_that_ran_there(tmp_path: Path, t
 
 def test_where_the_lines_that_ran_are_not_known_none_are_shown(tmp_path: Path) -> None:
     path = tmp_path / "plugin.py"
-    there = replace(describe(plugin_error("raise OSError('no')", path), REF), excerpt=())
+    there = describe(plugin_error("raise OSError('no')", path), REF)
+    there = replace(there, steps=tuple(replace(step, text=()) for step in there.steps))
     assert lines(rebuild(there, REF)) == ["OSError: no", f"{path}:1 in <module>"]
 
 

@@ -158,8 +158,6 @@ class Session:
     def _look_for_remains(self) -> None:
         """What was torn down or replaced is gone from memory; for the end of a sequence."""
         entries = self._host.registry.table.entries.values()
-        if any(entry.error is not None for entry in entries):
-            return  # An error is kept for its author, and its traceback keeps the plugin.
         gc.collect()
         current = [entry.instance for entry in entries]
         stale = [

@@ -8,6 +8,7 @@ import anyio
 
 from dagstack_dev.core.dispatch_errors import BroadcastErrors
 from dagstack_dev.core.hookspecs import DispatchClass, ErrorPolicy
+from dagstack_dev.core.recorded import trim
 from dagstack_dev.host.dispatch.dispatcher import LEFT, Dispatcher
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class _Failures:
         if self._fails_fast:
             error.add_note(f"raised by {member.ref} in a broadcast of {self._hook}")
             raise error
+        trim(error)
         self._errors.append((member.ref.name, error))
         self._dispatcher._tell(member, self._hook, error)  # noqa: SLF001 - a part of it
 

@@ -12,6 +12,7 @@ from dagstack_dev.core.dispatch_errors import DispatchMismatch
 from dagstack_dev.core.errors import PluginCancelled, PluginUnavailable
 from dagstack_dev.core.events import HookFailed
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.context import current_plugin
 from dagstack_dev.host.proxy import HOOK_PREFIX, refit
 from dagstack_dev.host.tasks import is_stray
@@ -152,7 +153,7 @@ class Dispatcher:
 
     def _tell(self, member: Member, hook: str, error: Exception) -> None:
         """Let the observers know of an error that is not raised."""
-        self._table.publish(HookFailed(ref=member.ref, hook=hook, error=error))
+        self._table.publish(HookFailed(ref=member.ref, hook=hook, error=recorded(error)))
 
 
 def _has_left(member: Member, error: PluginUnavailable) -> bool:

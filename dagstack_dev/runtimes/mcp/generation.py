@@ -64,6 +64,9 @@ class McpGeneration:
     def activate(self) -> None:
         """See the class."""
 
+    def note_failure(self) -> None:
+        """See the class."""
+
     def retire(self) -> None:
         """See the class."""
 

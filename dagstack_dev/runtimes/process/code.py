@@ -97,6 +97,9 @@ class ProcessGeneration:
             self._log.put_back(self._code.package, self._imports)
             self._imports = None
 
+    def note_failure(self) -> None:
+        """Whatever it has left has ended with its process."""
+
     def retire(self) -> None:
         """Let go of the code."""
         self.set_aside()

@@ -9,33 +9,16 @@ from __future__ import annotations
 import pickle
 import sys
 from dataclasses import dataclass
-from types import FunctionType, TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from dagstack_dev.core.blame import plugin_steps
 from dagstack_dev.core.errors import said
 from dagstack_dev.core.execution_errors import NotTransferable, RemoteError
 from dagstack_dev.core.passing import may_pass
-from dagstack_dev.runtimes.process.transfer import is_plugin_module, unpack
+from dagstack_dev.core.recorded import LONGEST_CHAIN, Step, steps_of, traceback_of
+from dagstack_dev.runtimes.process.transfer import unpack
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from dagstack_dev.core.refs import PluginRef
-
-_LONGEST_CHAIN: Final = 8
-_LINES: Final = 3
-"""How many lines of code tell where an exception was raised."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One frame of a traceback; `line` counts from 1."""
-
-    path: str
-    line: int
-    function: str
-    module: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +31,6 @@ class Failure:
         bases: the names of the built-in exceptions that its class derives from, nearest first.
         pickled: the exception itself, where the other side can unpickle it.
         steps: the frames of the plugin's code, outermost first.
-        excerpt: the lines that the innermost of these ran, up to its own; none if unknown.
         notes: what was added to it.
         cause: what it was raised from.
         context: what was being handled when it was raised, if that is not the cause.
@@ -61,7 +43,6 @@ class Failure:
     bases: tuple[str, ...]
     pickled: bytes | None
     steps: tuple[Step, ...]
-    excerpt: tuple[str, ...]
     notes: tuple[str, ...]
     cause: Failure | None
     context: Failure | None
@@ -71,42 +52,21 @@ class Failure:
 
 def describe(error: BaseException, ref: PluginRef, depth: int = 0) -> Failure:
     """`error` as plain values; to be called in the plugin's process."""
-    before = None if depth >= _LONGEST_CHAIN else error.__cause__ or error.__context__
+    before = None if depth >= LONGEST_CHAIN else error.__cause__ or error.__context__
     earlier = None if before is None else describe(before, ref, depth + 1)
     is_cause = before is not None and before is error.__cause__
-    steps = [*plugin_steps(error)]
     return Failure(
         type=type(error).__qualname__,
         message=said(error),
         bases=tuple(each.__name__ for each in type(error).__mro__ if each.__module__ == "builtins"),
         pickled=_pickled(error, ref),
-        steps=tuple(
-            Step(
-                step.tb_frame.f_code.co_filename,
-                step.tb_lineno,
-                step.tb_frame.f_code.co_qualname,
-                str(step.tb_frame.f_globals.get("__name__", "")),
-            )
-            for step in steps
-        ),
-        excerpt=_excerpt(steps[-1]) if steps else (),
+        steps=steps_of(error),
         notes=tuple(map(str, getattr(error, "__notes__", ()))),
         cause=earlier if is_cause else None,
         context=None if is_cause else earlier,
         hides_context=error.__suppress_context__,
         is_passing=may_pass(error),
     )
-
-
-def _excerpt(step: TracebackType) -> tuple[str, ...]:
-    """What ran there, as the module's loader tells: the file may say something else by now."""
-    names = step.tb_frame.f_globals
-    get_source = getattr(names.get("__loader__"), "get_source", None)
-    try:
-        text = get_source(names.get("__name__")) if get_source is not None else None
-    except (ImportError, OSError, SyntaxError, UnicodeDecodeError):
-        return ()
-    return tuple((text or "").splitlines()[: step.tb_lineno][-_LINES:])
 
 
 def _pickled(error: BaseException, ref: PluginRef) -> bytes | None:
@@ -122,7 +82,7 @@ def _pickled(error: BaseException, ref: PluginRef) -> bytes | None:
 def rebuild(failure: Failure, ref: PluginRef) -> BaseException:
     """The exception that `failure` describes, or one that comes as near as possible."""
     error = _from_pickle(failure, ref) or _likeness(failure, ref)
-    error.__traceback__ = _traceback(failure.steps, failure.excerpt)
+    error.__traceback__ = traceback_of(failure.steps)
     if failure.cause is not None:
         error.__cause__ = rebuild(failure.cause, ref)
     if failure.context is not None:
@@ -159,47 +119,3 @@ def _likeness(failure: Failure, ref: PluginRef) -> BaseException:
     for note in failure.notes:
         error.add_note(note)
     return error
-
-
-class _Loader:
-    """What is known in this process of the code of a frame.
-
-    Attributes:
-        is_shared_code: as `core.blame` knows shared code.
-    """
-
-    def __init__(self, text: str, *, is_shared_code: bool) -> None:
-        self._text = text
-        self.is_shared_code = is_shared_code
-
-    def get_source(self, _: str) -> str:
-        """The lines of the excerpt where they stand in the file, and empty ones before them."""
-        return self._text
-
-
-def _traceback(steps: tuple[Step, ...], excerpt: tuple[str, ...]) -> TracebackType | None:
-    last = steps[-1] if steps else None
-    text = "\n" * (last.line - len(excerpt)) + "\n".join(excerpt) if last and excerpt else ""
-    following: TracebackType | None = None
-    for step in reversed(steps):
-        # Without an instruction, the line is all that is told, and no columns are.
-        known = text if last and step.path == last.path else ""
-        following = TracebackType(following, _frame(step, known), -1, step.line)
-    return following
-
-
-def _frame(step: Step, text: str) -> FrameType:
-    code = _this_frame.__code__.replace(
-        co_filename=step.path,
-        co_name=step.function.rpartition(".")[2],
-        co_qualname=step.function,
-        co_firstlineno=step.line,
-    )
-    loader = _Loader(text, is_shared_code=not is_plugin_module(step.module))
-    names: dict[str, object] = {"__name__": step.module, "sys": sys, "__loader__": loader}
-    frame: FrameType = FunctionType(code, names)()
-    return frame
-
-
-def _this_frame() -> FrameType:
-    return sys._getframe()  # noqa: SLF001 - the only way to have a frame of some code
