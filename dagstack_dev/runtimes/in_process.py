@@ -119,6 +119,18 @@ class InProcessRuntime:
             )
         )
 
+    def expose(self, ref: PluginRef, source: PluginSource) -> str:
+        """Let imports find a plugin's files, whatever it runs in; the answer is its package."""
+        package = self._package(ref)
+        files = {
+            relative: compile_file(f"{source.folder}/{relative}", file)
+            for relative, file in source.files.items()
+            if relative.endswith(".py")
+        }
+        self._finder.activate(package, source.folder, files)
+        self.shared.take_part()
+        return package
+
     def _where_it_runs(self, code: InProcessCode) -> InProcessCode | ProcessCode:
         if code.manifest.execution_model is ExecutionModel.PROCESS_CPU_BOUND:
             return ProcessCode(code, self._worker)

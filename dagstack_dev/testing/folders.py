@@ -107,7 +107,8 @@ async def check_folders(
     Raises:
         FileNotFoundError: a folder does not exist.
     """
-    rules = IgnoreRules(ignore)
+    globs = [*ignore]
+    rules = IgnoreRules(globs)
     tree = _read([root_folder(path) for path in paths], rules)
     active = ALL_CHECKS if checks is None else frozenset(checks)
     refs = {folder: ref for ref, folder in tree.folders.items()}
@@ -118,7 +119,9 @@ async def check_folders(
             continue
         ref = refs[folder]
         results = await _check(tree, ref, rules, config or {}, active)
-        own = await run_own_tests(source) if checks is None else None
+        own = None
+        if checks is None:
+            own = await run_own_tests(ref, source, tree.roots, globs)
         yield PluginReport(folder, ref, tuple(results), own)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import anyio.from_thread
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.core.manifest import ExecutionModel, PluginManifest, manifest_from
 from dagstack_dev.host.context import PluginContext
+from dagstack_dev.host.loggers import AppLogger
 from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.services.clock import FrozenClock
 from dagstack_dev.host.services.rng import DeterministicRng
@@ -77,7 +77,7 @@ async def running_plugin(
 
 def minimal_context(registry: object, config: Mapping[str, Any] | None = None) -> PluginContext:
     """A context with nothing in it but a logger, `registry` and perhaps a configuration."""
-    logger = logging.getLogger(_LOGGER)
+    logger = AppLogger(_LOGGER)
     return PluginContext(config={} if config is None else config, logger=logger, registry=registry)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,13 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
+
+OWN_TESTS: Final = "DAGSTACK_DEV_OWN_TESTS"
+"""The environment variable that tells `own_modules`, in JSON, whose tests are run."""
 
 _NOTHING_COLLECTED: Final = 5
 """The exit code of pytest that has found no test."""
@@ -34,21 +41,37 @@ class TestRun:
     output: str = ""
 
 
-async def run_own_tests(source: PluginSource) -> TestRun | None:
+async def run_own_tests(
+    ref: PluginRef, source: PluginSource, roots: Sequence[str], ignore: Sequence[str]
+) -> TestRun | None:
     """Run pytest over the `tests` of a plugin's folder; None when there are none.
 
-    The folder is importable in them, so that `from plugin import Plugin` is the plugin's code.
+    They import the plugin as the server does, and code that it shares with others.
+
+    Args:
+        ref: the plugin.
+        source: its folder.
+        roots: folders with plugins and shared code; the plugin's is below one of them.
+        ignore: globs of what does not count there.
     """
     if not any(map(_is_test, source.files)):
         return None
     if find_spec("pytest") is None:
         return TestRun(passed=False, summary="pytest is not installed: pip install pytest")
-    command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib"]
-    command += ["-p", "no:cacheprovider", "--rootdir", source.folder, f"{source.folder}/tests"]
-    path = os.pathsep.join(filter(None, (source.folder, os.environ.get("PYTHONPATH"))))
+    # -P: the folder is the current one, but its files hide no modules of the same name.
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "--import-mode=importlib"]
+    command += ["-p", "no:cacheprovider", "-p", "dagstack_dev.testing.own_modules"]
+    command += ["--rootdir", source.folder, f"{source.folder}/tests"]
+    about = {
+        "folder": source.folder,
+        "kind": ref.kind,
+        "name": ref.name,
+        "roots": roots,
+        "ignore": ignore,
+    }
     warnings = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), _SILENCED)))
-    env = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": warnings}
-    env["PYTHONDONTWRITEBYTECODE"] = "1"
+    env = os.environ | {"PYTHONWARNINGS": warnings, "PYTHONDONTWRITEBYTECODE": "1"}
+    env[OWN_TESTS] = json.dumps(about)
     code, output = await _run(command, folder=source.folder, env=env)
     lines = output.splitlines()
     summary = lines[-1].strip(" =") if lines else ""

@@ -9,10 +9,14 @@ import sys
 from pathlib import Path
 
 from command_runs import CHECKOUT
+from trees import PluginTree
 
 from dagstack_dev import ALL_CHECKS
+from dagstack_dev.testing.folders import check_folders
 
-PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"```python\n# (test_\w+\.py)\n(.*?)```", PAGE, re.DOTALL))
 
 
@@ -31,6 +35,16 @@ def test_every_example_passes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout
     assert "3 passed" in done.stdout
+
+
+async def test_the_own_tests_of_the_readmes_plugin_pass(tree: PluginTree) -> None:
+    for page in (README, PAGE):
+        for path, text in re.findall(r"```\w+\n# plugins/(greeter/\S+)\n(.*?)```", page, re.DOTALL):
+            tree.write(path, text)
+    [report] = [each async for each in check_folders([tree.root])]
+    assert report.passed, report
+    assert report.tests is not None
+    assert report.tests.summary.startswith("1 passed")
 
 
 def test_every_check_has_its_row() -> None:
