@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _MOST_DOUBLINGS: Final = 64
 """After so many any pause is the longest; one more would in the end be too large for a float."""
 
+_LONGEST_ASKED_FOR: Final = 600.0
+"""Seconds at most that a try is put off because whoever has refused it asks for that."""
+
 
 @dataclass(slots=True)
 class _Tries:
@@ -34,7 +37,8 @@ class Revival:
     """Keeps what failed for a reason that may pass (`core.passing`), and has it tried again.
 
     The first pause is short, each further one twice as long as the one before, up to a limit. A
-    plugin that has been ready for as long as the longest pause begins anew when it fails.
+    plugin that has been ready for as long as the longest pause begins anew when it fails. An error
+    that has `retry_after`, in seconds, gets no shorter pause than that.
 
     Args:
         table: the plugins.
@@ -120,6 +124,10 @@ class Revival:
         if ready_since is not None and self._clock() - ready_since >= self._longest:
             tries.attempt = 0
         pause = min(self._first * 2.0 ** min(tries.attempt, _MOST_DOUBLINGS), self._longest)
+        # Some say when it makes sense to try again; a nonsensical time is no reason to give up.
+        asked_for = getattr(error, "retry_after", None)
+        if isinstance(asked_for, int | float):
+            pause = max(pause, min(asked_for, _LONGEST_ASKED_FOR))
         tries.attempt += 1
         self._waits[ref] = wait = object()
         self._table.publish(

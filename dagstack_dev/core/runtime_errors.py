@@ -95,9 +95,13 @@ class _ServerError(PluginRegistryError):
 
 
 class ServerLost(_ServerError):
-    """The connection to a plugin's server is gone."""
+    """The connection to a plugin's server is gone.
+
+    `retry_after` is in how many seconds it wants to be tried again, where it says so.
+    """
 
     is_passing = True
+    retry_after: float = 0.0
 
 
 class ServerExited(ServerLost):

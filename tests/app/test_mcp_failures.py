@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import anyio
@@ -18,6 +19,7 @@ from dagstack_dev.core.runtime_errors import (
     ServerExited,
     ServerLost,
 )
+from dagstack_dev.runtimes.mcp import plugin as plugin_module
 
 Events = list[dict[str, Any]]
 
@@ -102,6 +104,27 @@ async def test_a_server_that_never_answers(tree: PluginTree) -> None:
         error = live.status("server", "tool").error
         assert isinstance(error, HandshakeTimeout)
         assert "did not answer the MCP handshake within 1 s" in str(error)
+
+
+async def test_a_first_start_that_is_too_slow_for_its_time_is_tried_again(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, imported = plugin_module.import_session, threading.Event()
+
+    def slow() -> object:
+        if not imported.wait(20):
+            raise TimeoutError
+        return begun()
+
+    monkeypatch.setattr(plugin_module, "import_session", slow)
+    mcp_plugin(tree, "server", manifest="startup_timeout_sec = 1")
+    async with serving(tree, retry_seconds=0.01) as live:
+        error = live.status("server", "tool").error
+        assert isinstance(error, HandshakeTimeout)
+        assert "the MCP SDK could not be imported within 1 s" in str(error)
+        imported.set()
+        await live.fact(Transition, lambda fact: fact.to_state is State.READY)
+        assert await live.plugin("server", "tool").value() == "1"
 
 
 async def test_a_server_of_a_version_that_nobody_knows(tree: PluginTree) -> None:

@@ -71,6 +71,19 @@ def test_each_pause_is_twice_the_last_up_to_the_longest() -> None:
     assert [each.attempt for each in story.told] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize(
+    ("asked_for", "pause"),
+    [(50.0, 50), (0.1, 1), (-3.0, 1), (1e9, 600), (float("nan"), 1), ("soon", 1), (None, 1)],
+)
+def test_who_asks_to_be_tried_later_is_tried_later(asked_for: object, pause: float) -> None:
+    class Later(ConnectionError):
+        retry_after = asked_for
+
+    story = Story()
+    story.fail(Later())
+    assert story.pauses == [pause]
+
+
 def test_after_ever_so_many_tries_it_is_still_the_longest() -> None:
     story = Story()
     for _ in range(2000):

@@ -26,6 +26,7 @@ from dagstack_dev.runtimes.mcp.http_trouble import (
     no_mcp,
     not_reached,
     old_transport,
+    put_off,
     refused,
     too_long,
     undecodable,
@@ -195,7 +196,8 @@ class ServerClient(httpx2.AsyncClient):
             puts_off = is_later(status) and not self.begun.is_set()
             if status in no_secret or puts_off or not is_told:
                 trouble = refused(status, self._url, has_secret=self._has_secret)
-                return self._through_proxy(trouble)
+                later = response.headers.get("retry-after", "")
+                return self._through_proxy(put_off(trouble, later))
             if SESSION in request.headers:
                 self.suspect()  # Some servers say no more when they do not know a session.
         elif not response.is_success or not _expects_answer(request):

@@ -15,7 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 from dagstack_dev.core.runtime_errors import HandshakeFailed
 from dagstack_dev.runtimes.mcp.http_client import ServerClient
 from dagstack_dev.runtimes.mcp.http_proxy import proxy_for
-from dagstack_dev.runtimes.mcp.http_trouble import broken_off
+from dagstack_dev.runtimes.mcp.http_trouble import broken_off, public
 
 if TYPE_CHECKING:
     import ssl
@@ -44,6 +44,7 @@ async def connection(
     proxy = proxy_for(endpoint.url)
     options: dict[str, Any] = {"headers": endpoint.headers, "has_secret": endpoint.has_secret}
     try:
+        public(proxy.url if proxy is not None else endpoint.url)
         client = ServerClient(endpoint.url, **options, tls=tls, proxy=proxy)
     except (ImportError, ValueError, httpx2.InvalidURL) as error:
         source = proxy.source if proxy is not None else "the environment"

@@ -47,8 +47,8 @@ def _is_direct(no_proxy: str, host: str, port: int) -> bool:
         name, _, only_port = entry.rpartition(":") if entry.count(":") == 1 else (entry, "", "")
         if only_port and only_port != str(port):
             continue
-        name = name.removeprefix("*").strip("[].")
-        if not name or host == name or host.endswith(f".{name}"):
+        name = name.removeprefix("*.").strip("[].")
+        if name and (name in {"*", host} or host.endswith(f".{name}")):
             return True
         try:
             if ip_address(host) in ip_network(name, strict=False):

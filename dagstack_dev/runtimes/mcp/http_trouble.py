@@ -7,6 +7,8 @@ a server answers only its status.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -51,16 +53,21 @@ class Trouble:
         reason: one line that says what happened, and what to do where that can be told.
         extent: how much it ends.
         is_passing: whether it may work when it is tried again, though nothing was edited.
+        retry_after: in how many seconds, where the server says so.
     """
 
     reason: str
     extent: Extent = Extent.ANSWER
     is_passing: bool = False
+    retry_after: float = 0.0
 
     def error(self, ref: PluginRef) -> ServerLost | HandshakeFailed:
         """The error that says so."""
-        family = ServerLost if self.is_passing else HandshakeFailed
-        return family(ref, self.reason)
+        if not self.is_passing:
+            return HandshakeFailed(ref, self.reason)
+        error = ServerLost(ref, self.reason)
+        error.retry_after = self.retry_after
+        return error
 
 
 def public(url: str) -> str:
@@ -154,6 +161,18 @@ def refused(status: int, url: str, *, has_secret: bool) -> Trouble:
     if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE}:
         return Trouble(f"there is no MCP server at {place} ({told}); correct the URL's path")
     return Trouble(f"{place} refused the request ({told})")
+
+
+def put_off(trouble: Trouble, retry_after: str) -> Trouble:
+    """`trouble`, with what the header `Retry-After` says: seconds or a date."""
+    try:
+        seconds = float(int(retry_after))
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError):  # A date without a zone, or something else.
+            return trouble
+    return replace(trouble, retry_after=seconds)
 
 
 def forgotten(url: str) -> Trouble:

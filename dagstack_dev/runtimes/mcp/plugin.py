@@ -89,7 +89,7 @@ class McpPlugin:
             # A little less than the host allows, for it cannot tell what the server has said, and
             # does not try again. The SDK's import counts, as it does for the host.
             with anyio.fail_after(seconds - min(0.5, seconds / 5)):
-                sdk = await anyio.to_thread.run_sync(_import_session, abandon_on_cancel=True)
+                sdk = await anyio.to_thread.run_sync(import_session, abandon_on_cancel=True)
                 connection = await ctx.enter_async(self._endpoint.connect(self._manifest.ref, log))
                 self._on_connection(connection)
                 ctx.start_soon(connection.watch, name="watching the server")
@@ -232,8 +232,8 @@ class McpPlugin:
         return f"<MCP plugin {self._manifest.ref}: {len(self._tools)} tools>"
 
 
-def _import_session() -> ModuleType:
-    # More than a second the first time, which the loop has better things to do with.
+def import_session() -> ModuleType:
+    """Import what needs the SDK: more than a second the first time, and no work for the loop."""
     from dagstack_dev.runtimes.mcp import schemas, session  # noqa: F401, PLC0415
 
     return session

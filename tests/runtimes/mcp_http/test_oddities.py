@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from mcp_talks import refusal
+from mcp_talks import REF, refusal
 
 from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
 from dagstack_dev.runtimes.mcp.http_client import ServerClient
 from dagstack_dev.runtimes.mcp.http_tls import trusting_nobody
-from dagstack_dev.runtimes.mcp.http_trouble import public
+from dagstack_dev.runtimes.mcp.http_trouble import public, put_off, refused
 
 
 @asynccontextmanager
@@ -75,16 +75,55 @@ async def test_what_needs_an_edit(answer: str, told: str) -> None:
     assert "secret" not in error
 
 
+BUSY = '{"jsonrpc": "2.0", "id": null, "error": {"code": -32000, "message": "busy"}}'
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
         (response("500 Internal Server Error"), "failed (500 Internal Server Error)"),
         (response("503 Service Unavailable"), "behind its gateway (503 Service Unavailable)"),
+        (response("502 Bad Gateway"), "behind its gateway (502 Bad Gateway)"),
+        (response("504 Gateway Timeout"), "behind its gateway (504 Gateway Timeout)"),
+        (response("408 Request Timeout"), "wants to be asked later (408 Request Timeout)"),
+        (response("429 Too Many Requests"), "wants to be asked later (429 Too Many Requests)"),
+        (response("503 Busy", BUSY, content_type="application/json"), "behind its gateway (503"),
+        (response("429 Busy", BUSY, content_type="application/json"), "asked later (429"),
     ],
 )
 async def test_what_may_pass(answer: str, told: str) -> None:
     async with answering(answer) as url:
         assert told in await refusal(url, ServerLost)
+
+
+@pytest.mark.parametrize(
+    ("later", "seconds"),
+    [("7", 7), ("Fri, 01 Jan 2100 00:00:00 GMT", 1e9), ("soon", 0), ("", 0), ("1e3", 0)],
+)
+def test_when_a_server_wants_to_be_asked_again(later: str, seconds: float) -> None:
+    trouble = put_off(refused(503, "http://a/mcp", has_secret=False), later)
+    error = trouble.error(REF)
+    assert isinstance(error, ServerLost)
+    assert error.retry_after >= seconds
+    assert bool(error.retry_after) == bool(seconds)
+
+
+async def test_the_transport_of_2024_is_named() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        answer = response("405 Method Not Allowed")
+        if head.startswith(b"GET"):
+            kind = "text/event-stream"
+            answer = response("200 OK", "event: endpoint\ndata: /messages\n\n", content_type=kind)
+        writer.write(answer.encode())
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/sse"
+        told = await refusal(url, HandshakeFailed)
+    assert f"{url} speaks HTTP+SSE, the transport of 2024, which is not supported" in told
 
 
 async def test_a_server_that_hangs_up() -> None:
@@ -107,12 +146,6 @@ async def test_one_broken_connection_is_not_the_end_of_a_server(
 async def test_a_host_that_is_not_known() -> None:
     told = await refusal("http://no-such-host.invalid/mcp", ServerLost)
     assert "there is no host 'no-such-host.invalid'" in told
-
-
-async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with answering(response("418 I'm a teapot")) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", proxy)
-        assert "418" in await refusal("http://no-such-host.invalid/mcp")
 
 
 def test_no_more_is_shown_of_a_url_than_where_it_leads() -> None:

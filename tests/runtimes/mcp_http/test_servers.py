@@ -12,7 +12,7 @@ from serving import serving
 from trees import PluginTree
 
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.runtime_errors import HandshakeTimeout, ServerLost
+from dagstack_dev.core.runtime_errors import HandshakeFailed, HandshakeTimeout, ServerLost
 from dagstack_dev.runtimes.mcp import http
 
 
@@ -108,3 +108,38 @@ async def test_a_server_that_does_not_answer_is_given_up_in_time(tree: PluginTre
         remote(tree, f'url = "http://127.0.0.1:{port}/mcp"\n        startup_timeout_sec = 1')
         async with serving(tree, retry_seconds=0) as live:
             assert isinstance(live.status("remote", "data").error, HandshakeTimeout)
+
+
+async def test_a_server_that_ran_here_and_is_not_found_for_a_while_comes_back(
+    tree: PluginTree, service: Service
+) -> None:
+    remote(tree, f'url = "{service.url}"')
+    async with serving(tree, **QUICK) as live:
+        live.forget()
+        service.kill()
+        service.start()
+        service.answer_next("404", "404", "405", "403", "404")
+        await reached(live, "remote", State.FAILED)
+        error = live.status("remote", "data").error
+        assert isinstance(error, ServerLost)
+        await reached(live, "user", State.READY)
+        assert await live.plugin("user").count() == 1
+
+
+async def test_what_never_ran_here_waits_for_an_edit(tree: PluginTree, service: Service) -> None:
+    remote(tree, f'url = "{service.url}"')
+    service.answer_next("404")
+    async with serving(tree, **QUICK) as live:
+        assert isinstance(live.status("remote", "data").error, HandshakeFailed)
+        await live.server.wait_idle()
+        assert live.states == {"remote": "failed", "user": "blocked"}
+
+
+@pytest.mark.parametrize("status", ["429", "502", "503", "504"])
+async def test_what_says_later_at_first_comes_up_by_itself(
+    tree: PluginTree, service: Service, status: str
+) -> None:
+    remote(tree, f'url = "{service.url}"')
+    service.answer_next(status, status)
+    async with serving(tree, **QUICK) as live:
+        await reached(live, "user", State.READY)
