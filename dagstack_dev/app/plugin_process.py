@@ -24,6 +24,7 @@ from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.sections import section_of
 from dagstack_dev.host.services.checkpoint import PluginCheckpoints
 from dagstack_dev.host.table import Entry, Offer
+from dagstack_dev.host.tasks import new_task
 from dagstack_dev.runtimes import original
 from dagstack_dev.runtimes.finder import PluginFinder
 from dagstack_dev.runtimes.imports import ImportLog
@@ -205,14 +206,14 @@ class Service:
     def _take(self, message: Message) -> None:
         match message.kind:
             case Kind.CALL:
-                call = asyncio.get_running_loop().create_task(self._call(message))
-                self._calls[message.call] = call
+                loop = asyncio.get_running_loop()
+                self._calls[message.call] = new_task(self._call(message), loop)
             case Kind.CANCEL if message.call in self._calls:
                 self._calls[message.call].cancel()
             case Kind.STOP:
                 self._connection.send(Kind.STOPPING)
-                stop = asyncio.get_running_loop().create_task(self._tear_down())
-                self._calls[message.call] = stop
+                loop = asyncio.get_running_loop()
+                self._calls[message.call] = new_task(self._tear_down(), loop)
             case _:
                 pass
 

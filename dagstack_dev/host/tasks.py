@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
+T = TypeVar("T")
 
 ctrl_c_raises: ContextVar[bool] = ContextVar("dagstack_ctrl_c_raises", default=True)
 """Whether Ctrl-C raises a `KeyboardInterrupt`; not where a signal handler of the host takes it."""
@@ -71,9 +72,23 @@ def spawn(
 
         trio.lowlevel.spawn_system_task(_contain, function, name, context=context)
         return
-    task = loop.create_task(function(), name=name, context=context)
+    task = new_task(function(), loop, name=name, context=context)
     _running.add(task)
     task.add_done_callback(_running.discard)
+
+
+def new_task(
+    coroutine: Coroutine[Any, Any, T],
+    loop: asyncio.AbstractEventLoop,
+    *,
+    name: str | None = None,
+    context: Context | None = None,
+) -> asyncio.Task[T]:
+    """A task that begins with the next turn of `loop`.
+
+    `loop.create_task` may run it at once: that is what `asyncio.eager_task_factory` is for.
+    """
+    return asyncio.Task(coroutine, loop=loop, name=name, context=context)
 
 
 async def _contain(function: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
