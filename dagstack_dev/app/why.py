@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagstack_dev.core.blame import NAMESPACE
@@ -119,7 +120,7 @@ class _Survey:
         root = next((root for root in self._all if lies_in(path, [root])), None)
         if root is None:
             return Why(path, (), (), "it is below none of the watched folders; see --watch-code")
-        if self._ignore.path(path[len(root) + 1 :]):
+        if self._ignore.path(path[len(root) + 1 :]) or self._is_left_out(path, folder):
             return Why(path, (), (), "it is ignored")
         self._read_imports()
         found = _Chains(self._importers, self._owners, self._graph)
@@ -129,6 +130,12 @@ class _Survey:
         reason = None if links else "no plugin imports it"
         imported = tuple(module for module in modules if module in self._importers)
         return Why(path, imported, tuple(links), reason)
+
+    def _is_left_out(self, path: str, folder: str | None) -> bool:
+        """Whether git or the manifest of a plugin keeps a file of it from being its source."""
+        if folder is None or not Path(path).is_file():
+            return False
+        return path[len(folder) + 1 :] not in self._sources[folder].files
 
     def _read_imports(self) -> None:
         for folder, ref in self._plugins.items():

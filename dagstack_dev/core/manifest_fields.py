@@ -23,6 +23,7 @@ from pydantic import (
 
 from dagstack_dev.core.core_version import accepts, specifier_problem
 from dagstack_dev.core.frozen import FrozenMapping, thawed
+from dagstack_dev.core.manifest_forms import pattern_problem
 from dagstack_dev.core.manifest_mcp import (
     Auth,
     Command,
@@ -154,6 +155,7 @@ class PluginManifest(Table):
     version: str | None = None
     description: str | None = None
     authors: Names = ()
+    ignore: Names = ()
     command: Command = ()
     env: Environment = Field(default_factory=dict)
     endpoint: HttpUrl | None = None
@@ -196,6 +198,13 @@ class PluginManifest(Table):
     def _valid_specifier(cls, value: str) -> str:
         if problem := specifier_problem(value):
             raise ValueError(problem)
+        return value
+
+    @field_validator("ignore")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if problems := list(filter(None, map(pattern_problem, value))):
+            raise ValueError("; ".join(problems))
         return value
 
     @field_validator("runtime", mode="before")

@@ -178,6 +178,38 @@ def read_document(data: bytes, path: str, form: ManifestForm) -> Document | None
     return None
 
 
+def ignored_in(name: str, content: bytes) -> tuple[str, ...]:
+    """What the manifest in the file `name` ignores; nothing where it cannot be read.
+
+    A valid one has nothing but proper patterns there.
+    """
+    return _ignored_in(name, content) if b"ignore" in content else ()
+
+
+@lru_cache(maxsize=1 << 10)
+def _ignored_in(name: str, content: bytes) -> tuple[str, ...]:
+    try:
+        document = read_document(content, name, form_at(name))
+    except ManifestInvalid:
+        return ()
+    table = document.table if document else None
+    patterns = table.get("ignore") if isinstance(table, dict) else None
+    found = patterns if isinstance(patterns, list) else ()
+    return tuple(each for each in found if isinstance(each, str) and not pattern_problem(each))
+
+
+def pattern_problem(pattern: str) -> str | None:
+    """What is wrong with a pattern of `ignore`; None when nothing is."""
+    shown = repr(pattern)
+    if not pattern.strip("/! ") or pattern.startswith("#"):
+        return f"{shown} says nothing; write a pattern as in a .gitignore, such as 'data/'"
+    if ".." in pattern.split("/"):
+        return f"{shown} leads out of the plugin's folder; patterns are relative to it"
+    if "\n" in pattern or pattern.endswith("\\"):
+        return f"{shown} is no pattern; write one as in a .gitignore, such as '*.csv'"
+    return None
+
+
 def _table_at(document: object, place: Sequence[str]) -> tuple[bool, object]:
     for key in place:
         if not isinstance(document, dict) or key not in document:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from fnmatch import translate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from dagstack_dev.disk.gitignore import FolderRules
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 DEFAULT_IGNORE: Final = frozenset(
     {
@@ -199,6 +202,7 @@ class IgnoreRules:
         self._output = _any_of(map(translate, names)) if names else None
         self._kept: dict[str, frozenset[str]] = {}
         self._environments: set[str] = set()
+        self._manifests: dict[str, tuple[str, bytes]] = {}
         self._file = _any_of((*map(translate, (*IGNORED_FILES, *names)), *_RANDOM_NAMES))
         self._path = _any_of(map(_translate_path, paths)) if paths else None
 
@@ -239,6 +243,19 @@ class IgnoreRules:
             return False
         return self._output is None or not self._output(name)
 
+    def inside(self, folder: str, root: str) -> FolderRules:
+        """What besides is left out of a plugin's folder, an absolute path.
+
+        Args:
+            folder: the plugin's.
+            root: the one it was found in.
+        """
+        return FolderRules(folder, root, *self._manifests.get(folder, ()))
+
+    def note_manifest(self, folder: str, name: str, text: bytes) -> None:
+        """The manifest in force in `folder` is called `name`, and this is what it holds."""
+        self._manifests[folder] = name, text
+
     def file(self, name: str, relative: str) -> bool:
         """Whether the file `name`, at `relative` below its root, is left out."""
         return self._file(name) or (self._path is not None and self._path(relative))
@@ -257,12 +274,15 @@ class IgnoreRules:
         return False
 
 
-class _any_of:  # noqa: N801 - used as a function that remembers its compiled pattern
-    def __init__(self, patterns: Iterable[str]) -> None:
-        self._match = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)).match
+def _any_of(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a text matches one of some regular expressions; names come again and again."""
+    match = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)).match
 
-    def __call__(self, text: str) -> bool:
-        return self._match(text) is not None
+    @lru_cache(maxsize=1 << 14)
+    def matches(text: str) -> bool:
+        return match(text) is not None
+
+    return matches
 
 
 def _translate_path(pattern: str) -> str:

@@ -32,7 +32,7 @@ LARGEST_CODE: Final = 4 * 1024 * 1024
 RACY_NS: Final = 20_000_000
 """How young a change may be for its time stamp to be trusted, in nanoseconds."""
 
-_OUTPUT_NAMED: Final = re.compile(rf"\b({'|'.join(OUTPUT_FOLDERS)})[/.:]")
+_OUTPUTS_NAMED: Final = {name: re.compile(rb"\b%s[/.:]" % name.encode()) for name in OUTPUT_FOLDERS}
 
 _MANIFESTS: Final = tuple(MANIFEST_NAMES)
 _EMBEDDED: Final = tuple(EMBEDDED_NAMES)
@@ -92,38 +92,26 @@ def read_plugin(
     Returns:
         The source, and its files as seen, to be passed as `known` next time.
     """
-    prefix = below(root, folder)
-    source, read = _read(folder, prefix, ignore, known or {}, imported)
-    if ignore.keep(prefix, _outputs_named(source)):
-        source, read = _read(folder, prefix, ignore, read, imported)
+    walk = Walk(folder, root, ignore, imported)
+    source, read = _read(walk, known or {})
+    name = source.manifest_name
+    text = source.manifest_text(name) or b""
+    ignore.note_manifest(folder, name, text)
+    outputs = frozenset(name for name, pattern in _OUTPUTS_NAMED.items() if pattern.search(text))
+    if ignore.keep(below(root, folder), outputs) or not walk.rules.hold_for(name, text):
+        source, read = _read(Walk(folder, root, ignore, imported), read)
     return source, read
 
 
-def _outputs_named(source: PluginSource) -> frozenset[str]:
-    """The folders of build tools that the manifest names, as the place of what it runs."""
-    manifest = source.manifest
-    text = (manifest and manifest.content) or b""
-    return frozenset(_OUTPUT_NAMED.findall(text.decode(errors="replace")))
-
-
-def _read(
-    folder: str,
-    prefix: str,
-    ignore: IgnoreRules,
-    known: Mapping[str, SeenFile],
-    imported: Collection[str],
-) -> tuple[PluginSource, dict[str, SeenFile]]:
+def _read(walk: Walk, known: Mapping[str, SeenFile]) -> tuple[PluginSource, dict[str, SeenFile]]:
     read: dict[str, SeenFile] = {}
-    denied: dict[str, OSError] = {}
-    above = f"{prefix}/" if prefix else ""
-    links: set[str] = set()
-    for path, relative in plugin_files(folder, above, ignore, denied, imported, links):
+    for path, relative in walk:
         seen = _see(path, known.get(relative))
         if seen is not None:
-            read[relative] = seen._replace(is_link=True) if relative in links else seen
-    for relative, error in denied.items():
+            read[relative] = seen._replace(is_link=True) if relative in walk.links else seen
+    for relative, error in walk.denied.items():
         read[relative] = SeenFile(NOTHING, _unreadable(error), racy=True)
-    return PluginSource(folder, {path: seen.file for path, seen in read.items()}), read
+    return PluginSource(walk.folder, {path: seen.file for path, seen in read.items()}), read
 
 
 def read_some(
@@ -167,10 +155,8 @@ def stale_files(
     """
     stale: dict[str, Stamp | None] = {}
     left = dict(known)
-    prefix = below(root, folder)
-    denied: dict[str, OSError] = {}
-    above = f"{prefix}/" if prefix else ""
-    for path, relative in plugin_files(folder, above, ignore, denied, imported):
+    walk = Walk(folder, root, ignore, imported)
+    for path, relative in walk:
         try:
             status = os.stat(path)  # noqa: PTH116 - per file on the hot path
         except OSError:
@@ -179,7 +165,7 @@ def stale_files(
         stamp = Stamp.of(status)
         if stat.S_ISREG(status.st_mode) and (before is None or before.stamp != stamp):
             stale[path] = stamp
-    return stale | {f"{folder}/{path}": None for path in left.keys() - denied.keys()}
+    return stale | {f"{folder}/{path}": None for path in left.keys() - walk.denied.keys()}
 
 
 def stamp_of(path: str) -> Stamp | None:
@@ -270,42 +256,52 @@ def _unreadable(error: OSError) -> SourceFile:
     return SourceFile(b"unreadable " + reason.encode(), error=reason)
 
 
-def plugin_files(
-    folder: str,
-    prefix: str,
-    ignore: IgnoreRules,
-    denied: dict[str, OSError],
-    imported: Collection[str] = (),
-    links: set[str] | None = None,
-) -> Iterator[tuple[str, str]]:
-    """Each file of a plugin that counts: its path, and its path relative to the plugin.
+class Walk:
+    """Walks through a plugin's folder: each file that counts, by path and by relative path.
 
-    `prefix` is the plugin's path below its root, empty or with a `/` at its end. Folders that are
-    there but cannot be read are added to `denied`, by their relative path, and links to files to
-    `links`. Those `imported` come in any case, there or not.
+    Args:
+        folder: the plugin's.
+        root: the one it was found in.
+        ignore: what does not count.
+        imported: files that come in any case, there or not, relative to the folder.
+
+    Attributes:
+        rules: what of the folder is left out besides.
+        denied: folders that are there but cannot be read, by their relative path.
+        links: the files in whose place there is a link to one, likewise.
     """
-    left = set(imported)
-    todo: list[tuple[str, str, str | None]] = [(folder, "", None)]
-    linked: list[str] = []  # The real folder of the plugin and those of its links.
-    while todo:
-        current, below, real = todo.pop()
-        try:
-            with os.scandir(current) as scan:
-                entries = list(scan)
-        except OSError as error:
-            if error.errno not in ABSENT:
-                denied[below.rstrip("/") or MANIFEST_NAME] = error
-            continue
-        if below and ignore.is_environment(prefix + below[:-1], (each.name for each in entries)):
-            continue
-        for entry in entries:
-            relative = below + entry.name
-            if is_folder(entry):
-                if ignore.folder(entry.name, prefix + relative):
+
+    def __init__(
+        self, folder: str, root: str, ignore: IgnoreRules, imported: Collection[str] = ()
+    ) -> None:
+        self.folder = folder
+        self.rules = ignore.inside(folder, root)
+        self.denied: dict[str, OSError] = {}
+        self.links: set[str] = set()
+        self._ignore = ignore
+        self._imported = imported
+        prefix = below(root, folder)
+        self._prefix = f"{prefix}/" if prefix else ""
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        todo: list[tuple[str, str, str | None]] = [(self.folder, "", None)]
+        left = set(self._imported)
+        linked: list[str] = []  # The real folder of the plugin and those of its links.
+        while todo:
+            current, above, real = todo.pop()
+            for entry in self._entries(current, above):
+                relative = above + entry.name
+                if self._is_left_out(entry, relative):
+                    continue
+                if not is_folder(entry):
+                    left.discard(relative)
+                    if entry.is_symlink():
+                        self.links.add(relative)
+                    yield entry.path, relative
                     continue
                 target = real and f"{real}{os.sep}{entry.name}"
                 if entry.is_symlink():
-                    linked = linked or [os.path.realpath(folder)]
+                    linked = linked or [os.path.realpath(self.folder)]
                     target = os.path.realpath(entry.path)
                     if lies_in(target, linked):
                         continue
@@ -313,10 +309,26 @@ def plugin_files(
                 elif target in linked:
                     continue
                 todo.append((entry.path, relative + "/", target))
-            elif not ignore.file(entry.name, prefix + relative):
-                left.discard(relative)
-                if links is not None and entry.is_symlink():
-                    links.add(relative)
-                yield entry.path, relative
-    for relative in sorted(left):
-        yield f"{folder}/{relative}", relative
+        for relative in sorted(left):
+            yield f"{self.folder}/{relative}", relative
+
+    def _entries(self, folder: str, relative: str) -> list[os.DirEntry[str]]:
+        """What is in a folder; nothing in one that cannot be read, or is an environment."""
+        try:
+            with os.scandir(folder) as scan:
+                entries = list(scan)
+        except OSError as error:
+            if error.errno not in ABSENT:
+                self.denied[relative.rstrip("/") or MANIFEST_NAME] = error
+            return []
+        names = (each.name for each in entries)
+        if relative and self._ignore.is_environment(self._prefix + relative[:-1], names):
+            return []
+        return entries
+
+    def _is_left_out(self, entry: os.DirEntry[str], relative: str) -> bool:
+        of_folder = is_folder(entry)
+        leaves_out = self._ignore.folder if of_folder else self._ignore.file
+        return leaves_out(entry.name, self._prefix + relative) or self.rules.leaves_out(
+            relative, is_folder=of_folder
+        )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
 from dagstack_dev.disk.changes import DiskChanges, looks_unfinished
 from dagstack_dev.disk.discovery import find_plugins
+from dagstack_dev.disk.gitignore import GITIGNORE
 from dagstack_dev.disk.manifests import is_plugin_folder
 from dagstack_dev.disk.paths import below, lies_in
 from dagstack_dev.disk.reading import SeenFile, Stamp, read_plugin, read_some, stale_files
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.sources import PluginSource, SourceFile
+    from dagstack_dev.disk.gitignore import FolderRules
     from dagstack_dev.disk.ignore import IgnoreRules
 
 MANY_FILES: Final = 1000
@@ -54,6 +56,7 @@ class DiskView:
         self._linked: dict[str, str] = {}  # Folders behind links, by their real path.
         self._ordered: list[str] | None = None  # The folders of `_sources`, sorted.
         self._denied: dict[str, str] = {}
+        self._inside: dict[str, FolderRules] = {}
 
     @property
     def sources(self) -> dict[str, PluginSource]:
@@ -66,16 +69,25 @@ class DiskView:
         root = self._root_of(path)
         if root is None or path == root:
             return root is not None
+        if path.endswith(f"/{GITIGNORE}"):
+            self._inside.clear()
         relative = below(root, path)
-        if not self._ignore.path(relative) or self._is_imported(path, root):
+        owner = self._owner(path, root)
+        inside = path[len(owner) + 1 :] if owner else ""
+        if owner and inside in self._imported.get(owner, ()):
             return True
-        # A folder may have the name of an ignored kind of file.
-        is_folder = path in self._sources or os.path.isdir(path)  # noqa: PTH112 - hot path
-        return is_folder and not self._ignore.folders(relative)
+        if self._ignore.path(relative):
+            # A folder may have the name of an ignored kind of file.
+            is_folder = path == owner or os.path.isdir(path)  # noqa: PTH112 - hot path
+            if not is_folder or self._ignore.folders(relative):
+                return False
+        return not (owner and inside and self._rules(owner, root).path(inside))
 
-    def _is_imported(self, path: str, root: str) -> bool:
-        owner = self._owner(path, root) if self._imported else None
-        return owner is not None and path[len(owner) + 1 :] in self._imported.get(owner, ())
+    def _rules(self, folder: str, root: str) -> FolderRules:
+        """What is left out of a plugin's folder, as it was when the disk was last looked at."""
+        if folder not in self._inside:
+            self._inside[folder] = self._ignore.inside(folder, root)
+        return self._inside[folder]
 
     def add_imported(self, found: Mapping[tuple[str, str], SourceFile | None]) -> None:
         """Let files count whatever is ignored, for a plugin has imported them, or tried to.
@@ -107,6 +119,7 @@ class DiskView:
             believe: False marks what may still be being written as `unsettled`.
         """
         self._denied = {}
+        self._inside.clear()
         found, gone, fresh = self._everything() if hints is None else self._near(hints)
         added: list[PluginSource] = []
         changed: list[tuple[PluginSource, PluginSource]] = []
@@ -149,11 +162,7 @@ class DiskView:
         """
         known = self._seen.get(folder, {})
         if len(known) > MANY_FILES and inside and "" not in inside:
-            above = below(root, folder) + "/" if folder != root else ""
-            imported = self._imported.get(folder, ())
-            counting = (
-                each for each in inside if each in imported or not self._ignore.path(above + each)
-            )
+            counting = (each for each in inside if self.counts(f"{folder}/{each}"))
             some = read_some(self._sources[folder], counting, known)
             if some is not None:
                 return some
