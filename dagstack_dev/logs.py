@@ -18,6 +18,7 @@ from dagstack_dev.core.events import (
     HookFailed,
     PluginBlocking,
     PluginDegraded,
+    PluginFixed,
     PluginLeaked,
     PluginOverstepped,
     PluginRecovered,
@@ -32,6 +33,7 @@ from dagstack_dev.core.events import (
     TeardownFailed,
     Transition,
     WatchProblem,
+    WatchRecovered,
     WatchStarted,
     WatchStopped,
 )
@@ -83,16 +85,8 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
     match fact:
         case Transition():
             return _level_of(fact), f"plugin.{fact.to_state}", _transition(fact)
-        case PluginRejected():
-            ref = fact.ref or getattr(fact.error, "ref", None)
-            fields = {
-                "plugin": str(ref) if ref else None,
-                "path": fact.path,
-                "keeps_generation": fact.keeps_generation,
-                "reload_id": fact.reload_id,
-                "error": error_fields(fact.error),
-            }
-            return "warning", "plugin.rejected", fields
+        case PluginRejected() | PluginFixed():
+            return _source_event(fact)
         case PluginLeaked():
             fields = {
                 "plugin": str(fact.ref),
@@ -144,6 +138,37 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
                 "error": error_fields(fact.error),
             }
             return "error", "plugin.hook_failed", fields
+        case WatchStarted() | WatchStopped() | WatchProblem() | WatchRecovered() | EventsMissed():
+            return _watch_event(fact)
+        case _:
+            return _reload_event(fact)
+
+
+def _source_event(fact: PluginRejected | PluginFixed) -> tuple[str, str, dict[str, Any]]:
+    if isinstance(fact, PluginFixed):
+        fields: dict[str, Any] = {
+            "plugin": str(fact.ref) if fact.ref else None,
+            "path": fact.path,
+            "message": fact.message,
+            "reload_id": fact.reload_id,
+        }
+        return "info", "plugin.fixed", fields
+    ref = fact.ref or getattr(fact.error, "ref", None)
+    fields = {
+        "plugin": str(ref) if ref else None,
+        "path": fact.path,
+        "keeps_generation": fact.keeps_generation,
+        "reload_id": fact.reload_id,
+        "error": error_fields(fact.error),
+    }
+    return "error", "plugin.rejected", fields
+
+
+def _watch_event(
+    fact: WatchStarted | WatchStopped | WatchProblem | WatchRecovered | EventsMissed,
+) -> tuple[str, str, dict[str, Any]]:
+    fields: dict[str, Any]
+    match fact:
         case WatchStarted():
             fields = {
                 "roots": list(fact.roots),
@@ -162,10 +187,10 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
             return "info", "watch.stopped", fields
         case WatchProblem():
             return "warning", "watch.problem", {"message": fact.message, "path": fact.path}
+        case WatchRecovered():
+            return "info", "watch.recovered", {"message": fact.message, "path": fact.path}
         case EventsMissed():
             return "warning", "events.missed", {"count": fact.count}
-        case _:
-            return _reload_event(fact)
 
 
 def _health_event(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, TeardownTimeout
 from dagstack_dev.core.events import (
     DrainTimedOut,
@@ -10,6 +12,7 @@ from dagstack_dev.core.events import (
     HookFailed,
     PluginBlocking,
     PluginDegraded,
+    PluginFixed,
     PluginLeaked,
     PluginOverstepped,
     PluginRecovered,
@@ -24,6 +27,7 @@ from dagstack_dev.core.events import (
     TeardownFailed,
     Transition,
     WatchProblem,
+    WatchRecovered,
     WatchStarted,
     WatchStopped,
 )
@@ -85,6 +89,12 @@ def every_fact() -> list[Fact]:
             error=INVALID,
             keeps_generation=2,
             reload_id=3,
+        ),
+        PluginFixed(
+            ref=OPENAI,
+            path="/srv/plugins/openai",
+            message="what is on disk matches what runs",
+            reload_id=4,
         ),
         PluginLeaked(
             ref=OPENAI,
@@ -155,5 +165,12 @@ def every_fact() -> list[Fact]:
         WatchProblem(
             message="the folder was replaced or is gone; waiting for it", path="/srv/plugins"
         ),
+        WatchRecovered(message="the folder is there again, and watched", path="/srv/plugins"),
         EventsMissed(count=12),
     ]
+
+
+def timeless(text: str) -> str:
+    """What a terminal view has printed, without the time of day in lines and frames."""
+    text = re.sub(r" \d\d:\d\d:\d\d ─╯", "─" * 11 + "╯", text)
+    return re.sub(r"(?m)^\d\d:\d\d:\d\d ", "", text)

@@ -11,7 +11,7 @@ from dagstack_dev.app.config import has_content
 from dagstack_dev.core.dispatch_errors import HookspecsInvalid
 from dagstack_dev.core.documents import DocumentInvalid, decoded
 from dagstack_dev.core.errors import ManifestProblem
-from dagstack_dev.core.events import PluginRejected
+from dagstack_dev.core.events import PluginFixed, PluginRejected
 from dagstack_dev.core.hookspec_yaml import parse_hookspecs
 from dagstack_dev.core.hookspecs import NO_KINDS, Kinds
 from dagstack_dev.disk.paths import read_regular, reason_of
@@ -97,7 +97,11 @@ class HookspecFiles:
                 )
                 self._registry.table.publish(fact)
             return
-        self._told = None
+        if self._told is not None:
+            self._told = None
+            path = str(self._files[0])
+            fixed = PluginFixed(ref=None, path=path, message="the files can be used again")
+            self._registry.table.publish(fixed)
         self._take_in()
         self._of_files = Kinds(specs)
         kinds = self._of_app.with_specs(specs)

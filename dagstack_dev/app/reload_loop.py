@@ -22,7 +22,15 @@ from dagstack_dev.app.revival import Revival
 from dagstack_dev.app.shared import in_process
 from dagstack_dev.core.config_document import ConfigDocument
 from dagstack_dev.core.config_sections import misspelt_sections
-from dagstack_dev.core.events import PluginRejected, ReloadSkipped, Transition, WatchProblem
+from dagstack_dev.core.errors import DependencyCycle
+from dagstack_dev.core.events import (
+    PluginFixed,
+    PluginRejected,
+    ReloadSkipped,
+    Transition,
+    WatchProblem,
+    WatchRecovered,
+)
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, Load
 from dagstack_dev.core.planning import plan_reload
@@ -34,12 +42,13 @@ from dagstack_dev.host.reloader import Reloader
 from dagstack_dev.host.sections import section_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from dagstack_dev.app.draft import Draft
     from dagstack_dev.app.setting_files import SettingFiles
     from dagstack_dev.app.settings import Settings
     from dagstack_dev.app.shared import SharedCatalog
+    from dagstack_dev.core.errors import PluginRegistryError
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.plan import ReloadPlan
     from dagstack_dev.core.refs import PluginRef
@@ -293,7 +302,9 @@ class ReloadLoop:
                     PluginRejected(ref=None, path=key, error=error, keeps_generation=None)
                 )
             return {}
-        self._told.pop(key, None)
+        if self._told.pop(key, None) is not None:
+            fixed = PluginFixed(ref=None, path=key, message="the file can be used again")
+            self._table.publish(fixed)
         before, self._context = self._context, replace(self._context, config=config)
         self._registry.conductor.context = self._context
         return {
@@ -330,10 +341,7 @@ class ReloadLoop:
         self._shared.enter(changes, draft)
         plan = plan_reload(self._table.world(), draft.candidates.values(), draft.removed)
         for error in plan.errors():
-            if error.ref in draft.offers:
-                locate(error, draft.offers[error.ref].source)
-            elif error.ref in self._table.entries:
-                locate(error, self._table.entries[error.ref].offer.source)
+            self._locate(error, draft)
         kept = {ref for ref in plan.rejected if self._table.states[ref] is State.READY}
         self._reject(draft, plan, reload_id)
         with self.collector.own_writes.reloading(), self.health.paused():
@@ -366,8 +374,7 @@ class ReloadLoop:
             elif draft.unchanged:
                 reason = "what runs is on disk again"
             self._tell_skipped(reload_id, began, paths, reason, draft.unchanged)
-        for folder in {*reasons} - self._catalog.pending:
-            self._told.pop(folder, None)
+        self._tell_fixed(settled, reload_id)
         # What was to go on running has lost what it depends on, so nothing is kept by rejecting
         # its newer source any more. Or what has just come runs shared code that is out of date,
         # or code that somebody else has done without, for it was not there yet.
@@ -385,6 +392,20 @@ class ReloadLoop:
                 brings_news=False,
             )
 
+    def _locate(self, error: PluginRegistryError, draft: Draft) -> None:
+        """Have `error` name a line of a manifest; of a cycle, one that is news closes it."""
+        ref = error.ref
+        if isinstance(error, DependencyCycle):
+            for each, needed in zip(error.cycle, (*error.cycle[1:], error.cycle[0]), strict=True):
+                offer = draft.offers.get(each)
+                if offer is not None and {needed, needed.name} & {*offer.manifest.depends_on}:
+                    ref = each
+                    break
+        if ref in draft.offers:
+            locate(error, draft.offers[ref].source)
+        elif ref in self._table.entries:
+            locate(error, self._table.entries[ref].offer.source)
+
     def _reject(self, draft: Draft, plan: ReloadPlan, reload_id: int | None) -> None:
         """Report what cannot be taken over, but not the same thing with every batch."""
         rejected: list[tuple[PluginRef | None, str, BaseException]] = [
@@ -397,6 +418,22 @@ class ReloadLoop:
             if self._told.get(folder) != str(error):
                 self._told[folder] = str(error)
                 self._reloader.reject(ref, folder, error, reload_id)
+
+    def _tell_fixed(self, settled: Collection[PluginRef], reload_id: int | None) -> None:
+        """Report what was rejected or rolled back before and is not any more."""
+        folders = {self._catalog.folder_of(ref) or "" for ref in settled}
+        folders |= self._told.keys() - self._catalog.pending - {str(self._config.path)}
+        for folder in sorted(folders):
+            self._told.pop(folder, None)
+            ref = self._catalog.ref_of(folder)
+            message = "what is on disk runs"
+            if ref in settled:
+                message = "what is on disk matches what runs"
+            elif ref is None:
+                message = "it is gone from disk"
+            self._table.publish(
+                PluginFixed(ref=ref, path=folder, message=message, reload_id=reload_id)
+            )
 
     def _tell_skipped(
         self,
@@ -434,3 +471,7 @@ class ReloadLoop:
     def report_problem(self, path: str, message: str) -> None:
         """Tell the observers that watching `path` has a problem."""
         self._table.publish(WatchProblem(message=message, path=path))
+
+    def report_recovery(self, path: str, message: str) -> None:
+        """Tell the observers that a problem with watching `path` is over."""
+        self._table.publish(WatchRecovered(message=message, path=path))

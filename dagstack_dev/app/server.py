@@ -374,6 +374,7 @@ class DevServer:
             polling=polling,
             on_paths=self._loop.inbox.paths,
             on_problem=self._loop.report_problem,
+            on_recovered=self._loop.report_recovery,
         )
 
     def _links(self) -> dict[str, Stamp | None]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from dagstack_dev.cli.excerpts import error_lines, headline
 from dagstack_dev.cli.printable import printable
+from dagstack_dev.cli.screen import clock, timed
 from dagstack_dev.core.errors import in_words
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Frames:
             Panel(
                 Group(*parts),
                 title=Text(printable(title), "bold red", overflow="ellipsis"),
+                subtitle=Text(clock(), "dim"),
+                subtitle_align="right",
                 title_align="left",
                 border_style="red",
                 width=min(self._console.width, FRAME_WIDTH),
@@ -70,7 +73,8 @@ class Frames:
             return
         reason = headline(self._last[ref])
         note = f"; {keeps}" if keeps else ""
-        self._console.print(Text.assemble(("! ", "red"), f"{ref} fails as before: {reason}{note}"))
+        line = Text.assemble(("! ", "red"), f"{ref} fails as before: {reason}{note}")
+        self._console.print(timed(line))
 
     def remember(self, ref: PluginRef, error: BaseException | None) -> None:
         """A frame has shown `error`."""

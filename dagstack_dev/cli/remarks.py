@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from dagstack_dev.cli.excerpts import short
+from dagstack_dev.cli.screen import timed
 from dagstack_dev.core.blame import blame
 from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.events import (
@@ -21,6 +22,7 @@ from dagstack_dev.core.events import (
     PluginRecovered,
     PluginRequiresRestart,
     WatchProblem,
+    WatchRecovered,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +35,10 @@ def remarks(fact: Fact) -> Iterator[RenderableType]:
     """What to print of `fact`; nothing for one that is no single remark."""
     match fact:
         case PluginRecovered():
-            yield Text.assemble(("✓ ", "green"), f"{fact.ref} is healthy again")
+            yield timed(Text.assemble(("✓ ", "green"), f"{fact.ref} is healthy again"))
+        case WatchRecovered():
+            where = f"{short(fact.path)}: " if fact.path else ""
+            yield timed(Text.assemble(("✓ ", "green"), f"{where}{fact.message}"))
         case PluginLeaked():
             yield _warning(f"{fact.ref}: generation {fact.generation} has left something behind")
             for holder in fact.holders:
@@ -80,4 +85,4 @@ def _reason(error: BaseException) -> str:
 
 
 def _warning(message: str) -> Text:
-    return Text.assemble(("! ", "yellow"), message)
+    return timed(Text.assemble(("! ", "yellow"), message))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from dagstack_dev.cli.excerpts import headline
+from dagstack_dev.cli.screen import timed
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.passing import may_pass
@@ -50,7 +51,7 @@ class Retries:
         if reason and self._crashes.get(ref) == reason:
             self._kept_back.add(ref)
             line = Text.assemble(("! ", "red"), f"{ref} fails as before: {headline(reason)}")
-            self._console.print(line)
+            self._console.print(timed(line))
         else:
             self._frames.show(str(ref), title, error)
         self._crashes[ref] = reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -48,6 +49,16 @@ class Screen(Console):
         elif isinstance(renderable, Text):
             renderable = _safe(renderable)
         return super().render(renderable, options)
+
+
+def timed(line: Text) -> Text:
+    """`line` after the time of day."""
+    return Text.assemble((f"{clock()} ", "dim"), line)
+
+
+def clock() -> str:
+    """The time of day."""
+    return time.strftime("%H:%M:%S")
 
 
 def _safe(text: Text) -> Text:

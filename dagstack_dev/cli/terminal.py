@@ -12,9 +12,11 @@ from dagstack_dev.cli.frames import Frames, alike
 from dagstack_dev.cli.plugin_tree import blockers, label, plugin_tree
 from dagstack_dev.cli.remarks import remarks
 from dagstack_dev.cli.retries import Retries
+from dagstack_dev.cli.screen import timed
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.events import (
     Fact,
+    PluginFixed,
     PluginRejected,
     PluginRequiresRestart,
     PluginRetrying,
@@ -74,6 +76,7 @@ class Terminal:
         self._crashes: dict[PluginRef, BaseException] = {}
         self._left_out: list[str] = []
         self._started = False
+        self._renewed: tuple[int, frozenset[PluginRef]] = 0, frozenset()
 
     def __call__(self, fact: Fact, /) -> None:
         """Print what a person wants to know of `fact`, if anything."""
@@ -93,14 +96,8 @@ class Terminal:
             case ReloadSkipped():
                 self._steps.clear()
                 self._frames.forget(fact.settled)
-                if fact.settled:
-                    self._print(
-                        Text.assemble(
-                            ("✓ ", "green"),
-                            (_names(fact.settled), "bold"),
-                            ": what runs is on disk again",
-                        )
-                    )
+            case PluginFixed():
+                self._fixed(fact)
             case PluginRetrying():
                 self._retries.show(fact)
             case WatchStopped():
@@ -179,6 +176,8 @@ class Terminal:
         went = [s.ref for s in self._steps if s.to_state is State.REMOVED]
         blocked = [s for s in self._steps if s.to_state is State.BLOCKED]
         affected = set(fact.affected)
+        reasons = {s.ref: s.reason for s in self._steps if s.ref in fact.changed}
+        self._renewed = fact.reload_id, frozenset(fact.changed)
         self._steps.clear()
         self._frames.forget(affected)
         changed = [ref for ref in fact.changed if ref not in came and ref not in went]
@@ -195,9 +194,13 @@ class Terminal:
                 line.append(_names(refs), "bold")
                 line.append(f" + {dependents}" if dependents and refs is changed else "")
         if not changed and (dependents or not line):
-            line.append("  " if line else "").append("↻ ", "green").append(dependents)
+            line.append("  " if line else "")
+            line.append("↻ ", "green").append(dependents)
+        news = list(dict.fromkeys(reasons[ref] for ref in changed if ref in reasons))
+        if news:
+            line.append(f"  {news[0]}{f' and {len(news) - 1} more' if news[1:] else ''}", "dim")
         line.append(f"  {_milliseconds(fact.duration_ms)}", "dim")
-        self._print(line)
+        self._print(timed(line))
         for step in blocked[:NAMES_LIMIT]:
             whom = blockers(step.ref, step.blocked_by, self._registry)
             why = f" waits for {whom}" if whom else " is blocked"
@@ -213,11 +216,19 @@ class Terminal:
             self._frames.forget([fact.ref])
         who = str(fact.ref) if fact.ref else short(fact.path)
         keeps = (
-            f"{fact.ref} keeps running generation {fact.keeps_generation}"
+            f"still running generation {fact.keeps_generation}"
             if fact.keeps_generation is not None
             else None
         )
-        self._frames.show(who, f"{who} not taken over", fact.error, keeps)
+        self._frames.show(who, f"{who} rejected", fact.error, keeps)
+
+    def _fixed(self, fact: PluginFixed) -> None:
+        reload_id, renewed = self._renewed
+        if fact.ref in renewed and fact.reload_id == reload_id:
+            return  # The line of the reload says so.
+        who = str(fact.ref) if fact.ref else short(fact.path)
+        line = Text.assemble(("✓ ", "green"), (who, "bold"), f" fixed: {fact.message}")
+        self._print(timed(line))
 
     def _rolled_back(self, fact: ReloadRolledBack) -> None:
         self._steps.clear()
@@ -228,12 +239,12 @@ class Terminal:
             if self._is_preempted(error):
                 continue
             keeps = (
-                f"{ref} keeps running generation {number[ref]}"
+                f"still running generation {number[ref]}"
                 if number[ref] is not None
                 else f"still running: {_names(rest)}"
             )
             if rest and number[ref] is not None:
-                keeps += f", and so {'does' if len(rest) == 1 else 'do'} {_names(rest)}"
+                keeps += f", and so {'is' if len(rest) == 1 else 'are'} {_names(rest)}"
             after = f"rolled back after {_milliseconds(fact.duration_ms)}"
             self._frames.show_news(ref, f"{ref} failed, {after}", error, keeps)
 

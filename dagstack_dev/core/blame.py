@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.errors import PluginCancelled, PluginRegistryError, said
+from dagstack_dev.core.errors import PluginCancelled, PluginLoadError, PluginRegistryError, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -101,6 +101,9 @@ def blame(error: BaseException) -> Blame:
     A registry error knows its place, or its cause does. Any other is placed at the innermost frame
     of plugin code, a syntax error at the line it names.
     """
+    if isinstance(error, PluginLoadError) and error.__cause__ is not None:  # It only wraps it.
+        cause = blame(error.__cause__)
+        return Blame(cause.type, cause.message, cause.path or error.path, cause.line or error.line)
     if isinstance(error, PluginRegistryError):
         path, line = error.path, error.line
         if path is None and error.__cause__ is not None:

@@ -47,6 +47,19 @@ class PluginRejected:
     reload_id: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginFixed:
+    """What was rejected or rolled back is no more: `message` says what became of it.
+
+    `ref` is None, and `path` a file, for a configuration or hookspecs that can be used again.
+    """
+
+    ref: PluginRef | None
+    path: str
+    message: str
+    reload_id: int | None = None
+
+
 class Leaks(StrEnum):
     """What is done about old generations of which something stays behind.
 
@@ -270,9 +283,18 @@ class EventsMissed:
     count: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchRecovered:
+    """A problem of the watcher with `path` is over: `message` says so."""
+
+    message: str
+    path: str | None = None
+
+
 Fact: TypeAlias = (
     Transition
     | PluginRejected
+    | PluginFixed
     | PluginLeaked
     | PluginBlocking
     | PluginOverstepped
@@ -291,5 +313,6 @@ Fact: TypeAlias = (
     | WatchStarted
     | WatchStopped
     | WatchProblem
+    | WatchRecovered
     | EventsMissed
 )

@@ -139,7 +139,7 @@ class ReloadPlan:
         return frozenset(ref for each in self.transactions for ref in each.refs)
 
     def errors(self) -> Iterator[PluginRegistryError]:
-        """What is wrong with the plugins that fail or are rejected."""
+        """Every error of the plugins that fail or are rejected."""
         yield from self.rejected.values()
         for step in (step for each in self.transactions for step in each.fail):
             if step.error is not None:

@@ -52,7 +52,8 @@ class Watcher:
         polling: look at intervals instead of asking the system for events.
         on_paths: called with the absolute paths of a batch, on the loop's thread; what lies behind
             a link is reported by its real path too.
-        on_problem: called with a message when a watch had to be given up and begun anew.
+        on_problem: called with a folder and a message when a watch had to be given up.
+        on_recovered: likewise, when a folder that was gone is there again.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Watcher:
         polling: bool,
         on_paths: Callable[[set[str]], None],
         on_problem: Callable[[str, str], None],
+        on_recovered: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         self._folders = tuple(folders)
         self._single = frozenset(single)
@@ -71,6 +73,8 @@ class Watcher:
         self._polling = polling
         self._on_paths = on_paths
         self._on_problem = on_problem
+        self._on_recovered = on_recovered
+        self._gone: set[str] = set()
         self._links = Links()
         self._partly_denied: set[str] = set()
 
@@ -100,6 +104,9 @@ class Watcher:
         breaks = _Breaks(functools.partial(self._on_problem, folder))
         while True:
             await _until_exists(folder)
+            if folder in self._gone:
+                self._gone.remove(folder)
+                self._on_recovered(folder, "the folder is there again, and watched")
             began = anyio.current_time()
             with _inode_kept(folder):
                 identity = identity_of(folder)
@@ -192,6 +199,7 @@ class Watcher:
         """A watch is bound to the folder's inode; end it when the path means another one."""
         while identity_of(folder) == identity:
             await anyio.sleep(RETRY_SECONDS)
+        self._gone.add(folder)
         self._on_problem(folder, "the folder was replaced or is gone; waiting for it")
         scope.cancel()
 

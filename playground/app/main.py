@@ -115,7 +115,7 @@ async def show(facts: EventStream) -> None:
             case ReloadCommitted():
                 print(f"reloaded {_names(fact.affected)} in {fact.duration_ms:.0f} ms", flush=True)
             case PluginRejected():
-                print(f"not taken over: {fact.error}", flush=True)
+                print(f"rejected: {fact.error}", flush=True)
             case ReloadRolledBack() | ReloadFailed():
                 what = "rolled back" if isinstance(fact, ReloadRolledBack) else "failed"
                 for ref, error in fact.errors.items():

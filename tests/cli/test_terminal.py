@@ -33,7 +33,7 @@ def test_a_start_with_a_broken_plugin_says_so_and_waits_for_the_fix(
     tree.plugin("base", code=TALKING)
     line = run.line("tick")
     assert re.fullmatch(r"\d\d:\d\d:\d\d demo/base  tick  greeting='Hello, world!'", line)
-    assert re.match(r"↻ demo/base \+ 1 dependent  [\d.]+ ms", run.line("↻"))
+    assert re.search(r"↻ demo/base \+ 1 dependent  plugin.py changed  [\d.]+ ms", run.line("↻"))
     assert run.end() == 0
     assert run.errors == ""
     assert "2 plugins torn down" in run.screen
@@ -63,7 +63,7 @@ def test_an_empty_folder_is_waited_with(tree: PluginTree, watch: Callable[..., W
     run.line("dagstack-dev watching plugins")
     run.line("no plugins yet; a folder with a dagstack.toml will be one")
     tree.plugin("first")
-    assert run.line("demo/first").startswith("+ demo/first  ")
+    assert re.match(r"\d\d:\d\d:\d\d \+ demo/first  ", run.line("demo/first"))
     assert run.end() == 0
 
 
@@ -81,7 +81,7 @@ def test_a_bad_edit_shows_its_own_text_and_what_keeps_running(
     ):
         tree.plugin("base", code=broken)
         run.line(says)
-        run.line("demo/base keeps running generation 1")
+        run.line("still running generation 1")
     assert run.end() == 0
     assert "Traceback" not in run.screen
     assert "dagstack_dev/" not in run.screen
@@ -109,7 +109,7 @@ def test_a_folder_that_is_left_out_stands_in_the_banner_and_is_counted(
     tree.plugin("first")
     tree.write("unreadable/dagstack.toml", "[plugin")
     run = watch("plugins", columns=120)
-    run.line("plugins/unreadable not taken over")
+    run.line("plugins/unreadable rejected")
     run.line("demo/first  ready")
     run.line("plugins/unreadable  left out")
     assert "1 ready, 1 not" in run.line("waiting for a fix")

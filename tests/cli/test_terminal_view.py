@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from io import StringIO
 
 import pytest
-from facts import CHAT, INVALID, OPENAI, every_fact, transition
+from facts import CHAT, INVALID, OPENAI, every_fact, timeless, transition
 from rich.console import Console
 
 from dagstack_dev import PluginManifest, PluginRegistry
@@ -17,6 +18,7 @@ from dagstack_dev.core.events import (
     Fact,
     HookFailed,
     PluginBlocking,
+    PluginFixed,
     PluginLeaked,
     PluginOverstepped,
     PluginRejected,
@@ -62,14 +64,14 @@ def _register(registry: PluginRegistry, ref: PluginRef, *depends_on: str) -> Plu
 
 @pytest.fixture
 def show(registry: PluginRegistry) -> Show:
-    """Let a terminal view see facts; the answer is what it printed."""
+    """Let a terminal view see facts; the answer is what it printed, without the time of day."""
 
     def printed(*facts: Fact, width: int = 100) -> str:
         file = StringIO()
         terminal = Terminal(registry, Console(file=file, width=width))
         for fact in facts:
             terminal(fact)
-        return file.getvalue()
+        return timeless(file.getvalue())
 
     return printed
 
@@ -193,10 +195,10 @@ def test_who_has_to_wait_is_told_below_with_a_guess_at_a_misspelt_name(show: Sho
 def test_a_rejection_shows_the_problem_and_what_keeps_running(show: Show) -> None:
     fact = PluginRejected(ref=OPENAI, path="/x", error=INVALID, keeps_generation=4, reload_id=1)
     printed = show(fact)
-    assert "╭─ llm/openai not taken over ─" in printed
+    assert "╭─ llm/openai rejected ─" in printed
     assert "priority: should be a valid integer, not '5'" in printed
     assert "/srv/plugins/openai/dagstack.toml:7" in printed
-    assert "llm/openai keeps running generation 4" in printed
+    assert "still running generation 4" in printed
 
 
 def test_a_roll_back_tells_who_goes_on_running(show: Show) -> None:
@@ -210,7 +212,7 @@ def test_a_roll_back_tells_who_goes_on_running(show: Show) -> None:
     printed = show(fact)
     assert "llm/openai failed, rolled back after 15 ms" in printed
     assert "RuntimeError: no key" in printed
-    assert "llm/openai keeps running generation 3, and so does agent/chat" in printed
+    assert "still running generation 3, and so is agent/chat" in printed
 
 
 def rolled_back(error: Exception) -> ReloadRolledBack:
@@ -223,7 +225,7 @@ def test_what_fails_as_before_when_it_is_tried_again_is_one_line(show: Show) -> 
     again = show(rolled_back(ERROR), rolled_back(RuntimeError("no key")))
     assert again.count("╭─ llm/openai failed") == 1
     assert again.splitlines()[-1] == (
-        "! llm/openai fails as before: RuntimeError: no key; llm/openai keeps running generation 3"
+        "! llm/openai fails as before: RuntimeError: no key; still running generation 3"
     )
     failed = ReloadFailed(reload_id=1, duration_ms=5, affected=(CHAT,), errors={OPENAI: ERROR})
     died = transition(State.FAILED, State.LOADED, reload_id=None, error=ERROR, stage=Stage.SETUP)
@@ -335,8 +337,39 @@ def test_what_a_person_need_not_know_prints_nothing(show: Show) -> None:
     assert show(began, transition(State.LOADED, State.STOPPED), skipped) == ""
 
 
-def test_going_back_to_what_runs_ends_the_matter_in_a_line(show: Show) -> None:
-    skipped = ReloadSkipped(
-        reload_id=1, duration_ms=1, paths=("/x",), reason="as before", settled=(OPENAI,)
-    )
-    assert show(skipped) == f"✓ {OPENAI}: what runs is on disk again\n"
+@pytest.mark.parametrize(
+    ("ref", "line"),
+    [
+        (OPENAI, "✓ llm/openai fixed: what is on disk matches what runs\n"),
+        (None, "✓ /srv/dup fixed: what is on disk matches what runs\n"),
+    ],
+)
+def test_the_end_of_a_rejection_is_a_line(show: Show, ref: PluginRef | None, line: str) -> None:
+    message = "what is on disk matches what runs"
+    assert show(PluginFixed(ref=ref, path="/srv/dup", message=message, reload_id=1)) == line
+
+
+def test_a_rejected_edit_that_is_fixed_by_another_is_the_line_of_its_reload(show: Show) -> None:
+    fixed = PluginFixed(ref=OPENAI, path="/x", message="what is on disk runs", reload_id=1)
+    assert show(committed(OPENAI), fixed) == show(committed(OPENAI))
+
+
+@pytest.mark.parametrize(
+    ("reasons", "says"),
+    [
+        (["plugin.py changed"], "plugin.py changed"),
+        (["plugin.py changed", "plugin.py changed"], "plugin.py changed"),
+        (["plugin.py changed", "its configuration changed"], "plugin.py changed and 1 more"),
+    ],
+)
+def test_a_reload_says_the_time_and_which_file(
+    registry: PluginRegistry, reasons: list[str], says: str
+) -> None:
+    file = StringIO()
+    terminal = Terminal(registry, Console(file=file, width=100))
+    refs = [OPENAI, CHAT][: len(reasons)]
+    for ref, reason in zip(refs, reasons, strict=True):
+        terminal(transition(State.READY, State.SETTING_UP, ref=ref, reason=reason))
+    terminal(committed(*refs))
+    names = ", ".join(map(str, refs))
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d ↻ {names}  {says}  12 ms\n", file.getvalue())

@@ -90,7 +90,7 @@ async def test_an_app_with_the_server_inside_answers_every_request_across_edits(
             assert f"<h1>{new}, world!</h1>" in (await fetch(url))[1]
             greeting = new
         undo = copy.edit("library/plugin.py", "class Library:", "class Library")
-        await line_with(process, "not taken over", "content/library")
+        await line_with(process, "rejected", "content/library")
         undo()
         copy.edit("library/plugin.py", "self._html = {}", "self._html = dict()")
         assert "content/library" in await line_with(process, "reloaded")
