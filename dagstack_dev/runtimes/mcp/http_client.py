@@ -337,7 +337,9 @@ def _streaming(
     response: httpx2.Response, request: httpx2.Request, body: Events | bytes
 ) -> httpx2.Response:
     """`response` with other events in its place."""
-    headers = {key: value for key, value in response.headers.items() if key == SESSION}
+    # An id that the SDK cannot send back would end its task group.
+    session = response.headers.get(SESSION, "")
+    headers = {SESSION: session} if session.isascii() and session else {}
     status = httpx2.codes.OK
     if isinstance(body, bytes):
         headers["content-type"] = "text/event-stream"

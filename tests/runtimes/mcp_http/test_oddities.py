@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import httpx2
 import pytest
-from mcp_talks import REF, refusal
+from mcp_talks import REF, refusal, talking
+from odd_servers import http_usual, over_http
 
 from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
+from dagstack_dev.runtimes.mcp import http_client, http_events
 from dagstack_dev.runtimes.mcp.http_client import ServerClient
 from dagstack_dev.runtimes.mcp.http_tls import trusting_nobody
 from dagstack_dev.runtimes.mcp.http_trouble import public, put_off, refused
@@ -151,3 +156,44 @@ async def test_a_host_that_is_not_known() -> None:
 def test_no_more_is_shown_of_a_url_than_where_it_leads() -> None:
     shown = public("https://user:secret@example.org:81/mcp?key=secret#secret")
     assert shown == "https://example.org:81/mcp"
+
+
+async def test_a_session_that_cannot_be_named_again_does_no_harm() -> None:
+    def respond(message: dict[str, Any]) -> bytes:
+        said = http_usual(message)
+        return said.replace(b"Connection:", "Mcp-Session-Id: caf\u00e9\r\nConnection:".encode())
+
+    async with over_http(respond) as url, talking(url) as talk:
+        assert [tool.name for tool in talk.tools] == ["odd"]
+
+
+async def test_what_need_not_be_answered_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_client, "NOTICE_SECONDS", 0.01)
+    for_ever = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].split()[0])
+        message = json.loads(await reader.readexactly(length))
+        if "id" not in message:
+            await for_ever.wait()
+        writer.write(http_usual(message))
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
+        async with talking(url) as talk:
+            assert [tool.name for tool in talk.tools] == ["odd"]
+        for_ever.set()
+
+
+@pytest.mark.parametrize(("retry", "pause"), [("0", 1000), ("5000", 5000), ("999999999", 30_000)])
+async def test_a_stream_is_opened_again_after_a_pause_of_our_choice(retry: str, pause: int) -> None:
+    body = f"retry: {retry}\nid: 7\ndata:\n\n".encode()
+    headers = {"content-type": "text/event-stream"}
+    request = httpx2.Request("GET", "http://127.0.0.1/")
+    given = httpx2.Response(200, headers=headers, content=body, request=request)
+    read = b"".join([chunk async for chunk in http_events.Events(given)])
+    assert read == f"retry: {pause}\nid: 7\n\n".encode()
