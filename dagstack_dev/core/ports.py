@@ -105,6 +105,13 @@ class ActsElsewhere(Protocol):
         """The calls of methods that its teardown waits for, for they keep the plugin busy."""
 
 
+class LoadsLate(Protocol):
+    """An instance that a runtime has made, and whose setup first loads what the runtime needs."""
+
+    def _dagstack_uncounted(self) -> float:
+        """Seconds of the setup that its time does not count, for they are not the plugin's."""
+
+
 class OwningContext(Protocol):
     """What an instance that a runtime has made takes of the context of its `setup`.
 

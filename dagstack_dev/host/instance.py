@@ -177,11 +177,15 @@ class PluginInstance:
         self._scope = anyio.CancelScope(shield=True)
         self._spawn(partial(self._live, argument))
         seconds = self._manifest.startup_timeout_sec
+        began, left = anyio.current_time(), float(seconds)
         try:
-            with anyio.move_on_after(seconds) as self._patience:
-                if self._preempted_by is not None:
-                    self._patience.cancel()
-                await self._settled.wait()
+            while left > 0 and not self._settled.is_set():
+                with anyio.move_on_after(left) as self._patience:
+                    if self._preempted_by is not None:
+                        self._patience.cancel()
+                    await self._settled.wait()
+                ends = began + seconds + self._uncounted()
+                left = ends - anyio.current_time() if self._preempted_by is None else 0
         except anyio.get_cancelled_exc_class() as error:
             if self._settled.is_set() and self._setup_error is None:
                 return  # It is set up and will have to be torn down; our next await is cancelled.
@@ -196,6 +200,12 @@ class PluginInstance:
         if self._setup_error is not None:
             failure, self._setup_error = self._setup_error, None
             await self._fail(failure)
+
+    def _uncounted(self) -> float:
+        """Seconds of the setup that its time does not count; see `LoadsLate`."""
+        plugin = getattr(self._setup, "__self__", None)
+        uncounted = getattr(type(plugin), "_dagstack_uncounted", None)
+        return 0.0 if uncounted is None else uncounted(plugin)
 
     def preempt(self, error: SetupPreempted) -> None:
         """Break off the setup, under way or yet to come, if it can be: it fails with `error`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import anyio
@@ -106,23 +107,38 @@ async def test_a_server_that_never_answers(tree: PluginTree) -> None:
         assert "did not answer the MCP handshake within 1 s" in str(error)
 
 
-async def test_a_first_start_that_is_too_slow_for_its_time_is_tried_again(
+async def test_the_import_of_the_sdk_does_not_count(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, imported = plugin_module.import_session, threading.Event()
+    importing = plugin_module.import_session
 
     def slow() -> object:
-        if not imported.wait(20):
-            raise TimeoutError
-        return begun()
+        time.sleep(1.5)
+        return importing()
 
     monkeypatch.setattr(plugin_module, "import_session", slow)
     mcp_plugin(tree, "server", manifest="startup_timeout_sec = 1")
+    async with serving(tree, **NO_RETRIES) as live:
+        assert await live.plugin("server", "tool").value() == "1"
+
+
+async def test_an_import_of_the_sdk_that_takes_too_long_is_tried_again(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    importing, may_end = plugin_module.import_session, threading.Event()
+
+    def slow() -> object:
+        assert may_end.wait(20)
+        return importing()
+
+    monkeypatch.setattr(plugin_module, "import_session", slow)
+    monkeypatch.setattr(plugin_module, "IMPORT_SECONDS", 0.1)
+    mcp_plugin(tree, "server")
     async with serving(tree, retry_seconds=0.01) as live:
         error = live.status("server", "tool").error
         assert isinstance(error, HandshakeTimeout)
-        assert "the MCP SDK could not be imported within 1 s" in str(error)
-        imported.set()
+        assert "the MCP SDK could not be imported within 0.1 s" in str(error)
+        may_end.set()
         await live.fact(Transition, lambda fact: fact.to_state is State.READY)
         assert await live.plugin("server", "tool").value() == "1"
 

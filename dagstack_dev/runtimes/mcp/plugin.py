@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
+IMPORT_SECONDS: Final = 60.0
+"""How long the SDK's import may take, which the time for the setup does not count."""
+
 
 class KnownTools:
     """The tools that a plugin's server had when it was last asked, and how it was reached."""
@@ -52,6 +55,8 @@ class McpPlugin:
     `ToolError` for whatever the server reports.
     """
 
+    _import_began: float | None = None
+    _import_ended: float | None = None
     _session: Session | None = None
     _tools: Mapping[str, Tool] = _NOTHING
     _arguments: Mapping[str, Arguments] = _NOTHING
@@ -84,12 +89,11 @@ class McpPlugin:
         """
         log = ServerLog(ctx.logger)
         seconds = self._endpoint.startup_timeout
+        sdk = await self._imported()
         connection: Connection | None = None
         try:
-            # A little less than the host allows, for it cannot tell what the server has said, and
-            # does not try again. The SDK's import counts, as it does for the host.
+            # A little less than the host allows, for it cannot tell what the server has said.
             with anyio.fail_after(seconds - min(0.5, seconds / 5)):
-                sdk = await anyio.to_thread.run_sync(import_session, abandon_on_cancel=True)
                 connection = await ctx.enter_async(self._endpoint.connect(self._manifest.ref, log))
                 self._on_connection(connection)
                 ctx.start_soon(connection.watch, name="watching the server")
@@ -109,15 +113,31 @@ class McpPlugin:
         if session.must_subscribe:
             ctx.start_soon(session.subscribe, name="listening for new tools")
 
+    async def _imported(self) -> ModuleType:
+        """What needs the SDK; that its import takes a while is not the server's fault."""
+        self._import_began = anyio.current_time()
+        try:
+            with anyio.fail_after(IMPORT_SECONDS):
+                return await anyio.to_thread.run_sync(import_session, abandon_on_cancel=True)
+        except TimeoutError:
+            reason = f"the MCP SDK could not be imported within {IMPORT_SECONDS:g} s"
+            raise HandshakeTimeout(self._manifest.ref, reason) from None
+        finally:
+            self._import_ended = anyio.current_time()
+
+    def _dagstack_uncounted(self) -> float:
+        """See `core.ports.LoadsLate`."""
+        if self._import_began is None:
+            return 0.0
+        return (self._import_ended or anyio.current_time()) - self._import_began
+
     def _silent(self, seconds: float, connection: Connection | None) -> HandshakeTimeout:
-        if connection is None:
-            reason = f"the MCP SDK could not be imported within {seconds:g} s; it is tried again"
-            return HandshakeTimeout(self._manifest.ref, reason)
         reason = (
             f"the server did not answer the MCP handshake within {seconds:g} s; make it start "
             "faster or raise startup_timeout_sec"
         )
-        return HandshakeTimeout(self._manifest.ref, reason, last_words=connection.last_words())
+        last_words = connection.last_words() if connection is not None else ()
+        return HandshakeTimeout(self._manifest.ref, reason, last_words=last_words)
 
     async def teardown(self) -> None:
         """Nothing but to say that it is over; what the context owns ends by itself."""
