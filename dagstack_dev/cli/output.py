@@ -118,11 +118,18 @@ class StandardOutput(OutputFile):
                 encoding = stream.encoding
         super().__init__(os.dup(1), "standard output", encoding)
         self._on_closed = on_closed
+        os.register_at_fork(after_in_child=self._leave_to_parent)
         if shared:
             _write_lines_at_once(stream)
         else:
             os.dup2(2, 1)
             sys.stdout = sys.stderr
+
+    def _leave_to_parent(self) -> None:
+        """Write to standard error from now on: our reader is to see our end, not a child's."""
+        with suppress(OSError):
+            os.dup2(2, self._descriptor, inheritable=False)
+        self._on_closed = lambda: None
 
     def write(self, text: str) -> int:
         """Write `text`; a reader that is gone is told, and is no error."""

@@ -14,6 +14,7 @@ import anyio
 from dagstack_dev.cli.leftovers import PATIENCE_SECONDS
 from dagstack_dev.cli.loop import Stray, SturdyLoop
 from dagstack_dev.cli.output import say
+from dagstack_dev.cli.signals import answer
 from dagstack_dev.core.blame import plugin_frames
 from dagstack_dev.core.events import PluginOverstepped
 
@@ -41,7 +42,7 @@ class Process:
         self._loop = SturdyLoop(self._on_stray)
         os.register_at_fork(after_in_child=self._on_fork)
         if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
-            signal.signal(signal.SIGALRM, self._on_alarm)
+            answer(signal.SIGALRM, self._on_alarm)
         self._break_into_what_blocks()
         return self._loop
 
@@ -52,7 +53,7 @@ class Process:
         Python code. The signal is one that nobody minds when no handler is there any more.
         """
         watchdog, thread = self._registry.table.watchdog, threading.get_ident()
-        signal.signal(signal.SIGURG, lambda _, frame: watchdog.break_off(frame))
+        answer(signal.SIGURG, lambda _, frame: watchdog.break_off(frame))
         watchdog.interrupt = lambda: signal.pthread_kill(thread, signal.SIGURG)
 
     def keep_signals(self) -> None:

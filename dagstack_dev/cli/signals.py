@@ -37,7 +37,7 @@ class Ending:
         """
         for number in _SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) is signal.SIG_DFL:  # not nohup
-                signal.signal(number, self._handle)
+                answer(number, self._handle)
                 self._answered.append(number)
 
     @property
@@ -80,6 +80,26 @@ class Ending:
             yield
         finally:
             self._stop = _do_nothing
+
+
+_answered: Final[dict[signal.Signals, Callable[[int, FrameType | None], object]]] = {}
+
+
+def answer(number: signal.Signals, handler: Callable[[int, FrameType | None], object]) -> None:
+    """Have `handler` answer a signal here, and not in children that plugin code forks."""
+    signal.signal(number, handler)
+    if not _answered:
+        os.register_at_fork(after_in_child=_leave_to_default)
+    _answered[number] = handler
+
+
+def _leave_to_default() -> None:
+    """Answer no signal any more, and wake no event loop: they are those of the parent."""
+    signal.set_wakeup_fd(-1)
+    for number, handler in _answered.items():
+        if signal.getsignal(number) == handler:
+            is_ctrl_c = number is signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
 
 
 def _wipe_echo() -> None:

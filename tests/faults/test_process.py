@@ -153,6 +153,55 @@ def test_a_forked_child_that_does_its_work_is_none_of_our_business(
     assert "dagstack-dev:" not in run.errors
 
 
+FORKS = """
+import multiprocessing, os, signal, time
+
+forking = multiprocessing.get_context("fork")
+
+def sleep(up):
+    up.send("up")
+    time.sleep(600)
+
+class Plugin:
+    def setup(self, ctx):
+        here, there = forking.Pipe()
+        sleeper = forking.Process(target=sleep, args=(there,))
+        sleeper.start()
+        here.recv()
+        {end}
+        sleeper.join()
+        ctx.logger.info("joined", code=sleeper.exitcode)
+        with forking.Pool(2) as pool:
+            ctx.logger.info("counted", counted=pool.map(abs, [-1, 2]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "end"),
+    [
+        (signal.SIGTERM, "sleeper.terminate()"),
+        (signal.SIGALRM, "os.kill(sleeper.pid, signal.SIGALRM)"),
+        (signal.SIGHUP, "os.kill(sleeper.pid, signal.SIGHUP)"),
+    ],
+)
+def test_a_forked_child_answers_signals_as_any_process_does(
+    tree: PluginTree, watch: Watch, number: signal.Signals, end: str
+) -> None:
+    tree.plugin("forker", code=FORKS.format(end=end))
+    run = watch("plugins")
+    assert run.event("joined")["code"] == -number
+    assert run.event("counted")["counted"] == [1, 2]
+    assert run.end() == 0
+
+
+def test_ctrl_c_ends_a_forked_child_too(tree: PluginTree, watch: Watch) -> None:
+    tree.plugin("forker", code=FORKS.format(end="os.kill(sleeper.pid, signal.SIGINT)"))
+    run = watch("plugins")
+    assert run.event("joined")["code"] == 1
+    assert run.end() == 0
+    assert "KeyboardInterrupt" in run.errors
+
+
 def test_nobody_waits_for_what_plugins_leave_running_and_it_is_named(
     tree: PluginTree, watch: Watch
 ) -> None:
@@ -187,18 +236,25 @@ def test_nobody_waits_for_what_plugins_leave_running_and_it_is_named(
     assert len(run.errors.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "child",
+    [
+        'subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL).pid',
+        "os.fork() or signal.pause()",
+    ],
+)
 def test_a_pipeline_ends_with_the_server_although_a_child_process_lives_on(
-    tree: PluginTree,
+    tree: PluginTree, child: str
 ) -> None:
     tree.plugin(
         "parent",
-        code="""
+        code=f"""
         import os, signal, subprocess
 
         class Plugin:
             def setup(self, ctx):
-                child = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
-                ctx.logger.info("child", pid=child.pid)
+                child = {child}
+                ctx.logger.info("child", pid=child)
                 os.kill(os.getpid(), signal.SIGTERM)
         """,
     )
