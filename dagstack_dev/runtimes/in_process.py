@@ -9,7 +9,6 @@ under the same names; the old ones are set aside until the reload has committed.
 from __future__ import annotations
 
 import itertools
-import weakref
 from dataclasses import dataclass, field
 from importlib import import_module
 from traceback import extract_tb
@@ -31,6 +30,7 @@ from dagstack_dev.runtimes.finder import PluginFinder, TakenOut, quoted
 from dagstack_dev.runtimes.imports import ImportLog
 from dagstack_dev.runtimes.leaks import is_gone, leaks
 from dagstack_dev.runtimes.process.code import ProcessCode
+from dagstack_dev.runtimes.put_off import clear_up, when_gone
 from dagstack_dev.runtimes.remains import Remains
 from dagstack_dev.runtimes.shared import SharedCode
 from dagstack_dev.runtimes.static_imports import static_imports
@@ -61,6 +61,7 @@ class InProcessRuntime:
     name: Final = "in_process"
 
     def __init__(self, *, worker: str = "") -> None:
+        clear_up()
         self._worker = worker
         number = next(_numbers)
         self.namespace = NAMESPACE if number == 1 else f"{NAMESPACE}_{number}"
@@ -68,9 +69,9 @@ class InProcessRuntime:
         self._finder = PluginFinder(self.namespace, log)
         self.shared = SharedCode(log, self._finder.plugin_of)
         original.install()
-        weakref.finalize(self, original.uninstall)
-        weakref.finalize(self, self._finder.uninstall)
-        weakref.finalize(self, self.shared.close)
+        when_gone(self, original.uninstall)
+        when_gone(self, self._finder.uninstall)
+        when_gone(self, self.shared.close)
 
     def prepare(
         self,
@@ -87,6 +88,7 @@ class InProcessRuntime:
             ManifestInvalid: the entry point names no file of the folder.
             PluginLoadError: a file does not compile, or the entry module binds no such class.
         """
+        clear_up()
         package = self._package(manifest.ref)
         if source.module is not None:
             stub = stub_of(manifest)

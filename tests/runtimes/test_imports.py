@@ -39,6 +39,7 @@ def test_a_warning_is_given_for_the_line_that_imports(tree: PluginTree) -> None:
 ALONE = """
 import builtins, gc, importlib, sys, threading
 from dagstack_dev import PluginRegistry
+from dagstack_dev.runtimes.put_off import clear_up
 
 before = (builtins.__import__, importlib.import_module, list(sys.meta_path))
 registry = PluginRegistry().discover(sys.argv[1])
@@ -50,6 +51,8 @@ for thread in threading.enumerate():
 del thread
 del registry
 gc.collect()
+assert builtins.__import__ is not before[0]
+clear_up()
 assert (builtins.__import__, importlib.import_module, sys.meta_path) == before
 """
 

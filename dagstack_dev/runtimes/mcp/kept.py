@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.sources import SourceFile
+from dagstack_dev.runtimes.put_off import clear_up, when_gone
 
 if TYPE_CHECKING:
     from dagstack_dev.core.sources import PluginSource
@@ -51,6 +51,7 @@ class KeptFolder:
     """
 
     def __init__(self, source: PluginSource) -> None:
+        clear_up()
         self._source = source
         self._later: set[str] = set()
         self._copy: str | None = None
@@ -116,7 +117,7 @@ class KeptFolder:
     def _make_copy(self) -> str:
         root = tempfile.mkdtemp(prefix="dagstack-dev-")
         _roots[root] = os.getpid()
-        weakref.finalize(self, _remove, root)
+        when_gone(self, _remove, root)
         copy = _below_what_is_above(self._source.home, root)
         copy.mkdir()
         self._copy_below(self._source.home, str(copy), "")
