@@ -86,6 +86,7 @@ class PluginFinder(MetaPathFinder):
     def __init__(self, namespace: str, log: ImportLog) -> None:
         self._namespace = namespace
         self._log = log
+        log.namespace = namespace
         self._prefix = f"{namespace}."
         self.found: dict[tuple[str, str], SourceFile | None] = {}
         self.outdated: dict[str, str] = {}

@@ -74,6 +74,8 @@ def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
             log = _logs.get(importer)
         if log is None:
             return ask(name, globals, locals, fromlist, level)
+        if not level:
+            name = log.own_name(name)
         if log.stale:
             log.before(_absolute(name, globals, level), fromlist or ())
         try:
@@ -108,9 +110,10 @@ def _noting_import_module(ask: Callable[..., ModuleType], asker: str = "") -> Fu
         if found is None or not meant:
             return ask(name, package)
         log, importer = found
+        meant = log.own_name(meant)
         log.before(meant, ())
         try:
-            module = ask(name, package)
+            module = ask(meant)
         except BaseException:
             log.note_failure(importer, meant, ())
             raise

@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.runtimes import import_hooks
 from dagstack_dev.runtimes.shared_modules import namespace_of
 from dagstack_dev.runtimes.static_imports import with_parents
@@ -29,6 +30,8 @@ class ImportLog:
     for those run first. What could not be imported is noted too: it may be there one day.
 
     Attributes:
+        namespace: the first part of the names of this registry's plugins; for any registry's,
+            `NAMESPACE` is written in its place.
         stale: modules that are out of date, and nobody's who is followed.
         renew: called with one of them when somebody who is followed is about to import it.
         given_up: modules that were missing and that nobody who is followed waits for any more.
@@ -37,6 +40,7 @@ class ImportLog:
     """
 
     def __init__(self) -> None:
+        self.namespace = NAMESPACE
         self.stale: set[str] = set()
         self.renew: Callable[[str], None] = self.stale.discard
         self.adopt: Callable[[str], object] = lambda _: None
@@ -55,6 +59,11 @@ class ImportLog:
         It counts for whoever imports just it: anything in it may be what is meant.
         """
         self._spaces.add(module)
+
+    def own_name(self, module: str) -> str:
+        """What is meant by `module` in code of this registry."""
+        top, dot, rest = module.partition(".")
+        return f"{self.namespace}{dot}{rest}" if top == NAMESPACE else module
 
     def follow(self, module: str, owner: str) -> None:
         """From now on note what `module`, which is about to run, imports; forget what it did."""

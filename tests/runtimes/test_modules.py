@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -260,3 +261,23 @@ def test_a_registry_that_is_gone_leaves_no_module_and_no_finder(
     assert (
         len([each for each in sys.meta_path if each not in finders]) <= 1
     )  # The one for originals.
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from dagstack_plugins.demo.x.plugin import VALUE",
+        "import dagstack_plugins.demo.x.plugin as x\nVALUE = x.VALUE",
+        "import dagstack_plugins.demo.x.plugin\nVALUE = dagstack_plugins.demo.x.plugin.VALUE",
+        "import importlib\nVALUE = importlib.import_module('dagstack_plugins.demo.x.plugin').VALUE",
+    ],
+)
+def test_a_full_name_means_the_plugin_of_the_own_registry(tmp_path: Path, imports: str) -> None:
+    registries = []
+    for value in (1, 2):
+        tree = PluginTree(tmp_path / str(value))
+        tree.plugin("x", code=f"VALUE = {value}\nclass Plugin: ...\n")
+        text = f"{imports}\nclass Plugin:\n    def value(self):\n        return VALUE\n"
+        tree.plugin("y", depends_on=["x"], code=text)
+        registries.append(PluginRegistry().discover(tree.root))
+    assert [each.get_plugin("demo", "y").value() for each in registries] == [1, 2]
