@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import anyio.to_thread
 
 from dagstack_dev.app.outputs import OwnWrites
+from dagstack_dev.app.write_log import WriteLog
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES, differing_forms
 from dagstack_dev.disk.changes import looks_unfinished
 from dagstack_dev.disk.settling import GitLocks
@@ -78,8 +79,12 @@ class Collector:
         self._on_problem = on_problem
         self._told: dict[str, str] = {}
         self._git = GitLocks(disk.roots, on_problem)
+        self.writes = WriteLog(disk.roots)
         self.own_writes = OwnWrites(
-            later=later, on_problem=on_problem, differences_in=disk.differences_in
+            writes=self.writes,
+            later=later,
+            on_problem=on_problem,
+            differences_in=disk.differences_in,
         )
 
     async def first_look(self) -> DiskChanges:
@@ -139,8 +144,10 @@ class Collector:
             if not more:
                 give_up_at = 0.0  # It has been quiet: what is seen is what there is.
         self._tell_of_faults(changes)
-        changes = self.own_writes.without_held(changes)
-        self._disk.accept(changes)
+        changes, outputs = self.own_writes.sorted_out(changes)
+        self._disk.accept(changes.and_also(outputs))
+        for before, now in outputs.changed:
+            batch.paths -= {f"{now.folder}/{path}" for path in before.changed_files(now)}
         self._modules.accept(imported)
         return Collected(changes.and_also(imported), shared)
 

@@ -311,6 +311,8 @@ class DevServer:
         steps.callback(setattr, conductor, "drain_seconds", conductor.drain_seconds)
         steps.callback(setattr, table, "call_patience", table.call_patience)
         steps.callback(self._files.hookspecs.end)
+        self._loop.collector.writes.open()
+        steps.callback(self._loop.collector.writes.close)
         steps.callback(self._shared.close)
         steps.callback(self._tell_stopped)
         table.call_patience = self._settings.call_patience

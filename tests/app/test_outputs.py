@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from serving import Live, serving
+from serving import serving
 from trees import PluginTree
 
-from dagstack_dev.app import outputs
+from dagstack_dev.app import outputs, write_log
 from dagstack_dev.core.events import ReloadCommitted, ReloadSkipped, WatchProblem
 
 SAME_FILE = """
@@ -32,16 +34,56 @@ from pathlib import Path
 class Plugin:
     async def setup(self, ctx):
         ctx.extras["journal"].append("setup")
-        self.number = len(ctx.extras["journal"])
-        self.tasks = anyio.create_task_group()
-        await self.tasks.__aenter__()
-        self.tasks.start_soon(self.write)
+        ctx.start_soon(self.write)
     async def write(self):
-        await anyio.sleep(0.02)
-        (Path(__file__).parent / "state.json").write_text(str(self.number))
-    async def teardown(self):
-        self.tasks.cancel_scope.cancel()
-        await self.tasks.__aexit__(None, None, None)
+        while True:
+            with (Path(__file__).parent / "rows.csv").open("a") as file:
+                file.write("row\\n")
+            await anyio.sleep(0.05)
+"""
+
+IN_A_THREAD = """
+import asyncio
+from pathlib import Path
+class Plugin:
+    async def setup(self, ctx):
+        ctx.extras["journal"].append("setup")
+        text = str(len(ctx.extras["journal"]))
+        await asyncio.to_thread((Path(__file__).parent / "state.json").write_text, text)
+"""
+
+IN_ITS_PLACE = """
+import os
+from pathlib import Path
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["journal"].append("setup")
+        state = Path(__file__).parent / "state.json"
+        Path(f"{state}.tmp").write_text(str(len(ctx.extras["journal"])))
+        os.replace(f"{state}.tmp", state)
+"""
+
+ON_CALL = """
+from pathlib import Path
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["journal"].append("setup")
+        self.file = (Path(__file__).parent / "rows.csv").open("a")
+        ctx.callback(self.file.close)
+        self.append("header")
+    def append(self, row):
+        self.file.write(f"{row}\\n")
+        self.file.flush()
+"""
+
+BY_A_PROCESS = """
+import subprocess
+from pathlib import Path
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["journal"].append("setup")
+        number = len(ctx.extras["journal"])
+        subprocess.run(["sh", "-c", f"echo {number} > {NAME}"], cwd=Path(__file__).parent)
 """
 
 SHOWS_A_PAGE = """
@@ -52,48 +94,89 @@ class Plugin:
 """
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The waits of a second and more, in hundredths."""
-    monkeypatch.setattr(outputs, "FIRST_WAIT_SECONDS", 0.01)
-
-
-async def until_quiet(live: Live) -> None:
-    """Wait for the last late reload to be used up."""
-    suspects = live.server._loop.collector.own_writes._suspects
-    while not any(
-        suspect.late == outputs.LATE_RELOADS and not suspect.waiting and not suspect.due
-        for suspect in suspects.values()
-    ):
-        await live.fact(WatchProblem)
-        await live.server.wait_idle()
-
-
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("code", [SAME_FILE, NEW_FILE, SOON_AFTER])
-async def test_a_plugin_that_writes_data_at_every_setup_does_not_loop(
-    tree: PluginTree, code: str
-) -> None:
+@pytest.mark.parametrize("code", [SAME_FILE, NEW_FILE, SOON_AFTER, IN_A_THREAD, IN_ITS_PLACE])
+async def test_what_a_plugin_writes_itself_reloads_nothing(tree: PluginTree, code: str) -> None:
     folder = tree.plugin("base", code=code)
     async with serving(tree) as live:
-        assert live.journal, "it runs"
-        await until_quiet(live)
-        assert len(live.journal) <= 1 + outputs.FREE_RELOADS + outputs.LATE_RELOADS
-        (problem,) = live.of(WatchProblem)
-        assert (problem.path or "").startswith(str(folder))
+        problem = await live.fact(WatchProblem)
+        path = Path(problem.path or "")
+        assert path.parent == folder
+        assert "is written by the plugin itself" in problem.message
+        assert f'write ignore = ["{path.name}"] in the manifest' in problem.message
+        await live.server.wait_idle()
+        assert live.journal == ["setup"]
+        assert not live.of(ReloadSkipped)
         live.forget()
+        tree.plugin("base", code=code + "# edited\n")
+        await live.fact(ReloadCommitted)
+        await live.server.wait_idle()
+        assert live.journal == ["setup"]
+        assert not live.of(WatchProblem), "it is told once"
+
+
+async def test_what_a_plugin_writes_when_it_is_called_reloads_nothing(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_log, "SOON_NS", 0)  # It has been open for long.
+    tree.plugin("base", code=ON_CALL)
+    async with serving(tree) as live:
+        for row in range(5):
+            live.plugin("base").append(row)
+            await live.server.wait_idle()
+        assert live.journal == ["setup"]
+        assert not live.of(ReloadSkipped)
+
+
+async def test_an_edit_of_what_a_plugin_has_written_once_reloads_it(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tree.plugin("base", code=SAME_FILE)
+    async with serving(tree) as live:
+        await live.settle()
+        monkeypatch.setattr(write_log, "SOON_NS", 0)  # That was long ago.
+        (folder / "state.json").write_text("edited")
+        await live.fact(ReloadCommitted)
+
+
+async def test_what_another_plugin_writes_reloads_the_one_it_belongs_to(tree: PluginTree) -> None:
+    code = SAME_FILE.replace("parent /", 'parent.parent / "other" /')
+    tree.plugin("other")
+    tree.plugin("base", code=code)
+    async with serving(tree) as live:
+        await live.fact(ReloadCommitted)
+        await live.server.wait_idle()
+        assert live.affected == {"other"}
+
+
+@pytest.mark.parametrize("name", ["state.json", "run-{number}.json"], ids=["one file", "many"])
+async def test_what_another_process_writes_at_every_setup_is_given_up_on(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(outputs, "FREE_RELOADS", 3)
+    code = BY_A_PROCESS.replace("{NAME}", name)
+    folder = tree.plugin("base", code=code)
+    async with serving(tree) as live:
+        problem = await live.fact(WatchProblem)
+        assert (problem.path or "").startswith(str(folder))
+        assert "changes after each reload of its plugin" in problem.message
+        assert "write ignore = [" in problem.message
+        await live.server.wait_idle()
+        assert len(live.journal) == outputs.FREE_RELOADS
+        (folder / name.replace("{number}", "99")).write_text("anything")
+        await live.settle()
+        assert live.facts == [], "for good"
+        tree.write("base/page.html", "new")
         tree.plugin("base", code=code + "# edited\n")
         await live.fact(ReloadCommitted)
         assert live.journal
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_assets_saved_in_quick_succession_all_end_up_live(tree: PluginTree) -> None:
     folder = tree.plugin("site", code=SHOWS_A_PAGE)
     page = tree.write(folder / "page.html", "0")
     async with serving(tree) as live:
         site = live.plugin("site")
-        for number in range(1, 25):
+        for number in range(1, outputs.FREE_RELOADS):
             live.forget()
             page.write_text(str(number), encoding="utf-8")
             await live.fact(ReloadCommitted)

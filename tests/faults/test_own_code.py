@@ -72,7 +72,7 @@ async def test_what_is_held_back_is_taken_in_the_end(
     tree.plugin("a", code=GENERATES)
     async with serving(tree) as live:
         await live.fact(WatchProblem)
-        for _ in range(outputs.LATE_RELOADS + 3):  # For data it would be over by now.
+        for _ in range(8):
             live.forget()
             await live.fact(ReloadCommitted)
 

@@ -1,0 +1,113 @@
+"""Which files plugins have opened for writing, as the interpreter's audit events tell."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dagstack_dev.core.blame import NAMESPACE
+from dagstack_dev.disk.paths import lies_in
+from dagstack_dev.runtimes.import_hooks import followed_importer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SOON_NS: Final = 2_000_000_000
+"""How long after it was opened a file may still be written, in nanoseconds."""
+
+_LARGEST: Final = 10_000
+"""Files that are remembered at most."""
+
+_WRITING: Final = os.O_WRONLY | os.O_RDWR
+
+
+class _Write(NamedTuple):
+    """When a file was opened, on the system's clock, and the file with the code that did."""
+
+    at_ns: int
+    code: str
+    is_plugin: bool
+
+
+class WriteLog:
+    """What the code of plugins in this process opens for writing below some folders.
+
+    Code counts that is on the stack, or whose context variables have reached a thread. What the
+    app writes itself is no plugin's. An audit hook cannot be taken away again; without a log it
+    does nothing.
+
+    Args:
+        roots: absolute folders.
+    """
+
+    def __init__(self, roots: Iterable[str]) -> None:
+        self._roots = tuple(f"{root}/" for root in roots)
+        self._writes: dict[str, _Write] = {}
+        self._kept_open: set[str] = set()
+
+    def open(self) -> None:
+        """Note what is written from now on."""
+        if not _installed:
+            _installed.append(_hook)
+            sys.addaudithook(_hook)
+        _logs.append(self)
+
+    def close(self) -> None:
+        """Note nothing any more."""
+        if self in _logs:
+            _logs.remove(self)
+
+    def note(self, path: str) -> None:
+        """A file is about to be written by whoever is on the stack."""
+        found = followed_importer() if path.startswith(self._roots) else None
+        if found is None:
+            return
+        name = found[1]
+        code = getattr(sys.modules.get(name), "__file__", None) or ""
+        self._writes[path] = _Write(time.time_ns(), code, name.startswith(NAMESPACE))
+        if len(self._writes) > _LARGEST:
+            self._writes.pop(next(iter(self._writes)), None)
+
+    def is_own(self, folder: str, path: str, changed_ns: int) -> bool:
+        """Whether the last change of a file is that of the plugin it belongs to.
+
+        Args:
+            folder: the plugin's.
+            path: of the file, absolute.
+            changed_ns: when it was changed, as the file system says.
+        """
+        write = self._writes.get(path)
+        if write is None or (write.is_plugin and not lies_in(write.code, [folder])):
+            return False
+        if changed_ns > write.at_ns + SOON_NS and _is_open(path):
+            self._kept_open.add(path)
+        return changed_ns <= write.at_ns + SOON_NS or path in self._kept_open
+
+
+_installed: Final[list[object]] = []
+_logs: Final[list[WriteLog]] = []
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    """Note a write; what is raised here would be raised by whoever writes."""
+    if not _logs or event not in {"open", "os.rename", "sqlite3.connect"}:
+        return
+    with suppress(Exception):
+        if event == "open" and not args[2] & _WRITING:
+            return
+        path = os.path.abspath(os.fsdecode(args[1 if event == "os.rename" else 0]))  # noqa: PTH100 - hot path
+        for log in _logs:
+            log.note(path)
+
+
+def _is_open(path: str) -> bool:
+    """Whether this process has the file open; False where the system does not tell."""
+    with suppress(OSError):
+        for handle in os.listdir("/proc/self/fd"):  # noqa: PTH208 - a handful of links
+            with suppress(OSError):
+                if os.readlink(f"/proc/self/fd/{handle}") == path:  # noqa: PTH115 - likewise
+                    return True
+    return False
