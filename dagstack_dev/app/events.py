@@ -35,7 +35,9 @@ class EventStream:
     """
 
     def __init__(
-        self, observe: Callable[[Callable[[Fact], None]], Callable[[], None]], limit: int = WAITING
+        self,
+        observe: Callable[[Callable[[Fact], None]], Callable[[], object]],
+        limit: int = WAITING,
     ) -> None:
         self._facts: deque[Fact] = deque(maxlen=limit)
         self._missed = 0

@@ -73,7 +73,7 @@ class OriginalRegistry(PluginRegistry):
     def __init__(self, original: Any) -> None:
         super().__init__(core_version=str(original._core_version))  # noqa: SLF001 - no public way
         self.original = original
-        self._release: Callable[[], None] | None = None
+        self._release: Callable[[], object] | None = None
         self._held: list[Any] = []
         self._was_set_up = False
         self._hooked: dict[str, PluginRef] = {}

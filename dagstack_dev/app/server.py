@@ -207,9 +207,7 @@ class DevServer:
         self._stopping = True
         if self._loop_token is None or self._is_over.is_set():
             return
-        if anyio.lowlevel.current_token() != self._loop_token:
-            msg = "this DevServer runs in another event loop; stop it there"
-            raise RuntimeError(msg)
+        self._check_loop()
         self._scope.cancel()
         cancellation: BaseException | None = None
         with anyio.CancelScope(shield=True):
@@ -220,6 +218,13 @@ class DevServer:
                     cancellation = error
         if cancellation is not None:
             raise cancellation
+
+    def _check_loop(self) -> None:
+        """Raise a `RuntimeError` unless it runs in the running event loop."""
+        if self._loop_token is None:
+            raise RuntimeError("this DevServer has not been started")
+        if anyio.lowlevel.current_token() != self._loop_token:
+            raise RuntimeError("this DevServer runs in another event loop; use it there")
 
     async def _run(self) -> None:
         """The server, from start to end, in a task of its own: neither is tied to another's."""
@@ -453,15 +458,20 @@ class DevServer:
         await self._request(everywhere=True)
         if not self._stopping:
             await self._loop.come_to_rest()
+            self._check_failure()
 
     async def _request(
         self, *, everywhere: bool = False, forced: set[PluginRef] | None = None
     ) -> None:
         if not self._stopping:  # Nobody would answer any more.
+            self._check_loop()
             await self._loop.inbox.request(everywhere=everywhere, forced=forced).wait()
+        self._check_failure()
+
+    def _check_failure(self) -> None:
+        """Raise a `RuntimeError` if it has failed, unless whoever asks is being cancelled for it."""
         if self._failure is not None and (self._block is None or not self._block.is_cancelled):
-            msg = "the DevServer has ended by itself"
-            raise RuntimeError(msg) from self._failure
+            raise RuntimeError("the DevServer has ended by itself") from self._failure
 
 
 def _is_cancellation(error: BaseException) -> bool:

@@ -372,7 +372,7 @@ class Registry(Lookup):
             raise problems[0].with_others(problems[1:])
         return table.graph.order(refs, lambda ref: table.priorities.get(ref, 0))
 
-    def observe(self, observer: Observer) -> Callable[[], None]:
+    def observe(self, observer: Observer) -> Callable[[], object]:
         """Tell `observer` every fact from now on; call the answer to end that."""
         return self.table.observe(observer)
 

@@ -196,7 +196,7 @@ class PluginTable:
         self._kinds = NO_KINDS
         self.watchdog = Watchdog(self.publish)
         self.reload_id: int | None = None
-        self._observers: list[tuple[Guard, Observer]] = []
+        self._observers: dict[Guard, Observer] = {}
         self._setups = 0
         self._making_proxy = RLock()  # It looks at the plugin, which may run code of its own.
         self._call_patience = call_patience
@@ -212,16 +212,16 @@ class PluginTable:
         for entry in self.entries.values():
             entry.gate.patience = seconds
 
-    def observe(self, observer: Observer) -> Callable[[], None]:
+    def observe(self, observer: Observer) -> Callable[[], object]:
         """Tell `observer` every fact from now on; the answer ends that."""
         name = getattr(observer, "__qualname__", type(observer).__qualname__)
-        guarded = Guard(f"the observer {name}"), observer
-        self._observers.append(guarded)
-        return lambda: self._observers.remove(guarded)
+        guard = Guard(f"the observer {name}")
+        self._observers[guard] = observer
+        return lambda: self._observers.pop(guard, None)
 
     def publish(self, fact: Fact) -> None:
         """Tell every observer, whatever one of them raises."""
-        for guard, observer in tuple(self._observers):
+        for guard, observer in tuple(self._observers.items()):
             guard.call(observer, fact)
 
     def add(self, offer: Offer, reason: str) -> Entry:

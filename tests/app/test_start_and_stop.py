@@ -178,10 +178,18 @@ def test_a_loop_that_ends_without_a_stop_tears_down(tree: PluginTree) -> None:
     asyncio.run(live.server.stop())
 
 
-async def test_another_loop_cannot_stop_it_and_is_told_so(live: Live) -> None:
-    with pytest.raises(RuntimeError, match="another event loop; stop it there"):
-        await anyio.to_thread.run_sync(lambda: asyncio.run(live.server.stop()))
+@pytest.mark.parametrize("what", ["stop", "wait_idle", "reload"])
+async def test_another_loop_is_told_that_it_is_the_wrong_one(live: Live, what: str) -> None:
+    call = getattr(live.server, what)
+    with pytest.raises(RuntimeError, match="runs in another event loop; use it there"):
+        await anyio.to_thread.run_sync(lambda: asyncio.run(call()))
+    await live.server.wait_idle()
     assert live.plugin("base").value() == 1
+
+
+async def test_what_has_not_been_started_answers_no_request(tree: PluginTree) -> None:
+    with pytest.raises(RuntimeError, match="has not been started"):
+        await make_live(tree).server.wait_idle()
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the factory came with Python 3.12")
