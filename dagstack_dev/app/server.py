@@ -469,7 +469,7 @@ class DevServer:
         self._check_failure()
 
     def _check_failure(self) -> None:
-        """Raise a `RuntimeError` if it has failed, unless whoever asks is being cancelled for it."""
+        """Raise a `RuntimeError` if it has failed, unless the block is cancelled for that."""
         if self._failure is not None and (self._block is None or not self._block.is_cancelled):
             raise RuntimeError("the DevServer has ended by itself") from self._failure
 
