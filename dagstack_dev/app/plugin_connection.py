@@ -27,6 +27,7 @@ class Connection:
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.set_inheritable(False)
+        os.register_at_fork(after_in_child=self._socket.close)  # It is between us and the app.
         self._turn = threading.RLock()
         self._unsent: deque[bytes] = deque()
         self._is_sending = False

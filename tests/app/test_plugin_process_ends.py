@@ -75,6 +75,35 @@ async def test_a_process_that_dies_fails_its_calls_and_comes_back(
         assert await plugin.pid() != before
 
 
+FORKS = """
+import ctypes, os, signal
+
+class Plugin:
+    def setup(self, ctx):
+        if not {fork}():
+            signal.pause()
+
+    def value(self):
+        return 1
+
+    def die(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("fork", ["os.fork", "ctypes.PyDLL(None).fork"])
+async def test_a_process_that_dies_is_noticed_though_a_child_of_it_lives_on(
+    tree: PluginTree, fork: str
+) -> None:
+    tree.plugin("apart", code=FORKS.format(fork=fork), manifest=PROCESS)
+    async with serving(tree, retry_seconds=0) as live:
+        plugin = live.plugin("apart")
+        assert await plugin.value() == 1
+        with pytest.raises(ProcessDied, match="was ended by SIGKILL"):
+            await plugin.die()
+        await live.fact(Transition, lambda fact: fact.to_state is State.FAILED)
+
+
 CALLS_AND_DIES_WITH_IT = """
 class Plugin:
     def setup(self, ctx):

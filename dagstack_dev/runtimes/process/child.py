@@ -30,6 +30,8 @@ _HOME: Final = str(Path(__file__).parents[3])
 _ASKED_SECONDS: Final = 2.0
 _TERM_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.005
+_POLL_SECONDS: Final = 0.1
+"""How often it is looked at where the system does not tell of its end."""
 
 
 class Child:
@@ -60,6 +62,7 @@ class Child:
             except BaseException:
                 self.socket.close()
                 raise
+        self._pidfd = _pidfd_of(self._process.pid)
 
     @property
     def pid(self) -> int:
@@ -70,6 +73,18 @@ class Child:
     def is_running(self) -> bool:
         """Whether it has not ended yet."""
         return self._process.poll() is None
+
+    async def close_when_ended(self) -> None:
+        """Wait for its end, then end the connection: a child of it may hold the other side open.
+
+        What it has sent before can still be received.
+        """
+        if self._pidfd is not None:
+            await anyio.wait_readable(self._pidfd)
+        while self.is_running:
+            await anyio.sleep(_POLL_SECONDS)
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     async def ending(self) -> str:
         """How it has ended, or is about to end, in words."""
@@ -94,6 +109,8 @@ class Child:
         finally:
             self._signal(signal.SIGKILL)
             self._process.wait()
+            if self._pidfd is not None:
+                os.close(self._pidfd)
 
     async def _ends_within(self, seconds: float) -> bool:
         with anyio.move_on_after(seconds):
@@ -105,6 +122,14 @@ class Child:
         """To the whole group, for the plugin may have started processes itself."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
+
+
+def _pidfd_of(pid: int) -> int | None:
+    """What can be read as soon as the process has ended, where the system has such a thing."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
 
 
 def _descriptor_of(stream: object, default: int) -> int:

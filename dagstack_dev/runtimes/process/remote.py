@@ -105,6 +105,8 @@ class Remote:
         self._home, self._token = threading.get_ident(), anyio.lowlevel.current_token()
         self._stream = await context.enter_async(self._process())
         context.start_soon(self._listen, name=f"process of {self.ref}")
+        assert self.child is not None  # noqa: S101 - it is at the other end of the stream
+        context.start_soon(self.child.close_when_ended, name=f"end of the process of {self.ref}")
         payload = await self._ask(Kind.START, order, number=_LIFE, what="its description")
         methods: tuple[Method, ...] = self._unpack(payload, "its description")
         return methods
