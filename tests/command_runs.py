@@ -50,6 +50,7 @@ class Watching:
         environment: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
         program: Sequence[str] = (sys.executable, "-m", "dagstack_dev"),
+        typing: bool = False,
     ) -> None:
         command = [*prefix, *program, "watch", *map(str, arguments)]
         hidden = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}
@@ -64,7 +65,7 @@ class Watching:
         self.process = subprocess.Popen(
             command,
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=write if typing else subprocess.DEVNULL,
             stdout=write,
             stderr=subprocess.PIPE,
             text=True,

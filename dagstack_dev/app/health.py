@@ -13,6 +13,7 @@ from dagstack_dev.core.health_errors import PluginUnhealthy
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.health import ask, can_be_asked, did_not_end, has_health
+from dagstack_dev.host.patience import running_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,13 +118,13 @@ class HealthWatch:
                 poll = self._polls.get(ref)
                 if poll is None:
                     self._begin(entry, group)
-                elif anyio.current_time() - poll.began >= self._timeout + GRACE_SECONDS:
+                elif running_time() - poll.began >= self._timeout + GRACE_SECONDS:
                     self._judge(entry, poll, did_not_end(entry, self._timeout))
             if not number % AT_ONCE:
                 await anyio.lowlevel.checkpoint()
 
     def _begin(self, entry: Entry, group: TaskGroup) -> None:
-        poll = _Poll(entry.instance, anyio.current_time(), anyio.CancelScope())
+        poll = _Poll(entry.instance, running_time(), anyio.CancelScope())
         self._polls[entry.ref] = poll
         group.start_soon(self._poll, entry, poll)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -50,10 +51,21 @@ def main(descriptor: int) -> None:
     connection = Connection(descriptor)
     order: Order = connection.first_order()
     sys.path[:] = order.sys_path
+    if "PYTHONBREAKPOINT" not in os.environ:
+        sys.breakpointhook = _no_terminal
     logging.basicConfig(
         level=order.log_level, handlers=[RemoteHandler(connection.log, order.manifest.ref)]
     )
     asyncio.run(Service(order, connection).run())
+
+
+def _no_terminal(*_: object, **__: object) -> NoReturn:
+    msg = (
+        "breakpoint() has no terminal in a plugin's process; to debug it, take "
+        'execution_model = "async" for that long, or a debugger that is not in the terminal: '
+        "see docs/debugging.md"
+    )
+    raise RuntimeError(msg)
 
 
 class _NoRegistry:

@@ -313,6 +313,7 @@ class DevServer:
         steps.callback(self._loop.end)
         steps.callback(self._end_streams)
         steps.callback(setattr, conductor, "on_crash", conductor.on_crash)
+        steps.callback(setattr, table.watchdog, "is_outdated", table.watchdog.is_outdated)
         steps.callback(setattr, conductor, "drain_seconds", conductor.drain_seconds)
         steps.callback(setattr, table, "call_patience", table.call_patience)
         steps.callback(self._files.hookspecs.end)
@@ -323,6 +324,7 @@ class DevServer:
         table.call_patience = self._settings.call_patience
         conductor.drain_seconds = self._settings.drain_seconds
         conductor.on_crash = self._loop.inbox.crash
+        table.watchdog.is_outdated = self._loop.is_outdated
         conductor.context = self._context
         if isinstance(self.registry, OriginalRegistry):
             steps.push_async_callback(self._give_back, self.registry)

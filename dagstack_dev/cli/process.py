@@ -60,6 +60,8 @@ class Process:
         """Answer Ctrl-C again, should a plugin have put in a handler of its own."""
         for number, found in self.ending.take_back():
             path, line = _place_of(found)
+            if path is not None and path.endswith("/pdb.py"):
+                continue  # As `continue` at its prompt does.
             message = f"replaced the handler of {number.name}; the server has taken it back"
             self._tell(self._registry.table.plugin_at(path) if path else None, message, path, line)
 

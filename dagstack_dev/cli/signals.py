@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.cli.leftovers import end_at_once
+from dagstack_dev.host.patience import is_at_prompt
 
 if TYPE_CHECKING:
     import asyncio
@@ -53,8 +54,10 @@ class Ending:
                 signal.signal(number, self._handle)
                 yield number, found
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
+            if is_at_prompt(frame):  # It is for the debugger, which takes it for its own affair.
+                raise KeyboardInterrupt
             _wipe_echo()
         if self.asked:
             end_at_once(INTERRUPTED)

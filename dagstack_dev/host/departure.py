@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import anyio
+from dagstack_dev.host.patience import move_on_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ class Departure:
 
     async def come_to_rest(self, seconds: float) -> None:
         """Wait for the calls that were let in at one gate while another was drained."""
-        with anyio.move_on_after(seconds):
+        with move_on_after(seconds):
             while left := [gate for gate in self.leaving.values() if gate.in_flight]:
                 busy = [gate for gate in left if gate not in self._silent]
                 if not busy:

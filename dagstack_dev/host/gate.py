@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 from contextvars import ContextVar
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from dagstack_dev.core.errors import PluginUnavailable
 from dagstack_dev.host.context import current_plugin
+from dagstack_dev.host.patience import move_on_after, running_time
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -173,7 +173,7 @@ class Gate:
         now = quiet_since = anyio.current_time()
         admit_until = now + seconds * _ADMITTING_SHARE
         pause, looks = _FIRST_LOOK_SECONDS, 0
-        with anyio.move_on_after(seconds):
+        with move_on_after(seconds):
             while self.in_flight:
                 await self._wait_for_end(pause)
                 pause = min(2 * pause, _POLL_SECONDS)
@@ -217,7 +217,7 @@ class Gate:
         """
         elsewhere = threading.get_ident() != self._thread
         admissions = self.admissions
-        deadline = monotonic() + self.patience
+        deadline = running_time() + self.patience
         forwarder = sys._getframe(1)  # noqa: SLF001 - there is no other way to the caller
         callers = _plugins_in(forwarder.f_back)
         while not self._may_pass(callers, admissions):
@@ -228,7 +228,7 @@ class Gate:
                     await anyio.sleep(_POLL_SECONDS)
                     continue
                 opened = self._opened = self._opened or anyio.Event()
-                with anyio.move_on_after(deadline - monotonic()):
+                with anyio.move_on_after(deadline - running_time()):
                     await opened.wait()
             finally:
                 self._step_forward()
@@ -261,7 +261,7 @@ class Gate:
         callers = _plugins_in(sys._getframe(2))  # noqa: SLF001 - there is no other way to the caller
         on_loop = threading.get_ident() == self._thread
         admissions = self.admissions
-        deadline = monotonic() + self.patience
+        deadline = running_time() + self.patience
         while True:
             # Before we look; whatever changes after that sets it.
             opened = None if on_loop else self._event_for_threads()
@@ -280,7 +280,7 @@ class Gate:
             if opened is not None:
                 self._step_back()
                 try:
-                    opened.wait(deadline - monotonic())
+                    opened.wait(deadline - running_time())
                 finally:
                     self._step_forward()
 
@@ -339,7 +339,7 @@ class Gate:
         return let_in or not departure.leaving.keys().isdisjoint(callers)
 
     def _refuse_at(self, deadline: float) -> None:
-        if self.closed and (self.unavailable is not None or monotonic() >= deadline):
+        if self.closed and (self.unavailable is not None or running_time() >= deadline):
             raise self._refusal(f"it is being reloaded, and was for {self.patience:g} s")
 
     def _refusal(self, reason: str) -> PluginUnavailable:

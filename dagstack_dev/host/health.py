@@ -13,6 +13,7 @@ from dagstack_dev.core.errors import BlockedTooLong, PluginUnavailable, in_words
 from dagstack_dev.core.health_errors import HealthCheckInvalid, PluginUnhealthy
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.recorded import recorded
+from dagstack_dev.host.patience import move_on_after
 from dagstack_dev.host.tasks import is_interruption, is_stray
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ async def ask(table: PluginTable, entry: Entry, *, seconds: float) -> PluginRegi
             return HealthCheckInvalid.missing(entry.ref, name, known)
         if entry.manifest.health_check and not _needs_nothing(method):
             return HealthCheckInvalid.needs_arguments(entry.ref, name)
-        with anyio.move_on_after(seconds) as scope:
+        with table.watchdog.watching(), move_on_after(seconds) as scope:
             complaint = _complaint(await check.call(method, seconds))
     except BaseException as error:
         if is_interruption(error) and not is_stray(error):
@@ -113,7 +114,7 @@ class _Check:
             calling = self._watchdog.calling(
                 entry.ref, method_of(entry), entry.offer.folder, seconds
             )
-            with self._watchdog.watching(), calling:
+            with calling:
                 result = method()
             return await result if inspect.isawaitable(result) else result
         except BlockedTooLong as error:

@@ -6,7 +6,6 @@ import inspect
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
@@ -25,6 +24,7 @@ from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.context import become_plugin
 from dagstack_dev.host.methods import Methods
+from dagstack_dev.host.patience import move_on_after, running_time
 from dagstack_dev.host.scope import GRACE_SECONDS, Scope, gone
 from dagstack_dev.host.tasks import context_of_task, is_interruption, spawn
 from dagstack_dev.host.whereabouts import calls_through
@@ -177,15 +177,15 @@ class PluginInstance:
         self._scope = anyio.CancelScope(shield=True)
         self._spawn(partial(self._live, argument))
         seconds = self._manifest.startup_timeout_sec
-        began, left = anyio.current_time(), float(seconds)
+        began, left = running_time(), float(seconds)
         try:
             while left > 0 and not self._settled.is_set():
-                with anyio.move_on_after(left) as self._patience:
+                with move_on_after(left) as self._patience:
                     if self._preempted_by is not None:
                         self._patience.cancel()
                     await self._settled.wait()
                 ends = began + seconds + self._uncounted()
-                left = ends - anyio.current_time() if self._preempted_by is None else 0
+                left = ends - running_time() if self._preempted_by is None else 0
         except anyio.get_cancelled_exc_class() as error:
             if self._settled.is_set() and self._setup_error is None:
                 return  # It is set up and will have to be torn down; our next await is cancelled.
@@ -250,7 +250,7 @@ class PluginInstance:
 
     async def _tear_down(self) -> list[BaseException]:
         self._is_ending = True
-        began = monotonic()
+        began = running_time()
         errors: list[BaseException] = []
         try:
             await self._run_teardown()
@@ -258,7 +258,7 @@ class PluginInstance:
             if is_interruption(error):
                 raise
             errors.append(error)
-        left = self._manifest.teardown_timeout_sec - (monotonic() - began)
+        left = self._manifest.teardown_timeout_sec - (running_time() - began)
         failure = self._died_of or next(iter(errors), None)
         return errors + await self._undo(failure, max(left, GRACE_SECONDS))
 
@@ -274,7 +274,7 @@ class PluginInstance:
             self._stop.set()
         seconds = self._manifest.teardown_timeout_sec
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(seconds):
+            with move_on_after(seconds):
                 await self._ended.wait()
             if not self._ended.is_set():
                 at = self._methods.unfinished("teardown", self._teardown)

@@ -23,6 +23,7 @@ from dagstack_dev.host.jobs import (
     TaskJob,
     cancelled_by_itself,
 )
+from dagstack_dev.host.patience import move_on_after
 from dagstack_dev.host.tasks import is_interruption, is_stray, spawn
 from dagstack_dev.host.whereabouts import suspended_at
 
@@ -259,7 +260,7 @@ class Scope:
         spawn(self._undo_all, f"dagstack plugin {self._ref}: undoing", context.copy())
         unfinished: dict[str, Unfinished] = {}
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(seconds):
+            with move_on_after(seconds):
                 await self._closed.wait()
             if not self._closed.is_set():
                 unfinished |= {each.what: each for each in self._under_way()[:1]}

@@ -12,6 +12,7 @@ from weakref import ReferenceType, ref
 
 from dagstack_dev.core.errors import BlockedOutdated, BlockedTooLong
 from dagstack_dev.core.events import PluginBlocking
+from dagstack_dev.host import patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,6 +79,8 @@ class Watchdog:
             if self._thread is None:
                 name = "dagstack-dev watchdog"
                 thread = threading.Thread(target=_watch, args=(ref(self),), name=name, daemon=True)
+                # Debuggers suspend every thread but these; this one has to see that they do.
+                vars(thread).update(pydev_do_not_trace=True, is_pydev_daemon_thread=True)
                 with suppress(RuntimeError):  # No thread can be had: then nothing is watched.
                     thread.start()
                     self._thread = thread
@@ -96,7 +99,7 @@ class Watchdog:
         Raises:
             BlockedTooLong: it took longer than `seconds`, and there is `interrupt`.
         """
-        return _Calling(self, _Call(plugin, method, folder or "", monotonic(), seconds))
+        return _Calling(self, _Call(plugin, method, folder or "", patience.running_time(), seconds))
 
     def swap(self, call: _Call | None) -> _Call | None:
         """Make `call` the one under way; the answer is which one was."""
@@ -104,11 +107,17 @@ class Watchdog:
         return outer
 
     def look(self) -> None:
-        """Report the call under way once, when it has taken long; break into it when too long."""
+        """Report the call under way once, when it has taken long; break into it when too long.
+
+        Not while a debugger holds the program, nor does that time count.
+        """
         call = self._call
-        if call is None:
+        is_held = patience.look()
+        if is_held:
+            self._needed_until = max(self._needed_until, monotonic() + LINGER_SECONDS)
+        if call is None or is_held:
             return
-        seconds = monotonic() - call.began
+        seconds = patience.running_time() - call.began
         if self.interrupt is not None and (
             seconds >= call.seconds or self._is_useless(call, seconds)
         ):
@@ -138,7 +147,7 @@ class Watchdog:
         """Raise in the midst of the call that is overdue, in the watched thread, at `frame`."""
         call, self._overdue = self._overdue, None
         if call is not None and call is self._call:
-            seconds = monotonic() - call.began
+            seconds = patience.running_time() - call.began
             kind = BlockedTooLong if seconds >= call.seconds else BlockedOutdated
             raise kind(call.seconds, *_place(frame, call.folder))
 
@@ -156,6 +165,7 @@ class Watchdog:
             if monotonic() < self._needed_until:
                 return True
             self._thread = None
+            patience.look_no_more()
             return False
 
     def thread_ended(self) -> None:

@@ -208,3 +208,11 @@ async def test_a_manifest_is_checked_before_any_process_starts(
         [rejected] = live.of(PluginRejected)
         assert isinstance(rejected.error, ManifestInvalid)
         assert await live.plugin("apart").value() == 1
+
+
+async def test_a_breakpoint_in_a_process_says_what_to_do(tree: PluginTree) -> None:
+    code = "class Plugin:\n    def setup(self, ctx):\n        breakpoint()\n"
+    tree.plugin("stopped", code=code, manifest=PROCESS)
+    async with serving(tree) as live:
+        assert "no terminal" in str(live.status("stopped").error)
+        assert "docs/debugging.md" in str(live.status("stopped").error)

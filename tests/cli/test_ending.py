@@ -184,3 +184,31 @@ def test_a_defect_of_the_server_itself_is_one_line_and_the_plugins_go_down_in_or
     assert run.events[-1]["event"] == "watch.stopped"
     assert run.errors.startswith("dagstack-dev: a defect of dagstack-dev ended it: TypeError: ")
     assert len(run.errors.splitlines()) == 1
+
+
+STOPS = """
+class Plugin:
+    def setup(self, ctx):
+        value = 6 * 7
+        breakpoint()
+        self.value = value
+"""
+
+
+def test_a_breakpoint_has_the_terminal_and_leaving_it_fails_that_setup_alone(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("debugged", code=STOPS, manifest="startup_timeout_sec = 1\n")
+    tree.plugin("other")
+    run = watch("plugins", columns=100, typing=True, environment={"PYTHON_BASIC_REPL": "1"})
+    run.line("breakpoint()")
+    os.write(run.terminal, b"p value\n")
+    run.until(lambda line: line == "42")
+    run.send(signal.SIGINT)
+    os.write(run.terminal, b"\n")  # For that line to end; it may be what is interrupted.
+    run.line("KeyboardInterrupt")
+    os.write(run.terminal, b"q\n")
+    run.line("BdbQuit")
+    run.line("1 ready, 1 not")
+    assert run.end() == 0
+    assert "blocking" not in run.screen
