@@ -9,13 +9,19 @@ from rich.text import Text
 
 from dagstack_dev.app.config import ConfigInvalid
 from dagstack_dev.cli.hints import hint
-from dagstack_dev.core.blame import blame, plugin_frames, root_error, unwrapped
+from dagstack_dev.core.blame import (
+    blame,
+    plugin_frames,
+    plugin_steps,
+    root_error,
+    source_lines,
+    unwrapped,
+)
 from dagstack_dev.core.errors import ManifestInvalid, PluginLoadError, PluginRegistryError, said
 from dagstack_dev.core.secrets import masked_lines, masked_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from types import TracebackType
 
 MESSAGE_LINES: Final = 10
 """Lines of one exception's message that are shown."""
@@ -80,7 +86,7 @@ def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
         yield from _message(note)
     for other in _others(error):
         yield from _message(f"and {_summary(root_error(other), who)}{_place(other)}")
-    texts = _texts(root.__traceback__)
+    texts = texts_of(root)
     if len(frames) > FRAMES_LIMIT + 1:
         yield Text(f"{len(frames) - FRAMES_LIMIT - 1} more calls", "dim")
     for frame in frames[-FRAMES_LIMIT - 1 : -1]:
@@ -94,7 +100,12 @@ def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
         yield from _marked(lines, innermost.path, innermost.line, last=innermost.line)
     else:
         found = blame(error)
-        if found.path is not None:
+        ran = next((each.ran for each in getattr(error, "unfinished", ())), ())
+        if found.path is not None and found.line is not None and ran:
+            yield Text(f"{short(found.path)}:{found.line}", "cyan")
+            lines = [""] * (found.line - len(ran)) + list(ran)
+            yield from _marked(lines, found.path, found.line, last=found.line)
+        elif found.path is not None:
             named = root.text if isinstance(root, SyntaxError) else None
             named = named if isinstance(named, str) else None
             yield from _file_lines(found.path, found.line, named)
@@ -183,22 +194,17 @@ def _numbered(number: int, text: str, *, here: bool) -> Text:
     )
 
 
-def _texts(step: TracebackType | None) -> Mapping[str, Sequence[str]]:
-    """The files of a traceback as they were when they were imported, by path.
+def texts_of(error: BaseException) -> Mapping[str, Sequence[str]]:
+    """The files of plugins in a traceback as they were when they were imported, by path.
 
     What a module's loader says, not what is on disk: that may be newer than what runs. One that
     does not know its text is there without lines.
     """
     texts: dict[str, Sequence[str]] = {}
-    while step is not None:
-        code, names = step.tb_frame.f_code, step.tb_frame.f_globals
-        get_source = getattr(names.get("__loader__"), "get_source", None)
-        if code.co_filename not in texts and get_source is not None:
-            try:
-                texts[code.co_filename] = (get_source(names.get("__name__")) or "").splitlines()
-            except (ImportError, OSError, SyntaxError, UnicodeDecodeError):
-                texts[code.co_filename] = ()
-        step = step.tb_next
+    for step in plugin_steps(error):
+        path, names = step.tb_frame.f_code.co_filename, step.tb_frame.f_globals
+        if path not in texts and hasattr(names.get("__loader__"), "get_source"):
+            texts[path] = source_lines(names)
     return texts
 
 

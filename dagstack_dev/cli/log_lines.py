@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import linecache
 import logging
 import sys
 import time
+import traceback
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +18,7 @@ from rich.text import Text
 from structlog.processors import NAME_TO_LEVEL
 from structlog.stdlib import ProcessorFormatter
 
-from dagstack_dev.cli.excerpts import error_lines
+from dagstack_dev.cli.excerpts import error_lines, texts_of
 from dagstack_dev.cli.printable import printable, printable_json
 from dagstack_dev.core.errors import in_words, shown
 from dagstack_dev.core.secrets import masked, masked_text
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console
-    from structlog.typing import EventDict, Processor
+    from structlog.typing import EventDict, ExcInfo, Processor
 
 _FIRST_KEYS: Final = ("timestamp", "level", "event", "plugin")
 
@@ -103,14 +105,14 @@ def _renderers(form: LogFormat, console: Console) -> list[Processor]:
         case LogFormat.JSON:
             return [
                 _forget_record,
-                structlog.processors.format_exc_info,
+                structlog.processors.ExceptionRenderer(_traceback),
                 _without_secrets,
                 structlog.processors.JSONRenderer(serializer=_json),
             ]
         case LogFormat.LOGFMT:
             return [
                 _forget_record,
-                structlog.processors.format_exc_info,
+                structlog.processors.ExceptionRenderer(_traceback),
                 _without_secrets,
                 _flatten,
                 structlog.processors.LogfmtRenderer(
@@ -125,6 +127,41 @@ def _forget_record(_: object, __: str, event: EventDict) -> EventDict:
     event.pop("_record", None)
     event.pop("_from_structlog", None)
     return event
+
+
+def _traceback(exc_info: ExcInfo) -> str:
+    """The whole traceback, with the lines that ran: the files may say something else by now."""
+    texts: dict[str, Sequence[str]] = {}
+    for error in _all_of(exc_info[1]):
+        texts = {**texts_of(error), **texts}
+    pinned = {
+        path: (0, None, [f"{line}\n" for line in lines], path)
+        for path, lines in texts.items()
+        if lines
+    }
+    before = {path: linecache.cache.get(path) for path in pinned}
+    linecache.cache.update(pinned)
+    try:
+        return "".join(traceback.format_exception(exc_info[1])).rstrip("\n")
+    finally:
+        for path, entry in before.items():
+            if entry is None:
+                linecache.cache.pop(path, None)
+            else:
+                linecache.cache[path] = entry
+
+
+def _all_of(error: BaseException) -> Iterator[BaseException]:
+    """`error`, what led to it and what is in it."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            left += [each.__cause__, each.__context__]
+            left += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
 
 
 def _without_secrets(_: object, __: str, event: EventDict) -> EventDict:

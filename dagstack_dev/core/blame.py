@@ -75,6 +75,20 @@ def is_plugin_code(names: Mapping[str, object]) -> bool:
     return getattr(names.get("__loader__"), "is_shared_code", None) is True
 
 
+def source_lines(names: Mapping[str, object]) -> list[str]:
+    """The text that the module with these globals ran, as its loader knows it; else nothing.
+
+    The file may say something else by now.
+    """
+    get_source = getattr(names.get("__loader__"), "get_source", None)
+    if get_source is None:
+        return []
+    try:
+        return (get_source(str(names.get("__name__"))) or "").splitlines()
+    except (ImportError, OSError, SyntaxError, UnicodeDecodeError):
+        return []
+
+
 def root_error(error: BaseException) -> BaseException:
     """The exception that tells most: what a load error wraps, the first of a group."""
     *_, root = unwrapped(error)

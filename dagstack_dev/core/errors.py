@@ -6,7 +6,7 @@ own for what only a live system meets: a plugin that crashed, or takes too long,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from dagstack_dev.core.core_version import admitting
@@ -415,12 +415,14 @@ class PluginUnavailable(PluginRegistryError):
 class Unfinished:
     """Something of a plugin's that did not end in time: `what` it is, and which line it is at.
 
-    `path` and `line` are None where that cannot be told; `line` counts from 1.
+    `path` and `line` are None where that cannot be told; `line` counts from 1. `ran` are the
+    lines that run there, up to `line`: the file may have changed meanwhile.
     """
 
     what: str
     path: str | None = None
     line: int | None = None
+    ran: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         place = _place(self.path, self.line)

@@ -19,7 +19,7 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dagstack_dev.core.blame import is_plugin_code
+from dagstack_dev.core.blame import is_plugin_code, source_lines
 from dagstack_dev.core.errors import PluginRegistryError, said, shown
 
 if TYPE_CHECKING:
@@ -88,12 +88,13 @@ def _step(step: TracebackType, texts: dict[str, Sequence[str]]) -> Step:
     path, module, line = code.co_filename, _module(step), step.tb_lineno
     is_own = is_plugin_code(names)
     if path not in texts:
-        texts[path] = ()
-        get_source = getattr(names.get("__loader__"), "get_source", None)
-        if is_own and get_source is not None:
-            with suppress(ImportError, OSError, SyntaxError, UnicodeDecodeError):
-                texts[path] = (get_source(module) or "").splitlines()
-    return Step(path, line, code.co_qualname, module, is_own, tuple(texts[path][:line][-_LINES:]))
+        texts[path] = source_lines(names) if is_own else ()
+    return Step(path, line, code.co_qualname, module, is_own, last_lines(texts[path], line))
+
+
+def last_lines(text: Sequence[str], line: int) -> tuple[str, ...]:
+    """The lines of `text` that are kept of what ran up to `line`."""
+    return tuple(text[:line][-_LINES:])
 
 
 def _module(step: TracebackType) -> str:

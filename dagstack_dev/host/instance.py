@@ -365,7 +365,10 @@ class PluginInstance:
     def _in_flight(self) -> tuple[Operation, ...]:
         calls = calls_through(self._gate, self._folder)
         jobs = self._owned.operations() if self._owned is not None else ()
-        return (*(Operation(OperationKind.CALL, name, *(at or ())) for name, at in calls), *jobs)
+        return (
+            *(Operation(OperationKind.CALL, name, *(at or ())[:2]) for name, at in calls),
+            *jobs,
+        )
 
     async def _undo(self, failure: BaseException | None, seconds: float) -> list[BaseException]:
         """Undo what the plugin owns and let go of it; the answer is what went wrong."""

@@ -290,7 +290,7 @@ class Scope:
         """The background tasks and threads that have not ended, oldest first."""
         kinds = {BackgroundTask: OperationKind.TASK, OwnedThread: OperationKind.THREAD}
         return [
-            Operation(kinds[type(job)], job.name, *(job.place(self._folder) or ()))
+            Operation(kinds[type(job)], job.name, *(job.place(self._folder) or ())[:2])
             for job in [*self._jobs]
             if type(job) in kinds
         ]

@@ -9,6 +9,8 @@ from os.path import dirname
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dagstack_dev.core.blame import source_lines
+from dagstack_dev.core.recorded import last_lines
 from dagstack_dev.host.execution import Workers
 from dagstack_dev.host.gate import FORWARDER_FILE, Gate
 
@@ -24,10 +26,11 @@ _SUSPENDED: Final = (CoroutineType, AsyncGeneratorType)
 
 
 class Place(NamedTuple):
-    """A line of code; `line` counts from 1."""
+    """A line of code; `line` counts from 1, `ran` are the lines that run there, up to it."""
 
     path: str
     line: int
+    ran: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}"
@@ -93,7 +96,10 @@ def _is_in(package: str, frame: FrameType) -> bool:
 
 
 def _place(frame: FrameType | None) -> Place | None:
-    return Place(frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
+    if frame is None:
+        return None
+    ran = last_lines(source_lines(frame.f_globals), frame.f_lineno)
+    return Place(frame.f_code.co_filename, frame.f_lineno, ran)
 
 
 def _innermost_in(folder: str | None, frames: Iterable[FrameType]) -> FrameType | None:
