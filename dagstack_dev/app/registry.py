@@ -120,7 +120,7 @@ class PluginRegistry(Registry):
 
     def add_code_root(self, root: str, rules: IgnoreRules) -> None:
         """Let plugins import the code below `root`, an absolute folder, from there."""
-        self._shared.add_root(root, rules.path)
+        self._shared.add_root(root, rules.excludes)
 
     def register_manifest(
         self, manifest: PluginManifest | dict[str, Any], plugin: object = None
@@ -191,7 +191,7 @@ class PluginRegistry(Registry):
     def _register_installed(self, found: Installed) -> list[PluginManifest]:
         rules = IgnoreRules()
         for root in (*found.folders, *found.code_roots):
-            self._shared.add_root(root, rules.path)
+            self._shared.add_root(root, rules.excludes)
         known = {entry.offer.folder for entry in self.table.present()}
         sources = [each for each in found.sources(rules) if each.folder not in known]
         offers = self._register(sources)

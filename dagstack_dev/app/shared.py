@@ -45,7 +45,7 @@ class SharedCatalog:
         self._asked: dict[str, frozenset[PluginRef]] = {}
         self._free: dict[str, set[PluginRef]] = {}
         self._missed: set[PluginRef] = set()
-        self._added = [root for root in roots if self._code.add_root(root, ignore.path)]
+        self._added = [root for root in roots if self._code.add_root(root, ignore.excludes)]
 
     def close(self) -> None:
         """Let nobody import from the roots any more, but for what the registry discovered."""

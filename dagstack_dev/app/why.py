@@ -92,7 +92,7 @@ class _Survey:
         self._all = (*roots, *code_roots)
         self._code = CodeRoots()
         for root in self._all:
-            self._code.add(root, ignore.path)
+            self._code.add(root, ignore.excludes)
         self._plugins: dict[str, PluginRef] = {}
         self._sources: dict[str, PluginSource] = {}
         self._graph = self._read_plugins(roots)

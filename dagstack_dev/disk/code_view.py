@@ -49,9 +49,14 @@ class CodeView:
     def counts(self, path: str) -> bool:
         """Whether an event at `path` may be about shared code."""
         return path.endswith(".py") and any(
-            path.startswith(f"{root}/") and not self._ignore.path(below(root, path))
-            for root in self._roots
+            path.startswith(f"{root}/") and self._counts_below(root, path) for root in self._roots
         )
+
+    def _counts_below(self, root: str, path: str) -> bool:
+        relative = below(root, path)
+        if not self._ignore.path(relative):
+            return True
+        return not self._ignore.excludes(relative) and self._running.is_meant(path)
 
     def look(self, hints: Iterable[str] | None = None) -> dict[str, SourceFile | None]:
         """The files that hold something else than what runs, by path; None for one that is gone.

@@ -199,7 +199,7 @@ class IgnoreRules:
         names = [pattern for pattern in extra if "/" not in pattern]
         paths = [pattern.strip("/") for pattern in extra if "/" in pattern]
         self._folder = _any_of(map(translate, (*sorted(DEFAULT_IGNORE), *names)))
-        self._output = _any_of(map(translate, names)) if names else None
+        self._named = _any_of(map(translate, names)) if names else None
         self._kept: dict[str, frozenset[str]] = {}
         self._environments: set[str] = set()
         self._manifests: dict[str, tuple[str, bytes]] = {}
@@ -241,7 +241,7 @@ class IgnoreRules:
     def _is_kept(self, name: str, relative: str) -> bool:
         if not self._kept or name not in self._kept.get(relative.rpartition("/")[0], ()):
             return False
-        return self._output is None or not self._output(name)
+        return self._named is None or not self._named(name)
 
     def inside(self, folder: str, root: str) -> FolderRules:
         """What besides is left out of a plugin's folder, an absolute path.
@@ -263,6 +263,17 @@ class IgnoreRules:
     def path(self, relative: str) -> bool:
         """Whether `relative`, a file's or a folder's, is left out by any of its parts."""
         return self.folders(relative) or self.file(relative.rpartition("/")[2], relative)
+
+    def excludes(self, relative: str) -> bool:
+        """Whether `relative` is left out by patterns that somebody has named, not the built-in ones.
+
+        Code that is imported counts wherever it lies, but for that.
+        """
+        parts = relative.split("/")
+        if self._named is not None and any(map(self._named, parts)):
+            return True
+        above = ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+        return self._path is not None and any(map(self._path, above))
 
     def folders(self, relative: str) -> bool:
         """Whether the folder at `relative`, or one that it lies in, is left out."""

@@ -36,7 +36,7 @@ def pytest_load_initial_conftests() -> None:
     about: dict[str, Any] = json.loads(os.environ[OWN_TESTS])
     folder, rules = about["folder"], IgnoreRules(about["ignore"])
     for root in about["roots"]:
-        _runtime.shared.add_root(root, rules.path)
+        _runtime.shared.add_root(root, rules.excludes)
     home = next(root for root in about["roots"] if f"{folder}/".startswith(f"{root}/"))
     source, _ = read_plugin(folder, home, rules)
     package = _runtime.expose(PluginRef(about["kind"], about["name"]), source)

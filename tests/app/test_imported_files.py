@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from serving import Live, edit, serving
+from sharing import user
 from trees import PluginTree
 
 from dagstack_dev.core.events import (
@@ -71,8 +72,15 @@ async def committed(live: Live, value: object) -> None:
     assert live.plugin("a").value() == value
 
 
-@pytest.mark.parametrize("model", ["sync", "process_cpu_bound"])
-@pytest.mark.parametrize("place", ["build", "dist.deep", "drafts"])
+@pytest.mark.parametrize(
+    ("place", "model"),
+    [
+        ("build", "sync"),
+        ("dist.deep", "sync"),
+        ("drafts", "sync"),
+        ("build", "process_cpu_bound"),
+    ],
+)
 async def test_code_in_a_folder_that_is_ignored_counts_once_it_is_imported(
     tree: PluginTree, place: str, model: str
 ) -> None:
@@ -187,3 +195,18 @@ async def test_an_extension_module_that_changes_needs_a_restart(tree: PluginTree
         assert str(copy) in told.reason
         assert live.status("a").requires_restart
         assert live.of(ReloadSkipped) == []
+
+
+async def test_shared_code_in_a_folder_that_is_ignored_counts_where_it_is_imported(
+    tree: PluginTree, imports_forgotten: None
+) -> None:
+    tree.write("build/__init__.py", "")
+    words = tree.write("build/words.py", "WORD = 1\n")
+    user(tree, "a", "from build.words import WORD", "WORD")
+    async with serving(tree) as live:
+        for word in (2, 3):
+            words.write_text(f"WORD = {word}\n", encoding="utf-8")
+            await committed(live, word)
+        tree.write("build/unused.py", "WORD = 1\n")
+        await live.settle()
+        assert live.facts == []
