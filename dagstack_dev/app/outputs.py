@@ -169,7 +169,11 @@ class OwnWrites:
             if not self._writes.is_own(now.folder, f"{now.folder}/{path}", _written([path], seen))
         ]
         if not rest:
-            self._tell(now.folder, files[0], "is written by the plugin itself")
+            self._tell(
+                now.folder,
+                files[0],
+                "is written by the plugin itself, which is not reloaded for that",
+            )
             return True
         known = self._outputs.setdefault(now.folder, _Outputs())
         began, ended = self._window
@@ -182,7 +186,11 @@ class OwnWrites:
         known.files.update(rest)
         if known.reloads < FREE_RELOADS:
             return False
-        self._tell(now.folder, rest[0], "changes after each reload of its plugin")
+        self._tell(
+            now.folder,
+            rest[0],
+            "changes after each reload of its plugin, which is not reloaded for it any more",
+        )
         return True
 
     def _tell(self, folder: str, path: str, what: str) -> None:
@@ -190,8 +198,7 @@ class OwnWrites:
             self._told.add(folder)
             self._on_problem(
                 f"{folder}/{path}",
-                f'{what}, which is not reloaded for it any more; write ignore = ["{path}"] in the '
-                "manifest to leave it out from the start",
+                f'{what}; write ignore = ["{path}"] in the manifest to leave it out altogether',
             )
 
     def _is_held(

@@ -265,7 +265,7 @@ class IgnoreRules:
         return self.folders(relative) or self.file(relative.rpartition("/")[2], relative)
 
     def excludes(self, relative: str) -> bool:
-        """Whether `relative` is left out by patterns that somebody has named, not the built-in ones.
+        """Whether `relative` is left out by a pattern that somebody has named, not a built-in one.
 
         Code that is imported counts wherever it lies, but for that.
         """
