@@ -123,7 +123,9 @@ class ServerClient(httpx2.AsyncClient):
             return await self._post(request, options)
         if request.method == "POST":
             with anyio.move_on_after(NOTICE_SECONDS):
-                await self._post(request, options)
+                response = await self._post(request, options)
+                if response.has_redirect_location:
+                    return response
             return httpx2.Response(httpx2.codes.ACCEPTED, request=request)
         if request.method == "DELETE":
             return await self._say_goodbye(request, options)
@@ -145,8 +147,9 @@ class ServerClient(httpx2.AsyncClient):
                 response = await super().send(request, **options)
                 if response.has_redirect_location:
                     return await _without_body(response)
-                if response.is_success and _kind(response).startswith("text/event-stream"):
-                    number = _message(request).get("id")
+                is_stream = _kind(response).startswith("text/event-stream")
+                if is_stream and response.is_success and _expects_answer(request):
+                    number = _message(request)["id"]
                     return _streaming(response, request, Events(response, number))
                 found = self._answer_in(response, await _content_of(response), request)
                 if isinstance(found, httpx2.Response):

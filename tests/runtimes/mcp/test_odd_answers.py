@@ -6,9 +6,19 @@ import json
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from odd_servers import as_events, as_json, piped, plain, posted
+from odd_servers import (
+    as_events,
+    as_json,
+    outcome,
+    over_pipes,
+    piped,
+    plain,
+    posted,
+    usual,
+)
 
 from dagstack_dev.core.runtime_errors import ServerLost, ToolError
 from dagstack_dev.runtimes.mcp import http_client, http_events, messages
@@ -130,8 +140,8 @@ async def test_data_of_an_error_are_those_of_the_server() -> None:
 
 async def test_bytes_that_are_no_utf_8_are_replaced() -> None:
     said = text("caf#").encode().replace(b"#", b"\xe9")
-    for outcome in (piped(said, ODD), posted(said, ODD, as_json), posted(said, ODD, as_events)):
-        assert await outcome == "caf\ufffd"
+    for call in (piped(said, ODD), posted(said, ODD, as_json), posted(said, ODD, as_events)):
+        assert await call == "caf\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -241,3 +251,42 @@ async def test_an_answer_without_end_ends_the_call_on_every_transport(
     assert await answered(text("x" * 50_000)) == "x" * 50_000
     with pytest.raises(ToolError, match="cannot be read: it is longer than"):
         await answered(text("x" * 300_000))
+
+
+async def test_an_answer_of_some_mebibytes_is_delivered_on_every_transport() -> None:
+    value = "x" * (3 << 20)
+    said = text(value).encode()
+    for call in (piped(said, ODD), posted(said, ODD, as_json), posted(said, ODD, as_events)):
+        assert await call == value
+
+
+async def test_what_a_server_asks_of_us_is_refused() -> None:
+    sampling = {
+        "messages": [{"role": "user", "content": {"type": "text", "text": "?"}}],
+        "maxTokens": 7,
+    }
+    asked = {"roots/list": {}, "sampling/createMessage": sampling, "no/such": {}}
+    refused: list[str] = []
+    calls: list[int] = []
+
+    def answer(message: dict[str, Any]) -> bytes:
+        if "error" in message:
+            refused.append(message["error"]["message"])
+            done = len(refused) == len(asked)
+            return text("x").replace("ID", str(calls[0])).encode() if done else b""
+        if message["method"] != "tools/call":
+            return usual(message)
+        calls.append(message["id"])
+        questions = [
+            {"jsonrpc": "2.0", "id": f"q{number}", "method": method, "params": params}
+            for number, (method, params) in enumerate(asked.items())
+        ]
+        return "\n".join(map(json.dumps, questions)).encode()
+
+    async with over_pipes(answer) as session:
+        assert await outcome(session, ODD) == "x"
+    assert sorted(refused) == [
+        "List roots not supported",
+        "Method not found",
+        "Sampling not supported",
+    ]

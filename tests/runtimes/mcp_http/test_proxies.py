@@ -105,3 +105,10 @@ async def test_what_can_be_no_proxy_is_named(proxy: str, monkeypatch: pytest.Mon
     monkeypatch.setenv("HTTP_PROXY", proxy)
     with pytest.raises(HandshakeFailed, match="the proxy of HTTP_PROXY cannot be used"):
         await refusal(NOWHERE, ServerLost)
+
+
+async def test_a_proxy_that_makes_no_tunnel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with over_http(lambda _: b"") as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        told = await refusal("https://no-such-host.invalid/mcp", ServerLost)
+    assert "cannot be reached by the proxy of HTTPS_PROXY (405 Method Not Allowed)" in told
