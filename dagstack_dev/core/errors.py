@@ -380,6 +380,30 @@ class PluginCrashed(PluginRegistryError):
         return f"{self.ref} was ended by a task of its own: {self.reason}"
 
 
+class EventLoopClosed(PluginRegistryError):
+    """Something of a ready plugin has ended because the event loop of its setup has been closed.
+
+    So it goes where each step has an event loop of its own: `asyncio.run(registry.setup_all(ctx))`,
+    then `asyncio.run(...)` again. `what` names one thing that has ended.
+    """
+
+    def __init__(self, ref: PluginRef, what: str) -> None:
+        super().__init__(ref, what)
+        self.ref = ref
+        self.what = what
+
+    def __str__(self) -> str:
+        return (
+            f"{self.ref} was set up in an event loop that has been closed, and with it ended its "
+            f"{self.what}; {ONE_LOOP}"
+        )
+
+
+ONE_LOOP: Final = (
+    "keep one loop: await setup_all, what uses the plugins and teardown_all in one asyncio.run"
+)
+
+
 class PluginCancelled(PluginRegistryError):
     """A plugin's `method` ended with a cancellation that nobody had asked of it.
 

@@ -8,9 +8,16 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import anyio.lowlevel
 
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import BlockedOutdated, PluginCrashed, PluginLoadError, in_words
+from dagstack_dev.core.errors import (
+    BlockedOutdated,
+    EventLoopClosed,
+    PluginCrashed,
+    PluginLoadError,
+    in_words,
+)
 from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.passing import SetupPreempted
@@ -22,11 +29,13 @@ from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.instance import PluginInstance
 from dagstack_dev.host.proxy import follow
 from dagstack_dev.host.sections import section_of, section_problem
-from dagstack_dev.host.tasks import is_interruption
+from dagstack_dev.host.tasks import is_closed, is_interruption
 from dagstack_dev.host.whereabouts import calls_in_flight
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
+
+    from anyio.lowlevel import EventLoopToken
 
     from dagstack_dev.core.health_errors import PluginUnhealthy
     from dagstack_dev.core.refs import PluginRef
@@ -45,6 +54,9 @@ class Conductor:
         turn: held by whoever changes what runs: `setup_all`, `teardown_all` or a reload.
         drain_seconds: how long calls in flight are waited for.
         on_crash: told when a ready plugin's own task died, with what it raised.
+        home: the event loop of the last setup.
+        ended_with_loop: the plugins of which something ended with their event loop, and which are
+            still to be torn down; each with its place in the order of setups.
     """
 
     def __init__(self, table: PluginTable, resources: ResourceRegistry) -> None:
@@ -56,6 +68,8 @@ class Conductor:
         self.on_crash: Callable[[PluginRef, BaseException | None], None] = lambda *_: None
         self.crashes: dict[PluginRef, BaseException | None] = {}
         self._early_crashes: dict[PluginRef, BaseException | None] = {}
+        self.home: EventLoopToken | None = None
+        self.ended_with_loop: dict[PluginRef, int] = {}
 
     def load(self, entry: Entry, how: Load, reason: str) -> None:
         """Give `entry` a new instance, of newly imported code or of the class it has.
@@ -124,9 +138,10 @@ class Conductor:
             watchdog=table.watchdog,
             gate=entry.gate,
             carry=entry.carry,
-            on_dying=entry.gate.close,
             on_crash=partial(self._crashed, entry),
+            on_loop_end=partial(self._loop_ended, entry),
         )
+        self.home = anyio.lowlevel.current_token()
         table.advance(entry, State.SETTING_UP, reason)
         try:
             context = derive_context_for_plugin(
@@ -228,6 +243,11 @@ class Conductor:
         entry.gate.close()
         if in_time:  # Threads may have called in between.
             await self._drain(entry)
+        if self.ended_with_loop.pop(entry.ref, None) is not None and entry.running is not None:
+            errors = await entry.running.tear_down()
+            entry.running = None
+            self.report_teardown(entry, errors)
+            return errors
         if table.states[entry.ref] is not State.READY:
             died_of = self.crashes.pop(entry.ref, None)  # It died while it was drained.
             return [] if died_of is None else [died_of]
@@ -270,6 +290,33 @@ class Conductor:
             self._die(entry, error)
         elif state is State.SETTING_UP:  # The end of its setup has not been noted yet.
             self._early_crashes[entry.ref] = error
+
+    def look_at_loop(self) -> None:
+        """Notice what has ended because the event loop of the setups has been closed."""
+        if not is_closed(self.home):
+            return
+        self.home = None
+        for ref in self.table.ready_refs():
+            running = self.table.entries[ref].running
+            ended = None if running is None else running.ended_with_loop()
+            if running is not None and ended is not None:
+                self._loop_ended(self.table.entries[ref], running, ended)
+
+    def _loop_ended(self, entry: Entry, running: PluginInstance, what: str) -> None:
+        """Something of a ready plugin has ended with its event loop, and no loop may be running.
+
+        So its teardown, which may have to wait, is left to whoever tears down next.
+        """
+        table, ref = self.table, entry.ref
+        if entry.running is not running or table.states[ref] is not State.READY:
+            return
+        self.ended_with_loop[ref] = table.setup_order[ref]
+        error = EventLoopClosed(ref, what)
+        self.crashes[ref] = error
+        reason = "its event loop has been closed"
+        entry.gate.give_up(str(error))
+        table.advance(entry, State.TEARING_DOWN, reason)
+        table.advance(entry, State.FAILED, reason, error=error, stage=Stage.RUN)
 
     def _die(self, entry: Entry, error: BaseException | None) -> None:
         reason = "a task of its own ended the plugin"

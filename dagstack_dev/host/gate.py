@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -152,7 +153,8 @@ class Gate:
         """Have the calls that wait find out whether they may pass now."""
         opened, self._opened = self._opened, None
         if opened is not None:
-            opened.set()
+            with suppress(RuntimeError):  # Their loop has been closed, and nobody waits any more.
+                opened.set()
         for_threads, self._opened_for_threads = self._opened_for_threads, None
         if for_threads is not None:
             for_threads.set()

@@ -13,6 +13,7 @@ import anyio.from_thread
 import anyio.lowlevel
 
 from dagstack_dev.core.errors import (
+    ONE_LOOP,
     PluginCancelled,
     PluginRegistryError,
     SetupTimeout,
@@ -26,7 +27,7 @@ from dagstack_dev.host.context import become_plugin
 from dagstack_dev.host.methods import Methods
 from dagstack_dev.host.patience import move_on_after, running_time
 from dagstack_dev.host.scope import GRACE_SECONDS, Scope, gone
-from dagstack_dev.host.tasks import context_of_task, is_interruption, spawn
+from dagstack_dev.host.tasks import context_of_task, is_closed, is_interruption, spawn
 from dagstack_dev.host.whereabouts import calls_through
 
 if TYPE_CHECKING:
@@ -55,13 +56,14 @@ class PluginInstance:
         manifest: for the ref, the timeouts and the execution model.
         folder: where its code lies, to name the line that blocks.
         watchdog: watches its synchronous methods.
-        gate: what calls of it go through.
+        gate: what calls of it go through; closed when it is about to be torn down because a task
+            or thread that it owns raised.
         carry: what its context offers as `carry`.
-        on_dying: called when a task or thread that the plugin owns raised while it was ready; it
-            is about to be torn down.
         on_crash: called when that is done, with this and what was raised; also when the plugin's
             own scope was cancelled while it was ready, as by a background task in a group of its
             own; then with the exception that its teardown raised.
+        on_loop_end: called with this and the name of something of it that ended with the event
+            loop, while it was ready.
 
     Attributes:
         undo_errors: what went wrong in undoing after a setup that failed, or after a crash, as
@@ -83,6 +85,7 @@ class PluginInstance:
     _died_of: BaseException | None = None
     _patience: anyio.CancelScope | None = None
     _preempted_by: SetupPreempted | None = None
+    _is_torn_down = False
     _is_ending = False
     _is_awaited = False
     _is_over = False
@@ -98,8 +101,8 @@ class PluginInstance:
         watchdog: Watchdog,
         gate: Gate,
         carry: MutableMapping[str, Any],
-        on_dying: Callable[[], None],
         on_crash: Callable[[PluginInstance, BaseException | None], None],
+        on_loop_end: Callable[[PluginInstance, str], None],
     ) -> None:
         self.carry = carry
         self._manifest = manifest
@@ -108,8 +111,8 @@ class PluginInstance:
         self._folder = folder
         self._watchdog = watchdog
         self._gate = gate
-        self._on_dying = on_dying
         self._on_crash = on_crash
+        self._on_loop_end = partial(on_loop_end, self)
         self._setup: Callable[[PluginContext], object] | None = getattr(plugin, "setup", None)
         self._teardown: Callable[[], object] | None = getattr(plugin, "teardown", None)
         self._threaded = manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
@@ -258,20 +261,24 @@ class PluginInstance:
             if is_interruption(error):
                 raise
             errors.append(error)
+        if is_closed(self._token):
+            for raised in errors:
+                raised.add_note(f"it was set up in an event loop that has been closed; {ONE_LOOP}")
         left = self._manifest.teardown_timeout_sec - (running_time() - began)
         failure = self._died_of or next(iter(errors), None)
         return errors + await self._undo(failure, max(left, GRACE_SECONDS))
 
     async def _run_teardown(self) -> None:
-        if self._ended is None or self._stop is None:
+        if not self._has_task:
             result = self._tear_down_at_once()
             if not inspect.isawaitable(result):
                 self._note_answer(result)
                 return
             self._scope, self._ended = anyio.CancelScope(shield=True), anyio.Event()
             self._spawn(partial(self._finish, result))
-        else:
+        elif self._stop is not None:
             self._stop.set()
+        assert self._ended is not None  # noqa: S101 - it goes with a task
         seconds = self._manifest.teardown_timeout_sec
         with anyio.CancelScope(shield=True):
             with move_on_after(seconds):
@@ -285,9 +292,31 @@ class PluginInstance:
             error, self._teardown_error = self._teardown_error, None
             raise error
 
+    @property
+    def _has_task(self) -> bool:
+        """Whether its task is there to run `teardown`, or has done so."""
+        if self._ended is None or self._stop is None:
+            return False
+        return self._is_torn_down or not (self._ended.is_set() or is_closed(self._token))
+
+    def ended_with_loop(self) -> str | None:
+        """What of it has ended because its event loop has been closed; None for nothing."""
+        return None if self._owned is None else self._owned.ended_with_loop()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it goes on in another event loop than the running one."""
+        goes_on = self._has_task or (self._owned is not None and self._owned.is_busy)
+        token = self._token
+        if token is None or not goes_on or is_closed(token):
+            return False
+        return token.native_token is not anyio.lowlevel.current_token().native_token
+
     def _tear_down_at_once(self) -> object:
         if self._teardown is None:
             return None
+        if self._threaded:  # The task that would have waited for the thread is gone.
+            return self._methods.call("teardown", self._teardown)
         context = self._context or copy_context()
         return self._methods.call_at_once("teardown", self._teardown, context)
 
@@ -350,6 +379,7 @@ class PluginInstance:
                 in_threads=self._threaded,
                 watchdog=self._watchdog,
                 on_failure=self._job_failed,
+                on_loop_end=self._on_loop_end,
             )
 
     def in_flight(self) -> tuple[Operation, ...]:
@@ -404,7 +434,7 @@ class PluginInstance:
     def _begin_dying(self) -> None:
         self._is_ending = True  # From here, what else fails is no crash of its own.
         self._dying = anyio.Event()
-        self._on_dying()
+        self._gate.close()
         spawn(self._die, f"dagstack plugin {self._ref}: ending")
 
     async def _die(self) -> None:
@@ -441,7 +471,8 @@ class PluginInstance:
                 self._settled.set()
                 await self._wait_and_tear_down()
         finally:
-            _leave(self._scope)
+            if not _leave(self._scope) and not self._is_torn_down and not self._is_ending:
+                self._on_loop_end("cancel scope or task group, which its setup has opened")
             self._settled.set()
             self._ended.set()
 
@@ -470,12 +501,15 @@ class PluginInstance:
         assert self._scope is not None  # noqa: S101
         cancelled = anyio.get_cancelled_exc_class()
         crashed = False
+        self._scope.shield = False  # On trio, the end of the loop comes as a cancellation.
         try:
             await self._stop.wait()
         except cancelled:
+            self._scope.shield = True
             if self._scope.cancel_called or not _scope_of_plugin_cancelled():
                 raise
             crashed = True
+        self._scope.shield = self._is_torn_down = True
         try:
             self._note_answer(await self._methods.call("teardown", self._teardown))
         except cancelled as error:
@@ -508,14 +542,18 @@ def _scope_of_plugin_cancelled() -> bool:
     return anyio.current_effective_deadline() == float("-inf")
 
 
-def _leave(scope: anyio.CancelScope) -> Any:
+def _leave(scope: anyio.CancelScope) -> bool:
     """Leave the task's scope, even when the plugin has left scopes of its own open inside.
 
     Then the scopes are not nested any more and anyio refuses; cancelled, they are harmless, for
     the task ends here.
+
+    Returns:
+        Whether none was open.
     """
     scope.cancel()
     try:
         scope.__exit__(None, None, None)
     except RuntimeError:
-        return
+        return False
+    return True

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _JOIN_SECONDS = 1.0
 """How long a thread that has said its last word may take to be gone."""
 
+_LOOK_SECONDS = 0.01
+"""How often a thread is looked at that cannot tell of its end."""
+
 
 class Job:
     """Something that goes on until it is told to stop.
@@ -196,6 +199,7 @@ class OwnedThread(Job):
     """
 
     kind = "thread"
+    _is_moved = False
 
     def __init__(
         self,
@@ -219,12 +223,26 @@ class OwnedThread(Job):
         """Let it run."""
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread has not ended."""
+        return self._thread.is_alive()
+
     def stop(self, failure: BaseException | None) -> None:  # noqa: ARG002 - it cannot be told
         """Set its signal."""
         self._stop.set()
 
+    def move(self, token: EventLoopToken) -> None:
+        """The loop that it would tell of its end is gone; from now on look for it in another."""
+        self._token, self._is_moved = token, True
+        self.ended = anyio.Event()
+
     async def wait(self) -> None:
         """Wait for its end, and a moment for the thread to be gone."""
+        while self._is_moved and self._thread.is_alive():
+            await anyio.sleep(_LOOK_SECONDS)
+        if self._is_moved and not self.ended.is_set():
+            self._end()
         await super().wait()
         self._thread.join(_JOIN_SECONDS)
 

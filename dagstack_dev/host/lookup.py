@@ -28,6 +28,9 @@ class Lookup:
         self.table = table
         self.routing_policy: RoutingPolicy | None = None
 
+    def look_at_loop(self) -> None:
+        """Notice what cannot be handed out any more, for its event loop has been closed."""
+
     def set_routing_policy(self, policy: RoutingPolicy | Mapping[str, str] | None) -> None:
         """Say which plugin of a kind is the active one, before environment and priority do.
 
@@ -51,6 +54,7 @@ class Lookup:
             KindUnknown: no such kind, or no such name in it.
             AmbiguousPlugin: without a name, several share the highest priority.
         """
+        self.look_at_loop()
         table = self.table
         if name is not None:
             entry = table.entries.get((kind, name))  # type: ignore[call-overload]
@@ -69,6 +73,7 @@ class Lookup:
             KindUnknown: there is none.
             AmbiguousPlugin: the name exists in several kinds.
         """
+        self.look_at_loop()
         found = [entry for entry in self.table.present() if entry.ref.name == name]
         if not found:
             raise KindUnknown("any", name, known=[r._replace(kind="any") for r in self._refs()])
@@ -85,6 +90,7 @@ class Lookup:
 
     def iter_instances(self, kind: str | None = None) -> Iterator[Any]:
         """The proxy of every plugin, or of those of one kind, in the order of registration."""
+        self.look_at_loop()
         for entry in self.table.present():
             if kind in {None, entry.ref.kind}:
                 yield self.table.proxy(entry)
@@ -99,6 +105,7 @@ class Lookup:
 
     def statuses(self) -> dict[PluginRef, PluginStatus]:
         """How every plugin is doing, by ref, in the order of registration."""
+        self.look_at_loop()
         return {entry.ref: self.table.status(entry) for entry in self.table.present()}
 
     def _refs(self) -> list[PluginRef]:

@@ -12,6 +12,7 @@ import anyio
 
 from dagstack_dev.core.errors import (
     DependencyCycle,
+    EventLoopClosed,
     PluginRegistryError,
     PluginUnavailable,
     TeardownErrors,
@@ -208,6 +209,8 @@ class Registry(Lookup):
             AmbiguousPlugin: a bare name in `depends_on` exists in several kinds.
             ConfigSectionInvalid: a plugin's section of the configuration does not fit its manifest;
                 nothing is set up. Others are its `others`.
+            EventLoopClosed: something of a plugin that was set up has ended with its event loop;
+                await `teardown_all` first.
             PluginLoadError: a plugin left without code cannot be loaded; nothing is set up. Where
                 not even its manifest could be used, the error that it had is raised instead.
             Exception: what a plugin's setup raised, the object itself (`PluginCancelled` in
@@ -217,6 +220,11 @@ class Registry(Lookup):
         if self._is_taken_over:
             return
         async with self._turn:
+            self.look_at_loop()
+            for ref in self.conductor.ended_with_loop:
+                error = self.table.entries[ref].error
+                if isinstance(error, EventLoopClosed):
+                    raise EventLoopClosed(ref, error.what)
             if self._is_set_up:
                 await self._set_up_late(ctx)
             else:
@@ -303,7 +311,10 @@ class Registry(Lookup):
     async def teardown_all(self) -> None:
         """Tear everything down, strictly in reverse of the order in which setups ended.
 
+        Where the event loop of the setups has been closed, what is left is torn down in this one.
+
         Raises:
+            RuntimeError: plugins go on in another event loop; nothing is torn down.
             TeardownErrors: with everything that was raised on the way, which never stops it.
         """
         with anyio.CancelScope(shield=True):  # A host that is being cancelled tears down too.
@@ -314,7 +325,11 @@ class Registry(Lookup):
             self._turn.release()
 
     async def _tear_down_all(self) -> None:
-        failures = await self._tear_down(reversed(self.table.ready_refs()))
+        self.look_at_loop()
+        places = self.table.setup_order | self.conductor.ended_with_loop
+        refs = sorted(places, key=places.__getitem__, reverse=True)
+        self._refuse_elsewhere(refs)
+        failures = await self._tear_down(refs)
         self.table.watchdog.stop()
         crashes = self.conductor.crashes
         failures += [(ref, error) for ref, error in crashes.items() if error is not None]
@@ -326,6 +341,21 @@ class Registry(Lookup):
                 entry.gate.give_up("it has been torn down; await registry.setup_all(...) first")
         if failures:
             raise TeardownErrors(failures)
+
+    def _refuse_elsewhere(self, refs: Iterable[PluginRef]) -> None:
+        for ref in refs:
+            running = self.table.entries[ref].running
+            if running is not None and running.is_elsewhere:
+                raise RuntimeError(
+                    f"{ref} was set up in another event loop, which has not been closed, and has "
+                    "to be torn down there: asyncio.run_coroutine_threadsafe("
+                    "registry.teardown_all(), loop) while that loop runs in its thread, "
+                    "loop.run_until_complete(registry.teardown_all()) else"
+                )
+
+    def look_at_loop(self) -> None:
+        """Notice what has ended because the event loop of the setups has been closed."""
+        self.conductor.look_at_loop()
 
     @property
     def is_set_up(self) -> bool:

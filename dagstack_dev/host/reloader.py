@@ -167,11 +167,17 @@ class Reloader:
 
     async def _tear_down(self, runs: Iterable[TransactionRun]) -> None:
         """Take everything affected down, strictly in reverse of the order of setups."""
-        table = self._table
+        table, ended = self._table, self._conductor.ended_with_loop
         steps: list[tuple[int, Step, TransactionRun]] = [
             (table.setup_order[step.ref], step, run)
             for run in runs
             for step in run.transaction.tear_down
+        ]
+        steps += [
+            (ended[step.ref], step, run)
+            for run in (runs if ended else ())
+            for step in (*run.transaction.set_up, *run.transaction.remove)
+            if step.ref in ended
         ]
         steps.sort(key=lambda each: each[0], reverse=True)
         late = await self._conductor.drain(table.entries[step.ref] for _, step, _ in steps)

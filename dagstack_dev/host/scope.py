@@ -24,7 +24,7 @@ from dagstack_dev.host.jobs import (
     cancelled_by_itself,
 )
 from dagstack_dev.host.patience import move_on_after
-from dagstack_dev.host.tasks import is_interruption, is_stray, spawn
+from dagstack_dev.host.tasks import is_closed, is_interruption, is_stray, spawn
 from dagstack_dev.host.whereabouts import suspended_at
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Scope:
         in_threads: whether its plain functions are for worker threads and not for the loop.
         watchdog: watches its plain functions on the loop.
         on_failure: called on the loop when one of its jobs raised while the plugin was alive.
+        on_loop_end: called with the name of one of its jobs when their loop ends before they do.
 
     Attributes:
         errors: what was raised in undoing, in order.
@@ -74,12 +75,14 @@ class Scope:
         in_threads: bool,
         watchdog: Watchdog,
         on_failure: Callable[[BaseException], None],
+        on_loop_end: Callable[[str], None],
     ) -> None:
         self._ref = ref
         self._folder = folder
         self._in_threads = in_threads
         self._watchdog = watchdog
         self._on_failure = on_failure
+        self._on_loop_end = on_loop_end
         self._home = threading.get_ident()
         self._token = anyio.lowlevel.current_token()
         self._stack = AsyncExitStack()
@@ -91,6 +94,7 @@ class Scope:
         self._failure: BaseException | None = None
         self._seconds = 0.0
         self._calling: tuple[str, Awaitable[object] | None] | None = None
+        self._cancelled = ""  # The last job that was cancelled from outside, in words.
         self._undoing = anyio.CancelScope(shield=True)
         self._stack_closed = anyio.Event()
         self._closed = anyio.Event()
@@ -220,13 +224,20 @@ class Scope:
                     start()
                 self._unstarted.clear()
                 await self._stack_closed.wait()
+        except anyio.get_cancelled_exc_class():  # As `asyncio.run` does with all tasks in the end.
+            if self._context is None and self._cancelled:
+                self._on_loop_end(self._cancelled)
+            raise
         finally:
             self._closed.set()
 
     def _job_ended(self, job: Job) -> None:
         del self._jobs.pop(job)[job]
         error = job.error
-        if error is None or is_interruption(error):
+        if error is None:
+            return
+        if is_interruption(error):
+            self._cancelled = f"{job.kind} {job.name!r}"
             return
         if isinstance(job, HeldManager) and not job.is_entered:
             return  # Whoever wanted to enter it is told.
@@ -256,6 +267,8 @@ class Scope:
             What held it up when its time was over, and what is still there after the grace.
         """
         self._context, self._failure, self._seconds = context, failure, seconds
+        if self._closed.is_set() or is_closed(self._token):
+            self._move()
         traceback = failure.__traceback__ if failure is not None else None
         spawn(self._undo_all, f"dagstack plugin {self._ref}: undoing", context.copy())
         unfinished: dict[str, Unfinished] = {}
@@ -272,6 +285,32 @@ class Scope:
         if failure is not None:
             failure.__traceback__ = traceback  # Without the frames of those who were told.
         return [*unfinished.values()]
+
+    def _move(self) -> None:
+        """The tasks of the scope have ended with their event loop; do the rest in this one."""
+        self._home, self._token = threading.get_ident(), anyio.lowlevel.current_token()
+        self._stack_closed, self._closed = anyio.Event(), anyio.Event()
+        self._group = None
+        self._unstarted.clear()
+        for job in [*self._jobs]:
+            if isinstance(job, OwnedThread):
+                job.move(self._token)
+            else:  # It has not even been cancelled.
+                del self._jobs.pop(job)[job]
+
+    def ended_with_loop(self) -> str | None:
+        """What has ended because the event loop has been closed, in words; None for nothing."""
+        if not is_closed(self._token):
+            return None
+        ended = (
+            each for each in self._jobs if not isinstance(each, OwnedThread) or not each.is_alive
+        )
+        return next((f"{each.kind} {each.name!r}" for each in ended), None)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything of it goes on by itself."""
+        return bool(self._jobs)
 
     async def _undo_all(self) -> None:
         with self._undoing:

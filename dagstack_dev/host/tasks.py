@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
+    from anyio.lowlevel import EventLoopToken
+
 T = TypeVar("T")
 
 ctrl_c_raises: ContextVar[bool] = ContextVar("dagstack_ctrl_c_raises", default=True)
@@ -89,6 +91,19 @@ def new_task(
     `loop.create_task` may run it at once: that is what `asyncio.eager_task_factory` is for.
     """
     return asyncio.Task(coroutine, loop=loop, name=name, context=context)
+
+
+def is_closed(token: EventLoopToken | None) -> bool:
+    """Whether the event loop of `token` has ended for good."""
+    loop: Any = None if token is None else token.native_token
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        return loop.is_closed()
+    try:
+        if loop is not None:  # It is trio's, which tells in no other way.
+            loop.run_sync_soon(int)
+    except RuntimeError:
+        return True
+    return False
 
 
 async def _contain(function: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:

@@ -64,6 +64,7 @@ class Dispatcher:
             DispatchMismatch: it is declared to be called in another way.
             HookspecMissing: it is not declared; a `KindUnknown`.
         """
+        self._registry.look_at_loop()
         if self._override is not None:
             spec, declared = None, self._override
         else:
