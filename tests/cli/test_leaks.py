@@ -24,7 +24,7 @@ def save_again(tree: PluginTree) -> None:
 
 @pytest.mark.parametrize(
     ("options", "level", "code"),
-    [((), "warning", 0), (("--leaks", "warn"), "warning", 0), (("--leaks", "error"), "error", 3)],
+    [((), "warning", 0), (("--leaks", "error"), "error", 3)],
 )
 def test_a_leak_is_told_and_only_with_error_it_decides_how_the_run_ends(
     tree: PluginTree,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,42 +83,43 @@ def test_a_good_plugin_passes_with_its_samples_and_its_own_tests(tree: PluginTre
 
 
 FAULTS = {
-    "a manifest": ("", 'priority = "high"\n', "manifest FAILED", "priority"),
-    "an import": ("1 / 0\nclass Plugin: pass", "", "load FAILED", "ZeroDivisionError"),
-    "a setup": (
+    "manifest": ("", 'priority = "high"\n', "manifest FAILED", "priority"),
+    "import": ("1 / 0\nclass Plugin: pass", "", "load FAILED", "ZeroDivisionError"),
+    "setup": (
         "class Plugin:\n    def setup(self, ctx): raise LookupError('no luck')",
         "",
         "lifecycle FAILED",
         "LookupError: no luck",
     ),
-    "a leak": (
+    "leak": (
         "KEPT = []\nclass Plugin:\n    def setup(self, ctx): KEPT.append(self)",
         "",
         "lifecycle FAILED",
         "still referred to",
     ),
-    "ambient state": (
+    "ambient": (
         "class Plugin: pass\nkept = {}\n",
         "",
         "ambient_state FAILED",
         "plugin.py:2: kept",
     ),
-    "a dependency": ("class Plugin: pass", "", "load FAILED", "nobody"),
+    "dependency": ("class Plugin: pass", "", "load FAILED", "nobody"),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_wrong_with_one_plugin_stops_no_other(tree: PluginTree, fault: str) -> None:
-    code, manifest, where, words = FAULTS[fault]
-    needs = ["nobody"] if fault == "a dependency" else []
-    tree.plugin("bad", code=code or None, manifest=manifest, depends_on=needs)
+def test_what_is_wrong_with_one_plugin_stops_no_other(tree: PluginTree) -> None:
+    for name, (code, manifest, *_) in FAULTS.items():
+        needs = ["nobody"] if name == "dependency" else []
+        tree.plugin(name, code=code or None, manifest=manifest, depends_on=needs)
     good(tree)
     done = run(tree, "plugins")
     assert done.returncode == 1, done.stderr
-    text = " ".join(done.stdout.split())
-    assert where in text
-    assert words in text
-    assert text.endswith("2 plugins: 1 passed, 1 failed")
+    blocks = re.split(r"^(?=\S)", done.stdout, flags=re.MULTILINE)
+    for name, (*_, where, words) in FAULTS.items():
+        (block,) = (each for each in blocks if f"plugins/{name}\n" in each)
+        assert where in " ".join(block.split())
+        assert words in block
+    assert blocks[-1] == f"{len(FAULTS) + 1} plugins: 1 passed, {len(FAULTS)} failed\n"
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -159,15 +161,6 @@ def test_samples_that_cannot_be_used_are_named(tree: PluginTree) -> None:
     assert done.returncode == 1
     assert "tests/contract.toml" in done.stdout
     assert "did you mean 'arguments'" in done.stdout
-
-
-def test_own_tests_that_fail_are_shown(tree: PluginTree) -> None:
-    folder = good(tree)
-    tree.write(folder / "tests/test_plugin.py", "def test_no(): assert 1 == 2\n")
-    done = run(tree, "plugins")
-    assert done.returncode == 1
-    assert "assert 1 == 2" in done.stdout
-    assert "1 failed" in done.stdout
 
 
 def test_ctrl_c_ends_the_own_tests_too(tree: PluginTree, tmp_path: Path) -> None:
@@ -220,12 +213,15 @@ def test_a_folder_without_plugins_is_no_success(tree: PluginTree) -> None:
     assert "no plugins below plugins" in done.stdout
 
 
-def test_a_failure_of_a_test_comes_without_advice_on_options_of_pytest(tree: PluginTree) -> None:
+def test_own_tests_that_fail_are_shown_without_advice_on_options_of_pytest(
+    tree: PluginTree,
+) -> None:
     folder = good(tree)
     tree.write(folder / "tests/test_plugin.py", "def test_it():\n    assert 1 == 2\n")
     done = run(tree, "plugins")
     assert done.returncode == 1
     assert "assert 1 == 2" in done.stdout
+    assert "1 failed" in done.stdout
     assert "asyncio_default_fixture_loop_scope" not in done.stdout + done.stderr
 
 

@@ -25,6 +25,7 @@ from dagstack_dev import (
 )
 from dagstack_dev.core.events import Fact, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage
+from dagstack_dev.host import scope
 
 Put = Callable[..., Any]
 Run = Callable[[Callable[[], Awaitable[None]]], None]
@@ -531,8 +532,14 @@ def test_errors_in_undoing_are_each_reported_and_stop_nothing(
 
 
 def test_what_does_not_end_in_time_is_named_with_its_line_and_the_rest_is_undone(
-    registry: PluginRegistry, ctx: PluginContext, put: Put, run: Run, told: Told
+    registry: PluginRegistry,
+    ctx: PluginContext,
+    put: Put,
+    run: Run,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(scope, "GRACE_SECONDS", 0.1)
     release = threading.Event()
 
     def deaf(stop: threading.Event) -> None:

@@ -8,6 +8,7 @@ import pytest
 from trees import PluginTree
 
 from dagstack_dev import AmbiguousPlugin, PluginRef
+from dagstack_dev.testing import own_tests
 from dagstack_dev.testing.folders import PluginReport, check_folders
 
 HOOK = "class Plugin:\n    async def hook(self): {statement}\n"
@@ -85,10 +86,16 @@ async def test_a_module_with_a_byte_order_mark_is_looked_at(tree: PluginTree) ->
     assert "part.py:1: cache" in failed((await reports(tree))["marked"])["ambient_state"]
 
 
-@pytest.mark.parametrize("name", ["test_it.py", "it_test.py", "deep/test_it.py"])
-async def test_own_tests_are_what_pytest_takes_for_tests(tree: PluginTree, name: str) -> None:
-    folder = tree.plugin("tested")
-    tree.write(folder / "tests" / name, "def test_no(): assert 1 == 2\n")
-    report = (await reports(tree))["tested"]
-    assert report.tests is not None
-    assert not report.tests.passed
+async def test_own_tests_are_what_pytest_takes_for_tests(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def not_run(*_: object, **__: object) -> tuple[int, str]:
+        return 1, "they are not run"
+
+    monkeypatch.setattr(own_tests, "_run", not_run)
+    tests = ("test_it.py", "it_test.py", "deep/test_it.py")
+    for number, name in enumerate((*tests, "helpers.py", "test_data.txt")):
+        folder = tree.plugin(f"p{number}")
+        tree.write(folder / "tests" / name, "def test_no(): assert 1 == 2\n")
+    found = await reports(tree)
+    assert [name for name, each in found.items() if each.tests] == ["p0", "p1", "p2"]

@@ -9,9 +9,10 @@ import structlog
 from mcp_servers import mcp_plugin
 from trees import PluginTree
 
-from dagstack_dev import PluginContext
-from dagstack_dev.testing.folders import check_folders
-from dagstack_dev.testing.own_tests import TestRun
+from dagstack_dev import PluginContext, PluginRef
+from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.reading import read_plugin
+from dagstack_dev.testing.own_tests import TestRun, run_own_tests
 
 CODE = """
 import json, logging, types
@@ -25,17 +26,13 @@ class Plugin:
 SHADOWS = {"types": "SIZE = 3\n", "json": "NAME = 'own'\n", "logging": "", "decimal": "1 / 0\n"}
 
 
-async def own_tests(tree: PluginTree) -> dict[str, TestRun]:
-    """How the own tests of each plugin went, by the names of the folders."""
-    reports = [each async for each in check_folders([tree.root])]
-    return {each.folder.rpartition("/")[2]: each.tests for each in reports if each.tests}
-
-
-async def passed(tree: PluginTree) -> str:
-    """The summary of the only plugin's own tests; none has failed."""
-    [run] = (await own_tests(tree)).values()
-    assert run.passed, run.output
-    return run.summary
+async def own_tests(tree: PluginTree, folder: Path) -> TestRun:
+    """How the own tests of the plugin in `folder` went."""
+    root = str(tree.root)
+    source, _ = read_plugin(str(folder), root, IgnoreRules())
+    run = await run_own_tests(PluginRef("a.b", "odd"), source, [root], [])
+    assert run is not None
+    return run
 
 
 @pytest.mark.parametrize("with_init", [False, True], ids=["folders", "packages"])
@@ -55,7 +52,9 @@ async def test_own_tests_import_the_plugin_as_the_server_does(
     if with_init:
         for package in ("", "tests/", "tests/inner/", "parts/"):
             tree.write(folder / f"{package}__init__.py", "from dataclasses import field\n")
-    assert (await passed(tree)).startswith("4 passed")
+    run = await own_tests(tree, folder)
+    assert run.passed, run.output
+    assert run.summary.startswith("4 passed")
 
 
 FIXTURE = """
@@ -111,42 +110,30 @@ def test_a_plugin_that_is_set_up_by_hand_logs_with_fields_as_under_the_server(
     assert captured_events == [{"event": "greeting", "name": "Ann", "log_level": "info"}]
 
 
-async def test_plugins_with_test_files_of_one_name_do_not_meet(tree: PluginTree) -> None:
-    for value in (1, 2):
-        folder = tree.plugin(f"p{value}", value=value)
-        tree.write(folder / "tests/conftest.py", f"VALUE = {value}\n")
-        tree.write(
-            folder / "tests/test_x.py",
-            "from plugin import Plugin\nfrom .conftest import VALUE\n"
-            "def test_it(): assert Plugin().value() == VALUE\n",
-        )
-    runs = await own_tests(tree)
-    assert {name: run.passed for name, run in runs.items()} == {"p1": True, "p2": True}, runs
-
-
-async def test_own_tests_import_what_the_plugin_shares_with_others(tree: PluginTree) -> None:
-    tree.write("helpers/__init__.py", "")
-    tree.write("helpers/words.py", "WORD = 'shared'\n")
-    folder = tree.plugin("user", code="from helpers.words import WORD\nclass Plugin: pass\n")
-    tree.write(
-        folder / "tests/test_it.py",
-        "import helpers.words\nfrom ..plugin import WORD\n"
-        "def test_it(): assert helpers.words.WORD is WORD\n",
-    )
-    assert (await passed(tree)).startswith("1 passed")
-
-
-async def test_a_plugin_by_a_link_and_a_server_are_importable_too(
+async def test_a_server_a_link_shared_code_and_files_of_one_name_are_no_matter(
     tree: PluginTree, tmp_path: Path
 ) -> None:
-    folder = mcp_plugin(tree, "server")
+    tree.write("helpers/__init__.py", "")
+    tree.write("helpers/words.py", "WORD = 'shared'\n")
+    user = tree.plugin("user", code="from helpers.words import WORD\nclass Plugin: pass\n")
+    tree.write(user / "tests/conftest.py", "import helpers.words\nMINE = helpers.words\n")
     tree.write(
-        folder / "tests/test_it.py",
-        "import server\nfrom ..server import TOOLS\ndef test_it(): assert server.TOOLS is TOOLS\n",
+        user / "tests/test_x.py",
+        "from ..plugin import WORD\nfrom .conftest import MINE\n"
+        "def test_it(): assert MINE.WORD is WORD\n",
     )
-    folder.rename(tmp_path / "elsewhere")
-    folder.symlink_to(tmp_path / "elsewhere")
-    assert (await passed(tree)).startswith("1 passed")
+    server = mcp_plugin(tree, "server")
+    tree.write(server / "tests/conftest.py", "import server\nMINE = server\n")
+    tree.write(
+        server / "tests/test_x.py",
+        "from ..server import TOOLS\nfrom .conftest import MINE\n"
+        "def test_it(): assert MINE.TOOLS is TOOLS\n",
+    )
+    server.rename(tmp_path / "elsewhere")
+    server.symlink_to(tmp_path / "elsewhere")
+    for folder in (user, server):
+        run = await own_tests(tree, folder)
+        assert run.passed, run.output
 
 
 async def test_a_comparison_that_fails_is_explained_and_an_import_names_its_line(
@@ -156,15 +143,20 @@ async def test_a_comparison_that_fails_is_explained_and_an_import_names_its_line
     tree.write(folder / "broken.py", "import nowhere\n")
     tree.write(
         folder / "tests/test_value.py",
-        "from ..plugin import Plugin\ndef test_it(): assert Plugin().value() == 2\n",
+        """
+        from ..plugin import Plugin
+
+        def test_value():
+            assert Plugin().value() == 2
+
+        def test_import():
+            from .. import broken
+        """,
     )
-    tree.write(folder / "tests/test_broken.py", "from .. import broken\ndef test_it(): pass\n")
-    run = (await own_tests(tree))["odd"]
+    run = await own_tests(tree, folder)
     assert not run.passed
-    assert "tests/test_broken.py:1: in <module>" in run.output
-    assert "broken.py:1: in <module>" in run.output
-    assert "No module named 'nowhere'" in run.output
-    (folder / "tests/test_broken.py").unlink()
-    run = (await own_tests(tree))["odd"]
     assert "assert 1 == 2" in run.output
     assert "where 1 = value()" in run.output
+    assert "tests/test_value.py:8:" in run.output
+    assert "broken.py:1: in <module>" in run.output
+    assert "No module named 'nowhere'" in run.output
