@@ -11,6 +11,8 @@ from rich.text import Text
 
 from dagstack_dev.app.config import ConfigInvalid, read_config
 from dagstack_dev.cli.excerpts import short
+from dagstack_dev.cli.log_lines import LogFormat
+from dagstack_dev.cli.log_stream import LogStream
 from dagstack_dev.cli.screen import Screen
 from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.testing.folders import PluginReport, check_folders
@@ -44,6 +46,8 @@ def run(
     except (FileNotFoundError, ConfigInvalid) as error:
         raise click.UsageError(str(error)) from error
     console = Screen(soft_wrap=True)
+    errors = Screen(sys.stderr, soft_wrap=True)
+    LogStream(form=LogFormat.CONSOLE, level="warning", console=errors).take_all()
     return anyio.run(_run, console, roots, config, checks, ignore)
 
 

@@ -173,18 +173,32 @@ def _masked(value: Any, done: dict[int, Any]) -> Any:
         return MASK
     if isinstance(value, Mapping):
         result: Any = {
-            key: MASK
-            if isinstance(key, str) and is_secret_key(key) and _is_worth_it(key, each)
-            else _masked(each, done)
+            key: MASK if _is_secret(key, each) else _masked(each, done)
             for key, each in value.items()
         }
         is_same = all(result[key] is each for key, each in value.items())
     else:
-        result = [_masked(each, done) for each in value]
+        keys = (None, *(each if _may_be_key(each, value) else None for each in value))
+        result = [
+            MASK if _is_secret(key, each) else _masked(each, done)
+            for key, each in zip(keys, value, strict=False)
+        ]
         is_same = all(new is old for new, old in zip(result, value, strict=True))
         result = type(value)(result)
     done[id(value)] = value if is_same else result
     return done[id(value)]
+
+
+def _may_be_key(each: object, values: Sequence[object]) -> bool:
+    """Whether what follows `each` in `values` is its value: a pair, or an option of a command."""
+    return isinstance(each, str | bytes) and (len(values) == 2 or each[:1] in {"-", b"-"})  # noqa: PLR2004 - a pair
+
+
+def _is_secret(key: object, value: object) -> bool:
+    """Whether `value` is a secret by its key."""
+    if isinstance(key, bytes):
+        key = key.decode("ascii", "replace")
+    return isinstance(key, str) and is_secret_key(key) and _is_worth_it(key, value)
 
 
 def _is_worth_it(key: str, value: object) -> bool:

@@ -59,7 +59,7 @@ async def run_own_tests(
     if find_spec("pytest") is None:
         return TestRun(passed=False, summary="pytest is not installed: pip install pytest")
     # -P: the folder is the current one, but its files hide no modules of the same name.
-    command = [sys.executable, "-P", "-m", "pytest", "-q", "--import-mode=importlib"]
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "--import-mode=importlib", "--color=no"]
     command += ["-p", "no:cacheprovider", "-p", "dagstack_dev.testing.own_modules"]
     command += ["--rootdir", source.folder, f"{source.folder}/tests"]
     about = {

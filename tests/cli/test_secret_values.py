@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_runs import Watching
+from command_runs import CHECKOUT, Watching
 from facts import OPENAI
 from trees import PluginTree
 
@@ -110,3 +113,57 @@ def test_reprs_of_manifests_contexts_and_configurations_are_masked(tmp_path: Pat
     assert "abc-" not in shown
     assert shown.count("***") == 10
     assert manifest.auth == {"token": "abc-2"}
+
+
+SERVER = """
+import os, sys
+key, mode = os.environ["ACME_KEY"], os.environ["MODE"]
+print("\\x1b[2Jkey", key, "mode", mode, file=sys.stderr, flush=True)
+sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_what_a_server_says_of_its_environment_is_masked_and_does_nothing(
+    tree: PluginTree, watch: Callable[..., Watching], log_format: str
+) -> None:
+    tree.write(
+        "server/dagstack.toml",
+        """\
+        [plugin]
+        name = "server"
+        kind = "demo"
+        core_version = ">=0.1"
+        runtime = "mcp_stdio"
+        command = ["python", "server.py", "--token", "t0k-in-args"]
+        env = { ACME_KEY = "k3y-abcdef", MODE = "fast" }
+        """,
+    )
+    tree.write("server/server.py", SERVER)
+    run = watch("plugins", "--log-format", log_format)
+    run.line("0 ready" if log_format == "console" else "watch.started")
+    assert run.end() == 0
+    written = "\n".join(run.lines)
+    assert "key *** mode fast" in written
+    assert not any(each in written for each in ("k3y-abcdef", "t0k-in-args", "\x1b"))
+
+
+def test_what_plugins_log_in_their_tests_is_masked_and_does_nothing(tree: PluginTree) -> None:
+    tree.plugin(
+        "one",
+        code=r"""
+        class Plugin:
+            def setup(self, ctx):
+                ctx.logger.warning("ready \x1b[2J password=t0k-logged", token="t0k-logged")
+        """,
+    )
+    run = subprocess.run(
+        [sys.executable, "-m", "dagstack_dev", "test", "plugins", "--check", "lifecycle"],
+        cwd=tree.root.parent,
+        env=os.environ | CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ready \\x1b[2J password=***  token=***" in run.stderr
+    assert "t0k" not in run.stderr + run.stdout

@@ -56,6 +56,10 @@ def test_keys_that_do_not(key: str) -> None:
         ({"a": [{"b": {"api_key": "x", "n": 1}}]}, {"a": [{"b": {"api_key": "***", "n": 1}}]}),
         ({"password": {"old": "a", "new": "b"}}, {"password": "***"}),
         ({"password": 1234}, {"password": "***"}),
+        ([("password", "a"), ("b", "c")], [("password", "***"), ("b", "c")]),
+        (["run", "--token", "abc", "-v"], ["run", "--token", "***", "-v"]),
+        (["token", "password", "cookie"], ["token", "password", "cookie"]),
+        ({b"authorization": b"abc"}, {b"authorization": "***"}),
         ({"a": ("x", "https://me:pw@host/")}, {"a": ("x", "https://me:***@host/")}),
     ],
 )
