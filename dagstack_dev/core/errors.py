@@ -6,6 +6,7 @@ own for what only a live system meets: a plugin that crashed, or takes too long,
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -37,6 +38,12 @@ def in_words(error: BaseException) -> str:
     """Type and message of `error` in one line."""
     message = said(error)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """Add a note to an exception of any class; one that cannot have notes goes without."""
+    with suppress(Exception):
+        error.add_note(text)
 
 
 def _place(path: str | None, line: int | None) -> str:

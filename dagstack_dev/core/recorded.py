@@ -169,7 +169,7 @@ def copy_of(error: ErrorT) -> ErrorT:
     """As `recorded`, but always another object: to be raised, for what is raised gets frames."""
     try:
         copy: ErrorT = _copy(error, {}, 0)
-    except Exception:  # noqa: BLE001 - a plugin's class may do anything, whatever it is asked for
+    except BaseException:  # noqa: BLE001 - a plugin's class may do anything, whatever it is asked
         name, message = type(error).__name__, said(error)
         copy = type(name, (_builtin(type(error)),), {"__str__": lambda _: message, _MARK: True})()
     return copy
@@ -177,7 +177,11 @@ def copy_of(error: ErrorT) -> ErrorT:
 
 def _is_recorded(error: BaseException) -> bool:
     """Whether it is a copy, or one of ours that has never been raised: these hold facts alone."""
-    return getattr(error, _MARK, False) is True or (
+    try:
+        is_copy = getattr(error, _MARK, False) is True
+    except BaseException:  # noqa: BLE001 - likewise
+        return False
+    return is_copy or (
         isinstance(error, PluginRegistryError)
         and type(error).__module__.startswith(_BETWEEN)
         and all(each is None for each in (error.__traceback__, error.__cause__, error.__context__))

@@ -16,6 +16,7 @@ from dagstack_dev.core.errors import (
     PluginRegistryError,
     PluginUnavailable,
     TeardownErrors,
+    add_note,
     in_words,
 )
 from dagstack_dev.core.hookspec_classes import spec_of
@@ -297,15 +298,15 @@ class Registry(Lookup):
                 await bring_up(order, table.graph.dependencies, run, progress)
         except BaseException as error:
             for ref, failure in await self._undo(everything):
-                error.add_note(_note("teardown", ref, failure))
+                add_note(error, _note("teardown", ref, failure))
             raise
         if not progress.failed:
             return []
         (_, first), *others = progress.failed.items()
         for ref, failure in others:
-            first.add_note(_note("setup", ref, failure))
+            add_note(first, _note("setup", ref, failure))
         for ref, failure in await self._undo(everything):
-            first.add_note(_note("teardown", ref, failure))
+            add_note(first, _note("teardown", ref, failure))
         return [first]
 
     async def teardown_all(self) -> None:

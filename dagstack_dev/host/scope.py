@@ -13,7 +13,7 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
-from dagstack_dev.core.errors import Unfinished
+from dagstack_dev.core.errors import PluginRegistryError, Unfinished, add_note
 from dagstack_dev.core.operations import Operation, OperationKind
 from dagstack_dev.host.jobs import (
     BackgroundTask,
@@ -241,8 +241,9 @@ class Scope:
             return
         if isinstance(job, HeldManager) and not job.is_entered:
             return  # Whoever wanted to enter it is told.
-        if getattr(error, "ref", None) != self._ref:  # Else it is our own, and says what it is.
-            error.add_note(f"raised in {job.kind} {job.name!r}")
+        is_ours = isinstance(error, PluginRegistryError) and error.ref == self._ref
+        if not is_ours:  # Else it says itself what it is.
+            add_note(error, f"raised in {job.kind} {job.name!r}")
         if self._context is None:
             self._on_failure(error)
         else:
@@ -366,7 +367,7 @@ class Scope:
             elif is_interruption(error):
                 raise
             elif error is not self._failure:
-                error.add_note(f"raised in {name}")
+                add_note(error, f"raised in {name}")
                 self.errors.append(error)
         self._calling = None
 

@@ -15,7 +15,13 @@ from traceback import extract_tb
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.blame import NAMESPACE
-from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, PluginLoadError, in_words
+from dagstack_dev.core.errors import (
+    ManifestInvalid,
+    ManifestProblem,
+    PluginLoadError,
+    add_note,
+    in_words,
+)
 from dagstack_dev.core.manifest import ExecutionModel, line_in_manifest
 from dagstack_dev.core.refs import closest
 from dagstack_dev.runtimes import original
@@ -256,7 +262,9 @@ class InProcessGeneration:
         except BaseException as error:
             self._note_unfinished(error)
             if isinstance(error, TypeError) and not _came_to_run(error):
-                error.add_note("a plugin is made without arguments; its setup is given the context")
+                add_note(
+                    error, "a plugin is made without arguments; its setup is given the context"
+                )
             raise load_error(self._code, "construct", error) from error
         self._remains.add_instance(instance)
         return instance

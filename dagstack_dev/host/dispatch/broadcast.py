@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import anyio
 
 from dagstack_dev.core.dispatch_errors import BroadcastErrors
+from dagstack_dev.core.errors import add_note
 from dagstack_dev.core.hookspecs import DispatchClass, ErrorPolicy
 from dagstack_dev.core.recorded import trim
 from dagstack_dev.host.dispatch.dispatcher import LEFT, Dispatcher
@@ -82,7 +83,7 @@ class _Failures:
 
     def add(self, member: Member, error: Exception) -> None:
         if self._fails_fast:
-            error.add_note(f"raised by {member.ref} in a broadcast of {self._hook}")
+            add_note(error, f"raised by {member.ref} in a broadcast of {self._hook}")
             raise error
         trim(error)
         self._errors.append((member.ref.name, error))
