@@ -180,7 +180,7 @@ class Collector:
             if len(source.files) > CROWD:
                 faults[source.folder] = (
                     f"holds more than {CROWD:,} files, and all of them count as its source; "
-                    "--ignore those that are data"
+                    "name those that are data in `ignore` of its manifest, or --ignore them"
                 )
         for path, message in faults.items():
             if self._told.get(path) != message:

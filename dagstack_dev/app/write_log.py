@@ -82,9 +82,11 @@ class WriteLog:
         write = self._writes.get(path)
         if write is None or (write.is_plugin and not lies_in(write.code, [folder])):
             return False
-        if changed_ns > write.at_ns + SOON_NS and _is_open(path):
-            self._kept_open.add(path)
-        return changed_ns <= write.at_ns + SOON_NS or path in self._kept_open
+        if changed_ns <= write.at_ns + SOON_NS:
+            return True
+        was_open = path in self._kept_open  # Then this may be what was written as it was closed.
+        (self._kept_open.add if _is_open(path) else self._kept_open.discard)(path)
+        return was_open or path in self._kept_open
 
 
 _installed: Final[list[object]] = []
@@ -106,8 +108,9 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 def _is_open(path: str) -> bool:
     """Whether this process has the file open; False where the system does not tell."""
     with suppress(OSError):
-        for handle in os.listdir("/proc/self/fd"):  # noqa: PTH208 - a handful of links
+        meant = os.stat(path)  # noqa: PTH116 - hot path
+        for handle in os.listdir("/dev/fd"):  # noqa: PTH208 - a handful of numbers
             with suppress(OSError):
-                if os.readlink(f"/proc/self/fd/{handle}") == path:  # noqa: PTH115 - likewise
+                if os.path.samestat(os.fstat(int(handle)), meant):
                     return True
     return False

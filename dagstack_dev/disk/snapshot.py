@@ -18,7 +18,7 @@ from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.gitignore import GITIGNORE
 from dagstack_dev.disk.manifests import is_plugin_folder
 from dagstack_dev.disk.paths import below, lies_in
-from dagstack_dev.disk.reading import SeenFile, Stamp, read_plugin, read_some, stale_files
+from dagstack_dev.disk.reading import NOTHING, SeenFile, Stamp, read_plugin, read_some, stale_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -229,7 +229,9 @@ class DiskView:
     def _note_seen(self, folder: str, seen: dict[str, SeenFile]) -> None:
         self._seen[folder] = seen
         links = {f"{folder}/{path}": file.stamp for path, file in seen.items() if file.is_link}
-        if links or folder in self._file_links:
+        lost = self._file_links.get(folder, {}).keys() - links.keys()
+        links |= {path: NOTHING for path in lost if os.path.islink(path)}  # noqa: PTH114 - hot path
+        if links or lost:
             self._file_links[folder] = links
 
     @property

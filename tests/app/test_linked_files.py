@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,41 @@ async def test_a_link_that_comes_while_the_server_runs(tree: PluginTree, tmp_pat
         await live.settle()
         target.write_text(target.read_text().replace("VALUE = 1", "VALUE = 2"), encoding="utf-8")
         await taken_over(live, 2)
+
+
+async def test_a_file_behind_a_link_that_goes_and_comes_back(
+    tree: PluginTree, tmp_path: Path
+) -> None:
+    path = tree.write(tree.plugin("a") / "words.txt", "one")
+    target = move_behind_a_link(path, tmp_path / "outside")
+    async with serving(tree, sweep_seconds=NEVER) as live:
+        target.unlink()
+        await live.fact(ReloadCommitted)
+        await live.settle()
+        target.write_text("one")
+        await live.fact(ReloadCommitted)
+
+
+async def test_a_plugin_in_a_mounted_volume_that_is_swapped_as_a_whole(tmp_path: Path) -> None:
+    tree = PluginTree(tmp_path / "volume" / "a")
+    elsewhere = PluginTree(tmp_path / "elsewhere")
+
+    def publish(value: int) -> None:
+        release = tree.root / f"..2026_{value}"
+        elsewhere.plugin("a", value=value).rename(release)
+        (tree.root / "..data_tmp").symlink_to(release.name)
+        (tree.root / "..data_tmp").replace(tree.root / "..data")
+
+    publish(1)
+    for name in ("dagstack.toml", "plugin.py"):
+        (tree.root / name).symlink_to(f"..data/{name}")
+    async with serving(tree, sweep_seconds=NEVER) as live:
+        for value in (2, 3):
+            publish(value)
+            await taken_over(live, value)
+            shutil.rmtree(tree.root / f"..2026_{value - 1}")
+        await live.settle()
+        assert live.plugin("a").value() == 3
 
 
 async def test_an_edit_of_shared_code_behind_a_link(tree: PluginTree, tmp_path: Path) -> None:
