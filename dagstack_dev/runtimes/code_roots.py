@@ -61,6 +61,10 @@ class CodeRoots:
         """The folders, as they were given."""
         return [root.path for root in self._roots]
 
+    def folders_for_children(self) -> list[str]:
+        """What another process needs on its `sys.path` to import what counts here."""
+        return [root.base for root in self._roots]
+
     def add(self, root: str, is_ignored: Callable[[str], bool]) -> bool:
         """Count what is below `root` from now on; the answer is whether that is new."""
         if root in self.paths:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
+import tempfile
 from collections import Counter, defaultdict
 from importlib.abc import MetaPathFinder
 from importlib.machinery import (
@@ -19,13 +21,16 @@ from importlib.machinery import (
 )
 from importlib.util import decode_source, spec_from_file_location
 from itertools import takewhile
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.recorded import copy_of
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.sources import SourceFile
+from dagstack_dev.runtimes import children
 from dagstack_dev.runtimes.code import compile_file
+from dagstack_dev.runtimes.put_off import when_gone
 from dagstack_dev.runtimes.remains import Remains
 
 if TYPE_CHECKING:
@@ -93,6 +98,7 @@ class PluginFinder(MetaPathFinder):
         self._active: dict[str, _Active] = {}
         self._loaded: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._newest = f"{namespace}%"
+        self._links = ""
         self.failed: list[Remains] = []
         self._in_kind = Counter[str]()  # Active packages by the package of their kind.
 
@@ -100,11 +106,28 @@ class PluginFinder(MetaPathFinder):
         """Take part in imports."""
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
+            children.serve(self.folders_for_children)
+
+    def folders_for_children(self) -> list[str]:
+        """A folder in which another process finds what is loaded, by the names it has here."""
+        if not self._links:
+            self._links = tempfile.mkdtemp(prefix="dagstack-dev-")
+            when_gone(self, shutil.rmtree, self._links, ignore_errors=True)
+        for package, active in list(self._active.items()):
+            if package not in sys.modules:
+                continue
+            link, folder = Path(self._links, *package.split(".")), active.folder
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink() or str(link.readlink()) != folder:
+                link.unlink(missing_ok=True)
+                link.symlink_to(folder)
+        return [self._links]
 
     def uninstall(self) -> None:
         """Take part no longer, and forget every module of the namespace."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
+        children.leave(self.folders_for_children)
         for package in list(self._active):
             self.take_out(package)
         self._log.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import os
 import weakref
 from collections import deque
 from functools import partial
@@ -43,7 +44,12 @@ def clear_up() -> None:
             number = _due.popleft()
         except IndexError:  # Another thread was faster.
             return
-        _left.pop(number)()
+        function = _left.pop(number, None)
+        if function is not None:
+            function()
+
+
+os.register_at_fork(after_in_child=_left.clear)  # What there is to do is the parent's.
 
 
 @atexit.register

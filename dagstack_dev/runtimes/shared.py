@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagstack_dev.core.sources import SourceFile
+from dagstack_dev.runtimes import children
 from dagstack_dev.runtimes.code import CodeFile, compile_file
 from dagstack_dev.runtimes.code_roots import CodeRoots, may_be_shared
 from dagstack_dev.runtimes.shared_change import SharedChange
@@ -72,6 +73,7 @@ class SharedCode:
         """
         if not self._roots.add(root, is_ignored):
             return False
+        children.serve(self._roots.folders_for_children)
         self._finder.install()
         self.log.look_again()
         followed = self.log.followed()
@@ -86,6 +88,8 @@ class SharedCode:
     def remove_root(self, root: str) -> None:
         """Find nothing below `root` any more."""
         self._roots.remove(root)
+        if not self._roots.paths:
+            children.leave(self._roots.folders_for_children)
         self._finder.forget(root)
 
     def close(self) -> None:

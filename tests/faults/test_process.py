@@ -202,6 +202,25 @@ def test_ctrl_c_ends_a_forked_child_too(tree: PluginTree, watch: Watch) -> None:
     assert "KeyboardInterrupt" in run.errors
 
 
+def test_a_pool_that_imports_what_it_runs_finds_it(tree: PluginTree, watch: Watch) -> None:
+    code = """
+    import multiprocessing
+
+    def work(number):
+        return number * 7
+
+    class Plugin:
+        def setup(self, ctx):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                ctx.logger.info("worked", answer=pool.map_async(work, [1]).get(60))
+    """
+    tree.plugin("spawner", code=code)
+    run = watch("plugins")
+    assert run.event("worked")["answer"] == [7]
+    assert run.end() == 0
+    assert run.errors == ""
+
+
 def test_nobody_waits_for_what_plugins_leave_running_and_it_is_named(
     tree: PluginTree, watch: Watch
 ) -> None:
