@@ -127,7 +127,7 @@ class Collector:
             if await self._git.released(give_up_at):
                 await self._more(batch, self._doubt_seconds)
             self._disk.add_imported(self._imported())
-            hints = {path for path in batch.paths if self._disk.counts(path)}
+            hints = self._disk.counting(batch.paths)
             changes = self._disk.look(None if batch.everywhere else hints, believe=believe)
             named = None if batch.everywhere else batch.paths
             imported = self._modules.look(named, believe=believe)

@@ -13,7 +13,7 @@ from dagstack_dev.disk.paths import read_regular
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-GITIGNORE: Final = ".gitignore"
+_NAME: Final = ".gitignore"
 
 
 class _Patterns:
@@ -151,7 +151,7 @@ def _own(folder: str, patterns: tuple[str, ...]) -> _Patterns:
 
 def _at(folder: str) -> tuple[_Patterns, ...]:
     """The patterns of the file in `folder`, if there is one."""
-    path = f"{folder}/{GITIGNORE}"
+    path = f"{folder}/{_NAME}"
     try:
         status = os.stat(path)  # noqa: PTH116 - hot path
     except OSError:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
 from dagstack_dev.disk.changes import DiskChanges, looks_unfinished
 from dagstack_dev.disk.discovery import find_plugins
-from dagstack_dev.disk.gitignore import GITIGNORE
 from dagstack_dev.disk.manifests import is_plugin_folder
 from dagstack_dev.disk.paths import below, lies_in
 from dagstack_dev.disk.reading import NOTHING, SeenFile, Stamp, read_plugin, read_some, stale_files
@@ -63,14 +62,17 @@ class DiskView:
         """Every accepted plugin folder by its path."""
         return dict(self._sources)
 
+    def counting(self, paths: Iterable[str]) -> set[str]:
+        """Those of `paths` that `counts` says yes to, by what is ignored now."""
+        self._inside.clear()
+        return set(filter(self.counts, paths))
+
     def counts(self, path: str) -> bool:
         """Whether an event at `path` may matter: below a root, not ignored."""
         path = self._home(path)
         root = self._root_of(path)
         if root is None or path == root:
             return root is not None
-        if path.endswith(f"/{GITIGNORE}"):
-            self._inside.clear()
         relative = below(root, path)
         owner = self._owner(path, root)
         inside = path[len(owner) + 1 :] if owner else ""

@@ -135,6 +135,7 @@ async def test_both_are_respected_as_they_are_by_now_while_the_server_runs(
     tree: PluginTree,
 ) -> None:
     folder = tree.plugin("a")
+    (tree.root.parent / ".git").mkdir()
     async with serving(tree) as live:
 
         async def written(name: str) -> bool:
@@ -151,6 +152,11 @@ async def test_both_are_respected_as_they_are_by_now_while_the_server_runs(
         assert not await written("first.csv")
         assert not await written("out/second.txt")
         assert live.facts == [], "not even a word"
+        tree.write("../.gitignore", "*.bin")  # No event tells of what is done above the root.
+        live.forget()
+        assert not await written("first.bin")
+        tree.write("../.gitignore", "")
+        assert await written("first.bin")
         tree.write("a/.gitignore", "!*.csv")
         await live.fact(ReloadCommitted)
         assert await written("third.csv")
