@@ -98,7 +98,7 @@ def play(folder: Path) -> str:
     greeter.write_text(
         code.replace("def setup(self, ctx: PluginContext) -> None:", "def setup(self")
     )
-    session.wait_for("keeps running")
+    session.wait_for("still running")
     session.wait_for("Ahoy, world!")
     greeter.write_text(code.replace('"Hello"', '"Welcome back"'), encoding="utf-8")
     session.wait_for("dependents")

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from dagstack_dev.core.events import Transition
     from dagstack_dev.core.lifecycle import Stage
     from dagstack_dev.core.refs import PluginRef
 
 FRAME_WIDTH: Final = 110
 """Columns that a frame takes at most."""
+
+NAMES_LIMIT: Final = 3
+"""Plugins that one line names before it counts."""
 
 
 class Frames:
@@ -60,21 +62,22 @@ class Frames:
         )
 
     def show_news(
-        self, ref: PluginRef, title: str, error: BaseException, keeps: str | None
+        self, refs: Sequence[PluginRef], title: str, error: BaseException, keeps: str | None
     ) -> None:
-        """Frame `error`, or name it in a line if the last frame about `ref` was the same.
+        """Frame `error`, or name it in a line if the last frames about `refs` were the same.
 
         What has failed is tried again with every reload of others, too.
         """
-        before = self._last.get(ref)
-        self.remember(ref, error)
-        if self._last[ref] != before:
-            self.show(str(ref), title, error, keeps)
+        before = [self._last.get(ref) for ref in refs]
+        for ref in refs:
+            self.remember(ref, error)
+        if [self._last[ref] for ref in refs] != before:
+            self.show(str(refs[0]), title, error, keeps)
             return
-        reason = headline(self._last[ref])
+        reason = headline(self._last[refs[0]])
         note = f"; {keeps}" if keeps else ""
-        line = Text.assemble(("! ", "red"), f"{ref} fails as before: {reason}{note}")
-        self._console.print(timed(line))
+        who = f"{names(refs)} {'fails' if len(refs) == 1 else 'fail'} as before"
+        self._console.print(timed(Text.assemble(("! ", "red"), f"{who}: {reason}{note}")))
 
     def remember(self, ref: PluginRef, error: BaseException | None) -> None:
         """A frame has shown `error`."""
@@ -86,13 +89,21 @@ class Frames:
             self._last.pop(ref, None)
 
 
-def alike(failures: Iterable[Transition]) -> Iterable[list[Transition]]:
-    """Failures by what is said of them: the plugins of a cycle share one frame."""
-    groups: dict[tuple[Stage | None, str], list[Transition]] = {}
-    for failure in failures:
-        said = _said(failure.error, str(failure.ref))
-        groups.setdefault((failure.stage, said), []).append(failure)
+def alike(
+    failures: Iterable[tuple[PluginRef, BaseException | None, Stage | None]],
+) -> Iterable[list[PluginRef]]:
+    """Plugins by what is said of their failures: those of a cycle share one frame."""
+    groups: dict[tuple[Stage | None, str], list[PluginRef]] = {}
+    for ref, error, stage in failures:
+        groups.setdefault((stage, _said(error, str(ref))), []).append(ref)
     return groups.values()
+
+
+def names(refs: Sequence[PluginRef]) -> str:
+    """Some of `refs` by name, and the number of the rest."""
+    named = ", ".join(str(ref) for ref in refs[:NAMES_LIMIT])
+    more = len(refs) - NAMES_LIMIT
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _said(error: BaseException | None, who: str) -> str:

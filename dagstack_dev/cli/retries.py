@@ -69,7 +69,7 @@ class Retries:
             if is_known and last == fact.seconds:
                 return
         elif is_kept_back:  # Its frame, for nobody knew of the edit.
-            self._frames.show_news(ref, f"{ref} failed", fact.error, None)
+            self._frames.show_news([ref], f"{ref} failed", fact.error, None)
         when = f"every {fact.seconds:g} s" if fact.is_longest else f"in {fact.seconds:g} s"
         news = "" if is_known or fact.attempt == 1 else f"{reason}; "
         self._console.print(Text(f"  {ref}: {news}tries again {when}", "dim"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from dagstack_dev.cli.excerpts import short
-from dagstack_dev.cli.frames import Frames, alike
+from dagstack_dev.cli.frames import NAMES_LIMIT, Frames, alike, names
 from dagstack_dev.cli.plugin_tree import blockers, label, plugin_tree
 from dagstack_dev.cli.remarks import remarks
 from dagstack_dev.cli.retries import Retries
@@ -24,6 +24,7 @@ from dagstack_dev.core.events import (
     ReloadFailed,
     ReloadRolledBack,
     ReloadSkipped,
+    ReloadStarted,
     TeardownFailed,
     Transition,
     WatchStarted,
@@ -33,7 +34,7 @@ from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.passing import SetupPreempted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
 
     from rich.console import Console, RenderableType
 
@@ -45,9 +46,6 @@ TREE_LIMIT: Final = 40
 
 FRAMES_LIMIT: Final = 20
 """Failures that the banner frames; those that come after them can be seen when they are fixed."""
-
-NAMES_LIMIT: Final = 3
-"""Plugins that one line names before it counts."""
 
 _STAGES: Final = {
     Stage.PREPARE: "cannot be loaded",
@@ -83,6 +81,8 @@ class Terminal:
         match fact:
             case Transition():
                 self._remember(fact)
+            case ReloadStarted():
+                self._steps.clear()
             case WatchStarted():
                 self._banner(fact)
             case PluginRejected():
@@ -125,11 +125,12 @@ class Terminal:
 
     def _banner(self, fact: WatchStarted) -> None:
         self._failures = [each for each in self._failures if not self._is_preempted(each.error)]
-        for failures in islice(alike(self._failures), FRAMES_LIMIT):
-            names = _names([failure.ref for failure in failures])
-            first = failures[0]
+        failures = {each.ref: each for each in self._failures}
+        groups = alike((each.ref, each.error, each.stage) for each in self._failures)
+        for refs in islice(groups, FRAMES_LIMIT):
+            first = failures[refs[0]]
             how = _STAGES[first.stage] if first.stage else "failed"
-            self._frames.show(str(first.ref), f"{names} {how}", first.error)
+            self._frames.show(str(first.ref), f"{names(refs)} {how}", first.error)
         for failure in self._failures:
             self._frames.remember(failure.ref, failure.error)
         self._failures.clear()
@@ -191,7 +192,7 @@ class Terminal:
         ):
             if refs:
                 line.append("  " if line else "").append(f"{mark} ", style)
-                line.append(_names(refs), "bold")
+                line.append(names(refs), "bold")
                 line.append(f" + {dependents}" if dependents and refs is changed else "")
         if not changed and (dependents or not line):
             line.append("  " if line else "")
@@ -209,7 +210,6 @@ class Terminal:
             self._print(Text(f"  and {len(blocked) - NAMES_LIMIT} more wait", "yellow"))
 
     def _rejected(self, fact: PluginRejected) -> None:
-        self._steps.clear()
         if fact.ref is None and not self._started:
             self._left_out.append(short(fact.path))
         if fact.ref is not None:
@@ -231,7 +231,7 @@ class Terminal:
         self._print(timed(line))
 
     def _rolled_back(self, fact: ReloadRolledBack) -> None:
-        self._steps.clear()
+        self._forget_steps(fact.affected)
         culprits = set(fact.errors)
         number = {ref: fact.running.get(ref) for ref in culprits}
         rest = [ref for ref in fact.running if ref not in culprits]
@@ -241,24 +241,35 @@ class Terminal:
             keeps = (
                 f"still running generation {number[ref]}"
                 if number[ref] is not None
-                else f"still running: {_names(rest)}"
+                else f"still running: {names(rest)}"
             )
             if rest and number[ref] is not None:
-                keeps += f", and so {'is' if len(rest) == 1 else 'are'} {_names(rest)}"
+                keeps += f", and so {'is' if len(rest) == 1 else 'are'} {names(rest)}"
             after = f"rolled back after {_milliseconds(fact.duration_ms)}"
-            self._frames.show_news(ref, f"{ref} failed, {after}", error, keeps)
+            self._frames.show_news([ref], f"{ref} failed, {after}", error, keeps)
 
     def _failed(self, fact: ReloadFailed) -> None:
-        blocked = [s for s in self._steps if s.to_state is State.BLOCKED]
-        self._steps.clear()
-        waiting = f"waiting for it: {_names([s.ref for s in blocked])}" if blocked else None
+        blocked = [
+            s.ref for s in self._steps if s.to_state is State.BLOCKED and s.ref in fact.affected
+        ]
+        self._forget_steps(fact.affected)
+        waiting = f"waiting for it: {names(blocked)}" if blocked else None
+        framed: list[PluginRef] = []
         for ref, error in fact.errors.items():
             if self._crashes.pop(ref, None) is root_error(error):  # Framed when it died.
                 if waiting:
                     self._print(Text(f"  {waiting}", "yellow"))
+                    waiting = None
             elif not (self._is_preempted(error) or self._retries.covers(ref, error)):
-                self._frames.show_news(ref, f"{ref} failed", error, waiting)
+                framed.append(ref)
+        for refs in alike((ref, fact.errors[ref], None) for ref in framed):
+            error = fact.errors[refs[0]]
+            self._frames.show_news(refs, f"{names(refs)} failed", error, waiting)
             waiting = None
+
+    def _forget_steps(self, refs: Collection[PluginRef]) -> None:
+        """What has been told of `refs` now is no part of the line about the rest of a reload."""
+        self._steps = [step for step in self._steps if step.ref not in refs]
 
     def _is_preempted(self, error: BaseException | None) -> bool:
         """Whether a setup was broken off for an edit: a line will do, the next reload is near."""
@@ -292,12 +303,6 @@ class Terminal:
     def _print(self, *things: RenderableType) -> None:
         for thing in things:
             self._console.print(thing)
-
-
-def _names(refs: Sequence[PluginRef]) -> str:
-    named = ", ".join(str(ref) for ref in refs[:NAMES_LIMIT])
-    more = len(refs) - NAMES_LIMIT
-    return f"{named} and {more} more" if more > 0 else named
 
 
 def _milliseconds(duration: float) -> str:

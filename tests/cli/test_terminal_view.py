@@ -11,7 +11,8 @@ from facts import CHAT, INVALID, OPENAI, every_fact, timeless, transition
 from rich.console import Console
 
 from dagstack_dev import PluginManifest, PluginRegistry
-from dagstack_dev.cli.terminal import NAMES_LIMIT, TREE_LIMIT, Terminal
+from dagstack_dev.cli.frames import NAMES_LIMIT
+from dagstack_dev.cli.terminal import TREE_LIMIT, Terminal
 from dagstack_dev.core.errors import DependencyCycle, PluginLoadError
 from dagstack_dev.core.events import (
     DrainTimedOut,
@@ -373,3 +374,20 @@ def test_a_reload_says_the_time_and_which_file(
     terminal(committed(*refs))
     names = ", ".join(map(str, refs))
     assert re.fullmatch(rf"\d\d:\d\d:\d\d ↻ {names}  {says}  12 ms\n", file.getvalue())
+
+
+def test_plugins_that_fail_alike_in_a_reload_share_a_frame_and_then_a_line(show: Show) -> None:
+    cycle = DependencyCycle([CHAT, OPENAI])
+    failed = ReloadFailed(
+        reload_id=1, duration_ms=1, affected=(CHAT, OPENAI), errors={CHAT: cycle, OPENAI: cycle}
+    )
+    once = show(failed)
+    assert once.count("╭─ agent/chat, llm/openai failed ─") == once.count("╭") == 1
+    again = show(failed, failed).removeprefix(once)
+    assert again.startswith("! agent/chat, llm/openai fail as before: dependency cycle")
+
+
+def test_what_comes_beside_what_fails_is_a_newcomer_in_its_line(show: Show) -> None:
+    came = transition(State.DISCOVERED, None, ref=LOCAL)
+    failed = ReloadFailed(reload_id=1, duration_ms=1, affected=(OPENAI,), errors={OPENAI: ERROR})
+    assert show(came, failed, committed(LOCAL)).splitlines()[-1] == "+ llm/local  12 ms"
