@@ -30,6 +30,7 @@ from dagstack_dev.core.events import (
     ReloadRolledBack,
     ReloadSkipped,
     ReloadStarted,
+    ReloadWaiting,
     TeardownFailed,
     Transition,
     WatchProblem,
@@ -140,6 +141,22 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
             return "error", "plugin.hook_failed", fields
         case WatchStarted() | WatchStopped() | WatchProblem() | WatchRecovered() | EventsMissed():
             return _watch_event(fact)
+        case ReloadWaiting():
+            fields = {
+                "reload_id": fact.reload_id,
+                "waiting": [
+                    {
+                        "plugin": str(each.ref),
+                        "what": each.what,
+                        "seconds": round(each.seconds, 3),
+                        "path": each.path,
+                        "line": each.line,
+                    }
+                    for each in fact.waits
+                ],
+                "more": fact.more,
+            }
+            return "info", "reload.waiting", fields
         case _:
             return _reload_event(fact)
 

@@ -24,8 +24,10 @@ from dagstack_dev.core.events import (
     ReloadRolledBack,
     ReloadSkipped,
     ReloadStarted,
+    ReloadWaiting,
     TeardownFailed,
     Transition,
+    Wait,
     WatchProblem,
     WatchRecovered,
     WatchStarted,
@@ -137,6 +139,10 @@ def every_fact() -> list[Fact]:
             paths=("/srv/plugins/openai/plugin.py",),
             changed=(OPENAI,),
             affected=(CHAT, OPENAI),
+        ),
+        ReloadWaiting(
+            waits=(Wait(OPENAI, "setup()", 3.2, "/srv/plugins/openai/plugin.py", 12),),
+            reload_id=1,
         ),
         ReloadCommitted(
             reload_id=1, duration_ms=12.318, changed=(OPENAI,), affected=(CHAT, OPENAI)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.padding import Padding
 from rich.text import Text
@@ -21,6 +21,7 @@ from dagstack_dev.core.events import (
     PluginOverstepped,
     PluginRecovered,
     PluginRequiresRestart,
+    ReloadWaiting,
     WatchProblem,
     WatchRecovered,
 )
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import RenderableType
+
+_WAITS: Final = 3
+"""How much of what is waited for gets a line of its own."""
 
 
 def remarks(fact: Fact) -> Iterator[RenderableType]:
@@ -39,6 +43,18 @@ def remarks(fact: Fact) -> Iterator[RenderableType]:
         case WatchRecovered():
             where = f"{short(fact.path)}: " if fact.path else ""
             yield timed(Text.assemble(("✓ ", "green"), f"{where}{fact.message}"))
+        case ReloadWaiting():
+            for wait in fact.waits[:_WAITS]:
+                at = f" ({short(wait.path)}:{wait.line})" if wait.path else ""
+                yield timed(
+                    Text(
+                        f"  waiting for {wait.ref}: {wait.what} since {wait.seconds:.0f} s{at}",
+                        "dim",
+                    )
+                )
+            more = len(fact.waits[_WAITS:]) + fact.more
+            if more:
+                yield timed(Text(f"  and {more} more", "dim"))
         case PluginLeaked():
             yield _warning(f"{fact.ref}: generation {fact.generation} has left something behind")
             for holder in fact.holders:

@@ -187,6 +187,32 @@ class ReloadStarted:
     affected: tuple[PluginRef, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Something that is waited for: `what` of which plugin, for how long, and the line it is at.
+
+    `path` and `line` are None where that cannot be told.
+    """
+
+    ref: PluginRef
+    what: str
+    seconds: float
+    path: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadWaiting:
+    """A start, a reload or an end waits: for `waits`, the longest first, and as many `more`.
+
+    Told when something takes longer than a second, and again each time that has tripled.
+    """
+
+    waits: tuple[Wait, ...]
+    more: int = 0
+    reload_id: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadCommitted:
     """Every transaction over `affected` is in force."""
@@ -306,6 +332,7 @@ Fact: TypeAlias = (
     | DrainTimedOut
     | HookFailed
     | ReloadStarted
+    | ReloadWaiting
     | ReloadCommitted
     | ReloadRolledBack
     | ReloadFailed

@@ -27,6 +27,7 @@ from dagstack_dev.host.context import PluginContext, become_plugin, derive_conte
 from dagstack_dev.host.departure import Departure
 from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.instance import PluginInstance
+from dagstack_dev.host.patience import running_time
 from dagstack_dev.host.proxy import follow
 from dagstack_dev.host.sections import section_of, section_problem
 from dagstack_dev.host.tasks import is_closed, is_interruption
@@ -200,17 +201,22 @@ class Conductor:
                     entry.gate.close(departure, answers=False)
             for entry in entries:
                 entry.gate.close(departure)
+                self.table.draining[entry.ref] = running_time()
                 if len(departure.leaving) > 1:
                     await departure.drain(entry.gate, self.drain_seconds)
                 elif await self._drain(entry):  # Nothing that is torn down before can hold it.
                     late.add(entry.ref)
             await departure.come_to_rest(self.drain_seconds)
+        self.table.draining.clear()
         departure.finish()
         return late
 
     async def _drain(self, entry: Entry) -> int:
         """Let calls in flight end; the answer is how many have not."""
+        if entry.gate.in_flight:
+            self.table.draining.setdefault(entry.ref, running_time())
         left = await entry.gate.drain(self.drain_seconds)
+        self.table.draining.pop(entry.ref, None)
         if left:
             self.table.publish(
                 DrainTimedOut(

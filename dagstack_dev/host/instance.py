@@ -18,6 +18,7 @@ from dagstack_dev.core.errors import (
     PluginRegistryError,
     SetupTimeout,
     TeardownTimeout,
+    Unfinished,
 )
 from dagstack_dev.core.manifest import ExecutionModel, PluginManifest
 from dagstack_dev.core.operations import Operation, OperationKind
@@ -66,6 +67,7 @@ class PluginInstance:
             loop, while it was ready.
 
     Attributes:
+        began: when its setup did, or its teardown, in running time.
         undo_errors: what went wrong in undoing after a setup that failed, or after a crash, as
             records (`core.recorded`).
         requires_restart: whether `teardown` returned False: something stays that only a new
@@ -89,6 +91,8 @@ class PluginInstance:
     _is_ending = False
     _is_awaited = False
     _is_over = False
+    _being_undone: Scope | None = None
+    began = 0.0
     undo_errors: tuple[BaseException, ...] = ()
     requires_restart = False
 
@@ -180,7 +184,8 @@ class PluginInstance:
         self._scope = anyio.CancelScope(shield=True)
         self._spawn(partial(self._live, argument))
         seconds = self._manifest.startup_timeout_sec
-        began, left = running_time(), float(seconds)
+        self.began = began = running_time()
+        left = float(seconds)
         try:
             while left > 0 and not self._settled.is_set():
                 with move_on_after(left) as self._patience:
@@ -253,7 +258,7 @@ class PluginInstance:
 
     async def _tear_down(self) -> list[BaseException]:
         self._is_ending = True
-        began = running_time()
+        self.began = began = running_time()
         errors: list[BaseException] = []
         try:
             await self._run_teardown()
@@ -382,6 +387,15 @@ class PluginInstance:
                 on_loop_end=self._on_loop_end,
             )
 
+    def under_way(self) -> Unfinished:
+        """What of its setup or teardown is under way, and at which line that is."""
+        undone = self._being_undone.under_way() if self._being_undone is not None else []
+        if undone:
+            return undone[0]
+        if self._is_ending:
+            return self._methods.unfinished("teardown", self._teardown)
+        return self._methods.unfinished("setup", self._setup)
+
     def in_flight(self) -> tuple[Operation, ...]:
         """See `PluginContext.in_flight`."""
         if self._is_over:
@@ -407,7 +421,9 @@ class PluginInstance:
         if owned is None:
             return []
         assert context is not None  # noqa: S101 - set by whoever begins, or refuses to
+        self._being_undone = owned
         late = await owned.undo(failure, seconds=seconds, context=context)
+        self._being_undone = None
         if late:
             allowed = self._manifest.teardown_timeout_sec
             owned.errors.append(TeardownTimeout(self._ref, allowed, late))

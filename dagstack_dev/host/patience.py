@@ -109,14 +109,14 @@ def _waits(name: str, path: str) -> bool:
 def move_on_after(seconds: float, *, shield: bool = False) -> Iterator[anyio.CancelScope]:
     """As `anyio.move_on_after`, in running time."""
     with anyio.CancelScope(shield=shield) as scope:
-        stop = _call_after(seconds, scope.cancel)
+        stop = call_after(seconds, scope.cancel)
         try:
             yield scope
         finally:
             stop()
 
 
-def _call_after(seconds: float, function: Callable[[], object]) -> Callable[[], object]:
+def call_after(seconds: float, function: Callable[[], object]) -> Callable[[], object]:
     """Call `function` after `seconds` of running time; what is returned keeps it from that."""
     ends = running_time() + seconds
     try:

@@ -42,6 +42,7 @@ from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.sections import section_problem
 from dagstack_dev.host.table import Entry, Offer, PluginTable
+from dagstack_dev.host.waiting import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -294,7 +295,7 @@ class Registry(Lookup):
         everything = set(order)
         run = SetupRun(self.conductor, lambda _: "setup_all", lambda _: everything)
         try:
-            with table.watchdog.watching():
+            with watching(table):
                 await bring_up(order, table.graph.dependencies, run, progress)
         except BaseException as error:
             for ref, failure in await self._undo(everything):
@@ -371,7 +372,7 @@ class Registry(Lookup):
     async def _tear_down(self, refs: Iterable[PluginRef]) -> list[tuple[PluginRef, BaseException]]:
         failures = []
         entries = [self.table.entries[ref] for ref in refs]
-        with self.table.watchdog.watching(), anyio.CancelScope(shield=True):
+        with watching(self.table), anyio.CancelScope(shield=True):
             late = await self.conductor.drain(entries, down=self.table.present())
             for entry in entries:
                 errors = await self.conductor.tear_down(entry, "teardown_all", late)

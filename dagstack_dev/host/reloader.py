@@ -23,6 +23,7 @@ from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.settlement import Settlement, fails_already, waits_already
 from dagstack_dev.host.table import Entry, Offer
 from dagstack_dev.host.transaction import Applied, Saved, TransactionRun
+from dagstack_dev.host.waiting import watching
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -108,7 +109,7 @@ class Reloader:
                 )
             )
         try:
-            with table.watchdog.watching():
+            with watching(table):
                 await self._tear_down(runs)
                 await anyio.lowlevel.checkpoint_if_cancelled()
                 before, table.graph = table.graph, plan.graph

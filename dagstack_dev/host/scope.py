@@ -277,11 +277,11 @@ class Scope:
             with move_on_after(seconds):
                 await self._closed.wait()
             if not self._closed.is_set():
-                unfinished |= {each.what: each for each in self._under_way()[:1]}
+                unfinished |= {each.what: each for each in self.under_way()[:1]}
                 self._abort()
                 with anyio.move_on_after(GRACE_SECONDS):
                     await self._closed.wait()
-                for each in () if self._closed.is_set() else self._under_way():
+                for each in () if self._closed.is_set() else self.under_way():
                     unfinished.setdefault(each.what, each)
         if failure is not None:
             failure.__traceback__ = traceback  # Without the frames of those who were told.
@@ -335,7 +335,7 @@ class Scope:
             if type(job) in kinds
         ]
 
-    def _under_way(self) -> list[Unfinished]:
+    def under_way(self) -> list[Unfinished]:
         """What is being undone, and what else has not ended, newest first."""
         jobs = [job.unfinished(self._folder) for job in reversed(self._jobs)]
         if self._calling is None:

@@ -189,6 +189,7 @@ class PluginTable:
         self.states: dict[PluginRef, State] = {}
         self._by_folder: dict[str | None, PluginRef] = {}
         self.setup_order: dict[PluginRef, int] = {}
+        self.draining: dict[PluginRef, float] = {}  # Since when, in running time.
         self.priorities: dict[PluginRef, int] = {}
         self._runtimes = runtimes
         self.graph = DependencyGraph()

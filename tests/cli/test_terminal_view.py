@@ -28,7 +28,9 @@ from dagstack_dev.core.events import (
     ReloadRolledBack,
     ReloadSkipped,
     ReloadStarted,
+    ReloadWaiting,
     TeardownFailed,
+    Wait,
     WatchProblem,
     WatchStarted,
     WatchStopped,
@@ -310,6 +312,16 @@ def test_a_plugin_that_dies_is_framed_once(show: Show) -> None:
 )
 def test_a_remark_is_one_line(show: Show, fact: Fact, says: str) -> None:
     assert show(fact) == says
+
+
+def test_what_is_waited_for_has_a_line_each_and_the_rest_is_counted(show: Show) -> None:
+    waits = (Wait(OPENAI, "setup()", 3.2, "/p.py", 12), *(Wait(OPENAI, "a call", 1.0),) * 3)
+    assert show(ReloadWaiting(waits=waits, more=4)) == (
+        "  waiting for llm/openai: setup() since 3 s (/p.py:12)\n"
+        "  waiting for llm/openai: a call since 1 s\n"
+        "  waiting for llm/openai: a call since 1 s\n"
+        "  and 5 more\n"
+    )
 
 
 def test_a_long_holder_of_a_leak_stays_indented(show: Show) -> None:
