@@ -143,10 +143,12 @@ class DevServer:
         traceback: TracebackType | None,
     ) -> None:
         self._stopping = True
-        raised = exc if self._block is None else await self._block.leave(exc)
-        if raised is not None and _is_cancellation(raised):
-            self._app_goes_on = False
-        await self._end()
+        try:
+            raised = exc if self._block is None else await self._block.leave(exc)
+            if raised is not None and _is_cancellation(raised):
+                self._app_goes_on = False
+        finally:
+            await self._end()
         failure = self._failure
         if failure is None or failure is exc or (raised is not None and _is_cancellation(failure)):
             return  # What the block raised is to come out of it as it is.
