@@ -100,8 +100,13 @@ async def over_pipes(answer: Callable[[dict[str, Any]], bytes | None]) -> AsyncI
 
 
 @asynccontextmanager
-async def over_http(respond: Callable[[dict[str, Any]], bytes]) -> AsyncIterator[str]:
-    """The URL of a server that answers each message so, with head and body; empty: hangs up."""
+async def over_http(
+    respond: Callable[[dict[str, Any]], bytes], resume: Callable[[str], bytes] | None = None
+) -> AsyncIterator[str]:
+    """The URL of a server that answers each message so, with head and body; empty: hangs up.
+
+    `resume` makes of the head of a request for events what they are.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
@@ -109,6 +114,8 @@ async def over_http(respond: Callable[[dict[str, Any]], bytes]) -> AsyncIterator
         if head.startswith(b"post"):
             length = int(head.partition(b"content-length:")[2].split()[0])
             said = respond(json.loads(await reader.readexactly(length)))
+        elif resume is not None and head.startswith(b"get"):
+            said = resume(head.decode())
         writer.write(said)
         writer.close()
         await writer.wait_closed()

@@ -111,6 +111,9 @@ class ServerClient(httpx2.AsyncClient):
         self._repeatable: frozenset[str] = frozenset()
         self._session: dict[str, str] = {}
         self._suspicion = anyio.Event()
+        self._left_at: dict[int | str, str] = {}
+        """The last event of a stream that ended before its request was answered."""
+        self._given_up: set[int | str | None] = set()
 
     def note_tools(self, repeatable: Iterable[str]) -> None:
         """The handshake is over; these tools may be called twice where once was wanted."""
@@ -122,6 +125,9 @@ class ServerClient(httpx2.AsyncClient):
         if request.method == "POST" and _expects_answer(request):
             return await self._post(request, options)
         if request.method == "POST":
+            message = _message(request)
+            if message.get("method") == "notifications/cancelled":
+                self._given_up.add(message["params"]["requestId"])
             with anyio.move_on_after(NOTICE_SECONDS):
                 response = await self._post(request, options)
                 if response.has_redirect_location:
@@ -129,6 +135,9 @@ class ServerClient(httpx2.AsyncClient):
             return httpx2.Response(httpx2.codes.ACCEPTED, request=request)
         if request.method == "DELETE":
             return await self._say_goodbye(request, options)
+        number = self._resumed_by(request)
+        if number in self._given_up:  # The SDK goes on asking, though nobody waits any more.
+            return httpx2.Response(httpx2.codes.GONE, request=request)
         try:
             response = await super().send(request, **options)
         except httpx2.TransportError:
@@ -136,7 +145,23 @@ class ServerClient(httpx2.AsyncClient):
             raise  # The SDK opens its stream again by itself.
         if response.has_redirect_location:
             return await _without_body(response)
-        return _streaming(response, request, Events(response, on_end=self.suspect))
+        return _streaming(response, request, self._events(response, number))
+
+    def _events(self, response: httpx2.Response, number: int | str | None) -> Events:
+        def note_end(events: Events) -> None:
+            if number is None:
+                self.suspect()
+            elif events.is_answered:
+                self._left_at.pop(number, None)
+            elif events.last_id:
+                self._left_at[number] = events.last_id
+
+        return Events(response, number, note_end)
+
+    def _resumed_by(self, request: httpx2.Request) -> int | str | None:
+        """The request whose stream of events is to go on; None for that of notifications."""
+        last_id = request.headers.get("last-event-id")
+        return next((number for number, at in self._left_at.items() if at == last_id), None)
 
     async def _post(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
         self._session = {key: request.headers[key] for key in _IDENTITY if key in request.headers}
@@ -149,8 +174,8 @@ class ServerClient(httpx2.AsyncClient):
                     return await _without_body(response)
                 is_stream = _kind(response).startswith("text/event-stream")
                 if is_stream and response.is_success and _expects_answer(request):
-                    number = _message(request)["id"]
-                    return _streaming(response, request, Events(response, number))
+                    events = self._events(response, _message(request)["id"])
+                    return _streaming(response, request, events)
                 found = self._answer_in(response, await _content_of(response), request)
                 if isinstance(found, httpx2.Response):
                     return found

@@ -14,6 +14,7 @@ from dagstack_dev.runtimes.mcp.wire import (
     TOO_LONG,
     Unreadable,
     encoded,
+    is_answer,
     messages_in,
     number_of,
     unreadable_answer,
@@ -34,15 +35,21 @@ class Events(httpx2.AsyncByteStream):
     Args:
         response: has not been read.
         number: of the request that it answers; None where it answers none by itself.
-        on_end: called when it has ended.
+        on_end: called with this when it has ended.
+
+    Attributes:
+        last_id: of the last event that had one, from which the stream can be resumed.
+        is_answered: whether the answer was among them.
     """
 
     def __init__(
         self,
         response: httpx2.Response,
         number: int | str | None = None,
-        on_end: Callable[[], None] = lambda: None,
+        on_end: Callable[[Events], None] = lambda _: None,
     ) -> None:
+        self.last_id = ""
+        self.is_answered = False
         self._response = response
         self._number = number
         self._on_end = on_end
@@ -68,19 +75,22 @@ class Events(httpx2.AsyncByteStream):
             for line in events_of([unreadable_answer(self._number, TOO_LONG)]):
                 yield line
         finally:
-            self._on_end()
+            self._on_end(self)
 
     def _lines(self, event: httpx2.ServerSentEvent) -> Iterator[bytes]:
         if event.retry is not None:
             shortest, longest = _RETRY_MS
             yield b"retry: %d\n" % min(max(event.retry, shortest), longest)
         if event.id:
+            self.last_id = event.id
             yield b"id: %s\n" % event.id.encode()
         yield from events_of(self._messages(event)) if event.data else [b"\n"]
 
     def _messages(self, event: httpx2.ServerSentEvent) -> list[dict[str, Any]]:
         try:
-            return messages_in(event.data.encode(), self._owner)
+            found = messages_in(event.data.encode(), self._owner)
+            self.is_answered = self.is_answered or any(map(is_answer, found))
+            return found
         except Unreadable as error:
             if self._number is None or event.event != "message":
                 return []

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from mcp_talks import REF, refusal, talking
-from odd_servers import http_usual, over_http
+from odd_servers import http_usual, over_http, plain
 
 from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
 from dagstack_dev.runtimes.mcp import http_client, http_events
@@ -187,6 +187,56 @@ async def test_what_need_not_be_answered_holds_up_nothing(monkeypatch: pytest.Mo
         async with talking(url) as talk:
             assert [tool.name for tool in talk.tools] == ["odd"]
         for_ever.set()
+
+
+def events(body: str) -> bytes:
+    return plain("200 OK", body.encode(), "text/event-stream")
+
+
+def left(message: dict[str, Any]) -> bytes:
+    """A stream that ends before the answer to a call, and can be resumed at once."""
+    if message["method"] != "tools/call":
+        return http_usual(message)
+    return events("id: left\nretry: 1\ndata:\n\n")
+
+
+async def test_a_stream_that_is_resumed_brings_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_events, "_RETRY_MS", (1, 10))
+
+    def resume(head: str) -> bytes:
+        said = r'{"content": [{"type": "text", "text": "caf\ud83d"}]}'
+        is_known = "last-event-id: left" in head
+        return events(f'data: {{"id": null, "result": {said}}}\n\n' if is_known else "")
+
+    async with over_http(left, resume) as url, talking(url) as talk:
+        assert await talk.call("odd") == "caf\ufffd"
+
+
+async def test_no_stream_is_resumed_for_a_call_that_was_given_up() -> None:
+    asked: list[str] = []
+
+    def resume(head: str) -> bytes:
+        asked.append(head)
+        return events("data:\n\n")
+
+    async with over_http(left, resume) as url:
+        tls = trusting_nobody()
+        async with ServerClient(url, headers={}, has_secret=False, tls=tls) as client:
+
+            async def status(verb: str, headers: dict[str, str], message: object = None) -> int:
+                request = client.build_request(verb, url, headers=headers, json=message)
+                response = await client.send(request, stream=True)
+                await response.aread()
+                return response.status_code
+
+            call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call"}
+            assert await status("POST", {}, call) == 200
+            assert await status("GET", {"last-event-id": "left"}) == 200
+            notice = {"method": "notifications/cancelled", "params": {"requestId": 7}}
+            assert await status("POST", {}, {"jsonrpc": "2.0", **notice}) == 202
+            assert await status("GET", {"last-event-id": "left"}) == 410
+            assert len(asked) == 1
+            assert await status("GET", {"last-event-id": "of another"}) == 200
 
 
 @pytest.mark.parametrize(("retry", "pause"), [("0", 1000), ("5000", 5000), ("999999999", 30_000)])
