@@ -47,9 +47,9 @@ _TELLING: Final = re.compile(
 """What any text that holds a secret by name or form has in it."""
 
 _KEY: Final = re.compile(
-    r"""(?<![\w.-])(?P<quote>["']?)-{0,2}(?P<key>[A-Za-z_][\w.-]*+)(?P=quote)\]?"""
+    r"""(?<![\w.-])(?:[bBfFrRuU]{1,2}(?=["']))?(?P<quote>["']?)-{0,2}(?P<key>[A-Za-z_][\w.-]*+)(?P=quote)\]?"""
     r"""(?P<between>\s*:\s*[A-Za-z][\w.]*(?:\[[\w., |]*\])?(?:\s*\|\s*[\w.]+)*\s*=\s*"""
-    r"""|\s*(?:[=!]=|=>|:=|=|:)\s*|,\s*(?=["']))"""
+    r"""|\s*(?:[=!]=|=>|:=|=|:)\s*|,\s*(?=[bBfFrRuU]{0,2}["']))"""
 )
 _HEADER: Final = re.compile(
     r"(?im)\b((?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]{0,40}(?:key|token|secret))(:[ \t]*)"
@@ -74,10 +74,16 @@ _FORMS: Final = re.compile(
     r"|\b(?:sk-[\w-]{16,}|gh[oprsu]_\w{20,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}"
     r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)"
 )
+_OF_PYDANTIC: Final = re.compile(
+    r"(?m)^([\w.-]+)(\n  [^\n]*\[type=[^\n]*?input_value=)[^\n]*(?=, input_type=)"
+)
+_OF_JSONSCHEMA: Final = re.compile(
+    r"On instance(?:\[[^\]\n]*\])*\['([^'\]\n]*)'\]:\n\s*([^\n]{3,})"
+)
 _PRIVATE_KEY: Final = re.compile(
     r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(?s:.*?)(?=-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
-_TABLE: Final = re.compile(r"[ \t]*\[+\s*(?P<keys>[^\]\n]+?)\s*\]")
+_TABLE: Final = re.compile(r"[ \t]*\[+(?P<keys>[^\]\n]+)\]")
 _ENTRY: Final = re.compile(r"[ \t]*(?P<key>[\w.\"'-]+)\s*[=:]\s*")
 
 _DATA_FILES: Final = (".toml", ".json", ".yaml", ".yml")
@@ -212,7 +218,7 @@ def masked_text(text: str) -> str:
     """A message with a mask for every secret in it."""
     if _TELLING.search(text) is not None:
         text = _HEADER.sub(rf"\1\2{MASK}", text)
-        text = _without_pairs(_without_forms(text), _end_of_value_in_words)
+        text = _without_pairs(_without_forms(_without_quotes(text)), _end_of_value_in_words)
     return without_known(text)
 
 
@@ -241,6 +247,18 @@ def masked_lines(lines: Sequence[str], path: str) -> list[str]:
     return without_known(text).split("\n")
 
 
+def _without_quotes(text: str) -> str:
+    """What pydantic and jsonschema say of values, without those of telling keys."""
+    text = _OF_PYDANTIC.sub(
+        lambda match: match[0] if not is_secret_key(match[1]) else f"{match[1]}{match[2]}{MASK}",
+        text,
+    )
+    for match in _OF_JSONSCHEMA.finditer(text):
+        if is_secret_key(match[1]):
+            text = text.replace(match[2], MASK)
+    return text
+
+
 def _without_forms(text: str) -> str:
     text = _PRIVATE_KEY.sub(lambda match: match[1] + _mask_of(match[0]), text)
     return _FORMS.sub(
@@ -263,7 +281,8 @@ def _without_pairs(text: str, end_of_value: Callable[[str, int, str], int]) -> s
     while (match := _KEY.search(text, at)) is not None:
         key, at = match["key"], match.end()
         is_kept = end_of_value is _end_of_value_in_data and key in SECRET_TABLES
-        if not is_kept and not is_secret_key(key):
+        is_loose = match["between"].startswith(",") and not match["quote"]
+        if is_loose or not (is_kept or is_secret_key(key)):
             at = match.start("between")
             continue
         end = end_of_value(text, at, match["between"])
@@ -275,7 +294,7 @@ def _without_pairs(text: str, end_of_value: Callable[[str, int, str], int]) -> s
 
 def _is_text_worth_it(key: str, value: str) -> bool:
     if _NUMBER.fullmatch(value) is not None:
-        return not key.lower().endswith(("token", "tokens"))
+        return not key.lower().endswith(("token", "tokens", "pass"))
     return _NO_VALUE.match(value) is None
 
 
