@@ -31,6 +31,7 @@ from dagstack_dev.core.events import (
     ReloadSkipped,
     ReloadStarted,
     ReloadWaiting,
+    TaskFailed,
     TeardownFailed,
     Transition,
     WatchProblem,
@@ -139,6 +140,14 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
                 "error": error_fields(fact.error),
             }
             return "error", "plugin.hook_failed", fields
+        case TaskFailed():
+            fields = {
+                "plugin": str(fact.ref),
+                "task": fact.task,
+                "error": error_fields(fact.error),
+                "message": fact.message,
+            }
+            return "error", "plugin.task_failed", fields
         case WatchStarted() | WatchStopped() | WatchProblem() | WatchRecovered() | EventsMissed():
             return _watch_event(fact)
         case ReloadWaiting():

@@ -25,6 +25,7 @@ from dagstack_dev.core.events import (
     ReloadSkipped,
     ReloadStarted,
     ReloadWaiting,
+    TaskFailed,
     TeardownFailed,
     Transition,
     Wait,
@@ -134,6 +135,7 @@ def every_fact() -> list[Fact]:
             reload_id=1,
         ),
         HookFailed(ref=OPENAI, hook="on_started", error=RuntimeError("no key")),
+        TaskFailed(ref=OPENAI, task="Task-7", error=RuntimeError("no key")),
         ReloadStarted(
             reload_id=1,
             paths=("/srv/plugins/openai/plugin.py",),

@@ -27,6 +27,7 @@ from dagstack_dev.app.services import with_services
 from dagstack_dev.app.setting_files import SettingFiles
 from dagstack_dev.app.settings import Settings
 from dagstack_dev.app.shared import SharedCatalog
+from dagstack_dev.app.unattended import UnattendedTasks
 from dagstack_dev.core.errors import KindUnknown, TeardownErrors
 from dagstack_dev.core.events import WatchStarted, WatchStopped
 from dagstack_dev.core.recorded import recorded
@@ -374,6 +375,8 @@ class DevServer:
         self._group.start_soon(sweep.run, name="dagstack-dev sweep")
         self._group.start_soon(linked.run, name="dagstack-dev links")
         self._group.start_soon(self._loop.health.run, name="dagstack-dev health")
+        tasks = UnattendedTasks(self._table)
+        self._group.start_soon(tasks.run, name="dagstack-dev unattended tasks")
         self._group.start_soon(self._loop.run, name="dagstack-dev reload loop")
 
     def _watcher(self, *, polling: bool) -> Watcher:

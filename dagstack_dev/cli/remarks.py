@@ -22,6 +22,7 @@ from dagstack_dev.core.events import (
     PluginRecovered,
     PluginRequiresRestart,
     ReloadWaiting,
+    TaskFailed,
     WatchProblem,
     WatchRecovered,
 )
@@ -86,6 +87,8 @@ def _message(fact: Fact) -> str | None:
             return f"{fact.ref}: {calls} still in flight after {fact.seconds:g} s{at}"
         case HookFailed():
             return f"{fact.ref}: {fact.hook} raised {_reason(fact.error)}"
+        case TaskFailed():
+            return f"{fact.ref}: its {fact.task} raised {_reason(fact.error)}; {fact.message}"
         case WatchProblem():
             where = f"{short(fact.path)}: " if fact.path else ""
             return f"{where}{fact.message}"

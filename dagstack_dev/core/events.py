@@ -178,6 +178,16 @@ class HookFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFailed:
+    """A task that a plugin has made by hand has raised, and nobody has asked for it since."""
+
+    ref: PluginRef
+    task: str
+    error: BaseException
+    message: str = "ctx.start_soon would make this a failure of the plugin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadStarted:
     """A reload begins to act: `changed` plugins and everything downstream, `affected`."""
 
@@ -331,6 +341,7 @@ Fact: TypeAlias = (
     | TeardownFailed
     | DrainTimedOut
     | HookFailed
+    | TaskFailed
     | ReloadStarted
     | ReloadWaiting
     | ReloadCommitted

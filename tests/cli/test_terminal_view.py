@@ -29,6 +29,7 @@ from dagstack_dev.core.events import (
     ReloadSkipped,
     ReloadStarted,
     ReloadWaiting,
+    TaskFailed,
     TeardownFailed,
     Wait,
     WatchProblem,
@@ -286,6 +287,13 @@ def test_a_plugin_that_dies_is_framed_once(show: Show) -> None:
         (
             HookFailed(ref=OPENAI, hook="on_start", error=ValueError("no")),
             "! llm/openai: on_start raised ValueError: no\n",
+        ),
+        (
+            TaskFailed(ref=OPENAI, task="Task-7", error=ValueError("no")),
+            (
+                "! llm/openai: its Task-7 raised ValueError: no; ctx.start_soon would make this a "
+                "failure of\nthe plugin\n"
+            ),
         ),
         (
             PluginBlocking(ref=OPENAI, method="setup", seconds=1.24, path="/p.py", line=3),

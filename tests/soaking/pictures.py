@@ -229,7 +229,8 @@ def _activities() -> list[str]:
         else each.get_name()
         for each in tasks
     ]
-    threads = [each.name for each in threading.enumerate() if "AnyIO" not in each.name]
+    idle = ("AnyIO", "Trio thread")  # Both keep theirs for a while, for whoever needs one next.
+    threads = [each.name for each in threading.enumerate() if not each.name.startswith(idle)]
     return [_without_owner(name) for name in named + threads]
 
 

@@ -1,0 +1,102 @@
+"""Tells of tasks that plugins have made by hand, and that failed without anybody having noticed.
+
+asyncio reports such a task when it is collected: never, while the plugin keeps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import tasks as registered
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
+
+import anyio
+
+from dagstack_dev.core.blame import plugin_frames
+from dagstack_dev.core.events import TaskFailed
+from dagstack_dev.core.recorded import recorded
+from dagstack_dev.host.context import current_plugin
+
+if TYPE_CHECKING:
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.table import PluginTable
+
+_LOOK_SECONDS: Final = 0.4
+"""How often tasks are looked at. One has as long to be awaited by whoever wants what it raised."""
+
+_REST_PER_WORK: Final = 1000
+"""With many tasks, looks are as seldom as it takes to stay at 0.1 % of a core."""
+
+
+class UnattendedTasks:
+    """Looks at the tasks of the running event loop now and then, without touching them.
+
+    A task factory or a callback would see each task at once, but be in the way of the app, which
+    the loop belongs to.
+
+    Args:
+        table: its plugins are meant, and its observers are told.
+    """
+
+    def __init__(self, table: PluginTable) -> None:
+        self._table = table
+        self._seen: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self._told: WeakSet[asyncio.Task[Any]] = WeakSet()
+
+    async def run(self) -> None:
+        """Look until cancelled. On trio there are no such tasks."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        rest = _LOOK_SECONDS
+        while True:
+            await anyio.sleep(rest)
+            began = perf_counter()
+            self._look(loop)
+            rest = max(_LOOK_SECONDS, (perf_counter() - began) * _REST_PER_WORK)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        for task in _every_task():
+            if not task.done() or not _has_failed_unnoticed(task) or task in self._told:
+                continue
+            if task not in self._seen:
+                self._seen.add(task)
+            elif task.get_loop() is loop:
+                self._told.add(task)
+                self._tell(task)
+
+    def _tell(self, task: asyncio.Task[Any]) -> None:
+        error = task._exception  # noqa: SLF001 - `exception()` would count as having noticed
+        if error is None:
+            return
+        ref = self._owner(task, error)
+        if ref is not None:
+            self._table.publish(TaskFailed(ref=ref, task=task.get_name(), error=recorded(error)))
+
+    def _owner(self, task: asyncio.Task[Any], error: BaseException) -> PluginRef | None:
+        """The plugin that the task is of: by the code that it runs, else by its context."""
+        code = getattr(task.get_coro(), "cr_code", None)
+        paths = [*(each.path for each in plugin_frames(error)), getattr(code, "co_filename", "")]
+        owners = (self._table.plugin_at(path) for path in reversed(paths))
+        found = next((ref for ref in owners if ref is not None), None)
+        if found is None and hasattr(task, "get_context"):  # Python 3.12.
+            found = task.get_context().get(current_plugin)
+        return found
+
+
+def _every_task() -> list[asyncio.Task[Any]]:
+    """The tasks of every loop; `asyncio.all_tasks` would leave out those that are done."""
+    found: list[asyncio.Task[Any]] = []
+    for name in ("_all_tasks", "_scheduled_tasks"):  # Python 3.11, and from 3.12 on.
+        try:
+            found += getattr(registered, name, ())
+        except RuntimeError:  # Another thread has made one in this moment.
+            continue
+    return found
+
+
+def _has_failed_unnoticed(task: asyncio.Task[Any]) -> bool:
+    """Whether a task that is done has raised, and nobody has asked what."""
+    return bool(getattr(task, "_log_traceback", False))
