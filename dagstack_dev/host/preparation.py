@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.dispatch_errors import KindVersionIncompatible
+from dagstack_dev.core.dispatch_errors import HookspecMissing, KindVersionIncompatible
 from dagstack_dev.core.errors import (
     AmbiguousPlugin,
     DependencyCycle,
@@ -33,6 +33,7 @@ _FIELDS: Final[dict[type, str]] = {
     AmbiguousPlugin: "depends_on",
     DependencyCycle: "depends_on",
     DependencyMissing: "depends_on",
+    HookspecMissing: "kind",
     KindVersionIncompatible: "kind_api_version",
     RuntimeNotSupported: "runtime",
     VersionIncompatible: "core_version",
@@ -66,7 +67,7 @@ def prepare(
         manifest = manifest_of(source)
     try:
         check_gates(manifest, core_version, runtimes, source.manifest_path, kinds)
-    except (VersionIncompatible, RuntimeNotSupported) as error:
+    except (HookspecMissing, RuntimeNotSupported, VersionIncompatible) as error:
         locate(error, source)
         raise
     runtime = next(runtimes[name] for name in manifest.possible_runtimes if name in runtimes)

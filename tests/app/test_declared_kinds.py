@@ -38,6 +38,7 @@ async def test_an_edit_to_an_unknown_kind_is_rejected_and_what_runs_goes_on(
         await live.settle()
         [fact] = live.of(PluginRejected)
         assert isinstance(fact.error, HookspecMissing)
+        assert (fact.error.path, fact.error.line) == (f"{tree.root}/a/dagstack.toml", 3)
         assert "did you mean 'demo'?" in str(fact.error)
         assert (plugin.value(), live.status("a").pending) == (1, True)
         edit(tree.root / "a/dagstack.toml", '"dmo"', '"demo"')
