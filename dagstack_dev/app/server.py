@@ -150,7 +150,7 @@ class DevServer:
                 self._app_goes_on = False
         finally:
             await self._end()
-        failure = self._failure
+        failure, self._is_told = self._failure, True
         if failure is None or failure is exc or (raised is not None and _is_cancellation(failure)):
             return  # What the block raised is to come out of it as it is.
         if raised is None or _is_cancellation(raised):

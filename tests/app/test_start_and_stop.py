@@ -265,6 +265,7 @@ def test_a_failure_of_the_server_ends_the_block_and_comes_out_of_it(
             await app(live)
         assert raised.group_contains(Fault)
         await anyio.lowlevel.checkpoint()  # Nothing is left of the cancellation.
+        await live.server.stop()  # It has been raised, and is not again.
         return live
 
     live = anyio.run(main, backend=backend)
