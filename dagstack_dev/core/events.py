@@ -1,4 +1,7 @@
-"""Facts: what happened, as values. Observers turn them into logs, pages and lines on a terminal."""
+"""Facts: what happened, as values. Observers turn them into logs, pages and lines on a terminal.
+
+Their errors are records (`core.recorded`): copies that keep nothing of the code that raised them.
+"""
 
 from __future__ import annotations
 

@@ -75,7 +75,8 @@ class PluginStatus:
         state: where it is in its life.
         generation: the import that runs, counted from 1; 0 when none does.
         path: the plugin's folder, or None for a plugin registered by hand.
-        error: why it is `failed`, what its newer source suffers from, or why it is degraded.
+        error: why it is `failed`, what its newer source suffers from, or why it is degraded; a
+            record that keeps nothing of the plugin (`core.recorded`).
         pending: True when what runs differs from what is on disk; `error` says why.
         degraded: True when it is ready but has failed its last health check.
         requires_restart: True when a teardown of it has returned False: something has stayed

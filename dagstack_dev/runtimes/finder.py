@@ -28,9 +28,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from dagstack_dev.core.recorded import copy_of
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.sources import SourceFile
-from dagstack_dev.runtimes import children
+from dagstack_dev.runtimes import children, registries
 from dagstack_dev.runtimes.code import compile_file
 from dagstack_dev.runtimes.put_off import when_gone
+from dagstack_dev.runtimes.registries import Registered
 from dagstack_dev.runtimes.remains import Remains
 
 if TYPE_CHECKING:
@@ -67,10 +68,17 @@ class _Active(NamedTuple):
 
 
 class TakenOut(NamedTuple):
-    """The modules of one plugin that were in `sys.modules`, and what each had imported."""
+    """The modules of one plugin that were in `sys.modules`, and what was known of them.
+
+    Attributes:
+        modules: by name.
+        imports: what each has imported.
+        registered: what the standard library has noted of them.
+    """
 
     modules: Mapping[str, ModuleType]
     imports: Mapping[str, Imports]
+    registered: Registered = Registered()
 
 
 class PluginFinder(MetaPathFinder):
@@ -158,11 +166,12 @@ class PluginFinder(MetaPathFinder):
         parent, _, child = package.rpartition(".")
         if parent in sys.modules:
             vars(sys.modules[parent]).pop(child, None)
-        return TakenOut(taken, self._log.take_out(package))
+        return TakenOut(taken, self._log.take_out(package), registries.take_out(taken))
 
     def put_back(self, package: str, taken: TakenOut) -> None:
         """The reverse of `take_out`, for a package that has been activated again."""
         self._log.put_back(package, taken.imports)
+        registries.put_back(taken.registered)
         sys.modules.update(taken.modules)
         parent, _, child = package.rpartition(".")
         if parent in sys.modules and package in taken.modules:

@@ -27,8 +27,19 @@ class _Anchor:
         self.namespace = namespace
 
 
+def _classes_of(module: str, namespace: Mapping[str, Any]) -> list[type]:
+    """The classes that a module has defined; an old enum member, say, keeps no more than its."""
+    found = []
+    for each in list(namespace.values()):
+        with suppress(AttributeError):  # One that was made by hand may have no module.
+            is_class = issubclass(type(each), type)
+            if is_class and type.__getattribute__(each, "__module__") == module:
+                found.append(each)
+    return found
+
+
 class Remains:
-    """Weak references to one generation's instances and modules, and its class if it has its own.
+    """Weak references to one generation's instances, modules and classes.
 
     Attributes:
         modules: the names of its modules, once it is retired.
@@ -78,6 +89,9 @@ class Remains:
                 namespace = vars(module)
                 namespace[_ANCHOR] = anchor = _Anchor(name, namespace)
                 self._anchors.append(weakref.ref(anchor))
+                for cls in _classes_of(name, namespace):
+                    if all(ref() is not cls for _, ref in self._objects):
+                        self._remember(f"class {cls.__qualname__}", cls)
 
     def _remember(self, what: str, thing: object) -> None:
         with suppress(TypeError):  # A class whose __slots__ leave out __weakref__.

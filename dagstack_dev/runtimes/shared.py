@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagstack_dev.core.sources import SourceFile
-from dagstack_dev.runtimes import children
+from dagstack_dev.runtimes import children, registries
 from dagstack_dev.runtimes.code import CodeFile, compile_file
 from dagstack_dev.runtimes.code_roots import CodeRoots, may_be_shared
 from dagstack_dev.runtimes.shared_change import SharedChange
@@ -312,12 +312,14 @@ class SharedCode:
             if module is not None:
                 unbind(name, module)
             if imports is not None:
-                taken[name] = SetAside(module, path, imports)
+                taken[name] = SetAside(module, path, imports, registries.take_out([name]))
         return taken
 
     def put_back(self, taken: Mapping[str, SetAside]) -> None:
         """The reverse of `set_aside`."""
-        for name, (module, path, imports) in taken.items():  # Sorted: packages before their parts.
+        for name, aside in taken.items():  # Sorted: packages before their parts.
+            module, path, imports, registered = aside
+            registries.put_back(registered)
             if module is not None:
                 sys.modules[name] = module
                 bind(name, module)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from importlib.machinery import NamespaceLoader
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dagstack_dev.runtimes.registries import Registered
 from dagstack_dev.runtimes.static_imports import with_parents
 
 if TYPE_CHECKING:
@@ -18,14 +19,19 @@ if TYPE_CHECKING:
 
 
 class SetAside(NamedTuple):
-    """A module that imports find no more, the file that it runs, and what it has imported.
+    """A module that imports find no more, the file that it runs, and what was known of it.
 
-    One that could not be loaded is None.
+    Attributes:
+        module: None if it could not be loaded.
+        path: the file.
+        imports: what it has imported.
+        registered: what the standard library has noted of it.
     """
 
     module: ModuleType | None
     path: str
     imports: Imports
+    registered: Registered = Registered()
 
 
 class SharedModules:

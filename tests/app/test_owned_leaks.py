@@ -11,7 +11,9 @@ from dagstack_dev.app import leaks
 from dagstack_dev.core.events import PluginLeaked
 
 OWNING = """
+from collections import namedtuple
 from contextlib import asynccontextmanager, contextmanager
+from enum import Enum
 import anyio
 
 class Plugin:
@@ -39,6 +41,11 @@ def plain():
 @asynccontextmanager
 async def session():
     yield
+
+Point = namedtuple("Point", "x y")
+
+class Mood(Enum):
+    GOOD = 1
 
 class Value:
     def method(self):
@@ -74,10 +81,11 @@ async def test_nothing_that_a_plugin_owned_nor_its_context_keeps_it(tree: Plugin
         assert len(kept) == 2
 
 
+@pytest.mark.parametrize("carried", ['{"v": Value()}', '{"v": Mood.GOOD}', '{"v": Point(1, 2)}'])
 async def test_a_value_of_the_plugins_own_class_in_carry_keeps_the_old_generation(
-    tree: PluginTree,
+    tree: PluginTree, carried: str
 ) -> None:
-    owning(tree, 1, carried='{"value": Value()}')
+    owning(tree, 1, carried=carried)
     async with serving(tree, extras={"kept": []}) as live:
         live.forget()
         owning(tree, 2)
