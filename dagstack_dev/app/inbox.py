@@ -25,6 +25,7 @@ class Batch:
         crashed: plugins whose own task died, with what it raised.
         retried: plugins that failed and whose pause is over.
         unhealthy: plugins that have failed their health check too often, with the last failure.
+        again: folders of plugins that are to be tried again as if they had been saved.
         done: to be set once this batch has been dealt with.
     """
 
@@ -34,6 +35,7 @@ class Batch:
     crashed: dict[PluginRef, BaseException | None] = field(default_factory=dict)
     retried: set[PluginRef] = field(default_factory=set)
     unhealthy: dict[PluginRef, PluginRegistryError] = field(default_factory=dict)
+    again: set[str] = field(default_factory=set)
     done: list[anyio.Event] = field(default_factory=list)
 
     def join(self, later: Batch) -> None:
@@ -44,6 +46,7 @@ class Batch:
         self.crashed |= later.crashed
         self.retried |= later.retried
         self.unhealthy |= later.unhealthy
+        self.again |= later.again
         self.done += later.done
 
     def __bool__(self) -> bool:
@@ -52,7 +55,9 @@ class Batch:
     @property
     def brings_news(self) -> bool:
         """Whether there is more in it than plugins to be tried again or given up."""
-        return bool(self.paths or self.everywhere or self.forced or self.crashed or self.done)
+        return bool(
+            self.paths or self.everywhere or self.forced or self.crashed or self.again or self.done
+        )
 
 
 class Inbox:
@@ -80,6 +85,11 @@ class Inbox:
     def paths(self, paths: set[str]) -> None:
         """File events were reported at `paths`."""
         self._batch.paths |= paths
+        self._note()
+
+    def try_again(self, folders: set[str]) -> None:
+        """Plugins are to be tried again, as if their files had been saved."""
+        self._batch.again |= folders
         self._note()
 
     def crash(self, ref: PluginRef, error: BaseException | None) -> None:

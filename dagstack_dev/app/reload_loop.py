@@ -17,6 +17,7 @@ from dagstack_dev.app.draft import candidate_for
 from dagstack_dev.app.health import HealthWatch
 from dagstack_dev.app.inbox import Batch, Inbox
 from dagstack_dev.app.leaks import LeakCheck
+from dagstack_dev.app.missing import MissingModules
 from dagstack_dev.app.preemption import Preemption
 from dagstack_dev.app.revival import Revival
 from dagstack_dev.app.shared import in_process
@@ -42,7 +43,7 @@ from dagstack_dev.host.reloader import Reloader
 from dagstack_dev.host.sections import section_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from dagstack_dev.app.draft import Draft
     from dagstack_dev.app.setting_files import SettingFiles
@@ -112,6 +113,7 @@ class ReloadLoop:
             later=later,
             on_due=self.inbox.retry,
         )
+        self._missing = MissingModules(self._failures, later=later, on_found=self.inbox.try_again)
         self.health = HealthWatch(registry.table, settings, on_unhealthy=self.inbox.unhealthy)
         self._registry = registry
         self._context = context
@@ -170,6 +172,7 @@ class ReloadLoop:
         """One reload at a time; what comes in meanwhile is the next batch."""
         while True:
             self._revival.arrange()
+            self._missing.arrange()
             self._busy = False
             self._idle.set()
             if not await self.inbox.wait(self.leaks.idle_seconds):
@@ -251,7 +254,8 @@ class ReloadLoop:
         paths = sorted(
             path for path in batch.paths if self._disk.counts(path) or self._shared.counts(path)
         )
-        reasons |= self._catalog.prepare_again(self._saved_again(paths) - reasons.keys())
+        again = (self._saved_again(paths) | batch.again) - reasons.keys()
+        reasons |= self._catalog.prepare_again(again)
         edited = {self._catalog.ref_of(folder) for folder in reasons}
         self._revival.begin_anew(edited)
         for ref, candidate in forced.items():
@@ -276,6 +280,11 @@ class ReloadLoop:
             self._tell_skipped(self._next_id(), began, paths, "no content changed")
         if self._config.concerns(batch):
             self.tell_misspelt_sections()
+
+    def _failures(self) -> Iterator[tuple[str, BaseException | None]]:
+        for folder in self._catalog.pending:
+            ref = self._catalog.ref_of(folder)
+            yield folder, self._table.entries[ref].error if ref in self._table.entries else None
 
     def _saved_again(self, paths: Iterable[str]) -> set[str]:
         """The folders that are pending and whose files were saved, changed or not.

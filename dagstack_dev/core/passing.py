@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from dagstack_dev.core.errors import PluginRegistryError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dagstack_dev.core.refs import PluginRef
 
 _PASSING_ERRNO: Final = frozenset(
@@ -35,21 +37,21 @@ _SEVERAL: Final = re.compile(r"Multiple exceptions: \[Errno (\d+)\]")
 class SetupPreempted(PluginRegistryError):
     """What a plugin was being set up from was edited meanwhile; that takes its place."""
 
-    _cause = "what it is made from was edited meanwhile"
+    _cause = "an edit"
 
     def __init__(self, ref: PluginRef) -> None:
         super().__init__(ref)
         self.ref = ref
 
     def __str__(self) -> str:
-        return f"{self.ref}: setup was broken off, for {self._cause}"
+        return f"{self.ref}: setup was broken off for {self._cause}"
 
 
 class RetryPreempted(SetupPreempted):
     """A plugin was being tried again when something newer came in; that goes first."""
 
     is_passing = True
-    _cause = "an edit or a request came in"
+    _cause = "an edit or a request"
 
 
 def may_pass(error: BaseException | None) -> bool:
@@ -60,6 +62,14 @@ def may_pass(error: BaseException | None) -> bool:
     is wanted, or when who is called is not there. What an exception was raised from, or while
     handling it, counts too, and each exception of a group.
     """
+    return any(
+        getattr(type(each), "is_passing", False) is True or _is_temporary(each)
+        for each in related(error)
+    )
+
+
+def related(error: BaseException | None) -> Iterator[BaseException]:
+    """`error`, what it was raised from or while handling it, and each exception of a group."""
     seen: set[int] = set()
     left = [error]
     while left:
@@ -67,13 +77,11 @@ def may_pass(error: BaseException | None) -> bool:
         if each is None or id(each) in seen:
             continue
         seen.add(id(each))
-        if getattr(type(each), "is_passing", False) is True or _is_temporary(each):
-            return True
+        yield each
         # The context counts even where `from None` hides it: httpx does that to refusals.
         left += [each.__cause__, each.__context__]
         if isinstance(each, BaseExceptionGroup):
             left += each.exceptions
-    return False
 
 
 def _is_temporary(error: BaseException) -> bool:

@@ -49,7 +49,7 @@ class _Waits:
         self.stop: Callable[[], object] = lambda: None
 
     def look_later(self) -> None:
-        self.stop = call_after(TOLD_SECONDS, self._look)
+        self.stop = call_after(1.1 * TOLD_SECONDS, self._look)
 
     def _look(self) -> None:
         self.look_later()

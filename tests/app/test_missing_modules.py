@@ -1,0 +1,98 @@
+"""A plugin that misses a module is tried again when that is installed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import serving
+from trees import PluginTree
+
+from dagstack_dev import ReloadCommitted
+from dagstack_dev.app import missing
+from dagstack_dev.core.errors import INSTALL_MCP
+
+WAYS = {
+    "at import": "import late_to_come\nclass Plugin: ...",
+    "of a package": "from late_to_come.part import VALUE\nclass Plugin: ...",
+    "in setup": "class Plugin:\n    def setup(self, ctx):\n        import late_to_come",
+    "in other words": """
+try:
+    import late_to_come
+except ImportError as error:
+    raise RuntimeError("please install it") from error
+class Plugin: ...
+""",
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder like `site-packages`; what was imported from it is forgotten."""
+    monkeypatch.setattr(missing, "LOOK_SECONDS", 0.01)
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    yield folder
+    for name in [each for each in sys.modules if each.startswith("late_to_come")]:
+        del sys.modules[name]
+
+
+def install(site: Path, text: str = "") -> None:
+    """As an installer does it: beside, and then into its place."""
+    made = site.parent / "late_to_come"
+    made.mkdir()
+    (made / "__init__.py").write_text(text)
+    (made / "part.py").write_text("VALUE = 1")
+    made.rename(site / "late_to_come")
+
+
+@pytest.mark.parametrize("runs_before", [False, True], ids=["failed", "pending"])
+@pytest.mark.parametrize("code", WAYS.values(), ids=WAYS.keys())
+async def test_it_is_tried_again_when_the_module_is_installed(
+    tree: PluginTree, site: Path, code: str, runs_before: bool
+) -> None:
+    tree.plugin("base", code=None if runs_before else code)
+    async with serving(tree) as live:
+        if runs_before:
+            tree.plugin("base", code=code)
+            await live.settle()
+            assert live.status("base").pending
+        else:
+            assert live.states == {"base": "failed"}
+        live.forget()
+        install(site)
+        await live.fact(ReloadCommitted)
+        assert live.states == {"base": "ready"}
+        assert not live.status("base").pending
+
+
+async def test_one_that_is_there_and_does_not_help_is_tried_once(
+    tree: PluginTree, site: Path
+) -> None:
+    code = """
+    from pathlib import Path
+    class Plugin:
+        def setup(self, ctx):
+            ctx.extras["journal"].append("tried")
+            raise ImportError("No module named 'late_to_come'")
+    """
+    tree.plugin("base", code=code)
+    async with serving(tree) as live:
+        looks = live.server._loop._missing
+        install(site)
+        while live.journal != ["tried", "tried"]:
+            looks._look()
+            await live.server.wait_idle()
+        for _ in range(3):
+            looks._look()
+            await live.server.wait_idle()
+        assert live.journal == ["tried", "tried"]
+
+
+def test_what_an_error_says_is_missing() -> None:
+    assert missing.missing_in(None) == set()
+    assert missing.missing_in(ModuleNotFoundError("No module named 'a.b'")) == {"a.b"}
+    assert missing.missing_in(RuntimeError(f"run {INSTALL_MCP}")) == {"mcp", "httpx2"}
