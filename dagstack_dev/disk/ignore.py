@@ -179,7 +179,8 @@ _RANDOM_NAMES: Final = (
     # rsync, Qt, Kakoune and whatever else appends six random characters to a file's name.
     r".*\.\w+\.(?=.*[A-Z])[A-Za-z0-9]{6}\Z",
     r"sed[A-Za-z0-9]{6}\Z",
-    r"tmp[a-z0-9_]{8}\Z",  # Python's tempfile.
+    # Python's tempfile, and mktemp.
+    r"tmp(?:[a-z0-9_]{8}|\.[A-Za-z0-9]{6,10}|(?=.*[A-Z])[A-Za-z0-9]{6,10})\Z",
     r"(?=.*[a-z].*[A-Z])[A-Za-z0-9_]{8}\Z",  # perl -i; `Makefile` is none.
 )
 """Regular expressions for the temporary files of tools that draw their names."""

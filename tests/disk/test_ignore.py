@@ -43,6 +43,7 @@ LEFT_BY = {
     "Microsoft Office": "~$table.xlsx",
     "rsync": ".plugin.py.Ab3dEf .~tmp~/plugin.py .rsync-partial/plugin.py",
     "sed -i": "sedAb3dEf",
+    "mktemp": "tmp.zu59MEab12 tmpN7eJqzMA",
     "perl -i": "aBcdEfGh plugin.py.bak",
     "curl and browsers": "a.csv.part a.csv.crdownload a.csv.aria2",
     "rclone": "a.csv.1a2b3c4d.partial",
