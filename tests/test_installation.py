@@ -123,7 +123,7 @@ class Environment:
             env={**os.environ, "PYTHONPATH": "", "COLUMNS": "200"},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=250,
             check=False,
         )
 
@@ -157,6 +157,9 @@ def pip(*arguments: str) -> None:
         raise PipFailed(done.stdout + done.stderr)
 
 
+Install = Callable[..., Environment]
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, built; where the package index cannot be reached, tests are skipped."""
@@ -172,32 +175,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def install(
-    wheel: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, Path], Environment]:
+def install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Install:
     """Make an environment with these extras, and versions from this file."""
 
     def make(extras: str, pins: Path = PINS) -> Environment:
         return Environment(tmp_path_factory.mktemp("installed"), pins, wheel, extras)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def plain(install: Callable[..., Environment]) -> Environment:
-    """The package without any extra."""
-    return install("")
-
-
-@pytest.fixture(scope="session")
-def lowest(
-    install: Callable[..., Environment], tmp_path_factory: pytest.TempPathFactory
-) -> Environment:
-    """The package with all extras, and of each library the oldest release that is declared."""
-    declared = chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
-    pins = tmp_path_factory.mktemp("pins") / "lowest.txt"
-    pins.write_text("".join(f"{oldest(each)}\n" for each in declared), encoding="utf-8")
-    return install(",".join(EXTRAS), pins)
 
 
 def oldest(requirement: str) -> str:
@@ -231,15 +215,22 @@ def test_every_extra_is_known_here() -> None:
     assert PROJECT["optional-dependencies"].keys() == EXTRAS.keys()
 
 
-def test_without_extras_every_module_is_importable_but_those_that_are_for_one(
-    plain: Environment, tmp_path: Path
+def test_without_extras_every_command_runs_and_says_what_an_extra_is_for(
+    install: Install, project: PluginTree, watch: Callable[..., Watching]
 ) -> None:
-    assert plain.lacking(tmp_path) <= set().union(*EXTRAS.values())
+    environment = install("")
+    assert environment.lacking(project.root.parent) <= set().union(*EXTRAS.values())
+    every_command_runs(environment, project, watch, "2 plugins: 2 passed")
+    project.plugin("tested")
+    project.write("tested/tests/test_it.py", OWN_TEST)
+    done = environment.run("dagstack-dev", "test", "plugins/tested", cwd=project.root.parent)
+    assert "pytest is not installed: pip install pytest" in done.stdout
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize("extra", ["http", "mcp"])
 def test_an_extra_brings_all_that_its_modules_import(
-    install: Callable[..., Environment], tree: PluginTree, extra: str
+    install: Install, tree: PluginTree, extra: str
 ) -> None:
     environment = install(extra)
     assert not environment.lacking(tree.root.parent) & EXTRAS[extra]
@@ -251,17 +242,28 @@ def test_an_extra_brings_all_that_its_modules_import(
     assert " passed" in environment.tests(tree)
 
 
-@pytest.mark.parametrize("kind", ["plain", "lowest"])
-def test_every_command_runs(
-    request: pytest.FixtureRequest,
-    project: PluginTree,
-    watch: Callable[..., Watching],
-    kind: str,
+def test_every_command_runs_with_all_extras_and_the_oldest_libraries_that_are_declared(
+    install: Install, project: PluginTree, tmp_path: Path, watch: Callable[..., Watching]
 ) -> None:
-    environment: Environment = request.getfixturevalue(kind)
+    declared = chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    pins = tmp_path / "lowest.txt"
+    pins.write_text("".join(f"{oldest(each)}\n" for each in declared), encoding="utf-8")
+    environment = install(",".join(EXTRAS), pins)
+    assert not environment.lacking(tmp_path)
+    project.plugin("fetcher", code=USES_HTTP, manifest='resources.required = ["http_client"]\n')
+    project.write("user/tests/test_it.py", OWN_TEST)
+    with unasked() as port:  # What a server's schema refers to, nobody fetches.
+        mcp_plugin(project, "server", code=SERVER.format(port=port))
+        project.plugin("caller", code=USES_SERVER, depends_on=["server"])
+        every_command_runs(environment, project, watch, "5 plugins: 5 passed")
+
+
+def every_command_runs(
+    environment: Environment, project: PluginTree, watch: Callable[..., Watching], summary: str
+) -> None:
     folder = project.root.parent
     assert "dagstack-dev " in environment.run("dagstack-dev", "--version", cwd=folder).stdout
-    assert "2 plugins: 2 passed" in environment.tests(project)
+    assert summary in environment.tests(project)
     why = environment.run("dagstack-dev", "why", "plugins/plain/plugin.py", "plugins", cwd=folder)
     assert "demo/user" in why.stdout, why.stderr
     running = watch(
@@ -274,24 +276,3 @@ def test_every_command_runs(
     running.event("reload.committed")
     assert running.end(signal.SIGINT) == 0
     assert not running.errors
-
-
-def test_own_tests_of_plugins_need_pytest_and_say_so(plain: Environment, tree: PluginTree) -> None:
-    tree.plugin("tested")
-    tree.write("tested/tests/test_it.py", OWN_TEST)
-    done = plain.run("dagstack-dev", "test", "plugins", cwd=tree.root.parent)
-    assert "pytest is not installed: pip install pytest" in done.stdout
-    assert done.returncode == 1
-
-
-def test_the_oldest_libraries_that_are_declared_do_what_is_asked_of_them(
-    lowest: Environment, tree: PluginTree
-) -> None:
-    assert not lowest.lacking(tree.root.parent)
-    tree.plugin("fetcher", code=USES_HTTP, manifest='resources.required = ["http_client"]\n')
-    tree.plugin("tested")
-    tree.write("tested/tests/test_it.py", OWN_TEST)
-    with unasked() as port:  # What a server's schema refers to, nobody fetches.
-        mcp_plugin(tree, "server", code=SERVER.format(port=port))
-        tree.plugin("user", code=USES_SERVER, depends_on=["server"])
-        assert "4 plugins: 4 passed" in lowest.tests(tree)
