@@ -90,6 +90,9 @@ _DATA_FILES: Final = (".toml", ".json", ".yaml", ".yml")
 SECRET_TABLES: Final = frozenset({"env", "auth"})
 """Tables of a manifest whose values are secret, whatever their keys."""
 
+_UNNAMED: Final = re.compile(r"(?=.*\d)(?=.*[A-Za-z])(?![a-z\d.-]+\.[a-z]{2,}$)[^/\\:\s~]{12,}")
+"""A value that may be secret, whatever its name: no path, URL, host or plain word."""
+
 _MOST_KNOWN: Final = 1000
 _DEPTH: Final = 50
 
@@ -127,13 +130,11 @@ def _is_telling(value: str) -> bool:
 
 
 def remember_environment(env: Mapping[str, str]) -> None:
-    """Mask the values of an environment, unless they are places, URLs or plain words."""
+    """Mask the values of an environment, unless they are paths, URLs, hosts or plain words."""
     remember(
         value
         for name, value in env.items()
-        if is_secret_key(name)
-        or name.lower().endswith("key")
-        or re.fullmatch(r"(?=.*\d)(?=.*[A-Za-z])[^/\\:\s~]{12,}", value)
+        if is_secret_key(name) or name.lower().endswith("key") or _UNNAMED.fullmatch(value)
     )
 
 

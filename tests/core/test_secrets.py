@@ -235,11 +235,11 @@ def test_lines_of_json_lose_them_too_also_where_it_is_broken() -> None:
 
 def test_known_values_are_masked_wherever_they_occur_as_whole_words() -> None:
     remember(["hunter2", "postgres", "abc1"])
-    remember_environment(
-        {"PLAIN": "k9f8-3jd7-x2", "HOME": "/home/someone/9", "DB_PASSWORD": "p w d"}
-    )
-    text = "hunter2 hunter22 postgres abc1 k9f8-3jd7-x2 /home/someone/9 p w d"
-    assert masked_text(text) == "*** hunter22 postgres abc1 *** /home/someone/9 p w d"
+    remember_environment({"PLAIN": "k9f8-3jd7-x2", "HOME": "/home/someone/9"})
+    remember_environment({"DB_PASSWORD": "p w d1", "HOST": "service-1.internal"})
+    text = "hunter2 hunter22 postgres abc1 k9f8-3jd7-x2 /home/someone/9 p w d1 service-1.internal"
+    shown = "*** hunter22 postgres abc1 *** /home/someone/9 *** service-1.internal"
+    assert masked_text(text) == shown
 
 
 def test_secrets_of_a_configuration_are_found_at_any_depth() -> None:
