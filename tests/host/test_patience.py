@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import anyio
 import pytest
-from serving import serving
+from serving import edit, serving
 from trees import PluginTree
 
-from dagstack_dev import State
-from dagstack_dev.core.events import PluginBlocking, TeardownFailed
+from dagstack_dev import PluginUnavailable, State
+from dagstack_dev.core.events import (
+    DrainTimedOut,
+    PluginBlocking,
+    PluginDegraded,
+    ReloadStarted,
+    TeardownFailed,
+)
 from dagstack_dev.host import patience
 
 LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120 - as the names of files are
@@ -164,3 +171,49 @@ async def test_no_limit_ends_what_a_debugger_has_stopped(tree: PluginTree) -> No
     assert live.of(PluginBlocking) == []
     assert live.of(TeardownFailed) == []
     assert "ending" in live.reached(State.STOPPED)
+
+
+BUSY = """
+class Plugin:
+    async def setup(self, ctx):
+        self.go_on = ctx.extras["go_on"]
+    async def health(self):
+        await self.go_on.wait()
+    async def work(self):
+        await self.go_on.wait()
+"""
+
+
+async def test_drains_calls_and_health_checks_wait_for_a_debugger_too(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = anyio.Event()
+    asked = tree.plugin("asked", code=BUSY)
+    limits = {"drain_seconds": 0.02, "call_patience": 0.02, "health_timeout_seconds": 0.02}
+    limits |= {"health_seconds": 0.01, "health_failures": 1000}
+    async with serving(tree, extras={"go_on": go_on}, **limits) as live:
+        await live.fact(PluginDegraded)  # Without a debugger it takes too long.
+        monkeypatch.setattr(patience, "is_at_prompt", lambda _: True)
+        patience.look()
+        live.forget()
+        async with anyio.create_task_group() as group:
+            group.start_soon(live.plugin("asked").work)
+            await anyio.wait_all_tasks_blocked()
+            edit(asked / "plugin.py", "class", "# edited\nclass")
+            await live.fact(ReloadStarted)
+            ended = anyio.Event()
+
+            async def call() -> None:
+                with suppress(PluginUnavailable):  # Unless the plugin is back before.
+                    await live.plugin("asked").work()
+                ended.set()
+
+            group.start_soon(call)
+            await anyio.sleep(0.2)  # Ten times as long as any of the limits.
+            assert not ended.is_set()
+            assert live.of(DrainTimedOut) == []
+            assert live.of(PluginDegraded) == []
+            monkeypatch.undo()
+            await live.fact(DrainTimedOut)
+            go_on.set()
+            await ended.wait()
