@@ -26,7 +26,10 @@ from dagstack_dev.disk.snapshot import DiskView
 MANY_FOLDERS: Final = 2
 """Changed folders from which a batch is taken for a part of something larger."""
 
-EDITED: Final = (".py", ".toml", ".js", ".mjs", ".cjs", ".ts", ".go", ".rs", ".rb", ".sh")
+EDITED: Final = (
+    *(".py", ".toml", ".js", ".mjs", ".cjs", ".ts", ".go", ".rs", ".rb", ".sh"),
+    *MANIFEST_NAMES,
+)
 """How the names of files end that people edit. Others change by themselves too, as logs do."""
 
 CROWD: Final = 10_000

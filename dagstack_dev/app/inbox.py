@@ -64,7 +64,7 @@ class Inbox:
     """Collects what comes in until the reload loop takes it. For the loop's thread only.
 
     Args:
-        on_filled: called when something has come in, with all that waits now.
+        on_filled: called with what has come in.
     """
 
     def __init__(self, on_filled: Callable[[Batch], None] = lambda _: None) -> None:
@@ -84,43 +84,36 @@ class Inbox:
 
     def paths(self, paths: set[str]) -> None:
         """File events were reported at `paths`."""
-        self._batch.paths |= paths
-        self._note()
+        self._put(Batch(paths=paths))
 
     def try_again(self, folders: set[str]) -> None:
         """Plugins are to be tried again, as if their files had been saved."""
-        self._batch.again |= folders
-        self._note()
+        self._put(Batch(again=folders))
 
     def crash(self, ref: PluginRef, error: BaseException | None) -> None:
         """The task of a ready plugin died."""
-        self._batch.crashed[ref] = error
-        self._note()
+        self._put(Batch(crashed={ref: error}))
 
     def retry(self, ref: PluginRef) -> None:
         """A plugin that failed is to be tried again."""
-        self._batch.retried.add(ref)
-        self._note()
+        self._put(Batch(retried={ref}))
 
     def unhealthy(self, ref: PluginRef, error: PluginRegistryError) -> None:
         """A ready plugin has failed its health check too often."""
-        self._batch.unhealthy[ref] = error
-        self._note()
+        self._put(Batch(unhealthy={ref: error}))
 
     def request(
         self, *, everywhere: bool = False, forced: set[PluginRef] | None = None
     ) -> anyio.Event:
         """Ask for a look everywhere, or for plugins to be reloaded; the answer is set when done."""
         done = anyio.Event()
-        self._batch.everywhere |= everywhere
-        self._batch.forced |= forced or set()
-        self._batch.done.append(done)
-        self._note()
+        self._put(Batch(everywhere=everywhere, forced=forced or set(), done=[done]))
         return done
 
-    def _note(self) -> None:
+    def _put(self, news: Batch) -> None:
+        self._batch.join(news)
         self._filled.set()
-        self._on_filled(self._batch)
+        self._on_filled(news)
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait until something is there, at most `seconds`; the answer is whether it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import PurePath
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,6 @@ from dagstack_dev.host.settlement import ROLLED_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
-    from collections.abc import Set as AbstractSet
 
     from dagstack_dev.app.inbox import Batch
     from dagstack_dev.core.events import Transition
@@ -49,11 +49,12 @@ class Preemption:
         self._table = table
         self._outdated = outdated
         self._later = later
-        self._waiting: Batch | None = None
+        self._is_watching = False
         self._retried: Collection[PluginRef] = ()
+        self._is_pressed = False
         self._began: dict[PluginRef, float] = {}
         self._in_a_row: dict[PluginRef, int] = {}
-        self._useless: AbstractSet[PluginRef] | None = None
+        self._useless: set[PluginRef] = set()
 
     @contextmanager
     def watching(self, waiting: Batch, retried: Collection[PluginRef] = ()) -> Iterator[None]:
@@ -63,22 +64,29 @@ class Preemption:
             waiting: what has come in already.
             retried: the plugins that are only tried again.
         """
-        self._waiting, self._retried, self._useless = waiting, retried, None
+        self._is_watching, self._retried, self._is_pressed = True, retried, False
+        self._useless.clear()
+        self.note_input(waiting)
         try:
             yield
         finally:
-            self._waiting, self._retried = None, ()
+            self._is_watching, self._retried = False, ()
 
-    def note_input(self, waiting: Batch) -> None:
-        """Something has come in; `waiting` is all that waits now."""
-        if self._waiting is not None:
-            self._waiting = waiting
-            self._look_again()
+    def note_input(self, news: Batch) -> None:
+        """Something has come in."""
+        if not self._is_watching:
+            return
+        is_urgent = _is_urgent(news)
+        if not is_urgent and all(PurePath(path).suffix for path in news.paths):
+            return  # No folder has moved either.
+        self._is_pressed |= is_urgent
+        self._useless |= self._table.reached_by(self._outdated(news))
+        self._look()
 
     def note(self, fact: Transition) -> None:
         """A plugin came into another state."""
         if fact.to_state is State.SETTING_UP:
-            if self._waiting is not None and fact.reason != ROLLED_BACK:
+            if self._is_watching and fact.reason != ROLLED_BACK:
                 self._began[fact.ref] = monotonic()
                 self._look()
             return
@@ -91,31 +99,22 @@ class Preemption:
     def may_break_off(self, ref: PluginRef, seconds: float) -> bool:
         """Whether an import or setup of `ref` that has lasted for `seconds` may be preempted."""
         is_setup = self._table.states[ref] is State.SETTING_UP
-        may_be = self._waiting is not None and (not is_setup or ref in self._began)
+        may_be = self._is_watching and (not is_setup or ref in self._began)
         return may_be and seconds >= self._pause(ref)
 
     def _pause(self, ref: PluginRef) -> float:
         in_a_row = self._in_a_row.get(ref, 0)
         return FIRST_PAUSE_SECONDS * 2.0 ** min(in_a_row - 1, 60) if in_a_row else 0.0
 
-    def _look_again(self) -> None:
-        self._useless = None
-        self._look()
-
     def _look(self) -> None:
         """Break off what is under way and need not go on."""
-        waiting = self._waiting
-        if not self._began or not waiting:
-            return
-        if self._useless is None:
-            self._useless = self._table.reached_by(self._outdated(waiting))
         for ref in self._useless & self._began.keys():
             left = self._began[ref] + self._pause(ref) - monotonic()
             if left > 0:
-                self._later(left, self._look_again)
+                self._later(left, self._look)
             else:
                 self._preempt(ref, SetupPreempted(ref))
-        if self._retried and _is_urgent(waiting):
+        if self._is_pressed:
             for ref in self._began.keys() & {*self._retried}:
                 self._preempt(ref, RetryPreempted(ref))
 
@@ -125,6 +124,6 @@ class Preemption:
             running.preempt(error)
 
 
-def _is_urgent(waiting: Batch) -> bool:
-    asked = waiting.everywhere or waiting.forced or waiting.crashed
-    return bool(asked) or any(path.endswith(EDITED) for path in waiting.paths)
+def _is_urgent(news: Batch) -> bool:
+    asked = news.everywhere or news.forced or news.crashed
+    return bool(asked) or any(path.endswith(EDITED) for path in news.paths)
