@@ -20,6 +20,7 @@ class Reports:
     def __init__(self) -> None:
         self.paths: set[str] = set()
         self.problems: list[tuple[str, str]] = []
+        self.recovered: list[tuple[str, str]] = []
         self._news = anyio.Event()
 
     def on_paths(self, paths: set[str]) -> None:
@@ -28,6 +29,10 @@ class Reports:
 
     def on_problem(self, path: str, message: str) -> None:
         self.problems.append((path, message))
+        self._tell()
+
+    def on_recovered(self, path: str, message: str) -> None:
+        self.recovered.append((path, message))
         self._tell()
 
     def _tell(self) -> None:
@@ -50,6 +55,12 @@ class Reports:
                         return message
                 await self._news.wait()
 
+    async def until_recovered(self, message: str) -> None:
+        """Wait until some problem is told to be over in these words."""
+        with anyio.fail_after(PATIENCE):
+            while message not in {each for _, each in self.recovered}:
+                await self._news.wait()
+
     def forget(self) -> None:
         self.paths.clear()
         self.problems.clear()
@@ -68,6 +79,7 @@ async def watching(
         polling=polling,
         on_paths=reports.on_paths,
         on_problem=reports.on_problem,
+        on_recovered=reports.on_recovered,
     )
     async with anyio.create_task_group() as group:
         with anyio.fail_after(PATIENCE):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 RETRY_SECONDS: Final = 0.25
 """How often a root that is gone is looked for."""
 
+STEADY_SECONDS: Final = 10.0
+"""How long a watch that had broken has to work to be worth a line."""
+
 PATIENCE: Final = 3
 """Watches in a row that may break at once before a folder is polled instead."""
 
@@ -53,7 +56,7 @@ class Watcher:
         on_paths: called with the absolute paths of a batch, on the loop's thread; what lies behind
             a link is reported by its real path too.
         on_problem: called with a folder and a message when a watch had to be given up.
-        on_recovered: likewise, when a folder that was gone is there again.
+        on_recovered: likewise, when a folder that was gone is there again, or events work again.
     """
 
     def __init__(
@@ -118,6 +121,8 @@ class Watcher:
                         watching = anyio.Event()
                         group.start_soon(self._report_when, watching, folder, recursive)
                     watch = self._poll if self._polling or breaks.too_many else self._watch
+                    if breaks.told and watch == self._watch:
+                        group.start_soon(self._recover_when, watching, folder, breaks)
                     problem = await watch(folder, recursive=recursive, watching=watching)
                     if problem is not None:
                         breaks.note(problem, lasted=anyio.current_time() - began)
@@ -136,6 +141,12 @@ class Watcher:
     ) -> None:
         await watching.wait()
         self._on_paths({folder} if recursive else self._single_in(folder))
+
+    async def _recover_when(self, watching: anyio.Event, folder: str, breaks: _Breaks) -> None:
+        await watching.wait()
+        await anyio.sleep(STEADY_SECONDS)  # Another break before that cancels it.
+        breaks.told = ""
+        self._on_recovered(folder, "the folder is watched again, by events")
 
     def _single_in(self, folder: str) -> set[str]:
         return {path for path in self._single if os.path.dirname(path) == folder}  # noqa: PTH120
@@ -205,12 +216,12 @@ class Watcher:
 
 
 class _Breaks:
-    """How often in a row a watch has broken at once, and what was said of it."""
+    """How often in a row a watch has broken at once, and what was `told` of it."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._count = 0
-        self._told = ""
+        self.told = ""
 
     @property
     def too_many(self) -> bool:
@@ -220,8 +231,8 @@ class _Breaks:
         self._count = self._count + 1 if lasted < RETRY_SECONDS else 1
         if self.too_many:
             problem += "; looking at intervals until events work again"
-        if problem != self._told:
-            self._told = problem
+        if problem != self.told:
+            self.told = problem
             self._tell(problem)
 
     def try_again(self) -> None:

@@ -51,6 +51,7 @@ def failing(error: Exception) -> Callable[[str], Batch]:
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(module, "STEADY_SECONDS", 0.1)
 
 
 ERRORS = [
@@ -73,6 +74,18 @@ async def test_an_error_of_the_library_begins_a_new_watch(
         await reports.until(tree.root)  # Events may be lost: look everywhere.
         await reports.until(tree.root / "a.py")
     assert len(library.calls) == 2
+
+
+async def test_events_that_work_again_are_told_once(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = OSError(28, "OS file watch limit reached")
+    monkeypatch.setattr(module, "awatch", FakeLibrary(failing(error), failing(error), event))
+    async with watching(tree.root) as reports:
+        await reports.until_problem("watch limit")
+        await reports.until_recovered("the folder is watched again, by events")
+        await reports.until(tree.root / "a.py")
+    assert len(reports.recovered) == 1
 
 
 async def test_a_library_that_never_works_does_not_keep_the_start_waiting(
