@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _NAME: Final = ".gitignore"
+
+_LARGEST: Final = 1 << 16
+"""Bytes of such a file from which it is passed over: its patterns would take seconds."""
 
 
 class _Patterns:
@@ -27,15 +31,11 @@ class _Patterns:
     def __init__(self, base: str, lines: Iterable[str]) -> None:
         from pathspec import GitIgnoreSpec  # noqa: PLC0415 - most plugins need none of it
 
-        def is_pattern(line: str) -> bool:
-            try:
-                GitIgnoreSpec.from_lines([line])
-            except ValueError:
-                return False
-            return True
-
         self.base = base
-        self._spec = GitIgnoreSpec.from_lines(list(filter(is_pattern, lines)))
+        self._spec = GitIgnoreSpec([])
+        for line in lines:
+            with suppress(ValueError):
+                self._spec += GitIgnoreSpec.from_lines([line])
         self._known: dict[str, bool | None] = {}
 
     def leave_out(self, path: str) -> bool | None:
@@ -155,6 +155,8 @@ def _at(folder: str) -> tuple[_Patterns, ...]:
     try:
         status = os.stat(path)  # noqa: PTH116 - hot path
     except OSError:
+        return ()
+    if status.st_size > _LARGEST:
         return ()
     return _read(path, (status.st_ino, status.st_size, status.st_mtime_ns))
 

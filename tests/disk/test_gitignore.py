@@ -53,6 +53,20 @@ def test_a_gitignore_means_what_git_takes_it_for(
     assert counted(tree) == left
 
 
+@pytest.mark.parametrize("lines", ["*.csv\n" * 20_000, None], ids=["huge", "a folder"])
+def test_a_gitignore_that_cannot_be_meant_is_passed_over(
+    tree: PluginTree, lines: str | None
+) -> None:
+    tree.plugin("a")
+    some_files(tree, "rows.csv")
+    if lines is None:
+        tree.write("a/.gitignore/x.txt", "*.csv")
+        assert counted(tree) == {"rows.csv", ".gitignore/x.txt"}
+    else:
+        tree.write("a/.gitignore", lines)
+        assert counted(tree) == {"rows.csv"}
+
+
 def test_the_innermost_gitignore_decides(tree: PluginTree) -> None:
     tree.plugin("a")
     some_files(tree, "rows.csv", "data/rows.csv", "data/deep/rows.csv")
