@@ -43,24 +43,22 @@ def pytest_load_initial_conftests() -> None:
     # pytest's own finder comes before that of the package: tests are to show what they compare.
     pytests = [each for each in sys.meta_path if type(each).__module__.startswith("_pytest.")]
     others = [each for each in sys.meta_path if each not in pytests]
-    below = _ShortNames(package, folder, is_top=False)
-    sys.meta_path[:] = [below, *pytests, *others, _ShortNames(package, folder, is_top=True)]
+    sys.meta_path[:] = [_ShortNames(package, folder), *pytests, *others]
 
 
 class _ShortNames(MetaPathFinder):
     """Finds modules of the plugin's package by names that count from its folder.
 
+    What else goes by a name keeps it: the standard library, what is installed, shared code.
+
     Args:
         package: the plugin's.
         folder: its folder.
-        is_top: whether to find top-level modules. Those are looked for last: what is installed,
-            and the standard library, keep their names.
     """
 
-    def __init__(self, package: str, folder: str, *, is_top: bool) -> None:
+    def __init__(self, package: str, folder: str) -> None:
         self._package = package
-        self._folder = folder
-        self._is_top = is_top
+        self._inside = f"{folder}/"
 
     def find_spec(
         self,
@@ -70,21 +68,30 @@ class _ShortNames(MetaPathFinder):
         /,
     ) -> ModuleSpec | None:
         """The spec of a file or folder of the plugin; None for anything else."""
-        is_full = f"{fullname}.".startswith(f"{self._package.partition('.')[0]}.")
-        if is_full or (path is None) is not self._is_top:
+        if f"{fullname}.".startswith(f"{self._package.partition('.')[0]}."):
             return None
-        for place in [self._folder] if path is None else path:
+        is_top = path is None
+        for place in [self._inside[:-1]] if path is None else path:
             stem = f"{place}/{fullname.rpartition('.')[2]}"
-            if not stem.startswith(f"{self._folder}/"):
+            if not stem.startswith(self._inside):
                 continue
-            relative = stem[len(self._folder) + 1 :].replace("/", ".")
-            loader = _Same(f"{self._package}.{relative}")
-            for file in (f"{stem}/__init__.py", f"{stem}.py"):
-                if os.path.isfile(file):  # noqa: PTH113 - plain strings throughout
-                    return ModuleSpec(fullname, loader, origin=file)
-            if self._is_top and os.path.isdir(stem):  # noqa: PTH112 - likewise
-                return ModuleSpec(fullname, loader)
+            files = (f"{stem}/__init__.py", f"{stem}.py")
+            file = next(filter(os.path.isfile, files), None)
+            if file is None and not (is_top and os.path.isdir(stem)):  # noqa: PTH112 - plain strings
+                continue
+            if is_top and self._is_elsewhere(fullname):
+                return None
+            relative = stem[len(self._inside) :].replace("/", ".")
+            return ModuleSpec(fullname, _Same(f"{self._package}.{relative}"), origin=file)
         return None
+
+    def _is_elsewhere(self, name: str) -> bool:
+        """Whether a top-level module is there that is none of the plugin's files."""
+        if name in sys.stdlib_module_names:
+            return True
+        specs = (each.find_spec(name, None) for each in sys.meta_path if each is not self)
+        origins = [spec.origin for spec in specs if spec is not None and spec.origin]
+        return any(not origin.startswith(self._inside) for origin in origins[:1])
 
 
 class _Same(Loader):

@@ -119,9 +119,10 @@ async def test_a_server_a_link_shared_code_and_files_of_one_name_are_no_matter(
     tree.write(user / "tests/conftest.py", "import helpers.words\nMINE = helpers.words\n")
     tree.write(
         user / "tests/test_x.py",
-        "from ..plugin import WORD\nfrom .conftest import MINE\n"
-        "def test_it(): assert MINE.WORD is WORD\n",
+        "import plugin\nfrom ..plugin import WORD, Plugin\nfrom .conftest import MINE\n"
+        "def test_it(): assert MINE.WORD is WORD and plugin.Plugin is Plugin\n",
     )
+    tree.write(user / "tests/pytest.ini", "[pytest]\npythonpath = ..\n")  # As pytest alone needs.
     server = mcp_plugin(tree, "server")
     tree.write(server / "tests/conftest.py", "import server\nMINE = server\n")
     tree.write(
