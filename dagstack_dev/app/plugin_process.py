@@ -11,6 +11,7 @@ import inspect
 import logging
 import os
 import sys
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -19,6 +20,7 @@ from dagstack_dev.core.errors import PluginCrashed, PluginRegistryError, Teardow
 from dagstack_dev.core.execution_errors import NotTransferable, OutOfReach
 from dagstack_dev.core.manifest import ExecutionModel
 from dagstack_dev.core.sources import PluginSource
+from dagstack_dev.host import patience
 from dagstack_dev.host.context import PluginContext, derive_context_for_plugin
 from dagstack_dev.host.registry import Registry
 from dagstack_dev.host.resources import ResourceRegistry
@@ -41,6 +43,8 @@ from dagstack_dev.runtimes.shared import SharedCode
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.process.order import Order
+
+_LOOK_SECONDS: Final = 0.2
 
 _AGES: Final = 10**6
 """Seconds; the app watches over the time that a setup takes, and it began earlier."""
@@ -121,6 +125,10 @@ class Service:
         """Set the plugin up, answer calls, and end when that is asked for."""
         loop = asyncio.get_running_loop()
         self._connection.listen(lambda message: loop.call_soon_threadsafe(self._take, message))
+        is_up = threading.Event()
+        teller = threading.Thread(target=self._tell_held, args=[is_up], daemon=True)
+        vars(teller).update(pydev_do_not_trace=True)
+        teller.start()
         try:
             await self._set_up()
         except Exception as error:  # noqa: BLE001 - the app raises it
@@ -128,9 +136,17 @@ class Service:
             self._tell_imports()
             self._send(Kind.FAILED, (describe(error, self._ref), carry))
             return
+        finally:
+            is_up.set()
         self._tell_imports()
         self._send(Kind.READY, methods_of(self._entry.instance))
         await self._ended.wait()
+
+    def _tell_held(self, is_up: threading.Event) -> None:
+        """Tell the app how long a debugger has stopped the setup, for its limit is there."""
+        while not is_up.wait(_LOOK_SECONDS):
+            if held := patience.lost_seconds():
+                self._send(Kind.HELD, held)
 
     # Setup and teardown
 

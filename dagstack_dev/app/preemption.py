@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.app.collector import EDITED
+from dagstack_dev.app.inbox import Batch
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.passing import RetryPreempted, SetupPreempted
 from dagstack_dev.host.settlement import ROLLED_BACK
@@ -15,7 +16,6 @@ from dagstack_dev.host.settlement import ROLLED_BACK
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from dagstack_dev.app.inbox import Batch
     from dagstack_dev.core.events import Transition
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.table import PluginTable
@@ -54,6 +54,7 @@ class Preemption:
         self._is_pressed = False
         self._began: dict[PluginRef, float] = {}
         self._in_a_row: dict[PluginRef, int] = {}
+        self._unseen = Batch()
         self._useless: set[PluginRef] = set()
 
     @contextmanager
@@ -66,6 +67,7 @@ class Preemption:
         """
         self._is_watching, self._retried, self._is_pressed = True, retried, False
         self._useless.clear()
+        self._unseen = Batch()
         self.note_input(waiting)
         try:
             yield
@@ -80,7 +82,7 @@ class Preemption:
         if not is_urgent and all(PurePath(path).suffix for path in news.paths):
             return  # No folder has moved either.
         self._is_pressed |= is_urgent
-        self._useless |= self._table.reached_by(self._outdated(news))
+        self._unseen.join(news)
         self._look()
 
     def note(self, fact: Transition) -> None:
@@ -107,7 +109,13 @@ class Preemption:
         return FIRST_PAUSE_SECONDS * 2.0 ** min(in_a_row - 1, 60) if in_a_row else 0.0
 
     def _look(self) -> None:
-        """Break off what is under way and need not go on."""
+        """Break off what is under way and need not go on.
+
+        Not before the first setup begins: until then what has changed may not be in force yet.
+        """
+        if self._began and self._unseen:
+            unseen, self._unseen = self._unseen, Batch()
+            self._useless |= self._table.reached_by(self._outdated(unseen))
         for ref in self._useless & self._began.keys():
             left = self._began[ref] + self._pause(ref) - monotonic()
             if left > 0:

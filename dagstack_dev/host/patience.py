@@ -57,6 +57,11 @@ def running_time() -> float:
     return now - _looks.lost_at(now)
 
 
+def lost_seconds() -> float:
+    """How long debuggers have stopped the program."""
+    return _looks.lost_at(monotonic())
+
+
 def look() -> bool:
     """Note whether a debugger holds the program; from a thread of its own, again and again."""
     global _looks  # noqa: PLW0603 - it is about the process

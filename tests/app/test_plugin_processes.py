@@ -216,3 +216,19 @@ async def test_a_breakpoint_in_a_process_says_what_to_do(tree: PluginTree) -> No
     async with serving(tree) as live:
         assert "no terminal" in str(live.status("stopped").error)
         assert "docs/debugging.md" in str(live.status("stopped").error)
+
+
+async def test_a_debugger_in_a_process_stops_the_time_of_its_setup(tree: PluginTree) -> None:
+    folder = tree.plugin(
+        "stopped",
+        code="""
+        from .pydevd import do_wait_suspend
+        class Plugin:
+            def setup(self, ctx):
+                do_wait_suspend(3.5)
+        """,
+        manifest=PROCESS + "startup_timeout_sec = 3\n",
+    )
+    tree.write(folder / "pydevd.py", "from time import sleep\ndef do_wait_suspend(s): sleep(s)\n")
+    async with serving(tree) as live:
+        assert live.states == {"stopped": "ready"}

@@ -15,6 +15,7 @@ from dagstack_dev import (
     PluginRef,
     PluginRetrying,
     ReloadCommitted,
+    ReloadStarted,
     State,
     Transition,
     WatchStarted,
@@ -327,3 +328,28 @@ async def test_a_plugin_that_rewrites_its_own_code_while_it_is_set_up_comes_up(
     live = make_live(tree)
     async with live.server:
         await live.fact(Transition, lambda fact: fact.to_state is State.READY)
+
+
+async def test_a_late_event_of_what_is_being_set_up_preempts_nothing(tree: PluginTree) -> None:
+    code = """
+    import anyio
+    from helpers import VALUE
+
+    class Plugin:
+        async def setup(self, ctx):
+            await anyio.lowlevel.checkpoint()
+    """
+    helpers = tree.write("helpers/__init__.py", "VALUE = 1\n")
+    plugin = tree.plugin("base", code=code) / "plugin.py"
+    async with serving(tree) as live:
+        live.server.registry.observe(
+            lambda fact: (
+                live.server._loop.inbox.paths({str(helpers), str(plugin)})
+                if isinstance(fact, ReloadStarted | Transition)
+                else None
+            )
+        )
+        tree.write(helpers, "VALUE = 2\n")
+        edit(plugin, "class", "# edited\nclass")
+        await live.fact(ReloadCommitted)
+        assert not any(fact.error for fact in live.of(Transition))

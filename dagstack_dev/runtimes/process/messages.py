@@ -32,6 +32,7 @@ class Kind(IntEnum):
     LOG = 11
     IMPORTED = 12
     STOPPING = 13
+    HELD = 14
 
 
 class Message(NamedTuple):

@@ -89,6 +89,7 @@ class Remote:
         self._ending: str | None = None
         self._under_way: dict[int, str] = {}
         self._is_stopping = False
+        self.held_seconds = 0.0
 
     # Its life
 
@@ -268,6 +269,8 @@ class Remote:
                 context = self._context
                 progress = getattr(context, "progress", None)
                 log_here(message.payload, context.logger, progress, self.ref)
+            case Kind.HELD:
+                self.held_seconds = self._unpack(message.payload, "a time")
             case Kind.STOPPING:
                 self._is_stopping = True
             case Kind.IMPORTED:

@@ -46,6 +46,10 @@ class StandIn:
         """See `core.ports.ActsElsewhere`."""
         return () if self._dagstack_remote is None else self._dagstack_remote.holdups()
 
+    def _dagstack_uncounted(self) -> float:
+        """See `core.ports.LoadsLate`: how long a debugger has stopped the process."""
+        return 0.0 if self._dagstack_remote is None else self._dagstack_remote.held_seconds
+
     def __getattr__(self, name: str) -> Any:
         raise self._dagstack_refusal(name)
 
