@@ -174,6 +174,7 @@ class HeldManager(TaskJob):
         try:
             await super().run()
         finally:
+            self._failure = None
             self.entered.set()
 
     async def _begin(self) -> None:

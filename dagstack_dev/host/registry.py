@@ -281,11 +281,11 @@ class Registry(Lookup):
         """Set up the plugins of `order`, all or none."""
         failures = await self._bring_up(order, ctx)
         if failures:  # Its traceback will have this frame, which must not lead back to it.
-            raise failures.pop()
+            raise failures.pop()[1]
 
     async def _bring_up(
         self, order: Sequence[PluginRef], ctx: PluginContext
-    ) -> list[BaseException]:
+    ) -> list[tuple[PluginRef, BaseException]]:
         """As `_set_up`; the answer is what it failed with, if it did, for others to raise."""
         table = self.table
         for ref in order:
@@ -301,14 +301,16 @@ class Registry(Lookup):
             for ref, failure in await self._undo(everything):
                 add_note(error, _note("teardown", ref, failure))
             raise
-        if not progress.failed:
+        failed = [*progress.failed.items()]
+        progress.failed.clear()  # A frame of the plugin leads here, too, by those that called it.
+        if not failed:
             return []
-        (_, first), *others = progress.failed.items()
-        for ref, failure in others:
-            add_note(first, _note("setup", ref, failure))
-        for ref, failure in await self._undo(everything):
-            add_note(first, _note("teardown", ref, failure))
-        return [first]
+        notes = [_note("setup", ref, failure) for ref, failure in failed[1:]]
+        del failed[1:]
+        notes += [_note("teardown", ref, each) for ref, each in await self._undo(everything)]
+        for note in notes:
+            add_note(failed[0][1], note)
+        return failed
 
     async def teardown_all(self) -> None:
         """Tear everything down, strictly in reverse of the order in which setups ended.

@@ -244,6 +244,7 @@ class Scope:
         is_ours = isinstance(error, PluginRegistryError) and error.ref == self._ref
         if not is_ours:  # Else it says itself what it is.
             add_note(error, f"raised in {job.kind} {job.name!r}")
+        job.error = None
         if self._context is None:
             self._on_failure(error)
         else:
@@ -283,6 +284,7 @@ class Scope:
                     await self._closed.wait()
                 for each in () if self._closed.is_set() else self.under_way():
                     unfinished.setdefault(each.what, each)
+        self._failure = None
         if failure is not None:
             failure.__traceback__ = traceback  # Without the frames of those who were told.
         return [*unfinished.values()]
