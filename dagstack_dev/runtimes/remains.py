@@ -38,6 +38,11 @@ def _classes_of(module: str, namespace: Mapping[str, Any]) -> list[type]:
     return found
 
 
+def _name_of(cls: type) -> str:
+    """The name of a class, whose metaclass may do anything when it is asked."""
+    return str(type.__getattribute__(cls, "__qualname__"))
+
+
 class Remains:
     """Weak references to one generation's instances, modules and classes.
 
@@ -51,12 +56,12 @@ class Remains:
         self._anchors: list[weakref.ref[_Anchor]] = []
         self._handlers: list[tuple[str, weakref.ref[logging.Handler]]] = []
         if cls is not None:
-            self._remember(f"class {cls.__qualname__}", cls)
+            self._remember(f"class {_name_of(cls)}", cls)
 
     def add_instance(self, instance: object) -> None:
         """One more instance; those that are gone are forgotten."""
         self._objects = [each for each in self._objects if each[1]() is not None]
-        self._remember(f"instance of {type(instance).__qualname__}", instance)
+        self._remember(f"instance of {_name_of(type(instance))}", instance)
 
     def note_handlers(self, modules: Iterable[str]) -> None:
         """Take note of what the loggers of its modules have; its teardown has left that there."""
@@ -91,7 +96,7 @@ class Remains:
                 self._anchors.append(weakref.ref(anchor))
                 for cls in _classes_of(name, namespace):
                     if all(ref() is not cls for _, ref in self._objects):
-                        self._remember(f"class {cls.__qualname__}", cls)
+                        self._remember(f"class {_name_of(cls)}", cls)
 
     def _remember(self, what: str, thing: object) -> None:
         with suppress(TypeError):  # A class whose __slots__ leave out __weakref__.
