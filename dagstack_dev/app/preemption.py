@@ -11,6 +11,7 @@ from dagstack_dev.app.collector import EDITED
 from dagstack_dev.app.inbox import Batch
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.passing import RetryPreempted, SetupPreempted
+from dagstack_dev.host.patience import is_held
 from dagstack_dev.host.settlement import ROLLED_BACK
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 FIRST_PAUSE_SECONDS: Final = 0.25
 """How long the second of several setups in a row lasts before it is preempted; twice as long each
 further one. So a plugin comes up that writes its own code anew with each setup."""
+
+HELD_SECONDS: Final = 0.5
+"""How often it is looked whether a debugger has gone on."""
 
 
 class Preemption:
@@ -116,6 +120,9 @@ class Preemption:
         if self._began and self._unseen:
             unseen, self._unseen = self._unseen, Batch()
             self._useless |= self._table.reached_by(self._outdated(unseen))
+        if is_held() and self._began:  # Somebody is at a prompt in what may be broken off.
+            self._later(HELD_SECONDS, self._look)
+            return
         for ref in self._useless & self._began.keys():
             left = self._began[ref] + self._pause(ref) - monotonic()
             if left > 0:

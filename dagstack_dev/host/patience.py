@@ -62,6 +62,11 @@ def lost_seconds() -> float:
     return _looks.lost_at(monotonic())
 
 
+def is_held() -> bool:
+    """Whether a debugger held the program at the last look."""
+    return _looks.is_held
+
+
 def look() -> bool:
     """Note whether a debugger holds the program; from a thread of its own, again and again."""
     global _looks  # noqa: PLW0603 - it is about the process

@@ -353,3 +353,22 @@ async def test_a_late_event_of_what_is_being_set_up_preempts_nothing(tree: Plugi
         edit(plugin, "class", "# edited\nclass")
         await live.fact(ReloadCommitted)
         assert not any(fact.error for fact in live.of(Transition))
+
+
+async def test_nothing_is_preempted_while_somebody_is_at_a_prompt(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preemption, "HELD_SECONDS", 0.01)
+    ends = threading.Event()
+    tree.plugin("base")
+    async with serving(tree, extras={"ends": ends}) as live:
+        tree.plugin(
+            "base", code=IN_THREAD, manifest=PATIENT + "execution_model = 'thread_cpu_bound'\n"
+        )
+        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        held = [True, True, True]
+        monkeypatch.setattr(preemption, "is_held", lambda: bool(held and held.pop()))
+        tree.plugin("base", value=2)
+        await live.fact(Transition, lambda fact: isinstance(fact.error, SetupPreempted))
+        assert held == []
+        ends.set()
