@@ -89,9 +89,11 @@ class _ShortNames(MetaPathFinder):
         """Whether a top-level module is there that is none of the plugin's files."""
         if name in sys.stdlib_module_names:
             return True
-        specs = (each.find_spec(name, None) for each in sys.meta_path if each is not self)
-        origins = [spec.origin for spec in specs if spec is not None and spec.origin]
-        return any(not origin.startswith(self._inside) for origin in origins[:1])
+        for other in sys.meta_path:
+            spec = None if other is self else other.find_spec(name, None)
+            if spec is not None and spec.origin is not None:
+                return not spec.origin.startswith(self._inside)
+        return False
 
 
 class _Same(Loader):
