@@ -83,12 +83,7 @@ class Collector:
         self._told: dict[str, str] = {}
         self._git = GitLocks(disk.roots, on_problem)
         self.writes = WriteLog(disk.roots)
-        self.own_writes = OwnWrites(
-            writes=self.writes,
-            later=later,
-            on_problem=on_problem,
-            differences_in=disk.differences_in,
-        )
+        self.own_writes = OwnWrites(writes=self.writes, later=later, on_problem=on_problem)
 
     async def first_look(self) -> DiskChanges:
         """Everything that is on disk; accepted."""

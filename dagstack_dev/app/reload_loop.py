@@ -197,13 +197,13 @@ class ReloadLoop:
         self._revival.note(fact)
         self.health.note(fact)
         self._preemption.note(fact)
-        if fact.to_state is State.READY:
+        if fact.to_state in {State.READY, State.FAILED}:
             folder = self._table.entries[fact.ref].offer.folder
             if folder is not None:
-                self.collector.own_writes.set_up(folder)
+                self.collector.own_writes.setup_ended(folder)
 
     def _look_again(self, folder: str) -> None:
-        self.collector.own_writes.now_due(folder)
+        self.collector.own_writes.wait_is_over(folder)
         self.inbox.paths({folder})
 
     def _outdated(self, waiting: Batch) -> set[PluginRef]:
@@ -353,7 +353,8 @@ class ReloadLoop:
             self._locate(error, draft)
         kept = {ref for ref in plan.rejected if self._table.states[ref] is State.READY}
         self._reject(draft, plan, reload_id)
-        with self.collector.own_writes.reloading(), self.health.paused():
+        self.collector.own_writes.reload_begins()
+        with self.health.paused():
             applied = await self._reloader.apply(
                 plan,
                 draft.candidates,

@@ -1,4 +1,4 @@
-"""Which files plugins have opened for writing, as the interpreter's audit events tell."""
+"""Which files plugins have written, renamed or removed, as the interpreter's audit events tell."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ _LARGEST: Final = 10_000
 
 _WRITING: Final = os.O_WRONLY | os.O_RDWR
 
+_PATHS: Final = {"open": 1, "os.remove": 1, "os.rename": 2, "os.truncate": 1, "sqlite3.connect": 1}
+"""How many of the first arguments of an audit event are paths that are written."""
+
 
 class _Write(NamedTuple):
-    """When a file was opened, on the system's clock, and the file with the code that did."""
+    """When a file was opened or removed, on the system's clock, and the file whose code did it."""
 
     at_ns: int
     code: str
@@ -33,7 +36,7 @@ class _Write(NamedTuple):
 
 
 class WriteLog:
-    """What the code of plugins in this process opens for writing below some folders.
+    """What the code of plugins in this process writes below some folders.
 
     Code counts that is on the stack, or whose context variables have reached a thread. What the
     app writes itself is no plugin's. An audit hook cannot be taken away again; without a log it
@@ -95,14 +98,16 @@ _logs: Final[list[WriteLog]] = []
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     """Note a write; what is raised here would be raised by whoever writes."""
-    if not _logs or event not in {"open", "os.rename", "sqlite3.connect"}:
+    paths = _PATHS.get(event)
+    if paths is None or not _logs:
         return
     with suppress(Exception):
         if event == "open" and not args[2] & _WRITING:
             return
-        path = os.path.abspath(os.fsdecode(args[1 if event == "os.rename" else 0]))  # noqa: PTH100 - hot path
-        for log in _logs:
-            log.note(path)
+        for each in args[:paths]:
+            path = os.path.abspath(os.fsdecode(each))  # noqa: PTH100 - hot path
+            for log in _logs:
+                log.note(path)
 
 
 def _is_open(path: str) -> bool:

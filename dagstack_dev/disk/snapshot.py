@@ -202,16 +202,6 @@ class DiskView:
                 differ |= stale_files(folder, root, self._ignore, seen[folder], imported)
         return differ
 
-    def differences_in(self, folder: str) -> dict[str, Stamp | None]:
-        """As `differences`, in one known plugin folder, by path relative to it."""
-        root = self._root_of(folder)
-        known = self._seen.get(folder, {})
-        if root is None or not known or len(known) > MANY_FILES:  # To look at all takes too long.
-            return {}
-        imported = self._imported.get(folder, ())
-        stale = stale_files(folder, root, self._ignore, known, imported)
-        return {path[len(folder) + 1 :]: stamp for path, stamp in stale.items()}
-
     def accept(self, changes: DiskChanges) -> None:
         """Make `changes` what later looks are compared with."""
         for source in changes.removed:

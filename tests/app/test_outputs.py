@@ -71,6 +71,8 @@ class Plugin:
         self.file = (Path(__file__).parent / "rows.csv").open("a")
         ctx.callback(self.file.close)
         self.append("header")
+    def end(self):
+        (Path(__file__).parent / "more.csv").unlink()
     def append(self, row):
         self.file.write(f"{row}\\n")
         self.file.flush()
@@ -127,6 +129,14 @@ async def test_what_a_plugin_writes_when_it_is_called_reloads_nothing(
         assert not live.of(ReloadSkipped)
 
 
+async def test_what_a_plugin_removes_when_it_is_called_reloads_nothing(tree: PluginTree) -> None:
+    tree.write(tree.plugin("base", code=ON_CALL) / "more.csv", "more")
+    async with serving(tree) as live:
+        live.plugin("base").end()
+        await live.server.wait_idle()
+        assert live.journal == ["setup"]
+
+
 async def test_an_edit_of_what_a_plugin_has_written_once_reloads_it(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +168,7 @@ async def test_what_another_process_writes_at_every_setup_is_given_up_on(
     async with serving(tree) as live:
         problem = await live.fact(WatchProblem)
         assert (problem.path or "").startswith(str(folder))
-        assert "changes after each reload of its plugin" in problem.message
+        assert "has changed after each of 3 reloads of its plugin" in problem.message
         assert "write ignore = [" in problem.message
         await live.server.wait_idle()
         assert len(live.journal) == outputs.FREE_RELOADS
