@@ -9,7 +9,7 @@ import asyncio
 from asyncio import tasks as registered
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS: Final = 0.4
 """How often tasks are looked at. One has as long to be awaited by whoever wants what it raised."""
+
+_LOOKS: Final = 2
+"""How many times a task has to be found before it is told of."""
 
 _REST_PER_WORK: Final = 1000
 """With many tasks, looks are as seldom as it takes to stay at 0.1 % of a core."""
@@ -41,8 +44,7 @@ class UnattendedTasks:
 
     def __init__(self, table: PluginTable) -> None:
         self._table = table
-        self._seen: WeakSet[asyncio.Task[Any]] = WeakSet()
-        self._told: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self._looks: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
 
     async def run(self) -> None:
         """Look until cancelled. On trio there are no such tasks."""
@@ -59,13 +61,10 @@ class UnattendedTasks:
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         for task in _every_task():
-            if not task.done() or not _has_failed_unnoticed(task) or task in self._told:
-                continue
-            if task not in self._seen:
-                self._seen.add(task)
-            elif task.get_loop() is loop:
-                self._told.add(task)
-                self._tell(task)
+            if task.done() and _has_failed_unnoticed(task) and task.get_loop() is loop:
+                self._looks[task] = looks = self._looks.get(task, 0) + 1
+                if looks == _LOOKS:
+                    self._tell(task)
 
     def _tell(self, task: asyncio.Task[Any]) -> None:
         error = task._exception  # noqa: SLF001 - `exception()` would count as having noticed

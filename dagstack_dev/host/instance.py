@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
 
 from dagstack_dev.core.errors import (
@@ -25,10 +24,11 @@ from dagstack_dev.core.operations import Operation, OperationKind
 from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.context import become_plugin
+from dagstack_dev.host.jobs import cancelled_by_itself
 from dagstack_dev.host.methods import Methods
 from dagstack_dev.host.patience import move_on_after, running_time
 from dagstack_dev.host.scope import GRACE_SECONDS, Scope, gone
-from dagstack_dev.host.tasks import context_of_task, is_closed, is_interruption, spawn
+from dagstack_dev.host.tasks import context_of_task, is_closed, is_interruption, on_loop, spawn
 from dagstack_dev.host.whereabouts import calls_through
 
 if TYPE_CHECKING:
@@ -39,6 +39,30 @@ if TYPE_CHECKING:
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.gate import Gate
     from dagstack_dev.host.watchdog import Watchdog
+
+
+class _Task:
+    """The task of an instance.
+
+    Attributes:
+        scope: around all that runs in it.
+        settled: set when `setup` has ended.
+        stop: set when `teardown` is to run.
+        ended: set when it is over.
+    """
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope(shield=True)
+        self.settled, self.stop, self.ended = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def cancel(self) -> None:
+        """Cancel all that the plugin has open, and give it a moment to end."""
+        self.scope.cancel()
+        with anyio.CancelScope(shield=True), anyio.move_on_after(GRACE_SECONDS):
+            await self.ended.wait()
+            # Tasks in scopes that the plugin left open get their cancellation a turn later.
+            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
 
 
 class PluginInstance:
@@ -76,10 +100,7 @@ class PluginInstance:
 
     _context: Context | None = None
     _token: EventLoopToken | None = None
-    _scope: anyio.CancelScope | None = None
-    _settled: anyio.Event | None = None
-    _stop: anyio.Event | None = None
-    _ended: anyio.Event | None = None
+    _task: _Task | None = None
     _setup_error: BaseException | None = None
     _teardown_error: BaseException | None = None
     _owned: Scope | None = None
@@ -87,6 +108,7 @@ class PluginInstance:
     _died_of: BaseException | None = None
     _patience: anyio.CancelScope | None = None
     _preempted_by: SetupPreempted | None = None
+    _is_set_up = False
     _is_torn_down = False
     _is_ending = False
     _is_awaited = False
@@ -180,30 +202,27 @@ class PluginInstance:
 
     async def _supervise_setup(self, argument: PluginContext | Awaitable[object]) -> None:
         self._token = anyio.lowlevel.current_token()
-        self._settled, self._stop, self._ended = anyio.Event(), anyio.Event(), anyio.Event()
-        self._scope = anyio.CancelScope(shield=True)
-        self._spawn(partial(self._live, argument))
+        task = self._task = _Task()
+        self._spawn(partial(self._live, task, argument))
         seconds = self._manifest.startup_timeout_sec
         self.began = began = running_time()
-        left = float(seconds)
         try:
-            while left > 0 and not self._settled.is_set():
+            while not task.settled.is_set() and self._preempted_by is None:
+                left = began + seconds + self._uncounted() - running_time()
+                if left <= 0:
+                    break
                 with move_on_after(left) as self._patience:
-                    if self._preempted_by is not None:
-                        self._patience.cancel()
-                    await self._settled.wait()
-                ends = began + seconds + self._uncounted()
-                left = ends - running_time() if self._preempted_by is None else 0
+                    await task.settled.wait()
         except anyio.get_cancelled_exc_class() as error:
-            if self._settled.is_set() and self._setup_error is None:
-                return  # It is set up and will have to be torn down; our next await is cancelled.
-            await self._cancel()
+            if self._is_set_up and task.settled.is_set():
+                return  # It will have to be torn down; our next await is cancelled.
+            await task.cancel()
             with suppress(PluginCancelled):
-                await self._fail(self._cancelled("setup", error))
+                await self._fail(cancelled_by_itself(self._ref, "setup", error))
             raise
-        if not self._settled.is_set():
+        if not task.settled.is_set():
             overdue = self._why_too_long(seconds)
-            await self._cancel()
+            await task.cancel()
             await self._fail(overdue)
         if self._setup_error is not None:
             failure, self._setup_error = self._setup_error, None
@@ -227,8 +246,15 @@ class PluginInstance:
         return SetupTimeout(self._ref, seconds, [self._methods.unfinished("setup", self._setup)])
 
     async def _fail(self, error: BaseException) -> NoReturn:
-        """The setup failed: undo what it got to own, and raise `error`."""
-        undo_errors = await self._undo(error, self._manifest.teardown_timeout_sec)
+        """The setup failed: undo what it got to own, and raise `error`.
+
+        One that has gone to its end all the same, as when the last thing it did cannot be
+        cancelled, is torn down.
+        """
+        if self._is_set_up:
+            undo_errors = await self._tear_down(error)
+        else:
+            undo_errors = await self._undo(error, self._manifest.teardown_timeout_sec)
         self.undo_errors = (*map(recorded, undo_errors),)
         self._died_of = None
         raise error
@@ -256,7 +282,7 @@ class PluginInstance:
         self._died_of = None
         return [*died_of, *self.undo_errors]
 
-    async def _tear_down(self) -> list[BaseException]:
+    async def _tear_down(self, failure: BaseException | None = None) -> list[BaseException]:
         self._is_ending = True
         self.began = began = running_time()
         errors: list[BaseException] = []
@@ -270,39 +296,39 @@ class PluginInstance:
             for raised in errors:
                 raised.add_note(f"it was set up in an event loop that has been closed; {ONE_LOOP}")
         left = self._manifest.teardown_timeout_sec - (running_time() - began)
-        failure = self._died_of or next(iter(errors), None)
+        failure = failure or self._died_of or next(iter(errors), None)
         return errors + await self._undo(failure, max(left, GRACE_SECONDS))
 
     async def _run_teardown(self) -> None:
-        if not self._has_task:
+        task = self._task_that_tears_down
+        if task is None:
             result = self._tear_down_at_once()
             if not inspect.isawaitable(result):
                 self._note_answer(result)
                 return
-            self._scope, self._ended = anyio.CancelScope(shield=True), anyio.Event()
-            self._spawn(partial(self._finish, result))
-        elif self._stop is not None:
-            self._stop.set()
-        assert self._ended is not None  # noqa: S101 - it goes with a task
+            task = self._task = _Task()
+            self._spawn(partial(self._finish, task, result))
+        task.stop.set()
         seconds = self._manifest.teardown_timeout_sec
         with anyio.CancelScope(shield=True):
             with move_on_after(seconds):
-                await self._ended.wait()
-            if not self._ended.is_set():
+                await task.ended.wait()
+            if not task.ended.is_set():
                 at = self._methods.unfinished("teardown", self._teardown)
                 overdue = TeardownTimeout(self._ref, seconds, [at])
-                await self._cancel()
+                await task.cancel()
                 raise overdue
         if self._teardown_error is not None:
             error, self._teardown_error = self._teardown_error, None
             raise error
 
     @property
-    def _has_task(self) -> bool:
-        """Whether its task is there to run `teardown`, or has done so."""
-        if self._ended is None or self._stop is None:
-            return False
-        return self._is_torn_down or not (self._ended.is_set() or is_closed(self._token))
+    def _task_that_tears_down(self) -> _Task | None:
+        """The task that `setup` ran in, if it is there to run `teardown` or has done so."""
+        task = self._task
+        if task is None or self._is_torn_down:
+            return task
+        return None if task.ended.is_set() or is_closed(self._token) else task
 
     def ended_with_loop(self) -> str | None:
         """What of it has ended because its event loop has been closed; None for nothing."""
@@ -311,7 +337,7 @@ class PluginInstance:
     @property
     def is_elsewhere(self) -> bool:
         """Whether it goes on in another event loop than the running one."""
-        goes_on = self._has_task or (self._owned is not None and self._owned.is_busy)
+        goes_on = self._task_that_tears_down or (self._owned is not None and self._owned.is_busy)
         token = self._token
         if token is None or not goes_on or is_closed(token):
             return False
@@ -329,32 +355,19 @@ class PluginInstance:
         """`teardown` has ended; it may say that something stays (ADR-1)."""
         self.requires_restart = answer is False
 
-    async def _finish(self, rest: Awaitable[object]) -> None:
-        """Await what a plain `teardown` returned, in a task as `_live` is one."""
-        assert self._scope is not None  # noqa: S101 - set by tear_down
-        assert self._ended is not None  # noqa: S101
-        self._scope.__enter__()
+    async def _finish(self, task: _Task, rest: Awaitable[object]) -> None:
+        """Await what a `teardown` returned that has not run in the task of `setup`."""
+        task.scope.__enter__()
         try:
             self._note_answer(await self._methods.wait_for(rest))
         except anyio.get_cancelled_exc_class() as error:
-            if not self._scope.cancel_called:
-                self._teardown_error = self._cancelled("teardown", error)
+            if not task.scope.cancel_called:
+                self._teardown_error = cancelled_by_itself(self._ref, "teardown", error)
         except BaseException as error:  # noqa: BLE001 - handed to whoever awaits tear_down
             self._teardown_error = error
         finally:
-            _leave(self._scope)
-            self._ended.set()
-
-    async def _cancel(self) -> None:
-        """Cancel all that the plugin has open, and give it a moment to end."""
-        assert self._scope is not None  # noqa: S101 - only called once a task exists
-        assert self._ended is not None  # noqa: S101
-        self._scope.cancel()
-        with anyio.CancelScope(shield=True), anyio.move_on_after(GRACE_SECONDS):
-            await self._ended.wait()
-            # Tasks in scopes that the plugin left open get their cancellation a turn later.
-            await anyio.lowlevel.checkpoint()
-            await anyio.lowlevel.checkpoint()
+            _leave(task.scope)
+            task.ended.set()
 
     # What it owns
 
@@ -366,12 +379,7 @@ class PluginInstance:
             RuntimeError: it has been torn down.
         """
         if self._owned is None and not self._is_over:
-            try:
-                anyio.lowlevel.current_token()
-            except RuntimeError:  # We are in another thread.
-                anyio.from_thread.run_sync(self._open_scope, token=self._token)
-            else:
-                self._open_scope()
+            on_loop(self._token, self._open_scope)
         if self._owned is None:
             raise gone(self._ref)
         return self._owned
@@ -400,11 +408,7 @@ class PluginInstance:
         """See `PluginContext.in_flight`."""
         if self._is_over:
             raise gone(self._ref)
-        try:
-            anyio.lowlevel.current_token()
-        except RuntimeError:  # We are in another thread.
-            return anyio.from_thread.run_sync(self._in_flight, token=self._token)
-        return self._in_flight()
+        return on_loop(self._token, self._in_flight)
 
     def _in_flight(self) -> tuple[Operation, ...]:
         calls = calls_through(self._gate, self._folder)
@@ -441,9 +445,8 @@ class PluginInstance:
                 self._owned.errors.append(error)
             return
         self._died_of = error
-        if self._settled is not None and not self._settled.is_set():
-            assert self._scope is not None  # noqa: S101 - set together
-            self._scope.cancel()  # The setup is under way, and fails with it.
+        if self._task is not None and not self._task.settled.is_set():
+            self._task.scope.cancel()  # The setup is under way, and fails with it.
         else:
             self._begin_dying()
 
@@ -473,68 +476,63 @@ class PluginInstance:
 
     # The plugin's task
 
-    async def _live(self, argument: PluginContext | Awaitable[object]) -> None:
+    async def _live(self, task: _Task, argument: PluginContext | Awaitable[object]) -> None:
         """The plugin's task, from setup to teardown."""
-        assert self._scope is not None  # noqa: S101 - set by _supervise_setup
-        assert self._settled is not None  # noqa: S101
-        assert self._ended is not None  # noqa: S101
         assert self._context is not None  # noqa: S101 - set by _spawn
         self._context = context_of_task(self._context)
         become_plugin(self._ref, self._module)
-        self._scope.__enter__()
+        task.scope.__enter__()
         try:
-            if await self._run_setup(argument):
-                self._settled.set()
-                await self._wait_and_tear_down()
+            if await self._run_setup(task, argument):
+                task.settled.set()
+                await self._wait_and_tear_down(task)
         finally:
-            if not _leave(self._scope) and not self._is_torn_down and not self._is_ending:
+            if not _leave(task.scope) and not self._is_torn_down and not self._is_ending:
                 self._on_loop_end("cancel scope or task group, which its setup has opened")
-            self._settled.set()
-            self._ended.set()
+            task.settled.set()
+            task.ended.set()
 
-    async def _run_setup(self, argument: PluginContext | Awaitable[object]) -> bool:
+    async def _run_setup(self, task: _Task, argument: PluginContext | Awaitable[object]) -> bool:
         """Whether it ended well; if not, `_setup_error` says why, unless it was cancelled."""
-        assert self._scope is not None  # noqa: S101 - set by _supervise_setup
         try:
             if inspect.isawaitable(argument):
                 await self._methods.wait_for(argument)
             else:
                 await self._methods.call("setup", self._setup, argument)
         except anyio.get_cancelled_exc_class() as error:
-            if self._died_of is None and not self._scope.cancel_called:
-                self._setup_error = self._cancelled("setup", error)
+            if self._died_of is None and not task.scope.cancel_called:
+                self._setup_error = cancelled_by_itself(self._ref, "setup", error)
         except BaseException as error:  # noqa: BLE001 - handed to whoever awaits set_up
             self._setup_error = error
         else:
+            self._is_set_up = True
             if self._died_of is None:
                 return True
         self._setup_error = self._setup_error or self._died_of
-        self._scope.cancel()
+        task.scope.cancel()
         return False
 
-    async def _wait_and_tear_down(self) -> None:
-        assert self._stop is not None  # noqa: S101 - set by _supervise_setup
-        assert self._scope is not None  # noqa: S101
+    async def _wait_and_tear_down(self, task: _Task) -> None:
         cancelled = anyio.get_cancelled_exc_class()
-        crashed = False
-        self._scope.shield = False  # On trio, the end of the loop comes as a cancellation.
+        crashed, scope = False, task.scope
+        scope.shield = False  # On trio, the end of the loop comes as a cancellation.
         try:
-            await self._stop.wait()
+            await task.stop.wait()
         except cancelled:
-            self._scope.shield = True
-            if self._scope.cancel_called or not _scope_of_plugin_cancelled():
+            scope.shield = True
+            if scope.cancel_called or not _scope_of_plugin_cancelled():
                 raise
             crashed = True
-        self._scope.shield = self._is_torn_down = True
+        scope.shield = self._is_torn_down = True
         try:
             self._note_answer(await self._methods.call("teardown", self._teardown))
         except cancelled as error:
-            if not self._scope.cancel_called and not crashed:
-                self._teardown_error = self._cancelled("teardown", error)
-                self._scope.cancel()
+            if not scope.cancel_called and not crashed:
+                self._teardown_error = cancelled_by_itself(self._ref, "teardown", error)
+                scope.cancel()
         except BaseException as error:  # noqa: BLE001 - handed to whoever awaits tear_down
             self._teardown_error = error
-            self._scope.cancel()
+            scope.cancel()
         if crashed and not self._is_ending:
             died_of, self._teardown_error = self._teardown_error, None
             if self._owned is None:
@@ -542,12 +540,6 @@ class PluginInstance:
             else:
                 self._died_of = died_of
                 self._begin_dying()
-
-    def _cancelled(self, method: str, error: BaseException) -> PluginCancelled:
-        """The failure of a method that ended with a cancellation which is not ours."""
-        failure = PluginCancelled(self._ref, method)
-        failure.__cause__ = error
-        return failure
 
 
 def _scope_of_plugin_cancelled() -> bool:

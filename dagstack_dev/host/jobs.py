@@ -153,13 +153,10 @@ class HeldManager(TaskJob):
         self.entered = anyio.Event()
         self.value: Any = None
 
-    def raise_error(self) -> None:
-        """Raise what kept the manager from being entered, if anything, and keep it no longer."""
-        try:
-            if self.error is not None:
-                raise self.error
-        finally:
-            self.error = None
+    def take_error(self) -> BaseException | None:
+        """What kept the manager from being entered, if anything, kept here no longer."""
+        error, self.error = self.error, None
+        return error
 
     def stop(self, failure: BaseException | None) -> None:
         """Have the manager left, with `failure` if there is one."""

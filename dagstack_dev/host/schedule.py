@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -76,14 +75,6 @@ async def bring_up(
         raise root_error(interrupts) from None
 
 
-class _Ended(NamedTuple):
-    """A job is over: the setup ended, well or with an error, or was cancelled half-way."""
-
-    ref: PluginRef
-    error: BaseException | None
-    cancelled: bool
-
-
 class _Schedule:
     """One call of `bring_up`.
 
@@ -106,8 +97,7 @@ class _Schedule:
         self._unlocks: defaultdict[PluginRef, list[PluginRef]] = defaultdict(list)
         self._startable: list[int] = []
         self._jobs: dict[PluginRef, anyio.CancelScope] = {}
-        self._unnoted = 0  # Jobs whose end has not been noted; several may end in one turn.
-        self._send, self._receive = anyio.create_memory_object_stream[_Ended](inf)
+        self._job_ended = anyio.Event()
         for ref, index in self._position.items():
             inside = [other for other in dependencies(ref) if other in self._position]
             self._waiting[ref] = len(inside)
@@ -117,16 +107,12 @@ class _Schedule:
                 self._startable.append(index)
 
     async def run(self) -> None:
-        with self._send, self._receive:
-            try:
-                async with anyio.create_task_group() as group:
-                    while self._startable or self._unnoted:
-                        await self._begin_all(group)
-                        if self._unnoted:
-                            self._note(await self._receive.receive())
-            finally:  # What ended while we were being cancelled counts, and may be ready.
-                while self._unnoted:
-                    self._note(self._receive.receive_nowait())
+        async with anyio.create_task_group() as group:
+            while self._startable or self._jobs:
+                await self._begin_all(group)
+                if self._jobs and not self._startable:
+                    await self._job_ended.wait()
+                    self._job_ended = anyio.Event()
 
     async def _begin_all(self, group: TaskGroup) -> None:
         """Begin whatever may; let the event loop have a turn now and then."""
@@ -145,19 +131,17 @@ class _Schedule:
                 continue
             if setup is not None:
                 self._jobs[ref] = anyio.CancelScope()
-                self._unnoted += 1
                 group.start_soon(self._job, ref, setup)
                 continue
             self._settle(ref, None)
             if monotonic() > turn_ends:
                 await anyio.lowlevel.checkpoint()
-                self._note_ended()
                 turn_ends = monotonic() + TURN_SECONDS
 
     async def _job(self, ref: PluginRef, setup: Awaitable[None]) -> None:
         """Await one setup, under a scope of its own by which it can be given up."""
         error: BaseException | None = None
-        cancelled = True
+        has_ended = False
         try:
             with self._jobs[ref]:
                 try:
@@ -166,22 +150,14 @@ class _Schedule:
                     if is_interruption(raised):
                         raise
                     error = raised
-                cancelled = False
+                has_ended = True
         finally:
             del self._jobs[ref]
-            if cancelled:
+            self._job_ended.set()
+            if not has_ended:
                 self._steps.abandoned(ref)
-            self._send.send_nowait(_Ended(ref, error, cancelled))
-
-    def _note_ended(self) -> None:
-        """Note every job that has ended by now."""
-        while self._receive.statistics().current_buffer_used:
-            self._note(self._receive.receive_nowait())
-
-    def _note(self, ended: _Ended) -> None:
-        self._unnoted -= 1
-        if not ended.cancelled:
-            self._settle(ended.ref, ended.error)
+        if has_ended:
+            self._settle(ref, error)
 
     def _settle(self, ref: PluginRef, error: BaseException | None) -> None:
         """A setup ended: release what waited for it, or give up what cannot follow."""

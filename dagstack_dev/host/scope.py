@@ -155,8 +155,7 @@ class Scope:
                 await held.ended.wait()
             raise
         if not held.is_entered:
-            held.raise_error()
-            raise self._gone()
+            raise held.take_error() or gone(self._ref)
         value: T = held.value
         return value
 
@@ -173,10 +172,7 @@ class Scope:
 
     def _check_open(self) -> None:
         if self._context is not None:
-            raise self._gone()
-
-    def _gone(self) -> RuntimeError:
-        return gone(self._ref)
+            raise gone(self._ref)
 
     def _push(self, name: str, function: Callable[[], object]) -> None:
         self._check_open()

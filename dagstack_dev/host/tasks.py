@@ -8,6 +8,8 @@ from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
+import anyio.from_thread
+import anyio.lowlevel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -104,6 +106,15 @@ def is_closed(token: EventLoopToken | None) -> bool:
     except RuntimeError:
         return True
     return False
+
+
+def on_loop(token: EventLoopToken | None, function: Callable[..., T], *args: Any) -> T:
+    """Call `function` on the thread of the event loop of `token`; at once, where that is ours."""
+    try:
+        anyio.lowlevel.current_token()
+    except RuntimeError:  # We are in another thread.
+        return anyio.from_thread.run_sync(function, *args, token=token)
+    return function(*args)
 
 
 async def _contain(function: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from importlib.util import resolve_name
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.blame import current_module
+from dagstack_dev.core.blame import NAMESPACE, current_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -54,8 +54,8 @@ def followed_importer(asker: str = "") -> tuple[ImportLog, str] | None:
         if name in _logs:
             return _logs[name], name
         frame = frame.f_back
-    found = next((each for each in (asker, current_module.get()) if each in _logs), None)
-    return None if found is None else (_logs[found], found)
+    name = asker if asker in _logs else current_module.get()
+    return (_logs[name], name) if name in _logs else None
 
 
 def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
@@ -74,7 +74,7 @@ def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
             log = _logs.get(importer)
         if log is None:
             return ask(name, globals, locals, fromlist, level)
-        if not level:
+        if NAMESPACE in name and not level:
             name = log.own_name(name)
         if log.stale:
             log.before(_absolute(name, globals, level), fromlist or ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -15,6 +16,7 @@ from dagstack_dev import (
     PluginCrashed,
     PluginRef,
     PluginRegistry,
+    SetupTimeout,
     State,
     TeardownErrors,
 )
@@ -231,3 +233,93 @@ def test_the_loop_may_end_without_a_teardown(
         await registry.setup_all(ctx)
 
     asyncio.run(main())
+
+
+class Late:
+    """The last thing that its setup does cannot be cancelled."""
+
+    def __init__(self, journal: list[str]) -> None:
+        self.journal = journal
+        self.began, self.go_on = anyio.Event(), anyio.Event()
+
+    async def setup(self, ctx: PluginContext) -> None:
+        ctx.callback(lambda: self.journal.append("callback"))
+        with anyio.CancelScope(shield=True):
+            self.began.set()
+            await self.go_on.wait()
+        self.journal.append("bound")
+
+    async def teardown(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.journal.append("released")
+
+
+class LateInTime(Late):
+    """It goes on when its time is over."""
+
+    async def setup(self, ctx: PluginContext) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.go_on.set()
+            await super().setup(ctx)
+        raise AssertionError
+
+
+class LateAndCaught(LateInTime):
+    async def setup(self, ctx: PluginContext) -> None:
+        with suppress(anyio.get_cancelled_exc_class()):
+            await super().setup(ctx)
+
+
+class LateWithATaskThatFails(Late):
+    async def setup(self, ctx: PluginContext) -> None:
+        ctx.start_soon(self.fail)
+        await super().setup(ctx)
+
+    async def fail(self) -> None:
+        await self.began.wait()
+        self.go_on.set()
+        raise LookupError("no")
+
+
+async def test_a_setup_that_ends_well_though_it_was_cancelled_is_torn_down(
+    registry: PluginRegistry, ctx: PluginContext, put: Put, journal: list[str]
+) -> None:
+    plugin = Late(journal)
+    put(plugin)
+    async with anyio.create_task_group() as group:
+        group.start_soon(registry.setup_all, ctx)
+        await plugin.began.wait()
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await anyio.lowlevel.checkpoint()
+            plugin.go_on.set()
+    assert journal == ["bound", "released", "callback"]
+    assert registry.statuses()[PluginRef("demo", "it")].state is State.LOADED
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"), [(LateAndCaught, SetupTimeout), (LateWithATaskThatFails, LookupError)]
+)
+async def test_so_is_one_that_fails_for_another_reason_than_its_own(
+    registry: PluginRegistry,
+    ctx: PluginContext,
+    put: Put,
+    journal: list[str],
+    kind: type[Late],
+    error: type[Exception],
+) -> None:
+    put(kind(journal), startup_timeout_sec=1)
+    with pytest.raises(error):
+        await registry.setup_all(ctx)
+    assert journal == ["bound", "released", "callback"]
+
+
+async def test_a_setup_that_does_not_end_well_is_not_torn_down(
+    registry: PluginRegistry, ctx: PluginContext, put: Put, journal: list[str]
+) -> None:
+    put(LateInTime(journal), startup_timeout_sec=1)
+    with pytest.raises(SetupTimeout):
+        await registry.setup_all(ctx)
+    assert journal == ["bound", "callback"]
