@@ -199,7 +199,8 @@ class Terminal:
             line.append("↻ ", "green").append(dependents)
         news = list(dict.fromkeys(reasons[ref] for ref in changed if ref in reasons))
         if news:
-            line.append(f"  {news[0]}{f' and {len(news) - 1} more' if news[1:] else ''}", "dim")
+            more = f" and {len(news) - 1} more" if news[1:] else ""
+            line.append(f"  {short(news[0])}{more}", "dim")
         line.append(f"  {_milliseconds(fact.duration_ms)}", "dim")
         self._print(timed(line))
         for step in blocked[:NAMES_LIMIT]:

@@ -276,12 +276,12 @@ class RuntimeNotSupported(PluginRegistryError):
         if install is not None:
             return (
                 f"{self.ref} runs in {', '.join(self.declared)}, which is not installed; run "
-                f"{install} (declared in {self.path or 'its manifest'})"
+                f"{install}{_in_place(self.path, self.line)}"
             )
         hint = next((h for word in self.declared if (h := did_you_mean(word, self.available))), "")
         return (
             f"{self.ref} runs in {', '.join(self.declared)}, which is not available here{hint} "
-            f"(available: {', '.join(self.available)}; declared in {self.path or 'its manifest'})"
+            f"(available: {', '.join(self.available)}){_in_place(self.path, self.line)}"
         )
 
 

@@ -77,9 +77,14 @@ class CodeView:
         changed = {}
         for path in sorted(paths):
             file = _read(path)
-            if self._differs(path, file):
+            if self._differs(path, file) and not (file is None and self._is_away(path)):
                 changed[path] = file
         return changed
+
+    def _is_away(self, path: str) -> bool:
+        """Whether it is not there because its whole root is not, which is waited for."""
+        roots = [root for root in self._roots if path.startswith(f"{root}/")]
+        return bool(roots) and not any(map(os.path.isdir, roots))
 
     def _differs(self, path: str, file: SourceFile | None) -> bool:
         return (file.fingerprint if file else None) != self._running.fingerprint(path)

@@ -411,17 +411,19 @@ class Registry(Lookup):
         return self.table.observe(observer)
 
 
-def _as_spec(spec: KindSpec | type) -> KindSpec:
+def _as_spec(spec: object) -> KindSpec:
     if isinstance(spec, KindSpec):
         for hook in spec.hooks:
             if problem := problem_of_hook_name(hook.name):
                 raise ValueError(f"kind {spec.kind}: hook {problem}")
         return spec
-    found = spec_of(spec)
+    found = spec_of(spec) if isinstance(spec, type) else None
     if found is None:
-        raise TypeError(
-            f"{spec.__qualname__} is no hookspec; decorate it with @hookspecs(kind=...)"
-        )
+        name = getattr(spec, "__qualname__", f"a {type(spec).__name__}")
+        cure = "decorate it with @hookspecs(kind=...)"
+        if isinstance(spec, tuple | list):
+            cure = "pass what is in it: add_hookspecs(*specs)"
+        raise TypeError(f"{name} is no hookspec; {cure}")
     return found
 
 

@@ -18,7 +18,9 @@ from dagstack_dev.core.events import (
     ReloadCommitted,
     ReloadRolledBack,
     ReloadSkipped,
+    ReloadStarted,
     Transition,
+    WatchProblem,
 )
 
 pytestmark = pytest.mark.usefixtures("imports_forgotten")
@@ -44,6 +46,24 @@ async def test_a_helper_package_beside_the_plugins_reloads_exactly_its_importers
         assert generations(live) == {"direct": 2, "other": 1, "stranger": 1, "dependent": 1}
         [reason] = {fact.reason for fact in live.of(Transition) if fact.ref.name == "direct"}
         assert "helpers/words.py, which changed" in reason
+
+
+async def test_a_root_that_is_away_takes_no_shared_code_with_it(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "")
+    words = tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "a", "from helpers.words import WORD", "WORD")
+    away = tree.root.with_name("away")
+    async with serving(tree) as live:
+        shutil.copytree(tree.root, away)
+        shutil.rmtree(tree.root)
+        await live.fact(WatchProblem)
+        await live.server.wait_idle()
+        assert live.of(ReloadStarted) == []
+        assert live.plugin("a").value() == "old"
+        edit(away / words.relative_to(tree.root), "old", "new")
+        away.rename(tree.root)
+        await live.fact(ReloadCommitted)
+        assert live.plugin("a").value() == "new"
 
 
 @pytest.mark.parametrize(

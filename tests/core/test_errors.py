@@ -72,7 +72,7 @@ MESSAGES = [
         RuntimeNotSupported(A, ["in-process"], ["in_process"], "x/dagstack.toml"),
         (
             "tool/a runs in in-process, which is not available here; did you mean 'in_process'? "
-            "(available: in_process; declared in x/dagstack.toml)"
+            "(available: in_process) (x/dagstack.toml)"
         ),
     ),
     (

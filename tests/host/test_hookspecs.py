@@ -109,6 +109,12 @@ def test_a_class_without_a_declaration_is_no_hookspec(registry: PluginRegistry) 
         registry.add_hookspecs(PluginTree)
 
 
+def test_specs_in_a_tuple_are_not_taken_for_one(registry: PluginRegistry) -> None:
+    specs: Any = (KindSpec(kind="demo"),)
+    with pytest.raises(TypeError, match=r"a tuple is no hookspec; .*add_hookspecs\(\*specs\)"):
+        registry.add_hookspecs(specs)
+
+
 @pytest.mark.parametrize("name", ["get-items", "import", "matches"])
 def test_a_hook_that_no_plugin_can_have_is_refused(registry: PluginRegistry, name: str) -> None:
     spec = KindSpec(kind="demo", hooks=(HookSpec(name=name, dispatch=DispatchClass.CHAIN),))
