@@ -213,8 +213,9 @@ class Conductor:
 
     async def _drain(self, entry: Entry) -> int:
         """Let calls in flight end; the answer is how many have not."""
-        if entry.gate.in_flight:
-            self.table.draining.setdefault(entry.ref, running_time())
+        if not entry.gate.in_flight:
+            return 0
+        self.table.draining.setdefault(entry.ref, running_time())
         left = await entry.gate.drain(self.drain_seconds)
         self.table.draining.pop(entry.ref, None)
         if left:

@@ -143,19 +143,32 @@ def call_after(seconds: float, function: Callable[[], object]) -> Callable[[], o
         spawn(wait, "dagstack limit")
         return scope.cancel
 
-    timer: asyncio.TimerHandle | None = None
+    return _Timer(loop, ends, function).stop
 
-    def look_at_time() -> None:
-        nonlocal timer
-        left = ends - running_time()
-        if left > 0:
-            timer = loop.call_later(left, look_at_time)
+
+class _Timer:
+    """Calls `function` on `loop` when the running time is `ends`, and leaves no circle behind."""
+
+    __slots__ = ("_ends", "_function", "_handle", "_loop")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, ends: float, function: Callable[[], object]
+    ) -> None:
+        self._loop, self._ends, self._function = loop, ends, function
+        self._handle: asyncio.Handle | None = None
+        self._wait()
+
+    def _wait(self) -> None:
+        self._handle = self._loop.call_later(max(self._ends - running_time(), 0), self._look)
+
+    def _look(self) -> None:
+        if running_time() < self._ends:
+            self._wait()
         else:
-            function()
+            self._handle = None
+            self._function()
 
-    def stop() -> None:
-        if timer is not None:
-            timer.cancel()
-
-    timer = loop.call_later(max(seconds, 0), look_at_time)
-    return stop
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None

@@ -15,14 +15,16 @@ import builtins
 import importlib
 import sys
 from contextlib import suppress
+from functools import wraps
 from importlib.util import resolve_name
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.blame import NAMESPACE, current_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import FrameType, FunctionType, ModuleType
+    from types import FrameType
 
     from dagstack_dev.runtimes.imports import ImportLog
 
@@ -40,6 +42,7 @@ def leave(module: str, log: ImportLog) -> None:
     """Tell `log` of `module` no more."""
     if _logs.get(module) is log:
         del _logs[module]
+        _import_module_of.pop(module, None)
 
 
 def followed_importer(asker: str = "") -> tuple[ImportLog, str] | None:
@@ -59,6 +62,7 @@ def followed_importer(asker: str = "") -> tuple[ImportLog, str] | None:
 
 
 def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
+    @wraps(ask)
     def __import__(  # noqa: A001, N807 - tracebacks show it under the name it stands for
         name: str,
         globals: Mapping[str, Any] | None = None,  # noqa: A002 - the names of the original
@@ -102,6 +106,7 @@ def _absolute(name: str, around: Mapping[str, Any], level: int) -> str:
 def _noting_import_module(ask: Callable[..., ModuleType], asker: str = "") -> FunctionType:
     """What stands for `ask`, and counts for `asker` where its own frames tell of nobody."""
 
+    @wraps(ask)
     def import_module(name: str, package: str | None = None) -> ModuleType:
         found = followed_importer(asker)
         meant = ""
@@ -123,26 +128,42 @@ def _noting_import_module(ask: Callable[..., ModuleType], asker: str = "") -> Fu
     return import_module  # type: ignore[return-value]  # it is one
 
 
-def _import_module_by_asker(ask: Callable[..., ModuleType], default: FunctionType) -> FunctionType:
-    """A `__getattr__` for `importlib`: each module that is followed has an `import_module`."""
+class _Importlib(ModuleType):
+    """What `importlib` is an object of while some log follows a module.
 
-    def __getattr__(name: str) -> Any:  # noqa: N807 - modules look for that name
-        if name != "import_module":
-            raise AttributeError(f"module 'importlib' has no attribute {name!r}")
+    Each module that is followed sees an `import_module` of its own, which knows who has asked for
+    it; everybody else sees the one in the namespace of `importlib`.
+    """
+
+    @property
+    def import_module(self) -> Any:
+        default = vars(self)["import_module"]
         asker = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001 - who has asked
-        if asker not in _logs:
+        if asker not in _logs or not _is_ours(default):
             return default
-        own = _noting_import_module(ask, asker)
-        own.__code__ = default.__code__
+        own = _import_module_of.get(asker)
+        if own is None:
+            own = _import_module_of[asker] = _noting_import_module(default.__wrapped__, asker)
+            own.__code__ = default.__code__
         return own
 
-    return __getattr__  # type: ignore[return-value]  # it is one
+    @import_module.setter
+    def import_module(self, value: object) -> None:
+        vars(self)["import_module"] = value
+
+
+_import_module_of: Final[dict[str, FunctionType]] = {}
+"""By the name of the module that sees it."""
 
 
 _INTERNAL: Final = "<importlib._bootstrap, noted by dagstack_dev>"
 """By such a file name `warnings` knows what to look behind for the line that imports."""
 
-_replaced: Final[list[tuple[object, str, Any, Any]]] = []
+_replaced: Final[list[tuple[ModuleType, str, Any, FunctionType]]] = []
+
+
+def _is_ours(function: object) -> bool:
+    return any(function is wrapped for *_, wrapped in _replaced)
 
 
 def _install() -> None:
@@ -155,12 +176,9 @@ def _install() -> None:
         original = getattr(where, name)
         wrapped = wrap(original)
         wrapped.__code__ = wrapped.__code__.replace(co_filename=_INTERNAL)
+        setattr(where, name, wrapped)
         _replaced.append((where, name, original, wrapped))
-        if where is builtins:
-            setattr(where, name, wrapped)
-        else:
-            vars(where)["__getattr__"] = _import_module_by_asker(original, wrapped)
-            delattr(where, name)
+    importlib.__class__ = _Importlib
 
 
 def uninstall_if_idle() -> None:
@@ -171,5 +189,6 @@ def uninstall_if_idle() -> None:
         where, name, original, wrapped = each
         if getattr(where, name) is wrapped:
             setattr(where, name, original)
-            vars(where).pop("__getattr__", None)
             _replaced.remove(each)
+    if not _replaced:
+        importlib.__class__ = ModuleType

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import subprocess
 import sys
 import threading
@@ -54,6 +55,7 @@ gc.collect()
 assert builtins.__import__ is not before[0]
 clear_up()
 assert (builtins.__import__, importlib.import_module, sys.meta_path) == before
+assert type(importlib) is type(sys)
 """
 
 
@@ -63,6 +65,33 @@ def test_the_import_system_is_as_it_was_when_nothing_is_followed_any_more(
     tree.plugin("one")
     command = [sys.executable, "-c", ALONE, str(tree.root)]
     subprocess.run(command, env=CHECKOUT, check=True, timeout=30)
+
+
+def test_importlib_is_to_everybody_what_it_was(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To code of plugins, which has an `import_module` of its own, and to the app's."""
+    code = """
+import importlib, pickle
+
+class Plugin:
+    def import_module(self):
+        return importlib.import_module
+
+    def pickled(self):
+        return pickle.dumps(importlib.import_module)
+"""
+    tree.plugin("one", code=code)
+    plugin = PluginRegistry().discover(tree.root).get_plugin("demo", "one")
+    assert "import_module" in dir(importlib)
+    assert plugin.import_module() is plugin.import_module()
+    assert plugin.import_module().__doc__ == importlib.import_module.__doc__
+    assert pickle.loads(plugin.pickled()) is importlib.import_module
+    assert pickle.loads(pickle.dumps(importlib.import_module)) is importlib.import_module
+    monkeypatch.setattr(importlib, "import_module", fake := str.upper)
+    assert plugin.import_module() is importlib.import_module is fake
+    monkeypatch.undo()
+    assert plugin.import_module()("json") is sys.modules["json"]
 
 
 def test_an_import_in_a_thread_counts(tree: PluginTree) -> None:
