@@ -120,7 +120,7 @@ class _Survey:
         root = next((root for root in self._all if lies_in(path, [root])), None)
         if root is None:
             return Why(path, (), (), "it is below none of the watched folders; see --watch-code")
-        if self._ignore.path(path[len(root) + 1 :]) or self._is_left_out(path, folder):
+        if self._is_left_out(path, root, folder):
             return Why(path, (), (), "it is ignored")
         self._read_imports()
         found = _Chains(self._importers, self._owners, self._graph)
@@ -131,10 +131,10 @@ class _Survey:
         imported = tuple(module for module in modules if module in self._importers)
         return Why(path, imported, tuple(links), reason)
 
-    def _is_left_out(self, path: str, folder: str | None) -> bool:
-        """Whether git or the manifest of a plugin keeps a file of it from being its source."""
+    def _is_left_out(self, path: str, root: str, folder: str | None) -> bool:
+        """Whether a file is ignored, for a plugin's source if it lies in one's folder."""
         if folder is None or not Path(path).is_file():
-            return False
+            return self._ignore.path(path[len(root) + 1 :])
         return path[len(folder) + 1 :] not in self._sources[folder].files
 
     def _read_imports(self) -> None:

@@ -1,7 +1,8 @@
-"""What `.gitignore` files and a plugin's manifest leave out of the plugin's folder."""
+"""What of a plugin's folder is no source of it, by `.gitignore` files and its manifest, too."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from contextlib import suppress
@@ -9,10 +10,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES, ignored_in
-from dagstack_dev.disk.paths import read_regular
+from dagstack_dev.disk.ignore import OUTPUT_FOLDERS
+from dagstack_dev.disk.paths import below, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from dagstack_dev.disk.ignore import IgnoreRules
 
 _NAME: Final = ".gitignore"
 
@@ -46,71 +50,81 @@ class _Patterns:
 
 
 class FolderRules:
-    """What is left out of one plugin's folder.
+    """What of one plugin's folder is no source of it.
 
-    That is what git ignores, by the files from its working tree's top (else the root) down, but
-    for Python files, manifests and what the manifest names; and what the manifest ignores, which
-    has the last word. Where the plugin's folder itself is ignored by git, what stands further up
-    says nothing about what is in it.
+    That is what is ignored everywhere, and what git ignores, by the files from its working tree's
+    top (else the root) down, but for Python files and manifests. What the manifest names counts,
+    as the place of what it starts: in the folders of build tools, and although git ignores it.
+    What the manifest ignores, or does not, has the last word over git. Where the plugin's folder
+    itself is ignored by git, what stands further up says nothing about what is in it.
 
     Args:
         folder: the plugin's.
         root: the one it was found in.
-        manifest: the name of its manifest in force.
+        ignore: what is ignored everywhere.
+        manifest: the name of the manifest in force.
         text: what that holds.
     """
 
-    def __init__(self, folder: str, root: str, manifest: str = "", text: bytes = b"") -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: str, root: str, ignore: IgnoreRules, manifest: str, text: bytes
+    ) -> None:
+        self.folder = folder
+        self._ignore = ignore
+        self._above = below(root, f"{folder}/")
         self._text = text
         patterns = ignored_in(manifest, text)
         self._own = (_own(folder, patterns),) if patterns else ()
         self._chains = {"": _around(folder, root) + _at(folder)}
-        self._left_out: set[tuple[str, bool]] = set()
 
     def leaves_out(self, relative: str, *, is_folder: bool) -> bool:
-        """Whether what is at `relative` is left out; its folder is not."""
+        """Whether what is at `relative` is left out; the folder that it lies in is not."""
+        name = relative.rpartition("/")[2]
+        place = self._above + relative
+        if not is_folder and self._ignore.file(name, place):
+            return True
+        if is_folder and self._ignore.folder(name, place):
+            is_output = name in OUTPUT_FOLDERS and not self._ignore.excludes(place)
+            return not (is_output and self._is_named(relative, is_folder=True))
+        return self._is_left_out(relative, is_folder=is_folder)
+
+    def _is_left_out(self, relative: str, *, is_folder: bool) -> bool:
         chain = self._chain(relative.rpartition("/")[0])
-        if not chain and not self._own:
+        if relative in MANIFEST_NAMES or not (chain or self._own):
             return False
-        path = f"{self._folder}/{relative}{'/' if is_folder else ''}"
-        if relative in MANIFEST_NAMES:
-            return False
+        path = f"{self.folder}/{relative}{'/' if is_folder else ''}"
         own = _decide(self._own, path)
         if own is not None:
             return own
         if not _decide(chain, path) or (relative.endswith(".py") and not is_folder):
             return False
-        self._left_out.add((relative, is_folder))
-        return not self._is_named(relative, self._text, is_folder=is_folder)
+        return not self._is_named(relative, is_folder=is_folder)
+
+    def is_environment(self, relative: str, names: Iterable[str]) -> bool:
+        """Whether the folder at `relative`, which holds `names`, is a virtual environment."""
+        return self._ignore.is_environment(self._above + relative, names)
 
     def path(self, relative: str) -> bool:
         """Whether what is at `relative` is left out, or a folder that it lies in."""
         parts = relative.split("/")
-        above = ("/".join(parts[:count]) for count in range(1, len(parts)))
-        if any(self.leaves_out(each, is_folder=True) for each in above):
-            return True
-        is_folder = os.path.isdir(f"{self._folder}/{relative}")  # noqa: PTH112 - hot path
+        for above in itertools.accumulate(parts[:-1], "{}/{}".format):
+            if self._ignore.is_known_environment(self._above + above):
+                return True
+            if self.leaves_out(above, is_folder=True):
+                return True
+        is_folder = os.path.isdir(f"{self.folder}/{relative}")  # noqa: PTH112 - hot path
         return self.leaves_out(relative, is_folder=is_folder)
 
-    def hold_for(self, manifest: str, text: bytes) -> bool:
-        """Whether it would leave out the same with this manifest, of what has been asked for."""
-        if ignored_in(manifest, text) != ignored_in(manifest, self._text):
-            return False
-        return all(
-            self._is_named(each, text, is_folder=is_folder)
-            == self._is_named(each, self._text, is_folder=is_folder)
-            for each, is_folder in self._left_out
-        )
-
-    def _is_named(self, relative: str, text: bytes, *, is_folder: bool) -> bool:
+    def _is_named(self, relative: str, *, is_folder: bool) -> bool:
+        """Whether the manifest's text has that path."""
         end = rb"[/.:]" if is_folder else rb"(?![\w-])"
-        return re.search(rb"(?<![\w-])" + re.escape(relative.encode()) + end, text) is not None
+        named = rb"(?<![\w-])" + re.escape(relative.encode(errors="surrogateescape")) + end
+        return re.search(named, self._text) is not None
 
     def _chain(self, relative: str) -> tuple[_Patterns, ...]:
         if relative not in self._chains:
             above = self._chain(relative.rpartition("/")[0])
-            self._chains[relative] = above + _at(f"{self._folder}/{relative}")
+            self._chains[relative] = above + _at(f"{self.folder}/{relative}")
         return self._chains[relative]
 
 

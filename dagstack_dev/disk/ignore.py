@@ -7,8 +7,6 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.disk.gitignore import FolderRules
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -201,17 +199,13 @@ class IgnoreRules:
         paths = [pattern.strip("/") for pattern in extra if "/" in pattern]
         self._folder = _any_of(map(translate, (*sorted(DEFAULT_IGNORE), *names)))
         self._named = _any_of(map(translate, names)) if names else None
-        self._kept: dict[str, frozenset[str]] = {}
         self._environments: set[str] = set()
-        self._manifests: dict[str, tuple[str, bytes]] = {}
         self._file = _any_of((*map(translate, (*IGNORED_FILES, *names)), *_RANDOM_NAMES))
         self._path = _any_of(map(_translate_path, paths)) if paths else None
 
     def folder(self, name: str, relative: str) -> bool:
         """Whether the folder `name`, at `relative` below its root, is left out."""
-        if self._folder(name) and not self._is_kept(name, relative):
-            return True
-        return self._path is not None and self._path(relative)
+        return self._folder(name) or (self._path is not None and self._path(relative))
 
     def is_environment(self, relative: str, names: Iterable[str]) -> bool:
         """Whether the folder at `relative`, which holds `names`, is a virtual environment.
@@ -222,40 +216,9 @@ class IgnoreRules:
         (self._environments.add if found else self._environments.discard)(relative)
         return found
 
-    def keep(self, plugin: str, names: frozenset[str]) -> bool:
-        """Of the folders that are left out, let just `names` in the folder `plugin` count.
-
-        Those that somebody has named as a pattern are left out all the same.
-
-        Args:
-            plugin: relative to its root.
-            names: of `OUTPUT_FOLDERS`.
-
-        Returns:
-            Whether that is something else than before.
-        """
-        if names == self._kept.get(plugin, frozenset()):
-            return False
-        self._kept[plugin] = names
-        return True
-
-    def _is_kept(self, name: str, relative: str) -> bool:
-        if not self._kept or name not in self._kept.get(relative.rpartition("/")[0], ()):
-            return False
-        return self._named is None or not self._named(name)
-
-    def inside(self, folder: str, root: str) -> FolderRules:
-        """What besides is left out of a plugin's folder, an absolute path.
-
-        Args:
-            folder: the plugin's.
-            root: the one it was found in.
-        """
-        return FolderRules(folder, root, *self._manifests.get(folder, ()))
-
-    def note_manifest(self, folder: str, name: str, text: bytes) -> None:
-        """The manifest in force in `folder` is called `name`, and this is what it holds."""
-        self._manifests[folder] = name, text
+    def is_known_environment(self, relative: str) -> bool:
+        """Whether the folder at `relative` was a virtual environment when it was last looked at."""
+        return relative in self._environments
 
     def file(self, name: str, relative: str) -> bool:
         """Whether the file `name`, at `relative` below its root, is left out."""
@@ -281,7 +244,7 @@ class IgnoreRules:
         above = ""
         for part in relative.split("/"):
             above = f"{above}/{part}" if above else part
-            if above in self._environments or self.folder(part, above):
+            if self.folder(part, above) or self.is_known_environment(above):
                 return True
         return False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -15,7 +14,7 @@ from dagstack_dev.core.manifest_forms import (
     MANIFEST_NAMES,
 )
 from dagstack_dev.core.sources import PluginSource, SourceFile
-from dagstack_dev.disk.ignore import OUTPUT_FOLDERS
+from dagstack_dev.disk.gitignore import FolderRules
 from dagstack_dev.disk.paths import ABSENT, below, is_folder, lies_in, open_at_once, reason_of
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ LARGEST_CODE: Final = 4 * 1024 * 1024
 
 RACY_NS: Final = 20_000_000
 """How young a change may be for its time stamp to be trusted, in nanoseconds."""
-
-_OUTPUTS_NAMED: Final = {name: re.compile(rb"\b%s[/.:]" % name.encode()) for name in OUTPUT_FOLDERS}
 
 _MANIFESTS: Final = tuple(MANIFEST_NAMES)
 _EMBEDDED: Final = tuple(EMBEDDED_NAMES)
@@ -92,26 +89,38 @@ def read_plugin(
     Returns:
         The source, and its files as seen, to be passed as `known` next time.
     """
-    walk = Walk(folder, root, ignore, imported)
-    source, read = _read(walk, known or {})
-    name = source.manifest_name
-    text = source.manifest_text(name) or b""
-    ignore.note_manifest(folder, name, text)
-    outputs = frozenset(name for name, pattern in _OUTPUTS_NAMED.items() if pattern.search(text))
-    if ignore.keep(below(root, folder), outputs) or not walk.rules.hold_for(name, text):
-        source, read = _read(Walk(folder, root, ignore, imported), read)
-    return source, read
-
-
-def _read(walk: Walk, known: Mapping[str, SeenFile]) -> tuple[PluginSource, dict[str, SeenFile]]:
+    known = known or {}
+    manifests = {}  # They say what of the rest counts.
+    for name in _MANIFESTS:
+        seen = _see(f"{folder}/{name}", known.get(name))
+        if seen is not None and not ignore.file(name, below(root, f"{folder}/{name}")):
+            manifests[name] = seen
+    walk = Walk(rules_for(_source(folder, manifests), root, ignore), imported)
     read: dict[str, SeenFile] = {}
     for path, relative in walk:
-        seen = _see(path, known.get(relative))
+        seen = manifests.get(relative) or _see(path, known.get(relative))
         if seen is not None:
             read[relative] = seen._replace(is_link=True) if relative in walk.links else seen
     for relative, error in walk.denied.items():
         read[relative] = SeenFile(NOTHING, _unreadable(error), racy=True)
-    return PluginSource(walk.folder, {path: seen.file for path, seen in read.items()}), read
+    return _source(folder, read), read
+
+
+def _source(folder: str, seen: Mapping[str, SeenFile]) -> PluginSource:
+    return PluginSource(folder, {path: each.file for path, each in seen.items()})
+
+
+def rules_for(source: PluginSource, root: str, ignore: IgnoreRules) -> FolderRules:
+    """What of a plugin's folder does not count, by the manifest that it has.
+
+    Args:
+        source: the folder as it was read.
+        root: the one it was found in.
+        ignore: what is ignored everywhere.
+    """
+    name = source.manifest_name
+    text = source.manifest_text(name) or b""
+    return FolderRules(source.folder, root, ignore, name, text)
 
 
 def read_some(
@@ -143,11 +152,7 @@ def read_some(
 
 
 def stale_files(
-    folder: str,
-    root: str,
-    ignore: IgnoreRules,
-    known: Mapping[str, SeenFile],
-    imported: Collection[str] = (),
+    rules: FolderRules, known: Mapping[str, SeenFile], imported: Collection[str] = ()
 ) -> dict[str, Stamp | None]:
     """The files of a plugin whose stamps are not those in `known`, by absolute path.
 
@@ -155,7 +160,7 @@ def stale_files(
     """
     stale: dict[str, Stamp | None] = {}
     left = dict(known)
-    walk = Walk(folder, root, ignore, imported)
+    walk = Walk(rules, imported)
     for path, relative in walk:
         try:
             status = os.stat(path)  # noqa: PTH116 - per file on the hot path
@@ -165,7 +170,7 @@ def stale_files(
         stamp = Stamp.of(status)
         if stat.S_ISREG(status.st_mode) and (before is None or before.stamp != stamp):
             stale[path] = stamp
-    return stale | {f"{folder}/{path}": None for path in left.keys() - walk.denied.keys()}
+    return stale | {f"{rules.folder}/{path}": None for path in left.keys() - walk.denied.keys()}
 
 
 def stamp_of(path: str) -> Stamp | None:
@@ -260,40 +265,33 @@ class Walk:
     """Walks through a plugin's folder: each file that counts, by path and by relative path.
 
     Args:
-        folder: the plugin's.
-        root: the one it was found in.
-        ignore: what does not count.
+        rules: the folder, and what of it does not count.
         imported: files that come in any case, there or not, relative to the folder.
 
     Attributes:
-        rules: what of the folder is left out besides.
         denied: folders that are there but cannot be read, by their relative path.
         links: the files in whose place there is a link to one, likewise.
     """
 
-    def __init__(
-        self, folder: str, root: str, ignore: IgnoreRules, imported: Collection[str] = ()
-    ) -> None:
-        self.folder = folder
-        self.rules = ignore.inside(folder, root)
+    def __init__(self, rules: FolderRules, imported: Collection[str] = ()) -> None:
         self.denied: dict[str, OSError] = {}
         self.links: set[str] = set()
-        self._ignore = ignore
+        self._rules = rules
         self._imported = imported
-        prefix = below(root, folder)
-        self._prefix = f"{prefix}/" if prefix else ""
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        todo: list[tuple[str, str, str | None]] = [(self.folder, "", None)]
+        top = self._rules.folder
+        todo: list[tuple[str, str, str | None]] = [(top, "", None)]
         left = set(self._imported)
         linked: list[str] = []  # The real folder of the plugin and those of its links.
         while todo:
             current, above, real = todo.pop()
             for entry in self._entries(current, above):
                 relative = above + entry.name
-                if self._is_left_out(entry, relative):
+                of_folder = is_folder(entry)
+                if self._rules.leaves_out(relative, is_folder=of_folder):
                     continue
-                if not is_folder(entry):
+                if not of_folder:
                     left.discard(relative)
                     if entry.is_symlink():
                         self.links.add(relative)
@@ -301,7 +299,7 @@ class Walk:
                     continue
                 target = real and f"{real}{os.sep}{entry.name}"
                 if entry.is_symlink():
-                    linked = linked or [os.path.realpath(self.folder)]
+                    linked = linked or [os.path.realpath(top)]
                     target = os.path.realpath(entry.path)
                     if lies_in(target, linked):
                         continue
@@ -310,7 +308,7 @@ class Walk:
                     continue
                 todo.append((entry.path, relative + "/", target))
         for relative in sorted(left):
-            yield f"{self.folder}/{relative}", relative
+            yield f"{top}/{relative}", relative
 
     def _entries(self, folder: str, relative: str) -> list[os.DirEntry[str]]:
         """What is in a folder; nothing in one that cannot be read, or is an environment."""
@@ -322,13 +320,6 @@ class Walk:
                 self.denied[relative.rstrip("/") or MANIFEST_NAME] = error
             return []
         names = (each.name for each in entries)
-        if relative and self._ignore.is_environment(self._prefix + relative[:-1], names):
+        if relative and self._rules.is_environment(relative[:-1], names):
             return []
         return entries
-
-    def _is_left_out(self, entry: os.DirEntry[str], relative: str) -> bool:
-        of_folder = is_folder(entry)
-        leaves_out = self._ignore.folder if of_folder else self._ignore.file
-        return leaves_out(entry.name, self._prefix + relative) or self.rules.leaves_out(
-            relative, is_folder=of_folder
-        )

@@ -17,7 +17,15 @@ from dagstack_dev.disk.changes import DiskChanges, looks_unfinished
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.manifests import is_plugin_folder
 from dagstack_dev.disk.paths import below, lies_in
-from dagstack_dev.disk.reading import NOTHING, SeenFile, Stamp, read_plugin, read_some, stale_files
+from dagstack_dev.disk.reading import (
+    NOTHING,
+    SeenFile,
+    Stamp,
+    read_plugin,
+    read_some,
+    rules_for,
+    stale_files,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -75,20 +83,19 @@ class DiskView:
             return root is not None
         relative = below(root, path)
         owner = self._owner(path, root)
-        inside = path[len(owner) + 1 :] if owner else ""
-        if owner and inside in self._imported.get(owner, ()):
+        if owner is not None:
+            inside = path[len(owner) + 1 :]
+            is_known = not inside or inside in self._imported.get(owner, ())
+            return is_known or not self._rules(owner, root).path(inside)
+        if not self._ignore.path(relative):
             return True
-        if self._ignore.path(relative):
-            # A folder may have the name of an ignored kind of file.
-            is_folder = path == owner or os.path.isdir(path)  # noqa: PTH112 - hot path
-            if not is_folder or self._ignore.folders(relative):
-                return False
-        return not (owner and inside and self._rules(owner, root).path(inside))
+        # A folder may have the name of an ignored kind of file.
+        return os.path.isdir(path) and not self._ignore.folders(relative)  # noqa: PTH112 - hot path
 
     def _rules(self, folder: str, root: str) -> FolderRules:
         """What is left out of a plugin's folder, as it was when the disk was last looked at."""
         if folder not in self._inside:
-            self._inside[folder] = self._ignore.inside(folder, root)
+            self._inside[folder] = rules_for(self._sources[folder], root, self._ignore)
         return self._inside[folder]
 
     def add_imported(self, found: Mapping[tuple[str, str], SourceFile | None]) -> None:
@@ -197,9 +204,10 @@ class DiskView:
             if not lies_in(folder, list(denied))
         }
         for folder, root in found.items():
-            if folder in seen:
-                imported = self._imported.get(folder, ())
-                differ |= stale_files(folder, root, self._ignore, seen[folder], imported)
+            source = self._sources.get(folder)
+            if folder in seen and source is not None:
+                rules = rules_for(source, root, self._ignore)
+                differ |= stale_files(rules, seen[folder], self._imported.get(folder, ()))
         return differ
 
     def accept(self, changes: DiskChanges) -> None:

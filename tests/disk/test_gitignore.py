@@ -67,6 +67,13 @@ def test_a_gitignore_that_cannot_be_meant_is_passed_over(
         assert counted(tree) == {"rows.csv"}
 
 
+def test_a_name_that_is_no_text_is_held_against_it_like_any(tree: PluginTree) -> None:
+    tree.plugin("a")
+    some_files(tree, "\udcff.csv", "\udcff.txt")
+    tree.write("a/.gitignore", "*.csv")
+    assert counted(tree) == {"\udcff.txt"}
+
+
 def test_the_innermost_gitignore_decides(tree: PluginTree) -> None:
     tree.plugin("a")
     some_files(tree, "rows.csv", "data/rows.csv", "data/deep/rows.csv")

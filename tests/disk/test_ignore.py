@@ -169,19 +169,15 @@ def test_a_folder_with_the_name_of_an_ignored_file_still_counts() -> None:
     assert rules.folders("build/cache.db")
 
 
-def test_outputs_of_build_tools_count_where_they_are_named_and_nobody_minds() -> None:
-    rules = IgnoreRules()
-    assert rules.keep("tools/it", frozenset({"dist"}))
-    assert not rules.path("tools/it/dist/index.js")
-    assert rules.path("tools/it/build/index.js")
-    assert rules.path("tools/it/src/dist/index.js")
-    assert rules.path("tools/other/dist/index.js")
-    assert not rules.keep("tools/it", frozenset({"dist"}))
-    assert rules.keep("tools/it", frozenset())
-    assert rules.path("tools/it/dist/index.js")
-    told = IgnoreRules(["dist"])
-    told.keep("tools/it", frozenset({"dist"}))
-    assert told.path("tools/it/dist/index.js")
+@pytest.mark.parametrize(("patterns", "left"), [((), {"dist/index.js"}), (("dist",), set())])
+def test_outputs_of_build_tools_count_where_the_manifest_names_them_and_nobody_minds(
+    tree: PluginTree, patterns: tuple[str, ...], left: set[str]
+) -> None:
+    folder = tree.plugin("it", manifest='metadata = { runs = "./dist/index.js" }')
+    for path in ("dist/index.js", "build/index.js", "sub/dist/index.js"):
+        tree.write(folder / path, "1")
+    source, _ = read_plugin(str(folder), str(tree.root), IgnoreRules(patterns))
+    assert source.files.keys() - {"dagstack.toml", "plugin.py"} == left
 
 
 def test_virtual_environments_are_never_looked_into_whatever_they_are_called(
