@@ -11,7 +11,7 @@ from dagstack_dev.core.errors import INSTALL_MCP, said
 from dagstack_dev.core.passing import related
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Mapping
 
 LOOK_SECONDS: Final = 1.0
 """How often it is looked whether a module has come; a look takes some 50 µs for each."""
@@ -20,52 +20,26 @@ _NO_MODULE: Final = re.compile(r"No module named '([\w.]+)'")
 
 
 class MissingModules:
-    """Has plugins tried again when a module is there that their failure names.
+    """Tells which plugins are to be tried again, for a module is there that their failure names.
 
     Only modules that are found on `sys.path` count, and nothing is imported to find them. Those in
     code that is watched are noticed as edits are.
-
-    Args:
-        failures: returns the folders of plugins that have failed or are pending, each with why.
-        later: called with seconds and a function, to have the function called then.
-        on_found: called with the folders of plugins whose module has come.
     """
 
-    def __init__(
-        self,
-        failures: Callable[[], Iterable[tuple[str, BaseException | None]]],
-        *,
-        later: Callable[[float, Callable[[], None]], None],
-        on_found: Callable[[set[str]], None],
-    ) -> None:
-        self._failures = failures
-        self._later = later
-        self._on_found = on_found
-        self._missing: dict[str, set[str]] = {}
+    def __init__(self) -> None:
         self._in_vain: set[tuple[str, str]] = set()
-        self._is_looking = False
 
-    def arrange(self) -> None:
-        """Look from now on for what is missing by now."""
-        self._missing = {
-            folder: names for folder, error in self._failures() if (names := missing_in(error))
-        }
-        if self._missing and not self._is_looking:
-            self._is_looking = True
-            self._later(LOOK_SECONDS, self._look)
+    def come(self, missing: Mapping[str, set[str]]) -> set[str]:
+        """Look for what is `missing`, by the folders of the plugins, and return those to try.
 
-    def _look(self) -> None:
-        self._is_looking = False
+        What was there before and did not help is looked for in vain: once is enough.
+        """
         PathFinder.invalidate_caches()
-        there = {name for names in self._missing.values() for name in names if _is_there(name)}
-        found = {
-            (folder, name) for folder, names in self._missing.items() for name in names & there
-        }
+        there = {name for names in missing.values() for name in names if _is_there(name)}
+        found = {(folder, name) for folder, names in missing.items() for name in names & there}
         news = {folder for folder, _ in found - self._in_vain}
-        self._in_vain = found  # It was there and did not help: once is enough.
-        if news:
-            self._on_found(news)
-        self.arrange()
+        self._in_vain = found
+        return news
 
 
 def missing_in(error: BaseException | None) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import PurePath
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -21,12 +20,10 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.table import PluginTable
 
-FIRST_PAUSE_SECONDS: Final = 0.25
+PAUSE_SECONDS: Final = 0.25
 """How long the second of several setups in a row lasts before it is preempted; twice as long each
-further one. So a plugin comes up that writes its own code anew with each setup."""
-
-HELD_SECONDS: Final = 0.5
-"""How often it is looked whether a debugger has gone on."""
+further one. So a plugin comes up that writes its own code anew with each setup. Also how often it
+is looked whether what may not be broken off yet may be by now."""
 
 
 class Preemption:
@@ -34,7 +31,8 @@ class Preemption:
 
     A setup is useless as soon as what it was made from differs on disk: the plugin's own files,
     what it depends on or imports, its configuration. A retry is only a try: it yields to whatever
-    people do. Only setups towards what is new are broken off, never those of a roll-back.
+    people do. Only setups towards what is new are broken off, never those of a roll-back, and none
+    while somebody is at a debugger's prompt.
 
     Args:
         table: the plugins.
@@ -53,13 +51,12 @@ class Preemption:
         self._table = table
         self._outdated = outdated
         self._later = later
-        self._is_watching = False
-        self._retried: Collection[PluginRef] = ()
-        self._is_pressed = False
+        self._retried: Collection[PluginRef] | None = None  # None where nothing is broken off.
+        self._unseen = Batch()
+        self._useless: dict[PluginRef, type[SetupPreempted]] = {}
         self._began: dict[PluginRef, float] = {}
         self._in_a_row: dict[PluginRef, int] = {}
-        self._unseen = Batch()
-        self._useless: set[PluginRef] = set()
+        self._looks_again = False
 
     @contextmanager
     def watching(self, waiting: Batch, retried: Collection[PluginRef] = ()) -> Iterator[None]:
@@ -69,30 +66,27 @@ class Preemption:
             waiting: what has come in already.
             retried: the plugins that are only tried again.
         """
-        self._is_watching, self._retried, self._is_pressed = True, retried, False
-        self._useless.clear()
-        self._unseen = Batch()
+        self._retried, self._unseen, self._useless = retried, Batch(), {}
         self.note_input(waiting)
         try:
             yield
         finally:
-            self._is_watching, self._retried = False, ()
+            self._retried = None
 
     def note_input(self, news: Batch) -> None:
         """Something has come in."""
-        if not self._is_watching:
+        if self._retried is None:
             return
-        is_urgent = _is_urgent(news)
-        if not is_urgent and all(PurePath(path).suffix for path in news.paths):
-            return  # No folder has moved either.
-        self._is_pressed |= is_urgent
         self._unseen.join(news)
+        asked = news.everywhere or news.forced or news.crashed
+        if asked or any(path.endswith(EDITED) for path in news.paths):
+            self._useless = dict.fromkeys(self._retried, RetryPreempted) | self._useless
         self._look()
 
     def note(self, fact: Transition) -> None:
         """A plugin came into another state."""
         if fact.to_state is State.SETTING_UP:
-            if self._is_watching and fact.reason != ROLLED_BACK:
+            if self._retried is not None and fact.reason != ROLLED_BACK:
                 self._began[fact.ref] = monotonic()
                 self._look()
             return
@@ -105,40 +99,37 @@ class Preemption:
     def may_break_off(self, ref: PluginRef, seconds: float) -> bool:
         """Whether an import or setup of `ref` that has lasted for `seconds` may be preempted."""
         is_setup = self._table.states[ref] is State.SETTING_UP
-        may_be = self._is_watching and (not is_setup or ref in self._began)
+        may_be = self._retried is not None and (not is_setup or ref in self._began)
         return may_be and seconds >= self._pause(ref)
 
     def _pause(self, ref: PluginRef) -> float:
         in_a_row = self._in_a_row.get(ref, 0)
-        return FIRST_PAUSE_SECONDS * 2.0 ** min(in_a_row - 1, 60) if in_a_row else 0.0
+        return PAUSE_SECONDS * 2.0 ** min(in_a_row - 1, 60) if in_a_row else 0.0
 
     def _look(self) -> None:
         """Break off what is under way and need not go on.
 
         Not before the first setup begins: until then what has changed may not be in force yet.
         """
-        if self._began and self._unseen:
-            unseen, self._unseen = self._unseen, Batch()
-            self._useless |= self._table.reached_by(self._outdated(unseen))
-        if is_held() and self._began:  # Somebody is at a prompt in what may be broken off.
-            self._later(HELD_SECONDS, self._look)
+        if not self._began:
             return
-        for ref in self._useless & self._began.keys():
-            left = self._began[ref] + self._pause(ref) - monotonic()
-            if left > 0:
-                self._later(left, self._look)
-            else:
-                self._preempt(ref, SetupPreempted(ref))
-        if self._is_pressed:
-            for ref in self._began.keys() & {*self._retried}:
-                self._preempt(ref, RetryPreempted(ref))
+        if self._unseen:
+            unseen, self._unseen = self._unseen, Batch()
+            outdated = self._table.reached_by(self._outdated(unseen))
+            self._useless |= dict.fromkeys(outdated, SetupPreempted)
+        useless = self._useless.keys() & self._began.keys()
+        now = monotonic()
+        due = {ref for ref in useless if now - self._began[ref] >= self._pause(ref)}
+        if useless and is_held():
+            due = set()
+        for ref in due:
+            running = self._table.entries[ref].running
+            if running is not None:
+                running.preempt(self._useless[ref](ref))
+        if due != useless and not self._looks_again:
+            self._looks_again = True
+            self._later(PAUSE_SECONDS, self._look_again)
 
-    def _preempt(self, ref: PluginRef, error: SetupPreempted) -> None:
-        running = self._table.entries[ref].running
-        if running is not None:
-            running.preempt(error)
-
-
-def _is_urgent(news: Batch) -> bool:
-    asked = news.everywhere or news.forced or news.crashed
-    return bool(asked) or any(path.endswith(EDITED) for path in news.paths)
+    def _look_again(self) -> None:
+        self._looks_again = False
+        self._look()

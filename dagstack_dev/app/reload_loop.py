@@ -17,7 +17,7 @@ from dagstack_dev.app.draft import candidate_for
 from dagstack_dev.app.health import HealthWatch
 from dagstack_dev.app.inbox import Batch, Inbox
 from dagstack_dev.app.leaks import LeakCheck
-from dagstack_dev.app.missing import MissingModules
+from dagstack_dev.app.missing import LOOK_SECONDS, MissingModules, missing_in
 from dagstack_dev.app.preemption import Preemption
 from dagstack_dev.app.revival import Revival
 from dagstack_dev.app.shared import in_process
@@ -43,7 +43,7 @@ from dagstack_dev.host.reloader import Reloader
 from dagstack_dev.host.sections import section_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from dagstack_dev.app.draft import Draft
     from dagstack_dev.app.setting_files import SettingFiles
@@ -113,7 +113,7 @@ class ReloadLoop:
             later=later,
             on_due=self.inbox.retry,
         )
-        self._missing = MissingModules(self._failures, later=later, on_found=self.inbox.try_again)
+        self._missing = MissingModules()
         self.health = HealthWatch(registry.table, settings, on_unhealthy=self.inbox.unhealthy)
         self._registry = registry
         self._context = context
@@ -172,11 +172,14 @@ class ReloadLoop:
         """One reload at a time; what comes in meanwhile is the next batch."""
         while True:
             self._revival.arrange()
-            self._missing.arrange()
+            missing = self._missing_modules()
             self._busy = False
             self._idle.set()
-            if not await self.inbox.wait(self.leaks.idle_seconds):
+            seconds = self.leaks.idle_seconds or (LOOK_SECONDS if missing else None)
+            if not await self.inbox.wait(seconds):
                 await self.leaks.look(lambda: not self.inbox.empty)
+                if folders := self._missing.come(missing):
+                    self.inbox.try_again(folders)
                 continue
             self._busy = True
             self._idle = anyio.Event()
@@ -281,10 +284,12 @@ class ReloadLoop:
         if self._config.concerns(batch):
             self.tell_misspelt_sections()
 
-    def _failures(self) -> Iterator[tuple[str, BaseException | None]]:
-        for folder in self._catalog.pending:
-            ref = self._catalog.ref_of(folder)
-            yield folder, self._table.entries[ref].error if ref in self._table.entries else None
+    def _missing_modules(self) -> dict[str, set[str]]:
+        """The modules that are missed by what has failed or is pending, by its folder."""
+        entries = self._table.entries
+        refs = {folder: self._catalog.ref_of(folder) for folder in self._catalog.pending}
+        missed = {folder: missing_in(entries[ref].error) for folder, ref in refs.items() if ref in entries}
+        return {folder: names for folder, names in missed.items() if names}
 
     def _saved_again(self, paths: Iterable[str]) -> set[str]:
         """The folders that are pending and whose files were saved, changed or not.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import anyio
 import pytest
 from serving import serving
 from trees import PluginTree
 
 from dagstack_dev import ReloadCommitted
-from dagstack_dev.app import missing
+from dagstack_dev.app import leaks, missing, reload_loop
 from dagstack_dev.core.errors import INSTALL_MCP
 
 WAYS = {
@@ -31,7 +32,8 @@ class Plugin: ...
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder like `site-packages`; what was imported from it is forgotten."""
-    monkeypatch.setattr(missing, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(reload_loop, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -70,7 +72,7 @@ async def test_it_is_tried_again_when_the_module_is_installed(
 
 
 async def test_one_that_is_there_and_does_not_help_is_tried_once(
-    tree: PluginTree, site: Path
+    tree: PluginTree, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = """
     from pathlib import Path
@@ -81,14 +83,18 @@ async def test_one_that_is_there_and_does_not_help_is_tried_once(
     """
     tree.plugin("base", code=code)
     async with serving(tree) as live:
-        looks = live.server._loop._missing
         install(site)
-        while live.journal != ["tried", "tried"]:
-            looks._look()
-            await live.server.wait_idle()
-        for _ in range(3):
-            looks._look()
-            await live.server.wait_idle()
+        looks = 0
+        come = live.server._loop._missing.come
+
+        def count(missing: Mapping[str, set[str]]) -> set[str]:
+            nonlocal looks
+            looks += live.journal == ["tried", "tried"]
+            return come(missing)
+
+        monkeypatch.setattr(live.server._loop._missing, "come", count)
+        while looks < 3:
+            await anyio.sleep(0.01)
         assert live.journal == ["tried", "tried"]
 
 

@@ -313,7 +313,7 @@ async def test_a_roll_back_is_not_preempted(tree: PluginTree) -> None:
 async def test_a_plugin_that_rewrites_its_own_code_while_it_is_set_up_comes_up(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preemption, "FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(preemption, "PAUSE_SECONDS", 0.02)
     code = """
     import anyio, time
     from pathlib import Path
@@ -358,7 +358,7 @@ async def test_a_late_event_of_what_is_being_set_up_preempts_nothing(tree: Plugi
 async def test_nothing_is_preempted_while_somebody_is_at_a_prompt(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preemption, "HELD_SECONDS", 0.01)
+    monkeypatch.setattr(preemption, "PAUSE_SECONDS", 0.01)
     ends = threading.Event()
     tree.plugin("base")
     async with serving(tree, extras={"ends": ends}) as live:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -123,11 +121,16 @@ class Session:
                 await anyio.wait_all_tasks_blocked()
                 self._host.crashing = False
             await self._host.server.wait_idle()
-            while held := [each for each in asyncio.all_tasks() if _holds_back(each)]:
-                await asyncio.wait(held)
+            while self._holds_back():
+                await anyio.sleep(0.05)
                 await self._host.server.wait_idle()
             return
         raise Diverged([f"the server was not idle for {PATIENCE} seconds"])
+
+    def _holds_back(self) -> bool:
+        """Whether the server will look again at a folder that changes with every setup."""
+        suspects = self._host.server._loop.collector.own_writes._suspects
+        return any(each.waiting for each in suspects.values())
 
     async def _compare(self) -> None:
         """A quiet point."""
@@ -168,11 +171,6 @@ class Session:
         stale += [f"{told.__module__}, replaced" for told in replaced(self._host.modules)]
         if stale:
             raise Diverged([f"still in memory: {', '.join(sorted(stale))}"])
-
-
-def _holds_back(task: asyncio.Task[Any]) -> bool:
-    """Whether `task` is the server's, to look again at a folder that changes with every setup."""
-    return "DevServer._call_later" in task.get_name()
 
 
 async def run(steps: Sequence[Step], root: Path, cold_starts: ColdStarts) -> Outcome:
