@@ -287,9 +287,12 @@ class ReloadLoop:
     def _missing_modules(self) -> dict[str, set[str]]:
         """The modules that are missed by what has failed or is pending, by its folder."""
         entries = self._table.entries
-        refs = {folder: self._catalog.ref_of(folder) for folder in self._catalog.pending}
-        missed = {folder: missing_in(entries[ref].error) for folder, ref in refs.items() if ref in entries}
-        return {folder: names for folder, names in missed.items() if names}
+        return {
+            folder: names
+            for folder in self._catalog.pending
+            if (ref := self._catalog.ref_of(folder)) in entries
+            and (names := missing_in(entries[ref].error))
+        }
 
     def _saved_again(self, paths: Iterable[str]) -> set[str]:
         """The folders that are pending and whose files were saved, changed or not.

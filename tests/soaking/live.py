@@ -129,8 +129,7 @@ class Session:
 
     def _holds_back(self) -> bool:
         """Whether the server will look again at a folder that changes with every setup."""
-        suspects = self._host.server._loop.collector.own_writes._suspects
-        return any(each.waiting for each in suspects.values())
+        return bool(self._host.server._loop.collector.own_writes._waiting)
 
     async def _compare(self) -> None:
         """A quiet point."""
