@@ -64,6 +64,21 @@ async def test_a_defect_is_found(
     assert re.search("shared is .*000002.* after a restart .*000003", outcome.problems[0])
 
 
+async def test_a_server_comes_to_rest_while_a_plugin_misses_a_module(
+    tmp_path: Path, cold_starts: ColdStarts
+) -> None:
+    silence_logs()
+    plugin = Source("demo", "a", 1, shared=(("helpers", Way.TOP),))
+    steps: list[Step] = [
+        Put((("a", plugin),)),
+        Quiet(),
+        Put(modules=(("helpers", Module(2)),)),
+        Quiet(),
+    ]
+    outcome = await run(steps, tmp_path / "plugins", cold_starts)
+    assert (outcome.problems, outcome.quiet_points) == ((), 2)
+
+
 def test_a_failing_sequence_is_shortened_to_what_it_takes() -> None:
     kept = shrink(40, lambda chosen: {3, 17, 31} <= set(chosen), lambda: True)
     assert kept == [3, 17, 31]
