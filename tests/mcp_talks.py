@@ -32,7 +32,7 @@ class Talk:
 
     async def call(self, name: str, **arguments: Any) -> Any:
         (tool,) = [each for each in self.tools if each.name == name]
-        return await self.session.call_tool(tool, arguments, 20, "timeout_sec", None)
+        return await self.session.call_tool(tool, arguments, 20, None)
 
 
 def endpoint_of(url: str, *, token: str = "", look_every: float = 3600) -> HttpEndpoint:
@@ -62,7 +62,7 @@ async def meeting(url: str, **options: Any) -> AsyncIterator[tuple[HttpConnectio
     log = ServerLog(structlog.get_logger())
     async with (
         connection(endpoint, REF, trusting_nobody()) as connected,
-        Session(REF, connected, log, no_new_tools) as session,
+        Session(REF, connected, log, "timeout_sec", no_new_tools) as session,
     ):
         yield connected, session
 

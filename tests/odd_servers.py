@@ -91,7 +91,7 @@ async def over_pipes(answer: Callable[[dict[str, Any]], bytes | None]) -> AsyncI
     pipes.streams = MessageReader(pipes.stdout, pipes.lost, log, requests), send
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(write_messages, receive, pipes, requests)
-        async with Session(REF, pipes, log, no_new_tools) as session:
+        async with Session(REF, pipes, log, "timeout_sec", no_new_tools) as session:
             await session.shake_hands()
             yield session
         send.close()
@@ -149,7 +149,7 @@ def http_usual(message: dict[str, Any], **more: Any) -> bytes:
 async def outcome(session: Session, tool: Tool) -> Any:
     """What a call returns, or the error that it raises."""
     try:
-        return await session.call_tool(tool, {}, 20, "timeout_sec", None)
+        return await session.call_tool(tool, {}, 20, None)
     except PluginRegistryError as error:
         return error
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final
-from unicodedata import is_normalized, normalize
+from unicodedata import normalize
 
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.mcp.catalogue import Tool
-    from dagstack_dev.runtimes.mcp.schemas import Schema
 
 _TYPES: Final[Mapping[object, Any]] = {
     "string": str,
@@ -91,7 +90,6 @@ class Arguments:
         self._takes_more = more is not False or bool(_NAME_MORE & tool.input_schema.keys())
         self.signature = inspect.Signature([*self._parameters()])
         self._call = self.signature.replace(parameters=[*self.signature.parameters.values()][1:])
-        self._schema: Schema | None = None
 
     def _parameters(self) -> Iterator[inspect.Parameter]:
         own = _free_name("self", {*self._properties, *self._names})
@@ -157,16 +155,10 @@ class Arguments:
             to_json(values)  # Text may hold what UTF-8 cannot.
         except (PydanticSerializationError, ValueError) as error:
             raise self._invalid("", f"cannot be sent as JSON: {error}") from error
-        if problem := self._compiled_schema().problem_of(values):
+        schema = self._tool.takes
+        if schema is not None and (problem := schema.problem_of(values)):
             raise self._invalid(*problem)
         return values
-
-    def _compiled_schema(self) -> Schema:
-        if self._schema is None:
-            from dagstack_dev.runtimes.mcp.schemas import Schema  # noqa: PLC0415 - it is slow
-
-            self._schema = Schema(self._tool.input_schema)
-        return self._schema
 
     def _is_all(self, value: object) -> bool:
         if not isinstance(value, Mapping):
@@ -193,12 +185,12 @@ def parameter_names(names: Iterable[str]) -> dict[str, str]:
     written so comes first, and another has no such name.
     """
     found: dict[str, str] = {}
-    for name in sorted(names, key=lambda name: not is_normalized("NFKC", name)):
+    for name in names:
         written = normalize("NFKC", name)
-        if written.isidentifier() and not iskeyword(written):
-            found.setdefault(written, name)
-    order = {name: number for number, name in enumerate(names)}
-    return dict(sorted(found.items(), key=lambda item: order[item[1]]))
+        is_free = written not in found or written == name
+        if is_free and written.isidentifier() and not iskeyword(written):
+            found[written] = name
+    return found
 
 
 def _one_type(schema: Mapping[str, Any]) -> str | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
+from dagstack_dev.runtimes.mcp.schemas import Schema, compiled
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Tool:
     """One tool of a server.
 
@@ -26,6 +29,16 @@ class Tool:
     output_schema: Mapping[str, Any] | None = None
     title: str | None = None
     annotations: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def takes(self) -> Schema | None:
+        """The input schema, compiled; None where it allows everything, as for the output."""
+        return compiled(self.input_schema)
+
+    @cached_property
+    def returns(self) -> Schema | None:
+        """The output schema, compiled."""
+        return compiled(self.output_schema)
 
     @classmethod
     def of(cls, said: object) -> Self:

@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import anyio.to_thread
 
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.manifest import line_in_manifest
 from dagstack_dev.core.manifest_mcp import HttpSettings, credentials, http_settings, is_sendable
 from dagstack_dev.core.secrets import remember
-from dagstack_dev.core.toml_lines import line_of
 from dagstack_dev.runtimes.mcp.generation import McpCode
 from dagstack_dev.runtimes.mcp.http_tls import (
     bundle_in_environment,
@@ -60,7 +60,8 @@ class McpHttpRuntime:
         try:
             return McpCode.after(previous, manifest, _endpoint(settings, source.home))
         except _Unusable as problem:
-            where = _line_of_key(source, problem.key)
+            written = (source.manifest.content if source.manifest else None) or b""
+            where = line_in_manifest(written, source.manifest_path, problem.key)
             told = ManifestProblem(problem.key, str(problem), where)
             raise ManifestInvalid(source.manifest_path, [told], ref=manifest.ref) from None
 
@@ -195,11 +196,3 @@ def _trusting(path: str, key: str, says: str) -> ssl.SSLContext:
     except OSError as error:
         message = f"{says} {path}, which holds no CA certificates ({error.strerror or error})"
         raise _Unusable(key, message) from None
-
-
-def _line_of_key(source: PluginSource, key: str) -> int | None:
-    """The line of the manifest in which the dotted `key` stands, if it can be told."""
-    manifest = source.manifest
-    text = (manifest.content or b"").decode(errors="replace") if manifest else ""
-    keys = key.split(".")
-    return line_of(text, ["plugin", *keys]) or line_of(text, keys)

@@ -28,11 +28,11 @@ from dagstack_dev.runtimes.mcp.http_trouble import (
     old_transport,
     put_off,
     refused,
-    too_long,
-    undecodable,
+    unreadable,
 )
 from dagstack_dev.runtimes.mcp.wire import (
     LONGEST_MESSAGE,
+    TOO_LONG,
     Unreadable,
     messages_in,
     unreadable_answer,
@@ -183,10 +183,8 @@ class ServerClient(httpx2.AsyncClient):
                 may_repeat = response.status_code in GATEWAY and self._is_repeatable(request)
                 if not self.begun.is_set() and response.status_code in _NOT_TAKEN:
                     trouble = await self._of_2024() or trouble
-            except _TooLong:
-                trouble = too_long(self._url)
-            except httpx2.DecodingError as error:
-                trouble = undecodable(error, self._url)
+            except (httpx2.DecodingError, Unreadable) as error:
+                trouble = unreadable(error, self._url)
             except httpx2.TransportError as error:
                 trouble = self._broken(error)
                 may_repeat = isinstance(error, _NEVER_SENT) or self._is_repeatable(request)
@@ -330,15 +328,11 @@ class ServerClient(httpx2.AsyncClient):
 _SESSION_UNKNOWN: Final = frozenset({httpx2.codes.BAD_REQUEST, httpx2.codes.NOT_FOUND})
 
 
-class _TooLong(Exception):
-    """A body is longer than any message may be."""
-
-
 async def _content_of(response: httpx2.Response) -> bytes:
     """The body of a response.
 
     Raises:
-        _TooLong: it does not come to an end.
+        Unreadable: it does not come to an end.
     """
     chunks, size = [], 0
     try:
@@ -346,7 +340,7 @@ async def _content_of(response: httpx2.Response) -> bytes:
             chunks.append(chunk)
             size += len(chunk)
             if size > LONGEST_MESSAGE:
-                raise _TooLong
+                raise Unreadable(TOO_LONG)
     finally:
         await response.aclose()
     return b"".join(chunks)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
+from pydantic_core import to_json
 
 from dagstack_dev.runtimes.mcp.wire import (
     LONGEST_MESSAGE,
     TOO_LONG,
     Unreadable,
-    encoded,
     is_answer,
     messages_in,
     number_of,
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _RETRY_MS: Final = (1000, 30_000)
 """The shortest and the longest pause that a server may ask for before a stream is opened again."""
-
-_BOM: Final = b"\xef\xbb\xbf"
 
 
 class Events(httpx2.AsyncByteStream):
@@ -59,10 +57,18 @@ class Events(httpx2.AsyncByteStream):
         response = self._response
         headers = {"content-type": response.headers.get("content-type", "")}
         plain = httpx2.Response(
-            200, headers=headers, stream=_Body(response), request=response.request
+            200, headers=headers, content=self._body(), request=response.request
         )
         async for event in httpx2.EventSource(plain, max_event_size=LONGEST_MESSAGE):
             yield event
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        """The body without a byte order mark, and with an end to its last event."""
+        mark = b"\xef\xbb\xbf"
+        async for chunk in self._response.aiter_bytes():
+            yield chunk.removeprefix(mark)
+            mark = b""
+        yield b"\n\n"
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -106,27 +112,7 @@ class Events(httpx2.AsyncByteStream):
         await self._response.aclose()
 
 
-class _Body(httpx2.AsyncByteStream):
-    """A body without a byte order mark, and with an end to its last event."""
-
-    def __init__(self, response: httpx2.Response) -> None:
-        self._response = response
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        begun = b""
-        is_begun = False
-        async for chunk in self._response.aiter_bytes():
-            if is_begun:
-                yield chunk
-                continue
-            begun += chunk
-            if len(begun) >= len(_BOM):
-                is_begun = True
-                yield begun.removeprefix(_BOM)
-        yield b"\n\n" if is_begun else begun
-
-
 def events_of(messages: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     """An event for each of `messages`."""
     for message in messages:
-        yield b"data: %s\n\n" % encoded(message)
+        yield b"data: %s\n\n" % to_json(message, inf_nan_mode="constants")

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
-from dagstack_dev.runtimes.mcp.wire import TOO_LONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 GATEWAY: Final = frozenset({502, 503, 504})
 """Statuses by which something in between says that it cannot reach the server just now."""
-
 
 _LATER: Final = frozenset({408, 425, 429})
 """Statuses below 500 by which a server says that it may be asked again."""
@@ -113,14 +111,9 @@ def not_reached(error: Exception, url: str, proxy: Proxy | None = None) -> Troub
     return lost(f"{place} cannot be reached ({in_words(error)})")
 
 
-def too_long(url: str) -> Trouble:
-    """An answer does not come to an end."""
-    return Trouble(f"the answer of {public(url)} cannot be read: {TOO_LONG}")
-
-
-def undecodable(error: Exception, url: str) -> Trouble:
-    """An answer is not encoded as it says."""
-    return Trouble(f"the answer of {public(url)} cannot be read: {in_words(error)}")
+def unreadable(error: Exception, url: str) -> Trouble:
+    """An answer has no end, or is not encoded as it says."""
+    return Trouble(f"the answer of {public(url)} cannot be read: {error}")
 
 
 def broken(error: Exception, url: str) -> Trouble:
@@ -167,10 +160,10 @@ def put_off(trouble: Trouble, retry_after: str) -> Trouble:
     """`trouble`, with what the header `Retry-After` says: seconds or a date."""
     try:
         seconds = float(int(retry_after))
-    except ValueError:
+    except (ValueError, OverflowError):
         try:
             seconds = (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
-        except (TypeError, ValueError):  # A date without a zone, or something else.
+        except (TypeError, ValueError, OverflowError):  # A date without a zone, or something else.
             return trouble
     return replace(trouble, retry_after=seconds)
 

@@ -97,7 +97,8 @@ class McpPlugin:
                 connection = await ctx.enter_async(self._endpoint.connect(self._manifest.ref, log))
                 self._on_connection(connection)
                 ctx.start_soon(connection.watch, name="watching the server")
-                session = sdk.Session(self._manifest.ref, connection, log, self._adopt_anew)
+                option = self._endpoint.call_timeout_option
+                session = sdk.Session(self._manifest.ref, connection, log, option, self._adopt_anew)
                 await ctx.enter_async(session)
                 await session.shake_hands()
                 async with self._listing:
@@ -209,8 +210,7 @@ class McpPlugin:
     ) -> Any:
         seconds = self._endpoint.call_timeout if timeout is None else timeout
         session = self._present()
-        option = self._endpoint.call_timeout_option
-        return await session.call_tool(tool, arguments, seconds, option, progress)
+        return await session.call_tool(tool, arguments, seconds, progress)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -254,6 +254,6 @@ class McpPlugin:
 
 def import_session() -> ModuleType:
     """Import what needs the SDK: more than a second the first time, and no work for the loop."""
-    from dagstack_dev.runtimes.mcp import schemas, session  # noqa: F401, PLC0415
+    from dagstack_dev.runtimes.mcp import session  # noqa: PLC0415
 
     return session

@@ -13,32 +13,30 @@ from dagstack_dev.runtimes.mcp.server_log import shortened
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.mcp.catalogue import Tool
-    from dagstack_dev.runtimes.mcp.schemas import Schema
 
 _TYPED: Final = re.compile(r"(?s)(?:.*?: )?([A-Z]\w*(?:Error|Exception|Exit|Interrupt)): (.*)\Z")
 """How many servers write what was raised: `ValueError: too long`."""
 
 
-def result_of(
-    ref: PluginRef, answer: Mapping[str, Any], tool: Tool, output: Schema | None = None
-) -> Any:
+def result_of(ref: PluginRef, answer: Mapping[str, Any], tool: Tool) -> Any:
     """What a call returns: the structured result, else the text, else the content as JSON.
 
     Args:
         ref: the plugin, for messages.
         answer: a `CallToolResult` as the protocol spells it, more or less.
         tool: for its output schema.
-        output: that, compiled.
 
     Raises:
         ToolResultInvalid: it does not fit the output schema.
     """
     value: Any = answer.get("structuredContent")
-    is_structured = value is not None or ("structuredContent" in answer and _allows(output, None))
-    if not is_structured:
+    output = tool.returns
+    # Some servers write null where they have none.
+    is_null = value is None and output is not None and output.problem_of(None) is None
+    if value is None and not (is_null and "structuredContent" in answer):
         content = _blocks(answer)
         plain = _text_of(content[0]) if len(content) == 1 else None
-        if output is not None and output.is_sound:
+        if output is not None:
             said = "" if plain is None else f", but text: {shortened(plain)}"
             reason = f"it has an output schema, and its answer no structured content{said}"
             raise ToolResultInvalid(ref, tool.name, reason)
@@ -47,10 +45,6 @@ def result_of(
         place = ".".join(["structuredContent", *filter(None, problem[:1])])
         raise ToolResultInvalid(ref, tool.name, f"{place} {problem[1]}")
     return value["result"] if _is_wrapped(value, tool) else value
-
-
-def _allows(output: Schema | None, value: object) -> bool:
-    return output is not None and output.is_sound and output.problem_of(value) is None
 
 
 def _blocks(answer: Mapping[str, Any]) -> list[Any]:

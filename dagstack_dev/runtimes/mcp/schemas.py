@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
@@ -11,24 +10,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+def compiled(schema: Mapping[str, Any] | None) -> Schema | None:
+    """`schema`, or None where that is none or refers to what is not in it: all is allowed then."""
+    if schema is None:
+        return None
+    try:
+        # Nothing is fetched, and no pattern takes more than linear time or so.
+        return Schema(jsonschema_rs.validator_for(dict(schema), offline=True))
+    except ValueError:
+        return None
+
+
 class Schema:
-    """One compiled schema. One that is none, or refers to what is not in it, allows everything."""
+    """One compiled schema; see `compiled`."""
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._validator: jsonschema_rs.Validator | None = None
-        with suppress(ValueError):
-            # Nothing is fetched, and no pattern takes more than linear time or so.
-            self._validator = jsonschema_rs.validator_for(dict(schema), offline=True)
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether it is one, and tells anything."""
-        return self._validator is not None
+    def __init__(self, validator: jsonschema_rs.Validator) -> None:
+        self._validator = validator
 
     def problem_of(self, value: object) -> tuple[str, str] | None:
         """The first thing that is wrong: the dotted path of the value, and what it is."""
-        if self._validator is None:
-            return None
         try:
             problems = self._validator.iter_errors(value)
             problem = next((each for each in problems if _is_certain(each)), None)

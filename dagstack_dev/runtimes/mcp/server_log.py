@@ -76,13 +76,12 @@ class ServerLog:
 
     def left_out(self, kind: str, error: Exception) -> None:
         """It has listed something that is not what it should be."""
-        text = f"leaves out a malformed {kind}: {shortened(str(error))}"
-        self._logger.warning(text)
+        self._say("warning", f"leaves out a malformed {kind}: {shortened(str(error))}")
 
     def endless_listing(self, key: str, pages: int) -> None:
         """A list of it does not come to an end."""
         text = f"listing {key}: given up after {pages} pages; the server's cursor comes to no end"
-        self._logger.warning(text)
+        self._say("warning", text)
 
     def unwatched(self, script: str) -> None:
         """What it runs lies where no change is noticed."""

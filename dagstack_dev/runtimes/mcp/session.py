@@ -41,7 +41,6 @@ from dagstack_dev.runtimes.mcp import dialect
 from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource, Tool
 from dagstack_dev.runtimes.mcp.dispatcher import Answers
 from dagstack_dev.runtimes.mcp.results import contents_of, error_of, result_of
-from dagstack_dev.runtimes.mcp.schemas import Schema
 from dagstack_dev.runtimes.mcp.sdk_errors import is_loss, is_timeout, one_line, tool_failure
 from dagstack_dev.runtimes.mcp.server_log import shortened
 from dagstack_dev.runtimes.mcp.wire import plain_result, said_by_server
@@ -82,6 +81,7 @@ class Session:
         ref: the plugin, for messages.
         connection: what it speaks over.
         log: where the server's notifications go.
+        option: what to raise in the manifest when a request takes too long.
         on_new_tools: called when the server says that its tools have changed.
 
     Attributes:
@@ -93,14 +93,15 @@ class Session:
         ref: PluginRef,
         connection: Connection,
         log: ServerLog,
+        option: str,
         on_new_tools: Callable[[Session], Awaitable[None]],
     ) -> None:
         self._ref = ref
         self._connection = connection
         self._log = log
+        self._option = option
         self._on_new_tools = on_new_tools
         self._dialect: dialect.Dialect | None = None
-        self._outputs: dict[str, tuple[object, Schema]] = {}
         self._answers = Answers(*connection.streams)
         self._client = ClientSession(
             dispatcher=self._answers,
@@ -270,7 +271,6 @@ class Session:
         tool: Tool,
         arguments: dict[str, Any],
         seconds: float,
-        option: str,
         listener: Progress | None,
     ) -> Any:
         """The result of one call; when it is cancelled, the server is told.
@@ -279,7 +279,6 @@ class Session:
             tool: one of the server's.
             arguments: valid ones.
             seconds: how long it may take.
-            option: what to raise in the manifest if that is too little.
             listener: told how far it is; the log is, by default.
 
         Raises:
@@ -298,46 +297,27 @@ class Session:
             try:
                 return await self._dialect.call(tool, arguments, seconds)
             except _SDK_ERRORS as error:
-                raise await self._failed(tool.name, error, seconds, option) from error
+                raise await self._failed(tool.name, error, seconds) from error
         params = {"name": tool.name, "arguments": arguments}
-        said = await self._asked(tool.name, "tools/call", params, seconds, option, tell)
+        said = await self._asked(tool.name, "tools/call", params, seconds, tell)
         if said.get("isError") is True:
             raise error_of(self._ref, tool.name, said)
-        return result_of(self._ref, said, tool, self._output(tool))
-
-    def _output(self, tool: Tool) -> Schema | None:
-        """The compiled output schema of a tool."""
-        if tool.output_schema is None:
-            return None
-        of, schema = self._outputs.get(tool.name, (None, None))
-        if schema is None or of is not tool.output_schema:
-            schema = Schema(tool.output_schema)
-            self._outputs[tool.name] = tool.output_schema, schema
-        return schema
+        return result_of(self._ref, said, tool)
 
     async def read_resource(self, uri: str, seconds: float) -> Any:
         """Text, bytes, or a list of these."""
         what = f"reading {uri}"
-        self._check(what, uri)
-        return contents_of(
-            self._ref, what, await self._asked(what, "resources/read", {"uri": uri}, seconds)
-        )
+        answer = await self._asked(what, "resources/read", {"uri": uri}, seconds)
+        return contents_of(self._ref, what, answer)
 
     async def get_prompt(self, name: str, arguments: dict[str, str], seconds: float) -> Any:
         """The messages of one prompt."""
         what = f"prompt {name}"
-        self._check(what, [name, arguments])
         params = {"name": name, "arguments": arguments}
         answer = await self._asked(what, "prompts/get", params, seconds)
         if not isinstance(answer.get("messages"), list):
             raise ToolResultInvalid(self._ref, what, "the answer holds no list of messages")
         return answer["messages"]
-
-    def _check(self, what: str, values: object) -> None:
-        try:
-            to_json(values)  # The SDK would meet what UTF-8 cannot hold where it ends the session.
-        except ValueError as error:
-            raise ToolArgumentsInvalid(self._ref, what, "", f"cannot be sent: {error}") from error
 
     async def _asked(
         self,
@@ -345,7 +325,6 @@ class Session:
         method: str,
         params: dict[str, Any],
         seconds: float,
-        option: str = "timeout_sec",
         listener: ProgressFnT | None = None,
     ) -> dict[str, Any]:
         """The answer to a request, as the server spells it, with errors of ours; see `call_tool`.
@@ -355,13 +334,17 @@ class Session:
             method: of the protocol.
             params: of the request.
             seconds: how long it may take.
-            option: what to raise in the manifest if that is too little.
             listener: told how far it is.
         """
         try:
+            to_json(params)  # The SDK would meet what UTF-8 cannot hold where it ends the session.
+        except ValueError as error:
+            reason = f"cannot be sent as JSON: {error}"
+            raise ToolArgumentsInvalid(self._ref, what, "", reason) from error
+        try:
             answer = plain_result(await self._ask(method, params, seconds, listener))
         except _SDK_ERRORS as error:
-            raise await self._failed(what, error, seconds, option) from error
+            raise await self._failed(what, error, seconds) from error
         if not isinstance(answer, dict):
             given = shortened(json.dumps(answer, ensure_ascii=False))
             raise ToolResultInvalid(self._ref, what, f"the result is {given} and no object")
@@ -380,13 +363,11 @@ class Session:
         await self._client.send_request(request, _AnyObject, seconds, progress_callback=listener)
         return self._answers.latest  # Nothing else has run since it came in.
 
-    async def _failed(
-        self, what: str, error: Exception, seconds: float, option: str
-    ) -> PluginRegistryError:
+    async def _failed(self, what: str, error: Exception, seconds: float) -> PluginRegistryError:
         """Our error for what the SDK has raised."""
         if isinstance(error, MCPError):
             if is_timeout(error):
-                return ToolTimeout(self._ref, what, seconds, option)
+                return ToolTimeout(self._ref, what, seconds, self._option)
             if is_loss(error):
                 return await self._connection.why_lost()
         return tool_failure(self._ref, what, error)

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,11 +61,6 @@ def messages_in(text: bytes, owner: Owner) -> list[dict[str, Any]]:
 def is_answer(message: Mapping[str, Any]) -> bool:
     """Whether a message of `messages_in` answers a request."""
     return "method" not in message
-
-
-def encoded(message: Mapping[str, Any]) -> bytes:
-    """A message as JSON in one line."""
-    return to_json(message, inf_nan_mode="constants")
 
 
 def unreadable_answer(number: int | str, why: str) -> dict[str, Any]:

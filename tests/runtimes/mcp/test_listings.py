@@ -14,6 +14,7 @@ from dagstack_dev.core.runtime_errors import ToolError, ToolResultInvalid, ToolT
 from dagstack_dev.runtimes.mcp import session as sessions
 from dagstack_dev.runtimes.mcp.catalogue import Tool
 from dagstack_dev.runtimes.mcp.methods import class_of
+from dagstack_dev.runtimes.mcp.server_log import ServerLog
 
 Events = list[dict[str, Any]]
 
@@ -247,3 +248,9 @@ async def test_an_odd_handshake_is_one(odd: dict[str, Any]) -> None:
     said = {"capabilities": {"tools": {}}, **info, **odd}
     async with over_pipes(lambda message: usual(message, initialize=said)) as session:
         assert [tool.name for tool in await session.list_tools(20)] == ["odd"]
+
+
+def test_a_logger_that_fails_costs_no_list() -> None:
+    log = ServerLog(object())
+    log.left_out("tool", ValueError("odd"))
+    log.endless_listing("tools", 5)

@@ -103,7 +103,14 @@ async def test_what_may_pass(answer: str, told: str) -> None:
 
 @pytest.mark.parametrize(
     ("later", "seconds"),
-    [("7", 7), ("Fri, 01 Jan 2100 00:00:00 GMT", 1e9), ("soon", 0), ("", 0), ("1e3", 0)],
+    [
+        ("7", 7),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", 1e9),
+        ("soon", 0),
+        ("", 0),
+        ("1e3", 0),
+        ("9" * 400, 0),
+    ],
 )
 def test_when_a_server_wants_to_be_asked_again(later: str, seconds: float) -> None:
     trouble = put_off(refused(503, "http://a/mcp", has_secret=False), later)
