@@ -151,9 +151,7 @@ class Conductor:
             context.config = section_of(entry, entry.context)
         except Exception as error:  # noqa: BLE001 - services are the host's and may raise anything
             return running.refuse(error)
-        if running.needs_task:
-            return running.set_up(context)
-        return running.set_up_at_once(context)
+        return running.set_up(context)
 
     def context_for(self, entry: Entry) -> PluginContext | None:
         """What `entry` is to be set up with next: the newest context, if its section fits.
@@ -250,19 +248,17 @@ class Conductor:
         entry.gate.close()
         if in_time:  # Threads may have called in between.
             await self._drain(entry)
-        if self.ended_with_loop.pop(entry.ref, None) is not None and entry.running is not None:
-            errors = await entry.running.tear_down()
-            entry.running = None
-            self.report_teardown(entry, errors)
-            return errors
-        if table.states[entry.ref] is not State.READY:
+        is_ready = table.states[entry.ref] is State.READY
+        if not is_ready and self.ended_with_loop.pop(entry.ref, None) is None:
             died_of = self.crashes.pop(entry.ref, None)  # It died while it was drained.
             return [] if died_of is None else [died_of]
-        table.advance(entry, State.TEARING_DOWN, reason)
+        if is_ready:
+            table.advance(entry, State.TEARING_DOWN, reason)
         began = perf_counter()
         running = entry.running
         errors = await running.tear_down() if running is not None else []
-        table.advance(entry, State.STOPPED, reason, duration_ms=ms_since(began))
+        if is_ready:
+            table.advance(entry, State.STOPPED, reason, duration_ms=ms_since(began))
         entry.running = None
         self.report_teardown(entry, errors)
         if errors:
@@ -303,11 +299,10 @@ class Conductor:
         if not is_closed(self.home):
             return
         self.home = None
-        for ref in self.table.ready_refs():
-            running = self.table.entries[ref].running
-            ended = None if running is None else running.ended_with_loop()
-            if running is not None and ended is not None:
-                self._loop_ended(self.table.entries[ref], running, ended)
+        for entry in map(self.table.entries.__getitem__, self.table.ready_refs()):
+            running = entry.running
+            if running is not None and (ended := running.ended_with_loop()) is not None:
+                self._loop_ended(entry, running, ended)
 
     def _loop_ended(self, entry: Entry, running: PluginInstance, what: str) -> None:
         """Something of a ready plugin has ended with its event loop, and no loop may be running.
@@ -318,8 +313,7 @@ class Conductor:
         if entry.running is not running or table.states[ref] is not State.READY:
             return
         self.ended_with_loop[ref] = table.setup_order[ref]
-        error = EventLoopClosed(ref, what)
-        self.crashes[ref] = error
+        self.crashes[ref] = error = EventLoopClosed(ref, what)
         reason = "its event loop has been closed"
         entry.gate.give_up(str(error))
         table.advance(entry, State.TEARING_DOWN, reason)
@@ -333,9 +327,7 @@ class Conductor:
         root = root_error(error) if error is not None else None
         entry.gate.give_up(f"{reason}: {in_words(root)}" if root else reason)
         self.table.advance(entry, State.TEARING_DOWN, reason)
-        shown = error
-        if shown is None:
-            shown = PluginCrashed(entry.ref, "its own scope was cancelled")
+        shown = error or PluginCrashed(entry.ref, "its own scope was cancelled")
         self.table.advance(entry, State.FAILED, reason, error=shown, stage=Stage.RUN)
         self.report_teardown(entry, undo_errors)
         if running is not None and running.requires_restart:

@@ -14,7 +14,6 @@ import anyio.lowlevel
 from dagstack_dev.core.errors import (
     ONE_LOOP,
     PluginCancelled,
-    PluginRegistryError,
     SetupTimeout,
     TeardownTimeout,
     Unfinished,
@@ -144,24 +143,22 @@ class PluginInstance:
         self._threaded = manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
         self._methods = Methods(manifest, folder=folder, watchdog=watchdog)
 
-    @property
-    def needs_task(self) -> bool:
-        """Whether `set_up` has anything to wait for."""
-        waits = self._methods.must_be_awaited
-        return waits(self._setup) or waits(self._teardown)
-
     # Set up
 
-    def set_up_at_once(self, context: PluginContext) -> Awaitable[None] | None:
-        """Run a synchronous `setup` right here; only for a plugin that needs no task.
+    def set_up(self, context: PluginContext) -> Awaitable[None] | None:
+        """Run a synchronous `setup` right here, or start a task and wait until it has ended there.
 
         Returns:
-            None when that is all; what remains to be awaited when `setup`, though a plain
-            function, returned an awaitable, or failed and owns something by now.
+            None when that is all; what remains to be awaited when something of the plugin is
+            asynchronous, or when `setup` failed and owns something by now. That raises as this.
 
         Raises:
             Exception: whatever the plugin raised, unwrapped.
+            SetupTimeout: it took longer than `startup_timeout_sec`; it has been cancelled.
         """
+        waits = self._methods.must_be_awaited
+        if waits(self._setup) or waits(self._teardown):
+            return self._supervise_setup(context)
         self._token = anyio.lowlevel.current_token()
         self._context = copy_context()
         self._context.run(become_plugin, self._ref, self._module)
@@ -191,15 +188,6 @@ class PluginInstance:
         self._context = copy_context()
         return self._fail(error)
 
-    async def set_up(self, context: PluginContext) -> None:
-        """Start the plugin's task and wait until its `setup` has ended.
-
-        Raises:
-            Exception: whatever the plugin raised, unwrapped.
-            SetupTimeout: it took longer than `startup_timeout_sec`; it has been cancelled.
-        """
-        await self._supervise_setup(context)
-
     async def _supervise_setup(self, argument: PluginContext | Awaitable[object]) -> None:
         self._token = anyio.lowlevel.current_token()
         task = self._task = _Task()
@@ -214,14 +202,15 @@ class PluginInstance:
                 with move_on_after(left) as self._patience:
                     await task.settled.wait()
         except anyio.get_cancelled_exc_class() as error:
-            if self._is_set_up and task.settled.is_set():
+            if task.settled.is_set() and self._setup_error is None:
                 return  # It will have to be torn down; our next await is cancelled.
             await task.cancel()
             with suppress(PluginCancelled):
                 await self._fail(cancelled_by_itself(self._ref, "setup", error))
             raise
         if not task.settled.is_set():
-            overdue = self._why_too_long(seconds)
+            at = [self._methods.unfinished("setup", self._setup)]
+            overdue = self._preempted_by or SetupTimeout(self._ref, seconds, at)
             await task.cancel()
             await self._fail(overdue)
         if self._setup_error is not None:
@@ -239,11 +228,6 @@ class PluginInstance:
         self._preempted_by = self._preempted_by or error
         if self._patience is not None:
             self._patience.cancel()
-
-    def _why_too_long(self, seconds: float) -> PluginRegistryError:
-        if self._preempted_by is not None:
-            return self._preempted_by
-        return SetupTimeout(self._ref, seconds, [self._methods.unfinished("setup", self._setup)])
 
     async def _fail(self, error: BaseException) -> NoReturn:
         """The setup failed: undo what it got to own, and raise `error`.

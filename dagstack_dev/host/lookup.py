@@ -9,7 +9,7 @@ from dagstack_dev.core.lifecycle import State
 from dagstack_dev.host.dispatch.selection import RoutingPolicy, select
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from dagstack_dev.core.lifecycle import PluginStatus
     from dagstack_dev.core.manifest import PluginManifest
@@ -22,14 +22,14 @@ class Lookup:
 
     Args:
         table: the plugins.
+        look_at_loop: notices what cannot be handed out any more, for its event loop has been
+            closed.
     """
 
-    def __init__(self, table: PluginTable) -> None:
+    def __init__(self, table: PluginTable, look_at_loop: Callable[[], None]) -> None:
         self.table = table
+        self.look_at_loop = look_at_loop
         self.routing_policy: RoutingPolicy | None = None
-
-    def look_at_loop(self) -> None:
-        """Notice what cannot be handed out any more, for its event loop has been closed."""
 
     def set_routing_policy(self, policy: RoutingPolicy | Mapping[str, str] | None) -> None:
         """Say which plugin of a kind is the active one, before environment and priority do.

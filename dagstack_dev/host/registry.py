@@ -79,8 +79,9 @@ class Registry(Lookup):
         self.core_version = core_version
         self.resources = ResourceRegistry() if resource_registry is None else resource_registry
         self.runtimes = dict(runtimes)
-        super().__init__(PluginTable(self.runtimes, owner=self))
-        self.conductor = Conductor(self.table, self.resources)
+        table = PluginTable(self.runtimes, owner=self)
+        self.conductor = Conductor(table, self.resources)
+        super().__init__(table, self.conductor.look_at_loop)
         self._is_set_up = False
         self._is_taken_over = False
         self._turn = self.conductor.turn
@@ -356,10 +357,6 @@ class Registry(Lookup):
                     "registry.teardown_all(), loop) while that loop runs in its thread, "
                     "loop.run_until_complete(registry.teardown_all()) else"
                 )
-
-    def look_at_loop(self) -> None:
-        """Notice what has ended because the event loop of the setups has been closed."""
-        self.conductor.look_at_loop()
 
     @property
     def is_set_up(self) -> bool:

@@ -171,6 +171,20 @@ def test_what_has_ended_with_its_loop_is_not_ready_any_more(
     run(once_more)
 
 
+def test_its_teardown_may_still_say_that_a_restart_is_needed(
+    registry: PluginRegistry, ctx: PluginContext, put: Put, run: Run
+) -> None:
+    class Staying(Plugin):
+        async def teardown(self) -> Any:
+            return False
+
+    put(Staying([], a_task))
+    run(registry.setup_all, ctx)
+    with pytest.raises(TeardownErrors):
+        run(registry.teardown_all)
+    assert registry.statuses()[IT].requires_restart
+
+
 def test_nor_is_a_plugin_whose_setup_has_opened_a_task_group(
     registry: PluginRegistry, ctx: PluginContext, put: Put
 ) -> None:
