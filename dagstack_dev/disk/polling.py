@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
-from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.ignore import OUTPUT_FOLDERS, IgnoreRules
 from dagstack_dev.disk.paths import lies_in
 from dagstack_dev.disk.reading import Stamp
 
@@ -61,7 +61,7 @@ async def poll(
     Args:
         folder: an absolute folder.
         watching: set once changes will be noticed.
-        recursive: whether to look below its folders too, leaving out what is always ignored.
+        recursive: whether to look below its folders too, but for those where nothing ever counts.
         seconds: how long to rest between two looks; at least as long as a look takes.
     """
     before = await anyio.to_thread.run_sync(_look, folder, recursive)
@@ -96,7 +96,7 @@ def _look(folder: str, recursive: bool) -> dict[str, Stamp | None]:  # noqa: FBT
         for entry in entries:
             try:
                 is_folder = entry.is_dir()
-                if recursive and (_RULES.folder if is_folder else _RULES.file)(entry.name, ""):
+                if recursive and is_folder and _is_never_looked_into(entry.name):
                     continue
                 seen[entry.path] = None if is_folder else Stamp.of(entry.stat())
             except OSError:
@@ -110,3 +110,8 @@ def _look(folder: str, recursive: bool) -> dict[str, Stamp | None]:  # noqa: FBT
                 linked.append(target)
             todo.append(entry.path)
     return seen
+
+
+def _is_never_looked_into(name: str) -> bool:
+    """Whether nothing in a folder of that name can count, though a plugin names or imports it."""
+    return name not in OUTPUT_FOLDERS and _RULES.folder(name, "")

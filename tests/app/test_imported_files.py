@@ -73,23 +73,24 @@ async def committed(live: Live, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "model"),
+    ("place", "model", "polling"),
     [
-        ("build", "sync"),
-        ("dist.deep", "sync"),
-        ("drafts", "sync"),
-        ("build", "process_cpu_bound"),
+        ("build", "sync", False),
+        ("dist.deep", "sync", False),
+        ("dist.deep", "sync", True),
+        ("drafts", "sync", False),
+        ("build", "process_cpu_bound", False),
     ],
 )
 async def test_code_in_a_folder_that_is_ignored_counts_once_it_is_imported(
-    tree: PluginTree, place: str, model: str
+    tree: PluginTree, place: str, model: str, polling: bool
 ) -> None:
     folder = tree.plugin(
         "a", code=IMPORTS.format(place=place), manifest=f'execution_model = "{model}"'
     )
     inside = folder / place.replace(".", "/")
     words = tree.write(inside / "words.py", "WORD = 1\n")
-    async with serving(tree, ignore=("drafts",)) as live:
+    async with serving(tree, ignore=("drafts",), polling=polling) as live:
         value = live.plugin("a").value
 
         async def answer() -> object:

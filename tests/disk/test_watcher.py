@@ -45,12 +45,12 @@ async def test_polling_sees_what_links_lead_to_and_ends_at_loops(
     (tree.root / "link").symlink_to(elsewhere.root)
     (tree.root / "loop").symlink_to("..")
     (tree.root / "dead").symlink_to("nowhere")
-    tree.write("build/x.py", "x")
+    tree.write("node_modules/x.py", "x")
     async with watching(tree.root, polling=True) as reports:
-        tree.write("build/x.py", "longer")
+        tree.write("node_modules/x.py", "longer")
         tree.write(tree.root / "link" / "far" / "plugin.py", "X = 2\n")
         await reports.until(tree.root / "link" / "far" / "plugin.py")
-        assert not any("build" in path for path in reports.paths)
+        assert not any("node_modules" in path for path in reports.paths)
 
 
 async def test_what_is_written_at_once_after_the_start_is_not_lost(tree: PluginTree) -> None:
