@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from dagstack_dev.disk.snapshot import DiskView
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.table import Entry
 
 
 class ReloadLoop:
@@ -178,7 +179,7 @@ class ReloadLoop:
             seconds = self.leaks.idle_seconds or (LOOK_SECONDS if missing else None)
             if not await self.inbox.wait(seconds):
                 await self.leaks.look(lambda: not self.inbox.empty)
-                if folders := self._missing.come(missing):
+                if missing and (folders := self._missing.come(missing)):
                     self.inbox.try_again(folders)
                 continue
             self._busy = True
@@ -214,17 +215,10 @@ class ReloadLoop:
         folders, shared = self.collector.edited(waiting)
         present = [*self._table.present()] if folders else []
         refs = {entry.ref for entry in present if entry.offer.folder in folders}
-        config = self._context.config
         path = self._config.path
         if path is not None and self._config.concerns(waiting) and has_content(path):
             with suppress(ConfigInvalid):
-                config = read_config(path)
-        if config is not self._context.config:
-            refs |= {
-                entry.ref
-                for entry in self._table.present()
-                if not sees_the_same(entry.ref, self._context.config, config)
-            }
+                refs |= {entry.ref for entry in self._configured_otherwise(read_config(path))}
         return refs | self._shared.importers(shared)
 
     def is_outdated(self, ref: PluginRef, seconds: float) -> bool:
@@ -235,16 +229,14 @@ class ReloadLoop:
         """
         if not self._preemption.may_break_off(ref, seconds):
             return False
-        left, seen = [ref], {ref}
+        needed, left = {ref}, {ref}
         while left:
-            each = left.pop()
-            source = self._table.entries[each].offer.source
-            if source is not None and code_differs(source, EDITED):
-                return True
-            news = {*self._table.graph.dependencies(each)} - seen
-            seen |= news
-            left += news
-        return not self._shared.importers(self._shared.view.look()).isdisjoint(seen)
+            left = {each for one in left for each in self._table.graph.dependencies(one)} - needed
+            needed |= left
+        sources = (self._table.entries[each].offer.source for each in needed)
+        return any(each is not None and code_differs(each, EDITED) for each in sources) or not (
+            needed.isdisjoint(self._shared.importers(self._shared.view.look()))
+        )
 
     async def _handle(self, batch: Batch) -> None:
         began = perf_counter()
@@ -322,16 +314,24 @@ class ReloadLoop:
         if self._told.pop(key, None) is not None:
             fixed = PluginFixed(ref=None, path=key, message="the file can be used again")
             self._table.publish(fixed)
-        before, self._context = self._context, replace(self._context, config=config)
+        differing = self._configured_otherwise(config)
+        self._context = replace(self._context, config=config)
         self._registry.conductor.context = self._context
         return {
             entry.ref: replace(
                 candidate_for(entry, "its configuration changed", Load.RENEW),
                 error=section_problem(entry.offer, self._context),
             )
-            for entry in self._table.present()
-            if not sees_the_same(entry.ref, before.config, config)
+            for entry in differing
         }
+
+    def _configured_otherwise(self, config: ConfigDocument) -> list[Entry]:
+        """The plugins to whom `config` says something else than what is in force."""
+        return [
+            entry
+            for entry in self._table.present()
+            if not sees_the_same(entry.ref, self._context.config, config)
+        ]
 
     async def _reload(
         self,

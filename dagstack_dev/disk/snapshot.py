@@ -128,7 +128,6 @@ class DiskView:
             believe: False marks what may still be being written as `unsettled`.
         """
         self._denied = {}
-        self._inside.clear()
         found, gone, fresh = self._everything() if hints is None else self._near(hints)
         added: list[PluginSource] = []
         changed: list[tuple[PluginSource, PluginSource]] = []

@@ -11,16 +11,14 @@ from trees import PluginTree
 LIMITS = "startup_timeout_sec = 1\nteardown_timeout_sec = 1\n"
 
 WAYS = {
-    "sleep": "time.sleep(1000)",
     "lock": "LOCK.acquire()",
     "loop": "while True: pass",
-    "socket": "socket.create_server(('127.0.0.1', 0)).accept()",
     "child process": "subprocess.run([sys.executable, '-c', 'import time; time.sleep(1000)'])",
     "obstinate": "hold_out()",
 }
 
 CODE = """
-import socket, subprocess, sys, threading, time
+import subprocess, sys, threading, time
 
 LOCK = threading.Lock()
 LOCK.acquire()
