@@ -6,7 +6,7 @@ Imported only when a plugin connects: what it imports is slow to.
 from __future__ import annotations
 
 import json
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,6 +60,7 @@ _PROBE_SECONDS: Final = 2.0
 """How long it may take to find out that a server speaks the transport of 2024."""
 
 SESSION: Final = "mcp-session-id"
+_EVENTS: Final = "text/event-stream"
 _VERSION: Final = "mcp-protocol-version"
 _IDENTITY: Final = (SESSION, _VERSION)
 _NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
@@ -172,7 +173,7 @@ class ServerClient(httpx2.AsyncClient):
                 response = await super().send(request, **options)
                 if response.has_redirect_location:
                     return await _without_body(response)
-                is_stream = _kind(response).startswith("text/event-stream")
+                is_stream = _kind(response).startswith(_EVENTS)
                 if is_stream and response.is_success and _expects_answer(request):
                     events = self._events(response, _message(request)["id"])
                     return _streaming(response, request, events)
@@ -216,7 +217,7 @@ class ServerClient(httpx2.AsyncClient):
             found = messages_in(content, lambda _: number)
         except Unreadable as error:
             why = str(error)
-        if status >= httpx2.codes.BAD_REQUEST:
+        if not response.is_success:
             no_secret = {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}
             is_told = any("error" in each for each in found)
             puts_off = is_later(status) and not self.begun.is_set()
@@ -226,7 +227,7 @@ class ServerClient(httpx2.AsyncClient):
                 return self._through_proxy(put_off(trouble, later))
             if SESSION in request.headers:
                 self.suspect()  # Some servers say no more when they do not know a session.
-        elif not response.is_success or not _expects_answer(request):
+        elif not _expects_answer(request):
             return httpx2.Response(httpx2.codes.ACCEPTED, request=request)
         elif why and self.begun.is_set() and _kind(response).startswith("application/json"):
             found = [unreadable_answer(message["id"], why)]
@@ -237,13 +238,13 @@ class ServerClient(httpx2.AsyncClient):
 
     async def _of_2024(self) -> Trouble | None:
         """What it is to a server that speaks HTTP+SSE and takes nothing that is posted, if so."""
-        headers = {"accept": "text/event-stream"}
+        headers = {"accept": _EVENTS}
         request = self.build_request("GET", self._url, headers=headers)
         with suppress(httpx2.RequestError), anyio.move_on_after(_PROBE_SECONDS):
             response = await super().send(request, stream=True)
-            async with aclosing(response), aclosing(Events(response).read()) as events:
-                async for event in events:
-                    return old_transport(self._url) if event.event == "endpoint" else None
+            await response.aclose()
+            if response.is_success and _kind(response).startswith(_EVENTS):
+                return old_transport(self._url)
         return None
 
     def _instead_of_answer(self, request: httpx2.Request, trouble: Trouble) -> httpx2.Response:
@@ -362,11 +363,12 @@ def _streaming(
     # An id that the SDK cannot send back would end its task group.
     session = response.headers.get(SESSION, "")
     headers = {SESSION: session} if session.isascii() and session else {}
-    status = httpx2.codes.OK
+    kind = _kind(response)
+    # Events are UTF-8, and read as such, whatever else is said of them.
+    headers["content-type"] = _EVENTS if kind.startswith(_EVENTS) else kind
     if isinstance(body, bytes):
-        headers["content-type"] = "text/event-stream"
-        return httpx2.Response(status, headers=headers, content=body, request=request)
-    headers["content-type"] = response.headers.get("content-type", "")
+        headers["content-type"] = _EVENTS
+        return httpx2.Response(httpx2.codes.OK, headers=headers, content=body, request=request)
     return httpx2.Response(response.status_code, headers=headers, stream=body, request=request)
 
 

@@ -21,7 +21,7 @@ from dagstack_dev.runtimes.mcp.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
 _RETRY_MS: Final = (1000, 30_000)
 """The shortest and the longest pause that a server may ask for before a stream is opened again."""
@@ -43,24 +43,14 @@ class Events(httpx2.AsyncByteStream):
     def __init__(
         self,
         response: httpx2.Response,
-        number: int | str | None = None,
-        on_end: Callable[[Events], None] = lambda _: None,
+        number: int | str | None,
+        on_end: Callable[[Events], None],
     ) -> None:
         self.last_id = ""
         self.is_answered = False
         self._response = response
         self._number = number
         self._on_end = on_end
-
-    async def read(self) -> AsyncGenerator[httpx2.ServerSentEvent, None]:
-        """The events as they come."""
-        response = self._response
-        headers = {"content-type": response.headers.get("content-type", "")}
-        plain = httpx2.Response(
-            200, headers=headers, content=self._body(), request=response.request
-        )
-        async for event in httpx2.EventSource(plain, max_event_size=LONGEST_MESSAGE):
-            yield event
 
     async def _body(self) -> AsyncIterator[bytes]:
         """The body without a byte order mark, and with an end to its last event."""
@@ -71,8 +61,11 @@ class Events(httpx2.AsyncByteStream):
         yield b"\n\n"
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        headers = {"content-type": "text/event-stream"}
+        request = self._response.request
+        plain = httpx2.Response(200, headers=headers, content=self._body(), request=request)
         try:
-            async for event in self.read():
+            async for event in httpx2.EventSource(plain, max_event_size=LONGEST_MESSAGE):
                 for line in self._lines(event):
                     yield line
         except httpx2.SSEError:

@@ -68,8 +68,10 @@ _LISTEN_AGAIN_SECONDS: Final = 1.0
 MOST_PAGES: Final = 1000
 """Pages of a listing that are asked for; a server that never ends one is to be left."""
 
-# What the SDK logs of odd servers we tell ourselves, on behalf of the plugin.
-logging.getLogger("mcp").addHandler(logging.NullHandler())
+# What the SDK logs of odd servers we tell ourselves, on behalf of the plugin. Its session logs as
+# "client"; both would else be written to standard error, with tracebacks.
+for _name in ("mcp", "client"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 class Session:

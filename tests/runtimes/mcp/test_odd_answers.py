@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Callable
@@ -202,6 +203,7 @@ async def test_odd_events_are_read(body: bytes, value: str) -> None:
             lambda _: plain("200 OK", b"x", "application/json", "Content-Encoding: gzip"),
             "cannot be read",
         ),
+        (lambda _: plain("302 Found"), "refused the request (302 Found)"),
         (lambda _: plain("429 Too Many Requests"), "wants to be asked later (429"),
         (lambda said: plain("500 Oops", said), "Oops"),
     ],
@@ -212,6 +214,13 @@ async def test_what_is_no_answer_over_http_ends_the_call(
     said = error('{"code": -1, "message": "Oops"}').encode()
     with pytest.raises(ToolError, match=re.escape(words)):
         await posted(said, ODD, form)
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream; charset=utf-16", "text/event-stream, x"])
+async def test_events_are_read_as_utf_8_whatever_their_type_says(kind: str) -> None:
+    said = text("é").encode()
+    form = plain("200 OK", b"data: BODY\n\n", kind)
+    assert await posted(said, ODD, lambda body: form.replace(b"BODY", body)) == "é"
 
 
 async def test_an_answer_is_read_whatever_its_type_says() -> None:
@@ -258,6 +267,15 @@ async def test_an_answer_of_some_mebibytes_is_delivered_on_every_transport() -> 
     said = text(value).encode()
     for call in (piped(said, ODD), posted(said, ODD, as_json), posted(said, ODD, as_events)):
         assert await call == value
+
+
+async def test_an_odd_notice_is_not_written_to_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # As in an app that configures none.
+    notice = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "loud"}}
+    assert await piped(f"{json.dumps(notice)}\n{text('x')}".encode(), ODD) == "x"
+    assert capsys.readouterr().err == ""
 
 
 async def test_what_a_server_asks_of_us_is_refused() -> None:

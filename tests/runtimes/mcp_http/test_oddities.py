@@ -252,5 +252,5 @@ async def test_a_stream_is_opened_again_after_a_pause_of_our_choice(retry: str, 
     headers = {"content-type": "text/event-stream"}
     request = httpx2.Request("GET", "http://127.0.0.1/")
     given = httpx2.Response(200, headers=headers, content=body, request=request)
-    read = b"".join([chunk async for chunk in http_events.Events(given)])
+    read = b"".join([chunk async for chunk in http_events.Events(given, None, lambda _: None)])
     assert read == f"retry: {pause}\nid: 7\n\n".encode()
