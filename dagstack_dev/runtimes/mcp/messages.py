@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import ObjectReceiveStream
 from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.shared.message import SessionMessage
 from mcp.types import (
@@ -33,8 +34,6 @@ from dagstack_dev.runtimes.mcp.wire import (
 )
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from anyio.abc import ByteReceiveStream
 
     from dagstack_dev.runtimes.mcp.process import ServerProcess
@@ -89,7 +88,7 @@ class OpenRequests:
         return next(iter(self._open)) if len(self._open) == 1 else None
 
 
-class MessageReader:
+class MessageReader(ObjectReceiveStream[SessionMessage | Exception]):
     """A stream of the messages that a server writes; a line that is none is logged.
 
     It reads the pipe itself: a task in between would cost each answer a turn of the loop.
@@ -184,26 +183,6 @@ class MessageReader:
 
     async def aclose(self) -> None:
         """Nothing: the pipe is the process's."""
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
 
 async def write_messages(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.abc
@@ -20,9 +20,10 @@ from dagstack_dev.runtimes.mcp.lines import PIPE_CLOSED, LineSplitter
 from dagstack_dev.runtimes.mcp.server_log import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.runtimes.mcp.catalogue import Tool
     from dagstack_dev.runtimes.mcp.server_log import ServerLog
 
 LAST_LINES: Final = 12
@@ -37,11 +38,14 @@ _TELLING_SECONDS: Final = 1.0
 
 
 class ServerProcess:
-    """A running server. Made by `start`.
+    """A running server, see `endpoint.Connection`. Made by `start`.
 
     Attributes:
+        streams: what messages are read from and written to, on top of its pipes.
         lost: set when it has ended, or has closed what it speaks through.
     """
+
+    streams: tuple[Any, Any]
 
     def __init__(
         self, ref: PluginRef, process: anyio.abc.Process, command: str, log: ServerLog
@@ -92,6 +96,14 @@ class ServerProcess:
         return self._process.stdout
 
     # While it runs
+
+    def note_tools(self, tools: Iterable[Tool]) -> None:
+        """Nothing depends on them here."""
+
+    async def watch(self) -> None:
+        """Raise when it has ended, or cannot be spoken to any more."""
+        await self.lost.wait()
+        raise await self.why_lost()
 
     async def note_exit(self) -> None:
         """Wait for its end."""

@@ -27,15 +27,13 @@ from dagstack_dev.runtimes.mcp.kept import KeptFolder
 from dagstack_dev.runtimes.mcp.process import ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from dagstack_dev.core.errors import PluginRegistryError
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.ports import Prepared
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.runtimes.mcp.catalogue import Tool
     from dagstack_dev.runtimes.mcp.server_log import ServerLog
 
 
@@ -95,45 +93,15 @@ class StdioEndpoint:
         """Seconds until its tools are known."""
         return self.settings.startup_timeout_sec
 
-    def connect(
-        self, ref: PluginRef, log: ServerLog
-    ) -> AbstractAsyncContextManager[StdioConnection]:
+    def connect(self, ref: PluginRef, log: ServerLog) -> AbstractAsyncContextManager[ServerProcess]:
         """Start the process."""
         return _running(self, ref, log)
-
-
-class StdioConnection:
-    """One live process; see `endpoint.Connection`."""
-
-    def __init__(self, process: ServerProcess, streams: tuple[Any, Any]) -> None:
-        self._process = process
-        self.streams = streams
-
-    def note_tools(self, tools: Iterable[Tool]) -> None:
-        """Nothing depends on them here."""
-
-    async def watch(self) -> None:
-        """Raise when the process has ended, or cannot be spoken to any more."""
-        await self._process.lost.wait()
-        raise await self.why_lost()
-
-    async def why_lost(self) -> PluginRegistryError:
-        """Its exit code and the end of its standard error."""
-        return await self._process.why_lost()
-
-    def last_words(self) -> tuple[str, ...]:
-        """The end of its standard error."""
-        return self._process.last_words()
-
-    def survivors(self) -> tuple[str, ...]:
-        """Its process group, should that still be alive."""
-        return self._process.survivors()
 
 
 @asynccontextmanager
 async def _running(
     endpoint: StdioEndpoint, ref: PluginRef, log: ServerLog
-) -> AsyncIterator[StdioConnection]:
+) -> AsyncIterator[ServerProcess]:
     from dagstack_dev.runtimes.mcp.messages import (  # noqa: PLC0415 - it imports the SDK
         MessageReader,
         OpenRequests,
@@ -167,7 +135,8 @@ async def _running(
         tasks.start_soon(write_messages, receive, process, requests)
         try:
             with send:
-                yield StdioConnection(process, (reader, send))
+                process.streams = reader, send
+                yield process
         finally:
             # One second is for what else there is to undo.
             await process.stop(max(endpoint.teardown_seconds - 1, 0.5))
