@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from dagstack_dev.disk.gitignore import FolderRules
     from dagstack_dev.disk.ignore import IgnoreRules
 
+RULE_FILES: Final = (*MANIFEST_NAMES, ".gitignore")
+"""What says which files of a plugin count."""
+
 MANY_FILES: Final = 1000
 """Files of one plugin from which only those that events name are looked at."""
 
@@ -166,10 +169,12 @@ class DiskView:
     ) -> tuple[PluginSource, dict[str, SeenFile]]:
         """One plugin folder; the files `inside`, relative paths, are read whatever their stamps.
 
-        The empty path is the folder itself: then anything in it may have changed.
+        The empty path is the folder itself: then anything in it may have changed, or may count by
+        now, as after an edit of what says so.
         """
         known = self._seen.get(folder, {})
-        if len(known) > MANY_FILES and inside and "" not in inside:
+        is_all = any(not each or each.endswith(RULE_FILES) for each in inside)
+        if len(known) > MANY_FILES and inside and not is_all:
             counting = (each for each in inside if self.counts(f"{folder}/{each}"))
             some = read_some(self._sources[folder], counting, known)
             if some is not None:

@@ -9,6 +9,7 @@ under the same names; the old ones are set aside until the reload has committed.
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import dataclass, field
 from importlib import import_module
 from traceback import extract_tb
@@ -365,6 +366,8 @@ def _entry_file(
     guess = closest(manifest.entry_module, modules)
     hint = f"; did you mean '{guess}:{manifest.entry_class}'?" if guess else "; add the file"
     message = f"there is no {stem}.py in {source.folder}{hint}"
+    if os.path.isfile(f"{source.folder}/{stem}.py"):  # noqa: PTH113 - plain strings throughout
+        message = f"{stem}.py is ignored, by `ignore` here, by --ignore or by a .gitignore"
     problem = ManifestProblem("entry_point", message, _line_of_entry_point(source))
     raise ManifestInvalid(source.manifest_path, [problem], ref=manifest.ref)
 

@@ -152,6 +152,12 @@ def test_a_pattern_that_is_none_is_a_problem_of_the_manifest(
     assert says in str(caught.value)
 
 
+async def test_an_entry_file_that_is_ignored_is_told_to_be(tree: PluginTree) -> None:
+    tree.plugin("a", manifest='ignore = ["*.py"]\n')
+    async with serving(tree) as live:
+        assert "plugin.py is ignored, by `ignore` here" in str(live.status("a").error)
+
+
 async def test_both_are_respected_as_they_are_by_now_while_the_server_runs(
     tree: PluginTree,
 ) -> None:

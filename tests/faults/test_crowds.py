@@ -100,6 +100,11 @@ def test_in_a_crowd_every_kind_of_change_is_seen(
     assert changed("new.py") == ("new.py",)
     (folder / "data").rename(folder / "moved")
     assert len(changed("data", "moved")) == 20
+    tree.plugin("a", manifest='ignore = ["moved/"]')
+    assert len(changed("dagstack.toml")) == 12, "it is what the report of a crowd advises"
+    tree.write("a/.gitignore", "plugin.*\nmoved.json")
+    tree.plugin("a", manifest="")
+    assert len(changed("dagstack.toml", ".gitignore")) == 12
 
 
 def test_very_many_files_are_lived_with(tree: PluginTree, watch: Watch) -> None:
