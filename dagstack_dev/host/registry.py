@@ -42,6 +42,7 @@ from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.sections import section_problem
 from dagstack_dev.host.table import Entry, Offer, PluginTable
+from dagstack_dev.host.tasks import run_to_the_end
 from dagstack_dev.host.waiting import watching
 
 if TYPE_CHECKING:
@@ -322,14 +323,13 @@ class Registry(Lookup):
             RuntimeError: plugins go on in another event loop; nothing is torn down.
             TeardownErrors: with everything that was raised on the way, which never stops it.
         """
-        with anyio.CancelScope(shield=True):  # A host that is being cancelled tears down too.
-            await self._turn.acquire()
-        try:
-            await self._tear_down_all()
-        finally:
-            self._turn.release()
+        await run_to_the_end(self._tear_down_all)  # Also in a host that is being cancelled.
 
     async def _tear_down_all(self) -> None:
+        async with self._turn:
+            await self._tear_down_everything()
+
+    async def _tear_down_everything(self) -> None:
         self.look_at_loop()
         places = self.table.setup_order | self.conductor.ended_with_loop
         refs = sorted(places, key=places.__getitem__, reverse=True)

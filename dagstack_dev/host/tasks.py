@@ -95,6 +95,33 @@ def new_task(
     return asyncio.Task(coroutine, loop=loop, name=name, context=context)
 
 
+async def run_to_the_end(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Await `function()`, which no cancellation of the caller breaks off: that comes after it.
+
+    A shielded scope holds back those of anyio and trio, but not asyncio's own `Task.cancel`, as
+    `asyncio.wait_for` and the end of `asyncio.run` use it.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # On trio.
+            return await function()
+        task = new_task(function(), loop)
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    try:
+        result = task.result()
+    finally:
+        del task  # What it has raised leads to this frame, which must not lead back.
+    if cancelled is not None:
+        raise cancelled
+    return result
+
+
 def is_closed(token: EventLoopToken | None) -> bool:
     """Whether the event loop of `token` has ended for good."""
     loop: Any = None if token is None else token.native_token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -225,6 +226,36 @@ async def test_a_host_that_is_being_cancelled_can_tear_down(
         finally:
             await registry.teardown_all()
     assert journal == ["setup a", "teardown a"]
+
+
+async def test_a_teardown_that_asyncio_cancels_goes_on_to_its_end(
+    registry: PluginRegistry, ctx: PluginContext, put: Callable[..., Any], journal: list[str]
+) -> None:
+    """As `asyncio.wait_for` does it, which no shielded scope holds back."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def teardown(self) -> None:
+            begun.set()
+            await go_on.wait()
+            journal.append(f"teardown {self.name}")
+
+    for name in ("a", "b", "c"):
+        put(Slow(name), name)
+    await registry.setup_all(ctx)
+    task = asyncio.create_task(registry.teardown_all())
+    await begun.wait()
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert journal == ["teardown c", "teardown b", "teardown a"]
+    assert {each.state for each in registry.statuses().values()} == {State.STOPPED}
 
 
 async def test_ctrl_c_in_a_setup_tears_down_what_was_up(
