@@ -99,17 +99,18 @@ class Collector:
 
         Returns:
             The folders of plugins whose code differs or that are gone, and the shared code that
-            differs. What has just been emptied counts for neither: it is being saved.
+            differs. What has just been emptied counts for neither: it is being saved. Nor does
+            what the plugin has written itself, as while it is set up.
         """
         named = None if batch.everywhere else batch.paths
         changes = self._disk.look(named).and_also(self._modules.look(named))
         folders = {source.folder for source in changes.removed}
-        folders |= {
-            now.folder
-            for before, now in changes.changed
-            if any(path.endswith(EDITED) for path in before.changed_files(now))
-            and not looks_unfinished(before, now)
-        }
+        for before, now in changes.changed:
+            edited = (path for path in before.changed_files(now) if path.endswith(EDITED))
+            seen = changes.seen(now.folder)
+            is_own = all(self.own_writes.has_written(now.folder, path, seen) for path in edited)
+            if not is_own and not looks_unfinished(before, now):
+                folders.add(now.folder)
         shared = self._shared.news(self._shared.look(named))
         return folders, {} if self._shared.looks_unfinished(shared) else shared
 

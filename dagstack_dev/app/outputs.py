@@ -102,17 +102,23 @@ class OwnWrites:
         quiet = replace(changes, added=(), changed=tuple(outputs), removed=())
         return replace(changes, changed=tuple(reload)), quiet
 
+    def has_written(self, folder: str, path: str, seen: Mapping[str, SeenFile]) -> bool:
+        """Whether a plugin's own code has written what a file of it holds.
+
+        Args:
+            folder: the plugin's.
+            path: relative to that.
+            seen: the files of the folder as they were read.
+        """
+        return self._writes.is_own(folder, f"{folder}/{path}", _written(path, seen))
+
     def _meant_for(
         self, before: PluginSource, now: PluginSource, seen: Mapping[str, SeenFile]
     ) -> bool | None:
         """Whether a folder is to be reloaded for what has changed in it; None for not yet."""
         folder, files = now.folder, before.changed_files(now)
         code = [each for each in files if each.endswith(_CODE)]
-        others = code or [
-            each
-            for each in files
-            if not self._writes.is_own(folder, f"{folder}/{each}", _written(each, seen))
-        ]
+        others = code or [each for each in files if not self.has_written(folder, each, seen)]
         if not others:
             self._tell(
                 folder, files[0], "is written by the plugin itself, which is not reloaded for that"

@@ -310,17 +310,24 @@ async def test_a_roll_back_is_not_preempted(tree: PluginTree) -> None:
         assert not any(isinstance(fact.error, SetupPreempted) for fact in live.of(Transition))
 
 
-async def test_a_plugin_that_rewrites_its_own_code_while_it_is_set_up_comes_up(
-    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+BY_ITSELF = 'made.write_text(f"AT = {time.time_ns()}")'
+
+BY_A_PROCESS = 'subprocess.run(["sh", "-c", f"echo AT = {time.time_ns()} > {made}"])'
+
+
+@pytest.mark.parametrize("write", [BY_ITSELF, BY_A_PROCESS], ids=["itself", "another process"])
+async def test_a_plugin_whose_code_is_written_anew_while_it_is_set_up_comes_up(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch, write: str
 ) -> None:
     monkeypatch.setattr(preemption, "PAUSE_SECONDS", 0.02)
-    code = """
-    import anyio, time
+    code = f"""
+    import anyio, subprocess, time
     from pathlib import Path
 
     class Plugin:
         async def setup(self, ctx):
-            (Path(__file__).parent / "made.py").write_text(f"AT = {time.time_ns()}")
+            made = Path(__file__).parent / "made.py"
+            {write}
             await anyio.sleep(0.1)
     """
     tree.write("base/made.py", "AT = 0\n")
@@ -328,6 +335,8 @@ async def test_a_plugin_that_rewrites_its_own_code_while_it_is_set_up_comes_up(
     live = make_live(tree)
     async with live.server:
         await live.fact(Transition, lambda fact: fact.to_state is State.READY)
+        preempted = [fact for fact in live.of(Transition) if isinstance(fact.error, SetupPreempted)]
+        assert bool(preempted) is (write == BY_A_PROCESS)
 
 
 async def test_a_late_event_of_what_is_being_set_up_preempts_nothing(tree: PluginTree) -> None:
