@@ -26,7 +26,8 @@ EXPANDED_LIMIT: Final = 2_000
 """Objects whose references are followed: a few milliseconds."""
 
 _MODULE: Final = type.__dict__["__module__"]
-"""Asks a class itself: its metaclass may have an idea of its own."""
+_QUALNAME: Final = type.__dict__["__qualname__"]
+"""They ask a class itself: its metaclass may have an idea of its own, or raise."""
 
 _SHARED: Final = ("dagstack_dev.app.", "dagstack_dev.runtimes.finder")
 """Where the classes are from that lead from one plugin to every other."""
@@ -136,6 +137,11 @@ def module_of(cls: type) -> str:
     except AttributeError:
         return ""
     return found if type(found) is str else ""
+
+
+def name_of(cls: type) -> str:
+    """The qualified name of `cls`."""
+    return str(_QUALNAME.__get__(cls))
 
 
 def _frame_of(found: object) -> FrameType | None:

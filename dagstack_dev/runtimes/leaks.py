@@ -28,7 +28,7 @@ def is_gone(remains: Remains) -> bool:
     """
     if remains.stray_handlers():
         return False
-    if remains.all_gone or _is_garbage(remains):
+    if remains.is_freed or _is_garbage(remains):
         return True
     for clear in getattr(typing, "_cleanups", ()):
         clear()  # `Optional[Part]` is cached, and would keep the module of `Part`.

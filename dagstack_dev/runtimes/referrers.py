@@ -20,7 +20,7 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.runtimes.islands import module_of
+from dagstack_dev.runtimes.islands import module_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,8 +31,6 @@ LINKS: Final = 6
 
 WIDTH: Final = 16
 """Objects whose referrers one walk looks for: it compares every reference with each of them."""
-
-_QUALNAME: Final = type.__dict__["__qualname__"]
 
 SECONDS: Final = 0.3
 """How long a search goes on before it is content with what it has."""
@@ -232,7 +230,7 @@ def _is_dict_of(held: dict[Any, Any], holder: object) -> bool:
 
 def _type_name(thing: object) -> str:
     cls = thing if issubclass(type(thing), type) else type(thing)
-    module, name = module_of(cls), str(_QUALNAME.__get__(cls))  # type: ignore[arg-type]
+    module, name = module_of(cls), name_of(cls)  # type: ignore[arg-type]
     return name if module in ("", "builtins") else f"{module}.{name}"
 
 

@@ -8,6 +8,8 @@ from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from dagstack_dev.runtimes.islands import module_of, name_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -29,18 +31,8 @@ class _Anchor:
 
 def _classes_of(module: str, namespace: Mapping[str, Any]) -> list[type]:
     """The classes that a module has defined; an old enum member, say, keeps no more than its."""
-    found = []
-    for each in list(namespace.values()):
-        with suppress(AttributeError):  # One that was made by hand may have no module.
-            is_class = issubclass(type(each), type)
-            if is_class and type.__getattribute__(each, "__module__") == module:
-                found.append(each)
-    return found
-
-
-def _name_of(cls: type) -> str:
-    """The name of a class, whose metaclass may do anything when it is asked."""
-    return str(type.__getattribute__(cls, "__qualname__"))
+    values = list(namespace.values())
+    return [each for each in values if issubclass(type(each), type) and module_of(each) == module]
 
 
 class Remains:
@@ -56,12 +48,12 @@ class Remains:
         self._anchors: list[weakref.ref[_Anchor]] = []
         self._handlers: list[tuple[str, weakref.ref[logging.Handler]]] = []
         if cls is not None:
-            self._remember(f"class {_name_of(cls)}", cls)
+            self._remember(f"class {name_of(cls)}", cls)
 
     def add_instance(self, instance: object) -> None:
         """One more instance; those that are gone are forgotten."""
         self._objects = [each for each in self._objects if each[1]() is not None]
-        self._remember(f"instance of {_name_of(type(instance))}", instance)
+        self._remember(f"instance of {name_of(type(instance))}", instance)
 
     def note_handlers(self, modules: Iterable[str]) -> None:
         """Take note of what the loggers of its modules have; its teardown has left that there."""
@@ -96,22 +88,15 @@ class Remains:
                 self._anchors.append(weakref.ref(anchor))
                 for cls in _classes_of(name, namespace):
                     if all(ref() is not cls for _, ref in self._objects):
-                        self._remember(f"class {_name_of(cls)}", cls)
+                        self._remember(f"class {name_of(cls)}", cls)
 
     def _remember(self, what: str, thing: object) -> None:
         with suppress(TypeError):  # A class whose __slots__ leave out __weakref__.
             self._objects.append((what, weakref.ref(thing)))
 
     @property
-    def all_gone(self) -> bool:
-        """Whether nothing of it exists any more, not even as garbage."""
-        return all(ref() is None for _, ref in self._objects) and all(
-            ref() is None for ref in self._anchors
-        )
-
-    @property
     def is_freed(self) -> bool:
-        """Whether no instance exists any more and, once it is retired, nothing else of it."""
+        """Whether nothing of it exists, not even as garbage; before it is retired, no instance."""
         things = (ref() for _, ref in self._objects)
         return all(ref() is None for ref in self._anchors) and all(
             thing is None or (not self.modules and issubclass(type(thing), type))

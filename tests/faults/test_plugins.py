@@ -229,6 +229,13 @@ OBJECTS = {
         ),
         False,
     ),
+    "metaclass-module": (
+        (
+            "class M(type):\n    @property\n    def __module__(cls): raise OSError\n"
+            "class Part(metaclass=M): ...\nclass Plugin: ...\n"
+        ),
+        True,
+    ),
 }
 """Plugins that look odd, and whether they come up."""
 

@@ -135,7 +135,7 @@ def test_what_is_only_held_by_each_other_is_gone_before_it_is_collected(
     try:
         generation = retire(CODE, lambda plugin: setattr(plugin, "me", plugin), collect=False)
         assert generation.is_gone()
-        assert not generation._remains.all_gone  # type: ignore[attr-defined]
+        assert not generation._remains.is_freed  # type: ignore[attr-defined]
     finally:
         gc.enable()
 
