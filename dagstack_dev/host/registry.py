@@ -6,9 +6,8 @@ runtimes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
-
-import anyio
 
 from dagstack_dev.core.errors import (
     DependencyCycle,
@@ -295,12 +294,13 @@ class Registry(Lookup):
         self._check_sections(order, ctx)
         progress = Progress()
         everything = set(order)
+        undo = partial(self._undo, everything)
         run = SetupRun(self.conductor, lambda _: "setup_all", lambda _: everything)
         try:
             with watching(table):
                 await bring_up(order, table.graph.dependencies, run, progress)
         except BaseException as error:
-            for ref, failure in await self._undo(everything):
+            for ref, failure in await run_to_the_end(undo):
                 add_note(error, _note("teardown", ref, failure))
             raise
         failed = [*progress.failed.items()]
@@ -309,7 +309,7 @@ class Registry(Lookup):
             return []
         notes = [_note("setup", ref, failure) for ref, failure in failed[1:]]
         del failed[1:]
-        notes += [_note("teardown", ref, each) for ref, each in await self._undo(everything)]
+        notes += [_note("teardown", ref, each) for ref, each in await run_to_the_end(undo)]
         for note in notes:
             add_note(failed[0][1], note)
         return failed
@@ -369,9 +369,10 @@ class Registry(Lookup):
         self._is_set_up = self._is_taken_over = True
 
     async def _tear_down(self, refs: Iterable[PluginRef]) -> list[tuple[PluginRef, BaseException]]:
+        """To be called by `run_to_the_end`, so that none stays half-way."""
         failures = []
         entries = [self.table.entries[ref] for ref in refs]
-        with watching(self.table), anyio.CancelScope(shield=True):
+        with watching(self.table):
             late = await self.conductor.drain(entries, down=self.table.present())
             for entry in entries:
                 errors = await self.conductor.tear_down(entry, "teardown_all", late)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -228,34 +228,57 @@ async def test_a_host_that_is_being_cancelled_can_tear_down(
     assert journal == ["setup a", "teardown a"]
 
 
-async def test_a_teardown_that_asyncio_cancels_goes_on_to_its_end(
-    registry: PluginRegistry, ctx: PluginContext, put: Callable[..., Any], journal: list[str]
-) -> None:
+class Slow:
+    """Its teardown waits to be let go on."""
+
+    def __init__(self, name: str, journal: list[str]) -> None:
+        self.name, self.journal = name, journal
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def teardown(self) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+        self.journal.append(f"teardown {self.name}")
+
+
+async def cancel_in_teardown(call: Coroutine[Any, Any, None], plugins: list[Slow]) -> None:
     """As `asyncio.wait_for` does it, which no shielded scope holds back."""
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    class Slow:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        async def teardown(self) -> None:
-            begun.set()
-            await go_on.wait()
-            journal.append(f"teardown {self.name}")
-
-    for name in ("a", "b", "c"):
-        put(Slow(name), name)
-    await registry.setup_all(ctx)
-    task = asyncio.create_task(registry.teardown_all())
-    await begun.wait()
+    task = asyncio.create_task(call)
+    await plugins[-1].begun.wait()
     for _ in range(2):
         task.cancel()
         await asyncio.sleep(0)
-    go_on.set()
+    for each in plugins:
+        each.go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["teardown_all", "a setup that failed"])
+async def test_a_teardown_that_asyncio_cancels_goes_on_to_its_end(
+    registry: PluginRegistry,
+    ctx: PluginContext,
+    put: Callable[..., Any],
+    journal: list[str],
+    fails: bool,
+) -> None:
+    class Failing:
+        def setup(self, ctx: PluginContext) -> None:
+            if fails:
+                raise LookupError
+
+    plugins = [Slow(name, journal) for name in ("a", "b", "c")]
+    for each in plugins:
+        put(each, each.name)
+    put(Failing(), "last", depends_on=["a", "b", "c"])
+    if fails:
+        await cancel_in_teardown(registry.setup_all(ctx), plugins)
+    else:
+        await registry.setup_all(ctx)
+        await cancel_in_teardown(registry.teardown_all(), plugins)
     assert journal == ["teardown c", "teardown b", "teardown a"]
-    assert {each.state for each in registry.statuses().values()} == {State.STOPPED}
+    left = {each.state for each in registry.statuses().values()}
+    assert left == {State.LOADED if fails else State.STOPPED}
 
 
 async def test_ctrl_c_in_a_setup_tears_down_what_was_up(
