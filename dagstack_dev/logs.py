@@ -6,7 +6,10 @@ Nothing here configures anything or chooses a logger: in an app that is the app'
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from dataclasses import fields as fields_of
+from enum import StrEnum
+from typing import Any, Final
 
 from structlog.processors import NAME_TO_LEVEL
 
@@ -34,22 +37,68 @@ from dagstack_dev.core.events import (
     TaskFailed,
     TeardownFailed,
     Transition,
+    Wait,
     WatchProblem,
     WatchRecovered,
     WatchStarted,
     WatchStopped,
 )
 from dagstack_dev.core.lifecycle import State
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.refs import PluginRef
 
 LOGGER_NAME: Final = "dagstack_dev"
 
 _LEVELS: Final = {State.BLOCKED: "warning", State.FAILED: "error"}
 """Of transitions; any other is logged as "info", so that no step of a life is missing there."""
+
+
+_EVENTS: Final[dict[type, tuple[str, str]]] = {
+    PluginRejected: ("error", "plugin.rejected"),
+    PluginFixed: ("info", "plugin.fixed"),
+    PluginLeaked: ("warning", "plugin.leaked"),
+    PluginBlocking: ("warning", "plugin.blocking"),
+    PluginOverstepped: ("warning", "plugin.overstepped"),
+    PluginDegraded: ("warning", "plugin.degraded"),
+    PluginRecovered: ("info", "plugin.recovered"),
+    PluginRequiresRestart: ("warning", "plugin.requires_restart"),
+    PluginRetrying: ("warning", "plugin.retrying"),
+    TeardownFailed: ("error", "plugin.teardown_failed"),
+    DrainTimedOut: ("warning", "plugin.drain_timed_out"),
+    HookFailed: ("error", "plugin.hook_failed"),
+    TaskFailed: ("error", "plugin.task_failed"),
+    ReloadStarted: ("info", "reload.started"),
+    ReloadWaiting: ("info", "reload.waiting"),
+    ReloadCommitted: ("info", "reload.committed"),
+    ReloadRolledBack: ("error", "reload.rolled_back"),
+    ReloadFailed: ("error", "reload.failed"),
+    ReloadSkipped: ("info", "reload.skipped"),
+    WatchStarted: ("info", "watch.started"),
+    WatchStopped: ("info", "watch.stopped"),
+    WatchProblem: ("warning", "watch.problem"),
+    WatchRecovered: ("info", "watch.recovered"),
+    EventsMissed: ("warning", "events.missed"),
+}
+"""Level and name of every other fact."""
+
+_RENAMED: Final = {"ref": "plugin", "waits": "waiting"}
+"""Fields that have another name in the log."""
+
+_NOT_LOGGED: Final = ("is_error", "is_longest")
+
+_FIELDS: Final = {
+    kind: {
+        each.name: _RENAMED.get(each.name, each.name)
+        for each in fields_of(kind)
+        if each.name not in _NOT_LOGGED
+    }
+    for kind in (Transition, Wait, *_EVENTS)
+}
+"""Of every fact: the fields that are logged, and their names in the log."""
+
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
+
+_ONLY_OF_SOME: Final = ("error", "stage", "blocked_by")
+"""Fields of transitions that are logged only where there is something to tell."""
 
 
 class FactLogger:
@@ -83,206 +132,45 @@ def _level_of(fact: Transition) -> str:
 
 def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
     """The level, name and fields under which `fact` is logged."""
-    fields: dict[str, Any]
-    match fact:
-        case Transition():
-            return _level_of(fact), f"plugin.{fact.to_state}", _transition(fact)
-        case PluginRejected() | PluginFixed():
-            return _source_event(fact)
-        case PluginLeaked():
-            fields = {
-                "plugin": str(fact.ref),
-                "generation": fact.generation,
-                "holders": list(fact.holders),
-                "reload_id": fact.reload_id,
-            }
-            return "error" if fact.is_error else "warning", "plugin.leaked", fields
-        case PluginBlocking():
-            fields = {
-                "plugin": str(fact.ref),
-                "method": fact.method,
-                "seconds": round(fact.seconds, 3),
-                "path": fact.path,
-                "line": fact.line,
-            }
-            return "warning", "plugin.blocking", fields
-        case PluginOverstepped():
-            fields = {
-                "plugin": str(fact.ref) if fact.ref else None,
-                "message": fact.message,
-                "path": fact.path,
-                "line": fact.line,
-            }
-            return "warning", "plugin.overstepped", fields
-        case PluginDegraded() | PluginRecovered() | PluginRequiresRestart() | PluginRetrying():
-            return _health_event(fact)
-        case TeardownFailed():
-            fields = {
-                "plugin": str(fact.ref),
-                "generation": fact.generation,
-                "reload_id": fact.reload_id,
-                "error": error_fields(fact.error),
-            }
-            return "error", "plugin.teardown_failed", fields
-        case DrainTimedOut():
-            fields = {
-                "plugin": str(fact.ref),
-                "calls": fact.calls,
-                "seconds": fact.seconds,
-                "places": list(fact.places),
-                "reload_id": fact.reload_id,
-            }
-            return "warning", "plugin.drain_timed_out", fields
-        case HookFailed():
-            fields = {
-                "plugin": str(fact.ref),
-                "hook": fact.hook,
-                "error": error_fields(fact.error),
-            }
-            return "error", "plugin.hook_failed", fields
-        case TaskFailed():
-            fields = {
-                "plugin": str(fact.ref),
-                "task": fact.task,
-                "error": error_fields(fact.error),
-                "message": fact.message,
-            }
-            return "error", "plugin.task_failed", fields
-        case WatchStarted() | WatchStopped() | WatchProblem() | WatchRecovered() | EventsMissed():
-            return _watch_event(fact)
-        case ReloadWaiting():
-            fields = {
-                "reload_id": fact.reload_id,
-                "waiting": [
-                    {
-                        "plugin": str(each.ref),
-                        "what": each.what,
-                        "seconds": round(each.seconds, 3),
-                        "path": each.path,
-                        "line": each.line,
-                    }
-                    for each in fact.waits
-                ],
-                "more": fact.more,
-            }
-            return "info", "reload.waiting", fields
+    fields = _fields(fact)
+    if isinstance(fact, Transition):
+        for name in _ONLY_OF_SOME:
+            if not fields[name]:
+                del fields[name]
+        return _level_of(fact), f"plugin.{fact.to_state}", fields
+    level, event = _EVENTS[type(fact)]
+    if isinstance(fact, PluginLeaked) and fact.is_error:
+        level = "error"
+    if isinstance(fact, PluginRejected) and fact.ref is None:
+        ref = getattr(fact.error, "ref", None)
+        fields["plugin"] = str(ref) if ref else None
+    return level, event, fields
+
+
+def _fields(fact: Fact | Wait) -> dict[str, Any]:
+    names = _FIELDS[type(fact)]
+    return {shown: _plain(getattr(fact, name)) for name, shown in names.items()}
+
+
+def _plain(value: Any) -> Any:
+    """`value` of a fact as values that JSON has."""
+    if type(value) in _PLAIN:  # Most are.
+        return value
+    match value:
+        case PluginRef() | StrEnum():
+            return str(value)
+        case float():
+            return round(value, 3)
+        case BaseException():
+            return error_fields(value)
+        case tuple():
+            return [_plain(each) for each in value]
+        case Mapping():
+            return {str(ref): _plain(each) for ref, each in value.items()}
+        case Wait():
+            return _fields(value)
         case _:
-            return _reload_event(fact)
-
-
-def _source_event(fact: PluginRejected | PluginFixed) -> tuple[str, str, dict[str, Any]]:
-    if isinstance(fact, PluginFixed):
-        fields: dict[str, Any] = {
-            "plugin": str(fact.ref) if fact.ref else None,
-            "path": fact.path,
-            "message": fact.message,
-            "reload_id": fact.reload_id,
-        }
-        return "info", "plugin.fixed", fields
-    ref = fact.ref or getattr(fact.error, "ref", None)
-    fields = {
-        "plugin": str(ref) if ref else None,
-        "path": fact.path,
-        "keeps_generation": fact.keeps_generation,
-        "reload_id": fact.reload_id,
-        "error": error_fields(fact.error),
-    }
-    return "error", "plugin.rejected", fields
-
-
-def _watch_event(
-    fact: WatchStarted | WatchStopped | WatchProblem | WatchRecovered | EventsMissed,
-) -> tuple[str, str, dict[str, Any]]:
-    fields: dict[str, Any]
-    match fact:
-        case WatchStarted():
-            fields = {
-                "roots": list(fact.roots),
-                "code_roots": list(fact.code_roots),
-                "plugins": fact.plugins,
-                "ready": fact.ready,
-                "polling": fact.polling,
-                "duration_ms": _rounded(fact.duration_ms),
-            }
-            return "info", "watch.started", fields
-        case WatchStopped():
-            fields = {
-                "duration_ms": _rounded(fact.duration_ms),
-                "errors": [error_fields(error) for error in fact.errors],
-            }
-            return "info", "watch.stopped", fields
-        case WatchProblem():
-            return "warning", "watch.problem", {"message": fact.message, "path": fact.path}
-        case WatchRecovered():
-            return "info", "watch.recovered", {"message": fact.message, "path": fact.path}
-        case EventsMissed():
-            return "warning", "events.missed", {"count": fact.count}
-
-
-def _health_event(
-    fact: PluginDegraded | PluginRecovered | PluginRequiresRestart | PluginRetrying,
-) -> tuple[str, str, dict[str, Any]]:
-    fields: dict[str, Any] = {"plugin": str(fact.ref)}
-    match fact:
-        case PluginDegraded():
-            fields |= {"generation": fact.generation, "error": error_fields(fact.error)}
-            return "warning", "plugin.degraded", fields
-        case PluginRecovered():
-            return "info", "plugin.recovered", fields | {"generation": fact.generation}
-        case PluginRequiresRestart():
-            fields |= {"generation": fact.generation, "reload_id": fact.reload_id}
-            return "warning", "plugin.requires_restart", fields | {"reason": fact.reason}
-        case _:
-            fields |= {"attempt": fact.attempt, "seconds": fact.seconds}
-            return "warning", "plugin.retrying", fields | {"error": error_fields(fact.error)}
-
-
-def _reload_event(
-    fact: ReloadStarted | ReloadCommitted | ReloadRolledBack | ReloadFailed | ReloadSkipped,
-) -> tuple[str, str, dict[str, Any]]:
-    fields: dict[str, Any] = {"reload_id": fact.reload_id}
-    if not isinstance(fact, ReloadStarted):
-        fields["duration_ms"] = _rounded(fact.duration_ms)
-    if isinstance(fact, ReloadStarted | ReloadSkipped):
-        fields["paths"] = list(fact.paths)
-    if isinstance(fact, ReloadStarted | ReloadCommitted):
-        fields["changed"] = _spelled(fact.changed)
-    if not isinstance(fact, ReloadSkipped):
-        fields["affected"] = _spelled(fact.affected)
-    if isinstance(fact, ReloadRolledBack | ReloadFailed):
-        fields["errors"] = {str(ref): error_fields(e) for ref, e in fact.errors.items()}
-    match fact:
-        case ReloadStarted():
-            return "info", "reload.started", fields
-        case ReloadCommitted():
-            return "info", "reload.committed", fields
-        case ReloadRolledBack():
-            fields["running"] = {str(ref): number for ref, number in fact.running.items()}
-            return "error", "reload.rolled_back", fields
-        case ReloadFailed():
-            return "error", "reload.failed", fields
-        case ReloadSkipped():
-            fields |= {"reason": fact.reason, "settled": _spelled(fact.settled)}
-            return "info", "reload.skipped", fields
-
-
-def _transition(fact: Transition) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "plugin": str(fact.ref),
-        "from_state": fact.from_state.value if fact.from_state else None,
-        "to_state": fact.to_state.value,
-        "generation": fact.generation,
-        "reload_id": fact.reload_id,
-        "duration_ms": _rounded(fact.duration_ms),
-        "reason": fact.reason,
-    }
-    if fact.error is not None:
-        fields["error"] = error_fields(fact.error)
-    if fact.stage is not None:
-        fields["stage"] = fact.stage.value
-    if fact.blocked_by:
-        fields["blocked_by"] = list(fact.blocked_by)
-    return fields
+            return value
 
 
 def error_fields(error: BaseException) -> dict[str, Any]:
@@ -303,11 +191,3 @@ def _attribute(error: BaseException, name: str, kind: type) -> Any:
     except Exception:  # noqa: BLE001 - a property may raise anything
         return None
     return value if type(value) is kind else None
-
-
-def _spelled(refs: Iterable[PluginRef]) -> list[str]:
-    return [str(ref) for ref in refs]
-
-
-def _rounded(duration_ms: float | None) -> float | None:
-    return None if duration_ms is None else round(duration_ms, 3)

@@ -1,5 +1,6 @@
 """Facts: what happened, as values. Observers turn them into logs, pages and lines on a terminal.
 
+Their fields are in the order in which the log has them.
 Their errors are records (`core.recorded`): copies that keep nothing of the code that raised them.
 """
 
@@ -28,9 +29,9 @@ class Transition:
     from_state: State | None
     to_state: State
     generation: int
-    reason: str
     reload_id: int | None = None
     duration_ms: float | None = None
+    reason: str
     error: BaseException | None = None
     stage: Stage | None = None
     blocked_by: tuple[str, ...] = ()
@@ -45,9 +46,9 @@ class PluginRejected:
 
     ref: PluginRef | None
     path: str
-    error: BaseException
     keeps_generation: int | None
     reload_id: int | None = None
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +129,8 @@ class PluginRequiresRestart:
 
     ref: PluginRef
     generation: int
-    reason: str
     reload_id: int | None = None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +154,8 @@ class TeardownFailed:
 
     ref: PluginRef
     generation: int
-    error: BaseException
     reload_id: int | None = None
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,9 +222,9 @@ class ReloadWaiting:
     Told when something takes longer than a second, and again each time that has tripled.
     """
 
+    reload_id: int | None = None
     waits: tuple[Wait, ...]
     more: int = 0
-    reload_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,11 +293,11 @@ class WatchStarted:
     """
 
     roots: tuple[str, ...]
+    code_roots: tuple[str, ...] = ()
     plugins: int
     ready: int
-    duration_ms: float
     polling: bool = False
-    code_roots: tuple[str, ...] = ()
+    duration_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
