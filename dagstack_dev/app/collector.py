@@ -82,7 +82,7 @@ class Collector:
         self._on_problem = on_problem
         self._told: dict[str, str] = {}
         self._git = GitLocks(disk.roots, on_problem)
-        self.writes = WriteLog(disk.roots)
+        self.writes = WriteLog()
         self.own_writes = OwnWrites(writes=self.writes, later=later, on_problem=on_problem)
 
     async def first_look(self) -> DiskChanges:

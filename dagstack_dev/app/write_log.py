@@ -6,14 +6,11 @@ import os
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.disk.paths import lies_in
 from dagstack_dev.runtimes.import_hooks import followed_importer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 SOON_NS: Final = 2_000_000_000
 """How long after it was opened a file may still be written, in nanoseconds."""
@@ -36,19 +33,15 @@ class _Write(NamedTuple):
 
 
 class WriteLog:
-    """What the code of plugins in this process writes below some folders.
+    """What the code of plugins in this process writes.
 
     Code counts that is on the stack, or whose context variables have reached a thread. What the
     app writes itself is no plugin's. An audit hook cannot be taken away again; without a log it
     does nothing.
-
-    Args:
-        roots: absolute folders.
     """
 
-    def __init__(self, roots: Iterable[str]) -> None:
-        self._roots = tuple(f"{root}/" for root in roots)
-        self._writes: dict[str, _Write] = {}
+    def __init__(self) -> None:
+        self._writes: dict[str, _Write] = {}  # By the real path of the file.
         self._kept_open: set[str] = set()
 
     def open(self) -> None:
@@ -65,12 +58,14 @@ class WriteLog:
 
     def note(self, path: str) -> None:
         """A file is about to be written by whoever is on the stack."""
-        found = followed_importer() if path.startswith(self._roots) else None
+        found = followed_importer()
         if found is None:
             return
         name = found[1]
         code = getattr(sys.modules.get(name), "__file__", None) or ""
-        self._writes[path] = _Write(time.time_ns(), code, name.startswith(NAMESPACE))
+        self._writes[os.path.realpath(path)] = _Write(
+            time.time_ns(), code, name.startswith(NAMESPACE)
+        )
         if len(self._writes) > _LARGEST:
             self._writes.pop(next(iter(self._writes)), None)
 
@@ -82,6 +77,7 @@ class WriteLog:
             path: of the file, absolute.
             changed_ns: when it was changed, as the file system says.
         """
+        path = os.path.realpath(path)
         write = self._writes.get(path)
         if write is None or (write.is_plugin and not lies_in(write.code, [folder])):
             return False
@@ -105,9 +101,8 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         if event == "open" and not args[2] & _WRITING:
             return
         for each in args[:paths]:
-            path = os.path.abspath(os.fsdecode(each))  # noqa: PTH100 - hot path
             for log in _logs:
-                log.note(path)
+                log.note(os.fsdecode(each))
 
 
 def _is_open(path: str) -> bool:

@@ -129,6 +129,20 @@ async def test_what_a_plugin_writes_when_it_is_called_reloads_nothing(
         assert not live.of(ReloadSkipped)
 
 
+@pytest.mark.parametrize("linked", ["plugins", "plugins/base"], ids=["root", "plugin"])
+async def test_it_may_have_written_by_the_real_path_of_what_is_a_link(
+    tmp_path: Path, linked: str
+) -> None:
+    tree = PluginTree(tmp_path / "plugins")
+    tree.plugin("base", code=SAME_FILE.replace("__file__)", "__file__).resolve()"))
+    (tmp_path / linked).rename(tmp_path / "real")
+    (tmp_path / linked).symlink_to(tmp_path / "real")
+    async with serving(tree) as live:
+        assert "is written by the plugin itself" in (await live.fact(WatchProblem)).message
+        await live.server.wait_idle()
+        assert live.journal == ["setup"]
+
+
 async def test_what_a_plugin_removes_when_it_is_called_reloads_nothing(tree: PluginTree) -> None:
     tree.write(tree.plugin("base", code=ON_CALL) / "more.csv", "more")
     async with serving(tree) as live:
