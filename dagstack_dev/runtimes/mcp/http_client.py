@@ -32,6 +32,7 @@ from dagstack_dev.runtimes.mcp.http_trouble import (
 )
 from dagstack_dev.runtimes.mcp.wire import (
     LONGEST_MESSAGE,
+    PARSE_ERROR,
     TOO_LONG,
     Unreadable,
     messages_in,
@@ -253,7 +254,8 @@ class ServerClient(httpx2.AsyncClient):
             self.trouble = self.trouble or trouble
         self.suspect()
         message = _message(request)
-        error: dict[str, object] = {"code": INTERNAL_ERROR, "message": trouble.reason}
+        code = PARSE_ERROR if trouble.is_unreadable else INTERNAL_ERROR
+        error: dict[str, object] = {"code": code, "message": trouble.reason}
         if self.trouble is not None or trouble.extent is Extent.CONNECTION:
             error = {"code": CONNECTION_CLOSED, "message": "Connection closed"}
         answer = {"jsonrpc": "2.0", "id": message.get("id"), "error": error}

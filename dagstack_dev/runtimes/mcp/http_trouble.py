@@ -52,12 +52,14 @@ class Trouble:
         extent: how much it ends.
         is_passing: whether it may work when it is tried again, though nothing was edited.
         retry_after: in how many seconds, where the server says so.
+        is_unreadable: whether there was an answer, which cannot be read.
     """
 
     reason: str
     extent: Extent = Extent.ANSWER
     is_passing: bool = False
     retry_after: float = 0.0
+    is_unreadable: bool = False
 
     def error(self, ref: PluginRef) -> ServerLost | HandshakeFailed:
         """The error that says so."""
@@ -113,7 +115,8 @@ def not_reached(error: Exception, url: str, proxy: Proxy | None = None) -> Troub
 
 def unreadable(error: Exception, url: str) -> Trouble:
     """An answer has no end, or is not encoded as it says."""
-    return Trouble(f"the answer of {public(url)} cannot be read: {error}")
+    reason = f"the answer of {public(url)} cannot be read: {error}"
+    return Trouble(reason, is_unreadable=True)
 
 
 def broken(error: Exception, url: str) -> Trouble:

@@ -21,7 +21,7 @@ from odd_servers import (
     usual,
 )
 
-from dagstack_dev.core.runtime_errors import ServerLost, ToolError
+from dagstack_dev.core.runtime_errors import ServerLost, ToolError, ToolResultInvalid
 from dagstack_dev.runtimes.mcp import http_client, http_events, messages
 from dagstack_dev.runtimes.mcp.catalogue import Tool
 
@@ -258,7 +258,7 @@ async def test_an_answer_without_end_ends_the_call_on_every_transport(
         return await posted(said.encode(), ODD, FORMS[form])
 
     assert await answered(text("x" * 50_000)) == "x" * 50_000
-    with pytest.raises(ToolError, match="cannot be read: it is longer than"):
+    with pytest.raises(ToolResultInvalid, match="cannot be read: it is longer than"):
         await answered(text("x" * 300_000))
 
 
