@@ -287,6 +287,7 @@ class DevServer:
         self._rules = rules = IgnoreRules(settings.ignore)
         self._disk = DiskView(self.roots, rules)
         self._modules = ModuleView(installed.modules)
+        self._single |= {path: stamp_of(path) for path in self._modules.watched}
         self._shared = SharedCatalog(self.registry, (*self.roots, *self.code_roots), rules)
         self._loop = ReloadLoop(
             self.registry,
@@ -394,7 +395,7 @@ class DevServer:
     def _links(self) -> dict[str, Stamp | None]:
         """All links to files that count, with the stamps of what was read."""
         single = {path: at for path, at in self._single.items() if os.path.islink(path)}  # noqa: PTH114 - asked ten times a second
-        return single | self._modules.links | self._shared.view.links() | self._disk.file_links
+        return single | self._shared.view.links() | self._disk.file_links
 
     def _call_later(self, seconds: float, func: Callable[[], None]) -> None:
         async def wait() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.sources import ModulePlugin, PluginSource
 from dagstack_dev.disk.changes import DiskChanges, looks_unfinished
-from dagstack_dev.disk.reading import Stamp, read_file, stamp_of
+from dagstack_dev.disk.reading import Stamp, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,8 +52,6 @@ class ModuleView:
 
     def __init__(self, modules: Iterable[ModuleSource]) -> None:
         self._modules = {module.folder: module for module in modules}
-        watched = {each.path for each in self._modules.values() if each.is_watched and each.path}
-        self._stamps = {path: stamp_of(path) for path in watched}
         self._accepted: dict[str, PluginSource] = {}
 
     def look(self, hints: Iterable[str] | None = None, *, believe: bool = True) -> DiskChanges:
@@ -68,13 +65,9 @@ class ModuleView:
         return found if not believe else replace(found, unsettled=frozenset())
 
     @property
-    def links(self) -> dict[str, Stamp]:
-        """The files that are links and whose edits count, with their stamps at the start."""
-        return {
-            path: stamp
-            for path, stamp in self._stamps.items()
-            if stamp and os.path.islink(path)  # noqa: PTH114 - hot path
-        }
+    def watched(self) -> set[str]:
+        """The files whose edits count."""
+        return {each.path for each in self._modules.values() if each.is_watched and each.path}
 
     def accept(self, changes: DiskChanges) -> None:
         """Make what `changes` says of these modules what later looks are compared with."""

@@ -97,10 +97,10 @@ def read_plugin(
             manifests[name] = seen
     walk = Walk(rules_for(_source(folder, manifests), root, ignore), imported)
     read: dict[str, SeenFile] = {}
-    for path, relative in walk:
+    for path, relative, is_link in walk:
         seen = manifests.get(relative) or _see(path, known.get(relative))
         if seen is not None:
-            read[relative] = seen._replace(is_link=True) if relative in walk.links else seen
+            read[relative] = seen._replace(is_link=True) if is_link else seen
     for relative, error in walk.denied.items():
         read[relative] = SeenFile(NOTHING, _unreadable(error), racy=True)
     return _source(folder, read), read
@@ -161,7 +161,7 @@ def stale_files(
     stale: dict[str, Stamp | None] = {}
     left = dict(known)
     walk = Walk(rules, imported)
-    for path, relative in walk:
+    for path, relative, _ in walk:
         try:
             status = os.stat(path)  # noqa: PTH116 - per file on the hot path
         except OSError:
@@ -262,7 +262,9 @@ def _unreadable(error: OSError) -> SourceFile:
 
 
 class Walk:
-    """Walks through a plugin's folder: each file that counts, by path and by relative path.
+    """Walks through a plugin's folder, along each file that counts.
+
+    Of each it tells the path, the path relative to the folder, and whether it is a link.
 
     Args:
         rules: the folder, and what of it does not count.
@@ -270,16 +272,14 @@ class Walk:
 
     Attributes:
         denied: folders that are there but cannot be read, by their relative path.
-        links: the files in whose place there is a link to one, likewise.
     """
 
     def __init__(self, rules: FolderRules, imported: Collection[str] = ()) -> None:
         self.denied: dict[str, OSError] = {}
-        self.links: set[str] = set()
         self._rules = rules
         self._imported = imported
 
-    def __iter__(self) -> Iterator[tuple[str, str]]:
+    def __iter__(self) -> Iterator[tuple[str, str, bool]]:
         top = self._rules.folder
         todo: list[tuple[str, str, str | None]] = [(top, "", None)]
         left = set(self._imported)
@@ -293,9 +293,7 @@ class Walk:
                     continue
                 if not of_folder:
                     left.discard(relative)
-                    if entry.is_symlink():
-                        self.links.add(relative)
-                    yield entry.path, relative
+                    yield entry.path, relative, entry.is_symlink()
                     continue
                 target = real and f"{real}{os.sep}{entry.name}"
                 if entry.is_symlink():
@@ -308,7 +306,8 @@ class Walk:
                     continue
                 todo.append((entry.path, relative + "/", target))
         for relative in sorted(left):
-            yield f"{top}/{relative}", relative
+            path = f"{top}/{relative}"
+            yield path, relative, os.path.islink(path)  # noqa: PTH114 - hot path
 
     def _entries(self, folder: str, relative: str) -> list[os.DirEntry[str]]:
         """What is in a folder; nothing in one that cannot be read, or is an environment."""
