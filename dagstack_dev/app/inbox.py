@@ -84,33 +84,18 @@ class Inbox:
 
     def paths(self, paths: set[str]) -> None:
         """File events were reported at `paths`."""
-        self._put(Batch(paths=paths))
-
-    def try_again(self, folders: set[str]) -> None:
-        """Plugins are to be tried again, as if their files had been saved."""
-        self._put(Batch(again=folders))
-
-    def crash(self, ref: PluginRef, error: BaseException | None) -> None:
-        """The task of a ready plugin died."""
-        self._put(Batch(crashed={ref: error}))
-
-    def retry(self, ref: PluginRef) -> None:
-        """A plugin that failed is to be tried again."""
-        self._put(Batch(retried={ref}))
-
-    def unhealthy(self, ref: PluginRef, error: PluginRegistryError) -> None:
-        """A ready plugin has failed its health check too often."""
-        self._put(Batch(unhealthy={ref: error}))
+        self.put(Batch(paths=paths))
 
     def request(
         self, *, everywhere: bool = False, forced: set[PluginRef] | None = None
     ) -> anyio.Event:
         """Ask for a look everywhere, or for plugins to be reloaded; the answer is set when done."""
         done = anyio.Event()
-        self._put(Batch(everywhere=everywhere, forced=forced or set(), done=[done]))
+        self.put(Batch(everywhere=everywhere, forced=forced or set(), done=[done]))
         return done
 
-    def _put(self, news: Batch) -> None:
+    def put(self, news: Batch) -> None:
+        """Something has come in."""
         self._batch.join(news)
         self._filled.set()
         self._on_filled(news)

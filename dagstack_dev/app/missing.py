@@ -7,8 +7,8 @@ import sys
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Final
 
+from dagstack_dev.core.blame import related
 from dagstack_dev.core.errors import INSTALL_MCP, said
-from dagstack_dev.core.passing import related
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

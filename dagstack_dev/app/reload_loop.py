@@ -112,10 +112,14 @@ class ReloadLoop:
             first=settings.retry_seconds,
             longest=settings.retry_limit_seconds,
             later=later,
-            on_due=self.inbox.retry,
+            on_due=lambda ref: self.inbox.put(Batch(retried={ref})),
         )
         self._missing = MissingModules()
-        self.health = HealthWatch(registry.table, settings, on_unhealthy=self.inbox.unhealthy)
+        self.health = HealthWatch(
+            registry.table,
+            settings,
+            on_unhealthy=lambda ref, error: self.inbox.put(Batch(unhealthy={ref: error})),
+        )
         self._registry = registry
         self._context = context
         self._table = registry.table
@@ -180,7 +184,7 @@ class ReloadLoop:
             if not await self.inbox.wait(seconds):
                 await self.leaks.look(lambda: not self.inbox.empty)
                 if missing and (folders := self._missing.come(missing)):
-                    self.inbox.try_again(folders)
+                    self.inbox.put(Batch(again=folders))
                 continue
             self._busy = True
             self._idle = anyio.Event()

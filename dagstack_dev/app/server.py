@@ -18,6 +18,7 @@ from dagstack_dev.app.config import ConfigFile, read_config
 from dagstack_dev.app.entry_points import installed_plugins
 from dagstack_dev.app.events import WAITING, EventStream
 from dagstack_dev.app.hookspec_files import HookspecFiles
+from dagstack_dev.app.inbox import Batch
 from dagstack_dev.app.installed import Installed
 from dagstack_dev.app.original import OriginalRegistry, context_from, is_original, sources_in
 from dagstack_dev.app.registry import PluginRegistry
@@ -327,7 +328,8 @@ class DevServer:
         steps.callback(self._tell_stopped)
         table.call_patience = self._settings.call_patience
         conductor.drain_seconds = self._settings.drain_seconds
-        conductor.on_crash = self._loop.inbox.crash
+        inbox = self._loop.inbox
+        conductor.on_crash = lambda ref, error: inbox.put(Batch(crashed={ref: error}))
         table.watchdog.is_outdated = self._loop.is_outdated
         conductor.context = self._context
         if isinstance(self.registry, OriginalRegistry):

@@ -20,6 +20,7 @@ from structlog.stdlib import ProcessorFormatter
 
 from dagstack_dev.cli.excerpts import error_lines, texts_of
 from dagstack_dev.cli.printable import printable, printable_json
+from dagstack_dev.core.blame import related
 from dagstack_dev.core.errors import in_words, shown
 from dagstack_dev.core.secrets import masked, masked_text
 
@@ -132,7 +133,7 @@ def _forget_record(_: object, __: str, event: EventDict) -> EventDict:
 def _traceback(exc_info: ExcInfo) -> str:
     """The whole traceback, with the lines that ran: the files may say something else by now."""
     texts: dict[str, Sequence[str]] = {}
-    for error in _all_of(exc_info[1]):
+    for error in related(exc_info[1]):
         texts = {**texts_of(error), **texts}
     pinned = {
         path: (0, None, [f"{line}\n" for line in lines], path)
@@ -149,19 +150,6 @@ def _traceback(exc_info: ExcInfo) -> str:
                 linecache.cache.pop(path, None)
             else:
                 linecache.cache[path] = entry
-
-
-def _all_of(error: BaseException) -> Iterator[BaseException]:
-    """`error`, what led to it and what is in it."""
-    seen: set[int] = set()
-    left: list[BaseException | None] = [error]
-    while left:
-        each = left.pop()
-        if each is not None and id(each) not in seen:
-            seen.add(id(each))
-            yield each
-            left += [each.__cause__, each.__context__]
-            left += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
 
 
 def _without_secrets(_: object, __: str, event: EventDict) -> EventDict:

@@ -89,6 +89,22 @@ def source_lines(names: Mapping[str, object]) -> list[str]:
         return []
 
 
+def related(error: BaseException | None) -> Iterator[BaseException]:
+    """`error`, what it was raised from or while handling it, and each exception of a group."""
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        each = left.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        # The context counts even where `from None` hides it: httpx does that to refusals.
+        left += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            left += each.exceptions
+
+
 def root_error(error: BaseException) -> BaseException:
     """The exception that tells most: what a load error wraps, the first of a group."""
     *_, root = unwrapped(error)

@@ -6,11 +6,10 @@ import errno
 import re
 from typing import TYPE_CHECKING, Final
 
+from dagstack_dev.core.blame import related
 from dagstack_dev.core.errors import PluginRegistryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dagstack_dev.core.refs import PluginRef
 
 _PASSING_ERRNO: Final = frozenset(
@@ -66,22 +65,6 @@ def may_pass(error: BaseException | None) -> bool:
         getattr(type(each), "is_passing", False) is True or _is_temporary(each)
         for each in related(error)
     )
-
-
-def related(error: BaseException | None) -> Iterator[BaseException]:
-    """`error`, what it was raised from or while handling it, and each exception of a group."""
-    seen: set[int] = set()
-    left = [error]
-    while left:
-        each = left.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        # The context counts even where `from None` hides it: httpx does that to refusals.
-        left += [each.__cause__, each.__context__]
-        if isinstance(each, BaseExceptionGroup):
-            left += each.exceptions
 
 
 def _is_temporary(error: BaseException) -> bool:

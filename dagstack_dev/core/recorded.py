@@ -19,7 +19,7 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dagstack_dev.core.blame import is_plugin_code, source_lines
+from dagstack_dev.core.blame import is_plugin_code, related, source_lines
 from dagstack_dev.core.errors import PluginRegistryError, said, shown
 
 if TYPE_CHECKING:
@@ -320,14 +320,7 @@ def trim(error: BaseException) -> None:
     They are of no use to a reader, and those whose variables hold the exception keep it, and all
     that it keeps, until garbage is collected.
     """
-    seen: dict[int, BaseException] = {}
-    left: list[BaseException | None] = [error]
-    while left:
-        each = left.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen[id(each)] = each
-        left += [each.__cause__, each.__context__]
+    for each in related(error):
         steps = (step for step in _traceback(each) if not _is_between(step))
         step = next(steps, None)
         if step is not None or isinstance(each, PluginRegistryError):

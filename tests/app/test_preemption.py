@@ -87,7 +87,7 @@ async def test_a_retry_is_preempted_by_what_came_in_before_its_setup(
     tree.plugin("aside")
     async with serving(tree, retry_seconds=0.2, retry_limit_seconds=1e6) as live:
         loop = live.server._loop
-        look, retry = loop._hookspecs.look, loop.inbox.retry
+        look, retry = loop._hookspecs.look, loop._revival._on_due
 
         async def look_and_ask(batch: Batch) -> None:
             await look(batch)

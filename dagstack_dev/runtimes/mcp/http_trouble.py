@@ -14,12 +14,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from dagstack_dev.core.blame import related
 from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.mcp.http_proxy import Proxy
 
@@ -91,7 +90,7 @@ def not_reached(error: Exception, url: str, proxy: Proxy | None = None) -> Troub
     place = public(url)
     if proxy is not None:
         return lost(f"{place} cannot be reached by the proxy of {proxy.source} ({error})")
-    for cause in _causes(error):
+    for cause in related(error):
         kind = type(cause).__name__
         if kind == "gaierror":
             host = urlsplit(url).hostname
@@ -190,18 +189,3 @@ def no_mcp(answer: str, url: str) -> Trouble:
     kind = answer.partition(";")[0].strip() or "nothing"
     reason = f"{public(url)} answers with {kind} and not as an MCP server does; correct the URL"
     return Trouble(reason)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """`error` and all that led to it; in a group, a refusal of any address speaks for all."""
-    seen: set[int] = set()
-    pending: list[BaseException] = [error]
-    while pending:
-        each = pending.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        if isinstance(each, BaseExceptionGroup):
-            pending += each.exceptions
-        pending += [cause for cause in (each.__cause__, each.__context__) if cause is not None]
