@@ -27,13 +27,18 @@ from dagstack_dev.host.jobs import cancelled_by_itself
 from dagstack_dev.host.methods import Methods
 from dagstack_dev.host.patience import move_on_after, running_time
 from dagstack_dev.host.scope import GRACE_SECONDS, Scope, gone
-from dagstack_dev.host.tasks import context_of_task, is_closed, is_interruption, on_loop, spawn
+from dagstack_dev.host.tasks import (
+    context_of_task,
+    is_closed,
+    is_current,
+    is_interruption,
+    on_loop,
+    spawn,
+)
 from dagstack_dev.host.whereabouts import calls_through
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-
-    from anyio.lowlevel import EventLoopToken
 
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.gate import Gate
@@ -75,6 +80,8 @@ class PluginInstance:
     The task's scope is shielded: a cancellation of the host never reaches the plugin by itself.
     Whoever supervises decides, so that teardown keeps its order.
 
+    To be made in the event loop that it is to run in.
+
     Args:
         plugin: the object; either method may be missing.
         manifest: for the ref, the timeouts and the execution model.
@@ -98,7 +105,6 @@ class PluginInstance:
     """
 
     _context: Context | None = None
-    _token: EventLoopToken | None = None
     _task: _Task | None = None
     _setup_error: BaseException | None = None
     _teardown_error: BaseException | None = None
@@ -141,6 +147,7 @@ class PluginInstance:
         self._setup: Callable[[PluginContext], object] | None = getattr(plugin, "setup", None)
         self._teardown: Callable[[], object] | None = getattr(plugin, "teardown", None)
         self._threaded = manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
+        self._token = anyio.lowlevel.current_token()
         self._methods = Methods(manifest, folder=folder, watchdog=watchdog)
 
     # Set up
@@ -159,7 +166,6 @@ class PluginInstance:
         waits = self._methods.must_be_awaited
         if waits(self._setup) or waits(self._teardown):
             return self._supervise_setup(context)
-        self._token = anyio.lowlevel.current_token()
         self._context = copy_context()
         self._context.run(become_plugin, self._ref, self._module)
         if self._setup is None:
@@ -189,7 +195,6 @@ class PluginInstance:
         return self._fail(error)
 
     async def _supervise_setup(self, argument: PluginContext | Awaitable[object]) -> None:
-        self._token = anyio.lowlevel.current_token()
         task = self._task = _Task()
         self._spawn(partial(self._live, task, argument))
         seconds = self._manifest.startup_timeout_sec
@@ -322,10 +327,7 @@ class PluginInstance:
     def is_elsewhere(self) -> bool:
         """Whether it goes on in another event loop than the running one."""
         goes_on = self._task_that_tears_down or (self._owned is not None and self._owned.is_busy)
-        token = self._token
-        if token is None or not goes_on or is_closed(token):
-            return False
-        return token.native_token is not anyio.lowlevel.current_token().native_token
+        return bool(goes_on) and not is_closed(self._token) and not is_current(self._token)
 
     def _tear_down_at_once(self) -> object:
         if self._teardown is None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from contextlib import AsyncExitStack, ExitStack
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
 
 from dagstack_dev.core.errors import PluginRegistryError, Unfinished, add_note
@@ -24,7 +22,7 @@ from dagstack_dev.host.jobs import (
     cancelled_by_itself,
 )
 from dagstack_dev.host.patience import move_on_after
-from dagstack_dev.host.tasks import is_closed, is_interruption, is_stray, spawn
+from dagstack_dev.host.tasks import is_closed, is_current, is_interruption, is_stray, on_loop, spawn
 from dagstack_dev.host.whereabouts import suspended_at
 
 if TYPE_CHECKING:
@@ -83,7 +81,6 @@ class Scope:
         self._watchdog = watchdog
         self._on_failure = on_failure
         self._on_loop_end = on_loop_end
-        self._home = threading.get_ident()
         self._token = anyio.lowlevel.current_token()
         self._stack = AsyncExitStack()
         self._batch: dict[Job, None] | None = None
@@ -107,7 +104,7 @@ class Scope:
     ) -> None:
         """See `PluginContext.start_soon`."""
         label = name or _name_of(function)
-        self._on_loop(self._start, BackgroundTask, label, partial(function, *args))
+        on_loop(self._token, self._start, BackgroundTask, label, partial(function, *args))
 
     def run_thread(self, function: Callable[..., object], *args: object, name: str | None) -> None:
         """See `PluginContext.run_thread`."""
@@ -124,7 +121,7 @@ class Scope:
             self._add(thread)
             thread.start()
 
-        self._on_loop(start)
+        on_loop(self._token, start)
 
     def enter(self, manager: AbstractContextManager[T, Any]) -> T:
         """See `PluginContext.enter`."""
@@ -133,7 +130,9 @@ class Scope:
         value = inside.enter_context(manager)
         name = f"leaving {_name_of(manager)}"
         try:
-            self._on_loop(self._push, name, lambda: inside.__exit__(*_exc_info(self._failure)))
+            on_loop(
+                self._token, self._push, name, lambda: inside.__exit__(*_exc_info(self._failure))
+            )
         except BaseException as error:  # The undoing began meanwhile, and does not know of it.
             inside.__exit__(*_exc_info(error))
             raise
@@ -141,7 +140,7 @@ class Scope:
 
     async def enter_async(self, manager: AbstractAsyncContextManager[T, Any]) -> T:
         """See `PluginContext.enter_async`."""
-        if threading.get_ident() != self._home:
+        if not is_current(self._token):
             raise RuntimeError(
                 "enter_async is for the event loop's thread; from another one, call "
                 "anyio.from_thread.run(ctx.enter_async, manager)"
@@ -161,14 +160,9 @@ class Scope:
 
     def callback(self, function: Callable[[], object]) -> None:
         """See `PluginContext.callback`."""
-        self._on_loop(self._push, f"callback {_name_of(function)}", function)
+        on_loop(self._token, self._push, f"callback {_name_of(function)}", function)
 
     # Keeping
-
-    def _on_loop(self, function: Callable[..., T], *args: Any) -> T:
-        if threading.get_ident() == self._home:
-            return function(*args)
-        return anyio.from_thread.run_sync(function, *args, token=self._token)
 
     def _check_open(self) -> None:
         if self._context is not None:
@@ -287,7 +281,7 @@ class Scope:
 
     def _move(self) -> None:
         """The tasks of the scope have ended with their event loop; do the rest in this one."""
-        self._home, self._token = threading.get_ident(), anyio.lowlevel.current_token()
+        self._token = anyio.lowlevel.current_token()
         self._stack_closed, self._closed = anyio.Event(), anyio.Event()
         self._group = None
         self._unstarted.clear()

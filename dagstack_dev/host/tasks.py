@@ -135,13 +135,20 @@ def is_closed(token: EventLoopToken | None) -> bool:
     return False
 
 
-def on_loop(token: EventLoopToken | None, function: Callable[..., T], *args: Any) -> T:
-    """Call `function` on the thread of the event loop of `token`; at once, where that is ours."""
+def is_current(token: EventLoopToken) -> bool:
+    """Whether the event loop of `token` is the one that runs here."""
     try:
-        anyio.lowlevel.current_token()
-    except RuntimeError:  # We are in another thread.
-        return anyio.from_thread.run_sync(function, *args, token=token)
-    return function(*args)
+        current = anyio.lowlevel.current_token()
+    except RuntimeError:  # None does.
+        return False
+    return token.native_token is current.native_token
+
+
+def on_loop(token: EventLoopToken, function: Callable[..., T], *args: Any) -> T:
+    """Call `function` in the event loop of `token`; at once, where that is the one that runs."""
+    if is_current(token):
+        return function(*args)
+    return anyio.from_thread.run_sync(function, *args, token=token)
 
 
 async def _contain(function: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:

@@ -12,6 +12,7 @@ import anyio.to_thread
 import pytest
 
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, SetupTimeout
+from dagstack_dev.core.operations import OperationKind
 from dagstack_dev.host.departure import Departure
 from dagstack_dev.host.gate import Gate
 
@@ -51,6 +52,32 @@ def test_a_thread_comes_to_wait_while_those_that_wait_already_are_told() -> None
     departure.add(Gate(ref))
     thread.join()
     assert looks == [early]
+
+
+async def test_a_thread_with_an_event_loop_of_its_own_may_use_the_context(
+    registry: PluginRegistry, ctx: PluginContext, put: Put
+) -> None:
+    log: list[tuple[str, int]] = []
+
+    class Threading:
+        def setup(self, ctx: PluginContext) -> None:
+            self.ctx = ctx
+
+        async def use(self) -> None:
+            async def run() -> None:
+                log.append(("task", threading.get_ident()))
+
+            self.ctx.start_soon(run)
+            self.ctx.callback(lambda: log.append(("callback", threading.get_ident())))
+            assert {each.kind for each in self.ctx.in_flight()} <= {OperationKind.TASK}
+
+    plugin = Threading()
+    put(plugin)
+    await registry.setup_all(ctx)
+    await anyio.to_thread.run_sync(anyio.run, plugin.use)
+    await registry.teardown_all()
+    here = threading.get_ident()
+    assert sorted(log) == [("callback", here), ("task", here)]
 
 
 async def test_what_a_thread_enters_while_the_plugin_is_torn_down_is_left(
