@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import PurePath
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -77,10 +78,12 @@ class Preemption:
         """Something has come in."""
         if self._retried is None:
             return
-        self._unseen.join(news)
         asked = news.everywhere or news.forced or news.crashed
         if asked or any(path.endswith(EDITED) for path in news.paths):
             self._useless = dict.fromkeys(self._retried, RetryPreempted) | self._useless
+        elif all(PurePath(path).suffix for path in news.paths):
+            return  # Data, which is not read for this; no folder has moved either.
+        self._unseen.join(news)
         self._look()
 
     def note(self, fact: Transition) -> None:
