@@ -16,6 +16,7 @@ from dagstack_dev.core.errors import (
     EventLoopClosed,
     PluginCrashed,
     PluginLoadError,
+    add_note,
     in_words,
 )
 from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
@@ -374,6 +375,7 @@ class SetupRun:
         """One setup raised."""
         table = self._conductor.table
         entry = table.entries[ref]
+        self._note_missing_dependency(ref, error)
         self._conclude(entry)
         entry.note_failure()
         table.advance(
@@ -388,6 +390,16 @@ class SetupRun:
         if not self._comes_back(ref):
             entry.gate.give_up(f"its setup failed: {in_words(error)}")
         return given_up
+
+    def _note_missing_dependency(self, ref: PluginRef, error: BaseException) -> None:
+        """An attribute that another plugin's instance lacks may be one that its setup makes."""
+        root = root_error(error)
+        if type(root) is not AttributeError or root.obj is None:
+            return
+        table = self._conductor.table
+        for other in table.present():
+            if other.instance is root.obj and table.states[other.ref] is State.LOADED:
+                add_note(error, f"{other.ref} is not set up yet; name it in depends_on of {ref}")
 
     def abandoned(self, ref: PluginRef) -> None:
         """One setup was cancelled half-way."""
