@@ -126,6 +126,7 @@ class Scope:
     def enter(self, manager: AbstractContextManager[T, Any]) -> T:
         """See `PluginContext.enter`."""
         self._check_open()
+        _check_protocol(manager, "__enter__", "__aenter__", "await ctx.enter_async(...)")
         inside = ExitStack()
         value = inside.enter_context(manager)
         name = f"leaving {_name_of(manager)}"
@@ -145,6 +146,7 @@ class Scope:
                 "enter_async is for the event loop's thread; from another one, call "
                 "anyio.from_thread.run(ctx.enter_async, manager)"
             )
+        _check_protocol(manager, "__aenter__", "__enter__", "ctx.enter(...)")
         held: HeldManager = self._start(HeldManager, _name_of(manager), manager)
         try:
             await held.entered.wait()
@@ -399,6 +401,14 @@ def gone(ref: PluginRef) -> RuntimeError:
 
 def _exc_info(error: BaseException | None) -> tuple[Any, Any, Any]:
     return (None, None, None) if error is None else (type(error), error, error.__traceback__)
+
+
+def _check_protocol(manager: object, has: str, other: str, cure: str) -> None:
+    """Raise a TypeError with the `cure` where a manager is of the other sort only."""
+    kind = type(manager)
+    if hasattr(kind, other) and not hasattr(kind, has):
+        sort = "an asynchronous" if other == "__aenter__" else "no asynchronous"
+        raise TypeError(f"{kind.__name__} is {sort} context manager; write: {cure}")
 
 
 def _name_of(subject: object) -> str:

@@ -321,6 +321,12 @@ def test_entering_a_manager_that_fails_raises_there_and_may_be_survived(
     async def acquire(ctx: PluginContext) -> None:
         with pytest.raises(LookupError, match="refused"):
             await ctx.enter_async(refusing())
+        odd: Any = anyio.create_task_group()
+        with pytest.raises(TypeError, match=r"asynchronous .*; write: await ctx\.enter_async\("):
+            ctx.enter(odd)
+        odd = anyio.CancelScope()
+        with pytest.raises(TypeError, match=r"no asynchronous .*; write: ctx\.enter\("):
+            await ctx.enter_async(odd)
         with pytest.raises(TypeError, match="context manager"):
             await ctx.enter_async(object())  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="context manager"):
