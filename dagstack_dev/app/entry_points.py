@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -143,20 +144,17 @@ def _text(place: Place) -> bytes:
 
 
 def _imported(module: str, label: str) -> ModuleType:
-    try:
+    with _foreign(label, f"importing {module}"):
         return import_module(module)
-    except BaseException as error:  # It may call `sys.exit`, and would take the app along.
-        if isinstance(error, KeyboardInterrupt) and is_interruption(error):
-            raise
-        raise _unusable(label, f"importing {module} failed: {in_words(error)}") from error
 
 
 def _attribute(module: ModuleType, path: str, label: str) -> Any:
     found: Any = module
     for name in path.split("."):
-        if not hasattr(found, name):
-            raise _unusable(label, f"{module.__name__} binds no {path!r}")
-        found = getattr(found, name)
+        with _foreign(label, path):
+            if not hasattr(found, name):
+                raise _unusable(label, f"{module.__name__} binds no {path!r}")
+            found = getattr(found, name)
     return found
 
 
@@ -164,22 +162,30 @@ def _evaluated(module: ModuleType, attribute: str | None, label: str) -> Mapping
     """The manifest that a module binds, called if it is a function; None when there is none."""
     names = (attribute,) if attribute else (MANIFEST_ATTRIBUTE, MANIFEST_FUNCTION)
     for name in names:
-        if not hasattr(module, name.partition(".")[0]):
-            continue
-        found = _attribute(module, name, label)
-        try:
+        with _foreign(label, f"{name}()"):
+            if not hasattr(module, name.partition(".")[0]):
+                continue
+            found = _attribute(module, name, label)
             fields = found() if callable(found) else found
-        except BaseException as error:  # (the same)
-            if isinstance(error, KeyboardInterrupt) and is_interruption(error):
-                raise
-            raise _unusable(label, f"{name}() failed: {in_words(error)}") from error
-        if isinstance(fields, dict):
-            return fields
-        if hasattr(fields, "model_dump"):  # A manifest that is validated already.
-            return dict(fields.model_dump(exclude_defaults=True))
+            if isinstance(fields, dict):
+                return fields
+            if hasattr(fields, "model_dump"):  # A manifest that is validated already.
+                return dict(fields.model_dump(exclude_defaults=True))
         kind = type(fields).__name__
         raise _unusable(label, f"{name} is {kind}, and a manifest is a dict of its fields")
     return None
+
+
+@contextmanager
+def _foreign(label: str, what: str) -> Iterator[None]:
+    """Code of others runs: what it raises, `sys.exit` too, costs this entry point alone."""
+    try:
+        yield
+    except BaseException as error:
+        is_own = isinstance(error, ManifestInvalid)
+        if is_own or (isinstance(error, KeyboardInterrupt) and is_interruption(error)):
+            raise
+        raise _unusable(label, f"{what} failed: {in_words(error)}") from error
 
 
 def _unusable(label: str, message: str) -> ManifestInvalid:

@@ -154,9 +154,11 @@ class Good: pass
         "import sys\nsys.exit(3)\n",
         "raise BaseException('odd')\n",
         "def manifest():\n    raise SystemExit\n",
+        "def __getattr__(name):\n    raise OSError(name)\n",
+        "class Odd:\n    def model_dump(self, **_):\n        raise OSError\n\n\nmanifest = Odd()\n",
     ],
 )
-async def test_an_installed_plugin_whose_import_ends_the_process_is_left_out(
+async def test_an_installed_plugin_whose_import_raises_anything_is_left_out(
     installed: Installation, tree: PluginTree, code: str
 ) -> None:
     installed.package("bad", {"bad.py": code}, entry_points={"bad": "bad:manifest"})
