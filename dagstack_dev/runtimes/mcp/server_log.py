@@ -89,9 +89,9 @@ class ServerLog:
         text = f"changes of {script} are not noticed, for it is ignored; {hint}"
         self._say("warning", text)
 
-    def runs_from_copy(self, folder: str) -> None:
+    def runs_from_copy(self) -> None:
         """It was started with the files of an earlier moment."""
-        text = f"{folder} holds something newer than this generation, which runs from a copy"
+        text = "its folder holds something newer than this generation, which runs from a copy"
         self._say("info", text)
 
     def _say(self, level: str, text: str) -> None:

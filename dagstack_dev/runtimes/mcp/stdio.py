@@ -111,7 +111,7 @@ async def _running(
     settings = endpoint.settings
     own, place = endpoint.kept.folder, await anyio.to_thread.run_sync(endpoint.kept.place)
     if place != own:
-        log.runs_from_copy(own)
+        log.runs_from_copy()
     script = script_of(settings.command)
     if script is not None and not endpoint.kept.holds(place_of(script, settings)):
         log.unwatched(script)
