@@ -111,7 +111,7 @@ class Collector:
             is_own = all(self.own_writes.has_written(now.folder, path, seen) for path in edited)
             if not is_own and not looks_unfinished(before, now):
                 folders.add(now.folder)
-        shared = self._shared.news(self._shared.look(named))
+        shared = self._shared.news(self._shared.view.look(named))
         return folders, {} if self._shared.looks_unfinished(shared) else shared
 
     async def collect(self, batch: Batch) -> Collected:

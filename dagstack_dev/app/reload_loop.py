@@ -33,6 +33,7 @@ from dagstack_dev.core.events import (
     WatchRecovered,
 )
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.plan import Candidate, Load
 from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.disk.reading import changed_at, code_differs
@@ -253,7 +254,7 @@ class ReloadLoop:
         paths = sorted(
             path for path in batch.paths if self._disk.counts(path) or self._shared.counts(path)
         )
-        again = (self._saved_again(paths) | batch.again) - reasons.keys()
+        again = (self._saved_again(paths) | self._preempted() | batch.again) - reasons.keys()
         reasons |= self._catalog.prepare_again(again)
         edited = {self._catalog.ref_of(folder) for folder in reasons}
         self._revival.begin_anew(edited)
@@ -280,15 +281,21 @@ class ReloadLoop:
         if self._config.concerns(batch):
             self.tell_misspelt_sections()
 
+    def _errors(self) -> dict[str, BaseException | None]:
+        """Why each plugin has failed or is pending, by its folder."""
+        entries = self._table.entries
+        refs = {folder: self._catalog.ref_of(folder) for folder in self._catalog.pending}
+        return {folder: entries[ref].error for folder, ref in refs.items() if ref in entries}
+
     def _missing_modules(self) -> dict[str, set[str]]:
         """The modules that are missed by what has failed or is pending, by its folder."""
-        entries = self._table.entries
-        return {
-            folder: names
-            for folder in self._catalog.pending
-            if (ref := self._catalog.ref_of(folder)) in entries
-            and (names := missing_in(entries[ref].error))
-        }
+        errors = self._errors().items()
+        return {folder: names for folder, error in errors if (names := missing_in(error))}
+
+    def _preempted(self) -> set[str]:
+        """The folders of setups that an edit has broken off: they go on though it may be undone."""
+        errors = self._errors().items()
+        return {folder for folder, error in errors if type(error) is SetupPreempted}
 
     def _saved_again(self, paths: Iterable[str]) -> set[str]:
         """The folders that are pending and whose files were saved, changed or not.

@@ -15,6 +15,7 @@ from dagstack_dev import (
     PluginRef,
     PluginRetrying,
     ReloadCommitted,
+    ReloadRolledBack,
     ReloadStarted,
     State,
     Transition,
@@ -22,6 +23,7 @@ from dagstack_dev import (
 )
 from dagstack_dev.app import preemption
 from dagstack_dev.app.inbox import Batch
+from dagstack_dev.core.events import Fact
 from dagstack_dev.core.passing import RetryPreempted, SetupPreempted
 
 
@@ -362,6 +364,75 @@ async def test_a_late_event_of_what_is_being_set_up_preempts_nothing(tree: Plugi
         edit(plugin, "class", "# edited\nclass")
         await live.fact(ReloadCommitted)
         assert not any(fact.error for fact in live.of(Transition))
+
+
+async def test_code_that_came_too_late_for_another_preempts_nobody_who_imports_it(
+    tree: PluginTree,
+) -> None:
+    code = """
+    import anyio
+    try:
+        from helpers import VALUE
+    except ImportError:
+        VALUE = 0
+
+    class Plugin:
+        async def setup(self, ctx):
+            await anyio.lowlevel.checkpoint()
+
+        def value(self):
+            return VALUE
+    """
+    tree.plugin("other", code=code)
+    tree.plugin("base")
+    async with serving(tree) as live:
+        inbox = live.server._loop.inbox
+
+        def see(fact: Fact) -> None:
+            if isinstance(fact, ReloadStarted) and fact.reload_id == 1:
+                tree.write("helpers/__init__.py", "VALUE = 1\n")
+            elif isinstance(fact, Transition):
+                inbox.paths({str(tree.root / "base/plugin.py")})
+
+        live.server.registry.observe(see)
+        tree.plugin("base", code=code)
+        await live.fact(ReloadCommitted, lambda fact: ref("other") in fact.affected)
+        assert not any(fact.error for fact in live.of(Transition))
+        assert (live.plugin("base").value(), live.plugin("other").value()) == (1, 1)
+
+
+async def test_what_an_edit_has_preempted_is_tried_when_that_edit_is_undone(
+    tree: PluginTree,
+) -> None:
+    code = """
+    import anyio
+
+    class Plugin:
+        async def setup(self, ctx):
+            journal = ctx.extras["journal"]
+            journal.append("tried")
+            if journal.count("tried") == 1:
+                await anyio.sleep_forever()
+
+        def value(self):
+            return 2
+    """
+    plugin = tree.plugin("base") / "plugin.py"
+    async with serving(tree) as live:
+        tree.plugin("base", code=code)
+        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        text = plugin.read_text()
+
+        def undo(fact: Fact) -> None:
+            if isinstance(fact, Transition) and type(fact.error) is SetupPreempted:
+                plugin.write_text(text)
+
+        live.server.registry.observe(undo)
+        edit(plugin, "return 2", "return 3")
+        await live.fact(ReloadRolledBack)
+        await live.server.wait_idle()
+        assert not live.status("base").pending
+        assert live.plugin("base").value() == 2
 
 
 async def test_nothing_is_preempted_while_somebody_is_at_a_prompt(
