@@ -132,7 +132,10 @@ def _invalid(
     if source is not None:
         path = source.manifest_path
         written = source.manifest.content if source.manifest else None
-        line = line_in_manifest(written or b"", path, _ATTRIBUTE)
+        where = [str(key) for key in (_ATTRIBUTE, *keys)]
+        fields = (".".join(where[:depth]) for depth in range(len(where), 0, -1))
+        lines = (line_in_manifest(written or b"", path, field) for field in fields)
+        line = next(filter(None, lines), None)
     problem = ManifestProblem(dotted((_ATTRIBUTE, *keys)), message, line)
     return ManifestInvalid(path, [problem], ref=manifest.ref)
 

@@ -162,6 +162,16 @@ def test_a_bad_schema_is_an_invalid_manifest(
     assert caught.value.line == 8
 
 
+def test_a_bad_part_of_a_schema_is_told_with_its_own_line(
+    tree: PluginTree, registry: PluginRegistry
+) -> None:
+    schema = '[plugin.config_schema.properties]\nport = {type = "integer"}\ndepends_on = ["x"]\n'
+    tree.plugin("one", code=READS, manifest=schema)
+    with pytest.raises(ManifestInvalid, match=r"config_schema\.properties\.depends_on") as caught:
+        registry.discover(tree.root)
+    assert caught.value.line == 10
+
+
 @pytest.mark.parametrize(
     "schema",
     [
