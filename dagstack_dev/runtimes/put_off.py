@@ -8,7 +8,6 @@ time has come, and whoever enters this package next does it.
 from __future__ import annotations
 
 import atexit
-import itertools
 import os
 import weakref
 from collections import deque
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-_left: Final[dict[int, Callable[[], object]]] = {}
-_due: Final[deque[int]] = deque()
-_numbers: Final = itertools.count()
+_left: Final[set[Callable[[], object]]] = set()
+_due: Final[deque[Callable[[], object]]] = deque()
 
 
 def when_gone(
@@ -32,21 +30,21 @@ def when_gone(
 
     What it is called with must not hold `thing`.
     """
-    number = next(_numbers)
-    _left[number] = partial(function, *args, **kwargs)
-    weakref.finalize(thing, _due.append, number).atexit = False
+    call = partial(function, *args, **kwargs)
+    _left.add(call)
+    weakref.finalize(thing, _due.append, call).atexit = False
 
 
 def clear_up() -> None:
     """Do what is due. To be called where the import system and files may change."""
     while _due:
         try:
-            number = _due.popleft()
+            call = _due.popleft()
         except IndexError:  # Another thread was faster.
             return
-        function = _left.pop(number, None)
-        if function is not None:
-            function()
+        if call in _left:
+            _left.remove(call)
+            call()
 
 
 os.register_at_fork(after_in_child=_left.clear)  # What there is to do is the parent's.
@@ -54,5 +52,5 @@ os.register_at_fork(after_in_child=_left.clear)  # What there is to do is the pa
 
 @atexit.register
 def _clear_up_all() -> None:
-    _due.extend(_left.keys() - set(_due))
+    _due.extend(_left)
     clear_up()

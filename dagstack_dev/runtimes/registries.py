@@ -27,7 +27,7 @@ def take_out(modules: Collection[str]) -> Registered:
     noted: dict[str, Any] = getattr(typing, "_overload_registry", {})
     known: dict[tuple[str, str], int] = getattr(copyreg, "_extension_registry", {})
     overloads = {name: noted.pop(name) for name in modules if name in noted}
-    extensions = {key: code for key, code in known.items() if key[0] in modules} if known else {}
+    extensions = {key: code for key, code in known.items() if key[0] in modules}
     for key, code in extensions.items():
         copyreg.remove_extension(*key, code)
     return Registered(overloads, extensions)
