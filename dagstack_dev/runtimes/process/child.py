@@ -31,7 +31,7 @@ _ASKED_SECONDS: Final = 2.0
 _TERM_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.005
 _POLL_SECONDS: Final = 0.1
-"""How often it is looked at where the system does not tell of its end."""
+"""How often it is looked at where its connection does not tell of its end."""
 
 
 class Child:
@@ -62,7 +62,6 @@ class Child:
             except BaseException:
                 self.socket.close()
                 raise
-        self._pidfd = _pidfd_of(self._process.pid)
 
     @property
     def pid(self) -> int:
@@ -79,8 +78,6 @@ class Child:
 
         What it has sent before can still be received.
         """
-        if self._pidfd is not None:
-            await anyio.wait_readable(self._pidfd)
         while self.is_running:
             await anyio.sleep(_POLL_SECONDS)
         with suppress(OSError):
@@ -109,8 +106,6 @@ class Child:
         finally:
             self._signal(signal.SIGKILL)
             self._process.wait()
-            if self._pidfd is not None:
-                os.close(self._pidfd)
 
     async def _ends_within(self, seconds: float) -> bool:
         with anyio.move_on_after(seconds):
@@ -122,14 +117,6 @@ class Child:
         """To the whole group, for the plugin may have started processes itself."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-
-
-def _pidfd_of(pid: int) -> int | None:
-    """What can be read as soon as the process has ended, where the system has such a thing."""
-    try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):
-        return None
 
 
 def _descriptor_of(stream: object, default: int) -> int:
