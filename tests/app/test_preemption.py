@@ -149,6 +149,7 @@ class Plugin:
     async def setup(self, ctx):
         if self.HANGS and ctx.registry.get_plugin("demo", "library").value() == 1:
             if helpers.HANGS and ctx.config.get("hangs"):
+                ctx.extras["journal"].append("hangs")
                 await anyio.sleep_forever()
     def value(self):
         return 1
@@ -160,6 +161,7 @@ import threading
 
 class Plugin:
     def setup(self, ctx):
+        ctx.extras["journal"].append("hangs")
         ctx.extras["ends"].wait(60)
 """
 
@@ -205,6 +207,13 @@ def hanging(tree: PluginTree) -> None:
     tree.plugin("base", code=STUCK, depends_on=["library"], manifest=PATIENT)
 
 
+async def until_it_hangs(live: Live) -> None:
+    """Wait until a setup hangs, whatever reloads there were of what was saved file by file."""
+    while "hangs" not in live.journal:
+        await anyio.sleep(0.001)
+    live.forget()
+
+
 @pytest.mark.parametrize("change", EDITS)
 @pytest.mark.parametrize("ran_before", [False, True], ids=["first start", "reload"])
 async def test_an_edit_of_what_is_being_set_up_takes_its_place(
@@ -217,21 +226,15 @@ async def test_an_edit_of_what_is_being_set_up_takes_its_place(
         hanging(tree)
     live = make_live(tree, config_file=tree.root.parent / "config.toml")
 
-    async def until_it_hangs() -> None:
+    async def change_what_hangs() -> None:
         if ran_before:
             await live.fact(WatchStarted)
             hanging(tree)
-        is_new = 1 if ran_before else None
-        await live.fact(
-            Transition,
-            lambda fact: (
-                fact.reload_id == is_new and fact.ref == ref("base") and is_setting_up(fact)
-            ),
-        )
+        await until_it_hangs(live)
         change(tree)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(until_it_hangs)
+        group.start_soon(change_what_hangs)
         async with live.server:
             error = (await live.fact(Transition, lambda fact: fact.error is not None)).error
             assert type(error) is SetupPreempted
@@ -250,7 +253,7 @@ async def test_a_setup_in_a_thread_is_preempted(tree: PluginTree) -> None:
         tree.plugin(
             "base", code=IN_THREAD, manifest=PATIENT + "execution_model = 'thread_cpu_bound'\n"
         )
-        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        await until_it_hangs(live)
         tree.plugin("base", value=2)
         await live.fact(ReloadCommitted)
         assert live.plugin("base").value() == 2
@@ -445,7 +448,7 @@ async def test_nothing_is_preempted_while_somebody_is_at_a_prompt(
         tree.plugin(
             "base", code=IN_THREAD, manifest=PATIENT + "execution_model = 'thread_cpu_bound'\n"
         )
-        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        await until_it_hangs(live)
         held = [True, True, True]
         monkeypatch.setattr(preemption, "is_held", lambda: bool(held and held.pop()))
         tree.plugin("base", value=2)
