@@ -13,6 +13,7 @@ from time import monotonic, sleep
 
 import pytest
 from command_runs import Watching
+from serving import edit
 from trees import PluginTree
 
 CONFIGURED = """
@@ -136,7 +137,7 @@ def test_output_redirected_into_a_plugin_is_no_change_of_it(
         process = subprocess.Popen(command, cwd=tree.root.parent, stdout=stdout)
     try:
         wait_for_text(out, "watch.started")
-        tree.plugin("a", value=2)
+        edit(folder / "plugin.py", "VALUE = 1", "VALUE = 2")
         wait_for_text(out, "reload.committed")
     finally:
         process.send_signal(signal.SIGINT)
