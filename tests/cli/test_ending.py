@@ -201,7 +201,7 @@ def test_a_breakpoint_has_the_terminal_and_leaving_it_fails_that_setup_alone(
     tree.plugin("debugged", code=STOPS, manifest="startup_timeout_sec = 1\n")
     tree.plugin("other")
     run = watch("plugins", columns=100, typing=True, environment={"PYTHON_BASIC_REPL": "1"})
-    run.line("breakpoint()")
+    run.line("plugin.py(")  # The line of the call, and before Python 3.13 the next one.
     os.write(run.terminal, b"p value\n")
     run.until(lambda line: line == "42")
     run.send(signal.SIGINT)
