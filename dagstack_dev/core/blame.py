@@ -133,7 +133,8 @@ def blame(error: BaseException) -> Blame:
     """
     if isinstance(error, PluginLoadError) and error.__cause__ is not None:  # It only wraps it.
         cause = blame(error.__cause__)
-        return Blame(cause.type, cause.message, cause.path or error.path, cause.line or error.line)
+        message = cause.message or error.reason  # A compiler may be at a loss for words.
+        return Blame(cause.type, message, cause.path or error.path, cause.line or error.line)
     if isinstance(error, PluginRegistryError):
         path, line = error.path, error.line
         if path is None and error.__cause__ is not None:

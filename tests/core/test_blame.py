@@ -86,6 +86,13 @@ def test_a_registry_error_knows_its_own_place() -> None:
     assert blame(error) == Blame("PluginLoadError", str(error), "p.py", 4)
 
 
+def test_a_load_error_speaks_where_what_it_wraps_says_nothing() -> None:
+    error = PluginLoadError(REF, "compile", "MemoryError: too complex", path="/p/plugin.py")
+    error.__cause__ = MemoryError()
+    found = blame(error)
+    assert (found.type, found.message) == ("MemoryError", "MemoryError: too complex")
+
+
 def test_the_root_is_what_a_load_error_wraps_or_the_first_of_a_group() -> None:
     cause = ValueError("x")
     wrapped = PluginLoadError(REF, "import", "no")
