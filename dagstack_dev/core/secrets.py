@@ -1,8 +1,10 @@
 """What is kept secret wherever it would be shown: in messages, frames, logs and reprs.
 
-Three things tell a secret: the name of its key, as in `api_key`; a form that only secrets have, as
-the password in a URL; and that it is one of the values that manifests and configurations have
-under such keys, wherever it occurs.
+- Values that manifests and configurations keep under telling keys are known, and masked wherever
+  they occur: `remember`.
+- Structured values are masked by their keys: `masked`.
+- So is text where a telling key stands before a literal, and what has a form that only secrets
+  have, as the password in a URL: `masked_text`, and `masked_lines` for the lines of a file.
 """
 
 from __future__ import annotations
@@ -14,10 +16,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 MASK: Final = "***"
 """What stands in the place of a secret."""
+
+SECRET_TABLES: Final = frozenset({"env", "auth"})
+"""Tables of a manifest whose values are secret, whatever their keys."""
 
 _SECRET_WORDS: Final = frozenset({
         "password", "passwords", "passwd", "pwd", "passphrase", "secret", "secrets", "credential",
@@ -41,62 +46,53 @@ _ABOUT: Final = frozenset({
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
-_TELLING: Final = re.compile(
-    r"(?i)pass|pwd|secret|token|key|cred|auth|cookie|jwt|://|bearer|basic|sk-|gh._|xox|akia|eyj"
-)
-"""What any text that holds a secret by name or form has in it."""
-
-_KEY: Final = re.compile(
-    r"""(?<![\w.-])(?:[bBfFrRuU]{1,2}(?=["']))?(?P<quote>["']?)-{0,2}(?P<key>[A-Za-z_][\w.-]*+)(?P=quote)\]?"""
-    r"""(?P<between>\s*:\s*[A-Za-z][\w.]*(?:\[[\w., |]*\])?(?:\s*\|\s*[\w.]+)*\s*=\s*"""
-    r"""|\s*(?:[=!]=|=>|:=|=|:)\s*|,\s*(?=[bBfFrRuU]{0,2}["']))"""
-)
-_HEADER: Final = re.compile(
-    r"(?im)\b((?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]{0,40}(?:key|token|secret))(:[ \t]*)"
-    r"(?![ \t]*[\"'*]).+"
-)
-_STRING: Final = re.compile(
-    r'[A-Za-z]{0,2}("""|\'\'\')(?s:.*?)(?:\1|\Z)'
-    r"|[A-Za-z]{0,2}\"(?:\\.|[^\"\\\n])*\"?"
-    r"|[A-Za-z]{0,2}'(?:\\.|[^'\\\n])*'?"
-)
-_BARE: Final = re.compile(r"[^\s,;&)\]}'\"]+")
-_BARE_DATA: Final = re.compile(r"[^\s,\]}#](?:[^,\]}#\n]*[^\s,\]}#])?")
-_BRACKETS: Final = {"(": ")", "[": "]", "{": "}"}
-_NO_VALUE: Final = re.compile(r"(?i)(none|null|true|false|str|bytes|\.\.\.|\*\*\*)$")
-_EXPRESSION: Final = re.compile(r"[A-Za-z_][\w.]*[(\[]|<")
-_NUMBER: Final = re.compile(r"[\d._]+")
+_TELLING: Final = "(?i:pass|pwd|secret|token|key|cred|auth|cookie|jwt|bearer)"
+"""What every telling key has in it."""
 
 _FORMS: Final = re.compile(
-    r"(?P<url>://[^\s/:@'\"<>]*:)[^\s/'\"<>]+(?=@)"
-    r"|(?P<flag>--(?:[a-z]+-)*(?:token|password|passwd|secret|api-?key) )[^\s'\"]+"
+    r"""(?P<before>://[^\s/:@'"<>]*:)[^\s/'"<>]+(?=@)"""
+    r"|(?P<header>\b(?i:authorization|cookie):[ \t]*)[^\s\"'*][^\n]*"
     r"|(?P<scheme>\b(?i:bearer|basic)\s+)(?=[A-Za-z]*\d)[\w.~+/=-]{6,}"
+    r"|(?P<option>(?<![\w-])--[a-z-]*?(?:token|password|secret|api-?key)['\"]?,?[ ]['\"]?)[^\s'\"]+"
+    r"|(?P<begin>-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----)(?s:.*?)(?=-----END |\Z)"
     r"|\b(?:sk-[\w-]{16,}|gh[oprsu]_\w{20,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}"
     r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)"
 )
-_OF_PYDANTIC: Final = re.compile(
-    r"(?m)^([\w.-]+)(\n  [^\n]*\[type=[^\n]*?input_value=)[^\n]*(?=, input_type=)"
-)
-_OF_JSONSCHEMA: Final = re.compile(
-    r"On instance(?:\[[^\]\n]*\])*\['([^'\]\n]*)'\]:\n\s*([^\n]{3,})"
-)
-_PRIVATE_KEY: Final = re.compile(
-    r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(?s:.*?)(?=-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-)
-_TABLE: Final = re.compile(r"[ \t]*\[+(?P<keys>[^\]\n]+)\]")
-_ENTRY: Final = re.compile(r"[ \t]*(?P<key>[\w.\"'-]+)\s*[=:]\s*")
+_MAY_HOLD: Final = re.compile(rf"{_TELLING}|://|(?i:basic)|KEY-----|sk-|gh._|xox|AKIA|eyJ")
+"""What any text has in it that holds a secret by name or form."""
 
-_DATA_FILES: Final = (".toml", ".json", ".yaml", ".yml")
-SECRET_TABLES: Final = frozenset({"env", "auth"})
-"""Tables of a manifest whose values are secret, whatever their keys."""
+_LITERAL: Final = (
+    r"[A-Za-z]{0,2}(?:\"\"\"(?s:.*?)(?:\"\"\"|\Z)|'''(?s:.*?)(?:'''|\Z)"
+    r"|\"(?:\\.|[^\"\\\n])*\"?|'(?:\\.|[^'\\\n])*'?)"
+    r"|\{(?:[^{}]++|\{[^{}]*+\}?)*+\}?|\[[^\]]*\]?"
+)
+_KEY: Final = re.compile(
+    rf"""(?<![\w.-])["']?-{{0,2}}(?P<key>(?>env(?![\w.-])|[\w.-]*?{_TELLING}[\w.-]*))["']?\]?"""
+    r"""(?:[ ]?:[ ]?[A-Za-z][\w.\[\]| ]{0,40}?[ ]?=[ ]?"""  # As in `key: str = `.
+    r"""|[ \t]*(?:[=!]=|=>|:=|=|:)\s*|\n[ ]{2}[^\n\[]*\[type=\w+,[ ]input_value=)"""
+)
+_EXPRESSION: Final = r"[A-Za-z_][\w.]*[(\[.]"
+_IN_TEXT: Final = re.compile(
+    rf"{_LITERAL}|(?!{_EXPRESSION}|<)(?:(?<==)|(?=[^\s,;&)\]}}'\"\d]{{0,100}}\d))[^\s,;&)\]}}'\"]+"
+)
+"""A value in a message or in code: a literal, or a word right after `=` or with a digit in it."""
+
+_IN_DATA: Final = re.compile(rf"{_LITERAL}|[^\s,\]}}#\[{{](?:[^,\]}}#\n]*[^\s,\]}}#])?")
+_TABLES: Final = re.compile(
+    r"(?ms)^(?P<head>[ \t]*\[{1,2}(?P<keys>[^\]\n]+)\][^\n]*\n)(?P<body>.*?)(?=^[ \t]*\[|\Z)"
+)
+_ENTRIES: Final = re.compile(rf"(?m)^(?P<head>[ \t]*[\w.\"'-]+[ \t]*=[ \t]*)(?:{_LITERAL}|[^\n]+)")
+_NO_VALUE: Final = re.compile(r"(?i)none|null|true|false|str|bytes|\.\.\.|\*+|\"\"|''")
 
 _UNNAMED: Final = re.compile(r"(?=.*\d)(?=.*[A-Za-z])(?![a-z\d.-]+\.[a-z]{2,}$)[^/\\:\s~]{12,}")
 """A value that may be secret, whatever its name: no path, URL, host or plain word."""
 
-_MOST_KNOWN: Final = 1000
+_RUN: Final = re.compile(r"\w+")
+_MOST_KNOWN: Final = 10_000
 _DEPTH: Final = 50
 
-_known: dict[str, None] = {}  # Of the whole process, the newest last: texts know no registry.
+_known: dict[str, tuple[str, ...]] = {}
+"""Known values of the whole process by their first words, so that no text is searched for each."""
 
 
 @lru_cache(maxsize=4096)
@@ -105,25 +101,30 @@ def is_secret_key(key: str) -> bool:
     words = [word.lower() for word in _WORD.findall(key)]
     if not words or words[-1] in _ABOUT:
         return False
-    pairs = pairwise(words)
     return (
         not _SECRET_WORDS.isdisjoint(words)
         or words[-1] in _LAST_WORDS
-        or any(second in {"key", "keys"} and first in _KEYS_OF for first, second in pairs)
+        or any(last in {"key", "keys"} and first in _KEYS_OF for first, last in pairwise(words))
     )
 
 
 def remember(values: Iterable[object]) -> None:
     """Mask `values` from now on in every text they occur in, unless they are all too common."""
     for value in values:
-        if isinstance(value, str) and _is_telling(value):
-            _known.pop(value, None)
-            _known[value] = None
+        if isinstance(value, str) and _is_unmistakable(value):
+            word = _first_word(value)
+            others = {value, *_known.pop(word, ())}
+            _known[word] = tuple(sorted(others, key=len, reverse=True))
     while len(_known) > _MOST_KNOWN:
         _known.pop(next(iter(_known)), None)
 
 
-def _is_telling(value: str) -> bool:
+def _first_word(value: str) -> str:
+    word = _RUN.search(value)
+    return word[0] if word is not None else ""
+
+
+def _is_unmistakable(value: str) -> bool:
     """Whether `value` can be nothing else: no short one, no plain word such as `postgres`."""
     is_word = re.fullmatch(r"[A-Z]?[a-z]+|[A-Z]+|[\d.]+", value) is not None
     return len(value) >= (16 if is_word else 6)
@@ -138,231 +139,118 @@ def remember_environment(env: Mapping[str, str]) -> None:
     )
 
 
-def secrets_in(config: object, depth: int = 0) -> Iterator[object]:
+def secrets_in(config: object, depth: int = 0, *, is_secret: bool = False) -> Iterator[object]:
     """The values under keys that speak of secrets, at any depth of `config`."""
-    if depth > _DEPTH:
-        return
-    if isinstance(config, Mapping):
-        for key, value in config.items():
-            if is_secret_key(str(key)):
-                yield from _leaves(value, depth)
-            else:
-                yield from secrets_in(value, depth + 1)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from secrets_in(value, depth + 1)
+    if isinstance(config, Mapping | list | tuple):
+        keyed = config.items() if isinstance(config, Mapping) else (("", each) for each in config)
+        for key, value in keyed if depth < _DEPTH else ():
+            is_one = is_secret or is_secret_key(str(key))
+            yield from secrets_in(value, depth + 1, is_secret=is_one)
+    elif is_secret:
+        yield config
 
 
-def _leaves(value: object, depth: int) -> Iterator[object]:
-    if isinstance(value, Mapping):
-        value = [*value.values()]
-    if isinstance(value, list | tuple) and depth <= _DEPTH:
-        for each in value:
-            yield from _leaves(each, depth + 1)
-    else:
-        yield value
+def masked(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """`value` with a mask for every secret in it.
 
-
-def masked(value: Any) -> Any:
-    """`value` with a mask for every secret in it; the same object where there is none."""
-    return _masked(value, {})
-
-
-def _masked(value: Any, done: dict[int, Any]) -> Any:
+    Args:
+        value: anything; mappings, lists and tuples are looked into.
+        above: the identities of what `value` is in.
+    """
     if isinstance(value, str):
         return masked_text(value)
     if type(value) not in {dict, list, tuple} and not isinstance(value, Mapping):
         return value
-    if id(value) in done:
-        return done[id(value)]
-    done[id(value)] = value  # It may hold itself.
-    if len(done) > 10_000:  # noqa: PLR2004 - as many as are worth looking into
-        return MASK
+    if id(value) in above or len(above) > _DEPTH:
+        return "..."
+    above = (*above, id(value))
     if isinstance(value, Mapping):
-        result: Any = {
-            key: MASK if _is_secret(key, each) else _masked(each, done)
+        return {
+            key: MASK if _is_secret(key, each) else masked(each, above)
             for key, each in value.items()
         }
-        is_same = all(result[key] is each for key, each in value.items())
-    else:
-        keys = (None, *(each if _may_be_key(each, value) else None for each in value))
-        result = [
-            MASK if _is_secret(key, each) else _masked(each, done)
-            for key, each in zip(keys, value, strict=False)
-        ]
-        is_same = all(new is old for new, old in zip(result, value, strict=True))
-        result = type(value)(result)
-    done[id(value)] = value if is_same else result
-    return done[id(value)]
-
-
-def _may_be_key(each: object, values: Sequence[object]) -> bool:
-    """Whether what follows `each` in `values` is its value: a pair, or an option of a command."""
-    return isinstance(each, str | bytes) and (len(values) == 2 or each[:1] in {"-", b"-"})  # noqa: PLR2004 - a pair
+    is_pair = type(value) is tuple and len(value) == 2  # noqa: PLR2004 - a key and its value
+    keys = ["", *(each if is_pair or str(each).startswith("--") else "" for each in value[:-1])]
+    return type(value)(
+        MASK if _is_secret(key, each) else masked(each, above)
+        for key, each in zip(keys, value, strict=False)
+    )
 
 
 def _is_secret(key: object, value: object) -> bool:
-    """Whether `value` is a secret by its key."""
+    """Whether `value` is a secret by its key; switches are none, and tokens may be counted."""
     if isinstance(key, bytes):
         key = key.decode("ascii", "replace")
-    return isinstance(key, str) and is_secret_key(key) and _is_worth_it(key, value)
-
-
-def _is_worth_it(key: str, value: object) -> bool:
-    """Whether there is anything to hide: no switch, nothing empty, and tokens may be counted."""
-    if value is None or isinstance(value, bool) or (isinstance(value, str) and value in {"", MASK}):
+    if not isinstance(key, str) or not is_secret_key(key):
         return False
-    return not (isinstance(value, int | float) and key.lower().endswith(("token", "tokens")))
+    is_count = isinstance(value, int | float) and key.lower().endswith(("token", "tokens"))
+    return not (value is None or isinstance(value, bool) or value == "" or is_count)
 
 
 def masked_text(text: str) -> str:
-    """A message with a mask for every secret in it."""
-    if _TELLING.search(text) is not None:
-        text = _HEADER.sub(rf"\1\2{MASK}", text)
-        text = _without_pairs(_without_forms(_without_quotes(text)), _end_of_value_in_words)
+    """`text` with a mask for every secret in it."""
+    if _MAY_HOLD.search(text) is not None:
+        text = _without_pairs(_FORMS.sub(_mask_form, text), _IN_TEXT)
     return without_known(text)
-
-
-def without_known(text: str) -> str:
-    """`text` without the secrets that manifests and configurations have given away."""
-    for value in tuple(_known):
-        if value in text:
-            text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", MASK, text)
-    return text
 
 
 def masked_lines(lines: Sequence[str], path: str) -> list[str]:
     """The lines of a file with a mask for every secret in them.
 
     Args:
-        lines: of code or of data; what it is, the end of `path` tells.
+        lines: of code or of data; which of them, the end of `path` tells.
         path: the file.
     """
-    if not lines:
-        return []
-    if path.endswith(_DATA_FILES):
-        text = _without_tables("\n".join(lines))
-        text = _without_pairs(_without_forms(text), _end_of_value_in_data)
-    else:
-        text = _without_pairs(_without_forms("\n".join(lines)), _end_of_value_in_code)
-    return without_known(text).split("\n")
+    text = "\n".join(lines)
+    if path.endswith((".toml", ".json", ".yaml", ".yml")):
+        text = _without_pairs(_TABLES.sub(_mask_table, text), _IN_DATA)
+    return masked_text(text).split("\n") if lines else []
 
 
-def _without_quotes(text: str) -> str:
-    """What pydantic and jsonschema say of values, without those of telling keys."""
-    text = _OF_PYDANTIC.sub(
-        lambda match: match[0] if not is_secret_key(match[1]) else f"{match[1]}{match[2]}{MASK}",
-        text,
-    )
-    for match in _OF_JSONSCHEMA.finditer(text):
-        if is_secret_key(match[1]):
-            text = text.replace(match[2], MASK)
+def without_known(text: str) -> str:
+    """`text` without the secrets that manifests and configurations have given away."""
+    for word in _known.keys() & {"", *_RUN.findall(text)} if _known else ():
+        for value in _known[word]:
+            if value in text:
+                text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", MASK, text)
     return text
 
 
-def _without_forms(text: str) -> str:
-    text = _PRIVATE_KEY.sub(lambda match: match[1] + _mask_of(match[0]), text)
-    return _FORMS.sub(
-        lambda match: (match["url"] or match["flag"] or match["scheme"] or "") + MASK, text
+def _mask_form(match: re.Match[str]) -> str:
+    return (match[match.lastgroup] if match.lastgroup else "") + MASK + _more_lines(match[0])
+
+
+def _without_pairs(text: str, values: re.Pattern[str]) -> str:
+    """`text` with a mask for each of `values` after a telling key."""
+    parts, done, at = [], 0, 0
+    while (match := _KEY.search(text, at)) is not None:
+        key, at = match["key"], match.end()
+        is_secret = is_secret_key(key) or (key in SECRET_TABLES and values is _IN_DATA)
+        if is_secret and (value := values.match(text, at)) and _may_be_secret(key, value[0]):
+            quote = re.match("[A-Za-z]{0,2}(\"\"\"|'''|\"|')", value[0])
+            mask = f"{quote[1]}{MASK}{quote[1]}" if quote else MASK
+            parts += [text[done:at], mask, _more_lines(value[0])]
+            done = at = value.end()
+    return "".join((*parts, text[done:]))
+
+
+def _may_be_secret(key: str, value: str) -> bool:
+    """Whether it may be one: no number of tokens, no type, nor a variable as in `token=token`."""
+    is_count = value.isdigit() and key.lower().endswith(("token", "tokens", "pass"))
+    is_variable = value.isidentifier() and is_secret_key(value)
+    return not (is_count or is_variable or _NO_VALUE.fullmatch(value))
+
+
+def _mask_table(match: re.Match[str]) -> str:
+    """A table of a TOML file, with a mask for each value if its name tells that it is secret."""
+    last = match["keys"].rpartition(".")[2].strip(" \"'")
+    if last not in SECRET_TABLES and not is_secret_key(last):
+        return match[0]
+    return match["head"] + _ENTRIES.sub(
+        lambda entry: entry["head"] + MASK + _more_lines(entry[0]), match["body"]
     )
 
 
-def _mask_of(value: str) -> str:
-    """A mask of as many lines as `value` has, in the same quotes."""
-    quote = ""
-    if (string := _STRING.match(value)) is not None:
-        quote = string[1] or string[0].lstrip("bBfFrRuU")[:1]
-    return f"{quote}{MASK}{quote}" + f"\n{MASK}" * value.count("\n")
-
-
-def _without_pairs(text: str, end_of_value: Callable[[str, int, str], int]) -> str:
-    """`text` with a mask for each value that a telling key stands before."""
-    parts: list[str] = []
-    done = at = 0
-    while (match := _KEY.search(text, at)) is not None:
-        key, at = match["key"], match.end()
-        is_kept = end_of_value is _end_of_value_in_data and key in SECRET_TABLES
-        is_loose = match["between"].startswith(",") and not match["quote"]
-        if is_loose or not (is_kept or is_secret_key(key)):
-            at = match.start("between")
-            continue
-        end = end_of_value(text, at, match["between"])
-        if end > at and _is_text_worth_it(key, text[at:end]):
-            parts += (text[done:at], _mask_of(text[at:end]))
-            done = at = end
-    return "".join((*parts, text[done:])) if parts else text
-
-
-def _is_text_worth_it(key: str, value: str) -> bool:
-    if _NUMBER.fullmatch(value) is not None:
-        return not key.lower().endswith(("token", "tokens", "pass"))
-    return _NO_VALUE.match(value) is None
-
-
-def _end_of_value_in_words(text: str, at: int, between: str) -> int:
-    """Where a value ends in a message: a word after a colon may be part of a sentence."""
-    if text[at : at + 1] in _BRACKETS:
-        return _end_of_value_in_code(text, at, between)
-    if (string := _STRING.match(text, at)) is not None:
-        return string.end()
-    bare = _BARE.match(text, at)
-    if bare is None or _EXPRESSION.match(text, at):
-        return at
-    if is_secret_key(bare[0]):  # `self.token = token`, in a traceback.
-        return at
-    if ":" in between and not re.search(r"\d", bare[0]):
-        return at
-    return bare.end()
-
-
-def _end_of_value_in_code(text: str, at: int, between: str) -> int:
-    """Where a value ends in code: only literals are secrets, and `key=abc1` inside of them."""
-    if text[at : at + 1] in _BRACKETS:
-        end = _end_of_bracket(text, at)
-        return end if re.search("[\"']", text[at:end]) else at
-    if (string := _STRING.match(text, at)) is not None:
-        return string.end()
-    return _end_of_value_in_words(text, at, ":") if between == "=" else at
-
-
-def _end_of_value_in_data(text: str, at: int, between: str) -> int:
-    """Where a value ends in TOML, JSON or YAML."""
-    if text[at : at + 1] in _BRACKETS:
-        return _end_of_bracket(text, at)
-    if (string := _STRING.match(text, at)) is not None:
-        return string.end()
-    bare = _BARE_DATA.match(text, at)
-    return at if bare is None or "\n" in between else bare.end()
-
-
-def _end_of_bracket(text: str, at: int) -> int:
-    """The end of what is opened at `at`, or of the text."""
-    depth = 0
-    while at < len(text):
-        if (string := _STRING.match(text, at)) is not None:
-            at = string.end()
-            continue
-        depth += (text[at] in _BRACKETS) - (text[at] in _BRACKETS.values())
-        at += 1
-        if depth == 0:
-            return at
-    return at
-
-
-def _without_tables(text: str) -> str:
-    """TOML with a mask for each value in a table whose name tells that it is secret."""
-    parts: list[str] = []
-    is_secret = False
-    at = 0
-    while at < len(text):
-        end = (text.find("\n", at) + 1) or len(text)
-        if (table := _TABLE.match(text, at)) is not None:
-            last = table["keys"].rpartition(".")[2].strip(" \"'")
-            is_secret = last in SECRET_TABLES or is_secret_key(last)
-        elif is_secret and (entry := _ENTRY.match(text, at)) is not None:
-            value = _end_of_value_in_data(text, entry.end(), "")
-            parts += (text[at : entry.end()], _mask_of(text[entry.end() : value]))
-            at, end = value, (text.find("\n", value) + 1) or len(text)
-        parts.append(text[at:end])
-        at = end
-    return "".join(parts)
+def _more_lines(text: str) -> str:
+    """As many lines of masks as there are in `text` after its first."""
+    return f"\n{MASK}" * text.count("\n")

@@ -132,12 +132,17 @@ def test_metadata_has_to_be_a_table() -> None:
     assert problem(metadata="free").startswith("metadata: should be a valid dictionary")
 
 
-@pytest.mark.parametrize("field", ["metadata", "priority"])
-def test_a_value_that_is_nested_too_deeply_is_a_problem_and_no_crash(field: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "problem"),
+    [("metadata", "is nested too deeply"), ("priority", "priority: should be")],
+)
+def test_a_value_that_is_nested_too_deeply_is_a_problem_and_no_crash(
+    field: str, problem: str
+) -> None:
     deep: dict[str, Any] = {}
     for _ in range(50_000):  # More than can be copied, and than can be shown.
         deep = {"more": deep}
-    with pytest.raises(ManifestInvalid, match=r"^here: is nested too deeply"):
+    with pytest.raises(ManifestInvalid, match=f"^here: {problem}"):
         load(**{field: deep})
 
 
