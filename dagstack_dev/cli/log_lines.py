@@ -260,6 +260,8 @@ def _leaves(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
             yield from _leaves(f"{name}_", {str(index): item for index, item in enumerate(value)})
         elif isinstance(value, list | tuple):
             yield name, masked_text(",".join(map(str, value)))
+        elif value is None or isinstance(value, bool | int | float):
+            yield name, value
         else:
-            is_plain = value is None or isinstance(value, bool | int | float)
-            yield name, value if is_plain else masked_text(str(value)).replace("\r", "\\r")
+            text = value if isinstance(value, str) else masked_text(str(value))
+            yield name, text.replace("\r", "\\r")
