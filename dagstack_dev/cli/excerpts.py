@@ -18,7 +18,7 @@ from dagstack_dev.core.blame import (
     unwrapped,
 )
 from dagstack_dev.core.errors import ManifestInvalid, PluginLoadError, PluginRegistryError, said
-from dagstack_dev.core.secrets import masked_lines, masked_text
+from dagstack_dev.core.secrets import LINES_OF_A_SECRET, masked_lines, masked_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,6 @@ LINE_CHARS: Final = 1000
 """Characters of one line of a message that are shown."""
 
 _LINES_BEFORE: Final = 2
-_LINES_OF_A_SECRET: Final = 200
 
 
 def _current_folder() -> str:
@@ -175,7 +174,7 @@ def _file_lines(path: str, line: int | None, named: str | None = None) -> Iterat
 def _marked(lines: Sequence[str], path: str, line: int, *, last: int) -> Iterator[Text]:
     """Two lines before `line`, `line` with a mark, and what follows up to `last`."""
     first = max(1, line - _LINES_BEFORE)
-    begin = max(0, first - _LINES_OF_A_SECRET)  # It may have begun well before what is shown.
+    begin = max(0, first - LINES_OF_A_SECRET)  # It may begin well before what is shown.
     shown = masked_lines(lines[begin:last], path)
     for number, text in enumerate(shown[first - 1 - begin :], start=first):
         here = number == line

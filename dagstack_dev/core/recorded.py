@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dagstack_dev.core.blame import is_plugin_code, related, source_lines
 from dagstack_dev.core.errors import PluginRegistryError, said, shown
+from dagstack_dev.core.secrets import LINES_OF_A_SECRET, masked_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
@@ -69,8 +70,8 @@ class Step:
 
 def steps_of(error: BaseException) -> tuple[Step, ...]:
     """The frames of plugins and what they share, outermost first; where none are, the app's."""
-    texts: dict[str, Sequence[str]] = {}
-    steps = [_step(each, texts) for each in _traceback(error)]
+    ran: dict[tuple[str, int], tuple[str, ...]] = {}  # Endless recursion has few that differ.
+    steps = [_step(each, ran) for each in _traceback(error)]
     own = [each for each in steps if each.is_plugin_code]
     return tuple(own or [each for each in steps if not each.module.startswith(_BETWEEN)])
 
@@ -82,19 +83,23 @@ def _traceback(error: BaseException) -> Iterator[TracebackType]:
         step = step.tb_next
 
 
-def _step(step: TracebackType, texts: dict[str, Sequence[str]]) -> Step:
+def _step(step: TracebackType, ran: dict[tuple[str, int], tuple[str, ...]]) -> Step:
     """What ran there, as the module's loader tells: the file may say something else by now."""
     code, names = step.tb_frame.f_code, step.tb_frame.f_globals
     path, module, line = code.co_filename, _module(step), step.tb_lineno
     is_own = is_plugin_code(names)
-    if path not in texts:
-        texts[path] = source_lines(names) if is_own else ()
-    return Step(path, line, code.co_qualname, module, is_own, last_lines(texts[path], line))
+    if (path, line) not in ran:
+        ran[path, line] = last_lines(names, path, line) if is_own else ()
+    return Step(path, line, code.co_qualname, module, is_own, ran[path, line])
 
 
-def last_lines(text: Sequence[str], line: int) -> tuple[str, ...]:
-    """The lines of `text` that are kept of what ran up to `line`."""
-    return tuple(text[:line][-_LINES:])
+def last_lines(names: Mapping[str, object], path: str, line: int) -> tuple[str, ...]:
+    """The lines that are kept of what ran up to `line` of the module with these globals.
+
+    Without secrets: once they are parted from the lines before them, a dict of tokens is none.
+    """
+    lines = source_lines(names)[max(0, line - LINES_OF_A_SECRET) : line]
+    return tuple(masked_lines(lines, path)[-_LINES:])
 
 
 def _module(step: TracebackType) -> str:

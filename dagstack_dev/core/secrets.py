@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MASK: Final = "***"
 """What stands in the place of a secret."""
 
+LINES_OF_A_SECRET: Final = 200
+"""How many lines before a line are looked at for the beginning of a secret."""
+
 SECRET_TABLES: Final = frozenset({"env", "auth"})
 """Tables of a manifest whose values are secret, whatever their keys."""
 
@@ -50,7 +53,7 @@ _TELLING: Final = "(?i:pass|pwd|secret|token|key|cred|auth|cookie|jwt|bearer)"
 """What every telling key has in it."""
 
 _FORMS: Final = re.compile(
-    r"""(?P<before>://[^\s/:@'"<>]*:)[^\s/'"<>]+(?=@)"""
+    r"""(?P<before>://[^\s/:@'"<>]*:)(?:[^\s/'"<>]+|(?!\d+/)[^\s@'"<>]{1,200})(?=@)"""
     r"|(?P<header>\b(?i:authorization|cookie):[ \t]*)[^\s\"'*][^\n]*"
     r"|(?P<scheme>\b(?i:bearer|basic)\s+)(?=[A-Za-z]*\d)[\w.~+/=-]{6,}"
     r"|(?P<option>(?<![\w-])--[a-z-]*?(?:token|password|secret|api-?key)['\"]?,?[ ]['\"]?)[^\s'\"]+"

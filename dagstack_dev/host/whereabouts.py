@@ -9,7 +9,6 @@ from os.path import dirname
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dagstack_dev.core.blame import source_lines
 from dagstack_dev.core.recorded import last_lines
 from dagstack_dev.host.execution import Workers
 from dagstack_dev.host.gate import FORWARDER_FILE, Gate
@@ -98,8 +97,8 @@ def _is_in(package: str, frame: FrameType) -> bool:
 def _place(frame: FrameType | None) -> Place | None:
     if frame is None:
         return None
-    ran = last_lines(source_lines(frame.f_globals), frame.f_lineno)
-    return Place(frame.f_code.co_filename, frame.f_lineno, ran)
+    path, line = frame.f_code.co_filename, frame.f_lineno
+    return Place(path, line, last_lines(frame.f_globals, path, line))
 
 
 def _innermost_in(folder: str | None, frames: Iterable[FrameType]) -> FrameType | None:

@@ -50,7 +50,10 @@ def test_no_secret_of_manifests_configurations_code_or_logs_comes_out_in_any_for
                     raise ValueError("refused: password=t0k-logged")
                 except ValueError:
                     log.exception("four")
-                password = "l1ne-before"
+                password = {
+                    "one": "a",
+                    "two": "l1ne-before",
+                }
                 raise RuntimeError("five c0nfig-pw", ctx.config)
         """,
     )

@@ -79,6 +79,7 @@ def test_what_hides_nothing_stays_and_circles_end() -> None:
     [
         ("postgres://app:hunter2@db:5432/x", "postgres://app:***@db:5432/x"),
         ("https://me:p@ss@host/path?x=1", "https://me:***@host/path?x=1"),
+        ("redis://u:p+/w@h/0?m=a@b", "redis://u:***@h/0?m=a@b"),
         ("GET https://h/?a=1&api_key=abc&b=2", "GET https://h/?a=1&api_key=***&b=2"),
         ("login failed: password=hunter2 user=bob", "login failed: password=*** user=bob"),
         ("password: hunter2, user: bob", "password: ***, user: bob"),
@@ -121,7 +122,7 @@ def test_a_message_is_masked(text: str, shown: str) -> None:
         "token = get_token(user)",
         'password = config["password"]',
         "basic authentication is off, bearer tokens are on",
-        "see https://example.com/a:b@c",
+        "see https://example.com/a:b@c and http://localhost:4873/@scope/name",
         "no secrets here",
         "pass=3 fail=2",
         "1 error for C\na.size\n  Bad [type=x, input_value='abc', input_type=str]",
