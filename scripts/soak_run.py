@@ -24,9 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from soaking.cold import ColdStarts
 from soaking.live import Outcome, run
+from soaking.notation import read, write
 from soaking.pictures import silence_logs
 from soaking.shrinking import shrink
-from soaking.steps import Step, describe, generate
+from soaking.steps import Step, generate
 
 ACTIONS = 40
 """Actions in a sequence."""
@@ -56,7 +57,7 @@ def main() -> int:
     """Soak, or replay one sequence; the answer is the exit code."""
     options = _options()
     if options.replay is not None:
-        return _replay(options.replay, options.only, options.shrink_seconds)
+        return _replay(options.replay, options.shrink_seconds)
     # Without it the workers would go on alone.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     totals = Totals()
@@ -93,8 +94,12 @@ def _options() -> argparse.Namespace:
     much.add_argument("--steps", type=int, help="how many actions")
     parser.add_argument("--seed", type=int, default=0, help="of the first sequence; default 0")
     parser.add_argument("--jobs", type=int, default=1, help="processes; default 1")
-    parser.add_argument("--replay", type=int, metavar="SEED", help="run one sequence, shorten it")
-    parser.add_argument("--only", metavar="N,N...", help="with --replay: only these of its steps")
+    parser.add_argument(
+        "--replay",
+        type=_sequence,
+        metavar="SEED|FILE",
+        help="run one sequence, shorten it if it goes wrong, print it as such a file",
+    )
     parser.add_argument(
         "--shrink-seconds", type=float, default=60, help="how long to shorten; 0: not at all"
     )
@@ -102,6 +107,11 @@ def _options() -> argparse.Namespace:
     if options.minutes is None and options.steps is None:
         options.minutes = 1.0
     return options
+
+
+def _sequence(given: str) -> list[Step]:
+    """The steps of a seed, or in a file."""
+    return generate(int(given), ACTIONS) if given.isdecimal() else read(Path(given).read_text())
 
 
 _COLD_STARTS: list[ColdStarts] = []
@@ -122,37 +132,30 @@ def _run(steps: Sequence[Step], cold_starts: ColdStarts) -> Outcome:
         return anyio.run(run, steps, Path(folder).resolve() / "plugins", cold_starts)
 
 
-def _replay(seed: int, only: str | None, shrink_seconds: float) -> int:
-    """Run the sequence of `seed` again; shorten it as long as it goes wrong."""
+def _replay(steps: list[Step], shrink_seconds: float) -> int:
+    """Run `steps`, shorten them as long as they go wrong, and print what a file can hold."""
     silence_logs()
-    steps = generate(seed, ACTIONS)
-    chosen = [int(each) for each in only.split(",")] if only else list(range(len(steps)))
     with ColdStarts() as cold_starts:
-        outcome = _run([steps[index] for index in chosen], cold_starts)
+        outcome = _run(steps, cold_starts)
         if outcome.problems and shrink_seconds:
             until = monotonic() + shrink_seconds
 
             def fails(kept: Sequence[int]) -> bool:
-                return bool(_run([steps[chosen[each]] for each in kept], cold_starts).problems)
+                return bool(_run([steps[each] for each in kept], cold_starts).problems)
 
-            kept = shrink(len(chosen), fails, lambda: monotonic() < until)
-            chosen = [chosen[each] for each in kept]
-            shorter = _run([steps[index] for index in chosen], cold_starts)
-            outcome = shorter if shorter.problems else outcome
-    for index in chosen:
-        print(f"{index:4}  {describe(steps[index])}")
-    if not outcome.problems:
-        print("passes")
-        return 0
-    print("\n".join(outcome.problems))
-    print(f"\nagain: scripts/soak --replay {seed} --only {','.join(map(str, chosen))}")
-    return 1
+            kept = shrink(len(steps), fails, lambda: monotonic() < until)
+            shorter = _run([steps[each] for each in kept], cold_starts)
+            if shorter.problems:
+                steps, outcome = [steps[each] for each in kept], shorter
+    lines = [line for problem in outcome.problems or ["passes"] for line in problem.splitlines()]
+    print(*(f"# {line}" for line in lines), write(steps), sep="\n", end="")
+    return 1 if outcome.problems else 0
 
 
 def _tell_divergence(seed: int, outcome: Outcome) -> None:
     lines = "\n  ".join(outcome.problems)
     print(f"sequence {seed} diverges at action {outcome.actions}:\n  {lines}")
-    print(f"  shorten it: scripts/soak --replay {seed}", flush=True)
+    print(f"  shorten it: scripts/soak --replay {seed} > FILE", flush=True)
 
 
 def _tell_totals(totals: Totals, seconds: float) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from soaking.modules import Module
 from soaking.pictures import Host
 from soaking.saves import Save
-from soaking.sources import Section, Source, told
+from soaking.sources import Section, Source
 from soaking.workspace import Disk, Tree
 
 T = TypeVar("T")
@@ -40,9 +40,6 @@ class Action:
         """Plugins that may be down from now on, although nothing was removed."""
         return set()
 
-    def _saved(self) -> str:
-        return f", saved: {self.style}"
-
 
 @dataclass(frozen=True)
 class Put(Action):
@@ -56,11 +53,6 @@ class Put(Action):
         _put(tree.folders, self.sources)
         _put(tree.modules, self.modules)
         _put(tree.sections, self.sections)
-
-    def __str__(self) -> str:
-        listed = (*self.sources, *self.modules, *self.sections)
-        lines = (f"\n        {name}: {told(it) if it else 'nothing'}" for name, it in listed)
-        return f"let there be{self._saved()}{''.join(lines)}"
 
 
 def _put(there: dict[str, T], new: tuple[tuple[str, T | None], ...]) -> None:
@@ -83,10 +75,6 @@ class Edit(Action):
             fields: dict[str, object] = dict(self.fields)
             source = tree.folders[self.folder]
             tree.folders[self.folder] = replace(source, **fields)  # type: ignore[arg-type]
-
-    def __str__(self) -> str:
-        listed = ", ".join(f"{name}={told(value)}" for name, value in self.fields)
-        return f"edit {self.folder}: {listed}{self._saved()}"
 
 
 @dataclass(frozen=True)

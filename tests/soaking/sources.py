@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 
-from soaking.modules import Imports, Module
+from soaking.modules import Imports
 
 
 class Life(StrEnum):
@@ -66,9 +66,6 @@ class Helper:
     imports: tuple[str, ...] = ()
     broken: bool = False
 
-    def __str__(self) -> str:
-        return f"Helper({_given(self)})"
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -111,9 +108,6 @@ class Source:
         """The helper at `path`, if there is one."""
         return next((each for each in self.helpers if each.path == path), None)
 
-    def __str__(self) -> str:
-        return f"Source({_given(self)})"
-
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -126,23 +120,3 @@ class Section:
 
     version: int
     fails: bool = False
-
-
-def told(value: object) -> str:
-    """`value` as a person writes it."""
-    if isinstance(value, StrEnum):
-        return f"{type(value).__name__}.{value.name}"
-    if isinstance(value, tuple):
-        return f"({''.join(f'{told(each)}, ' for each in value).removesuffix(' ')})"
-    if isinstance(value, Module | Section):
-        return f"{type(value).__name__}({_given(value)})"
-    return str(value) if isinstance(value, Helper | Source) else repr(value)
-
-
-def _given(value: Helper | Source | Module | Section) -> str:
-    """The fields that are not as they are by default."""
-    return ", ".join(
-        f"{each.name}={told(getattr(value, each.name))}"
-        for each in fields(value)
-        if getattr(value, each.name) != each.default
-    )

@@ -64,14 +64,3 @@ def generate(seed: int, actions: int) -> list[Step]:
         steps.append(Quiet())
     last = mend_all(draw)
     return [*steps, last, Quiet()] if last is not None else steps
-
-
-def describe(step: Step) -> str:
-    """`step` in one line, or a few."""
-    if isinstance(step, Quiet):
-        return "wait until all is quiet, and compare"
-    if isinstance(step, Pause):
-        return f"go on after {step.seconds * 1000:g} ms"
-    if isinstance(step, During):
-        return f"at the next `{step.moment}`: {describe(step.action)}"
-    return str(step)

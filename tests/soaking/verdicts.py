@@ -9,6 +9,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from soaking.modules import closure
+from soaking.notation import expression
 from soaking.pictures import Picture
 from soaking.workspace import Tree
 
@@ -278,12 +279,13 @@ def _not_from_disk(
     runs = now["versions"]["plugin"]
     on_disk = tree.folders.get(now["folder"])
     if on_disk is None or (on_disk.ref, f"{on_disk.version:06}") != (ref, runs):
-        yield f"{ref} runs version {runs} and is not pending; on disk is {on_disk}"
+        yield f"{ref} runs version {runs} and is not pending; on disk is {expression(on_disk)}"
     for name, versions in now["shared"].items():
         module = tree.modules.get(name)
         there = [f"{module.version:06}"] if module else []
         if set(versions).isdisjoint([*there, "missing"]):
-            yield f"{ref} has {versions} of {name} and is not pending; on disk is {module}"
+            told = expression(module)
+            yield f"{ref} has {versions} of {name} and is not pending; on disk is {told}"
     if restarted.get("state") == READY:
         config, after = now["versions"].get("config"), restarted["versions"].get("config")
         if None not in (config, after) and config != after:
