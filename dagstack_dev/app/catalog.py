@@ -344,7 +344,7 @@ class Catalog:
         states = self._registry.table.states
         for ref in draft.unchanged:
             entry = self._registry.table.entries[ref]
-            entry.pending, entry.error = False, None
+            self._registry.table.up_to_date(entry)
             self.pending.discard(self._folder_of[ref])
         for ref in draft.removed:
             folder = self._folder_of.get(ref)

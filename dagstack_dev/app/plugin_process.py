@@ -161,7 +161,6 @@ class Service:
         for key, packed in self._order.carry.items():
             self._carry[key] = self._unpack(packed, f"ctx.carry[{key!r}]")
         await self._registry.setup_all(self._context())
-        self._entry.carry = {}  # It is emptied with the teardown, and ours is to be sent then.
 
     def _offer(self) -> Offer:
         order = self._order

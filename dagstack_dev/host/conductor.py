@@ -29,7 +29,6 @@ from dagstack_dev.host.departure import Departure
 from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.instance import PluginInstance
 from dagstack_dev.host.patience import running_time
-from dagstack_dev.host.proxy import follow
 from dagstack_dev.host.sections import section_of, section_problem
 from dagstack_dev.host.tasks import is_closed, is_interruption
 from dagstack_dev.host.whereabouts import calls_in_flight
@@ -73,10 +72,16 @@ class Conductor:
         self.home: EventLoopToken | None = None
         self.ended_with_loop: dict[PluginRef, int] = {}
 
-    def load(self, entry: Entry, how: Load, reason: str) -> None:
+    def load(self, entry: Entry, how: Load, reason: str, *, is_open: bool = False) -> None:
         """Give `entry` a new instance, of newly imported code or of the class it has.
 
         A plugin object that was registered by hand stays the one it is.
+
+        Args:
+            entry: the plugin.
+            how: which of the two.
+            reason: why.
+            is_open: let calls pass before its setup.
 
         Raises:
             PluginLoadError: the import or the constructor raised. The state is left alone.
@@ -89,7 +94,7 @@ class Conductor:
         try:
             with watched:
                 # Context variables that an import sets are not to reach other plugins.
-                copy_context().run(_load_code, entry, how)
+                instance = copy_context().run(_load_code, self.table, entry, how)
         except PluginLoadError as error:
             cause = error.__cause__
             if isinstance(cause, KeyboardInterrupt) and is_interruption(cause):
@@ -97,7 +102,7 @@ class Conductor:
             if isinstance(cause, BlockedOutdated):
                 raise SetupPreempted(entry.ref) from error
             raise
-        self.table.advance(entry, State.LOADED, reason, duration_ms=ms_since(began))
+        self.table.loaded(entry, instance, reason, duration_ms=ms_since(began), is_open=is_open)
 
     def load_failed(
         self,
@@ -112,39 +117,37 @@ class Conductor:
 
         When an earlier generation of it `comes_back`, calls go on waiting.
         """
-        self.table.advance(entry, State.FAILED, reason, error=error, stage=stage)
-        if not comes_back:
-            entry.gate.give_up(f"it failed to load: {error}")
+        refusal = None if comes_back else f"it failed to load: {error}"
+        self.table.failed(entry, error, stage, reason, refusal=refusal)
 
     def became_ill(self, entry: Entry, error: PluginUnhealthy, reason: str) -> None:
         """The plugin has been torn down, for it was not well."""
-        self.table.advance(entry, State.FAILED, reason, error=error, stage=Stage.HEALTH)
-        entry.gate.give_up(f"it was not healthy: {error.reason}")
+        refusal = f"it was not healthy: {error.reason}"
+        self.table.failed(entry, error, Stage.HEALTH, reason, refusal=refusal)
 
     def begin_setup(self, entry: Entry, reason: str) -> Awaitable[None] | None:
-        """Close the gate and start `setup`; None when it has ended already.
+        """Start `setup`; None when it has ended already.
 
         Raises:
             Exception: whatever the plugin raised, or `PluginUnavailable` for a resource that the
                 host does not offer or cannot make.
         """
         table = self.table
-        entry.gate.close()
         self._early_crashes.pop(entry.ref, None)
         self.crashes.pop(entry.ref, None)
         assert entry.context is not None, "no context"  # noqa: S101 - set by every caller
-        entry.running = running = PluginInstance(
-            entry.instance,
+        running = PluginInstance(
+            entry.gate,
             manifest=entry.manifest,
             folder=entry.offer.folder,
             watchdog=table.watchdog,
-            gate=entry.gate,
             carry=entry.carry,
+            on_dying=partial(table.hold, entry),
             on_crash=partial(self._crashed, entry),
             on_loop_end=partial(self._loop_ended, entry),
         )
         self.home = anyio.lowlevel.current_token()
-        table.advance(entry, State.SETTING_UP, reason)
+        table.setting_up(entry, running, reason)
         try:
             context = derive_context_for_plugin(
                 entry.context, entry.manifest, self.resources, owner=running
@@ -166,11 +169,7 @@ class Conductor:
 
     def setup_succeeded(self, entry: Entry, reason: str, duration_ms: float | None) -> None:
         """The setup ended well: the plugin is ready and its gate opens."""
-        self.table.advance(entry, State.READY, reason, duration_ms=duration_ms)
-        if entry.proxy is not None:
-            follow(entry.proxy)
-        if entry.running is None or not entry.running.is_dying:
-            entry.gate.open()
+        self.table.ready(entry, reason, duration_ms)
         if entry.ref in self._early_crashes:
             self._die(entry, self._early_crashes.pop(entry.ref))
 
@@ -197,9 +196,9 @@ class Conductor:
         with anyio.CancelScope(shield=True):
             for entry in down:
                 if entry.gate.is_held:
-                    entry.gate.close(departure, answers=False)
+                    self.table.hold(entry, departure, answers=False)
             for entry in entries:
-                entry.gate.close(departure)
+                self.table.hold(entry, departure)
                 self.table.draining[entry.ref] = running_time()
                 if len(departure.leaving) > 1:
                     await departure.drain(entry.gate, self.drain_seconds)
@@ -246,7 +245,7 @@ class Conductor:
         """
         table = self.table
         in_time = entry.ref not in late and not await self._drain(entry)
-        entry.gate.close()
+        table.hold(entry)
         if in_time:  # Threads may have called in between.
             await self._drain(entry)
         is_ready = table.states[entry.ref] is State.READY
@@ -254,13 +253,11 @@ class Conductor:
             died_of = self.crashes.pop(entry.ref, None)  # It died while it was drained.
             return [] if died_of is None else [died_of]
         if is_ready:
-            table.advance(entry, State.TEARING_DOWN, reason)
+            table.tearing_down(entry, reason)
         began = perf_counter()
         running = entry.running
         errors = await running.tear_down() if running is not None else []
-        if is_ready:
-            table.advance(entry, State.STOPPED, reason, duration_ms=ms_since(began))
-        entry.running = None
+        table.stopped(entry, reason, ms_since(began))
         self.report_teardown(entry, errors)
         if errors:
             entry.note_failure()
@@ -316,20 +313,17 @@ class Conductor:
         self.ended_with_loop[ref] = table.setup_order[ref]
         self.crashes[ref] = error = EventLoopClosed(ref, what)
         reason = "its event loop has been closed"
-        entry.gate.give_up(str(error))
-        table.advance(entry, State.TEARING_DOWN, reason)
-        table.advance(entry, State.FAILED, reason, error=error, stage=Stage.RUN)
+        table.crashed(entry, error, reason, refusal=str(error), running=running)
 
     def _die(self, entry: Entry, error: BaseException | None) -> None:
         reason = "a task of its own ended the plugin"
         self.crashes[entry.ref] = error
-        running, entry.running = entry.running, None
+        running = entry.running
         undo_errors = running.undo_errors if running is not None else ()
         root = root_error(error) if error is not None else None
-        entry.gate.give_up(f"{reason}: {in_words(root)}" if root else reason)
-        self.table.advance(entry, State.TEARING_DOWN, reason)
+        refusal = f"{reason}: {in_words(root)}" if root else reason
         shown = error or PluginCrashed(entry.ref, "its own scope was cancelled")
-        self.table.advance(entry, State.FAILED, reason, error=shown, stage=Stage.RUN)
+        self.table.crashed(entry, shown, reason, refusal=refusal)
         self.report_teardown(entry, undo_errors)
         if running is not None and running.requires_restart:
             self.table.require_restart(entry)
@@ -341,7 +335,7 @@ class SetupRun:
 
     Args:
         reasons: why each plugin is set up.
-        give_up: what a failure takes with it.
+        give_up: what a failure takes with it; it is called before the plugin counts as failed.
         comes_back: whether an earlier generation of a plugin that failed is to run again, asked
             after `give_up`. Then calls go on waiting.
     """
@@ -350,7 +344,7 @@ class SetupRun:
         self,
         conductor: Conductor,
         reasons: Callable[[PluginRef], str],
-        give_up: Callable[[PluginRef], Iterable[PluginRef]],
+        give_up: Callable[[PluginRef, BaseException], Iterable[PluginRef]],
         comes_back: Callable[[PluginRef], bool] = lambda _: False,
     ) -> None:
         self._conductor = conductor
@@ -378,17 +372,17 @@ class SetupRun:
         self._note_missing_dependency(ref, error)
         self._conclude(entry)
         entry.note_failure()
-        table.advance(
+        record = recorded(error)
+        given_up = set(self._give_up(ref, record))
+        comes_back = self._comes_back(ref)
+        table.failed(
             entry,
-            State.FAILED,
+            record,
+            Stage.SETUP,
             f"setup raised {type(error).__name__}",
+            refusal=None if comes_back else f"its setup failed: {in_words(error)}",
             duration_ms=ms_since(self._began[ref]),
-            error=error,
-            stage=Stage.SETUP,
         )
-        given_up = set(self._give_up(ref))
-        if not self._comes_back(ref):
-            entry.gate.give_up(f"its setup failed: {in_words(error)}")
         return given_up
 
     def _note_missing_dependency(self, ref: PluginRef, error: BaseException) -> None:
@@ -406,27 +400,18 @@ class SetupRun:
         table = self._conductor.table
         entry = table.entries[ref]
         self._conclude(entry)
-        table.advance(
-            entry,
-            State.STOPPED,
-            "setup cancelled",
-            duration_ms=ms_since(self._began[ref]),
-        )
+        table.stopped(entry, "setup cancelled", ms_since(self._began[ref]))
 
     def _conclude(self, entry: Entry) -> None:
-        """The instance whose setup has not succeeded is gone, and what it owned undone."""
-        running, entry.running = entry.running, None
-        if running is not None:
-            self._conductor.report_teardown(entry, running.undo_errors)
+        """Report what went wrong in undoing a setup that has not succeeded."""
+        if entry.running is not None:
+            self._conductor.report_teardown(entry, entry.running.undo_errors)
 
 
-def _load_code(entry: Entry, how: Load) -> None:
+def _load_code(table: PluginTable, entry: Entry, how: Load) -> object:
+    """Make the instance that `entry` is to have."""
     become_plugin(entry.ref)
-    if not entry.offer.by_hand:
-        entry.vacate()
+    table.loading(entry)
     if how is Load.IMPORT and entry.offer.prepared is not None:
-        entry.generation = entry.offer.prepared.load()
-        entry.imports += 1
-        entry.number = entry.imports
-    if entry.generation is not None:
-        entry.put_in(entry.generation.instantiate())
+        table.imported(entry, entry.offer.prepared.load())
+    return entry.instance if entry.generation is None else entry.generation.instantiate()

@@ -83,13 +83,14 @@ class PluginInstance:
     To be made in the event loop that it is to run in.
 
     Args:
-        plugin: the object; either method may be missing.
+        gate: what calls of it go through; it knows the plugin object, which need not have either
+            method.
         manifest: for the ref, the timeouts and the execution model.
         folder: where its code lies, to name the line that blocks.
         watchdog: watches its synchronous methods.
-        gate: what calls of it go through; closed when it is about to be torn down because a task
-            or thread that it owns raised.
         carry: what its context offers as `carry`.
+        on_dying: called when it is about to be torn down because a task or thread that it owns
+            raised.
         on_crash: called when that is done, with this and what was raised; also when the plugin's
             own scope was cancelled while it was ready, as by a background task in a group of its
             own; then with the exception that its teardown raised.
@@ -125,16 +126,17 @@ class PluginInstance:
 
     def __init__(
         self,
-        plugin: object,
+        gate: Gate,
         *,
         manifest: PluginManifest,
         folder: str | None,
         watchdog: Watchdog,
-        gate: Gate,
         carry: MutableMapping[str, Any],
+        on_dying: Callable[[], object],
         on_crash: Callable[[PluginInstance, BaseException | None], None],
         on_loop_end: Callable[[PluginInstance, str], None],
     ) -> None:
+        plugin = gate.instance
         self.carry = carry
         self._manifest = manifest
         self._ref = manifest.ref
@@ -142,6 +144,7 @@ class PluginInstance:
         self._folder = folder
         self._watchdog = watchdog
         self._gate = gate
+        self._on_dying = on_dying
         self._on_crash = on_crash
         self._on_loop_end = partial(on_loop_end, self)
         self._setup: Callable[[PluginContext], object] | None = getattr(plugin, "setup", None)
@@ -439,7 +442,7 @@ class PluginInstance:
     def _begin_dying(self) -> None:
         self._is_ending = True  # From here, what else fails is no crash of its own.
         self._dying = anyio.Event()
-        self._gate.close()
+        self._on_dying()
         spawn(self._die, f"dagstack plugin {self._ref}: ending")
 
     async def _die(self) -> None:

@@ -102,10 +102,9 @@ def load_order(refs: Sequence[PluginRef], graph: DependencyGraph) -> list[Plugin
 
 def forget(table: PluginTable, entry: Entry) -> None:
     """Undo a registration that did not come to an end."""
-    if entry.generation is not None:
-        generation = entry.generation
-        entry.generation = None
+    generation = entry.generation
+    table.removed(
+        entry, "another plugin could not be registered", refusal="its registration was undone"
+    )
+    if generation is not None:
         generation.retire()
-    entry.take_out()
-    entry.gate.give_up("its registration was undone")
-    table.advance(entry, State.REMOVED, "another plugin could not be registered")

@@ -151,9 +151,7 @@ class Registry(Lookup):
         refuse_taken(self.table, [offer])
         refuse_second_fallback(self.table, [offer])
         entry = self.table.add(offer, "registered")
-        entry.put_in(plugin)
-        self.table.advance(entry, State.LOADED, "registered")
-        entry.gate.open()
+        self.table.loaded(entry, plugin, "registered", is_open=True)
         self.table.graph, _ = self.table.graph.updated({valid.ref: valid.depends_on})
         return valid
 
@@ -181,15 +179,15 @@ class Registry(Lookup):
             for entry in added:
                 forget(self.table, entry)
             raise
-        for entry in added:
-            entry.gate.open()
         self.table.graph = graph_of_present(self.table)
 
     def _load_all(self, refs: Iterable[PluginRef]) -> None:
         errors: list[PluginRegistryError] = []
         for ref in refs:
             try:
-                self.conductor.load(self.table.entries[ref], Load.IMPORT, "discovered")
+                self.conductor.load(
+                    self.table.entries[ref], Load.IMPORT, "discovered", is_open=True
+                )
             except PluginRegistryError as error:
                 errors.append(error)
         if errors:
@@ -238,8 +236,9 @@ class Registry(Lookup):
         order = self._full_order()
         self._load_again(order)
         for ref in order:
+            entry = table.entries[ref]
             if table.states[ref] is not State.LOADED:
-                table.advance(table.entries[ref], State.LOADED, "set up again")
+                table.loaded(entry, entry.instance, "set up again")
         self.conductor.context = ctx
         self.conductor.crashes.clear()
         await self._set_up(order, ctx)
@@ -263,11 +262,9 @@ class Registry(Lookup):
                 try:
                     if entry.offer.prepared is None:
                         raise _why_not_loaded(entry)
-                    self.conductor.load(entry, Load.IMPORT, "set up again")
+                    self.conductor.load(entry, Load.IMPORT, "set up again", is_open=True)
                 except PluginRegistryError as error:
                     errors.append(error)
-                else:
-                    entry.gate.open()
         if errors:
             raise errors[0].with_others(errors[1:])
 
@@ -290,12 +287,12 @@ class Registry(Lookup):
         """As `_set_up`; the answer is what it failed with, if it did, for others to raise."""
         table = self.table
         for ref in order:
-            table.entries[ref].context = ctx
+            table.provide(table.entries[ref], ctx)
         self._check_sections(order, ctx)
         progress = Progress()
         everything = set(order)
         undo = partial(self._undo, everything)
-        run = SetupRun(self.conductor, lambda _: "setup_all", lambda _: everything)
+        run = SetupRun(self.conductor, lambda _: "setup_all", lambda *_: everything)
         try:
             with watching(table):
                 await bring_up(order, table.graph.dependencies, run, progress)
@@ -341,9 +338,7 @@ class Registry(Lookup):
         crashes.clear()
         self._is_set_up = self._is_taken_over = False
         for entry in self.table.present():
-            entry.carry.clear()
-            if self.table.states[entry.ref] is State.STOPPED or entry.gate.is_held:
-                entry.gate.give_up("it has been torn down; await registry.setup_all(...) first")
+            self.table.ended(entry, "it has been torn down; await registry.setup_all(...) first")
         if failures:
             raise TeardownErrors(failures)
 
@@ -386,8 +381,7 @@ class Registry(Lookup):
         failures = await self._tear_down(ready)
         for entry in table.present():
             if entry.ref in refs and table.states[entry.ref] in {State.STOPPED, State.FAILED}:
-                table.advance(entry, State.LOADED, "setup_all failed")
-                entry.gate.open()
+                table.loaded(entry, entry.instance, "setup_all failed", is_open=True)
         return failures
 
     def _full_order(self) -> list[PluginRef]:

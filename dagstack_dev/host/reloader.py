@@ -22,7 +22,7 @@ from dagstack_dev.host.outcome import tell_outcome
 from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.settlement import Settlement, fails_already, waits_already
 from dagstack_dev.host.table import Entry, Offer
-from dagstack_dev.host.transaction import Applied, Saved, TransactionRun
+from dagstack_dev.host.transaction import Applied, TransactionRun
 from dagstack_dev.host.waiting import watching
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Reloader:
         entry = self._table.entries.get(ref)
         if entry is None or self._table.states[ref] is not State.READY:
             return None
-        entry.pending, entry.error = True, recorded(error)
+        self._table.keep_pending(entry, error)
         return entry
 
     def _is_known(self, transaction: Transaction) -> bool:
@@ -185,8 +185,7 @@ class Reloader:
         with anyio.CancelScope(shield=True):
             for _, step, run in steps:
                 entry = table.entries[step.ref]
-                saved = Saved(entry.offer, entry.generation, entry.number, entry.context)
-                run.saved[step.ref] = saved
+                run.saved[step.ref] = entry.saved
                 await self._conductor.tear_down(entry, step.reason, late)
 
     # Import
@@ -210,7 +209,7 @@ class Reloader:
                     run.waiting.add(step.ref)
                     continue
                 entry = table.entries[step.ref]
-                entry.context = self._conductor.context_for(entry)
+                table.provide(entry, self._conductor.context_for(entry))
                 if step.ref in kept:
                     continue
                 try:
@@ -294,20 +293,18 @@ class Reloader:
         ]
         order = table.graph.order(able, lambda ref: table.priorities.get(ref, 0))
 
-        def give_up(ref: PluginRef) -> Collection[PluginRef]:
+        def give_up(ref: PluginRef, error: BaseException) -> Collection[PluginRef]:
             run = run_of[ref]
-            error = table.entries[ref].error or progress.failed[ref]
             run.fail(ref, error, table.graph, candidates)
             return run.steps.keys() if run.doomed else ()
 
-        progress = Progress()
         steps = SetupRun(
             self._conductor,
             lambda ref: run_of[ref].steps[ref].reason,
             give_up,
             lambda ref: run_of[ref].comes_back(ref),
         )
-        await bring_up(order, table.graph.dependencies, steps, progress)
+        await bring_up(order, table.graph.dependencies, steps, Progress())
 
 
 def _shared_by(

@@ -59,7 +59,7 @@ class Settlement:
                 self._drop(step.ref, run)
             elif state is State.READY:
                 if step.ref in self._candidates:  # Else it runs what it ran, in a new instance.
-                    entry.pending, entry.error = False, None
+                    table.up_to_date(entry)
                 saved = run.saved.get(step.ref)
                 if saved is not None and saved.generation is not entry.generation:
                     self._retire(step.ref, saved.number, saved.generation)
@@ -80,7 +80,6 @@ class Settlement:
             entry = table.entries[step.ref]
             assert step.error is not None  # noqa: S101 - every fail step has one
             self._applied.errors[step.ref] = step.error
-            entry.pending = False
             if isinstance(step.error, PluginUnhealthy):
                 self._conductor.became_ill(entry, step.error, step.reason)
             elif not (fails_already(table, step) or _is_crash(step)):
@@ -89,12 +88,9 @@ class Settlement:
         for step in transaction.remove:
             if run.comes_back(step.ref):
                 continue
-            entry = table.entries[step.ref]
             self._drop(step.ref, run)
-            table.advance(entry, State.REMOVED, step.reason)
-            entry.carry.clear()
             self._conductor.crashes.pop(step.ref, None)
-            entry.gate.give_up("it was removed from disk")
+            table.removed(table.entries[step.ref], step.reason, refusal="it was removed from disk")
 
     def _waits_for(self, ref: PluginRef) -> tuple[str, ...]:
         table = self._table
@@ -111,28 +107,19 @@ class Settlement:
         blocked_by: tuple[str, ...],
         run: TransactionRun,
     ) -> None:
-        table = self._table
-        entry = table.entries[ref]
         self._drop(ref, run)
-        entry.pending = False
-        same = table.states[ref] is State.BLOCKED and entry.blocked_by == blocked_by
-        if not same:
-            table.advance(entry, State.BLOCKED, reason, blocked_by=blocked_by)
-            entry.gate.give_up(f"it waits for {', '.join(blocked_by)}")
+        self._table.blocked(self._table.entries[ref], blocked_by, reason)
 
     def _drop(self, ref: PluginRef, run: TransactionRun) -> None:
         """Nothing of `ref` is to stay in memory."""
-        table = self._table
-        entry = table.entries[ref]
+        entry = self._table.entries[ref]
         saved = run.saved.get(ref)
         generations = {entry.number: entry.generation}
         if saved is not None:
             generations[saved.number] = saved.generation
         for number, generation in generations.items():
             self._retire(ref, number, generation)
-        entry.generation = None
-        if not entry.offer.by_hand:
-            entry.take_out()
+        self._table.unload(entry)
 
     def _retire(self, ref: PluginRef, number: int, generation: Generation | None) -> None:
         if generation is not None:
@@ -155,7 +142,7 @@ class Settlement:
         able = run_of.keys() - table.graph.downstream({*lost, *self._missing(run_of)})
         order = table.graph.order(able, lambda ref: table.priorities.get(ref, 0))
         progress = Progress()
-        steps = SetupRun(self._conductor, lambda _: ROLLED_BACK, lambda _: ())
+        steps = SetupRun(self._conductor, lambda _: ROLLED_BACK, lambda *_: ())
         await bring_up(order, table.graph.dependencies, steps, progress)
         lost |= {ref: recorded(error) for ref, error in progress.failed.items()}
         self._settle_restored(run_of, lost)
@@ -206,7 +193,6 @@ class Settlement:
             else:
                 reason = "its dependency could not be rolled back"
                 self._block(ref, reason, self._waits_for(ref), run)
-            entry.pending = False
 
     def _withdraw(self, run: TransactionRun) -> None:
         """Take the new generations of a transaction out again."""
@@ -218,22 +204,17 @@ class Settlement:
                 continue
             saved = run.saved.get(ref)
             if saved is not None:
-                newer = entry.generation
-                if newer is not saved.generation:
-                    self._retire(ref, entry.number, newer)
-                entry.generation = None
+                if entry.generation is not saved.generation:
+                    self._retire(ref, entry.number, entry.generation)
                 continue
             self._drop(ref, run)
             candidate = self._candidates.get(ref)
             if candidate is not None and candidate.replaces in run.saved:
-                if table.states[ref] is State.LOADED:
-                    table.advance(entry, State.BLOCKED, ROLLED_BACK, blocked_by=culprits)
-                table.advance(entry, State.REMOVED, ROLLED_BACK)
-                entry.carry.clear()
-                entry.gate.give_up(f"it was rolled back to {candidate.replaces}")
+                refusal = f"it was rolled back to {candidate.replaces}"
+                table.removed(entry, ROLLED_BACK, refusal=refusal)
             elif table.states[ref] is not State.FAILED or ref in run.waiting:
-                table.advance(entry, State.BLOCKED, ROLLED_BACK, blocked_by=culprits)
-                entry.gate.give_up(f"it was rolled back, for {', '.join(culprits)} failed")
+                refusal = f"it was rolled back, for {', '.join(culprits)} failed"
+                table.blocked(entry, culprits, ROLLED_BACK, refusal=refusal)
             if ref in run.failed:
                 self._applied.errors[ref] = run.failed[ref]
 
@@ -257,16 +238,11 @@ class Settlement:
         self, ref: PluginRef, run: TransactionRun, lost: dict[PluginRef, BaseException]
     ) -> None:
         """Put the saved generation of one plugin back in force, with a new instance."""
-        table = self._table
-        entry = table.entries[ref]
+        entry = self._table.entries[ref]
         saved = run.saved[ref]
-        table.offer(entry, saved.offer)
-        entry.generation = saved.generation
-        entry.number = saved.number
-        entry.context = saved.context
         if saved.generation is not None:
             saved.generation.activate()
-        entry.gate.close()
+        self._table.restored(entry, saved)
         try:
             self._conductor.load(entry, Load.RENEW, ROLLED_BACK)
         except PluginRegistryError as raised:
@@ -280,7 +256,7 @@ class Settlement:
             return
         entry = self._table.entries[ref]
         error = run.failed.get(newer or ref) or next(iter(run.failed.values()))
-        entry.pending, entry.error = True, error
+        self._table.keep_pending(entry, error)
         self._applied.errors[ref] = error
 
 

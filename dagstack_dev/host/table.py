@@ -1,4 +1,4 @@
-"""Every plugin of a registry, and the one function that changes a plugin's state."""
+"""Every plugin of a registry, and the only place where what runs of it changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from threading import RLock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dagstack_dev.core.events import (
     Fact,
@@ -38,12 +38,16 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.config_schema import SectionSchema
     from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.departure import Departure
     from dagstack_dev.host.instance import PluginInstance
 
 
 TEARDOWN_FALSE: Final = "its teardown returned False, so something of it has stayed"
 
 _NOTHING: Final[Mapping[str, DispatchClass]] = MappingProxyType({})
+
+_DOWN: Final = frozenset({State.FAILED, State.BLOCKED, State.REMOVED})
+"""Where nothing runs that could differ from what is on disk, nor comes back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +90,36 @@ class Offer:
         return self.source.folder if self.source else None
 
 
-class Entry:
-    """One plugin: what it offers, what of it runs, and how it is doing.
+class Saved(NamedTuple):
+    """What ran of a plugin, to go back to."""
 
-    `number` is that of the generation in force, `imports` the highest ever given out: the number
-    of a generation that was rolled back is not used again. `error` is a record of what went wrong
-    (`core.recorded`), which keeps nothing of the plugin. `context` is the host's context that
-    the plugin was last set up with, `carry` what the plugin hands on from one setup to the next.
-    `degraded_by` is why it is not well though it is ready; `PluginTable.degrade` sets it.
+    offer: Offer
+    generation: Generation | None
+    number: int
+    context: PluginContext | None
+    pending_error: BaseException | None
+
+
+class Entry:
+    """One plugin: what it offers, what of it runs, and how it is doing. To be read only.
+
+    Attributes:
+        offer: what it is loaded from, the next time.
+        gate: what calls of it go through; it knows the instance that answers.
+        generation: the code that is in force, None where none is loaded.
+        number: that of this generation, counted from 1.
+        imports: the highest number ever given out: that of a generation that was rolled back is
+            not used again.
+        running: the instance from its setup to the end of its teardown.
+        context: the host's context that it was last set up with, or is to be.
+        carry: what the plugin hands on from one setup to the next.
+        failure: why it is `failed`; like all errors here a record (`core.recorded`), which keeps
+            nothing of the plugin.
+        stage: the step that failed, where it is `failed`.
+        blocked_by: what it waits for, where it is `blocked`.
+        pending_error: why what runs is not what is on disk.
+        degraded_by: why it is not well though it is ready.
+        requires_restart: whether a teardown of it has left something in this process for good.
     """
 
     __slots__ = (
@@ -101,14 +127,13 @@ class Entry:
         "carry",
         "context",
         "degraded_by",
-        "error",
+        "failure",
         "gate",
         "generation",
         "imports",
-        "instance",
         "number",
         "offer",
-        "pending",
+        "pending_error",
         "proxy",
         "requires_restart",
         "running",
@@ -123,12 +148,11 @@ class Entry:
         self.context: PluginContext | None = None
         self.number = 0
         self.imports = 0
-        self.instance: Any = None
         self.running: PluginInstance | None = None
         self.proxy: PluginProxy | None = None
-        self.error: BaseException | None = None
+        self.failure: BaseException | None = None
         self.stage: Stage | None = None
-        self.pending = False
+        self.pending_error: BaseException | None = None
         self.degraded_by: BaseException | None = None
         self.requires_restart = False
         self.blocked_by: tuple[str, ...] = ()
@@ -143,33 +167,38 @@ class Entry:
         """The manifest in force."""
         return self.offer.manifest
 
-    def put_in(self, instance: object) -> None:
-        """Make `instance` the one that the proxy forwards to."""
-        self.instance = instance
-        self.gate.instance = instance
-        self.gate.workers = workers_for(self.manifest, self.gate)
-        if self.proxy is not None:
-            follow(self.proxy)
+    @property
+    def instance(self) -> Any:
+        """The one that the proxy forwards to."""
+        return self.gate.instance
+
+    @property
+    def pending(self) -> bool:
+        """Whether what runs is not what is on disk."""
+        return self.pending_error is not None
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it is `failed`, or else why it is pending."""
+        return self.failure if self.failure is not None else self.pending_error
+
+    @property
+    def saved(self) -> Saved:
+        """What of it `PluginTable.restored` brings back into force."""
+        return Saved(self.offer, self.generation, self.number, self.context, self.pending_error)
 
     def note_failure(self) -> None:
         """The instance has failed: nothing of it is to be left when plugin code runs next."""
         if self.generation is not None:
             self.generation.note_failure()
 
-    def vacate(self) -> None:
-        """Let go of the instance, for another one is about to take its place at once."""
-        self.instance = self.gate.instance = None
-
-    def take_out(self) -> None:
-        """Let go of the instance, and of everything that the proxy has learnt of its class."""
-        self.put_in(None)
-        self.running = None
-
 
 class PluginTable:
     """The plugins of one registry by ref.
 
-    `advance` is the only place where a state changes; it tells the observers each time.
+    What happens to a plugin is a method here. It changes the state, the gate and all that belongs
+    to them together, and tells the observers last: whatever they look at, or call, agrees. Nobody
+    else opens or closes a gate, or writes into an `Entry`.
 
     Args:
         runtimes: those that serve the plugins, by name.
@@ -248,40 +277,235 @@ class PluginTable:
         self._by_folder[offer.folder] = entry.ref
         self.priorities[entry.ref] = offer.manifest.priority
 
-    def advance(
+    def provide(self, entry: Entry, context: PluginContext | None) -> None:
+        """Let `context` be what `entry` is set up with next."""
+        entry.context = context
+
+    # Loading. Whatever changes a state raises `InvalidTransition` where the way there is not
+    # allowed; a plugin object that was registered by hand stays the one it is.
+
+    def loading(self, entry: Entry) -> None:
+        """Let go of the instance, for another one is about to take its place at once."""
+        if not entry.offer.by_hand:
+            entry.gate.instance = None
+
+    def imported(self, entry: Entry, generation: Generation) -> None:
+        """Put newly imported code in force, under a number of its own."""
+        entry.generation = generation
+        entry.imports += 1
+        entry.number = entry.imports
+
+    def loaded(
+        self,
+        entry: Entry,
+        instance: object,
+        reason: str,
+        *,
+        duration_ms: float | None = None,
+        is_open: bool = False,
+    ) -> None:
+        """Make `instance` the one that calls go to, as soon as it has been set up.
+
+        Args:
+            entry: the plugin.
+            instance: it may be the one that is there already.
+            reason: why, as in all of these methods.
+            duration_ms: how long that took, likewise.
+            is_open: let calls pass before its setup, too.
+        """
+        self._put_in(entry, instance)
+        if is_open:
+            entry.gate.open()
+        self._advance(entry, State.LOADED, reason, duration_ms=duration_ms)
+
+    def unload(self, entry: Entry) -> None:
+        """Let go of code and instance, and of all that the proxy has learnt of its class."""
+        entry.generation = None
+        if not entry.offer.by_hand:
+            self._put_in(entry, None)
+            entry.running = None
+
+    def _put_in(self, entry: Entry, instance: object) -> None:
+        gate = entry.gate
+        gate.instance = instance
+        gate.workers = workers_for(entry.manifest, gate)
+        if entry.proxy is not None:
+            follow(entry.proxy)
+
+    def restored(self, entry: Entry, saved: Saved) -> None:
+        """Put back in force what ran before; calls wait until it has been set up again."""
+        self.offer(entry, saved.offer)
+        entry.generation, entry.number = saved.generation, saved.number
+        entry.context, entry.pending_error = saved.context, saved.pending_error
+        entry.gate.close()
+
+    # From setup to teardown
+
+    def setting_up(self, entry: Entry, running: PluginInstance, reason: str) -> None:
+        """The setup of `running` begins, and calls wait for its end."""
+        entry.running = running
+        entry.gate.close()
+        self._advance(entry, State.SETTING_UP, reason)
+
+    def ready(self, entry: Entry, reason: str, duration_ms: float | None) -> None:
+        """The setup ended well: calls pass, unless the plugin has crashed meanwhile."""
+        if entry.proxy is not None:
+            follow(entry.proxy)
+        if entry.running is None or not entry.running.is_dying:
+            entry.gate.open()
+        self._setups += 1
+        self.setup_order[entry.ref] = self._setups
+        self._advance(entry, State.READY, reason, duration_ms=duration_ms)
+
+    def hold(
+        self, entry: Entry, departure: Departure | None = None, *, answers: bool = True
+    ) -> None:
+        """Hold calls back, for the plugin is to be torn down; the arguments are `Gate.close`'s."""
+        entry.gate.close(departure, answers=answers)
+
+    def tearing_down(self, entry: Entry, reason: str) -> None:
+        """The teardown begins."""
+        entry.gate.close()
+        self._advance(entry, State.TEARING_DOWN, reason)
+
+    def stopped(self, entry: Entry, reason: str, duration_ms: float) -> None:
+        """The teardown has ended, or a setup that was cancelled; what had failed stays so."""
+        entry.running = None
+        if self.states[entry.ref] is not State.FAILED:
+            self._advance(entry, State.STOPPED, reason, duration_ms=duration_ms)
+
+    # What does not run
+
+    def failed(
+        self,
+        entry: Entry,
+        error: BaseException,
+        stage: Stage,
+        reason: str,
+        *,
+        refusal: str | None,
+        duration_ms: float | None = None,
+    ) -> None:
+        """The plugin could not be loaded or set up, or it has been torn down for its health.
+
+        Args:
+            entry: the plugin.
+            error: why.
+            stage: in which step.
+            reason: why, in short.
+            refusal: what calls are refused with; None where an earlier generation comes back, for
+                which they wait.
+            duration_ms: how long the step took.
+        """
+        if refusal is not None:
+            entry.gate.give_up(refusal)
+        entry.running = None
+        self._fail(entry, error, stage, reason, duration_ms)
+
+    def crashed(
+        self,
+        entry: Entry,
+        error: BaseException,
+        reason: str,
+        *,
+        refusal: str,
+        running: PluginInstance | None = None,
+    ) -> None:
+        """A ready plugin has ended by itself.
+
+        Args:
+            entry: the plugin.
+            error: why.
+            reason: why, in short.
+            refusal: what calls are refused with.
+            running: what is still to be torn down.
+        """
+        entry.running = running
+        entry.gate.give_up(refusal)
+        self._advance(entry, State.TEARING_DOWN, reason)
+        self._fail(entry, error, Stage.RUN, reason)
+
+    def _fail(
+        self,
+        entry: Entry,
+        error: BaseException,
+        stage: Stage,
+        reason: str,
+        duration_ms: float | None = None,
+    ) -> None:
+        self._advance(
+            entry,
+            State.FAILED,
+            reason,
+            duration_ms=duration_ms,
+            failure=recorded(error),
+            stage=stage,
+        )
+
+    def blocked(
+        self, entry: Entry, blocked_by: tuple[str, ...], reason: str, *, refusal: str | None = None
+    ) -> None:
+        """Nothing of the plugin runs, for it waits for others.
+
+        Args:
+            entry: the plugin.
+            blocked_by: these.
+            reason: why.
+            refusal: what calls are refused with; by default, what it waits for.
+        """
+        self.unload(entry)
+        entry.gate.give_up(refusal or f"it waits for {', '.join(blocked_by)}")
+        known = self.states[entry.ref] is State.BLOCKED and entry.blocked_by == blocked_by
+        if not known:
+            self._advance(entry, State.BLOCKED, reason, blocked_by=blocked_by)
+
+    def removed(self, entry: Entry, reason: str, *, refusal: str) -> None:
+        """The plugin is gone, and calls are refused with `refusal`."""
+        self.unload(entry)
+        entry.carry = {}
+        entry.gate.give_up(refusal)
+        self._advance(entry, State.REMOVED, reason)
+
+    def ended(self, entry: Entry, refusal: str) -> None:
+        """All that runs has been torn down: calls that would wait are refused with `refusal`."""
+        entry.carry = {}
+        if self.states[entry.ref] is State.STOPPED or entry.gate.is_held:
+            entry.gate.give_up(refusal)
+
+    def _advance(
         self,
         entry: Entry,
         to_state: State,
         reason: str,
         *,
         duration_ms: float | None = None,
-        error: BaseException | None = None,
+        failure: BaseException | None = None,
         stage: Stage | None = None,
         blocked_by: tuple[str, ...] = (),
     ) -> None:
-        """Bring `entry` into `to_state`, keep what belongs to it, and tell the observers.
-
-        Raises:
-            InvalidTransition: the transition table does not allow it.
-        """
+        """Bring `entry` into `to_state`, with what there is to know of it, and tell observers."""
         ref = entry.ref
         before = self.states[ref]
         check_transition(ref, before, to_state)
         self.states[ref] = to_state
-        entry.stage = stage if to_state is State.FAILED else None
-        entry.blocked_by = blocked_by
+        entry.failure, entry.stage, entry.blocked_by = failure, stage, blocked_by
         entry.degraded_by = None
-        if to_state is State.READY:
-            self._setups += 1
-            self.setup_order[ref] = self._setups
-        elif before is State.TEARING_DOWN:
+        if to_state in _DOWN:
+            entry.pending_error = None
+        if before is State.TEARING_DOWN:
             self.setup_order.pop(ref, None)
-        if to_state is State.FAILED:
-            entry.error = None if error is None else recorded(error)
-        elif not entry.pending:
-            entry.error = None
         self.members.note(entry, to_state)
         self._tell(entry, before, to_state, reason, duration_ms)
+
+    # What is known of a plugin that runs
+
+    def keep_pending(self, entry: Entry, error: BaseException) -> None:
+        """What runs goes on, though it is not what is on disk; `error` says why."""
+        entry.pending_error = recorded(error)
+
+    def up_to_date(self, entry: Entry) -> None:
+        """What runs is what is on disk."""
+        entry.pending_error = None
 
     def degrade(self, entry: Entry, error: BaseException) -> None:
         """Note that a ready plugin is not well: it goes on, but `error` is known of it.
@@ -330,7 +554,7 @@ class PluginTable:
                 reason=reason,
                 reload_id=self.reload_id,
                 duration_ms=duration_ms,
-                error=entry.error if to_state is State.FAILED else None,
+                error=entry.failure,
                 stage=entry.stage,
                 blocked_by=entry.blocked_by,
             )

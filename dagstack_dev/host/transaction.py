@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.plan import Candidate, Transaction
     from dagstack_dev.core.ports import Generation, SharedCodeChange
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.context import PluginContext
-    from dagstack_dev.host.table import Offer
+    from dagstack_dev.host.table import Saved
 
 
 class Retired(NamedTuple):
@@ -41,15 +40,6 @@ class Applied:
     culprits: set[PluginRef] = field(default_factory=set)
     touched: set[PluginRef] = field(default_factory=set)
     retired: list[Retired] = field(default_factory=list)
-
-
-class Saved(NamedTuple):
-    """What ran before, to go back to."""
-
-    offer: Offer
-    generation: Generation | None
-    number: int
-    context: PluginContext | None
 
 
 class TransactionRun:

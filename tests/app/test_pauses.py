@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from dagstack_dev import PluginRef, PluginRegistry, PluginRetrying
 from dagstack_dev.app.revival import Revival
 from dagstack_dev.core.events import Fact, Transition
-from dagstack_dev.core.lifecycle import Stage, State
+from dagstack_dev.core.lifecycle import Stage
 
 REF = PluginRef("demo", "it")
 MANIFEST = {"name": "it", "kind": "demo", "core_version": ">=0.1", "runtime": "in_process"}
@@ -44,19 +46,24 @@ class Story:
 
     def fail(self, error: BaseException | None = None) -> None:
         """It fails in its setup."""
-        for state in (State.LOADED, State.SETTING_UP):
-            self._table.advance(self._entry, state, "tried")
+        self._load()
         error = ConnectionError("refused") if error is None else error
-        self._table.advance(self._entry, State.FAILED, "tried", error=error, stage=Stage.SETUP)
+        self._table.failed(self._entry, error, Stage.SETUP, "tried", refusal="it failed")
         self.revival.arrange()
 
     def live(self, seconds: float) -> None:
         """It is ready for so long, and then torn down."""
-        for state in (State.LOADED, State.SETTING_UP, State.READY):
-            self._table.advance(self._entry, state, "tried")
+        self._load()
+        self._table.ready(self._entry, "tried", 0.0)
         self.now += seconds
-        for state in (State.TEARING_DOWN, State.STOPPED):
-            self._table.advance(self._entry, state, "ended")
+        self._table.tearing_down(self._entry, "ended")
+        self._table.stopped(self._entry, "ended", 0.0)
+
+    def _load(self) -> None:
+        table, entry = self._table, self._entry
+        table.loaded(entry, entry.instance, "tried")
+        running: Any = SimpleNamespace(is_dying=False)
+        table.setting_up(entry, running, "tried")
 
     @property
     def pauses(self) -> list[float]:

@@ -52,9 +52,7 @@ def gate(registry: PluginRegistry, proxy: Any) -> Gate:
 
 
 def swap(registry: PluginRegistry, instance: object) -> None:
-    entry = registry.table.entries[REF]
-    entry.put_in(instance)
-    entry.gate.open()
+    registry.table.loaded(registry.table.entries[REF], instance, "swapped", is_open=True)
 
 
 async def collect(proxy: Any) -> str:

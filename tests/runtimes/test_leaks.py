@@ -34,8 +34,7 @@ def retire(tree: PluginTree) -> Callable[[str, Callable[[Any], object]], Generat
         entry = registry.table.entries[PluginRef("demo", "one")]
         generation = entry.generation
         assert generation is not None
-        entry.generation = None
-        entry.take_out()
+        registry.table.unload(entry)
         generation.retire()
         del entry
         if collect:

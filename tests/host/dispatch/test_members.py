@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.manifest import PluginManifest
-from dagstack_dev.host.dispatch.members import Members
 from dagstack_dev.host.table import Entry, Offer, PluginTable
 
 HOOKS = ("find", "parse")
@@ -52,7 +52,7 @@ class Model:
 
     def __init__(self) -> None:
         self.table = PluginTable({})
-        self.members = Members()
+        self.members = self.table.members
         self.up: dict[str, tuple[Entry, set[str]]] = {}
 
     def bring_up(self, fields: dict[str, Any], methods: set[str]) -> None:
@@ -65,19 +65,28 @@ class Model:
                 **fields,
             }
         )
-        entry = self.table.entries.get(manifest.ref) or self.table.add(Offer(manifest), "test")
-        entry.offer = Offer(manifest)
-        entry.put_in(plugin_with(methods))
-        entry.gate.open()
-        self.members.note(entry, State.READY)
+        table, offer = self.table, Offer(manifest)
+        self.bring_down(manifest.name, State.STOPPED)
+        entry = table.entries.get(manifest.ref)
+        if entry is None or table.states[manifest.ref] is State.REMOVED:
+            entry = table.add(offer, "test")
+        table.offer(entry, offer)
+        table.loaded(entry, plugin_with(methods), "test")
+        running: Any = SimpleNamespace(is_dying=False)
+        table.setting_up(entry, running, "test")
+        table.ready(entry, "test", 0.0)
         self.up[manifest.name] = entry, methods
 
     def bring_down(self, name: str, state: State) -> None:
         if name in self.up:
             entry, _ = self.up.pop(name)
-            self.members.note(entry, State.TEARING_DOWN)
-            self.members.note(entry, state)
-            entry.gate.give_up("down")
+            self.table.tearing_down(entry, "test")
+            self.table.stopped(entry, "test", 0.0)
+            if state is State.FAILED:
+                error = RuntimeError("it failed")
+                self.table.failed(entry, error, Stage.SETUP, "test", refusal="it failed")
+            elif state is State.REMOVED:
+                self.table.removed(entry, "test", refusal="it was removed")
 
     def in_order(self, chosen: Callable[[PluginManifest, set[str]], bool]) -> list[str]:
         found = [
