@@ -462,13 +462,13 @@ class PluginTable:
     def removed(self, entry: Entry, reason: str, *, refusal: str) -> None:
         """The plugin is gone, and calls are refused with `refusal`."""
         self.unload(entry)
-        entry.carry = {}
+        entry.carry.clear()
         entry.gate.give_up(refusal)
         self._advance(entry, State.REMOVED, reason)
 
     def ended(self, entry: Entry, refusal: str) -> None:
         """All that runs has been torn down: calls that would wait are refused with `refusal`."""
-        entry.carry = {}
+        entry.carry = {}  # Not emptied: a plugin's process has yet to send it to its app.
         if self.states[entry.ref] is State.STOPPED or entry.gate.is_held:
             entry.gate.give_up(refusal)
 
