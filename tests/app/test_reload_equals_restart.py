@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from soaking.actions import Put
+from soaking.actions import Edit, Put
 from soaking.cold import ColdStarts
 from soaking.live import run
 from soaking.modules import Module, Way
 from soaking.notation import read, write
 from soaking.pictures import silence_logs
 from soaking.shrinking import shrink
-from soaking.sources import Source
-from soaking.steps import Quiet, Step, generate
+from soaking.sources import Life, Source
+from soaking.steps import During, Moment, Pause, Quiet, Step, generate
 
 from dagstack_dev.app.shared import SharedCatalog
 
@@ -83,6 +83,17 @@ async def test_a_server_comes_to_rest_while_a_plugin_misses_a_module(
     ]
     outcome = await run(steps, tmp_path / "plugins", cold_starts)
     assert (outcome.problems, outcome.quiet_points) == ((), 2)
+
+
+async def test_a_server_comes_to_rest_though_plugins_are_edited_during_each_of_their_setups(
+    tmp_path: Path, cold_starts: ColdStarts
+) -> None:
+    silence_logs()
+    steps: list[Step] = [Put((("a", Source("demo", "a", 1, life=Life.SLOW)),))]
+    for version in range(2, 40):
+        steps += [During(Moment.SETTING_UP, Edit("a", (("version", version),))), Pause(0.004)]
+    outcome = await run([*steps, Quiet()], tmp_path / "plugins", cold_starts)
+    assert outcome.problems == ()
 
 
 @pytest.mark.parametrize("file", SEQUENCES, ids=lambda file: f"{file.parent.name}-{file.stem}")

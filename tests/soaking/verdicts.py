@@ -23,7 +23,7 @@ class Known:
 
     Attributes:
         ran: the picture of then.
-        versions: those of every `plugin.py` that was saved since.
+        versions: those of every `plugin.py` that lay on disk then, or was saved since.
         removed: plugins that a folder stood for and then no longer, if only for a moment.
     """
 
