@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import inspect
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,7 +38,7 @@ def load_all(tree: str) -> list[Any]:
 
 
 def load_plugin(folder: str) -> Any:
-    """Parse the manifest, import, instantiate and set up one plugin."""
+    """Parse the manifest, import, instantiate and set up one plugin, which awaits nothing."""
     manifest = tomli.loads(Path(folder, "dagstack.toml").read_text(encoding="utf-8"))["plugin"]
     stem, _, name = manifest["entry_point"].partition(":")
     spec = importlib.util.spec_from_file_location(
@@ -48,7 +50,10 @@ def load_plugin(folder: str) -> Any:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     plugin = getattr(module, name)()
-    plugin.setup(None)
+    setup = plugin.setup(None)
+    if inspect.iscoroutine(setup):
+        with suppress(StopIteration):
+            setup.send(None)
     return plugin
 
 

@@ -17,36 +17,50 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from scripts.benchlib.checkouts import HERE, Checkout
 from scripts.benchlib.fresh import in_fresh_process, log_into_nothing, ms_since
 from scripts.benchlib.report import Table, percentile, say
 from scripts.benchlib.trees import plain_text, write_tree
 
-OURS: Final = "dagstack-dev"
+OURS: Final = HERE.name
 BARE: Final = "bare walk"
 
 
-def measure(sizes: Sequence[tuple[int, int]], times: int) -> Table:
-    """The table of branch switches; `sizes` are plugins and how many of them change."""
+def measure(
+    sizes: Sequence[tuple[int, int]], rounds: int, times: int, checkouts: Sequence[Checkout]
+) -> Table:
+    """The table of branch switches; `sizes` are plugins and how many of them change.
+
+    Each way has `rounds` processes, in turn, with `times` switches each.
+    """
     table = Table(
         "Branch switch to all ready, in ms",
-        ("plugins", "changed", "way", "p50", "max", "/bare", "switches"),
+        ("plugins", "changed", "way", "p50", "max", "/bare", "/other", "switches"),
         note="from when git lets go of its lock; bare: walk and stat the tree, then parse, "
         "compile, execute and set up what has changed",
     )
     for plugins, changed in sizes:
         say(f"branch switch: {changed} of {plugins}")
+        took: dict[str, list[float]] = {each.name: [] for each in checkouts}
+        took[BARE] = []
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             tree = Path(folder, "plugins")
             write_tree(tree, plugins)
             (tree / ".git").mkdir()
-            bare = in_fresh_process("branch", BARE, tree, changed, times)
-            ours = in_fresh_process("branch", OURS, tree, changed, times)
-        floor = percentile(bare, 50)
-        for way, took in ((OURS, ours), (BARE, bare)):
-            row = {"plugins": plugins, "changed": changed, "way": way, "switches": times}
-            row |= {"p50": percentile(took, 50), "max": max(took)}
-            if way == OURS:
-                row["/bare"] = percentile(took, 50) / floor
+            for _ in range(rounds):
+                took[BARE] += in_fresh_process("branch", BARE, tree, changed, times)
+                for each in checkouts:
+                    took[each.name] += in_fresh_process(
+                        "branch", OURS, tree, changed, times, checkout=each
+                    )
+        p50 = {way: percentile(times, 50) for way, times in took.items()}
+        for way, switches in took.items():
+            row: dict[str, object] = {"plugins": plugins, "changed": changed, "way": way}
+            row |= {"p50": p50[way], "max": max(switches), "switches": len(switches)}
+            if way != BARE:
+                row["/bare"] = p50[way] / p50[BARE]
+            if way == HERE.name and len(checkouts) > 1:
+                row["/other"] = p50[way] / p50[checkouts[-1].name]
             table.add(row)
     return table
 

@@ -9,25 +9,24 @@ milliseconds, and the megabytes by which the process has grown.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import math
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scripts.benchlib.checkouts import HERE, Checkout
 from scripts.benchlib.fresh import in_fresh_process, log_into_nothing, resident_mb
 from scripts.benchlib.report import Table, percentile, say
-from scripts.benchlib.subjects import ROOT
-from scripts.benchlib.trees import write_tree
+from scripts.benchlib.trees import ASYNC, PLAIN, write_tree
 
 BARE: Final = "bare import"
-WAYS: Final = (BARE, "discover + setup_all", "DevServer")
-
 
 Cost = tuple[float, float]
 """Milliseconds and megabytes."""
@@ -86,63 +85,92 @@ def start_server(tree: str) -> Cost:
     return asyncio.run(start())
 
 
-STARTS: Final[dict[str, Callable[[str], Cost]]] = dict(
-    zip(WAYS, (start_bare, start_registry, start_server), strict=True)
-)
+STARTS: Final[dict[str, Callable[[str], Cost]]] = {
+    BARE: start_bare,
+    "discover + setup_all": start_registry,
+    "DevServer": start_server,
+}
 
 
-def measure(sizes: tuple[int, ...], repetitions: int) -> Table:
+SETUPS: Final = {"def": PLAIN, "async def": ASYNC}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A start, and of which checkout; the bare one is of none."""
+
+    start: str
+    checkout: Checkout = HERE
+
+    def run(self, tree: str | Path, *, write_bytecode: bool) -> Cost:
+        """Start the plugins of `tree` in a fresh process."""
+        ms, mb = in_fresh_process(
+            "cold", self.start, tree, checkout=self.checkout, write_bytecode=write_bytecode
+        )
+        return ms, mb
+
+
+_BARE: Final = Way(BARE)
+
+
+def measure(sizes: Sequence[int], repetitions: int, checkouts: Sequence[Checkout]) -> Table:
     """The table of cold starts."""
     table = Table(
         "Cold start, in ms",
         (
-            *("plugins", "bytecode", "start", "p50", "/bare"),
+            *("plugins", "setup", "bytecode", "start", "of", "p50", "/bare", "/other"),
             *("per plugin", "slope", "kB each", "starts"),
         ),
         note="after the imports. bytecode none: nothing is kept, every file is compiled; warm: "
         "each way finds what it has kept itself. slope: of log time over log plugins, from the "
         "size before. kB each: what the process grows by, per plugin",
     )
-    # What is measured is not how long it takes to compile this package itself.
-    subprocess.run([sys.executable, "-c", "import dagstack_dev"], cwd=ROOT, check=True)
-    for kept in ("none", "warm"):
-        before: dict[str, tuple[int, float]] = {}
+    ways = [_BARE, *(Way(start, each) for start in STARTS if start != BARE for each in checkouts)]
+    with tempfile.TemporaryDirectory(prefix="bench-") as nothing:
+        for way in ways:  # What is measured is not how long it takes to compile the package itself.
+            way.run(nothing, write_bytecode=True)
+    for setup, kept in itertools.product(SETUPS, ("none", "warm")):
+        before: dict[Way, tuple[int, float]] = {}
         for plugins in sizes:
-            say(f"cold starts: {plugins} plugins, bytecode {kept}")
-            costs = _costs(plugins, repetitions, write_bytecode=kept == "warm")
+            say(f"cold starts: {plugins} plugins, {setup}, bytecode {kept}")
+            costs = _costs(ways, plugins, SETUPS[setup], repetitions, write_bytecode=kept == "warm")
             took = {way: percentile([ms for ms, _ in each], 50) for way, each in costs.items()}
-            for way in WAYS:
+            for way, p50 in took.items():
                 row: dict[str, object] = {
                     "plugins": plugins,
+                    "setup": setup,
                     "bytecode": kept,
-                    "start": way,
-                    "p50": took[way],
-                    "per plugin": took[way] / plugins,
+                    "start": way.start,
+                    "p50": p50,
+                    "per plugin": p50 / plugins,
                     "kB each": percentile([mb for _, mb in costs[way]], 50) / plugins * 1000,
                     "starts": repetitions,
                 }
-                if way != BARE:
-                    row["/bare"] = took[way] / took[BARE]
+                if way != _BARE:
+                    row |= {"of": way.checkout.name, "/bare": p50 / took[_BARE]}
+                    if way.checkout is not checkouts[-1]:
+                        row["/other"] = p50 / took[Way(way.start, checkouts[-1])]
                 if way in before:
-                    row["slope"] = _slope(before[way], (plugins, took[way]))
+                    row["slope"] = _slope(before[way], (plugins, p50))
                 table.add(row)
-                before[way] = plugins, took[way]
+                before[way] = plugins, p50
     return table
 
 
-def _costs(plugins: int, repetitions: int, *, write_bytecode: bool) -> dict[str, list[Cost]]:
+def _costs(
+    ways: Sequence[Way], plugins: int, text: str, repetitions: int, *, write_bytecode: bool
+) -> dict[Way, list[Cost]]:
     """What each start cost, the ways in turn; each on a tree of its own."""
-    costs: dict[str, list[Cost]] = {way: [] for way in WAYS}
+    costs: dict[Way, list[Cost]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        trees = {way: Path(folder, str(number)) for number, way in enumerate(WAYS)}
+        trees = {way: Path(folder, str(number)) for number, way in enumerate(ways)}
         for way, tree in trees.items():
-            write_tree(tree, plugins)
+            write_tree(tree, plugins, text)
             if write_bytecode:
-                in_fresh_process("cold", way, tree, write_bytecode=True)
+                way.run(tree, write_bytecode=True)
         for _ in range(repetitions):
             for way, tree in trees.items():
-                ms, mb = in_fresh_process("cold", way, tree, write_bytecode=write_bytecode)
-                costs[way].append((ms, mb))
+                costs[way].append(way.run(tree, write_bytecode=write_bytecode))
     return costs
 
 

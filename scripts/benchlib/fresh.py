@@ -11,13 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.benchlib.subjects import ROOT
+from scripts.benchlib.checkouts import HERE, ROOT, Checkout
 from scripts.benchlib.trees import REPORT_VARIABLE
 
 
-def in_fresh_process(module: str, *arguments: object, write_bytecode: bool = False) -> Any:
+def in_fresh_process(
+    module: str, *arguments: object, checkout: Checkout = HERE, write_bytecode: bool = False
+) -> Any:
     """What `python -m scripts.benchlib.MODULE ARGUMENTS...` prints last, read as JSON."""
-    environment = os.environ | {REPORT_VARIABLE: os.devnull}
+    environment = os.environ | {REPORT_VARIABLE: os.devnull} | checkout.environment
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     if not write_bytecode:
         environment["PYTHONDONTWRITEBYTECODE"] = "1"

@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 
+from scripts.benchlib.checkouts import ROOT
 from scripts.benchlib.fresh import ms_since
 from scripts.benchlib.report import Table, percentile, say
-from scripts.benchlib.subjects import ROOT
 
 COMMANDS = {
     "python -c 'import click'": ("-c", "import click"),

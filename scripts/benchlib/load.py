@@ -1,14 +1,21 @@
-"""Calls that never stop while plugins are reloaded: who waits, how long, and whether any fails."""
+"""Calls that never stop while plugins are reloaded: who waits, how long, and whether any fails.
+
+    python -m scripts.benchlib.load RELOADS
+
+prints the figures.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +32,8 @@ from dagstack_dev.core.events import (
     ReloadRolledBack,
     Transition,
 )
+from scripts.benchlib.checkouts import Checkout
+from scripts.benchlib.fresh import in_fresh_process
 from scripts.benchlib.load_tree import CALLS, KIND, Developer
 from scripts.benchlib.report import Table, percentile, say
 
@@ -245,21 +254,33 @@ async def run_load(
     return load.outcome
 
 
-def measure(reloads: int) -> Table:
+def measure(reloads: int, checkouts: Sequence[Checkout]) -> Table:
     """The table of calls under load."""
-    say("calls under load")
+    table = Table(
+        f"Calls during {reloads:,} edits, in ms",
+        ("what", *(checkout.name for checkout in checkouts)),
+        note="100 tasks and 4 threads; a call is what they call, with all that it calls itself",
+    )
+    figures = {}
+    for checkout in checkouts:
+        say("calls under load")
+        figures[checkout.name] = in_fresh_process("load", reloads, checkout=checkout)
+    for what in figures[checkouts[0].name]:
+        table.add({"what": what} | {name: each[what] for name, each in figures.items()})
+    return table
+
+
+def run(reloads: int) -> dict[str, float]:
+    """The figures of one process, by what they are."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     with tempfile.TemporaryDirectory() as folder:
         outcome = asyncio.run(
             run_load(Path(folder) / "plugins", reloads=reloads, callers=100, threads=4)
         )
-    table = Table(
-        f"Calls during {reloads:,} edits, in ms",
-        ("what", "figure"),
-        note="100 tasks and 4 threads; a call is what they call, with all that it calls itself",
-    )
+    for failure in outcome.failures[:5]:
+        say(failure)
     waits = outcome.waits
-    for what, figure in {
+    return {
         "asynchronous calls and streams": len(waits),
         "synchronous calls": len(outcome.synchronous),
         "calls per second": round((len(waits) + len(outcome.synchronous)) / outcome.seconds),
@@ -276,8 +297,8 @@ def measure(reloads: int) -> Table:
         "synchronous, p99": percentile(outcome.synchronous, 99),
         "synchronous, longest": max(outcome.synchronous),
         "longest gap of a 1 ms ticker": outcome.gap,
-    }.items():
-        table.add({"what": what, "figure": figure})
-    for failure in outcome.failures[:5]:
-        say(failure)
-    return table
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(int(sys.argv[1]))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,42 +24,68 @@ from scripts.benchlib import (
     memory,
     saves,
 )
+from scripts.benchlib.checkouts import Checkout, checkouts
 from scripts.benchlib.report import Table, machine
 
 
 @dataclass(frozen=True)
 class Section:
-    """One table: how it is made, in short and in full."""
+    """One table: how it is made, in short and in full, and whether for several checkouts."""
 
-    quick: Callable[[], Table]
-    full: Callable[[], Table]
+    quick: Callable[..., Table]
+    full: Callable[..., Table]
+    compares: bool = False
+
+    def measure(self, *, full: bool, checkouts: Sequence[Checkout]) -> Table:
+        """Make the table."""
+        make = self.full if full else self.quick
+        return make(checkouts) if self.compares else make()
 
 
 SECTIONS: Final = {
-    "save": Section(lambda: saves.measure(saves.QUICK), lambda: saves.measure(saves.FULL)),
+    "save": Section(
+        lambda both: saves.measure(saves.QUICK, both),
+        lambda both: saves.measure(saves.FULL, both),
+        compares=True,
+    ),
+    "programs": Section(
+        lambda: saves.measure_others(saves.QUICK), lambda: saves.measure_others(saves.FULL)
+    ),
     "hub": Section(
-        lambda: hub.measure((1000,), (0, 1), 5), lambda: hub.measure((100, 1000), (0, 1, 5), 20)
+        lambda both: hub.measure((1000,), (0, 1), 5, both),
+        lambda both: hub.measure((100, 1000), (0, 1, 5), 20, both),
+        compares=True,
     ),
     "branch": Section(
-        lambda: branch.measure(((1000, 500),), 5),
-        lambda: branch.measure(((1000, 500), (10_000, 1000)), 10),
+        lambda both: branch.measure(((1000, 500),), 1, 5, both),
+        lambda both: branch.measure(((1000, 500), (10_000, 1000)), 3, 4, both),
+        compares=True,
     ),
     "cold": Section(
-        lambda: cold.measure((100, 1000), 3), lambda: cold.measure((100, 1000, 10_000), 5)
+        lambda both: cold.measure((100, 1000), 3, both),
+        lambda both: cold.measure((1000, 10_000), 3, both),
+        compares=True,
     ),
     "idle": Section(
         lambda: idle.measure(((1000, 5),), 10),
         lambda: idle.measure(((1, 5), (1000, 5), (10_000, 5), (10_000, 1)), 30),
     ),
-    "memory": Section(lambda: memory.measure(memory.QUICK), lambda: memory.measure(memory.FULL)),
+    "memory": Section(
+        lambda both: memory.measure(1000, 300, both),
+        lambda both: memory.measure(10_000, 10_000, both),
+        compares=True,
+    ),
     "help": Section(lambda: help.measure(10), lambda: help.measure(40)),
-    "load": Section(lambda: load.measure(200), lambda: load.measure(1000)),
+    "load": Section(
+        lambda both: load.measure(200, both), lambda both: load.measure(1000, both), compares=True
+    ),
     "http": Section(lambda: http_load.measure(20), lambda: http_load.measure(100)),
     "call": Section(lambda: calls.measure(150), lambda: calls.measure(400)),
     "mcp": Section(lambda: mcp_calls.measure(10), lambda: mcp_calls.measure(40)),
     "execution": Section(lambda: execution.measure(5), lambda: execution.measure(20)),
     "dispatch": Section(lambda: dispatch.measure(30), lambda: dispatch.measure(200)),
 }
+COMPARING: Final = [name for name, section in SECTIONS.items() if section.compares]
 
 
 def main() -> None:
@@ -68,10 +94,11 @@ def main() -> None:
     described = machine()
     for key, value in described.items():
         print(f"{key:9} {value}")
+    chosen = options.only or (COMPARING if options.other else SECTIONS)
     tables = {}
-    for name, section in SECTIONS.items():
-        if not options.only or name in options.only:
-            tables[name] = (section.full if options.full else section.quick)()
+    with checkouts(options.other) as both:
+        for name in chosen:
+            tables[name] = SECTIONS[name].measure(full=options.full, checkouts=both)
             print(f"\n{tables[name]}", flush=True)
     if options.json is not None:
         result = {"machine": described} | {name: each.as_json() for name, each in tables.items()}
@@ -90,5 +117,15 @@ def _options() -> argparse.Namespace:
         metavar="SECTION",
         help=f"one table, or several if given again: {', '.join(SECTIONS)}",
     )
+    parser.add_argument(
+        "--other",
+        type=Path,
+        metavar="DIR",
+        help=f"another checkout to measure beside this one, for {', '.join(COMPARING)}",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE, too")
-    return parser.parse_args()
+    options = parser.parse_args()
+    alone = sorted({*(options.only or ())} - {*COMPARING})
+    if options.other is not None and alone:
+        parser.error(f"--other: no other checkout can be measured in {', '.join(alone)}")
+    return options

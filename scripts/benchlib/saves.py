@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from scripts.benchlib.checkouts import Checkout
 from scripts.benchlib.report import Table, percentile, say
-from scripts.benchlib.subjects import FLOOR, IN_PLACE, OURS, RESTARTS, Recipe, Subject
+from scripts.benchlib.subjects import FLOOR, IN_PLACE, RESTARTS, Recipe, Subject, server
 
 WARM_UP: Final = 5
 PAUSE_SEC: Final = (0.02, 0.06)
@@ -41,6 +42,12 @@ QUICK: Final = Effort({5: (1, 100, 1000), 1: (1, 1000)}, 40, (1, 1000), 3)
 FULL: Final = Effort(
     {5: (1, 100, 1000, 10_000), 1: (1, 100, 1000, 10_000)}, 200, (1, 1000, 10_000), 8
 )
+
+_COLUMNS: Final = (
+    *("plugins", "step", "program", "p50", "p95", "p95/p50"),
+    *("p50/floor", "p95/floor", "p50/other", "saves", "lost"),
+)
+_NOTE: Final = "lost: saves that were missed, setups of a torn file, setups of a content twice"
 
 
 def side_by_side(
@@ -78,21 +85,23 @@ def _folder(folder: str, number: int) -> Path:
     return path
 
 
-def measure(effort: Effort) -> Table:
-    """The table of everything about saves."""
-    table = Table(
-        "Save to ready, in ms",
-        (
-            *("plugins", "step", "program", "p50", "p95", "p95/p50"),
-            *("p50/floor", "p95/floor", "saves", "lost"),
-        ),
-        note="lost: saves that were missed, setups of a torn file, setups of a content twice",
-    )
+def measure(effort: Effort, checkouts: Sequence[Checkout]) -> Table:
+    """The table of saves seen by the server and by the floor."""
+    table = Table("Save to ready, in ms", _COLUMNS, _NOTE)
+    recipes = (*map(server, checkouts), FLOOR)
     for step_ms, sizes in effort.plugins.items():
         for plugins in sizes:
             say(f"saves: {plugins} plugins, step {step_ms} ms")
-            both = side_by_side((OURS, FLOOR), plugins=plugins, step_ms=step_ms, saves=effort.saves)
-            _add(table, both, plugins, f"{step_ms} ms", floor=both[-1])
+            all_of_them = side_by_side(
+                recipes, plugins=plugins, step_ms=step_ms, saves=effort.saves
+            )
+            _add(table, all_of_them, plugins, f"{step_ms} ms")
+    return table
+
+
+def measure_others(effort: Effort) -> Table:
+    """The table of saves seen by other programs."""
+    table = Table("Save to ready by other programs, in ms", _COLUMNS, _NOTE)
     for recipe in IN_PLACE:
         if recipe.available:
             say(f"saves: {recipe.name}")
@@ -113,13 +122,10 @@ def measure(effort: Effort) -> Table:
     return table
 
 
-def _add(
-    table: Table,
-    subjects: Sequence[Subject],
-    plugins: int,
-    step: str,
-    floor: Subject | None = None,
-) -> None:
+def _add(table: Table, subjects: Sequence[Subject], plugins: int, step: str) -> None:
+    """One row for each; where there are several, the last is the floor."""
+    ours, floor = subjects[0], subjects[-1]
+    other = subjects[-2] if len(subjects) > 2 else None  # noqa: PLR2004 - that is three
     for subject in subjects:
         outcome = subject.outcome
         times = outcome.milliseconds
@@ -133,8 +139,14 @@ def _add(
             "saves": len(times) + outcome.missed,
             "lost": f"{outcome.missed}/{outcome.torn}/{outcome.repeated}",
         }
-        if floor is not None and subject is not floor:
+        if subject is not floor:
             for share in (50, 95):
-                ratio = percentile(times, share) / percentile(floor.outcome.milliseconds, share)
-                row[f"p{share}/floor"] = ratio
+                row[f"p{share}/floor"] = _ratio(subject, floor, share)
+        if subject is ours and other is not None:
+            row["p50/other"] = _ratio(ours, other, 50)
         table.add(row)
+
+
+def _ratio(one: Subject, other: Subject, share: float) -> float:
+    times, others = one.outcome.milliseconds, other.outcome.milliseconds
+    return percentile(times, share) / percentile(others, share)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from scripts.benchlib.bare import WATCHING
+from scripts.benchlib.checkouts import HERE, ROOT, Checkout
 from scripts.benchlib.trees import REPORT_VARIABLE, probe_text, write_tree
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 START_SEC: Final = 180.0
 SAVE_SEC: Final = 60.0
 QUIET_SEC: Final = 0.3
@@ -46,6 +46,7 @@ class Recipe:
         files: further files beside the plugin, for programs that know no plugin folders.
         started: what its output says when saves may begin; empty: its first report does.
         requires: the module without which it cannot run.
+        environment: further variables.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Recipe:
     files: dict[str, str] = field(default_factory=dict)
     started: str = ""
     requires: str = "watchfiles"
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def available(self) -> bool:
@@ -61,14 +63,22 @@ class Recipe:
 
 
 _PYTHON = sys.executable
-OURS = Recipe(
-    "dagstack-dev watch",
-    (
-        *(_PYTHON, "-m", "dagstack_dev", "watch", "{tree}"),
-        *("--settle", "{step}", "--log-format", "json"),
-    ),
-    started="watch.started",
-)
+
+
+def server(checkout: Checkout) -> Recipe:
+    """The command of one checkout."""
+    return Recipe(
+        f"{checkout.name} watch",
+        (
+            *(_PYTHON, "-m", "dagstack_dev", "watch", "{tree}"),
+            *("--settle", "{step}", "--log-format", "json"),
+        ),
+        started="watch.started",
+        environment=checkout.environment,
+    )
+
+
+OURS = server(HERE)
 FLOOR = Recipe(
     "bare floor", (_PYTHON, "-m", "scripts.benchlib.bare", "{tree}", "{step}"), started=WATCHING
 )
@@ -164,6 +174,7 @@ class Subject:
             ],
             cwd=cwd,
             env=os.environ
+            | self.recipe.environment
             | {
                 REPORT_VARIABLE: str(pipe),
                 "BENCH_TREE": str(tree),

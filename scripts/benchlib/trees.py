@@ -46,6 +46,8 @@ class Plugin:
         self.ready = False
 '''
 
+ASYNC = PLAIN.replace("    def ", "    async def ")
+
 PROBE = '''\
 """The plugin of the bench that is edited. The last line tells a whole file from a torn one."""
 
@@ -109,15 +111,15 @@ def write_plugin(folder: Path, text: str, depends_on: str = "") -> Path:
     return file
 
 
-def write_tree(root: Path, count: int) -> Path:
-    """Write `count` plugins below `root`; the answer is the file of the probe, a leaf.
+def write_tree(root: Path, count: int, text: str = PLAIN) -> Path:
+    """Write `count` plugins of `text` below `root`; the answer is the file of the probe, a leaf.
 
     Each plugin but the first depends on one before it, so that the graph is a tree; the probe is
     the last one and nothing depends on it.
     """
     for number in range(count):
         above = f"p{(number - 1) // FAN_OUT:05}" if number else ""
-        write_plugin(root / f"p{number:05}", PLAIN + _FILLED, above)
+        write_plugin(root / f"p{number:05}", text + _FILLED, above)
     probe = root / f"p{count - 1:05}" / "plugin.py"
     probe.write_bytes(probe_text(0))
     return probe
