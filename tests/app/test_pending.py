@@ -25,6 +25,11 @@ BORROWER = """
         def setup(self, ctx):
             self.borrowed = Borrowed.VALUE
 """
+PICKY = """
+    class Plugin:
+        def setup(self, ctx):
+            assert ctx.registry.get_plugin("demo", "base").value() == 1
+"""
 BROKEN = "class Plugin:\n    def setup(self"
 FAILING = "class Plugin:\n    def setup(self, ctx):\n        1 / 0\n"
 
@@ -40,6 +45,22 @@ async def test_it_stays_pending_while_what_it_depends_on_is_reloaded(tree: Plugi
         tree.plugin("base", value=2)
         await live.settle()
         assert live.reached(State.READY) == ["base", "user"]
+        assert live.status("user").pending
+        assert str(live.status("user").error) == str(error)
+
+
+async def test_it_stays_pending_when_a_reload_of_what_it_depends_on_is_rolled_back(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("base")
+    tree.plugin("user", depends_on=["base"], code=PICKY)
+    async with serving(tree) as live:
+        tree.write("user/plugin.py", BROKEN)
+        await live.settle()
+        error = live.status("user").error
+        tree.plugin("base", value=2)
+        await live.settle()
+        assert {*live.outcomes} == {ReloadRolledBack}
         assert live.status("user").pending
         assert str(live.status("user").error) == str(error)
 

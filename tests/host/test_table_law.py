@@ -1,0 +1,367 @@
+"""What runs of a plugin changes in the table only, and all of it together."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from serving import edit, make_live
+from trees import PluginTree
+
+import dagstack_dev
+from dagstack_dev import PluginManifest, PluginRegistry
+from dagstack_dev.core.events import Fact, Transition
+from dagstack_dev.core.lifecycle import Stage, State
+from dagstack_dev.host.table import Entry, Offer, PluginTable, Saved
+
+PACKAGE = Path(dagstack_dev.__file__).parent
+TABLE = PACKAGE / "host" / "table.py"
+GATE = PACKAGE / "host" / "gate.py"
+
+OF_AN_ENTRY = {*Entry.__slots__}
+OF_OTHERS_TOO = {"context", "offer"}
+OF_A_GATE = {"closed", "departure", "instance", "unavailable", "workers"}
+OF_THE_TABLE = {"entries", "states", "setup_order", "priorities"}
+OF_A_DICT = {"clear", "pop", "popitem", "setdefault", "update"}
+
+
+# Who writes
+
+
+def breaches(code: str) -> list[str]:
+    """The expressions in `code` that change what runs of a plugin."""
+    return [ast.unparse(each) for each in ast.walk(ast.parse(code)) if is_breach(each)]
+
+
+def is_breach(node: ast.AST) -> bool:
+    match node:
+        case ast.Attribute(value=ast.Name(id="self")):
+            return False  # Other classes have attributes of these names.
+        case ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()) if name in OF_OTHERS_TOO:
+            return "entr" in ast.unparse(node)
+        case ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()):
+            return name in OF_AN_ENTRY | OF_A_GATE
+        case ast.Subscript(
+            value=ast.Attribute(value=owner, attr=name), ctx=ast.Store() | ast.Del()
+        ):
+            return name in OF_THE_TABLE and "table" in ast.unparse(owner)
+        case ast.Call(func=ast.Attribute(value=ast.Attribute(value=owner, attr=name), attr=method)):
+            if method in OF_A_DICT:
+                return name in OF_THE_TABLE and "table" in ast.unparse(owner)
+            return "gate" in name and method in {"open", "close", "give_up"}
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)):
+            return "gate" in name and method in {"open", "close", "give_up"}
+        case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value=str(name)), *_]):
+            return name in OF_AN_ENTRY | OF_A_GATE
+        case _:
+            return False
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "entry.generation = None",
+        "self._entry.carry = {}",
+        "entry.pending_error, entry.failure = error, None",
+        "table.entries[ref].running = None",
+        "del entry.context",
+        "gate.instance = None",
+        "entry.gate.closed = True",
+        "entry.gate.open()",
+        "self._gate.close(departure)",
+        "gate.give_up('it is gone')",
+        "table.states[ref] = State.READY",
+        "self._table.setup_order.pop(ref)",
+        "setattr(entry, 'stage', None)",
+    ],
+)
+def test_a_breach_is_found(code: str) -> None:
+    assert breaches(code)
+
+
+def test_only_the_table_changes_what_runs() -> None:
+    modules = {*PACKAGE.rglob("*.py")} - {TABLE, GATE}
+    found = {
+        str(module.relative_to(PACKAGE)): breach
+        for module in modules
+        if (breach := breaches(module.read_text(encoding="utf-8")))
+    }
+    assert found == {}
+
+
+# What agrees
+
+
+def disagreements(table: PluginTable, entry: Entry) -> Iterator[str]:
+    """What of `entry` contradicts its state."""
+    state, gate, status = table.states[entry.ref], entry.gate, table.status(entry)
+    holds = {
+        "failed, with an error and a stage": (state is State.FAILED)
+        == (entry.failure is not None)
+        == (entry.stage is not None),
+        "blocked, by something": (state is State.BLOCKED) == bool(entry.blocked_by),
+        "degraded, so it is ready": entry.degraded_by is None or state is State.READY,
+        "pending, so something runs or comes back": not entry.pending
+        or state not in {State.DISCOVERED, State.FAILED, State.BLOCKED, State.REMOVED},
+        "set up, so it has a place in the order": (entry.ref in table.setup_order)
+        == (state in {State.READY, State.TEARING_DOWN}),
+        "an instance, so there is code": entry.instance is None or entry.generation is not None,
+        "an instance runs": entry.running is not None
+        or state not in {State.SETTING_UP, State.READY},
+        "nothing runs": entry.running is None
+        or state in {State.SETTING_UP, State.READY, State.TEARING_DOWN, State.FAILED},
+        "nothing of it is there": entry.generation is None
+        or state not in {State.BLOCKED, State.REMOVED},
+        "it is ready, so calls pass or wait": state is not State.READY or gate.unavailable is None,
+        "calls pass, so it is there": gate.closed
+        or state in {State.DISCOVERED, State.LOADED, State.READY},
+        "calls are refused": gate.unavailable is not None
+        or state not in {State.BLOCKED, State.REMOVED},
+        "the status tells": (status.error is not None)
+        == (state is State.FAILED or status.pending or status.degraded),
+    }
+    return (f"{entry.ref} is {state}: {name}" for name, is_so in holds.items() if not is_so)
+
+
+class Agreement:
+    """An observer that looks at everything, each time that it is told of something."""
+
+    def __init__(self, table: PluginTable) -> None:
+        self.table = table
+        self.found: list[str] = []
+        self.refused: dict[State, list[bool]] = {}
+        table.observe(self.see)
+
+    def see(self, fact: Fact) -> None:
+        for entry in self.table.entries.values():
+            self.found += disagreements(self.table, entry)
+        if isinstance(fact, Transition):
+            gate = self.table.entries[fact.ref].gate
+            self.refused.setdefault(fact.to_state, []).append(gate.unavailable is not None)
+
+
+MANIFEST = PluginManifest.model_validate(
+    {
+        "name": "it",
+        "kind": "demo",
+        "core_version": ">=0.1",
+        "runtime": "in_process",
+        "entry_point": "plugin:Plugin",
+    }
+)
+SOURCE: Any = SimpleNamespace(folder="/plugins/it")
+OFFER = Offer(MANIFEST, source=SOURCE)
+ERROR = RuntimeError("no")
+
+STARTABLE = {State.DISCOVERED, State.LOADED, State.STOPPED, State.FAILED, State.BLOCKED}
+DOWN = {*STARTABLE} - {State.LOADED}
+
+
+Rule = Callable[["Lives"], None]
+
+
+def states(*allowed: State) -> Callable[[Rule], Rule]:
+    """A rule for a plugin in one of these states."""
+    return precondition(lambda self: self.table.states[self.entry.ref] in allowed)
+
+
+class Lives(RuleBasedStateMachine):
+    """Whatever happens to a plugin, in any order that the transitions allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = PluginTable({})
+        self.agreement = Agreement(self.table)
+        self.entry = self.table.add(OFFER, "found")
+        self.saved: Saved | None = None
+
+    @states(State.REMOVED)
+    @rule()
+    def back(self) -> None:
+        gate = self.entry.gate
+        self.entry = self.table.add(OFFER, "found again")
+        assert self.entry.gate is gate
+
+    @states(*STARTABLE)
+    @rule()
+    def load(self) -> None:
+        generation: Any = object()
+        number = self.entry.imports
+        self.table.loading(self.entry)
+        self.table.imported(self.entry, generation)
+        assert self.entry.number == number + 1
+        self.table.loaded(self.entry, object(), "loaded")
+
+    @states(State.STOPPED, State.FAILED)
+    @precondition(lambda self: self.saved is not None)
+    @rule()
+    def restore(self) -> None:
+        assert self.saved is not None
+        self.table.restored(self.entry, self.saved)
+        assert self.entry.gate.is_held
+        assert self.entry.saved == self.saved
+        self.table.loaded(self.entry, object(), "restored")
+
+    @states(State.LOADED)
+    @rule()
+    def set_up(self) -> None:
+        running: Any = SimpleNamespace(is_dying=False)
+        self.table.setting_up(self.entry, running, "its turn")
+        assert self.entry.gate.is_held
+
+    @states(State.SETTING_UP)
+    @rule()
+    def end_setup(self) -> None:
+        running: Any = self.entry.running
+        self.table.ready(self.entry, "done", 1.0)
+        assert self.entry.gate.closed == running.is_dying
+
+    @states(State.SETTING_UP, State.READY)
+    @rule()
+    def begin_to_die(self) -> None:
+        running: Any = self.entry.running
+        running.is_dying = True
+        self.table.hold(self.entry)
+
+    @states(State.SETTING_UP)
+    @rule()
+    def cancel_setup(self) -> None:
+        self.table.stopped(self.entry, "cancelled", 1.0)
+
+    @states(State.READY)
+    @rule()
+    def crash(self) -> None:
+        self.table.crashed(self.entry, ERROR, "a task", refusal="it crashed")
+
+    @states(State.READY)
+    @rule()
+    def lose_loop(self) -> None:
+        running = self.entry.running
+        self.table.crashed(self.entry, ERROR, "its loop", refusal="no loop", running=running)
+        assert self.entry.running is running
+        self.table.stopped(self.entry, "torn down late", 1.0)
+
+    @states(State.READY)
+    @rule()
+    def tear_down(self) -> None:
+        self.saved = self.entry.saved
+        self.table.hold(self.entry)
+        self.table.tearing_down(self.entry, "an edit")
+        self.table.stopped(self.entry, "an edit", 1.0)
+        assert self.entry.gate.is_held
+
+    @states(*STARTABLE, State.SETTING_UP)
+    @rule()
+    def fail(self) -> None:
+        self.table.failed(self.entry, ERROR, Stage.SETUP, "it raised", refusal="it failed")
+        assert self.entry.gate.unavailable == "it failed"
+
+    @states(State.SETTING_UP)
+    @precondition(lambda self: self.saved is not None)
+    @rule()
+    def fail_and_come_back(self) -> None:
+        self.table.failed(self.entry, ERROR, Stage.SETUP, "it raised", refusal=None)
+        assert self.entry.gate.is_held
+
+    @states(*STARTABLE)
+    @rule()
+    def block(self) -> None:
+        self.table.blocked(self.entry, ("demo/other",), "it waits")
+
+    @states(*STARTABLE)
+    @rule()
+    def remove(self) -> None:
+        self.entry.carry["key"] = 1
+        self.table.removed(self.entry, "it is gone", refusal="it is gone")
+        assert not self.entry.carry
+
+    @states(*DOWN)
+    @rule()
+    def unload(self) -> None:
+        self.table.unload(self.entry)
+        self.saved = None
+
+    @states(*STARTABLE, State.REMOVED)
+    @rule()
+    def end_everything(self) -> None:
+        self.table.ended(self.entry, "the end")
+        assert not self.entry.gate.is_held
+        self.saved = None
+
+    @states(State.READY)
+    @rule()
+    def keep_pending(self) -> None:
+        self.table.keep_pending(self.entry, ERROR)
+        assert self.table.status(self.entry).pending
+
+    @states(State.READY)
+    @rule()
+    def update(self) -> None:
+        self.table.up_to_date(self.entry)
+        assert self.table.status(self.entry).error is self.entry.degraded_by
+
+    @states(State.READY)
+    @rule()
+    def degrade(self) -> None:
+        self.table.degrade(self.entry, ERROR)
+
+    @states(State.READY)
+    @rule()
+    def recover(self) -> None:
+        self.table.recover(self.entry)
+
+    @invariant()
+    def agrees(self) -> None:
+        assert [*disagreements(self.table, self.entry), *self.agreement.found] == []
+
+
+Lives.TestCase.settings = settings(deadline=None, max_examples=300, stateful_step_count=30)
+TestLives = Lives.TestCase
+
+
+async def test_whoever_is_told_sees_the_whole_change(tree: PluginTree) -> None:
+    registry = PluginRegistry()
+    agreement = Agreement(registry.table)
+    tree.plugin("base")
+    tree.plugin("user", depends_on=["base"])
+    tree.plugin("waiting", depends_on=["nowhere"])
+    tree.plugin("broken", code="class Plugin:\n    def setup(self, ctx): 1 / 0\n")
+    live = make_live(tree, registry=registry)
+    async with live.server:
+        tree.plugin("base", value=2)
+        await live.settle()
+        edit(tree.root / "base/plugin.py", "def setup(self, ctx):", "def setup(self):")
+        await live.settle()
+        tree.write("user/plugin.py", "class Plugin:")
+        await live.settle()
+        tree.plugin("nowhere")
+        await live.settle()
+        shutil.rmtree(tree.root / "nowhere")
+        await live.settle()
+    assert agreement.found == []
+    assert not any(agreement.refused[State.READY])
+    assert all(agreement.refused[State.BLOCKED] + agreement.refused[State.REMOVED])
+
+
+async def test_an_observer_may_call_a_plugin_as_soon_as_it_is_ready(tree: PluginTree) -> None:
+    registry = PluginRegistry()
+    answers: list[int] = []
+
+    def call(fact: Fact) -> None:
+        if isinstance(fact, Transition) and fact.to_state is State.READY:
+            answers.append(registry.get_plugin(*fact.ref).value())
+
+    registry.observe(call)
+    tree.plugin("base")
+    live = make_live(tree, registry=registry)
+    async with live.server:
+        tree.plugin("base", value=2)
+        await live.settle()
+    assert answers == [1, 2]
