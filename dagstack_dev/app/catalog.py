@@ -18,9 +18,9 @@ from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, Load
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.context import sees_the_same
+from dagstack_dev.host.entry import Offer
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.sections import section_problem
-from dagstack_dev.host.table import Offer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.changes import DiskChanges
+    from dagstack_dev.host.entry import Entry
     from dagstack_dev.host.registry import Registry
-    from dagstack_dev.host.table import Entry
     from dagstack_dev.host.transaction import Applied
 
 PENDING: Final = "pending"

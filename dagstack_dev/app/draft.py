@@ -10,7 +10,7 @@ from dagstack_dev.core.plan import Candidate, Load
 if TYPE_CHECKING:
     from dagstack_dev.core.errors import PluginRegistryError
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.table import Entry, Offer
+    from dagstack_dev.host.entry import Entry, Offer
 
 
 @dataclass(slots=True)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from dagstack_dev.core.errors import PluginRegistryError
     from dagstack_dev.core.events import Transition
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.table import Entry, PluginTable
+    from dagstack_dev.host.entry import Entry
+    from dagstack_dev.host.table import PluginTable
 
 AT_ONCE: Final = 16
 """Checks that begin before the event loop gets a turn."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.ignore import IgnoreRules
     from dagstack_dev.disk.modules import ModuleView
-    from dagstack_dev.host.table import Entry
+    from dagstack_dev.host.entry import Entry
 
 _PACKAGE: Final = "dagstack.plugin_system"
 

@@ -22,11 +22,11 @@ from dagstack_dev.core.manifest import ExecutionModel
 from dagstack_dev.core.sources import PluginSource
 from dagstack_dev.host import patience
 from dagstack_dev.host.context import PluginContext, derive_context_for_plugin
+from dagstack_dev.host.entry import Entry, Offer
 from dagstack_dev.host.registry import Registry
 from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.sections import section_of
 from dagstack_dev.host.services.checkpoint import PluginCheckpoints
-from dagstack_dev.host.table import Entry, Offer
 from dagstack_dev.host.tasks import new_task
 from dagstack_dev.runtimes import original
 from dagstack_dev.runtimes.finder import PluginFinder

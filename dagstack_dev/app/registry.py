@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.ports import Observer, Runtime
     from dagstack_dev.core.sources import PluginSource
+    from dagstack_dev.host.entry import Offer
     from dagstack_dev.host.resources import ResourceRegistry
-    from dagstack_dev.host.table import Offer
 
 
 class PluginRegistry(Registry):

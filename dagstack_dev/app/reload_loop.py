@@ -58,8 +58,8 @@ if TYPE_CHECKING:
     from dagstack_dev.disk.modules import ModuleView
     from dagstack_dev.disk.snapshot import DiskView
     from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.entry import Entry
     from dagstack_dev.host.registry import Registry
-    from dagstack_dev.host.table import Entry
 
 
 class ReloadLoop:

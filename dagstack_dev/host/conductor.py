@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.health_errors import PluginUnhealthy
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.entry import Entry
     from dagstack_dev.host.resources import ResourceRegistry
-    from dagstack_dev.host.table import Entry, PluginTable
+    from dagstack_dev.host.table import PluginTable
 
 DRAIN_SECONDS: Final = 5.0
 """How long calls in flight get before a teardown goes on without them."""

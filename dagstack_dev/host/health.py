@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dagstack_dev.core.errors import PluginRegistryError
-    from dagstack_dev.host.table import Entry, PluginTable
+    from dagstack_dev.host.entry import Entry
+    from dagstack_dev.host.table import PluginTable
 
 METHOD: Final = "health"
 """What is called where the manifest names no `health_check`."""

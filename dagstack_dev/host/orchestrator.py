@@ -20,9 +20,9 @@ from dagstack_dev.host.tasks import is_stray
 
 if TYPE_CHECKING:
     from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.entry import Entry
     from dagstack_dev.host.registry import Registry
     from dagstack_dev.host.services.progress import Progress
-    from dagstack_dev.host.table import Entry
 
 _AGAIN: Final = ("failed", "expired")
 """The states that `backfill` runs again, unless it is told others."""

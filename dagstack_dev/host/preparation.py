@@ -20,7 +20,7 @@ from dagstack_dev.core.manifest import PluginManifest, line_in_manifest, parse_m
 from dagstack_dev.core.manifest_module import module_manifest
 from dagstack_dev.core.secrets import remember, remember_environment, secrets_in
 from dagstack_dev.host.config_schema import manifest_schema
-from dagstack_dev.host.table import Offer
+from dagstack_dev.host.entry import Offer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from dagstack_dev.core.graph import DependencyGraph
     from dagstack_dev.core.hookspecs import Kinds
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.table import Entry, Offer, PluginTable
+    from dagstack_dev.host.entry import Entry, Offer
+    from dagstack_dev.host.table import PluginTable
 
 
 def refuse_taken(table: PluginTable, offers: Iterable[Offer]) -> None:

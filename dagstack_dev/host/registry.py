@@ -26,6 +26,7 @@ from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import copy_of
 from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.config_schema import manifest_schema
+from dagstack_dev.host.entry import Entry, Offer
 from dagstack_dev.host.execution import refuse_process
 from dagstack_dev.host.lookup import Lookup
 from dagstack_dev.host.preparation import check_gates, locate
@@ -40,7 +41,7 @@ from dagstack_dev.host.registration import (
 from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.sections import section_problem
-from dagstack_dev.host.table import Entry, Offer, PluginTable
+from dagstack_dev.host.table import PluginTable
 from dagstack_dev.host.tasks import run_to_the_end
 from dagstack_dev.host.waiting import watching
 

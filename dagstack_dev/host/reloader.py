@@ -18,10 +18,10 @@ from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.conductor import Conductor, SetupRun
+from dagstack_dev.host.entry import Entry, Offer
 from dagstack_dev.host.outcome import tell_outcome
 from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.settlement import Settlement, fails_already, waits_already
-from dagstack_dev.host.table import Entry, Offer
 from dagstack_dev.host.transaction import Applied, TransactionRun
 from dagstack_dev.host.waiting import watching
 

@@ -12,7 +12,7 @@ from dagstack_dev.host.context import PluginContext, plugin_config
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dagstack_dev.host.table import Entry, Offer
+    from dagstack_dev.host.entry import Entry, Offer
 
 
 def section_of(entry: Entry, context: PluginContext) -> Mapping[str, Any]:

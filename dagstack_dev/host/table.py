@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from threading import RLock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.events import (
     Fact,
@@ -20,10 +19,10 @@ from dagstack_dev.core.events import (
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.hookspecs import NO_KINDS, DispatchClass, Kinds
 from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transition
-from dagstack_dev.core.manifest import PluginManifest
 from dagstack_dev.core.plan import World
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.dispatch.members import Members
+from dagstack_dev.host.entry import Entry
 from dagstack_dev.host.execution import workers_for
 from dagstack_dev.host.gate import Gate
 from dagstack_dev.host.guarding import Guard
@@ -33,12 +32,11 @@ from dagstack_dev.host.watchdog import Watchdog
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dagstack_dev.core.ports import Generation, Observer, Prepared, Runtime
+    from dagstack_dev.core.ports import Generation, Observer, Runtime
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.host.config_schema import SectionSchema
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.departure import Departure
+    from dagstack_dev.host.entry import Offer, Saved
     from dagstack_dev.host.instance import PluginInstance
 
 
@@ -48,149 +46,6 @@ _NOTHING: Final[Mapping[str, DispatchClass]] = MappingProxyType({})
 
 _DOWN: Final = frozenset({State.FAILED, State.BLOCKED, State.REMOVED})
 """Where nothing runs that could differ from what is on disk, nor comes back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A plugin's source as far as it could be prepared without running it.
-
-    Attributes:
-        manifest: validated.
-        prepared: compiled code; None for a plugin object that was registered by hand.
-        source: what it was read from; None likewise.
-        section_schema: what the manifest asks of the plugin's section, if anything.
-    """
-
-    manifest: PluginManifest
-    prepared: Prepared | None = None
-    source: PluginSource | None = None
-    section_schema: SectionSchema | None = None
-
-    @classmethod
-    def unprepared(cls, ref: PluginRef, source: PluginSource) -> Offer:
-        """An offer for a source of which only kind and name can be told."""
-        manifest = PluginManifest.model_construct(
-            name=ref.name, kind=ref.kind, core_version="", runtime=()
-        )
-        return cls(manifest, None, source)
-
-    @property
-    def ref(self) -> PluginRef:
-        """Kind and name."""
-        return self.manifest.ref
-
-    @property
-    def by_hand(self) -> bool:
-        """Whether the host registered the plugin object itself."""
-        return self.source is None
-
-    @property
-    def folder(self) -> str | None:
-        """The plugin's folder, None for a plugin registered by hand."""
-        return self.source.folder if self.source else None
-
-
-class Saved(NamedTuple):
-    """What ran of a plugin, to go back to."""
-
-    offer: Offer
-    generation: Generation | None
-    number: int
-    context: PluginContext | None
-    pending_error: BaseException | None
-
-
-class Entry:
-    """One plugin: what it offers, what of it runs, and how it is doing. To be read only.
-
-    Attributes:
-        offer: what it is loaded from, the next time.
-        gate: what calls of it go through; it knows the instance that answers.
-        generation: the code that is in force, None where none is loaded.
-        number: that of this generation, counted from 1.
-        imports: the highest number ever given out: that of a generation that was rolled back is
-            not used again.
-        running: the instance from its setup to the end of its teardown.
-        context: the host's context that it was last set up with, or is to be.
-        carry: what the plugin hands on from one setup to the next.
-        failure: why it is `failed`; like all errors here a record (`core.recorded`), which keeps
-            nothing of the plugin.
-        stage: the step that failed, where it is `failed`.
-        blocked_by: what it waits for, where it is `blocked`.
-        pending_error: why what runs is not what is on disk.
-        degraded_by: why it is not well though it is ready.
-        requires_restart: whether a teardown of it has left something in this process for good.
-    """
-
-    __slots__ = (
-        "blocked_by",
-        "carry",
-        "context",
-        "degraded_by",
-        "failure",
-        "gate",
-        "generation",
-        "imports",
-        "number",
-        "offer",
-        "pending_error",
-        "proxy",
-        "requires_restart",
-        "running",
-        "stage",
-    )
-
-    def __init__(self, offer: Offer, gate: Gate) -> None:
-        self.offer = offer
-        self.gate = gate
-        self.generation: Generation | None = None
-        self.carry: dict[str, Any] = {}
-        self.context: PluginContext | None = None
-        self.number = 0
-        self.imports = 0
-        self.running: PluginInstance | None = None
-        self.proxy: PluginProxy | None = None
-        self.failure: BaseException | None = None
-        self.stage: Stage | None = None
-        self.pending_error: BaseException | None = None
-        self.degraded_by: BaseException | None = None
-        self.requires_restart = False
-        self.blocked_by: tuple[str, ...] = ()
-
-    @property
-    def ref(self) -> PluginRef:
-        """Kind and name."""
-        return self.gate.ref
-
-    @property
-    def manifest(self) -> PluginManifest:
-        """The manifest in force."""
-        return self.offer.manifest
-
-    @property
-    def instance(self) -> Any:
-        """The one that the proxy forwards to."""
-        return self.gate.instance
-
-    @property
-    def pending(self) -> bool:
-        """Whether what runs is not what is on disk."""
-        return self.pending_error is not None
-
-    @property
-    def error(self) -> BaseException | None:
-        """Why it is `failed`, or else why it is pending."""
-        return self.failure if self.failure is not None else self.pending_error
-
-    @property
-    def saved(self) -> Saved:
-        """What of it `PluginTable.restored` brings back into force."""
-        return Saved(self.offer, self.generation, self.number, self.context, self.pending_error)
-
-    def note_failure(self) -> None:
-        """The instance has failed: nothing of it is to be left when plugin code runs next."""
-        if self.generation is not None:
-            self.generation.note_failure()
 
 
 class PluginTable:

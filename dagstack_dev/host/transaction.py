@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.plan import Candidate, Transaction
     from dagstack_dev.core.ports import Generation, SharedCodeChange
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.table import Saved
+    from dagstack_dev.host.entry import Saved
 
 
 class Retired(NamedTuple):

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.table import Entry, PluginTable
+    from dagstack_dev.host.entry import Entry
+    from dagstack_dev.host.table import PluginTable
 
 TOLD_SECONDS: Final = 1.0
 """How long something has to last to be told, and how often it is looked whether anything has."""

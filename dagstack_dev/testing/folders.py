@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.context import PluginContext
-    from dagstack_dev.host.table import Offer
+    from dagstack_dev.host.entry import Offer
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ import dagstack_dev
 from dagstack_dev import PluginManifest, PluginRegistry
 from dagstack_dev.core.events import Fact, Transition
 from dagstack_dev.core.lifecycle import Stage, State
-from dagstack_dev.host.table import Entry, Offer, PluginTable, Saved
+from dagstack_dev.host.entry import Entry, Offer, Saved
+from dagstack_dev.host.table import PluginTable
 
 PACKAGE = Path(dagstack_dev.__file__).parent
 TABLE = PACKAGE / "host" / "table.py"

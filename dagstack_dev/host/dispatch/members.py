@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.table import Entry
+    from dagstack_dev.host.entry import Entry
 
 _GONE: Final = frozenset({State.BLOCKED, State.REMOVED})
 

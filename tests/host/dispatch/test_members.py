@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.manifest import PluginManifest
-from dagstack_dev.host.table import Entry, Offer, PluginTable
+from dagstack_dev.host.entry import Entry, Offer
+from dagstack_dev.host.table import PluginTable
 
 HOOKS = ("find", "parse")
 WORDS = ("a", "b", "c")
