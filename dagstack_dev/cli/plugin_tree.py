@@ -9,8 +9,8 @@ from rich.tree import Tree
 
 from dagstack_dev.cli.excerpts import short
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.manifest import line_in
 from dagstack_dev.core.refs import did_you_mean
-from dagstack_dev.host.preparation import line_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -442,6 +442,41 @@ class PluginUnavailable(PluginRegistryError):
         return f"{self.ref} is unavailable: {self.reason}"
 
 
+class PluginNotSetUp(PluginUnavailable, AttributeError):
+    """A plugin was called in the setup of another one, and its own setup has not ended yet.
+
+    An `AttributeError` too: what its setup makes is not there yet, which is how `hasattr` puts it.
+
+    Attributes:
+        caller: the plugin whose code calls.
+        path: the caller's manifest, where there is one; `line` is that of its `depends_on`.
+        is_downstream: whether the plugin depends on `caller` itself, directly or not.
+    """
+
+    def __init__(
+        self,
+        ref: PluginRef,
+        caller: PluginRef,
+        *,
+        path: str | None = None,
+        line: int | None = None,
+        is_downstream: bool = False,
+    ) -> None:
+        reason = f"is not set up yet; add it to depends_on in {_place(path, line)}"
+        if is_downstream:
+            reason = f"is not set up yet, for it depends on {caller}; call it after that is set up"
+        elif path is None:
+            reason = f"is not set up yet; add it to depends_on of {caller}"
+        super().__init__(ref, reason)
+        self.caller = caller
+        self.path = path
+        self.line = line
+        self.is_downstream = is_downstream
+
+    def __str__(self) -> str:
+        return f"{self.ref} {self.reason}"
+
+
 @dataclass(frozen=True, slots=True)
 class Unfinished:
     """Something of a plugin's that did not end in time: `what` it is, and which line it is at.

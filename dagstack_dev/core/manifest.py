@@ -27,6 +27,8 @@ from dagstack_dev.core.refs import PluginRef, closest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dagstack_dev.core.sources import PluginSource
+
 __all__ = [
     "MANIFEST_NAME",
     "ExecutionModel",
@@ -34,10 +36,12 @@ __all__ = [
     "PluginManifest",
     "ResourcesSpec",
     "UnitOfWorkSpec",
+    "line_in",
     "line_in_manifest",
     "load_manifest_from_dict",
     "manifest_from",
     "parse_manifest",
+    "place_of_dependencies",
     "validated",
 ]
 
@@ -88,13 +92,35 @@ def _spelt(place: Sequence[str], *, is_json: bool) -> str:
 def line_in_manifest(data: bytes, path: str, field: str) -> int | None:
     """The line in which `field` stands in a file that holds a manifest, None when nowhere.
 
-    `field` is dotted where it stands in a table. A module holds none of its forms.
+    `field` is dotted where it stands in a table; without one, it is the line of the table. A
+    module holds none of its forms.
     """
     try:
         document = read_document(data, path, form_at(path))
     except ManifestInvalid:
         return None
-    return None if document is None else document.line_of(field.split("."))
+    return None if document is None else document.line_of(field.split(".") if field else ())
+
+
+def line_in(source: PluginSource, field: str, name: str = "") -> int | None:
+    """The line of the manifest in which `field` stands, or `name` in its value."""
+    written = source.manifest.content if source.manifest else None
+    line = line_in_manifest(written or b"", source.manifest_path, field)
+    if line is None or written is None or not name:
+        return line
+    last = name.rpartition("/")[2].encode()
+    rest = written.split(b"\n")[line - 1 :]
+    return line + next((at for at, text in enumerate(rest) if last in text), 0)
+
+
+def place_of_dependencies(source: PluginSource | None) -> tuple[str | None, int | None]:
+    """The manifest in which `depends_on` stands or is to be written, and the line of it there.
+
+    Without that field it is the line of the manifest's table. None where nothing was read.
+    """
+    if source is None:
+        return None, None
+    return source.manifest_path, line_in(source, "depends_on") or line_in(source, "")
 
 
 def manifest_from(

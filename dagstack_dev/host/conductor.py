@@ -16,7 +16,6 @@ from dagstack_dev.core.errors import (
     EventLoopClosed,
     PluginCrashed,
     PluginLoadError,
-    add_note,
     in_words,
 )
 from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
@@ -29,12 +28,13 @@ from dagstack_dev.host.departure import Departure
 from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.instance import PluginInstance
 from dagstack_dev.host.patience import running_time
+from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.sections import section_of, section_problem
 from dagstack_dev.host.tasks import is_closed, is_interruption
 from dagstack_dev.host.whereabouts import calls_in_flight
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from anyio.lowlevel import EventLoopToken
 
@@ -125,6 +125,14 @@ class Conductor:
         """The plugin has been torn down, for it was not well."""
         refusal = f"it was not healthy: {error.reason}"
         self.table.failed(entry, error, Stage.HEALTH, reason, refusal=refusal)
+
+    async def bring_up(
+        self, order: Sequence[PluginRef], steps: SetupRun, progress: Progress
+    ) -> None:
+        """As `schedule.bring_up`; until then the plugins of `order` hold calls back."""
+        for ref in order:
+            self.table.hold(self.table.entries[ref])
+        await bring_up(order, self.table.graph.dependencies, steps, progress)
 
     def begin_setup(self, entry: Entry, reason: str) -> Awaitable[None] | None:
         """Start `setup`; None when it has ended already.
@@ -370,7 +378,6 @@ class SetupRun:
         """One setup raised."""
         table = self._conductor.table
         entry = table.entries[ref]
-        self._note_missing_dependency(ref, error)
         self._conclude(entry)
         entry.note_failure()
         record = recorded(error)
@@ -385,16 +392,6 @@ class SetupRun:
             duration_ms=ms_since(self._began[ref]),
         )
         return given_up
-
-    def _note_missing_dependency(self, ref: PluginRef, error: BaseException) -> None:
-        """An attribute that another plugin's instance lacks may be one that its setup makes."""
-        root = root_error(error)
-        if type(root) is not AttributeError or root.obj is None:
-            return
-        table = self._conductor.table
-        for other in table.present():
-            if other.instance is root.obj and table.states[other.ref] is State.LOADED:
-                add_note(error, f"{other.ref} is not set up yet; name it in depends_on of {ref}")
 
     def abandoned(self, ref: PluginRef) -> None:
         """One setup was cancelled half-way."""

@@ -6,7 +6,7 @@ import sys
 import threading
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 
@@ -15,9 +15,10 @@ from dagstack_dev.host.context import current_plugin
 from dagstack_dev.host.patience import move_on_after, running_time
 
 if TYPE_CHECKING:
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Sequence
     from types import FrameType
 
+    from dagstack_dev.core.errors import PluginNotSetUp
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.departure import Departure
     from dagstack_dev.host.execution import Workers
@@ -38,6 +39,19 @@ have run meanwhile."""
 
 _ADMITTING_SHARE: Final = 0.25
 """The part of a drain's time in which it lets in calls that wait; the rest is for them to end."""
+
+
+class TooEarly(Protocol):
+    """Tells why a call must not wait for a setup, see `PluginTable.too_early`."""
+
+    def __call__(
+        self, ref: PluginRef, callers: Sequence[PluginRef], *, can_wait: bool
+    ) -> PluginNotSetUp | None:
+        """That, or None."""
+
+
+def _never_early(*_: object, **__: object) -> None:
+    """Whoever calls a plugin may wait for it."""
 
 
 _making: Final = threading.Lock()
@@ -63,6 +77,7 @@ class Gate:
         patience: how long a call waits at the closed gate, in seconds.
         owner: what must live as long as a proxy does: without its registry, a plugin could
             import nothing any more.
+        too_early: why a call that is held back here must not wait, see `PluginTable.too_early`.
     """
 
     __slots__ = (
@@ -80,14 +95,23 @@ class Gate:
         "owner",
         "patience",
         "ref",
+        "too_early",
         "unavailable",
         "waiting",
         "workers",
     )
 
-    def __init__(self, ref: PluginRef, *, patience: float = 30.0, owner: object = None) -> None:
+    def __init__(
+        self,
+        ref: PluginRef,
+        *,
+        patience: float = 30.0,
+        owner: object = None,
+        too_early: TooEarly = _never_early,
+    ) -> None:
         self.ref = ref
         self.owner = owner
+        self.too_early = too_early
         self.instance: Any = None
         self.workers: Workers | None = None
         self.closed = False
@@ -278,7 +302,8 @@ class Gate:
                     "it is being reloaded, and a synchronous call cannot wait on the event "
                     "loop's thread; make the method async, or list the plugin in depends_on"
                 )
-                raise PluginUnavailable(self.ref, reason)
+                early = self.too_early(self.ref, callers, can_wait=False)
+                raise early or PluginUnavailable(self.ref, reason)
             if opened is not None:
                 self._step_back()
                 try:
@@ -303,17 +328,18 @@ class Gate:
         self.in_flight.append(None)
         self.waiting.pop()
 
-    def _may_pass(self, callers: AbstractSet[PluginRef], admissions: int) -> bool:
+    def _may_pass(self, callers: Sequence[PluginRef], admissions: int) -> bool:
         """Whether a call, marked already, may go on.
 
         For whatever is answered here, the mark is counted before the instance is torn down.
 
         Args:
-            callers: the plugins that the call comes from.
+            callers: the plugins that the call comes from, the innermost first.
             admissions: how many there were here before it came.
 
         Raises:
-            PluginUnavailable: it comes from a leaving plugin, and nothing here can answer it.
+            PluginUnavailable: it comes from a leaving plugin, and nothing here can answer it; or
+                from a setup that must not wait for the one of this plugin.
         """
         departure = self.departure
         if departure is not None:
@@ -324,9 +350,20 @@ class Gate:
             if departure is not None and not self._answers:
                 raise self._refusal("it has failed, and what calls it is being reloaded, too")
             return True
+        if departure is None and self.unavailable is None:
+            error = self.too_early(self.ref, callers, can_wait=True)
+            if error is not None:
+                raise error
         return self.departure is not None and self.admissions != admissions
 
-    def _is_awaited(self, callers: AbstractSet[PluginRef], departure: Departure | None) -> bool:
+    def early_error(self) -> PluginNotSetUp | None:
+        """Why the plugin lacks what is asked of it, if that is asked in the setup of another."""
+        callers = _plugins_in(sys._getframe(2))  # noqa: SLF001 - there is no other way to the caller
+        if not self.is_held or self.ref in callers:
+            return None
+        return self.too_early(self.ref, callers, can_wait=False)
+
+    def _is_awaited(self, callers: Sequence[PluginRef], departure: Departure | None) -> bool:
         """Whether the swap waits for the call, so that the call must not wait for the swap.
 
         That holds for a leaving plugin's lifecycle, for a call that came through such a plugin,
@@ -348,20 +385,18 @@ class Gate:
         return PluginUnavailable(self.ref, self.unavailable or reason)
 
 
-def _plugins_in(frame: FrameType | None) -> frozenset[PluginRef]:
-    """The plugins that a call comes from, whose caller is `frame`.
+def _plugins_in(frame: FrameType | None) -> list[PluginRef]:
+    """The plugins that a call comes from, whose caller is `frame`, the innermost first.
 
-    Whose lifecycle or task it is, and those with a forwarding method further up the stack: they
-    are in flight themselves.
+    Those with a forwarding method further up the stack, for they are in flight themselves, and
+    whose lifecycle or task it is.
     """
-    found = set()
-    own = current_plugin.get()
-    if own is not None:
-        found.add(own)
+    found: dict[PluginRef, None] = {}
     while frame is not None:
         if frame.f_code.co_filename == FORWARDER_FILE:
             gate = frame.f_locals.get("_dagstack_gate")
             if gate is not None:
-                found.add(gate.ref)
+                found[gate.ref] = None
         frame = frame.f_back
-    return frozenset(found)
+    own = current_plugin.get()
+    return [*found] if own is None else [*found, own]

@@ -16,7 +16,7 @@ from dagstack_dev.core.errors import (
     VersionIncompatible,
 )
 from dagstack_dev.core.hookspecs import NO_KINDS, Kinds
-from dagstack_dev.core.manifest import PluginManifest, line_in_manifest, parse_manifest
+from dagstack_dev.core.manifest import PluginManifest, line_in, parse_manifest
 from dagstack_dev.core.manifest_module import module_manifest
 from dagstack_dev.core.secrets import remember, remember_environment, secrets_in
 from dagstack_dev.host.config_schema import manifest_schema
@@ -137,17 +137,6 @@ def locate(error: PluginRegistryError, source: PluginSource | None) -> None:
         return  # It is about folders.
     name = error.missing[0] if isinstance(error, DependencyMissing) else ""
     error.path, error.line = source.manifest_path, line_in(source, field, name)
-
-
-def line_in(source: PluginSource, field: str, name: str = "") -> int | None:
-    """The line of the manifest in which `field` stands, or `name` in its value."""
-    written = source.manifest.content if source.manifest else None
-    line = line_in_manifest(written or b"", source.manifest_path, field)
-    if line is None or written is None or not name:
-        return line
-    last = name.rpartition("/")[2].encode()
-    rest = written.split(b"\n")[line - 1 :]
-    return line + next((at for at, text in enumerate(rest) if last in text), 0)
 
 
 def _remember_secrets(manifest: PluginManifest) -> None:

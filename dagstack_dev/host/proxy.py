@@ -80,13 +80,20 @@ class PluginProxy:
 
     def __getattr__(self, name: str) -> Any:
         cls = type(self)
-        instance = cls.__dagstack_gate__.instance
+        gate = cls.__dagstack_gate__
+        instance = gate.instance
         if instance is None:  # Asked here first, for speed.
             instance = _present(self)
         elif type(instance) is not cls.__dagstack_class__:
             follow(self)  # It is still the same, but has new methods: a server with other tools.
             return getattr(self, name)
-        return getattr(instance, name)
+        try:
+            return getattr(instance, name)
+        except AttributeError:
+            early = gate.early_error()
+            if early is None:
+                raise
+            raise early from None
 
     def __setattr__(self, name: str, value: object) -> None:
         setattr(_present(self), name, value)

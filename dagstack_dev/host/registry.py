@@ -39,7 +39,7 @@ from dagstack_dev.host.registration import (
     refuse_undeclared,
 )
 from dagstack_dev.host.resources import ResourceRegistry
-from dagstack_dev.host.schedule import Progress, bring_up
+from dagstack_dev.host.schedule import Progress
 from dagstack_dev.host.sections import section_problem
 from dagstack_dev.host.table import PluginTable
 from dagstack_dev.host.tasks import run_to_the_end
@@ -296,7 +296,7 @@ class Registry(Lookup):
         run = SetupRun(self.conductor, lambda _: "setup_all", lambda *_: everything)
         try:
             with watching(table):
-                await bring_up(order, table.graph.dependencies, run, progress)
+                await self.conductor.bring_up(order, run, progress)
         except BaseException as error:
             for ref, failure in await run_to_the_end(undo):
                 add_note(error, _note("teardown", ref, failure))
@@ -381,8 +381,12 @@ class Registry(Lookup):
         ready = [ref for ref in reversed(table.ready_refs()) if ref in refs]
         failures = await self._tear_down(ready)
         for entry in table.present():
-            if entry.ref in refs and table.states[entry.ref] in {State.STOPPED, State.FAILED}:
+            if entry.ref not in refs:
+                continue
+            if table.states[entry.ref] in {State.STOPPED, State.FAILED}:
                 table.loaded(entry, entry.instance, "setup_all failed", is_open=True)
+            else:
+                table.release(entry)
         return failures
 
     def _full_order(self) -> list[PluginRef]:

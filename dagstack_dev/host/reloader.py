@@ -20,7 +20,7 @@ from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.entry import Entry, Offer
 from dagstack_dev.host.outcome import tell_outcome
-from dagstack_dev.host.schedule import Progress, bring_up
+from dagstack_dev.host.schedule import Progress
 from dagstack_dev.host.settlement import Settlement, fails_already, waits_already
 from dagstack_dev.host.transaction import Applied, TransactionRun
 from dagstack_dev.host.waiting import watching
@@ -304,7 +304,7 @@ class Reloader:
             give_up,
             lambda ref: run_of[ref].comes_back(ref),
         )
-        await bring_up(order, table.graph.dependencies, steps, Progress())
+        await self._conductor.bring_up(order, steps, Progress())
 
 
 def _shared_by(

@@ -12,7 +12,7 @@ from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.conductor import Conductor, SetupRun
-from dagstack_dev.host.schedule import Progress, bring_up
+from dagstack_dev.host.schedule import Progress
 from dagstack_dev.host.transaction import Retired
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Settlement:
         order = table.graph.order(able, lambda ref: table.priorities.get(ref, 0))
         progress = Progress()
         steps = SetupRun(self._conductor, lambda _: ROLLED_BACK, lambda *_: ())
-        await bring_up(order, table.graph.dependencies, steps, progress)
+        await self._conductor.bring_up(order, steps, progress)
         lost |= {ref: recorded(error) for ref, error in progress.failed.items()}
         self._settle_restored(run_of, lost)
         for run in runs:

@@ -9,6 +9,7 @@ from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from dagstack_dev.core.errors import PluginNotSetUp
 from dagstack_dev.core.events import (
     Fact,
     PluginDegraded,
@@ -19,6 +20,7 @@ from dagstack_dev.core.events import (
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.hookspecs import NO_KINDS, DispatchClass, Kinds
 from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transition
+from dagstack_dev.core.manifest import place_of_dependencies
 from dagstack_dev.core.plan import World
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.dispatch.members import Members
@@ -30,7 +32,7 @@ from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy, refit
 from dagstack_dev.host.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from dagstack_dev.core.ports import Generation, Observer, Runtime
     from dagstack_dev.core.refs import PluginRef
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
 
 TEARDOWN_FALSE: Final = "its teardown returned False, so something of it has stayed"
+
+_UP: Final = frozenset({State.READY, State.TEARING_DOWN})
+"""The states in which a plugin may call any other: its setup has ended."""
 
 _NOTHING: Final[Mapping[str, DispatchClass]] = MappingProxyType({})
 
@@ -111,11 +116,18 @@ class PluginTable:
 
     def add(self, offer: Offer, reason: str) -> Entry:
         """A plugin that was not there before."""
-        entry = Entry(offer, Gate(offer.ref, patience=self.call_patience, owner=self._owner))
+        gate = Gate(
+            offer.ref,
+            patience=self.call_patience,
+            owner=self._owner,
+            too_early=self.too_early,
+        )
+        entry = Entry(offer, gate)
         known = self.entries.get(offer.ref)
         if known is not None:  # It was removed and is back: its proxy must be the same object.
             entry.gate, entry.proxy, entry.imports = known.gate, known.proxy, known.imports
             entry.requires_restart = known.requires_restart
+        entry.gate.close()
         self.entries[offer.ref] = entry
         self._by_folder[offer.folder] = offer.ref
         self.priorities[offer.ref] = offer.manifest.priority
@@ -215,8 +227,12 @@ class PluginTable:
     def hold(
         self, entry: Entry, departure: Departure | None = None, *, answers: bool = True
     ) -> None:
-        """Hold calls back, for the plugin is to be torn down; the arguments are `Gate.close`'s."""
+        """Hold calls back, for a setup or teardown is about to begin; as `Gate.close` does it."""
         entry.gate.close(departure, answers=answers)
+
+    def release(self, entry: Entry) -> None:
+        """Let calls pass, for no setup is about to begin after all."""
+        entry.gate.open()
 
     def tearing_down(self, entry: Entry, reason: str) -> None:
         """The teardown begins."""
@@ -256,6 +272,8 @@ class PluginTable:
             entry.gate.give_up(refusal)
         entry.running = None
         self._fail(entry, error, stage, reason, duration_ms)
+        if refusal is None:
+            entry.gate.look_again()  # A setup that waits here would wait for its own end.
 
     def crashed(
         self,
@@ -414,6 +432,36 @@ class PluginTable:
                 blocked_by=entry.blocked_by,
             )
             self.publish(fact)
+
+    def too_early(
+        self,
+        ref: PluginRef,
+        callers: Sequence[PluginRef],
+        *,
+        can_wait: bool,
+    ) -> PluginNotSetUp | None:
+        """Why a call must not wait until `ref`, whose gate is closed, has been set up.
+
+        It comes from the import or setup of a plugin that does not depend on `ref`: in another
+        order, or with `ref` waiting for that setup in turn, nobody would be there to answer.
+        Where the setup of `ref` is under way, it can be waited for.
+
+        Args:
+            ref: the plugin that is called.
+            callers: those that the call comes from, the innermost first; none for the app.
+            can_wait: whether the call may wait at all.
+        """
+        states = self.states
+        if states[ref] in _UP or (can_wait and states[ref] is State.SETTING_UP):
+            return None
+        known = [each for each in callers if each in states]
+        if all(states[each] in _UP for each in known):
+            return None
+        path, line = place_of_dependencies(self.entries[known[0]].offer.source)
+        below = next((each for each in known if ref in self.graph.downstream([each])), None)
+        return PluginNotSetUp(
+            ref, below or known[0], path=path, line=line, is_downstream=below is not None
+        )
 
     def proxy(self, entry: Entry) -> PluginProxy:
         """The one proxy of `entry`, made when it is first asked for, by whichever thread."""

@@ -94,35 +94,6 @@ async def test_a_failure_at_the_first_start_fails_alone(
         assert live.journal == ["setup base 2", "setup user 1", "setup top 1"]
 
 
-@pytest.mark.parametrize("use", ["late.name", "late.say()"])
-async def test_a_setup_that_uses_a_plugin_which_it_does_not_depend_on_is_told_to(
-    tree: PluginTree, use: str
-) -> None:
-    tree.plugin(
-        "late",
-        code="""
-        class Plugin:
-            def setup(self, ctx):
-                self.name = "x"
-            def say(self):
-                return self.name
-        """,
-    )
-    early = f"""
-        class Plugin:
-            def setup(self, ctx):
-                late = ctx.registry.get_plugin("demo", "late")
-                self.said = {use}
-        """
-    tree.plugin("early", code=early)
-    async with serving(tree) as live:
-        [note] = getattr(live.status("early").error, "__notes__", [])
-        assert note == "demo/late is not set up yet; name it in depends_on of demo/early"
-        tree.plugin("early", code=early, depends_on=["late"])
-        await live.settle()
-        assert live.states == {"early": "ready", "late": "ready"}
-
-
 async def test_a_cycle_at_the_first_start_fails_its_members_and_blocks_what_needs_them(
     tree: PluginTree,
 ) -> None:

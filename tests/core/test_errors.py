@@ -17,6 +17,7 @@ from dagstack_dev.core.errors import (
     PluginCancelled,
     PluginCrashed,
     PluginLoadError,
+    PluginNotSetUp,
     PluginRegistryError,
     PluginUnavailable,
     RuntimeNotSupported,
@@ -106,6 +107,15 @@ MESSAGES = [
         ),
     ),
     (PluginUnavailable(A, "it failed; mend it"), "tool/a is unavailable: it failed; mend it"),
+    (
+        PluginNotSetUp(A, B, path="/p/dagstack.toml", line=7),
+        "tool/a is not set up yet; add it to depends_on in /p/dagstack.toml:7",
+    ),
+    (PluginNotSetUp(A, B), "tool/a is not set up yet; add it to depends_on of tool/b"),
+    (
+        PluginNotSetUp(A, B, is_downstream=True),
+        "tool/a is not set up yet, for it depends on tool/b; call it after that is set up",
+    ),
     (
         SetupTimeout(A, 30),
         "tool/a: setup did not end within 30 s; make it faster or raise startup_timeout_sec",
