@@ -23,12 +23,7 @@ from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded, trim
-from dagstack_dev.host.context import (
-    PluginContext,
-    become_plugin,
-    current_reload,
-    derive_context_for_plugin,
-)
+from dagstack_dev.host.context import PluginContext, become_plugin, derive_context_for_plugin
 from dagstack_dev.host.departure import Departure
 from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.instance import PluginInstance
@@ -219,8 +214,7 @@ class Conductor:
                 elif await self._drain(entry):  # Nothing that is torn down before can hold it.
                     late.add(entry.ref)
             await departure.come_to_rest(self.drain_seconds)
-        for ref in departure.leaving:
-            self.table.draining.pop(ref, None)
+        self.table.draining.clear()
         departure.finish()
         return late
 
@@ -238,7 +232,7 @@ class Conductor:
                     calls=left,
                     seconds=self.drain_seconds,
                     places=(*map(str, calls_in_flight(entry.gate, entry.offer.folder)),),
-                    reload_id=current_reload.get(),
+                    reload_id=self.table.reload_id,
                 )
             )
         return left
@@ -289,7 +283,7 @@ class Conductor:
                     ref=entry.ref,
                     generation=entry.number,
                     error=recorded(error),
-                    reload_id=current_reload.get(),
+                    reload_id=self.table.reload_id,
                 )
             )
 

@@ -140,7 +140,7 @@ def soak(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_soak_runs_in_several_processes() -> None:
     ended = soak(str(SOAK), "--steps", "1", "--jobs", "2", "--seed", "1")
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
     assert re.match("2 sequences, .* 0 divergences", ended.stdout.splitlines()[-1])
 
 

@@ -19,8 +19,9 @@ from soaking.actions import Action
 from soaking.cold import ColdStarts
 from soaking.pictures import Host, picture, replaced
 from soaking.saves import Save
+from soaking.soundness import unsound
 from soaking.steps import During, Moment, Pause, Quiet, Step
-from soaking.verdicts import Known, differs, unsound
+from soaking.verdicts import Known, differs
 from soaking.workspace import Disk, Tree
 
 PATIENCE = 15.0
@@ -126,9 +127,9 @@ class Session:
 
     async def _idle(self) -> None:
         with anyio.move_on_after(PATIENCE):
-            if self._host.crashing:
-                await anyio.wait_all_tasks_blocked()
-                self._host.crashing = False
+            while not self._host.has_crashed():
+                await anyio.sleep(0.001)
+            self._host.crashing.clear()
             await self._host.server.wait_idle()
             return
         raise Diverged([f"the server was not idle for {PATIENCE} seconds"])

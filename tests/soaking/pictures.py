@@ -53,7 +53,7 @@ class Host:
         server: over `root`, not entered yet.
         census: every instance that was ever set up and is still in memory.
         modules: likewise a function of every shared module that plugins have reached.
-        crashing: whether a plugin was told to fail.
+        crashing: the instances that were told to fail, by ref.
     """
 
     def __init__(self, root: Path, *, polling: bool = False) -> None:
@@ -69,7 +69,7 @@ class Host:
         self.server = DevServer(root, context=context, settings=settings)
         self.census: weakref.WeakSet[Any] = weakref.WeakSet()
         self.modules: weakref.WeakSet[FunctionType] = weakref.WeakSet()
-        self.crashing = False
+        self.crashing: dict[PluginRef, Any] = {}
         self.setups: dict[str, tuple[str, int, bool]] = {}
         self._serials = 0
         self._begun = 0
@@ -91,8 +91,18 @@ class Host:
         if entry is not None and self.registry.table.states[entry.ref] is State.READY:
             broken = getattr(entry.instance, "broken", None)
             if broken is not None:
-                self.crashing = True
+                self.crashing[entry.ref] = entry.instance
                 broken.set()
+
+    def has_crashed(self) -> bool:
+        """Whether whatever was told to fail runs no more."""
+        table = self.registry.table
+        return not any(
+            ref in table.entries
+            and table.entries[ref].instance is instance
+            and table.states[ref] is State.READY
+            for ref, instance in self.crashing.items()
+        )
 
     # What plugins call
 
@@ -148,6 +158,7 @@ def _plugin(host: Host, ref: PluginRef) -> dict[str, Any]:
         "blocked_by": list(status.blocked_by),
         "folder": status.path and str(Path(status.path).relative_to(host.server.roots[0])),
         "error": str(status.error) if status.error is not None else None,
+        "kind": _kind(status.error),
         "crashed": status.stage is Stage.RUN,
     }
     if status.state is State.READY:
@@ -167,6 +178,11 @@ def _plugin(host: Host, ref: PluginRef) -> dict[str, Any]:
             "ended": table.setup_order[ref],
         }
     return seen
+
+
+def _kind(error: BaseException | None) -> list[str]:
+    """The class of an error, and of whatever has caused it."""
+    return [type(error).__name__, *_kind(error.__cause__)] if error is not None else []
 
 
 def _versions(proxy: Any) -> dict[str, Any]:

@@ -1,19 +1,19 @@
-"""What must be true of what runs: by itself, and beside a restart of the same files."""
+"""What must be true of what runs beside a restart of the same files."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
 from typing import Any
 
 from soaking.modules import closure
 from soaking.notation import expression
 from soaking.pictures import Picture
+from soaking.soundness import READY
+from soaking.sources import Source
 from soaking.workspace import Tree
 
-READY = "ready"
 _OF_ONE_PROCESS = {"serial", "setup", "ended", "worker", "wired", "error", "crashed"}
 
 
@@ -30,89 +30,6 @@ class Known:
     ran: Picture = field(default_factory=lambda: {"plugins": {}, "modules": {}})
     versions: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
-
-
-def unsound(seen: Picture) -> Iterator[str]:
-    """What is wrong with a picture, whatever the disk holds."""
-    plugins: dict[str, dict[str, Any]] = seen["plugins"]
-    ready = {ref: each for ref, each in plugins.items() if each["state"] == READY}
-    for ref, each in plugins.items():
-        if each["state"] not in {READY, "failed", "blocked"}:
-            yield f"{ref} rests in the state {each['state']}"
-    for ref, each in ready.items():
-        if sorted(each["wired"]) != sorted(each["depends_on"]):
-            yield f"{ref} is wired to {sorted(each['wired'])}, not {each['depends_on']}"
-        for other, serial in each["wired"].items():
-            if other not in ready:
-                yield f"{ref} runs although {other} does not"
-            elif ready[other]["serial"] != serial:
-                yield f"{ref} is wired to instance {serial} of {other}, which does not run"
-            elif ready[other]["ended"] > each["ended"]:
-                yield f"{ref} was set up before {other}, which it depends on"
-        for other, version in each["borrowed"].items():
-            if other in ready and ready[other]["versions"]["plugin"] != version:
-                yield f"{ref} imported version {version} of {other}, which is not what runs"
-        for name, versions in each["shared"].items():
-            if each["pending"]:
-                continue  # What it could not take, others may have taken.
-            if len(versions) != 1 or versions[0].startswith("replaced"):
-                yield f"{ref} has got of {name}: {', '.join(versions)}"
-    yield from _wrong_order(ready)
-    yield from _leftovers(seen, ready)
-
-
-def _wrong_order(ready: Mapping[str, dict[str, Any]]) -> Iterator[str]:
-    """Setups of one reload that did not follow the rules for ties: priority, name, kind."""
-    together: defaultdict[str, list[str]] = defaultdict(list)
-    for ref, each in ready.items():
-        together[each["setup"][0]].append(ref)
-    for reload_id, refs in together.items():
-        if any(ready[ref]["setup"][2] for ref in refs):
-            continue  # Something waited, and others went ahead.
-        began = sorted(refs, key=lambda ref: ready[ref]["setup"][1])
-        expected = _in_order({ref: ready[ref] for ref in refs})
-        if began != expected:
-            yield f"in reload {reload_id} setups began in the order {began}, not {expected}"
-
-
-def _in_order(plugins: Mapping[str, dict[str, Any]]) -> list[str]:
-    def rank(ref: str) -> tuple[int, str, str]:
-        kind, _, name = ref.partition("/")
-        return -plugins[ref]["priority"], name, kind
-
-    waits = {
-        ref: {other for other in each["depends_on"] if other in plugins}
-        for ref, each in plugins.items()
-    }
-    heap = [rank(ref) for ref, others in waits.items() if not others]
-    heapify(heap)
-    order = []
-    while heap:
-        _, name, kind = heappop(heap)
-        order.append(f"{kind}/{name}")
-        for ref, others in waits.items():
-            if order[-1] in others:
-                others.discard(order[-1])
-                if not others:
-                    heappush(heap, rank(ref))
-    return order
-
-
-def _leftovers(seen: Picture, ready: Mapping[str, dict[str, Any]]) -> Iterator[str]:
-    workers = sorted(each["worker"] for each in ready.values() if each["worker"])
-    if seen["workers"] != workers:
-        yield f"threads and tasks of plugins: {seen['workers']}, not {workers}"
-    for name, version in seen["modules"].items():
-        parts = name.split(".")
-        if len(parts) <= 2:  # The namespace itself, or that of a kind.
-            continue
-        owner = ready.get(f"{parts[1]}/{parts[2]}")
-        if owner is None:
-            yield f"sys.modules holds {name}, of a plugin that does not run"
-            continue
-        runs = owner["versions"].get("plugin" if parts[3:] == ["plugin"] else ".".join(parts[3:]))
-        if version is not None and runs is not None and runs != version:
-            yield f"sys.modules holds version {version} of {name}: {runs} runs"
 
 
 def differs(live: Picture, cold: Picture, tree: Tree, known: Known) -> Iterator[str]:
@@ -133,7 +50,8 @@ def differs(live: Picture, cold: Picture, tree: Tree, known: Known) -> Iterator[
         if startable or (unique and not crashed and not pending):
             yield from _unequal(part, live, cold, all_ready=startable)
         else:
-            yield from _not_last_good(part, live, cold, tree, known, crashed=crashed)
+            yield from _not_last_good(part, live, cold, tree, known)
+            yield from _unlike_beside_the_same(part, live, cold, tree)
     if whole and live["others"] != cold["others"]:
         yield f"threads and tasks: {_beside(live['others'], cold['others'])}"
 
@@ -245,22 +163,99 @@ def _essence(ref: str, seen: Picture) -> dict[str, Any]:
 
 
 def _not_last_good(
-    part: set[str], live: Picture, cold: Picture, tree: Tree, known: Known, *, crashed: bool
+    part: set[str], live: Picture, cold: Picture, tree: Tree, known: Known
 ) -> Iterator[str]:
     claimed = {source.ref for source in tree.folders.values()}
-    removed = known.removed | (known.ran["plugins"].keys() - claimed)
+    gone = known.removed | (known.ran["plugins"].keys() - claimed)
+    gone |= {ref for ref, each in live["plugins"].items() if each["crashed"]}
     for ref in sorted(part):
         now, before = live["plugins"].get(ref), known.ran["plugins"].get(ref)
-        if now is not None and now["state"] == READY:
+        if now is not None and _is_up(now):
             if now["pending"]:
                 yield from _older_than_good(ref, now, before, known)
             else:
                 yield from _not_from_disk(ref, now, cold["plugins"].get(ref, {}), tree)
-        elif crashed or before is None or before["state"] != READY:
+        elif before is None or not _is_up(before):
             continue
-        elif part.isdisjoint(removed):
+        elif gone.isdisjoint(_needed(ref, (known.ran,), tree)):
             state = now["state"] if now is not None else "not there"
-            yield f"{ref} was ready, nothing was removed, and it is {state} now"
+            yield f"{ref} was ready, nothing that it needs was removed, and it is {state} now"
+
+
+def _unlike_beside_the_same(
+    part: set[str], live: Picture, cold: Picture, tree: Tree
+) -> Iterator[str]:
+    """What a restart has up, or labels otherwise, beside the very neighbours that run.
+
+    Left out is what has crashed, and what several folders claim or runs from another one.
+    """
+    claims = Counter(source.ref for source in tree.folders.values())
+    runs_from = {each["folder"]: ref for ref, each in live["plugins"].items() if _is_up(each)}
+    for folder, source in sorted(tree.folders.items()):
+        ref = source.ref
+        now, restarted = live["plugins"].get(ref), cold["plugins"].get(ref)
+        if ref not in part or now is None or restarted is None or now["crashed"]:
+            continue
+        moves = _is_up(now) and now["folder"] != folder and now["folder"] in tree.folders
+        if claims[ref] > 1 or moves or runs_from.get(folder, ref) != ref:
+            continue
+        if _has_the_same_neighbours(source, live, cold, tree):
+            yield from _unlike(ref, live, cold)
+
+
+def _has_the_same_neighbours(source: Source, live: Picture, cold: Picture, tree: Tree) -> bool:
+    """Whether all that `source` needs is what a restart has."""
+    needed = _needed(source.ref, (live, cold), tree) - {source.ref}
+    reached = closure(source.shared, tree.modules)
+    return all(_essence(ref, live) == _essence(ref, cold) for ref in needed) and all(
+        versions == [f"{tree.modules[name].version:06}" if name in tree.modules else "missing"]
+        for each in live["plugins"].values()
+        for name, versions in each.get("shared", {}).items()
+        if name in reached
+    )
+
+
+def _unlike(ref: str, live: Picture, cold: Picture) -> Iterator[str]:
+    now, restarted = live["plugins"][ref], cold["plugins"][ref]
+    if not _is_up(now):
+        one, other = _essence(ref, live), _essence(ref, cold)
+        if one != other:
+            yield f"{ref}, beside the same neighbours: {_beside(one, other)}"
+    elif not now["pending"]:
+        return
+    elif _is_up(restarted):
+        if not any(ref in each.get("wired", ()) for each in live["plugins"].values()):
+            yield f"{ref} is held back for nothing, by {now['error']}"
+    elif not _is_the_reason(now["kind"], restarted["kind"]):
+        yield f"{ref} is pending by {now['error']}, a restart has {restarted['error']}"
+
+
+def _is_the_reason(why_pending: list[str], why_down: list[str]) -> bool:
+    """Whether a plugin is pending for what it is failed for, or blocked, after a restart."""
+    if why_down:
+        return why_pending == why_down
+    return why_pending[0] in {"DependencyMissing", "DependencyBlocked", "DependencyCycle"}
+
+
+def _needed(ref: str, pictures: Iterable[Picture], tree: Tree) -> set[str]:
+    """`ref`, and everything that it needs, directly or not, as it is on disk or runs."""
+    needs: defaultdict[str, set[str]] = defaultdict(set)
+    for source in tree.folders.values():
+        needs[source.ref] |= {*source.wants, *source.borrows}
+    for seen in pictures:
+        for each, plugin in seen["plugins"].items():
+            needs[each] |= set(plugin.get("depends_on", ()))
+    found, todo = {ref}, [ref]
+    while todo:
+        wants = needs[todo.pop()]
+        new = {other for other in needs if not wants.isdisjoint({other, other.partition("/")[2]})}
+        todo += new - found
+        found |= new
+    return found
+
+
+def _is_up(plugin: Mapping[str, Any]) -> bool:
+    return bool(plugin["state"] == READY)
 
 
 def _older_than_good(
