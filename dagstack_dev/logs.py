@@ -96,6 +96,7 @@ _FIELDS: Final = {
 """Of every fact: the fields that are logged, and their names in the log."""
 
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
+"""What most values are, and may be logged as they are."""
 
 _ONLY_OF_SOME: Final = ("error", "stage", "blocked_by")
 """Fields of transitions that are logged only where there is something to tell."""
@@ -149,13 +150,14 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
 
 def _fields(fact: Fact | Wait) -> dict[str, Any]:
     names = _FIELDS[type(fact)]
-    return {shown: _plain(getattr(fact, name)) for name, shown in names.items()}
+    return {
+        shown: value if type(value := getattr(fact, name)) in _PLAIN else _plain(value)
+        for name, shown in names.items()
+    }
 
 
 def _plain(value: Any) -> Any:
     """`value` of a fact as values that JSON has."""
-    if type(value) in _PLAIN:  # Most are.
-        return value
     match value:
         case PluginRef() | StrEnum():
             return str(value)

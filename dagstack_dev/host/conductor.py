@@ -23,7 +23,12 @@ from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded, trim
-from dagstack_dev.host.context import PluginContext, become_plugin, derive_context_for_plugin
+from dagstack_dev.host.context import (
+    PluginContext,
+    become_plugin,
+    current_reload,
+    derive_context_for_plugin,
+)
 from dagstack_dev.host.departure import Departure
 from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.instance import PluginInstance
@@ -214,7 +219,8 @@ class Conductor:
                 elif await self._drain(entry):  # Nothing that is torn down before can hold it.
                     late.add(entry.ref)
             await departure.come_to_rest(self.drain_seconds)
-        self.table.draining.clear()
+        for ref in departure.leaving:
+            self.table.draining.pop(ref, None)
         departure.finish()
         return late
 
@@ -232,7 +238,7 @@ class Conductor:
                     calls=left,
                     seconds=self.drain_seconds,
                     places=(*map(str, calls_in_flight(entry.gate, entry.offer.folder)),),
-                    reload_id=self.table.reload_id,
+                    reload_id=current_reload.get(),
                 )
             )
         return left
@@ -283,7 +289,7 @@ class Conductor:
                     ref=entry.ref,
                     generation=entry.number,
                     error=recorded(error),
-                    reload_id=self.table.reload_id,
+                    reload_id=current_reload.get(),
                 )
             )
 

@@ -43,6 +43,10 @@ current_plugin: ContextVar[PluginRef | None] = ContextVar("dagstack_current_plug
 """The plugin whose import, setup or teardown runs, or whose task this is; None outside of any."""
 
 
+current_reload: ContextVar[int | None] = ContextVar("dagstack_current_reload", default=None)
+"""The reload that runs here; None outside of any, and in all that a plugin does by itself."""
+
+
 def become_plugin(ref: PluginRef, module: str | None = None) -> None:
     """Do the rest of the running task or context on behalf of `ref`, logging included.
 
@@ -51,6 +55,7 @@ def become_plugin(ref: PluginRef, module: str | None = None) -> None:
         module: the one that its class comes from, where that is known; imports count for it.
     """
     current_plugin.set(ref)
+    current_reload.set(None)
     if module is not None:
         current_module.set(module)
     bind_contextvars(plugin=str(ref))

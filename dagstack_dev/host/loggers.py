@@ -39,14 +39,25 @@ class AppLogger:
             standard.addHandler(logging.NullHandler())
         self._standard = structlog.wrap_logger(
             standard, processors=_TO_STANDARD, wrapper_class=structlog.stdlib.BoundLogger
-        )
+        ).bind()
+        self._config: dict[str, Any] = {}
+        self._configured: Any = None
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("_"):
             raise AttributeError(attribute)
-        configured = structlog.is_configured()
-        logger = structlog.stdlib.get_logger(self._name) if configured else self._standard
-        return getattr(logger, attribute)
+        return getattr(self._logger, attribute)
+
+    @property
+    def _logger(self) -> Any:
+        """What logs now. One of structlog's is made anew when the app configures that again."""
+        if not structlog.is_configured():
+            return self._standard
+        config = structlog.get_config()
+        if config != self._config:
+            self._configured = structlog.stdlib.get_logger(self._name).bind()
+            self._config = config
+        return self._configured
 
 
 def _as_record(_: Any, __: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:

@@ -295,7 +295,7 @@ class Registry(Lookup):
         undo = partial(self._undo, everything)
         run = SetupRun(self.conductor, lambda _: "setup_all", lambda *_: everything)
         try:
-            with watching(table):
+            with watching(table, order):
                 await self.conductor.bring_up(order, run, progress)
         except BaseException as error:
             for ref, failure in await run_to_the_end(undo):
@@ -364,11 +364,11 @@ class Registry(Lookup):
         self.conductor.context = ctx
         self._is_set_up = self._is_taken_over = True
 
-    async def _tear_down(self, refs: Iterable[PluginRef]) -> list[tuple[PluginRef, BaseException]]:
+    async def _tear_down(self, refs: Sequence[PluginRef]) -> list[tuple[PluginRef, BaseException]]:
         """To be called by `run_to_the_end`, so that none stays half-way."""
         failures = []
         entries = [self.table.entries[ref] for ref in refs]
-        with watching(self.table):
+        with watching(self.table, refs):
             late = await self.conductor.drain(entries, down=self.table.present())
             for entry in entries:
                 errors = await self.conductor.tear_down(entry, "teardown_all", late)

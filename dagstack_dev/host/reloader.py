@@ -88,7 +88,6 @@ class Reloader:
         began: float,
     ) -> Applied:
         table = self._table
-        table.reload_id = reload_id
         applied = Applied()
         accepted = {
             ref: each for ref, each in candidates.items() if each.keeps not in plan.rejected
@@ -108,28 +107,25 @@ class Reloader:
                     affected=tuple(sorted(applied.touched)),
                 )
             )
-        try:
-            with watching(table):
-                await self._tear_down(runs)
-                await anyio.lowlevel.checkpoint_if_cancelled()
-                before, table.graph = table.graph, plan.graph
-                self._load(
-                    runs, candidates, {ref: each for ref, each in offers.items() if ref in accepted}
-                )
-                await self._set_up(runs, candidates)
-                settlement = Settlement(self._conductor, candidates, applied)
-                for run in runs:
-                    if not run.doomed:
-                        settlement.commit(run)
-                doomed = [run for run in runs if run.doomed]
-                if doomed:
-                    await settlement.roll_back(doomed, before)
-            for ref, error in plan.rejected.items():
-                self._keep_pending(ref, error)
-            if reload_id is not None:
-                tell_outcome(table, news, candidates, reload_id=reload_id, began=began)
-        finally:
-            table.reload_id = None
+        with watching(table, {ref for run in runs for ref in run.transaction.refs}, reload_id):
+            await self._tear_down(runs)
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            before, table.graph = table.graph, plan.graph
+            self._load(
+                runs, candidates, {ref: each for ref, each in offers.items() if ref in accepted}
+            )
+            await self._set_up(runs, candidates)
+            settlement = Settlement(self._conductor, candidates, applied)
+            for run in runs:
+                if not run.doomed:
+                    settlement.commit(run)
+            doomed = [run for run in runs if run.doomed]
+            if doomed:
+                await settlement.roll_back(doomed, before)
+        for ref, error in plan.rejected.items():
+            self._keep_pending(ref, error)
+        if reload_id is not None:
+            tell_outcome(table, news, candidates, reload_id=reload_id, began=began)
         return applied
 
     def reject(

@@ -23,6 +23,7 @@ from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transi
 from dagstack_dev.core.manifest import place_of_dependencies
 from dagstack_dev.core.plan import World
 from dagstack_dev.core.recorded import recorded
+from dagstack_dev.host.context import current_reload
 from dagstack_dev.host.dispatch.members import Members
 from dagstack_dev.host.entry import Entry
 from dagstack_dev.host.execution import workers_for
@@ -85,7 +86,6 @@ class PluginTable:
         self.members = Members()
         self._kinds = NO_KINDS
         self.watchdog = Watchdog(self.publish)
-        self.reload_id: int | None = None
         self._observers: dict[Guard, Observer] = {}
         self._setups = 0
         self._making_proxy = RLock()  # It looks at the plugin, which may run code of its own.
@@ -406,7 +406,7 @@ class PluginTable:
                     ref=entry.ref,
                     generation=entry.number,
                     reason=reason,
-                    reload_id=self.reload_id,
+                    reload_id=current_reload.get(),
                 )
             )
 
@@ -425,7 +425,7 @@ class PluginTable:
                 to_state=to_state,
                 generation=entry.number,
                 reason=reason,
-                reload_id=self.reload_id,
+                reload_id=current_reload.get(),
                 duration_ms=duration_ms,
                 error=entry.failure,
                 stage=entry.stage,

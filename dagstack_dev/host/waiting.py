@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.events import ReloadWaiting, Wait
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.host.context import current_reload
 from dagstack_dev.host.patience import call_after, running_time
 from dagstack_dev.host.whereabouts import calls_through
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.entry import Entry
@@ -30,22 +31,39 @@ _BUSY: Final = (State.SETTING_UP, State.TEARING_DOWN)
 
 
 @contextmanager
-def watching(table: PluginTable) -> Iterator[None]:
-    """Keep an eye on plugins inside this block: on what blocks the loop, and what is waited for."""
-    waits = _Waits(table)
-    with table.watchdog.watching():
-        waits.look_later()
-        try:
+def watching(
+    table: PluginTable, refs: Collection[PluginRef], reload_id: int | None = None
+) -> Iterator[None]:
+    """Keep an eye on plugins inside this block: on what blocks the loop, and what is waited for.
+
+    Several tasks may do so at the same time, each for plugins of its own.
+
+    Args:
+        table: where the plugins are.
+        refs: those that are to be set up or torn down.
+        reload_id: the reload that what happens in this block, and in tasks that it starts, is
+            part of; None when it is none.
+    """
+    waits = _Waits(table, refs, reload_id)
+    token = current_reload.set(reload_id)
+    try:
+        with table.watchdog.watching():
+            waits.look_later()
             yield
-        finally:
-            waits.stop()
+    finally:
+        waits.stop()
+        current_reload.reset(token)
 
 
 class _Waits:
     """Looks every second, and tells each thing at 1 s, 3 s, 9 s and so on."""
 
-    def __init__(self, table: PluginTable) -> None:
+    def __init__(
+        self, table: PluginTable, refs: Collection[PluginRef], reload_id: int | None
+    ) -> None:
         self._table = table
+        self._refs = refs
+        self._reload_id = reload_id
         self._told: dict[tuple[PluginRef, str], float] = {}
         self.stop: Callable[[], object] = lambda: None
 
@@ -61,7 +79,7 @@ class _Waits:
                 ReloadWaiting(
                     waits=tuple(due[:MOST]),
                     more=len(due[MOST:]),
-                    reload_id=self._table.reload_id,
+                    reload_id=self._reload_id,
                 )
             )
 
@@ -75,10 +93,10 @@ class _Waits:
 
     def _waits(self) -> Iterator[Wait]:
         table, now = self._table, running_time()
-        for ref, since in table.draining.items():
-            yield from _calls(table.entries[ref], now - since)
-        for ref, state in table.states.items():
-            running = table.entries[ref].running if state in _BUSY else None
+        for ref in self._refs:
+            if (since := table.draining.get(ref)) is not None:
+                yield from _calls(table.entries[ref], now - since)
+            running = table.entries[ref].running if table.states.get(ref) in _BUSY else None
             if running is not None and now - running.began >= TOLD_SECONDS:
                 what = running.under_way()
                 yield Wait(ref, what.what, now - running.began, what.path, what.line)

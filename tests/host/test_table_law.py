@@ -121,8 +121,7 @@ def disagreements(table: PluginTable, entry: Entry) -> Iterator[str]:
         "nothing of it is there": entry.generation is None
         or state not in {State.BLOCKED, State.REMOVED},
         "it is ready, so calls pass or wait": state is not State.READY or gate.unavailable is None,
-        "calls pass, so it is there": gate.closed
-        or state in {State.DISCOVERED, State.LOADED, State.READY},
+        "calls pass, so it is there": gate.closed or state in {State.LOADED, State.READY},
         "calls are refused": gate.unavailable is not None
         or state not in {State.BLOCKED, State.REMOVED},
         "the status tells": (status.error is not None)

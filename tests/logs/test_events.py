@@ -16,6 +16,7 @@ from trees import PluginTree
 from dagstack_dev import DevServer
 from dagstack_dev.core.events import Fact, PluginRejected, Transition
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.host.loggers import AppLogger
 from dagstack_dev.logs import FactLogger, as_event, error_fields
 
 DOCS = (Path(__file__).parents[2] / "docs" / "logs.md").read_text(encoding="utf-8")
@@ -159,3 +160,24 @@ def test_an_error_that_tells_no_place_or_an_odd_one_is_logged_without() -> None:
         "path": None,
         "line": None,
     }
+
+
+def test_an_app_may_configure_structlog_when_it_likes_and_again() -> None:
+    logger = AppLogger("an app of the tests")
+    written: dict[str, list[str]] = {"first": [], "second": []}
+    logger.info("before")
+    for name, lines in written.items():
+        structlog.configure(
+            processors=[structlog.processors.KeyValueRenderer(sort_keys=True)],
+            logger_factory=lambda *_, lines=lines: _Lines(lines),
+        )
+        logger.bind(configured=name).info("after")
+    assert written == {
+        "first": ["configured='first' event='after'"],
+        "second": ["configured='second' event='after'"],
+    }
+
+
+class _Lines:
+    def __init__(self, lines: list[str]) -> None:
+        self.info = lines.append

@@ -1,0 +1,138 @@
+"""Two reloads at a time, in two tasks of one loop: each fact belongs to its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from dagstack_dev import PluginContext, PluginRef, PluginRegistry, ReloadWaiting, State
+from dagstack_dev.core.events import Fact, TeardownFailed, Transition
+from dagstack_dev.core.plan import Load
+from dagstack_dev.host import waiting
+from dagstack_dev.host.conductor import SetupRun
+from dagstack_dev.host.schedule import Progress
+from dagstack_dev.host.waiting import watching
+from dagstack_dev.host.watchdog import Watchdog
+
+Put = Callable[..., Any]
+
+
+class Slow:
+    """Its setups go on when they are told to, and its teardowns raise."""
+
+    def __init__(self) -> None:
+        self.go_on = anyio.Event()
+        self.go_on.set()
+        self.crash = anyio.Event()
+
+    async def setup(self, ctx: PluginContext) -> None:
+        ctx.start_soon(self.serve)
+        await self.go_on.wait()
+
+    async def serve(self) -> None:
+        await self.crash.wait()
+        raise LookupError("bang")
+
+    def teardown(self) -> None:
+        raise ValueError("no")
+
+
+async def reload(registry: PluginRegistry, name: str, reload_id: int) -> None:
+    """Give one plugin a new setup."""
+    conductor, table, ref = registry.conductor, registry.table, PluginRef("demo", name)
+    entry = table.entries[ref]
+    with watching(table, [ref], reload_id):
+        late = await conductor.drain([entry])
+        await conductor.tear_down(entry, "an edit", late)
+        conductor.load(entry, Load.RENEW, "an edit")
+        steps = SetupRun(conductor, lambda _: "an edit", lambda *_: ())
+        await conductor.bring_up([ref], steps, Progress())
+
+
+def ids(facts: list[Fact], name: str) -> set[int | None]:
+    """The reloads to which what happened to one plugin belongs."""
+    return {
+        each.reload_id
+        for each in facts
+        if isinstance(each, Transition | TeardownFailed) and each.ref.name == name
+    }
+
+
+async def test_what_happens_belongs_to_the_reload_that_does_it(
+    registry: PluginRegistry, ctx: PluginContext, put: Put, facts: list[Fact]
+) -> None:
+    plugins = {name: Slow() for name in ("one", "two", "other")}
+    for name, plugin in plugins.items():
+        put(plugin, name)
+    await registry.setup_all(ctx)
+    facts.clear()
+    one, two, other = plugins.values()
+    one.go_on, two.go_on = anyio.Event(), anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(reload, registry, "one", 1)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(reload, registry, "two", 2)
+        await anyio.wait_all_tasks_blocked()
+        other.crash.set()
+        await anyio.wait_all_tasks_blocked()
+        one.go_on.set()
+        await anyio.wait_all_tasks_blocked()
+        two.go_on.set()
+    assert registry.table.states[PluginRef("demo", "other")] is State.FAILED
+    assert {name: ids(facts, name) for name in plugins} == {"one": {1}, "two": {2}, "other": {None}}
+    facts.clear()
+    one.crash.set()  # It is no part of the reload in which the plugin was set up.
+    await anyio.wait_all_tasks_blocked()
+    assert registry.table.states[PluginRef("demo", "one")] is State.FAILED
+    assert ids(facts, "one") == {None}
+
+
+async def test_each_reload_tells_what_it_waits_for_itself(
+    registry: PluginRegistry,
+    ctx: PluginContext,
+    put: Put,
+    facts: list[Fact],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "TOLD_SECONDS", 0.02)
+    plugins = {name: Slow() for name in ("one", "two")}
+    for name, plugin in plugins.items():
+        put(plugin, name)
+    await registry.setup_all(ctx)
+    told: dict[int | None, set[str]] = {}
+    both = anyio.Event()
+
+    def see(fact: Fact) -> None:
+        if isinstance(fact, ReloadWaiting):
+            told.setdefault(fact.reload_id, set()).update(each.ref.name for each in fact.waits)
+            if told.keys() >= {1, 2}:
+                both.set()
+
+    registry.observe(see)
+    for plugin in plugins.values():
+        plugin.go_on = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(reload, registry, "one", 1)
+        group.start_soon(reload, registry, "two", 2)
+        await both.wait()
+        for plugin in plugins.values():
+            plugin.go_on.set()
+    assert told == {1: {"one"}, 2: {"two"}}
+
+
+def test_a_watchdog_watches_until_the_last_has_ended() -> None:
+    watchdog = Watchdog(lambda _: None)
+    first, second = watchdog.watching(), watchdog.watching()
+    before = threading.active_count()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    watchdog.stop()  # It does not, for something is watched.
+    assert watchdog.is_needed()
+    second.__exit__(None, None, None)
+    watchdog.stop()
+    assert threading.active_count() == before
