@@ -28,6 +28,7 @@ from dagstack_dev.core.events import (
     TaskFailed,
     TeardownFailed,
     Transition,
+    UndeclaredImport,
     Wait,
     WatchProblem,
     WatchRecovered,
@@ -119,6 +120,16 @@ def every_fact() -> list[Fact]:
             message="called sys.exit(3) in a task or callback; the server goes on",
             path="/srv/plugins/openai/plugin.py",
             line=12,
+        ),
+        UndeclaredImport(
+            ref=CHAT,
+            imported=OPENAI,
+            message=(
+                "imports code of llm/openai, which may not be loaded yet; add it to depends_on in "
+                "/srv/plugins/chat/dagstack.toml:7"
+            ),
+            path="/srv/plugins/chat/plugin.py",
+            line=1,
         ),
         PluginRetrying(ref=OPENAI, attempt=3, seconds=2.0, error=ConnectionError("refused")),
         PluginDegraded(

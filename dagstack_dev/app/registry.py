@@ -64,6 +64,7 @@ class PluginRegistry(Registry):
             resource_registry=resource_registry,
             runtimes=_runtimes(runtime),
         )
+        runtime.ask(self.conductor.queue)
         self._shared = runtime.shared
         self.roots: list[str] = []
         self.installed = Installed()

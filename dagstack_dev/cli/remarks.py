@@ -23,6 +23,7 @@ from dagstack_dev.core.events import (
     PluginRequiresRestart,
     ReloadWaiting,
     TaskFailed,
+    UndeclaredImport,
     WatchProblem,
     WatchRecovered,
 )
@@ -81,6 +82,8 @@ def _message(fact: Fact) -> str | None:
             who = str(fact.ref) if fact.ref else "something"
             where = f", at {short(fact.path)}:{fact.line}" if fact.path else ""
             return f"{who} {fact.message}{where}"
+        case UndeclaredImport():
+            return f"{fact.ref} {short(fact.message)}, at {short(fact.path)}:{fact.line}"
         case DrainTimedOut():
             calls = "1 call" if fact.calls == 1 else f"{fact.calls} calls"
             at = f", at {', '.join(map(short, fact.places))}" if fact.places else ""

@@ -134,6 +134,20 @@ class PluginRequiresRestart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UndeclaredImport:
+    """A plugin has imported code of `imported` and does not depend on it; told once for both.
+
+    `message` says what to do. `path` and `line` are those of the import.
+    """
+
+    ref: PluginRef
+    imported: PluginRef
+    message: str
+    path: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRetrying:
     """A plugin failed for a reason that may pass, and is tried again in `seconds`.
 
@@ -341,6 +355,7 @@ Fact: TypeAlias = (
     | PluginDegraded
     | PluginRecovered
     | PluginRequiresRestart
+    | UndeclaredImport
     | PluginRetrying
     | TeardownFailed
     | DrainTimedOut

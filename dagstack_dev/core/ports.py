@@ -82,6 +82,24 @@ class SharedCodeChange(Protocol):
         """The new content stands; there is no way back."""
 
 
+class LoadsOnDemand(Protocol):
+    """What a runtime asks its host when code of one plugin is imported by another one."""
+
+    def need(self, ref: PluginRef) -> str | None:
+        """Load `ref`, of which nothing is loaded, if it is about to be loaded anyway.
+
+        Returns:
+            Why its code cannot be imported, should that still be so; None if there is no such
+            plugin.
+        """
+
+    def note_import(self, importer: PluginRef | None, ref: PluginRef, path: str, line: int) -> None:
+        """Code of `ref` has been imported by `importer`, or by shared code, at this line.
+
+        Called in any thread, in the midst of plugin code.
+        """
+
+
 class Runtime(Protocol):
     """Runs plugins of one kind of runtime."""
 

@@ -32,6 +32,7 @@ from dagstack_dev.host.context import (
 from dagstack_dev.host.departure import Departure
 from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.instance import PluginInstance
+from dagstack_dev.host.load_queue import LoadQueue
 from dagstack_dev.host.patience import running_time
 from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.sections import section_of, section_problem
@@ -57,6 +58,7 @@ class Conductor:
     """The steps of one plugin's life, each with its state transitions.
 
     Attributes:
+        queue: what loads plugins in order.
         context: what plugins are given; set before the first setup.
         turn: held by whoever changes what runs: `setup_all`, `teardown_all` or a reload.
         drain_seconds: how long calls in flight are waited for.
@@ -70,6 +72,7 @@ class Conductor:
         self.table = table
         self.resources = resources
         self.context: PluginContext | None = None
+        self.queue = LoadQueue(table)
         self.turn = anyio.Lock()
         self.drain_seconds = DRAIN_SECONDS
         self.on_crash: Callable[[PluginRef, BaseException | None], None] = lambda *_: None
@@ -93,7 +96,7 @@ class Conductor:
             PluginLoadError: the import or the constructor raised. The state is left alone.
             KeyboardInterrupt: Ctrl-C came meanwhile.
         """
-        began = perf_counter()
+        began, ahead = perf_counter(), self.queue.seconds_ahead
         seconds = entry.manifest.startup_timeout_sec
         what = "import" if how is Load.IMPORT else "constructor"
         watched = self.table.watchdog.calling(entry.ref, what, entry.offer.folder, seconds)
@@ -108,7 +111,9 @@ class Conductor:
             if isinstance(cause, BlockedOutdated):
                 raise SetupPreempted(entry.ref) from error
             raise
+        began += self.queue.seconds_ahead - ahead
         self.table.loaded(entry, instance, reason, duration_ms=ms_since(began), is_open=is_open)
+        self.queue.tell()
 
     def load_failed(
         self,
@@ -184,6 +189,7 @@ class Conductor:
     def setup_succeeded(self, entry: Entry, reason: str, duration_ms: float | None) -> None:
         """The setup ended well: the plugin is ready and its gate opens."""
         self.table.ready(entry, reason, duration_ms)
+        self.queue.tell()
         if entry.ref in self._early_crashes:
             self._die(entry, self._early_crashes.pop(entry.ref))
 

@@ -170,27 +170,34 @@ class Registry(Lookup):
         refuse_taken(self.table, offers)
         refuse_second_fallback(self.table, offers)
         added: list[Entry] = []
+        before = self.table.graph
         try:
             with self.table.watchdog.watching():
                 new = {offer.ref: offer for offer in offers}
-                order = load_order(list(new), graph_of_present(self.table, offers))
+                self.table.graph = graph_of_present(self.table, offers)
+                order = load_order(list(new), self.table.graph)
                 added.extend(self.table.add(new[ref], "discovered") for ref in order)
-                self._load_all(order)
+                self._load_all(order, "discovered")
         except BaseException:
             for entry in added:
                 forget(self.table, entry)
+            self.table.graph = before
             raise
-        self.table.graph = graph_of_present(self.table)
 
-    def _load_all(self, refs: Iterable[PluginRef]) -> None:
+    def _load_all(self, refs: Iterable[PluginRef], reason: str) -> None:
+        """Load all of `refs`, in topological order; raise the first error, others attached."""
         errors: list[PluginRegistryError] = []
-        for ref in refs:
+
+        def load(ref: PluginRef) -> None:
+            entry = self.table.entries[ref]
             try:
-                self.conductor.load(
-                    self.table.entries[ref], Load.IMPORT, "discovered", is_open=True
-                )
+                if entry.offer.prepared is None:
+                    raise _why_not_loaded(entry)
+                self.conductor.load(entry, Load.IMPORT, reason, is_open=True)
             except PluginRegistryError as error:
                 errors.append(error)
+
+        self.conductor.queue.run(refs, load)
         if errors:
             raise errors[0].with_others(errors[1:])
 
@@ -254,20 +261,10 @@ class Registry(Lookup):
 
     def _load_again(self, order: Iterable[PluginRef]) -> None:
         """Load what a dev server has left without code."""
-        errors: list[PluginRegistryError] = []
+        entries = map(self.table.entries.__getitem__, order)
+        left = [each for each in entries if each.generation is None and not each.offer.by_hand]
         with self.table.watchdog.watching():
-            for ref in order:
-                entry = self.table.entries[ref]
-                if entry.generation is not None or entry.offer.by_hand:
-                    continue
-                try:
-                    if entry.offer.prepared is None:
-                        raise _why_not_loaded(entry)
-                    self.conductor.load(entry, Load.IMPORT, "set up again", is_open=True)
-                except PluginRegistryError as error:
-                    errors.append(error)
-        if errors:
-            raise errors[0].with_others(errors[1:])
+            self._load_all([entry.ref for entry in left], "set up again")
 
     def _check_sections(self, order: Iterable[PluginRef], ctx: PluginContext) -> None:
         """What manifests ask of the configuration is known before anything is set up."""

@@ -197,30 +197,41 @@ class Reloader:
         kept = self._loaded_already(runs, candidates, offers)
         for run in runs:  # All of them, before the first import: it may meet any plugin's code.
             self._make_room(run, kept, offers)
-        for run in runs:
-            for step in run.transaction.set_up:
-                if run.doomed:
-                    break
-                if step.ref in run.out_of_reach:
-                    run.waiting.add(step.ref)
-                    continue
-                entry = table.entries[step.ref]
-                table.provide(entry, self._conductor.context_for(entry))
-                if step.ref in kept:
-                    continue
-                try:
-                    assert step.load is not None  # noqa: S101 - every set_up step has one
-                    self._conductor.load(entry, step.load, step.reason)
-                except PluginRegistryError as raised:
-                    error = recorded(raised)
-                    run.fail(step.ref, error, table.graph, candidates)
-                    self._conductor.load_failed(
-                        entry,
-                        error,
-                        Stage.IMPORT,
-                        "could not be loaded",
-                        comes_back=run.comes_back(step.ref),
-                    )
+        run_of = {ref: run for run in runs for ref in run.steps}
+
+        def load(ref: PluginRef) -> None:
+            run = run_of[ref]
+            if run.doomed:
+                return
+            if ref in run.out_of_reach:
+                run.waiting.add(ref)
+                return
+            entry, step = table.entries[ref], run.steps[ref]
+            table.provide(entry, self._conductor.context_for(entry))
+            if ref in kept:
+                return
+            try:
+                assert step.load is not None  # noqa: S101 - every set_up step has one
+                self._conductor.load(entry, step.load, step.reason)
+            except PluginRegistryError as raised:
+                if run.doomed:  # By a plugin whose code it imports: that has failed, not this one.
+                    return  # type: ignore[unreachable]  # it was not doomed before
+                error = recorded(raised)
+                run.fail(ref, error, table.graph, candidates)
+                self._conductor.load_failed(
+                    entry,
+                    error,
+                    Stage.IMPORT,
+                    "could not be loaded",
+                    comes_back=run.comes_back(ref),
+                )
+
+        unable = {
+            step.ref: step
+            for run in runs
+            for step in (*run.transaction.fail, *run.transaction.block)
+        }
+        self._conductor.queue.run(run_of, load, unable)
 
     def _make_room(
         self,

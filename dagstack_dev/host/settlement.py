@@ -137,6 +137,10 @@ class Settlement:
         self._rewire(runs, before)
         run_of = {ref: run for run in runs for ref in run.saved}
         lost: dict[PluginRef, BaseException] = {}
+        for ref, run in run_of.items():  # All of it, before any runs: it may import the rest.
+            generation = run.saved[ref].generation
+            if generation is not None:
+                generation.activate()
         for ref, run in run_of.items():
             self._restore(ref, run, lost)
         able = run_of.keys() - table.graph.downstream({*lost, *self._missing(run_of)})
@@ -239,10 +243,7 @@ class Settlement:
     ) -> None:
         """Put the saved generation of one plugin back in force, with a new instance."""
         entry = self._table.entries[ref]
-        saved = run.saved[ref]
-        if saved.generation is not None:
-            saved.generation.activate()
-        self._table.restored(entry, saved)
+        self._table.restored(entry, run.saved[ref])
         try:
             self._conductor.load(entry, Load.RENEW, ROLLED_BACK)
         except PluginRegistryError as raised:

@@ -190,7 +190,11 @@ class _Calling:
         self._call = self._watchdog.swap(self._call)
 
     def __exit__(self, *_: object) -> None:
-        self._watchdog.swap(self._call)
+        outer = self._call
+        inner = self._watchdog.swap(outer)
+        if outer is not None and inner is not None:  # The time of the one is not the other's.
+            began = outer.began + patience.running_time() - inner.began
+            self._watchdog.swap(outer._replace(began=began))
 
 
 def _watch(watchdog: ReferenceType[Watchdog]) -> None:

@@ -35,9 +35,10 @@ from dagstack_dev.runtimes.registries import Registered
 from dagstack_dev.runtimes.remains import Remains
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from types import CodeType
+    from collections.abc import Callable, Mapping, Sequence
+    from types import CodeType, FrameType
 
+    from dagstack_dev.core.ports import LoadsOnDemand
     from dagstack_dev.runtimes.code import CodeFile
     from dagstack_dev.runtimes.imports import ImportLog, Imports
 
@@ -92,6 +93,8 @@ class PluginFinder(MetaPathFinder):
         found: what was so looked up and nobody has taken note of yet: generated code, code in
             folders that do not count, compiled modules, what is missing (None). By the plugin's
             folder and the path below it.
+        host: who loads plugins, held weakly: as long as it takes part in imports, the finder is
+            held by the import system.
         outdated: packages whose extension modules have changed since the process loaded them.
         failed: what is left of generations that have failed since `collect_failed`.
     """
@@ -100,6 +103,8 @@ class PluginFinder(MetaPathFinder):
         self._namespace = namespace
         self._log = log
         log.namespace = namespace
+        log.on_borrowed = self._note_borrowed
+        self.host: Callable[[], LoadsOnDemand | None] = lambda: None
         self._prefix = f"{namespace}."
         self.found: dict[tuple[str, str], SourceFile | None] = {}
         self.outdated: dict[str, str] = {}
@@ -260,9 +265,38 @@ class PluginFinder(MetaPathFinder):
             self._log.add_space(fullname)
             return ModuleSpec(fullname, None, is_package=True)
         active = self._active.get(".".join(parts[:_PACKAGE_PARTS]))
+        if active is None and len(parts) == _PACKAGE_PARTS:
+            active = self._load_ahead(fullname)
         if active is None:
             return None
         return self._spec_in(active, fullname, "/".join(parts[_PACKAGE_PARTS:]))
+
+    def _load_ahead(self, package: str) -> _Active | None:
+        """Have a plugin loaded whose code is imported before its turn.
+
+        Its package is in `sys.modules` then, and the loader of that module hands it out.
+
+        Raises:
+            ImportError: it cannot be loaded now.
+        """
+        host, ref = self.host(), self.plugin_of(package)
+        if host is None or ref is None:
+            return None
+        problem = host.need(ref)
+        active = self._active.get(package)
+        if active is None and problem is not None:
+            raise ImportError(problem, name=package)
+        return active
+
+    def _note_borrowed(self, importer: str, package: str) -> None:
+        """The module `importer` has imported code of the plugin with this package."""
+        host, ref = self.host(), self.plugin_of(package)
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the way to the line
+        while frame is not None and frame.f_globals.get("__name__") != importer:
+            frame = frame.f_back
+        if host is not None and ref is not None and frame is not None:
+            own = self.plugin_of(self._log.owner(importer))
+            host.note_import(own, ref, frame.f_code.co_filename, frame.f_lineno)
 
     def _spec_in(self, active: _Active, fullname: str, relative: str) -> ModuleSpec | None:
         inside = f"{relative}/" if relative else ""
@@ -332,17 +366,25 @@ class _SnapshotLoader(SourceFileLoader):
         super().__init__(fullname, path)
         self.ran = file
         self._finder = finder
+        self._is_loaded = False
 
-    def create_module(self, spec: ModuleSpec) -> None:
-        """The usual kind of module will do; its code is about to run.
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """The usual kind of module will do, and its code is about to run.
 
-        Noted here because a frame of ours around its code would be taken for its importer.
+        Noted here because a frame of ours around its code would be taken for its importer. A
+        package that was loaded while it was looked for is there already, and does not run again.
         """
+        loaded = sys.modules.get(spec.name)
+        self._is_loaded = loaded is not None and loaded.__spec__ is spec
+        if self._is_loaded:
+            return loaded
         self._finder.note_loaded(spec.name)
+        return None
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the import protocol
         """The code of the snapshot; raises what compiling it raised."""
-        if self.ran is None:
+        is_loaded, self._is_loaded = self._is_loaded, False
+        if self.ran is None or is_loaded:
             return _NO_CODE
         if self.ran.code is None:
             raise copy_of(self.ran.error or ImportError(self.path))

@@ -37,6 +37,8 @@ class ImportLog:
         given_up: modules that were missing and that nobody who is followed waits for any more.
             Code that was rolled back for that may.
         adopt: called with a module that is imported and not followed; it may `follow` it.
+        on_borrowed: called with a module and the package of a plugin that it has imported code of,
+            and that is not its own.
     """
 
     def __init__(self) -> None:
@@ -44,6 +46,7 @@ class ImportLog:
         self.stale: set[str] = set()
         self.renew: Callable[[str], None] = self.stale.discard
         self.adopt: Callable[[str], object] = lambda _: None
+        self.on_borrowed: Callable[[str, str], None] = lambda *_: None
         self.given_up: set[str] = set()
         self._owners: dict[str, str] = {}
         self._members: defaultdict[str, set[str]] = defaultdict(set)
@@ -103,6 +106,10 @@ class ImportLog:
         """`importer` has imported these modules or tried to; it counts if it is followed still."""
         names = frozenset(imported) - {importer}
         self._note(importer, Imports(names, names - self._owners.keys() - self._spaces))
+        own = self._owners.get(importer)
+        for owner in {self._owners.get(each, own) for each in names} - {own}:
+            if own and owner and owner.startswith(f"{self.namespace}."):
+                self.on_borrowed(importer, owner)
 
     def _note(self, importer: str, imports: Imports) -> None:
         noted = self._imports.get(importer)

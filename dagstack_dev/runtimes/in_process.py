@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import weakref
 from dataclasses import dataclass, field
 from importlib import import_module
 from traceback import extract_tb
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from dagstack_dev.core.manifest import PluginManifest
-    from dagstack_dev.core.ports import Prepared
+    from dagstack_dev.core.ports import LoadsOnDemand, Prepared
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource, SourceFile
     from dagstack_dev.runtimes.shared_modules import SetAside
@@ -79,6 +80,10 @@ class InProcessRuntime:
         when_gone(self, original.uninstall)
         when_gone(self, self._finder.uninstall)
         when_gone(self, self.shared.close)
+
+    def ask(self, host: LoadsOnDemand) -> None:
+        """Let `host` load what is imported before its turn; it is not kept alive."""
+        self._finder.host = weakref.ref(host)
 
     def prepare(
         self,

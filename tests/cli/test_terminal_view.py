@@ -31,6 +31,7 @@ from dagstack_dev.core.events import (
     ReloadWaiting,
     TaskFailed,
     TeardownFailed,
+    UndeclaredImport,
     Wait,
     WatchProblem,
     WatchStarted,
@@ -313,6 +314,12 @@ def test_a_plugin_that_dies_is_framed_once(show: Show) -> None:
         (
             PluginOverstepped(ref=OPENAI, message="called sys.exit(3)", path="/p.py", line=3),
             f"! {OPENAI} called sys.exit(3), at /p.py:3\n",
+        ),
+        (
+            UndeclaredImport(
+                ref=OPENAI, imported=CHAT, message="imports code of x", path="/p.py", line=3
+            ),
+            "! llm/openai imports code of x, at /p.py:3\n",
         ),
         (PluginOverstepped(ref=None, message="set an alarm"), "! something set an alarm\n"),
         (WatchProblem(message="is gone", path="/srv"), "! /srv: is gone\n"),
