@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import anyio
 import structlog
+from agreement import disagreements
 from trees import PluginTree
 
 from dagstack_dev import DevServer, PluginContext, PluginRef, PluginRegistry, PluginStatus, Settings
@@ -60,17 +61,22 @@ class Live:
         server: the server.
         facts: every fact, from before the first start on.
         journal: what plugins wrote into `ctx.extras["journal"]`.
+        disagreements: what did not agree when something was told.
     """
 
     def __init__(self, server: DevServer, journal: list[str]) -> None:
         self.server = server
         self.journal = journal
         self.facts: list[Fact] = []
+        self.disagreements: list[str] = []
         self._arrived = anyio.Event()
         server.registry.observe(self._receive)
 
     def _receive(self, fact: Fact) -> None:
         self.facts.append(fact)
+        if isinstance(fact, Transition):
+            table = self.server.registry.table
+            self.disagreements += disagreements(table, table.entries[fact.ref])
         self._arrived.set()
         self._arrived = anyio.Event()
 
@@ -169,3 +175,4 @@ async def serving(tree: PluginTree, **options: Any) -> AsyncIterator[Live]:
     live = make_live(tree, **options)
     async with live.server:
         yield live
+    assert live.disagreements == []

@@ -334,7 +334,7 @@ class Conductor:
         self.ended_with_loop[ref] = table.setup_order[ref]
         self.crashes[ref] = error = EventLoopClosed(ref, what)
         reason = "its event loop has been closed"
-        table.crashed(entry, error, reason, refusal=str(error), running=running)
+        table.failed(entry, error, Stage.RUN, reason, refusal=str(error), running=running)
 
     def _die(self, entry: Entry, error: BaseException | None) -> None:
         reason = "a task of its own ended the plugin"
@@ -344,7 +344,7 @@ class Conductor:
         root = root_error(error) if error is not None else None
         refusal = f"{reason}: {in_words(root)}" if root else reason
         shown = error or PluginCrashed(entry.ref, "its own scope was cancelled")
-        self.table.crashed(entry, shown, reason, refusal=refusal)
+        self.table.failed(entry, shown, Stage.RUN, reason, refusal=refusal)
         self.report_teardown(entry, undo_errors)
         if running is not None and running.requires_restart:
             self.table.require_restart(entry)

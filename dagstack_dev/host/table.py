@@ -256,8 +256,9 @@ class PluginTable:
         *,
         refusal: str | None,
         duration_ms: float | None = None,
+        running: PluginInstance | None = None,
     ) -> None:
-        """The plugin could not be loaded or set up, or it has been torn down for its health.
+        """The plugin could not be loaded or set up, was not healthy, or has ended by itself.
 
         Args:
             entry: the plugin.
@@ -267,45 +268,13 @@ class PluginTable:
             refusal: what calls are refused with; None where an earlier generation comes back, for
                 which they wait.
             duration_ms: how long the step took.
-        """
-        if refusal is not None:
-            entry.gate.give_up(refusal)
-        entry.running = None
-        self._fail(entry, error, stage, reason, duration_ms)
-        if refusal is None:
-            entry.gate.look_again()  # A setup that waits here would wait for its own end.
-
-    def crashed(
-        self,
-        entry: Entry,
-        error: BaseException,
-        reason: str,
-        *,
-        refusal: str,
-        running: PluginInstance | None = None,
-    ) -> None:
-        """A ready plugin has ended by itself.
-
-        Args:
-            entry: the plugin.
-            error: why.
-            reason: why, in short.
-            refusal: what calls are refused with.
-            running: what is still to be torn down.
+            running: what is still to be torn down, where it has ended by itself.
         """
         entry.running = running
-        entry.gate.give_up(refusal)
-        self._advance(entry, State.TEARING_DOWN, reason)
-        self._fail(entry, error, Stage.RUN, reason)
-
-    def _fail(
-        self,
-        entry: Entry,
-        error: BaseException,
-        stage: Stage,
-        reason: str,
-        duration_ms: float | None = None,
-    ) -> None:
+        if refusal is not None:
+            entry.gate.give_up(refusal)
+        if self.states[entry.ref] is State.READY:
+            self._advance(entry, State.TEARING_DOWN, reason)
         self._advance(
             entry,
             State.FAILED,
@@ -314,6 +283,8 @@ class PluginTable:
             failure=recorded(error),
             stage=stage,
         )
+        if refusal is None:
+            entry.gate.look_again()  # A setup that waits here would wait for its own end.
 
     def blocked(
         self, entry: Entry, blocked_by: tuple[str, ...], reason: str, *, refusal: str | None = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from agreement import disagreements
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from serving import edit, make_live
@@ -98,36 +99,6 @@ def test_only_the_table_changes_what_runs() -> None:
 
 
 # What agrees
-
-
-def disagreements(table: PluginTable, entry: Entry) -> Iterator[str]:
-    """What of `entry` contradicts its state."""
-    state, gate, status = table.states[entry.ref], entry.gate, table.status(entry)
-    holds = {
-        "failed, with an error and a stage": (state is State.FAILED)
-        == (entry.failure is not None)
-        == (entry.stage is not None),
-        "blocked, by something": (state is State.BLOCKED) == bool(entry.blocked_by),
-        "degraded, so it is ready": entry.degraded_by is None or state is State.READY,
-        "pending, so something runs or comes back": not entry.pending
-        or state not in {State.DISCOVERED, State.FAILED, State.BLOCKED, State.REMOVED},
-        "set up, so it has a place in the order": (entry.ref in table.setup_order)
-        == (state in {State.READY, State.TEARING_DOWN}),
-        "an instance, so there is code": entry.instance is None or entry.generation is not None,
-        "an instance runs": entry.running is not None
-        or state not in {State.SETTING_UP, State.READY},
-        "nothing runs": entry.running is None
-        or state in {State.SETTING_UP, State.READY, State.TEARING_DOWN, State.FAILED},
-        "nothing of it is there": entry.generation is None
-        or state not in {State.BLOCKED, State.REMOVED},
-        "it is ready, so calls pass or wait": state is not State.READY or gate.unavailable is None,
-        "calls pass, so it is there": gate.closed or state in {State.LOADED, State.READY},
-        "calls are refused": gate.unavailable is not None
-        or state not in {State.BLOCKED, State.REMOVED},
-        "the status tells": (status.error is not None)
-        == (state is State.FAILED or status.pending or status.degraded),
-    }
-    return (f"{entry.ref} is {state}: {name}" for name, is_so in holds.items() if not is_so)
 
 
 class Agreement:
@@ -238,13 +209,15 @@ class Lives(RuleBasedStateMachine):
     @states(State.READY)
     @rule()
     def crash(self) -> None:
-        self.table.crashed(self.entry, ERROR, "a task", refusal="it crashed")
+        self.table.failed(self.entry, ERROR, Stage.RUN, "a task", refusal="it crashed")
 
     @states(State.READY)
     @rule()
     def lose_loop(self) -> None:
         running = self.entry.running
-        self.table.crashed(self.entry, ERROR, "its loop", refusal="no loop", running=running)
+        self.table.failed(
+            self.entry, ERROR, Stage.RUN, "its loop", refusal="no loop", running=running
+        )
         assert self.entry.running is running
         self.table.stopped(self.entry, "torn down late", 1.0)
 
