@@ -22,7 +22,9 @@ def disagreements(table: PluginTable, entry: Entry) -> Iterator[str]:
         or state not in {State.DISCOVERED, State.FAILED, State.BLOCKED, State.REMOVED},
         "set up, so it has a place in the order": (entry.ref in table.setup_order)
         == (state in {State.READY, State.TEARING_DOWN}),
-        "an instance, so there is code": entry.instance is None or entry.generation is not None,
+        "an instance, so there is code": entry.instance is None
+        or entry.generation is not None
+        or entry.offer.by_hand,
         "an instance runs": entry.running is not None
         or state not in {State.SETTING_UP, State.READY},
         "nothing runs": entry.running is None

@@ -175,4 +175,4 @@ async def serving(tree: PluginTree, **options: Any) -> AsyncIterator[Live]:
     live = make_live(tree, **options)
     async with live.server:
         yield live
-    assert live.disagreements == []
+    assert not live.disagreements, live.disagreements

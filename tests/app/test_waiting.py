@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 import pytest
 from serving import Live, edit, make_live, serving
@@ -9,7 +11,9 @@ from trees import PluginTree
 
 from dagstack_dev import ReloadWaiting
 from dagstack_dev.core.events import Wait
+from dagstack_dev.core.lifecycle import State
 from dagstack_dev.host import waiting
+from dagstack_dev.host.patience import running_time
 
 CODE = """
 class Plugin:
@@ -105,13 +109,23 @@ async def test_what_undoes_itself_for_long_is_told(tree: PluginTree) -> None:
 
 
 async def test_many_are_counted(tree: PluginTree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "TOLD_SECONDS", 0.2)  # All have begun by then.
+    looks: list[Callable[[], object]] = []
+
+    def call_later(_: float, look: Callable[[], object]) -> Callable[[], object]:
+        looks.append(look)
+        return lambda: None
+
+    monkeypatch.setattr(waiting, "call_after", call_later)
+    monkeypatch.setattr(waiting, "running_time", lambda: running_time() + 60)
     for number in range(waiting.MOST + 2):
         tree.plugin(f"p{number}", code=CODE)
     events = held("setup")
     live = make_live(tree, extras=events)
 
     async def look() -> None:
+        while len(live.reached(State.SETTING_UP)) < waiting.MOST + 2:
+            await anyio.lowlevel.checkpoint()
+        looks[-1]()
         fact = await live.fact(ReloadWaiting)
         assert len(fact.waits) == waiting.MOST
         assert fact.more == 2
