@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio.to_thread
 
+from dagstack_dev.app.inbox import Batch
 from dagstack_dev.app.outputs import OwnWrites
 from dagstack_dev.app.write_log import WriteLog
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES, differing_forms
-from dagstack_dev.disk.changes import looks_unfinished
+from dagstack_dev.disk.changes import DiskChanges
 from dagstack_dev.disk.settling import GitLocks
+from dagstack_dev.disk.snapshot import looks_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dagstack_dev.app.inbox import Batch, Inbox
+    from dagstack_dev.app.inbox import Inbox
     from dagstack_dev.app.shared import SharedCatalog
-    from dagstack_dev.core.sources import SourceFile
-    from dagstack_dev.disk.changes import DiskChanges
-    from dagstack_dev.disk.modules import ModuleView
-from dagstack_dev.disk.snapshot import DiskView
+    from dagstack_dev.core.sources import PluginSource, SourceFile
+    from dagstack_dev.disk.snapshot import Snapshot
 
 MANY_FOLDERS: Final = 2
 """Changed folders from which a batch is taken for a part of something larger."""
@@ -50,21 +50,19 @@ class Collector:
     """Looks at the disk until what it sees is what there is.
 
     Args:
-        disk: what is compared with.
-        modules: likewise, for plugins that are imported by name.
-        shared: likewise, for code that is no plugin's.
+        snapshot: what is looked at.
+        shared: what runs of code that is no plugin's.
         inbox: where more may come in meanwhile.
         doubt_seconds: how long something unfinished is given to go on.
         imported: what plugins have come to import that nobody has looked at yet; see
-            `DiskView.add_imported`.
+            `PluginFolders.add_imported`.
         later: called with a folder and seconds, to have the folder looked at again then.
         on_problem: called with a path and a message for the user.
     """
 
     def __init__(
         self,
-        disk: DiskView,
-        modules: ModuleView,
+        snapshot: Snapshot,
         shared: SharedCatalog,
         inbox: Inbox,
         *,
@@ -73,98 +71,115 @@ class Collector:
         later: Callable[[str, float], None],
         on_problem: Callable[[str, str], None],
     ) -> None:
-        self._disk = disk
-        self._modules = modules
+        self._snapshot = snapshot
         self._shared = shared
         self._inbox = inbox
         self._doubt_seconds = doubt_seconds
         self._imported = imported
         self._on_problem = on_problem
         self._told: dict[str, str] = {}
-        self._git = GitLocks(disk.roots, on_problem)
+        self._git = GitLocks(snapshot.folders.roots, on_problem)
         self.writes = WriteLog()
         self.own_writes = OwnWrites(writes=self.writes, later=later, on_problem=on_problem)
 
     async def first_look(self) -> DiskChanges:
-        """Everything that is on disk; accepted."""
-        changes = await anyio.to_thread.run_sync(self._disk.look)
-        self._tell_of_faults(changes)
-        self._disk.accept(changes)
-        imported = self._modules.look()
-        self._modules.accept(imported)
-        return changes.and_also(imported)
+        """Everything that is on disk."""
+        await anyio.to_thread.run_sync(self._snapshot.look)
+        self._tell_of_faults()
+        return self._hand_on(Batch())
 
     def edited(self, batch: Batch) -> tuple[set[str], Mapping[str, SourceFile | None]]:
-        """Look at what a batch that waits has changed, and accept nothing.
+        """Look at what a batch that waits has changed, and hand nothing on.
 
         Returns:
             The folders of plugins whose code differs or that are gone, and the shared code that
             differs. What has just been emptied counts for neither: it is being saved. Nor does
             what the plugin has written itself, as while it is set up.
         """
-        named = None if batch.everywhere else batch.paths
-        changes = self._disk.look(named).and_also(self._modules.look(named))
-        folders = {source.folder for source in changes.removed}
-        for before, now in changes.changed:
-            edited = (path for path in before.changed_files(now) if path.endswith(EDITED))
-            seen = changes.seen(now.folder)
-            is_own = all(self.own_writes.has_written(now.folder, path, seen) for path in edited)
-            if not is_own and not looks_unfinished(before, now):
-                folders.add(now.folder)
-        shared = self._shared.news(self._shared.view.look(named))
-        return folders, {} if self._shared.looks_unfinished(shared) else shared
+        news = self._snapshot.look(None if batch.everywhere else batch.paths)
+        folders = {
+            folder for folder, before in news.folders.items() if before and self._is_edit(before)
+        }
+        shared = self._shared.news(self._snapshot.files.differing(news.files))
+        return folders, {} if news.files.keys() & self._snapshot.unfinished() else shared
+
+    def _is_edit(self, before: PluginSource) -> bool:
+        folder, now = before.folder, self._snapshot.source(before.folder)
+        if now is None or folder in self.own_writes.waiting:
+            return now is None
+        seen = self._snapshot.folders.seen(folder)
+        edited = (path for path in before.changed_files(now) if path.endswith(EDITED))
+        is_own = all(self.own_writes.has_written(folder, path, seen) for path in edited)
+        return not is_own and not looks_unfinished(before, now)
 
     async def collect(self, batch: Batch) -> Collected:
-        """What `batch` has changed on disk; accepted, so that it is not seen again.
+        """What `batch` has changed on disk; handed on once.
 
         A save that looks unfinished, or looks like part of something larger such as a branch
         switch, is given time to go on, again and again while more comes in, which joins `batch`.
         """
         give_up_at = perf_counter() + DOUBT_LIMIT_SECONDS
+        todo = Batch(paths={*batch.paths}, everywhere=batch.everywhere)
         while True:
-            believe = perf_counter() >= give_up_at
             if await self._git.released(give_up_at):
-                await self._more(batch, self._doubt_seconds)
-            self._disk.add_imported(self._imported())
-            hints = self._disk.counting(batch.paths)
-            changes = self._disk.look(None if batch.everywhere else hints, believe=believe)
-            named = None if batch.everywhere else batch.paths
-            imported = self._modules.look(named, believe=believe)
-            shared = self._shared.look(named)
-            if believe:
+                await self._more(self._doubt_seconds, batch, todo)
+            self._snapshot.folders.add_imported(self._imported())
+            news = self._snapshot.look(None if todo.everywhere else todo.paths)
+            todo = Batch(paths=self._snapshot.unfinished() - self.own_writes.waiting)
+            if perf_counter() >= give_up_at:
                 break
-            doubtful = changes.unsettled or imported.unsettled
-            if doubtful or self._shared.looks_unfinished(shared):
-                more = await self._more(batch, self._doubt_seconds)
-            elif len(changes.changed) >= MANY_FOLDERS:
-                more = await self._more(batch, self._doubt_seconds / 5)
-            else:
-                break
-            if not more:
+            seconds = self._doubt_seconds
+            if not todo:
+                if len(news.folders.keys() - self.own_writes.waiting) < MANY_FOLDERS:
+                    break
+                seconds /= 5
+            if not await self._more(seconds, batch, todo):
                 give_up_at = 0.0  # It has been quiet: what is seen is what there is.
-        self._tell_of_faults(changes)
-        changes, outputs = self.own_writes.sorted_out(changes)
-        self._disk.accept(changes.and_also(outputs))
-        for before, now in outputs.changed:
-            batch.paths -= {f"{now.folder}/{path}" for path in before.changed_files(now)}
-        self._modules.accept(imported)
-        return Collected(changes.and_also(imported), shared)
+        self._tell_of_faults()
+        plugins = self._hand_on(batch)
+        shared = self._shared.differing(None if batch.everywhere else news.files)
+        news.files.clear()
+        return Collected(plugins, shared)
 
-    async def _more(self, batch: Batch, seconds: float) -> bool:
-        """Let what comes in within `seconds` join `batch`; the answer is whether anything did."""
+    async def _more(self, seconds: float, *batches: Batch) -> bool:
+        """Let what comes in within `seconds` join `batches`; whether anything did."""
         if not await self._inbox.wait(seconds):
             return False
-        batch.join(self._inbox.take())
+        later = self._inbox.take()
+        for batch in batches:
+            batch.join(later)
         return True
 
-    def _tell_of_faults(self, changes: DiskChanges) -> None:
+    def _hand_on(self, batch: Batch) -> DiskChanges:
+        """The news of plugins, but for what they have written themselves or has to wait."""
+        news = self._snapshot.news.folders
+        added, changed, removed = [], [], []
+        for folder in sorted(news):
+            before, now = news[folder], self._snapshot.source(folder)
+            if before is None and now is not None:
+                added.append(now)
+            elif before is not None and now is None:
+                removed.append(before)
+            elif before is not None and now is not None:
+                seen = self._snapshot.folders.seen(folder)
+                is_meant = self.own_writes.is_to_be_reloaded(before, now, seen)
+                if is_meant is None:
+                    continue
+                if is_meant:
+                    changed.append((before, now))
+                else:
+                    batch.paths -= {f"{folder}/{path}" for path in before.changed_files(now)}
+            del news[folder]
+        return DiskChanges(tuple(added), tuple(changed), tuple(removed))
+
+    def _tell_of_faults(self) -> None:
         """Report what the disk does not let us see, and what is too much to see, once each."""
         faults = {
             folder: f"cannot be searched: {reason}; what runs from it goes on, new plugins in it "
             "are not found"
-            for folder, reason in changes.denied.items()
+            for folder, reason in self._snapshot.folders.denied.items()
         }
-        for source in (*changes.added, *(now for _, now in changes.changed)):
+        for source in filter(None, map(self._snapshot.source, self._snapshot.news.folders)):
             for path, file in source.files.items():
                 if file.error is not None and not path.endswith((".py", source.manifest_name)):
                     faults[f"{source.folder}/{path}"] = (

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.ignore import IgnoreRules
-    from dagstack_dev.disk.modules import ModuleView
+    from dagstack_dev.disk.modules import ModuleSource
     from dagstack_dev.host.entry import Entry
 
 _PACKAGE: Final = "dagstack.plugin_system"
@@ -217,13 +217,13 @@ def _ref(loaded: Any) -> PluginRef:
 
 
 def sources_in(
-    roots: Iterable[str], modules: ModuleView, rules: IgnoreRules
+    roots: Iterable[str], modules: Iterable[ModuleSource], rules: IgnoreRules
 ) -> Iterator[PluginSource]:
     """The plugins in the folders below `roots`, and those of `modules`, as they are on disk."""
     for root in roots:
         for folder in find_plugins(root, rules):
             yield read_plugin(folder, root, rules)[0]
-    yield from modules.look().present()
+    yield from filter(None, (module.read() for module in modules))
 
 
 def _refs(sources: Iterable[PluginSource]) -> set[PluginRef]:

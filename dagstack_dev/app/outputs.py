@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
-from dagstack_dev.disk.changes import DiskChanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,6 +55,9 @@ class OwnWrites:
         writes: what plugins have written.
         later: called with a folder and seconds, to have the folder looked at again then.
         on_problem: called with a path and a message for the user.
+
+    Attributes:
+        waiting: the folders that are to be asked about again when their pause is over.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class OwnWrites:
         self._setups: dict[str, tuple[int, int]] = {}  # When the last one of each folder was.
         self._series: dict[tuple[str, bool], _Series] = {}  # Of data, and of code.
         self._told: set[tuple[str, str]] = set()
-        self._waiting: set[str] = set()
+        self.waiting: set[str] = set()
 
     def reload_begins(self) -> None:
         """Plugins are going to be imported and set up."""
@@ -84,23 +86,7 @@ class OwnWrites:
 
     def wait_is_over(self, folder: str) -> None:
         """The time that `later` was asked for has come."""
-        self._waiting.discard(folder)
-
-    def sorted_out(self, changes: DiskChanges) -> tuple[DiskChanges, DiskChanges]:
-        """What of `changes` is to be reloaded for, and what is only to be taken note of.
-
-        The rest is held back: it is to be seen again.
-        """
-        reload: list[tuple[PluginSource, PluginSource]] = []
-        outputs: list[tuple[PluginSource, PluginSource]] = []
-        for before, now in changes.changed:
-            meant = self._meant_for(before, now, changes.seen(now.folder))
-            if meant is not None:
-                (reload if meant else outputs).append((before, now))
-        if len(reload) == len(changes.changed):
-            return changes, DiskChanges()
-        quiet = replace(changes, added=(), changed=tuple(outputs), removed=())
-        return replace(changes, changed=tuple(reload)), quiet
+        self.waiting.discard(folder)
 
     def has_written(self, folder: str, path: str, seen: Mapping[str, SeenFile]) -> bool:
         """Whether a plugin's own code has written what a file of it holds.
@@ -112,10 +98,16 @@ class OwnWrites:
         """
         return self._writes.is_own(folder, f"{folder}/{path}", _written(path, seen))
 
-    def _meant_for(
+    def is_to_be_reloaded(
         self, before: PluginSource, now: PluginSource, seen: Mapping[str, SeenFile]
     ) -> bool | None:
-        """Whether a folder is to be reloaded for what has changed in it; None for not yet."""
+        """Whether a plugin is to be reloaded for what has changed in its folder; None: not yet.
+
+        Args:
+            before: the folder as it was when it was last asked about.
+            now: as it is now.
+            seen: its files as they were read.
+        """
         folder, files = now.folder, before.changed_files(now)
         code = [each for each in files if each.endswith(_CODE)]
         others = code or [each for each in files if not self.has_written(folder, each, seen)]
@@ -157,8 +149,8 @@ class OwnWrites:
             f"has changed during each of {FREE_RELOADS} setups of its plugin, which is reloaded "
             "for that once a minute at most",
         )
-        if folder not in self._waiting:
-            self._waiting.add(folder)
+        if folder not in self.waiting:
+            self.waiting.add(folder)
             self._later(folder, PAUSE_SECONDS)
         return None
 

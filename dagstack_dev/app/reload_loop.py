@@ -36,7 +36,7 @@ from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.plan import Candidate, Load
 from dagstack_dev.core.planning import plan_reload
-from dagstack_dev.disk.reading import changed_at, code_differs
+from dagstack_dev.disk.reading import changed_at, has_changed
 from dagstack_dev.host.context import sees_the_same
 from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.preparation import locate
@@ -55,8 +55,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.plan import ReloadPlan
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import SourceFile
-    from dagstack_dev.disk.modules import ModuleView
-    from dagstack_dev.disk.snapshot import DiskView
+    from dagstack_dev.disk.snapshot import Snapshot
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.entry import Entry
     from dagstack_dev.host.registry import Registry
@@ -68,8 +67,7 @@ class ReloadLoop:
     Args:
         registry: the registry.
         context: what its plugins are given.
-        disk: the folders of the plugins.
-        modules: likewise, of those that are imported by name.
+        snapshot: what is on disk.
         shared: the code that they share.
         files: the configuration file, and those that declare kinds.
         settings: see `Settings`.
@@ -87,8 +85,7 @@ class ReloadLoop:
         registry: Registry,
         context: PluginContext,
         *,
-        disk: DiskView,
-        modules: ModuleView,
+        snapshot: Snapshot,
         shared: SharedCatalog,
         files: SettingFiles,
         settings: Settings,
@@ -99,8 +96,7 @@ class ReloadLoop:
         self.leaks = LeakCheck(registry.table, settings.leaks)
         self._runtime = in_process(registry)
         self.collector = Collector(
-            disk,
-            modules,
+            snapshot,
             shared,
             self.inbox,
             doubt_seconds=settings.doubt_ms / 1000,
@@ -124,7 +120,7 @@ class ReloadLoop:
         self._registry = registry
         self._context = context
         self._table = registry.table
-        self._disk = disk
+        self._snapshot = snapshot
         self._shared = shared
         self._config = files.config
         self._hookspecs = files.hookspecs
@@ -160,8 +156,8 @@ class ReloadLoop:
         """
         changes = await self.collector.first_look()
         reasons = self._catalog.update(changes)
-        self._catalog.miss(self._disk.counts)
-        shared = self._shared.look(None)
+        self._catalog.miss(self._snapshot.folders.counts)
+        shared = self._shared.differing(None)
         forced: dict[PluginRef, Candidate] = {}
         if owns_plugins:
             forced = {
@@ -239,9 +235,14 @@ class ReloadLoop:
             left = {each for one in left for each in self._table.graph.dependencies(one)} - needed
             needed |= left
         sources = (self._table.entries[each].offer.source for each in needed)
-        return any(each is not None and code_differs(each, EDITED) for each in sources) or not (
-            needed.isdisjoint(self._shared.importers(self._shared.view.look()))
+        is_edited = any(
+            has_changed(f"{source.home}/{path}", file.fingerprint)
+            for source in sources
+            if source is not None
+            for path, file in source.files.items()
+            if path.endswith(EDITED)
         )
+        return is_edited or not needed.isdisjoint(self._shared.changed_on_disk())
 
     async def _handle(self, batch: Batch) -> None:
         began = perf_counter()
@@ -251,9 +252,7 @@ class ReloadLoop:
         forced = demanded(batch, self._table)
         if self._config.concerns(batch):
             forced |= await self._reconfigure()
-        paths = sorted(
-            path for path in batch.paths if self._disk.counts(path) or self._shared.counts(path)
-        )
+        paths = sorted(filter(self._snapshot.counts, batch.paths))
         again = (self._saved_again(paths) | self._preempted() | batch.again) - reasons.keys()
         reasons |= self._catalog.prepare_again(again)
         edited = {self._catalog.ref_of(folder) for folder in reasons}
@@ -276,7 +275,9 @@ class ReloadLoop:
                     forced=forced,
                     brings_news=batch.brings_news,
                 )
-        elif any(self._disk.plugin_at(path) or self._shared.is_meant(path) for path in paths):
+        elif any(
+            self._snapshot.folders.plugin_at(path) or self._shared.is_meant(path) for path in paths
+        ):
             self._tell_skipped(self._next_id(), began, paths, "no content changed")
         if self._config.concerns(batch):
             self.tell_misspelt_sections()
@@ -305,8 +306,11 @@ class ReloadLoop:
         """
         pending = self._catalog.pending
         saved = [path for path in paths if changed_at(path) > self._ended_ns] if pending else []
-        folders = {self._disk.plugin_at(path) for path in saved}
-        if any(self._shared.counts(path) and not self._disk.plugin_at(path) for path in saved):
+        folders = {self._snapshot.folders.plugin_at(path) for path in saved}
+        if None in folders and any(
+            self._snapshot.files.counts(path) and not self._snapshot.folders.plugin_at(path)
+            for path in saved
+        ):
             return {*pending}
         return pending & (folders | {each for each in pending if each.partition(":")[0] in saved})
 

@@ -27,19 +27,16 @@ from dagstack_dev.app.reloading_parent import warn_of_reloading_parent
 from dagstack_dev.app.services import with_services
 from dagstack_dev.app.setting_files import SettingFiles
 from dagstack_dev.app.settings import Settings
-from dagstack_dev.app.shared import SharedCatalog
+from dagstack_dev.app.shared import SharedCatalog, shared_code
 from dagstack_dev.app.unattended import UnattendedTasks
 from dagstack_dev.core.errors import KindUnknown, TeardownErrors
 from dagstack_dev.core.events import WatchStarted, WatchStopped
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.ignore import IgnoreRules
-from dagstack_dev.disk.links import LinkedFiles
-from dagstack_dev.disk.modules import ModuleView
 from dagstack_dev.disk.paths import lies_in, root_folder
 from dagstack_dev.disk.polling import reason_to_poll
-from dagstack_dev.disk.reading import stamp_of
-from dagstack_dev.disk.snapshot import DiskView
+from dagstack_dev.disk.snapshot import Snapshot
 from dagstack_dev.disk.sweep import Sweep
 from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.context import PluginContext
@@ -53,7 +50,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dagstack_dev.core.lifecycle import PluginStatus
-    from dagstack_dev.disk.reading import Stamp
     from dagstack_dev.host.registry import Registry
 
 
@@ -279,22 +275,26 @@ class DevServer:
             self._context = self.registry.conductor.context
         doubt = settings.doubt_ms / 1000
         config = ConfigFile(settings.config_file, doubt_seconds=doubt)
-        self._single = {path: stamp_of(path) for path in config.paths}
         if config.path is not None:
             self._context = replace(self._context, config=read_config(config.path))
         kinds = HookspecFiles(self.registry, settings.hookspec_files, doubt_seconds=doubt)
-        self._single |= {path: stamp_of(path) for path in kinds.paths}
         self._files = SettingFiles(config, kinds)
         self._rules = rules = IgnoreRules(settings.ignore)
-        self._disk = DiskView(self.roots, rules)
-        self._modules = ModuleView(installed.modules)
-        self._single |= {path: stamp_of(path) for path in self._modules.watched}
-        self._shared = SharedCatalog(self.registry, (*self.roots, *self.code_roots), rules)
+        self._modules = installed.modules
+        self._snapshot = Snapshot(
+            self.roots,
+            rules,
+            code_roots=self.code_roots,
+            modules=self._modules,
+            files=self._files.paths,
+            code=shared_code(self.registry),
+        )
+        roots = (*self.roots, *self.code_roots)
+        self._shared = SharedCatalog(self.registry, self._snapshot, roots, rules)
         self._loop = ReloadLoop(
             self.registry,
             self._context,
-            disk=self._disk,
-            modules=self._modules,
+            snapshot=self._snapshot,
             shared=self._shared,
             files=self._files,
             settings=settings,
@@ -369,14 +369,12 @@ class DevServer:
             reason = str(error).removeprefix(f"{place}: ")
             self._loop.report_problem(place, f"is left out: {reason}")
         sweep = Sweep(
-            self._disk,
-            self._shared.view,
+            self._snapshot,
             seconds=self._settings.sweep_seconds,
             on_paths=self._loop.inbox.paths,
         )
-        linked = LinkedFiles(self._links, self._loop.inbox.paths)
         self._group.start_soon(sweep.run, name="dagstack-dev sweep")
-        self._group.start_soon(linked.run, name="dagstack-dev links")
+        self._group.start_soon(sweep.run_links, name="dagstack-dev links")
         self._group.start_soon(self._loop.health.run, name="dagstack-dev health")
         tasks = UnattendedTasks(self._table)
         self._group.start_soon(tasks.run, name="dagstack-dev unattended tasks")
@@ -393,11 +391,6 @@ class DevServer:
             on_problem=self._loop.report_problem,
             on_recovered=self._loop.report_recovery,
         )
-
-    def _links(self) -> dict[str, Stamp | None]:
-        """All links to files that count, with the stamps of what was read."""
-        single = {path: at for path, at in self._single.items() if os.path.islink(path)}  # noqa: PTH114 - asked ten times a second
-        return single | self._shared.view.links() | self._disk.file_links
 
     def _call_later(self, seconds: float, func: Callable[[], None]) -> None:
         async def wait() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dagstack_dev.app.draft import candidate_for
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Load
-from dagstack_dev.disk.code_view import CodeView
+from dagstack_dev.disk.reading import has_changed
 from dagstack_dev.runtimes.imports import ImportLog
 from dagstack_dev.runtimes.in_process import InProcessCode, InProcessRuntime
 from dagstack_dev.runtimes.shared import SharedCode
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.disk.ignore import IgnoreRules
+    from dagstack_dev.disk.snapshot import Snapshot
     from dagstack_dev.host.registry import Registry
     from dagstack_dev.runtimes.shared_change import SharedChange
 
@@ -30,17 +31,17 @@ class SharedCatalog:
 
     Args:
         registry: whose plugins import the code.
+        snapshot: what is on disk.
         roots: absolute folders with shared code; those of the plugins are among them.
         ignore: what does not count below them.
-
-    Attributes:
-        view: what of the code is on disk.
     """
 
-    def __init__(self, registry: Registry, roots: Sequence[str], ignore: IgnoreRules) -> None:
+    def __init__(
+        self, registry: Registry, snapshot: Snapshot, roots: Sequence[str], ignore: IgnoreRules
+    ) -> None:
         self._table = registry.table
-        self._code = _shared_code(registry)
-        self.view = CodeView(roots, ignore, self._code)
+        self._snapshot = snapshot
+        self._code = shared_code(registry)
         self._offered: dict[str, bytes | None] = {}
         self._asked: dict[str, frozenset[PluginRef]] = {}
         self._free: dict[str, set[PluginRef]] = {}
@@ -52,21 +53,23 @@ class SharedCatalog:
         for root in self._added:
             self._code.remove_root(root)
 
-    def counts(self, path: str) -> bool:
-        """Whether an event at `path` may be about shared code."""
-        return self.view.counts(path)
-
     def is_meant(self, path: str) -> bool:
         """Whether some module is imported from `path`, or would be."""
         return self._code.is_meant(path)
 
-    def look(self, hints: Iterable[str] | None) -> dict[str, SourceFile | None]:
-        """What differs near `hints`, or anywhere for None, and what could not be taken over yet.
+    def differing(self, paths: Iterable[str] | None) -> dict[str, SourceFile | None]:
+        """What differs at `paths`, or anywhere for None, and what could not be taken over yet.
 
         Likewise what runs, and came too late for somebody who imports it.
         """
-        found = self.view.look(None if hints is None else {*hints, *self._offered})
+        files = self._snapshot.files
+        found = files.differing(None if paths is None else {*paths, *self._offered})
         return self._code.late() | found
+
+    def changed_on_disk(self) -> frozenset[PluginRef]:
+        """The plugins that import what differs on disk by now. May run in a thread of its own."""
+        known = ((path, self._code.fingerprint(path)) for path in self._code.known())
+        return self.importers(path for path, runs in known if has_changed(path, runs))
 
     def news(self, contents: Mapping[str, SourceFile | None]) -> dict[str, SourceFile | None]:
         """Those of `contents` that have not been offered in vain already."""
@@ -87,10 +90,6 @@ class SharedCatalog:
         """
         gone = not self._offered.keys() <= contents.keys()
         return gone or bool(self.news(contents)) or self.has_gained_importers()
-
-    def looks_unfinished(self, contents: Mapping[str, SourceFile | None]) -> bool:
-        """Whether one of the news was emptied or has vanished, as half-way through a save."""
-        return self.view.looks_unfinished(self.news(contents))
 
     def prepare(self, contents: Mapping[str, SourceFile | None]) -> list[SharedChange]:
         """Compile `contents`, and tell which plugins they are for."""
@@ -214,7 +213,7 @@ def in_process(registry: Registry) -> InProcessRuntime | None:
     return next(found, None)
 
 
-def _shared_code(registry: Registry) -> SharedCode:
+def shared_code(registry: Registry) -> SharedCode:
     """The shared code that the registry's plugins import; without any such runtime, none."""
     runtime = in_process(registry)
     return SharedCode(ImportLog(), lambda _: None) if runtime is None else runtime.shared

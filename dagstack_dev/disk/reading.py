@@ -140,9 +140,8 @@ def read_some(
     files = dict(source.files)
     for relative in paths:
         path = f"{source.folder}/{relative}"
-        seen = _see(path, None)
+        seen = see_file(path, keep=False)
         if seen is not None:
-            seen = seen._replace(is_link=os.path.islink(path))  # noqa: PTH114 - hot path
             read[relative], files[relative] = seen, seen.file
         elif relative in read:
             del read[relative], files[relative]
@@ -153,12 +152,12 @@ def read_some(
 
 def stale_files(
     rules: FolderRules, known: Mapping[str, SeenFile], imported: Collection[str] = ()
-) -> dict[str, Stamp | None]:
+) -> dict[str, Stamp]:
     """The files of a plugin whose stamps are not those in `known`, by absolute path.
 
-    The stamp is None for a file that is gone.
+    The stamp is that of nothing for a file that is gone.
     """
-    stale: dict[str, Stamp | None] = {}
+    stale: dict[str, Stamp] = {}
     left = dict(known)
     walk = Walk(rules, imported)
     for path, relative, _ in walk:
@@ -170,7 +169,7 @@ def stale_files(
         stamp = Stamp.of(status)
         if stat.S_ISREG(status.st_mode) and (before is None or before.stamp != stamp):
             stale[path] = stamp
-    return stale | {f"{rules.folder}/{path}": None for path in left.keys() - walk.denied.keys()}
+    return stale | {f"{rules.folder}/{path}": NOTHING for path in left.keys() - walk.denied.keys()}
 
 
 def stamp_of(path: str) -> Stamp | None:
@@ -182,7 +181,20 @@ def stamp_of(path: str) -> Stamp | None:
     return Stamp.of(status) if stat.S_ISREG(status.st_mode) else None
 
 
-def _see(path: str, before: SeenFile | None) -> SeenFile | None:
+def see_file(path: str, before: SeenFile | None = None, *, keep: bool = True) -> SeenFile | None:
+    """One file by itself; None where there is no regular file.
+
+    Args:
+        path: of the file.
+        before: the file as it was read before; it is not read again if its stamp tells enough.
+        keep: whether to keep what it holds, whatever its name.
+    """
+    seen = _see(path, before, keep=keep)
+    is_link = seen is not None and os.path.islink(path)  # noqa: PTH114 - hot path
+    return seen._replace(is_link=True) if seen is not None and is_link else seen
+
+
+def _see(path: str, before: SeenFile | None, *, keep: bool = False) -> SeenFile | None:
     """One file of a plugin, read only if its stamp tells too little; None if it does not count."""
     try:
         status = os.stat(path)  # noqa: PTH116 - per file on the hot path
@@ -196,17 +208,20 @@ def _see(path: str, before: SeenFile | None) -> SeenFile | None:
         return before
     # A time stamp from the future, as after the clock was set back, is not trusted either.
     racy = time.time_ns() - max(stamp.mtime_ns, stamp.ctime_ns) < RACY_NS
-    file = read_file(path, stamp)
+    file = read_file(path, stamp, keep=keep)
     return SeenFile(stamp, file, racy or file.error is not None)
 
 
-def read_file(path: str, stamp: Stamp) -> SourceFile:
+def read_file(path: str, stamp: Stamp, *, keep: bool = False) -> SourceFile:
     """The content of one file, or why it could not be read.
 
-    Never waits for a writer, as opening a named pipe would, and reads no more than it takes.
+    Never waits for a writer, as opening a named pipe would, and reads no more than it takes. What
+    is no code is kept only if `keep` says so.
     """
-    keep = path.endswith(_KEEP_CONTENT) or (
-        path.endswith(".json") and stamp.size <= _LARGEST_SCHEMA
+    keep = (
+        keep
+        or path.endswith(_KEEP_CONTENT)
+        or (path.endswith(".json") and stamp.size <= _LARGEST_SCHEMA)
     )
     if stamp.size > LARGE_FILE and not keep:
         return SourceFile(b"%d %d" % (stamp.size, stamp.mtime_ns))
@@ -238,22 +253,15 @@ def changed_at(path: str) -> int:
         return 0
 
 
-def code_differs(source: PluginSource, suffixes: tuple[str, ...]) -> bool:
-    """Whether a file of `source` with one of these `suffixes` holds something else by now.
+def has_changed(path: str, fingerprint: bytes | None) -> bool:
+    """Whether a file holds something else by now; one that is empty or gone is being saved.
 
-    Not one that is empty: it is being saved. May run in a thread of its own.
+    Args:
+        path: of the file.
+        fingerprint: that of what it held; None if it was not there.
     """
-    for relative, before in source.files.items():
-        if not relative.endswith(suffixes):
-            continue
-        path = f"{source.home}/{relative}"
-        try:
-            now = read_file(path, Stamp.of(os.stat(path)))  # noqa: PTH116 - as all over here
-        except OSError:
-            continue
-        if now.fingerprint != before.fingerprint and not now.is_empty:
-            return True
-    return False
+    seen = see_file(path, keep=False)
+    return seen is not None and not seen.file.is_empty and seen.file.fingerprint != fingerprint
 
 
 def _unreadable(error: OSError) -> SourceFile:

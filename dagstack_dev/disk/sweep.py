@@ -1,7 +1,8 @@
-"""A slow look everywhere, for what no event has told.
+"""Looks for what no event has told.
 
-Events are lost when a queue overflows, and never come for a write through a hard link or on some
-network disks.
+Events are lost when a queue overflows, and never come for a write through a hard link, on some
+network disks, or behind a link to a file: the system reports it only where the file lies, which
+may be anywhere, behind any number of further links. To ask is cheaper than to watch all of that.
 """
 
 from __future__ import annotations
@@ -15,51 +16,55 @@ import anyio.to_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dagstack_dev.disk.code_view import CodeView
-    from dagstack_dev.disk.snapshot import DiskView
+    from dagstack_dev.disk.reading import Stamp
+    from dagstack_dev.disk.snapshot import Snapshot
 
-REST_PER_WORK: Final = 1000
+REST_PER_SWEEP: Final = 1000
 """How many times as long as it took a sweep is rested from: it costs 0.1 % of a core at most."""
+
+LINKS_SECONDS: Final = 0.1
+"""The shortest rest between two looks at what is behind links to files."""
+
+REST_PER_LINKS: Final = 200
+"""As `REST_PER_SWEEP`, for these: half a percent of a core at most."""
 
 
 class Sweep:
-    """Compares the stamps of all files that count with those that were seen, again and again.
+    """Compares stamps of files with those that were seen, again and again.
 
     Args:
-        disk: what was seen of plugins.
-        code: what is known of the code that they share.
-        seconds: the shortest rest between two sweeps.
+        snapshot: what was seen.
+        seconds: the shortest rest between two looks at everything.
         on_paths: called with absolute paths that differ, on the loop's thread.
     """
 
     def __init__(
-        self,
-        disk: DiskView,
-        code: CodeView,
-        *,
-        seconds: float,
-        on_paths: Callable[[set[str]], None],
+        self, snapshot: Snapshot, *, seconds: float, on_paths: Callable[[set[str]], None]
     ) -> None:
-        self._disk = disk
-        self._code = code
+        self._snapshot = snapshot
         self._seconds = seconds
         self._on_paths = on_paths
 
     async def run(self) -> None:
-        """Sweep until cancelled; each sweep runs in a thread."""
-        rest = self._seconds
-        known: set[tuple[str, object]] = set()
-        revision = self._disk.revision
+        """Look at everything until cancelled; each look runs in a thread."""
+        await self._repeat(self._snapshot.differences, self._seconds, REST_PER_SWEEP)
+
+    async def run_links(self) -> None:
+        """Likewise, at what is behind links to files."""
+        await self._repeat(self._snapshot.moved_links, LINKS_SECONDS, REST_PER_LINKS)
+
+    async def _repeat(
+        self, look: Callable[[], dict[str, Stamp]], seconds: float, rest_per_look: int
+    ) -> None:
+        told: set[tuple[str, Stamp | None]] = set()
+        took = 0.0
         while True:
-            await anyio.sleep(rest)
+            await anyio.sleep(max(seconds, took * rest_per_look))
             began = perf_counter()
-            found = await anyio.to_thread.run_sync(self._disk.differences)
-            overlooked = await anyio.to_thread.run_sync(self._code.overlooked)
-            rest = max(self._seconds, (perf_counter() - began) * REST_PER_WORK)
-            if revision != self._disk.revision:
-                revision, known = self._disk.revision, set()
-            # A difference that was reported and not accepted has been left on purpose.
-            news = overlooked | {path for path, at in found.items() if (path, at) not in known}
-            known = set(found.items())
-            if news:
+            code = self._snapshot.files.overlooked()
+            found = await anyio.to_thread.run_sync(look)
+            took = perf_counter() - began
+            differ = {*found.items(), *((path, None) for path in code)}
+            if news := {path for path, _ in differ - told}:
                 self._on_paths(news)
+            told = differ  # A look may leave what is told, as in a root that is away.

@@ -64,7 +64,7 @@ async def test_a_defect_is_found(
         Quiet(),
     ]
     assert (await run(steps, tmp_path / "right" / "plugins", cold_starts)).problems == ()
-    monkeypatch.setattr(SharedCatalog, "look", lambda *_: {})
+    monkeypatch.setattr(SharedCatalog, "differing", lambda *_: {})
     outcome = await run(steps, tmp_path / "wrong" / "plugins", cold_starts)
     assert (outcome.actions, outcome.quiet_points) == (2, 2)
     assert re.search("shared is .*000002.* after a restart .*000003", outcome.problems[0])
@@ -127,7 +127,7 @@ BLIND = """
 import runpy, sys
 from dagstack_dev.app.shared import SharedCatalog
 del sys.argv[0]
-SharedCatalog.look = lambda *_: {}
+SharedCatalog.differing = lambda *_: {}
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 

@@ -11,7 +11,7 @@ from trees import PluginTree
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.reading import read_plugin
-from dagstack_dev.disk.snapshot import DiskView
+from dagstack_dev.disk.snapshot import Snapshot
 
 RULES = IgnoreRules()
 
@@ -102,11 +102,11 @@ def test_a_second_link_is_no_second_plugin_when_it_is_hinted_at(
 ) -> None:
     elsewhere.plugin("far")
     (tree.root / "one").symlink_to(elsewhere.root)
-    disk = DiskView([str(tree.root)], RULES)
-    disk.accept(disk.look())
+    disk = Snapshot([str(tree.root)], RULES)
+    disk.look().folders.clear()
     (tree.root / "two").symlink_to(elsewhere.root)
-    assert not disk.look([str(tree.root / "two")])
+    assert not disk.look([str(tree.root / "two")]).folders
     (tree.root / "one").unlink()
-    changes = disk.look([str(tree.root / "one")])
-    assert [source.folder for source in changes.removed] == [f"{tree.root}/one/far"]
-    assert [source.folder for source in changes.added] == [f"{tree.root}/two/far"]
+    news = disk.look([str(tree.root / "one")]).folders
+    assert news.keys() == {f"{tree.root}/one/far", f"{tree.root}/two/far"}
+    assert disk.sources.keys() == {f"{tree.root}/two/far"}

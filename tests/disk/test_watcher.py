@@ -12,7 +12,7 @@ from trees import PluginTree
 from watching import PATIENCE, watching
 
 from dagstack_dev.disk.ignore import IgnoreRules
-from dagstack_dev.disk.snapshot import DiskView
+from dagstack_dev.disk.snapshot import Snapshot
 
 
 @pytest.mark.parametrize("polling", [False, True])
@@ -77,14 +77,13 @@ async def test_a_plugin_in_a_folder_made_after_the_start_is_found_by_a_look_at_t
     tree: PluginTree,
 ) -> None:
     """Files written into a new folder at once may never be reported; the folder itself is."""
-    disk = DiskView([str(tree.root)], IgnoreRules())
-    disk.accept(disk.look())
+    disk = Snapshot([str(tree.root)], IgnoreRules())
+    disk.look().folders.clear()
     async with watching(tree.root) as reports:
         tree.plugin("new", folder="group/deep/new")
         await reports.until(tree.root / "group")
-        changes = disk.look(reports.paths)
-        assert [source.folder for source in changes.added] == [f"{tree.root}/group/deep/new"]
-        disk.accept(changes)
+        assert [*disk.look(reports.paths).folders] == [f"{tree.root}/group/deep/new"]
+        disk.news.folders.clear()
         reports.forget()
         path = tree.write("group/deep/new/plugin.py", "X = 2\n")
         await reports.until(path)
@@ -102,13 +101,12 @@ async def test_an_edit_behind_links_is_found_by_a_look_at_the_events(
     if not inside:
         (tree.root / "m-link").symlink_to(home.root)
     (tree.root / name).symlink_to(home.root / "group")
-    disk = DiskView([str(tree.root)], IgnoreRules())
-    disk.accept(disk.look())
+    disk = Snapshot([str(tree.root)], IgnoreRules())
+    disk.look().folders.clear()
     async with watching(tree.root, polling=polling) as reports:
         path.write_text("X = 2\n", encoding="utf-8")
         await reports.until(path)
-        hints = {path for path in reports.paths if disk.counts(path)}
-        assert len(disk.look(hints).changed) == 1
+        assert len(disk.look(reports.paths).folders) == 1
 
 
 async def test_a_folder_that_is_moved_in_or_out_is_found_by_a_look_at_the_events(
@@ -116,20 +114,18 @@ async def test_a_folder_that_is_moved_in_or_out_is_found_by_a_look_at_the_events
 ) -> None:
     outside = PluginTree(tmp_path / "outside")
     outside.plugin("a", folder="group/a")
-    disk = DiskView([str(tree.root)], IgnoreRules())
-    disk.accept(disk.look())
+    disk = Snapshot([str(tree.root)], IgnoreRules())
+    disk.look().folders.clear()
     async with watching(tree.root) as reports:
         (outside.root / "group").rename(tree.root / "group")
         await reports.until(tree.root / "group")
-        changes = disk.look(reports.paths)
-        assert [source.folder for source in changes.added] == [f"{tree.root}/group/a"]
-        disk.accept(changes)
+        assert [*disk.look(reports.paths).folders] == [f"{tree.root}/group/a"]
+        disk.news.folders.clear()
         reports.forget()
         (tree.root / "group").rename(outside.root / "group")
         await reports.until(tree.root / "group")
-        assert [source.folder for source in disk.look(reports.paths).removed] == [
-            f"{tree.root}/group/a"
-        ]
+        assert [*disk.look(reports.paths).folders] == [f"{tree.root}/group/a"]
+        assert not disk.sources
 
 
 @pytest.mark.parametrize("renamed", [False, True])

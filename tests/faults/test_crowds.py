@@ -12,9 +12,9 @@ from trees import PluginTree
 
 from dagstack_dev.app import collector
 from dagstack_dev.core.events import ReloadCommitted, WatchProblem
-from dagstack_dev.disk import snapshot
+from dagstack_dev.disk import plugin_folders
 from dagstack_dev.disk.ignore import IgnoreRules
-from dagstack_dev.disk.snapshot import DiskView
+from dagstack_dev.disk.snapshot import Snapshot
 
 Watch = Callable[..., Watching]
 
@@ -58,7 +58,7 @@ async def test_data_beside_the_plugins_is_not_searched_again(
 async def test_a_crowd_of_files_in_a_plugin_is_told_and_not_walked_with_every_edit(
     tree: PluginTree, searched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "MANY_FILES", 40)
+    monkeypatch.setattr(plugin_folders, "MANY_FILES", 40)
     monkeypatch.setattr(collector, "CROWD", 40)
     folder = tree.plugin("a")
     tree.plugin("b")
@@ -80,16 +80,15 @@ async def test_a_crowd_of_files_in_a_plugin_is_told_and_not_walked_with_every_ed
 def test_in_a_crowd_every_kind_of_change_is_seen(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "MANY_FILES", 3)
+    monkeypatch.setattr(plugin_folders, "MANY_FILES", 3)
     folder = tree.plugin("a")
     crowd(tree, "a/data", 10)
-    disk = DiskView([str(tree.root)], IgnoreRules())
-    disk.accept(disk.look())
+    disk = Snapshot([str(tree.root)], IgnoreRules())
+    disk.look().folders.clear()
 
     def changed(*paths: str) -> tuple[str, ...]:
-        changes = disk.look([f"{folder}/{path}" for path in paths])
-        disk.accept(changes)
-        return tuple(path for pair in changes.changed for path in pair[0].changed_files(pair[1]))
+        before = disk.look([f"{folder}/{path}" for path in paths]).folders.pop(str(folder), None)
+        return () if before is None else before.changed_files(disk.sources[str(folder)])
 
     tree.write("a/plugin.py", "X = 2\n")
     assert changed("plugin.py") == ("plugin.py",)

@@ -25,7 +25,7 @@ from dagstack_dev.core.events import ReloadCommitted, Transition
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.disk import sweep, watcher
 from dagstack_dev.disk.ignore import IgnoreRules
-from dagstack_dev.disk.snapshot import DiskView
+from dagstack_dev.disk.snapshot import Snapshot
 
 Watch = Callable[..., Watching]
 
@@ -58,7 +58,7 @@ async def silence(folder: str, *, stop_event: Any, **options: Any) -> AsyncItera
 def deaf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Settings of a server that hears no event and looks around without rest."""
     monkeypatch.setattr(watcher, "awatch", silence)
-    monkeypatch.setattr(sweep, "REST_PER_WORK", 1)
+    monkeypatch.setattr(sweep, "REST_PER_SWEEP", 1)
     return {"sweep_seconds": 0.01}
 
 
@@ -126,16 +126,16 @@ async def test_a_sweep_that_finds_nothing_says_nothing(
     tree.plugin("a")
     swept = anyio.Event()
     sweeps = 0
-    look = DiskView.differences
+    look = Snapshot.differences
 
-    def count(self: DiskView) -> dict[str, Any]:
+    def count(self: Snapshot) -> dict[str, Any]:
         nonlocal sweeps
         sweeps += 1
         if sweeps == 5:
             anyio.from_thread.run_sync(swept.set)
         return look(self)
 
-    monkeypatch.setattr(DiskView, "differences", count)
+    monkeypatch.setattr(Snapshot, "differences", count)
     async with serving(tree, **deaf) as live:
         live.forget()
         await swept.wait()
@@ -146,8 +146,8 @@ def test_differences_are_told_by_stamps_alone(tree: PluginTree) -> None:
     folder = tree.plugin("a")
     gone = tree.plugin("gone")
     extra = tree.write("a/extra.txt", "x")
-    disk = DiskView([str(tree.root)], IgnoreRules())
-    disk.accept(disk.look())
+    disk = Snapshot([str(tree.root)], IgnoreRules())
+    disk.look()
     assert disk.differences() == {}
     (folder / "plugin.py").write_text("X = 1", encoding="utf-8")
     extra.unlink()
@@ -296,10 +296,9 @@ def test_a_lock_that_git_has_left_behind_delays_one_reload_only(
 
 def test_a_file_that_changes_right_after_it_was_read_is_read_again(tree: PluginTree) -> None:
     path = tree.plugin("a") / "plugin.py"
-    disk = DiskView([str(tree.root)], IgnoreRules())
+    disk = Snapshot([str(tree.root)], IgnoreRules())
     path.write_text("X = 1\n", encoding="utf-8")
-    changes = disk.look()
+    disk.look()
     path.write_text("X = 2\n", encoding="utf-8")
-    disk.accept(changes)
-    ((_, now),) = disk.look().changed
-    assert now.files["plugin.py"].content == b"X = 2\n"
+    disk.look()
+    assert disk.sources[str(path.parent)].files["plugin.py"].content == b"X = 2\n"

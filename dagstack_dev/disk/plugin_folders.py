@@ -1,0 +1,331 @@
+"""The plugin folders below some roots, as last looked at: where to look, and what counts."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import replace
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, Final
+
+from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
+from dagstack_dev.disk.discovery import find_plugins
+from dagstack_dev.disk.manifests import is_plugin_folder
+from dagstack_dev.disk.paths import below, lies_in
+from dagstack_dev.disk.reading import (
+    NOTHING,
+    SeenFile,
+    Stamp,
+    read_plugin,
+    read_some,
+    rules_for,
+    stale_files,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from dagstack_dev.core.sources import PluginSource, SourceFile
+    from dagstack_dev.disk.gitignore import FolderRules
+    from dagstack_dev.disk.ignore import IgnoreRules
+
+RULE_FILES: Final = (*MANIFEST_NAMES, ".gitignore")
+"""What says which files of a plugin count."""
+
+MANY_FILES: Final = 1000
+"""Files of one plugin from which only those that events name are looked at."""
+
+
+class PluginFolders:
+    """The plugin folders below some roots, as last looked at.
+
+    Args:
+        roots: absolute folders, as `root_folder` returns them.
+        ignore: what does not count.
+
+    Attributes:
+        sources: what each folder holds.
+        links: the files in them in whose place there is a link.
+        denied: folders that the last look found and could not search, with the reason. What was
+            known below them counts as unchanged.
+    """
+
+    def __init__(self, roots: Sequence[str], ignore: IgnoreRules) -> None:
+        self.roots = tuple(roots)
+        self.sources: dict[str, PluginSource] = {}
+        self.links: set[str] = set()
+        self.denied: dict[str, str] = {}
+        self._ignore = ignore
+        self._seen: dict[str, dict[str, SeenFile]] = {}
+        self._imported: dict[str, set[str]] = {}  # By folder: what counts, ignored or not.
+        self._has_linked_folders = False
+        self._linked: dict[str, str] = {}  # Folders behind links, by their real path.
+        self._ordered: list[str] | None = None  # The folders of `sources`, sorted.
+        self._rules: dict[str, FolderRules] = {}  # As they were at the last look.
+
+    def counts(self, path: str) -> bool:
+        """Whether an event at `path` may matter: below a root, not ignored."""
+        path = self._home(path)
+        root = self._root_of(path)
+        if root is None or path == root:
+            return root is not None
+        owner = self._owner(path, root)
+        if owner is not None:
+            inside = path[len(owner) + 1 :]
+            is_known = not inside or inside in self._imported.get(owner, ())
+            return is_known or not self._rules_of(owner, root).path(inside)
+        relative = below(root, path)
+        if not self._ignore.path(relative):
+            return True
+        # A folder may have the name of an ignored kind of file.
+        return os.path.isdir(path) and not self._ignore.folders(relative)  # noqa: PTH112 - hot path
+
+    def _rules_of(self, folder: str, root: str) -> FolderRules:
+        """What is left out of a plugin's folder."""
+        if folder not in self._rules:
+            self._rules[folder] = rules_for(self.sources[folder], root, self._ignore)
+        return self._rules[folder]
+
+    def plugin_at(self, path: str) -> str | None:
+        """The plugin folder that `path` is or lies in."""
+        path = self._home(path)
+        root = self._root_of(path)
+        return None if root is None else self._owner(path, root)
+
+    def seen(self, folder: str) -> Mapping[str, SeenFile]:
+        """The files of a folder with their stamps, by relative path; none where it is gone."""
+        return self._seen.get(folder, {})
+
+    def seen_at(self, path: str) -> SeenFile | None:
+        """The file at `path`, if it is one of a plugin."""
+        folder = self.plugin_at(path)
+        return None if folder is None else self.seen(folder).get(path[len(folder) + 1 :])
+
+    def add_imported(self, found: Mapping[tuple[str, str], SourceFile | None]) -> None:
+        """Let files count whatever is ignored, for a plugin has imported them, or tried to.
+
+        Args:
+            found: what it got of each, by the plugin's folder and the path below it; None for
+                what it did not find.
+        """
+        for (folder, relative), file in found.items():
+            source = self.sources.get(folder)
+            if source is None:
+                continue
+            self._imported.setdefault(folder, set()).add(relative)
+            if relative not in source.files and file is not None:
+                self.sources[folder] = replace(source, files={**source.files, relative: file})
+
+    def look(self, hints: Iterable[str] | None) -> dict[str, PluginSource | None]:
+        """Look at what is there, and take it.
+
+        Args:
+            hints: absolute paths where something may have happened; None looks everywhere.
+
+        Returns:
+            The folders that hold something else than before, each with what it held.
+        """
+        self._rules.clear()
+        self.denied = {}
+        fresh: set[str] = set()
+        if hints is None:
+            self._has_linked_folders = False
+            found, gone = self._search({(root, root) for root in self.roots})
+        else:
+            fresh = {self._home(path) for path in hints if self.counts(path)}
+            found, gone = self._near(fresh)
+        inside = _by_folder(fresh, found)
+        before: dict[str, PluginSource | None] = {}
+        for folder, root in found.items():
+            source, seen = self._read(folder, root, inside.get(folder, frozenset()))
+            if source.manifest is None:
+                gone.add(folder)
+                continue
+            self._seen[folder] = seen
+            self.links.update(f"{folder}/{path}" for path, each in seen.items() if each.is_link)
+            if source != self.sources.get(folder):
+                before[folder] = self.sources.get(folder)
+                self.sources[folder] = source
+        for folder in gone & self.sources.keys():
+            before[folder] = self.sources.pop(folder)
+            del self._seen[folder]
+        if any(old is None or folder in gone for folder, old in before.items()):
+            self._ordered = None
+            if self._has_linked_folders:
+                self._linked = {os.path.realpath(folder): folder for folder in self.sources}
+        return before
+
+    def differences(self) -> dict[str, Stamp]:
+        """The paths that look different from what was seen, by their stamps alone.
+
+        May run in a thread of its own, as it only reads: what another thread takes meanwhile may
+        come out as different.
+
+        Returns:
+            The stamp of each file; that of nothing for folders, and for what is gone.
+        """
+        seen = dict(self._seen)
+        found: dict[str, str] = {}
+        denied: dict[str, str] = {}
+        for root in sorted(self.roots, key=len):
+            if not _is_readable(root):
+                denied[root] = ""
+            else:
+                found |= dict.fromkeys(find_plugins(root, self._ignore, denied=denied), root)
+        away = list(denied)
+        differ = {
+            folder: NOTHING for folder in seen.keys() ^ found.keys() if not lies_in(folder, away)
+        }
+        for folder, root in found.items():
+            source = self.sources.get(folder)
+            if folder in seen and source is not None:
+                rules = rules_for(source, root, self._ignore)
+                differ |= stale_files(rules, seen[folder], self._imported.get(folder, ()))
+        return differ
+
+    def _read(
+        self, folder: str, root: str, inside: AbstractSet[str]
+    ) -> tuple[PluginSource, dict[str, SeenFile]]:
+        """One plugin folder; the files `inside`, relative paths, are read whatever their stamps.
+
+        The empty path is the folder itself: then anything in it may have changed, or may count by
+        now, as after an edit of what says so.
+        """
+        known = self._seen.get(folder, {})
+        is_all = any(not each or each.endswith(RULE_FILES) for each in inside)
+        if len(known) > MANY_FILES and inside and not is_all:
+            some = read_some(self.sources[folder], inside, known)
+            if some is not None:
+                return some
+        if inside:
+            known = {path: seen for path, seen in known.items() if path not in inside}
+        imported = self._imported.get(folder, ())
+        return read_plugin(folder, root, self._ignore, known, imported)
+
+    def _near(self, paths: Iterable[str]) -> tuple[dict[str, str], set[str]]:
+        """As `_search`, for what may have happened at `paths`."""
+        owners: dict[str, str] = {}
+        searches: set[tuple[str, str]] = set()
+        for path in paths:
+            root = self._root_of(path)
+            if root is None:
+                continue
+            owner = self._owner(path, root)
+            above, _, name = path.rpartition("/")
+            may_be_manifest = name in MANIFEST_NAMES
+            if owner is not None and (path == owner or (may_be_manifest and above == owner)):
+                searches.add((owner, root))
+            elif owner is not None:
+                owners[owner] = root
+            elif may_be_manifest:
+                if is_plugin_folder(above):  # Else the file is a project's own, as often at a root.
+                    searches.add((above, root))
+            elif os.path.isdir(path) or self._known_below(path):  # noqa: PTH112 - hot path
+                searches.add((path, root))
+        found, gone = self._search({(_start(path, root), root) for path, root in searches})
+        if searches and self._has_linked_folders:
+            # Which of several links to a folder counts can only be told from the whole.
+            found, gone = self._search({(root, root) for _, root in searches})
+        for owner, root in owners.items():
+            if owner not in gone and _is_readable(root):
+                found[owner] = root
+        return found, gone
+
+    def _search(self, searches: set[tuple[str, str]]) -> tuple[dict[str, str], set[str]]:
+        """Plugin folders with their roots, and the known ones that are none any more.
+
+        Args:
+            searches: folders to search, each with its root.
+        """
+        nested = {
+            (root, root)
+            for start, _ in searches
+            for root in self.roots
+            if root.startswith(start + os.sep)
+        }
+        found: dict[str, str] = {}
+        gone: set[str] = set()
+        spared: set[str] = set()
+        links: list[str] = []
+        # Outer roots first: a folder below two roots belongs to the inner one.
+        for start, root in sorted(searches | nested, key=lambda search: len(search[1])):
+            if not _is_readable(root):
+                spared |= self._known_below(root)
+                if os.path.isdir(root):  # noqa: PTH112 - hot path
+                    self.denied[root] = "Permission denied"
+                continue
+            gone |= self._known_below(start)
+            if start == root or not self._ignore.folders(below(root, start)):
+                inside = find_plugins(
+                    root, self._ignore, start=start, links=links, denied=self.denied
+                )
+                found |= dict.fromkeys(inside, root)
+        for folder in self.denied:
+            spared |= self._known_below(folder)
+        self._has_linked_folders = self._has_linked_folders or bool(links)
+        return found, gone - found.keys() - spared
+
+    def _home(self, path: str) -> str:
+        """`path` as it is found below a root, should it be the real path of something linked."""
+        if not self._linked or self._root_of(path) is not None:
+            return path
+        real = path
+        while len(real) > 1:
+            if real in self._linked:
+                return self._linked[real] + path[len(real) :]
+            real = os.path.dirname(real)  # noqa: PTH120 - hot path
+        return path
+
+    def _root_of(self, path: str) -> str | None:
+        """The innermost root that `path` is or lies in."""
+        roots = (root for root in self.roots if path == root or path.startswith(root + os.sep))
+        return max(roots, key=len, default=None)
+
+    def _owner(self, path: str, root: str) -> str | None:
+        """The known plugin folder that `path` is or lies in."""
+        while True:
+            if path in self.sources:
+                return path
+            if len(path) <= len(root):
+                return None
+            path = os.path.dirname(path)  # noqa: PTH120 - hot path
+
+    def _known_below(self, path: str) -> set[str]:
+        """The known plugin folders that are `path` or lie in it."""
+        if self._ordered is None:
+            self._ordered = sorted(self.sources)
+        prefix = path + os.sep
+        first = bisect_left(self._ordered, prefix)
+        inside = takewhile(lambda each: each.startswith(prefix), islice(self._ordered, first, None))
+        return {*inside, *({path} & self.sources.keys())}
+
+
+def _start(path: str, root: str) -> str:
+    """Where to search so that what happened at `path` is seen: there, or at a plugin above."""
+    above = root
+    for part in below(root, path).split(os.sep):  # noqa: PTH206 - hot path
+        if is_plugin_folder(above):
+            return above
+        above = f"{above}{os.sep}{part}"
+    return path
+
+
+def _is_readable(root: str) -> bool:
+    return os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK)  # noqa: PTH112 - hot path
+
+
+def _by_folder(paths: Iterable[str], folders: Collection[str]) -> Mapping[str, set[str]]:
+    """Which of `paths` lie in which of `folders`, relative to it; empty for the folder itself."""
+    inside: defaultdict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        folder = path
+        while folder not in folders:
+            parent = os.path.dirname(folder)  # noqa: PTH120 - hot path
+            if parent == folder:
+                break
+            folder = parent
+        else:
+            inside[folder].add(path[len(folder) + 1 :])
+    return inside
