@@ -17,6 +17,7 @@ from dagstack_dev.disk.snapshot import looks_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from dagstack_dev.app.inbox import Inbox
     from dagstack_dev.app.shared import SharedCatalog
@@ -40,9 +41,16 @@ DOUBT_LIMIT_SECONDS: Final = 3.0
 
 
 class Collected(NamedTuple):
-    """What a batch has changed on disk: of plugins, and of the shared code that they import."""
+    """What a batch has changed on disk.
+
+    Attributes:
+        plugins: plugins.
+        files: single files.
+        shared: what differs from what runs of the code that plugins share.
+    """
 
     plugins: DiskChanges
+    files: AbstractSet[str]
     shared: Mapping[str, SourceFile | None]
 
 
@@ -88,20 +96,19 @@ class Collector:
         self._tell_of_faults()
         return self._hand_on(Batch())
 
-    def edited(self, batch: Batch) -> tuple[set[str], Mapping[str, SourceFile | None]]:
+    def edited(self, batch: Batch) -> tuple[set[str], set[str]]:
         """Look at what a batch that waits has changed, and hand nothing on.
 
         Returns:
-            The folders of plugins whose code differs or that are gone, and the shared code that
-            differs. What has just been emptied counts for neither: it is being saved. Nor does
+            The folders of plugins whose code differs or that are gone, and the single files that
+            differ. What has just been emptied counts for neither: it is being saved. Nor does
             what the plugin has written itself, as while it is set up.
         """
         news = self._snapshot.look(None if batch.everywhere else batch.paths)
         folders = {
             folder for folder, before in news.folders.items() if before and self._is_edit(before)
         }
-        shared = self._shared.news(self._snapshot.files.differing(news.files))
-        return folders, {} if news.files.keys() & self._snapshot.unfinished() else shared
+        return folders, news.files.keys() - self._snapshot.unfinished()
 
     def _is_edit(self, before: PluginSource) -> bool:
         folder, now = before.folder, self._snapshot.source(before.folder)
@@ -137,9 +144,10 @@ class Collector:
                 give_up_at = 0.0  # It has been quiet: what is seen is what there is.
         self._tell_of_faults()
         plugins = self._hand_on(batch)
-        shared = self._shared.differing(None if batch.everywhere else news.files)
+        files = frozenset(news.files)
         news.files.clear()
-        return Collected(plugins, shared)
+        shared = self._shared.differing(None if batch.everywhere else files)
+        return Collected(plugins, files, shared)
 
     async def _more(self, seconds: float, *batches: Batch) -> bool:
         """Let what comes in within `seconds` join `batches`; whether anything did."""

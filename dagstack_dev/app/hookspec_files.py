@@ -5,41 +5,45 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
-
-from dagstack_dev.app.config import has_content
 from dagstack_dev.core.dispatch_errors import HookspecsInvalid
 from dagstack_dev.core.documents import DocumentInvalid, decoded
 from dagstack_dev.core.errors import ManifestProblem
 from dagstack_dev.core.events import PluginFixed, PluginRejected
 from dagstack_dev.core.hookspec_yaml import parse_hookspecs
 from dagstack_dev.core.hookspecs import NO_KINDS, Kinds
-from dagstack_dev.disk.paths import read_regular, reason_of
+from dagstack_dev.disk.paths import reason_of
+from dagstack_dev.disk.reading import content_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Callable, Sequence
 
-    from dagstack_dev.app.inbox import Batch
     from dagstack_dev.core.hookspecs import KindSpec
+    from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.host.registry import Registry
 
 
-def read_hookspecs(path: str | os.PathLike[str]) -> tuple[KindSpec, ...]:
-    """The specs of a YAML file; a leading `~` is expanded.
+def read_hookspecs(
+    path: str | os.PathLike[str], file: SourceFile | None = None
+) -> tuple[KindSpec, ...]:
+    """The specs of a YAML file.
+
+    Args:
+        path: of the file; a leading `~` is expanded.
+        file: what it holds; None to read it from disk.
 
     Raises:
         HookspecsInvalid: it cannot be read, or with every problem in it at once.
     """
-    file = Path(path).expanduser().absolute()
+    path = str(Path(path).expanduser().absolute())
     try:
-        return parse_hookspecs(decoded(read_regular(file)), str(file))
+        return parse_hookspecs(decoded(content_of(path, file)), path)
     except OSError as error:
         problem = ManifestProblem("", f"cannot be read: {reason_of(error)}")
-        raise HookspecsInvalid(str(file), [problem]) from error
+        raise HookspecsInvalid(path, [problem]) from error
     except DocumentInvalid as error:
         problem = ManifestProblem("", error.reason, error.line)
-        raise HookspecsInvalid(str(file), [problem]) from error
+        raise HookspecsInvalid(path, [problem]) from error
 
 
 class HookspecFiles:
@@ -47,11 +51,8 @@ class HookspecFiles:
 
     Args:
         registry: where the kinds are declared.
-        files: the files.
-        doubt_seconds: how long one that was emptied is given to go on.
-
-    Attributes:
-        paths: where events tell of them.
+        paths: of the files, absolute.
+        file: what each of them holds.
 
     Raises:
         HookspecsInvalid: one of the files cannot be used.
@@ -61,32 +62,26 @@ class HookspecFiles:
     def __init__(
         self,
         registry: Registry,
-        files: Iterable[str | os.PathLike[str]],
-        *,
-        doubt_seconds: float,
+        paths: Sequence[str],
+        file: Callable[[str], SourceFile | None],
     ) -> None:
+        self.paths = tuple(paths)
         self._registry = registry
-        self._files = [Path(file).expanduser().absolute() for file in files]
-        self._doubt_seconds = doubt_seconds
-        self.paths = frozenset(map(str, self._files))
+        self._file = file
         self._of_app = registry.kinds
         self._of_files = NO_KINDS
         self._told: str | None = None
-        if self._files:
+        if paths:
             specs = self._read()
             registry.declare(self._of_app.with_specs(specs))
             self._of_files = Kinds(specs)
 
-    async def look(self, batch: Batch) -> None:
-        """Declare what the files say now, if `batch` may have changed it.
+    def declare(self) -> None:
+        """Declare what the files say now.
 
         What runs goes on, whatever is declared: what no longer complies is for the catalog to
         judge. A file that cannot be used is told, and changes nothing.
         """
-        if not self._files or not (batch.everywhere or not self.paths.isdisjoint(batch.paths)):
-            return
-        if not all(map(has_content, self._files)):
-            await anyio.sleep(self._doubt_seconds)  # It is half-way through a save.
         try:
             specs = self._read()
         except HookspecsInvalid as error:
@@ -99,8 +94,7 @@ class HookspecFiles:
             return
         if self._told is not None:
             self._told = None
-            path = str(self._files[0])
-            fixed = PluginFixed(ref=None, path=path, message="the files can be used again")
+            fixed = PluginFixed(ref=None, path=self.paths[0], message="the files can be used again")
             self._registry.table.publish(fixed)
         self._take_in()
         self._of_files = Kinds(specs)
@@ -109,7 +103,7 @@ class HookspecFiles:
             self._registry.table.kinds = kinds
 
     def _read(self) -> list[KindSpec]:
-        return [spec for file in self._files for spec in read_hookspecs(file)]
+        return [spec for path in self.paths for spec in read_hookspecs(path, self._file(path))]
 
     def _take_in(self) -> None:
         """Note what the app has declared since the files were read."""
@@ -120,6 +114,6 @@ class HookspecFiles:
 
     def end(self) -> None:
         """Declare no more than the app has."""
-        if self._files:
+        if self.paths:
             self._take_in()
             self._registry.table.kinds = self._of_app

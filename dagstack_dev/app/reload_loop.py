@@ -11,7 +11,7 @@ import anyio
 
 from dagstack_dev.app.catalog import Catalog
 from dagstack_dev.app.collector import EDITED, Collector
-from dagstack_dev.app.config import ConfigInvalid, has_content, read_config
+from dagstack_dev.app.config import ConfigInvalid, read_config
 from dagstack_dev.app.demands import demanded
 from dagstack_dev.app.draft import candidate_for
 from dagstack_dev.app.health import HealthWatch
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from dagstack_dev.app.draft import Draft
-    from dagstack_dev.app.setting_files import SettingFiles
+    from dagstack_dev.app.hookspec_files import HookspecFiles
     from dagstack_dev.app.settings import Settings
     from dagstack_dev.app.shared import SharedCatalog
     from dagstack_dev.core.errors import PluginRegistryError
@@ -69,7 +69,8 @@ class ReloadLoop:
         context: what its plugins are given.
         snapshot: what is on disk.
         shared: the code that they share.
-        files: the configuration file, and those that declare kinds.
+        config: the path of the configuration file, if there is one.
+        hookspecs: the files that declare kinds.
         settings: see `Settings`.
         later: called with seconds and a function, to have the function called then.
 
@@ -87,7 +88,8 @@ class ReloadLoop:
         *,
         snapshot: Snapshot,
         shared: SharedCatalog,
-        files: SettingFiles,
+        config: str | None,
+        hookspecs: HookspecFiles,
         settings: Settings,
         later: Callable[[float, Callable[[], None]], None],
     ) -> None:
@@ -122,8 +124,8 @@ class ReloadLoop:
         self._table = registry.table
         self._snapshot = snapshot
         self._shared = shared
-        self._config = files.config
-        self._hookspecs = files.hookspecs
+        self._config = config
+        self._hookspecs = hookspecs
         self._catalog = Catalog(registry)
         self._reloader = Reloader(registry.conductor)
         self._reloads = 0
@@ -155,6 +157,8 @@ class ReloadLoop:
             owns_plugins: whether nobody else has set plugins up, and all of them are to be.
         """
         changes = await self.collector.first_look()
+        if changed := self._snapshot.news.files.keys() & {self._config, *self._hookspecs.paths}:
+            self.inbox.paths({*changed})  # They were saved since they were read.
         reasons = self._catalog.update(changes)
         self._catalog.miss(self._snapshot.folders.counts)
         shared = self._shared.differing(None)
@@ -213,14 +217,18 @@ class ReloadLoop:
 
     def _outdated(self, waiting: Batch) -> set[PluginRef]:
         """The plugins that differ on disk, by what has come in, from what they are set up from."""
-        folders, shared = self.collector.edited(waiting)
+        folders, files = self.collector.edited(waiting)
         present = [*self._table.present()] if folders else []
         refs = {entry.ref for entry in present if entry.offer.folder in folders}
-        path = self._config.path
-        if path is not None and self._config.concerns(waiting) and has_content(path):
+        if self._config in files:
             with suppress(ConfigInvalid):
-                refs |= {entry.ref for entry in self._configured_otherwise(read_config(path))}
+                refs |= {entry.ref for entry in self._configured_otherwise(self._read_config())}
+        shared = self._shared.news(self._snapshot.files.differing(files))
         return refs | self._shared.importers(shared)
+
+    def _read_config(self) -> ConfigDocument:
+        assert self._config is not None, "no configuration file"  # noqa: S101 - it has changed
+        return read_config(self._config, self._snapshot.file(self._config))
 
     def is_outdated(self, ref: PluginRef, seconds: float) -> bool:
         """Whether a setup of `ref` that blocks the loop for `seconds` now is of use to nobody.
@@ -246,12 +254,13 @@ class ReloadLoop:
 
     async def _handle(self, batch: Batch) -> None:
         began = perf_counter()
-        changes, shared = await self.collector.collect(batch)
-        await self._hookspecs.look(batch)
+        changes, files, shared = await self.collector.collect(batch)
+        if not files.isdisjoint(self._hookspecs.paths):
+            self._hookspecs.declare()
         reasons = self._catalog.judge_again() | self._catalog.update(changes)
         forced = demanded(batch, self._table)
-        if self._config.concerns(batch):
-            forced |= await self._reconfigure()
+        if self._config in files:
+            forced |= self._reconfigure()
         paths = sorted(filter(self._snapshot.counts, batch.paths))
         again = (self._saved_again(paths) | self._preempted() | batch.again) - reasons.keys()
         reasons |= self._catalog.prepare_again(again)
@@ -279,7 +288,7 @@ class ReloadLoop:
             self._snapshot.folders.plugin_at(path) or self._shared.is_meant(path) for path in paths
         ):
             self._tell_skipped(self._next_id(), began, paths, "no content changed")
-        if self._config.concerns(batch):
+        if self._config in files:
             self.tell_misspelt_sections()
 
     def _errors(self) -> dict[str, BaseException | None]:
@@ -314,11 +323,11 @@ class ReloadLoop:
             return {*pending}
         return pending & (folders | {each for each in pending if each.partition(":")[0] in saved})
 
-    async def _reconfigure(self) -> dict[PluginRef, Candidate]:
+    def _reconfigure(self) -> dict[PluginRef, Candidate]:
         """Read the configuration file again; candidates are those whose section differs."""
-        key = str(self._config.path)
+        key = str(self._config)
         try:
-            config = await self._config.read_settled(self._context.config)
+            config = self._read_config()
         except ConfigInvalid as error:
             if self._told.get(key) != str(error):
                 self._told[key] = str(error)
@@ -455,7 +464,7 @@ class ReloadLoop:
     def _tell_fixed(self, settled: Collection[PluginRef], reload_id: int | None) -> None:
         """Report what was rejected or rolled back before and is not any more."""
         folders = {self._catalog.folder_of(ref) or "" for ref in settled}
-        folders |= self._told.keys() - self._catalog.pending - {str(self._config.path)}
+        folders |= self._told.keys() - self._catalog.pending - {str(self._config)}
         for folder in sorted(folders):
             self._told.pop(folder, None)
             ref = self._catalog.ref_of(folder)

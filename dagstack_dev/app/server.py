@@ -6,6 +6,7 @@ import asyncio
 import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,7 +15,7 @@ import anyio.lowlevel
 
 from dagstack_dev.app.block import Block
 from dagstack_dev.app.bulk import rare_collections
-from dagstack_dev.app.config import ConfigFile, read_config
+from dagstack_dev.app.config import read_config
 from dagstack_dev.app.entry_points import installed_plugins
 from dagstack_dev.app.events import WAITING, EventStream
 from dagstack_dev.app.hookspec_files import HookspecFiles
@@ -25,7 +26,6 @@ from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.reload_loop import ReloadLoop
 from dagstack_dev.app.reloading_parent import warn_of_reloading_parent
 from dagstack_dev.app.services import with_services
-from dagstack_dev.app.setting_files import SettingFiles
 from dagstack_dev.app.settings import Settings
 from dagstack_dev.app.shared import SharedCatalog, shared_code
 from dagstack_dev.app.unattended import UnattendedTasks
@@ -273,12 +273,9 @@ class DevServer:
         self._owns_plugins = not self.registry.is_set_up
         if not self._owns_plugins and self.registry.conductor.context is not None:
             self._context = self.registry.conductor.context
-        doubt = settings.doubt_ms / 1000
-        config = ConfigFile(settings.config_file, doubt_seconds=doubt)
-        if config.path is not None:
-            self._context = replace(self._context, config=read_config(config.path))
-        kinds = HookspecFiles(self.registry, settings.hookspec_files, doubt_seconds=doubt)
-        self._files = SettingFiles(config, kinds)
+        config = _absolute(settings.config_file) if settings.config_file else None
+        hookspecs = [*map(_absolute, settings.hookspec_files)]
+        self._single = [config, *hookspecs] if config is not None else hookspecs
         self._rules = rules = IgnoreRules(settings.ignore)
         self._modules = installed.modules
         self._snapshot = Snapshot(
@@ -286,9 +283,13 @@ class DevServer:
             rules,
             code_roots=self.code_roots,
             modules=self._modules,
-            files=self._files.paths,
+            files=self._single,
             code=shared_code(self.registry),
         )
+        if config is not None:
+            document = read_config(config, self._snapshot.file(config))
+            self._context = replace(self._context, config=document)
+        self._hookspecs = HookspecFiles(self.registry, hookspecs, self._snapshot.file)
         roots = (*self.roots, *self.code_roots)
         self._shared = SharedCatalog(self.registry, self._snapshot, roots, rules)
         self._loop = ReloadLoop(
@@ -296,7 +297,8 @@ class DevServer:
             self._context,
             snapshot=self._snapshot,
             shared=self._shared,
-            files=self._files,
+            config=config,
+            hookspecs=self._hookspecs,
             settings=settings,
             later=self._call_later,
         )
@@ -321,7 +323,7 @@ class DevServer:
         steps.callback(setattr, table.watchdog, "is_outdated", table.watchdog.is_outdated)
         steps.callback(setattr, conductor, "drain_seconds", conductor.drain_seconds)
         steps.callback(setattr, table, "call_patience", table.call_patience)
-        steps.callback(self._files.hookspecs.end)
+        steps.callback(self._hookspecs.end)
         self._loop.collector.writes.open()
         steps.callback(self._loop.collector.writes.close)
         steps.callback(self._shared.close)
@@ -384,7 +386,7 @@ class DevServer:
         further = (each for each in self.code_roots if not lies_in(each, list(self.roots)))
         return Watcher(
             folders=(*self.roots, *further),
-            single=self._files.paths,
+            single=self._single,
             step_ms=self._settings.settle_ms,
             polling=polling,
             on_paths=self._loop.inbox.paths,
@@ -475,6 +477,10 @@ class DevServer:
         """Raise a `RuntimeError` if it has failed, unless the block is cancelled for that."""
         if self._failure is not None and (self._block is None or not self._block.is_cancelled):
             raise RuntimeError("the DevServer has ended by itself") from self._failure
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def _is_cancellation(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -15,7 +16,15 @@ from dagstack_dev.core.manifest_forms import (
 )
 from dagstack_dev.core.sources import PluginSource, SourceFile
 from dagstack_dev.disk.gitignore import FolderRules
-from dagstack_dev.disk.paths import ABSENT, below, is_folder, lies_in, open_at_once, reason_of
+from dagstack_dev.disk.paths import (
+    ABSENT,
+    below,
+    is_folder,
+    lies_in,
+    open_at_once,
+    read_regular,
+    reason_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -240,6 +249,23 @@ def read_file(path: str, stamp: Stamp, *, keep: bool = False) -> SourceFile:
     except OSError as error:
         return _unreadable(error)
     return SourceFile.of(content, keep=keep)
+
+
+def content_of(path: str, file: SourceFile | None) -> bytes:
+    """What a file that a person has named holds.
+
+    Args:
+        path: of the file.
+        file: what is known of it; None to read it now.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if file is None:
+        return read_regular(path)
+    if file.content is None:
+        raise OSError(errno.EIO, file.error, path)
+    return file.content
 
 
 def changed_at(path: str) -> int:

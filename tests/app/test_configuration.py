@@ -11,6 +11,7 @@ from serving import edit, serving
 from trees import PluginTree
 
 from dagstack_dev import ConfigInvalid, State
+from dagstack_dev.app import server
 from dagstack_dev.core.events import (
     PluginRejected,
     ReloadCommitted,
@@ -69,6 +70,17 @@ async def test_a_change_of_the_file_is_seen_through_its_event(
     async with serving(tree, config_file=config) as live:
         live.forget()
         edit(config, "hello", "good day")
+        await live.fact(ReloadCommitted)
+        assert live.plugin("one").greeting == "good day"
+
+
+async def test_a_change_while_the_server_starts_is_not_lost(
+    tree: PluginTree, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        server, "warn_of_reloading_parent", lambda _: edit(config, "hello", "good day")
+    )
+    async with serving(tree, config_file=config) as live:
         await live.fact(ReloadCommitted)
         assert live.plugin("one").greeting == "good day"
 

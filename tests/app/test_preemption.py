@@ -22,6 +22,7 @@ from dagstack_dev import (
     WatchStarted,
 )
 from dagstack_dev.app import preemption
+from dagstack_dev.app.collector import Collected
 from dagstack_dev.app.inbox import Batch
 from dagstack_dev.core.events import Fact
 from dagstack_dev.core.passing import RetryPreempted, SetupPreempted
@@ -89,12 +90,13 @@ async def test_a_retry_is_preempted_by_what_came_in_before_its_setup(
     tree.plugin("aside")
     async with serving(tree, retry_seconds=0.2, retry_limit_seconds=1e6) as live:
         loop = live.server._loop
-        look, retry = loop._hookspecs.look, loop._revival._on_due
+        collect, retry = loop.collector.collect, loop._revival._on_due
 
-        async def look_and_ask(batch: Batch) -> None:
-            await look(batch)
+        async def collect_and_ask(batch: Batch) -> Collected:
+            collected = await collect(batch)
             if ref("base") in batch.retried:
                 ask()
+            return collected
 
         def also_edit(plugin: PluginRef) -> None:
             if company == "with an edit":
@@ -104,7 +106,7 @@ async def test_a_retry_is_preempted_by_what_came_in_before_its_setup(
 
         monkeypatch.setattr(loop._revival, "_on_due", also_edit)
         if moment == "while the disk is looked at":
-            monkeypatch.setattr(loop._hookspecs, "look", look_and_ask)
+            monkeypatch.setattr(loop.collector, "collect", collect_and_ask)
         else:
             live.server.registry.observe(
                 lambda fact: (
