@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from dagstack_dev.app.bulk import rare_collections
 from dagstack_dev.app.entry_points import DEFAULT_GROUP, installed_plugins, module_plugin
 from dagstack_dev.app.hookspec_files import read_hookspecs
 from dagstack_dev.app.installed import Installed
@@ -17,6 +16,7 @@ from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.modules import ModuleSource
 from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.disk.reading import read_plugin
+from dagstack_dev.host.gc_pause import rare_collections
 from dagstack_dev.host.loggers import AppLogger
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.registry import CORE_VERSION, Registry

@@ -14,7 +14,6 @@ import anyio
 import anyio.lowlevel
 
 from dagstack_dev.app.block import Block
-from dagstack_dev.app.bulk import rare_collections
 from dagstack_dev.app.config import read_config
 from dagstack_dev.app.entry_points import installed_plugins
 from dagstack_dev.app.events import WAITING, EventStream
@@ -41,6 +40,7 @@ from dagstack_dev.disk.sweep import Sweep
 from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.elapsed import ms_since
+from dagstack_dev.host.gc_pause import rare_collections
 from dagstack_dev.host.guarding import report
 from dagstack_dev.host.loggers import AppLogger
 from dagstack_dev.host.tasks import spawn

@@ -28,6 +28,7 @@ from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.config_schema import manifest_schema
 from dagstack_dev.host.entry import Entry, Offer
 from dagstack_dev.host.execution import refuse_process
+from dagstack_dev.host.gc_pause import rare_collections
 from dagstack_dev.host.lookup import Lookup
 from dagstack_dev.host.preparation import check_gates, locate
 from dagstack_dev.host.registration import (
@@ -234,10 +235,11 @@ class Registry(Lookup):
                 error = self.table.entries[ref].error
                 if isinstance(error, EventLoopClosed):
                     raise EventLoopClosed(ref, error.what)
-            if self._is_set_up:
-                await self._set_up_late(ctx)
-            else:
-                await self._set_up_everything(ctx)
+            with rare_collections():
+                if self._is_set_up:
+                    await self._set_up_late(ctx)
+                else:
+                    await self._set_up_everything(ctx)
 
     async def _set_up_everything(self, ctx: PluginContext) -> None:
         table = self.table

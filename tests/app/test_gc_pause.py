@@ -6,11 +6,11 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-from serving import serving
+from serving import context, serving
 from trees import PluginTree
 
 from dagstack_dev import discover
-from dagstack_dev.app.bulk import ALLOCATIONS
+from dagstack_dev.host.gc_pause import ALLOCATIONS
 
 CODE = """
 import gc
@@ -18,6 +18,9 @@ import gc
 SEEN = gc.get_threshold()
 
 class Plugin:
+    def setup(self, ctx):
+        self.seen_in_setup = gc.get_threshold()
+
     def seen(self):
         return SEEN
 """
@@ -38,6 +41,17 @@ def test_a_discovery_raises_the_threshold_and_puts_it_back(
     assert gc.get_threshold() == thresholds_as_they_were
 
 
+async def test_setups_raise_the_threshold_and_put_it_back(
+    tree: PluginTree, thresholds_as_they_were: tuple[int, int, int]
+) -> None:
+    tree.plugin("one", code=CODE)
+    registry = discover(tree.root)
+    await registry.setup_all(context(registry=registry))
+    assert registry.get_plugin("demo", "one").seen_in_setup[0] == ALLOCATIONS
+    assert gc.get_threshold() == thresholds_as_they_were
+    await registry.teardown_all()
+
+
 async def test_a_first_start_raises_the_threshold_and_puts_it_back(
     tree: PluginTree, thresholds_as_they_were: tuple[int, int, int]
 ) -> None:
@@ -45,6 +59,16 @@ async def test_a_first_start_raises_the_threshold_and_puts_it_back(
     async with serving(tree) as live:
         assert live.plugin("one").seen()[0] == ALLOCATIONS
         assert gc.get_threshold() == thresholds_as_they_were
+
+
+def test_what_many_plugins_have_made_is_not_gone_through_again_after_it(tree: PluginTree) -> None:
+    gc.collect()
+    old = len(gc.get_objects(generation=2))
+    tree.plugin("one", code=f"KEPT = [[] for _ in range({ALLOCATIONS + 1})]\nclass Plugin: pass\n")
+    tree.plugin("two", code=f"KEPT = [[] for _ in range({ALLOCATIONS - 1})]\nclass Plugin: pass\n")
+    registry = discover(tree.root)
+    assert len(gc.get_objects(generation=2)) - old > 2 * ALLOCATIONS
+    assert registry.get_plugin("demo", "two") is not None
 
 
 @pytest.mark.parametrize("own", [0, ALLOCATIONS * 2])
