@@ -147,15 +147,18 @@ def _around(folder: str, root: str) -> tuple[_Patterns, ...]:
     return chain
 
 
-@lru_cache(maxsize=1 << 14)
 def _top(folder: str, root: str) -> str:
     """Where the working tree begins that `folder` is in; without one, the root."""
-    top = folder
-    while len(top) > 1:
-        if os.path.exists(f"{top}/.git"):  # noqa: PTH110 - hot path
-            return top
-        top = os.path.dirname(top)  # noqa: PTH120 - hot path
-    return root
+    return _working_tree(folder) or root
+
+
+@lru_cache(maxsize=1 << 14)
+def _working_tree(folder: str) -> str | None:
+    if len(folder) <= 1:
+        return None
+    if os.path.exists(f"{folder}/.git"):  # noqa: PTH110 - hot path
+        return folder
+    return _working_tree(os.path.dirname(folder))  # noqa: PTH120 - hot path
 
 
 @lru_cache(maxsize=1 << 10)

@@ -99,14 +99,17 @@ def read_plugin(
         The source, and its files as seen, to be passed as `known` next time.
     """
     known = known or {}
+    walk = Walk(folder, imported)
     manifests = {}  # They say what of the rest counts.
     for name in _MANIFESTS:
+        if name not in walk.names:
+            continue
         seen = _see(f"{folder}/{name}", known.get(name))
         if seen is not None and not ignore.file(name, below(root, f"{folder}/{name}")):
             manifests[name] = seen
-    walk = Walk(rules_for(_source(folder, manifests), root, ignore), imported)
+    rules = rules_for(_source(folder, manifests), root, ignore)
     read: dict[str, SeenFile] = {}
-    for path, relative, is_link in walk:
+    for path, relative, is_link in walk.files(rules):
         seen = manifests.get(relative) or _see(path, known.get(relative))
         if seen is not None:
             read[relative] = seen._replace(is_link=True) if is_link else seen
@@ -168,8 +171,8 @@ def stale_files(
     """
     stale: dict[str, Stamp] = {}
     left = dict(known)
-    walk = Walk(rules, imported)
-    for path, relative, _ in walk:
+    walk = Walk(rules.folder, imported)
+    for path, relative, _ in walk.files(rules):
         try:
             status = os.stat(path)  # noqa: PTH116 - per file on the hot path
         except OSError:
@@ -236,7 +239,7 @@ def read_file(path: str, stamp: Stamp, *, keep: bool = False) -> SourceFile:
         return SourceFile(b"%d %d" % (stamp.size, stamp.mtime_ns))
     limit = LARGEST_MANIFEST if path.endswith(_MANIFESTS) else LARGEST_CODE
     try:
-        with open(path, "rb", opener=open_at_once) as file:
+        with open(path, "rb", 0, opener=open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 return SourceFile(b"no file", error="it is no regular file")
@@ -296,34 +299,43 @@ def _unreadable(error: OSError) -> SourceFile:
 
 
 class Walk:
-    """Walks through a plugin's folder, along each file that counts.
-
-    Of each it tells the path, the path relative to the folder, and whether it is a link.
+    """Walks through a plugin's folder. What is in the folder itself is looked up at once.
 
     Args:
-        rules: the folder, and what of it does not count.
+        folder: the plugin's.
         imported: files that come in any case, there or not, relative to the folder.
 
     Attributes:
+        names: of what is in the folder itself.
         denied: folders that are there but cannot be read, by their relative path.
     """
 
-    def __init__(self, rules: FolderRules, imported: Collection[str] = ()) -> None:
+    def __init__(self, folder: str, imported: Collection[str] = ()) -> None:
         self.denied: dict[str, OSError] = {}
-        self._rules = rules
+        self._folder = folder
         self._imported = imported
+        self._top = self._entries(folder, "")
+        self.names = {entry.name for entry in self._top}
 
-    def __iter__(self) -> Iterator[tuple[str, str, bool]]:
-        top = self._rules.folder
+    def files(self, rules: FolderRules) -> Iterator[tuple[str, str, bool]]:
+        """Each file that counts: its path, the path relative to the folder, whether it is a link.
+
+        Args:
+            rules: what of the folder does not count.
+        """
+        top = self._folder
         todo: list[tuple[str, str, str | None]] = [(top, "", None)]
         left = set(self._imported)
         linked: list[str] = []  # The real folder of the plugin and those of its links.
         while todo:
             current, above, real = todo.pop()
-            for entry in self._entries(current, above):
+            entries = self._entries(current, above) if above else self._top
+            if above and rules.is_environment(above[:-1], (each.name for each in entries)):
+                continue
+            for entry in entries:
                 relative = above + entry.name
                 of_folder = is_folder(entry)
-                if self._rules.leaves_out(relative, is_folder=of_folder):
+                if rules.leaves_out(relative, is_folder=of_folder):
                     continue
                 if not of_folder:
                     left.discard(relative)
@@ -344,15 +356,11 @@ class Walk:
             yield path, relative, os.path.islink(path)  # noqa: PTH114 - hot path
 
     def _entries(self, folder: str, relative: str) -> list[os.DirEntry[str]]:
-        """What is in a folder; nothing in one that cannot be read, or is an environment."""
+        """What is in a folder; nothing in one that cannot be read."""
         try:
             with os.scandir(folder) as scan:
-                entries = list(scan)
+                return list(scan)
         except OSError as error:
             if error.errno not in ABSENT:
                 self.denied[relative.rstrip("/") or MANIFEST_NAME] = error
             return []
-        names = (each.name for each in entries)
-        if relative and self._rules.is_environment(relative[:-1], names):
-            return []
-        return entries

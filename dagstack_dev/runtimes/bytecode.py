@@ -45,11 +45,11 @@ def compile_text(path: str, content: bytes) -> CodeType:
 def _read(cache: str, header: bytes) -> CodeType | None:
     """The code in the file `cache`, or None for any reason to make it anew."""
     try:
-        with open(cache, "rb") as file:  # noqa: PTH123 - per file on the hot path
+        with open(cache, "rb", 0) as file:  # noqa: PTH123 - per file on the hot path
             data = file.read()
         if not data.startswith(header):
             return None
-        code = marshal.loads(data[len(header) :])  # noqa: S302 - as trusted as the code beside it
+        code = marshal.loads(memoryview(data)[len(header) :])  # noqa: S302 - as trusted as the code beside it
     except Exception:  # noqa: BLE001 - no file, or whatever marshal makes of a damaged one
         return None
     return code if isinstance(code, CodeType) else None
