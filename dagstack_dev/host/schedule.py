@@ -18,6 +18,7 @@ from dagstack_dev.host.tasks import is_interruption
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
+    from anyio import TaskHandle
     from anyio.abc import TaskGroup
 
     from dagstack_dev.core.refs import PluginRef
@@ -96,7 +97,7 @@ class _Schedule:
         self._waiting: dict[PluginRef, int] = {}
         self._unlocks: defaultdict[PluginRef, list[PluginRef]] = defaultdict(list)
         self._startable: list[int] = []
-        self._jobs: dict[PluginRef, anyio.CancelScope] = {}
+        self._jobs: dict[PluginRef, TaskHandle[None]] = {}
         self._job_ended = anyio.Event()
         for ref, index in self._position.items():
             inside = [other for other in dependencies(ref) if other in self._position]
@@ -130,8 +131,7 @@ class _Schedule:
                 self._settle(ref, error)
                 continue
             if setup is not None:
-                self._jobs[ref] = anyio.CancelScope()
-                group.start_soon(self._job, ref, setup)
+                self._jobs[ref] = group.start_soon(self._job, ref, setup)
                 continue
             self._settle(ref, None)
             if monotonic() > turn_ends:
@@ -139,25 +139,19 @@ class _Schedule:
                 turn_ends = monotonic() + TURN_SECONDS
 
     async def _job(self, ref: PluginRef, setup: Awaitable[None]) -> None:
-        """Await one setup, under a scope of its own by which it can be given up."""
+        """Await one setup, in a task by which it can be given up."""
         error: BaseException | None = None
-        has_ended = False
         try:
-            with self._jobs[ref]:
-                try:
-                    await setup
-                except BaseException as raised:
-                    if is_interruption(raised):
-                        raise
-                    error = raised
-                has_ended = True
+            await setup
+        except BaseException as raised:
+            if is_interruption(raised):
+                self._steps.abandoned(ref)
+                raise
+            error = raised
         finally:
             del self._jobs[ref]
             self._job_ended.set()
-            if not has_ended:
-                self._steps.abandoned(ref)
-        if has_ended:
-            self._settle(ref, error)
+        self._settle(ref, error)
 
     def _settle(self, ref: PluginRef, error: BaseException | None) -> None:
         """A setup ended: release what waited for it, or give up what cannot follow."""
