@@ -94,6 +94,23 @@ class Move(Action):
 
 
 @dataclass(frozen=True)
+class Exchange(Action):
+    """Rename two folders on disk, each to the path of the other."""
+
+    one: str
+    other: str
+
+    def change(self, tree: Tree) -> None:
+        if self.one in tree.folders and self.other in tree.folders:
+            held = tree.folders[self.one]
+            tree.folders |= {self.one: tree.folders[self.other], self.other: held}
+
+    def on_disk(self, disk: Disk) -> None:
+        if (disk.root / self.one).exists() and (disk.root / self.other).exists():
+            disk.exchange(self.one, self.other)
+
+
+@dataclass(frozen=True)
 class Touch(Action):
     """Make a file look changed."""
 
@@ -127,3 +144,21 @@ class Crash(Action):
 
     def fatal_for(self) -> set[str]:
         return {self.ref}
+
+
+@dataclass(frozen=True)
+class Flake(Action):
+    """Have the setup of a plugin fail once, the next time that it comes back in a roll-back."""
+
+    ref: str
+
+    def to_running(self, host: Host) -> None:
+        host.flaky.add(self.ref)
+
+
+@dataclass(frozen=True)
+class Outage(Edit):
+    """Edit a source while the service that some need is out of order, to the next quiet point."""
+
+    def to_running(self, host: Host) -> None:
+        host.is_out_of_order = True

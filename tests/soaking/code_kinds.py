@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from soaking.actions import Action, Crash, Put
+from soaking.actions import Action, Put
 from soaking.drawing import Draw
 from soaking.modules import MODULES, Flaw, Imports, Module, Way, around, inside
-from soaking.sources import Life, Section, Source
+from soaking.sources import Section, Source
 
 IN_MODULES = (Way.TOP, Way.DOTTED, Way.OPTIONAL, Way.DYNAMIC, Way.CALL)
 """The ways in which a shared module imports another one."""
@@ -132,15 +132,5 @@ def configure(draw: Draw) -> Action | None:
     if known and dice.random() < 0.2:
         return Put(sections=((dice.choice(known), None),))
     refs = [*draw.refs(), *known, ""]
-    section = Section(draw.version(), fails=dice.random() < 0.1)
+    section = Section(draw.version(), fails=dice.random() < 0.1, fits=dice.random() < 0.8)
     return Put(sections=((dice.choice(refs), section),))
-
-
-def crash(draw: Draw) -> Action | None:
-    """A task of a plugin fails."""
-    fragile = [s.ref for s in draw.folders.values() if s.life is Life.OWNED_TASK]
-    if not fragile:
-        return None
-    ref = draw.dice.choice(sorted(fragile))
-    draw.crashed.add(ref)
-    return Crash(ref)

@@ -24,7 +24,6 @@ class Draw:
         tree: the model.
         past: earlier contents of every folder, for rollbacks.
         branches: whole trees, for branch switches.
-        data_saves: how often only data was saved, by folder.
         crashed: plugins that have crashed, and were not edited since.
     """
 
@@ -32,7 +31,6 @@ class Draw:
     tree: Tree = field(default_factory=Tree)
     past: list[tuple[str, Source]] = field(default_factory=list)
     branches: list[Tree] = field(default_factory=list)
-    data_saves: dict[str, int] = field(default_factory=dict)
     crashed: set[str] = field(default_factory=set)
     versions: int = 0
 
@@ -54,6 +52,29 @@ class Draw:
     def folder(self) -> str | None:
         """One that is there."""
         return self.dice.choice(sorted(self.folders)) if self.folders else None
+
+    def two_folders(self) -> tuple[str, str] | None:
+        """Two that are there, whose plugins have different names."""
+        one, other = self.folder(), self.folder()
+        if one is None or other is None or self.folders[one].ref == self.folders[other].ref:
+            return None
+        return one, other
+
+    def needed(self, ref: str) -> set[str]:
+        """`ref`, and everything that it needs, directly or not."""
+        found: set[str] = set()
+        todo = {ref}
+        while todo:
+            found |= todo
+            wanted = {
+                want
+                for source in self.folders.values()
+                if source.ref in todo
+                for want in (*source.wants, *source.borrows)
+            }
+            refs = self.refs()
+            todo = {each for each in refs if not wanted.isdisjoint({each, each[-1]})} - found
+        return found
 
     def free_folder(self) -> str | None:
         """One that is not there."""
@@ -85,5 +106,4 @@ class Draw:
 
     def edit(self, folder: str, **fields: object) -> Edit:
         """New values of some fields, with a new version."""
-        self.data_saves.pop(folder, None)
         return Edit(folder, (("version", self.version()), *fields.items()))

@@ -1,6 +1,6 @@
 """Every kind of action, and how often each is drawn.
 
-To add a kind: write how one is drawn as a function here, in `plugin_kinds` or in `code_kinds`, in
+To add a kind: write how one is drawn as a function here or in the module of its kind, in
 terms of the actions there are or of a new class in `actions`, and put it into `DRAWS`.
 """
 
@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from soaking import claim_kinds as claims
 from soaking import code_kinds as code
 from soaking import plugin_kinds as plugins
+from soaking import trouble_kinds as troubles
 from soaking.actions import Action, Litter, Put
 from soaking.drawing import Draw
 from soaking.modules import Flaw, Imports, Modules, Way
@@ -44,7 +46,7 @@ def mend_all(draw: Draw) -> Action | None:
         before = {ref for ref in taken.values() if ref != source.ref}
         mended = replace(source, **_right(source, draw.tree.modules))  # type: ignore[arg-type]
         wants = tuple(w for w in source.wants if w in before or w in {b[-1] for b in before})
-        borrows = tuple(ref for ref in source.borrows if ref in wants)
+        borrows = tuple(ref for ref in source.borrows if ref in before)
         mended = replace(mended, wants=wants, borrows=borrows, demands=())
         if mended != source or source.ref in draw.crashed:
             sources.append((folder, replace(mended, version=draw.version())))
@@ -53,7 +55,7 @@ def mend_all(draw: Draw) -> Action | None:
     sections = tuple(
         (ref, Section(draw.version()))
         for ref, section in draw.tree.sections.items()
-        if section.fails
+        if section.fails or not section.fits
     )
     if not (sources or modules or sections):
         return None
@@ -88,6 +90,7 @@ def _right(source: Source, modules: Modules) -> dict[str, object]:
         "helpers": helpers,
         "wants": wants,
         "demands": (),
+        "wary": False,
         "shared": _findable(source.shared, modules),
     }
 
@@ -101,7 +104,6 @@ def roll_back(draw: Draw) -> Action | None:
     if not draw.past:
         return None
     folder, source = draw.dice.choice(draw.past)
-    draw.data_saves.pop(folder, None)
     return Put(((folder, source),)) if draw.folders.get(folder) != source else None
 
 
@@ -109,7 +111,6 @@ def switch_branch(draw: Draw) -> Action | None:
     """The whole tree becomes what it was some time ago."""
     draw.branches = [*draw.branches[-3:], draw.tree.copy()]
     here, there = draw.tree, draw.dice.choice(draw.branches)
-    draw.data_saves.clear()
     put = Put(
         _changed(here.folders, there.folders),
         _changed(here.modules, there.modules),
@@ -137,18 +138,27 @@ Kind = Callable[[Draw], Action | None]
 DRAWS: list[tuple[int, Kind]] = [
     (12, plugins.add),
     (4, plugins.remove),
-    (4, plugins.move),
-    (2, plugins.swap),
-    (4, plugins.rename),
+    (4, claims.move),
+    (2, claims.swap),
+    (4, claims.rename),
+    (2, claims.exchange_folders),
+    (3, claims.exchange_names),
+    (3, claims.copy),
+    (2, claims.drop_rival),
     (20, plugins.edit),
     (3, plugins.edit_manifest),
     (4, plugins.edit_life),
-    (8, plugins.break_it),
+    (8, troubles.break_it),
+    (4, troubles.break_manifest),
     (8, plugins.depend),
-    (1, plugins.close_cycle),
-    (4, plugins.borrow),
-    (3, plugins.change_api),
-    (3, plugins.demand),
+    (2, troubles.close_cycle),
+    (5, plugins.borrow),
+    (3, troubles.change_api),
+    (3, troubles.demand),
+    (3, troubles.be_wary),
+    (3, troubles.be_strict),
+    (4, troubles.outage),
+    (4, troubles.flake),
     (6, plugins.edit_helper),
     (4, plugins.use_helpers),
     (1, plugins.lose_helper),
@@ -162,12 +172,12 @@ DRAWS: list[tuple[int, Kind]] = [
     (6, code.add_module),
     (12, code.edit_module),
     (4, code.edit_module_and_plugin),
-    (2, code.lose_module),
+    (4, code.lose_module),
     (2, code.make_package),
     (3, code.rename_module),
     (6, code.use_modules),
     (5, code.configure),
-    (3, code.crash),
+    (3, troubles.crash),
 ]
 """How to draw each kind of action, with how often."""
 

@@ -13,11 +13,12 @@ from unittest.mock import patch
 import anyio
 import anyio.to_thread
 
+from dagstack_dev import State
 from dagstack_dev.app import outputs
 from dagstack_dev.core.events import Fact, ReloadStarted, Transition
 from soaking.actions import Action
 from soaking.cold import ColdStarts
-from soaking.pictures import Host, picture, replaced
+from soaking.pictures import Flaked, Host, Unreachable, picture, replaced
 from soaking.saves import Save
 from soaking.soundness import unsound
 from soaking.steps import During, Moment, Pause, Quiet, Step
@@ -144,6 +145,8 @@ class Session:
         self._disk.finish()
         self._cold_starts.ask(self._disk.root)
         await self._idle()
+        if self._host.is_out_of_order:
+            await self._end_outage()
         live = picture(self._host)
         if any(each["pending"] for each in live["plugins"].values()):
             await self._idle()  # The calls may have imported what somebody could not take over.
@@ -159,6 +162,21 @@ class Session:
         self._known = Known(ran=live, versions=self._versions())
         if problems:
             raise Diverged(problems)
+
+    async def _end_outage(self) -> None:
+        """What has failed for it is tried again; anything else when that is asked for."""
+        self._host.is_out_of_order = False
+        with anyio.move_on_after(PATIENCE):
+            while self._host.suffering(State.FAILED, Unreachable):
+                await anyio.sleep(0.005)
+            rest = self._host.suffering(State.READY, Unreachable)
+            rest |= self._host.suffering(State.FAILED, Flaked)
+            if rest:
+                await self._host.server.reload(*rest)
+            await self._idle()
+            return
+        failed = sorted(map(str, self._host.suffering(State.FAILED, Unreachable)))
+        raise Diverged([f"not tried again: {failed}"])
 
     def _look_for_remains(self) -> None:
         """What was torn down or replaced is gone from memory; for the end of a sequence."""

@@ -33,7 +33,19 @@ Picture = dict[str, Any]
 """Nothing but what JSON can hold; see `picture`."""
 
 WORKER = "worker of "
-_LOOKS = "dagstack_dev.disk."
+_OF_THE_SERVER = ("dagstack_dev.disk.", "dagstack_dev.app.server.DevServer._call_later")
+"""Tasks that look at the disk, and timers: how many there are is nobody's business."""
+
+DISLIKED = 5
+"""One in so many pairs of versions does not go together, for a plugin that is wary."""
+
+
+class Unreachable(ConnectionError):
+    """The service is out of order; that passes, so the plugin is tried again."""
+
+
+class Flaked(RuntimeError):
+    """A setup has failed that went well before, and would go well again."""
 
 
 def silence_logs() -> None:
@@ -54,6 +66,8 @@ class Host:
         census: every instance that was ever set up and is still in memory.
         modules: likewise a function of every shared module that plugins have reached.
         crashing: the instances that were told to fail, by ref.
+        is_out_of_order: whether the service is that plugins which are online need.
+        flaky: plugins that are to fail once, when they come back in a roll-back.
     """
 
     def __init__(self, root: Path, *, polling: bool = False) -> None:
@@ -65,11 +79,19 @@ class Host:
             registry=self.registry,
             extras={"host": self},
         )
-        settings = Settings(doubt_ms=10, polling=polling, config_file=root.with_name("config.toml"))
+        settings = Settings(
+            doubt_ms=10,
+            polling=polling,
+            config_file=root.with_name("config.toml"),
+            retry_seconds=0.01,
+            retry_limit_seconds=0.1,
+        )
         self.server = DevServer(root, context=context, settings=settings)
         self.census: weakref.WeakSet[Any] = weakref.WeakSet()
         self.modules: weakref.WeakSet[FunctionType] = weakref.WeakSet()
         self.crashing: dict[PluginRef, Any] = {}
+        self.is_out_of_order = False
+        self.flaky: set[str] = set()
         self.setups: dict[str, tuple[str, int, bool]] = {}
         self._serials = 0
         self._begun = 0
@@ -93,6 +115,14 @@ class Host:
             if broken is not None:
                 self.crashing[entry.ref] = entry.instance
                 broken.set()
+
+    def suffering(self, state: State, error: type[Exception]) -> set[PluginRef]:
+        """What is in `state`, and has not come further for an `error` of ours."""
+        return {
+            ref
+            for ref, status in self.server.statuses().items()
+            if status.state is state and error.__name__ in _kind(status.error)
+        }
 
     def has_crashed(self) -> bool:
         """Whether whatever was told to fail runs no more."""
@@ -119,6 +149,22 @@ class Host:
             for other in table.graph.dependencies(ref)
         }
         self.census.add(plugin)
+        if plugin.ref in self.flaky and self.setups[plugin.ref][0].endswith("again"):
+            self.flaky.discard(plugin.ref)
+            raise Flaked
+
+    def reach(self) -> None:
+        """Fail while the service is out of order."""
+        if self.is_out_of_order:
+            raise Unreachable
+
+    def judge(self, plugin: Any) -> None:
+        """Fail if the versions of `plugin` and of something that it depends on do not match."""
+        for ref in plugin.wired:
+            found = self.registry.get_plugin(*ref.split("/")).version
+            if (int(plugin.version) + int(found)) % DISLIKED == 0:
+                msg = f"{plugin.ref} {plugin.version} does not go with {ref} {found}"
+                raise RuntimeError(msg)
 
     def demand(self, plugin: Any, demands: Mapping[str, int]) -> None:
         """Fail unless each dependency has the api that is counted on."""
@@ -144,7 +190,7 @@ def picture(host: Host) -> Picture:
         "plugins": {str(ref): _plugin(host, ref) for ref in statuses},
         "modules": _modules(namespace(host.registry)),
         "workers": sorted(name for name in _activities() if name.startswith(WORKER)),
-        "others": sorted({n for n in _activities() if not n.startswith((WORKER, _LOOKS))}),
+        "others": sorted({n for n in _activities() if not n.startswith((WORKER, *_OF_THE_SERVER))}),
     }
 
 

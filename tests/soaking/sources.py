@@ -76,13 +76,16 @@ class Source:
         version: as `plugin.py` says; every text has another one of the same length.
         api: what `demands` of others are held against.
         wants: `depends_on`; with a slash it is `kind/name`.
-        borrows: those of `wants` whose code it imports; all with a slash.
+        borrows: plugins whose code it imports, in `wants` or not; all with a slash.
         demands: the `api` that the setup insists on, by dependency.
         life: what it starts in its setup.
         fault: what is wrong with it.
         helpers: its other modules.
         shared: the shared modules that it imports.
         asset: the text of a data file that the setup reads, if there is one.
+        online: whether the setup needs a service that may be out of order.
+        wary: whether the setup does not go with some versions of what it depends on.
+        strict: whether the manifest says of what form its section of the configuration is.
     """
 
     kind: str
@@ -98,6 +101,9 @@ class Source:
     helpers: tuple[Helper, ...] = ()
     shared: Imports = ()
     asset: str | None = None
+    online: bool = False
+    wary: bool = False
+    strict: bool = False
 
     @property
     def ref(self) -> str:
@@ -116,7 +122,9 @@ class Section:
     Attributes:
         version: something to tell it by.
         fails: whether the plugin is to fail with it.
+        fits: whether it is of the form that strict plugins ask for.
     """
 
     version: int
     fails: bool = False
+    fits: bool = True

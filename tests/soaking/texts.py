@@ -18,6 +18,11 @@ priority = {priority}
 depends_on = [{wants}]
 """
 
+SCHEMA = """\
+[plugin.config_schema.properties]
+version = { type = "string" }
+"""
+
 PLUGIN = """\
 import asyncio
 import importlib
@@ -46,6 +51,7 @@ class {name}:
         if ctx.config.get("fails"):
             raise ValueError("its configuration says so")
         self.host.demand(self, {demands})
+        {needs}
         {at_setup}
         {start}
 
@@ -148,7 +154,8 @@ def _manifest(source: Source) -> str:
     )
     if source.fault is Fault.TOML:
         return text.replace("]\n", "\n")
-    return text + "bogus = 1\n" if source.fault is Fault.MANIFEST else text
+    text += "bogus = 1\n" if source.fault is Fault.MANIFEST else ""
+    return text + SCHEMA if source.strict else text
 
 
 def _want(want: str) -> str:
@@ -190,7 +197,11 @@ def _plugin(source: Source) -> str:
         define="def" if source.life in _SYNC else "async def",
         borrowed=f"{{{borrowed}}}",
         in_setup="\n        ".join([*in_setup, _ASSET]),
-        demands=dict(source.demands),
+        demands={ref: api for ref, api in source.demands if ref in source.wants},
+        needs="\n        ".join(
+            ["self.host.reach()"] * source.online + ["self.host.judge(self)"] * source.wary
+            or ["pass"]
+        ),
         start=_START[source.life],
         stop=_STOP[source.life],
         in_call="\n        ".join(in_call or ["pass"]),
@@ -226,6 +237,6 @@ def render_config(sections: Mapping[str, Section]) -> str:
     lines = []
     for ref, section in sorted(sections.items()):
         lines += [f"[{ref.replace('/', '.')}]"] if ref else []
-        lines.append(f'version = "{section.version:06}"')
+        lines.append(f'version = "{section.version:06}"' if section.fits else "version = 0")
         lines += ["fails = true"] if section.fails else []
     return "\n".join([*lines, ""])

@@ -37,17 +37,19 @@ def differs(live: Picture, cold: Picture, tree: Tree, known: Known) -> Iterator[
 
     The plugins fall into parts that have nothing to do with each other. Where all of a part can
     start, or nothing of it is pending, what runs is what a restart brings up. Elsewhere the last
-    good generations run. What has crashed stays down until it is edited, whatever a restart does.
+    good generations run. What has crashed stays down until it is edited, whatever a restart does;
+    so does what has not come back in a roll-back, unless all of its part can start.
     """
     whole = True
     for part in _parts(live, cold, tree, known):
         claimed = [source.ref for source in tree.folders.values() if source.ref in part]
         unique = len(claimed) == len(set(claimed))
-        crashed = any(live["plugins"].get(ref, {}).get("crashed") for ref in part)
+        there = [live["plugins"][ref] for ref in part & live["plugins"].keys()]
+        crashed = any(each["crashed"] for each in there)
         startable = unique and not crashed and all(_starts(ref, cold) for ref in claimed)
         whole = whole and startable
-        pending = any(live["plugins"].get(ref, {}).get("pending") for ref in part)
-        if startable or (unique and not crashed and not pending):
+        past = any(each["pending"] or _is_excused(each) for each in there)
+        if startable or (unique and not past):
             yield from _unequal(part, live, cold, all_ready=startable)
         else:
             yield from _not_last_good(part, live, cold, tree, known)
@@ -76,7 +78,7 @@ def _parts(live: Picture, cold: Picture, tree: Tree, known: Known) -> list[set[s
         names[ref.partition("/")[2]].add(ref)
     steady = _steady_packages(live, tree, known)
     for folder, source in tree.folders.items():
-        mentioned = {want.rpartition("/")[2] for want in source.wants}
+        mentioned = {each.rpartition("/")[2] for each in (*source.wants, *source.borrows)}
         links.append([source.ref, *(ref for name in mentioned for ref in names[name])])
         links += [
             [source.ref, ref] for ref, each in live["plugins"].items() if each["folder"] == folder
@@ -85,7 +87,8 @@ def _parts(live: Picture, cold: Picture, tree: Tree, known: Known) -> list[set[s
     for seen in (live, known.ran):
         for ref, each in seen["plugins"].items():
             shared = set(each.get("shared", ())) - steady
-            links.append([ref, *each.get("depends_on", ()), *shared])
+            needed = (*each.get("depends_on", ()), *each.get("borrowed", ()))
+            links.append([ref, *needed, *shared])
     links += [[ref] for ref in cold["plugins"]]
     links += _held_back(live, cold)
     parts: list[set[str]] = []
@@ -167,7 +170,14 @@ def _not_last_good(
 ) -> Iterator[str]:
     claimed = {source.ref for source in tree.folders.values()}
     gone = known.removed | (known.ran["plugins"].keys() - claimed)
-    gone |= {ref for ref, each in live["plugins"].items() if each["crashed"]}
+    gone |= {ref for ref, each in live["plugins"].items() if _is_excused(each)}
+    runs_from = _runs_from(live)
+    claims = Counter(source.ref for source in tree.folders.values())
+    gone |= {  # Renamed, some time ago, to one that has come up only now; nobody owns the name.
+        ref
+        for ref, each in known.ran["plugins"].items()
+        if claims[ref] > 1 and runs_from.get(each["folder"], ref) != ref
+    }
     for ref in sorted(part):
         now, before = live["plugins"].get(ref), known.ran["plugins"].get(ref)
         if now is not None and _is_up(now):
@@ -187,14 +197,14 @@ def _unlike_beside_the_same(
 ) -> Iterator[str]:
     """What a restart has up, or labels otherwise, beside the very neighbours that run.
 
-    Left out is what has crashed, and what several folders claim or runs from another one.
+    Left out is what has failed by accident, what several folders claim, what runs from another.
     """
     claims = Counter(source.ref for source in tree.folders.values())
-    runs_from = {each["folder"]: ref for ref, each in live["plugins"].items() if _is_up(each)}
+    runs_from = _runs_from(live)
     for folder, source in sorted(tree.folders.items()):
         ref = source.ref
         now, restarted = live["plugins"].get(ref), cold["plugins"].get(ref)
-        if ref not in part or now is None or restarted is None or now["crashed"]:
+        if ref not in part or now is None or restarted is None or _is_excused(now):
             continue
         moves = _is_up(now) and now["folder"] != folder and now["folder"] in tree.folders
         if claims[ref] > 1 or moves or runs_from.get(folder, ref) != ref:
@@ -244,7 +254,7 @@ def _needed(ref: str, pictures: Iterable[Picture], tree: Tree) -> set[str]:
         needs[source.ref] |= {*source.wants, *source.borrows}
     for seen in pictures:
         for each, plugin in seen["plugins"].items():
-            needs[each] |= set(plugin.get("depends_on", ()))
+            needs[each] |= {*plugin.get("depends_on", ()), *plugin.get("borrowed", ())}
     found, todo = {ref}, [ref]
     while todo:
         wants = needs[todo.pop()]
@@ -252,6 +262,16 @@ def _needed(ref: str, pictures: Iterable[Picture], tree: Tree) -> set[str]:
         todo += new - found
         found |= new
     return found
+
+
+def _runs_from(seen: Picture) -> dict[str, str]:
+    """What runs, by its folder."""
+    return {each["folder"]: ref for ref, each in seen["plugins"].items() if _is_up(each)}
+
+
+def _is_excused(plugin: Mapping[str, Any]) -> bool:
+    """Whether it has failed by an accident that a restart knows nothing of."""
+    return plugin["crashed"] or "Flaked" in plugin["kind"]
 
 
 def _is_up(plugin: Mapping[str, Any]) -> bool:

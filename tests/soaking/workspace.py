@@ -92,3 +92,11 @@ class Disk:
         (self.root / target).parent.mkdir(parents=True, exist_ok=True)
         (self.root / folder).rename(self.root / target)
         self._folders[target] = self._folders.pop(folder)
+
+    def exchange(self, one: str, other: str) -> None:
+        """Rename two folders, each to the path of the other."""
+        aside = self.root.with_name("aside")
+        (self.root / one).rename(aside)
+        (self.root / other).rename(self.root / one)
+        aside.rename(self.root / other)
+        self._folders |= {one: self._folders[other], other: self._folders[one]}
