@@ -132,6 +132,7 @@ class Collector:
                 await self._more(self._doubt_seconds, batch, todo)
             self._snapshot.folders.add_imported(self._imported())
             news = self._snapshot.look(None if todo.everywhere else todo.paths)
+            self._tell_of_faults()
             todo = Batch(paths=self._snapshot.unfinished() - self.own_writes.waiting)
             if perf_counter() >= give_up_at:
                 break
@@ -142,7 +143,6 @@ class Collector:
                 seconds /= 5
             if not await self._more(seconds, batch, todo):
                 give_up_at = 0.0  # It has been quiet: what is seen is what there is.
-        self._tell_of_faults()
         plugins = self._hand_on(batch)
         files = frozenset(news.files)
         news.files.clear()

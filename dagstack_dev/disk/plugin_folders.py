@@ -24,7 +24,7 @@ from dagstack_dev.disk.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.sources import PluginSource, SourceFile
@@ -47,7 +47,6 @@ class PluginFolders:
 
     Attributes:
         sources: what each folder holds.
-        links: the files in them in whose place there is a link.
         denied: folders that the last look found and could not search, with the reason. What was
             known below them counts as unchanged.
     """
@@ -55,10 +54,10 @@ class PluginFolders:
     def __init__(self, roots: Sequence[str], ignore: IgnoreRules) -> None:
         self.roots = tuple(roots)
         self.sources: dict[str, PluginSource] = {}
-        self.links: set[str] = set()
         self.denied: dict[str, str] = {}
         self._ignore = ignore
         self._seen: dict[str, dict[str, SeenFile]] = {}
+        self._links: set[str] = set()  # The files in whose place there is a link.
         self._imported: dict[str, set[str]] = {}  # By folder: what counts, ignored or not.
         self._has_linked_folders = False
         self._linked: dict[str, str] = {}  # Folders behind links, by their real path.
@@ -98,10 +97,14 @@ class PluginFolders:
         """The files of a folder with their stamps, by relative path; none where it is gone."""
         return self._seen.get(folder, {})
 
-    def seen_at(self, path: str) -> SeenFile | None:
-        """The file at `path`, if it is one of a plugin."""
+    def stamps_of_links(self) -> dict[str, Stamp]:
+        """What was seen behind each link to a file. May run in a thread of its own."""
+        return {path: self._stamp(path) for path in tuple(self._links)}
+
+    def _stamp(self, path: str) -> Stamp:
         folder = self.plugin_at(path)
-        return None if folder is None else self.seen(folder).get(path[len(folder) + 1 :])
+        seen = None if folder is None else self.seen(folder).get(path[len(folder) + 1 :])
+        return NOTHING if seen is None else seen.stamp
 
     def add_imported(self, found: Mapping[tuple[str, str], SourceFile | None]) -> None:
         """Let files count whatever is ignored, for a plugin has imported them, or tried to.
@@ -118,7 +121,7 @@ class PluginFolders:
             if relative not in source.files and file is not None:
                 self.sources[folder] = replace(source, files={**source.files, relative: file})
 
-    def look(self, hints: Iterable[str] | None) -> dict[str, PluginSource | None]:
+    def look(self, hints: AbstractSet[str] | None) -> dict[str, PluginSource | None]:
         """Look at what is there, and take it.
 
         Args:
@@ -129,14 +132,12 @@ class PluginFolders:
         """
         self._rules.clear()
         self.denied = {}
-        fresh: set[str] = set()
+        inside: Mapping[str, set[str]] = {}
         if hints is None:
             self._has_linked_folders = False
             found, gone = self._search({(root, root) for root in self.roots})
         else:
-            fresh = {self._home(path) for path in hints if self.counts(path)}
-            found, gone = self._near(fresh)
-        inside = _by_folder(fresh, found)
+            found, gone, inside = self._near(map(self._home, filter(self.counts, hints)))
         before: dict[str, PluginSource | None] = {}
         for folder, root in found.items():
             source, seen = self._read(folder, root, inside.get(folder, frozenset()))
@@ -144,13 +145,15 @@ class PluginFolders:
                 gone.add(folder)
                 continue
             self._seen[folder] = seen
-            self.links.update(f"{folder}/{path}" for path, each in seen.items() if each.is_link)
+            self._links.update(f"{folder}/{path}" for path, each in seen.items() if each.is_link)
             if source != self.sources.get(folder):
                 before[folder] = self.sources.get(folder)
                 self.sources[folder] = source
         for folder in gone & self.sources.keys():
             before[folder] = self.sources.pop(folder)
             del self._seen[folder]
+        links = self._links if hints is None else self._links.intersection(hints)
+        self._links.difference_update([path for path in links if not os.path.islink(path)])  # noqa: PTH114 - hot path
         if any(old is None or folder in gone for folder, old in before.items()):
             self._ordered = None
             if self._has_linked_folders:
@@ -204,22 +207,25 @@ class PluginFolders:
         imported = self._imported.get(folder, ())
         return read_plugin(folder, root, self._ignore, known, imported)
 
-    def _near(self, paths: Iterable[str]) -> tuple[dict[str, str], set[str]]:
-        """As `_search`, for what may have happened at `paths`."""
-        owners: dict[str, str] = {}
+    def _near(
+        self, paths: Iterable[str]
+    ) -> tuple[dict[str, str], set[str], Mapping[str, set[str]]]:
+        """As `_search`, for what may have happened at `paths`; and which they are in which folder.
+
+        The empty path is the folder itself.
+        """
+        inside: defaultdict[str, set[str]] = defaultdict(set)
         searches: set[tuple[str, str]] = set()
         for path in paths:
-            root = self._root_of(path)
-            if root is None:
-                continue
+            root = self._root_of(path) or ""
             owner = self._owner(path, root)
             above, _, name = path.rpartition("/")
-            may_be_manifest = name in MANIFEST_NAMES
-            if owner is not None and (path == owner or (may_be_manifest and above == owner)):
-                searches.add((owner, root))
-            elif owner is not None:
-                owners[owner] = root
-            elif may_be_manifest:
+            if owner is not None:
+                relative = path[len(owner) + 1 :]
+                inside[owner].add(relative)
+                if not relative or relative in MANIFEST_NAMES:
+                    searches.add((owner, root))
+            elif name in MANIFEST_NAMES:
                 if is_plugin_folder(above):  # Else the file is a project's own, as often at a root.
                     searches.add((above, root))
             elif os.path.isdir(path) or self._known_below(path):  # noqa: PTH112 - hot path
@@ -228,10 +234,11 @@ class PluginFolders:
         if searches and self._has_linked_folders:
             # Which of several links to a folder counts can only be told from the whole.
             found, gone = self._search({(root, root) for _, root in searches})
-        for owner, root in owners.items():
-            if owner not in gone and _is_readable(root):
+        for owner in inside.keys() - gone:
+            root = self._root_of(owner) or ""
+            if _is_readable(root):
                 found[owner] = root
-        return found, gone
+        return found, gone, inside
 
     def _search(self, searches: set[tuple[str, str]]) -> tuple[dict[str, str], set[str]]:
         """Plugin folders with their roots, and the known ones that are none any more.
@@ -239,20 +246,20 @@ class PluginFolders:
         Args:
             searches: folders to search, each with its root.
         """
-        nested = {
+        inner = {
             (root, root)
             for start, _ in searches
             for root in self.roots
-            if root.startswith(start + os.sep)
+            if root.startswith(f"{start}/")
         }
         found: dict[str, str] = {}
         gone: set[str] = set()
-        spared: set[str] = set()
         links: list[str] = []
+        away: list[str] = []
         # Outer roots first: a folder below two roots belongs to the inner one.
-        for start, root in sorted(searches | nested, key=lambda search: len(search[1])):
+        for start, root in sorted(searches | inner, key=lambda search: len(search[1])):
             if not _is_readable(root):
-                spared |= self._known_below(root)
+                away.append(root)
                 if os.path.isdir(root):  # noqa: PTH112 - hot path
                     self.denied[root] = "Permission denied"
                 continue
@@ -262,10 +269,9 @@ class PluginFolders:
                     root, self._ignore, start=start, links=links, denied=self.denied
                 )
                 found |= dict.fromkeys(inside, root)
-        for folder in self.denied:
-            spared |= self._known_below(folder)
         self._has_linked_folders = self._has_linked_folders or bool(links)
-        return found, gone - found.keys() - spared
+        spared = (self._known_below(folder) for folder in (*away, *self.denied))
+        return found, gone.difference(found, *spared)
 
     def _home(self, path: str) -> str:
         """`path` as it is found below a root, should it be the real path of something linked."""
@@ -314,18 +320,3 @@ def _start(path: str, root: str) -> str:
 
 def _is_readable(root: str) -> bool:
     return os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK)  # noqa: PTH112 - hot path
-
-
-def _by_folder(paths: Iterable[str], folders: Collection[str]) -> Mapping[str, set[str]]:
-    """Which of `paths` lie in which of `folders`, relative to it; empty for the folder itself."""
-    inside: defaultdict[str, set[str]] = defaultdict(set)
-    for path in paths:
-        folder = path
-        while folder not in folders:
-            parent = os.path.dirname(folder)  # noqa: PTH120 - hot path
-            if parent == folder:
-                break
-            folder = parent
-        else:
-            inside[folder].add(path[len(folder) + 1 :])
-    return inside

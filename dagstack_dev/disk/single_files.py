@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from dagstack_dev.disk.paths import below
-from dagstack_dev.disk.reading import see_file
+from dagstack_dev.disk.reading import NOTHING, see_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.disk.ignore import IgnoreRules
-    from dagstack_dev.disk.reading import SeenFile
+    from dagstack_dev.disk.reading import SeenFile, Stamp
 
 
 class RunningCode(Protocol):
@@ -38,9 +38,6 @@ class SingleFiles:
         code: what runs.
         roots: absolute folders; code counts below these.
         ignore: what does not count there.
-
-    Attributes:
-        links: those in whose place there is a link.
     """
 
     def __init__(
@@ -50,7 +47,6 @@ class SingleFiles:
         roots: Sequence[str],
         ignore: IgnoreRules,
     ) -> None:
-        self.links: set[str] = set()
         self._named = frozenset(named)
         self._code = code
         self._roots = tuple(roots)
@@ -72,47 +68,47 @@ class SingleFiles:
     def seen(self, path: str) -> SeenFile | None:
         """The file at `path`, None where there is none; looked at now if it never was."""
         if path not in self._seen:
-            self._take(path, see_file(path))
+            self._seen[path] = see_file(path)
         return self._seen[path]
 
-    def seen_at(self, path: str) -> SeenFile | None:
-        """The file at `path`, if it was looked at and is there."""
-        return self._seen.get(path)
+    def stamps(self, *, of_links: bool = False) -> dict[str, Stamp]:
+        """The stamp of each file that was looked at, that of nothing where there is none.
 
-    def paths(self) -> list[str]:
-        """Where it was looked."""
-        return list(self._seen)
+        Of links alone if need be, and of what is not there. May run in a thread of its own.
+        """
+        return {
+            path: NOTHING if seen is None else seen.stamp
+            for path, seen in self._seen.copy().items()
+            if not of_links or seen is None or seen.is_link
+        }
 
     def look(self, hints: AbstractSet[str] | None) -> dict[str, SourceFile | None]:
         """Look at what is there, and take it.
 
         Args:
-            hints: absolute paths where something may have happened; None looks everywhere.
+            hints: absolute paths where something may have happened; None looks everywhere. Code
+                that has come to run since is looked at in any case.
 
         Returns:
             The files that hold something else than before, each with what it held. That of code
             which was never looked at is what runs.
         """
+        known = self._known()
         if hints is None:
-            paths = self._all()
-            forgotten = self._seen.keys() - paths
+            paths = {*self._named, *self._seen, *known}
         else:
-            paths = {path for path in hints if path in self._named or self._is_code(path)}
-            forgotten = (self._seen.keys() & hints) - paths  # Nothing imports them any more.
-            paths |= self._below(hints)
-        for path in forgotten:
-            del self._seen[path]
+            paths = self._near(hints) | (known - self._seen.keys())
         changed = {}
         for path in paths:
-            known = self._seen.get(path)
-            seen = see_file(path, None if hints is not None and path in hints else known)
+            before = self._seen.get(path)
+            seen = see_file(path, None if hints is not None and path in hints else before)
             if seen is None and self._is_away(path):
                 continue
-            file, before = _content(seen), _content(known)
+            file, held = _content(seen), _content(before)
             is_new = path not in self._seen
-            self._take(path, seen)
-            if not self._is_running(path, file) if is_new else file != before:
-                changed[path] = before
+            self._seen[path] = seen
+            if not self._is_running(path, file) if is_new else file != held:
+                changed[path] = held
         return changed
 
     def differing(self, paths: Iterable[str] | None) -> dict[str, SourceFile | None]:
@@ -127,30 +123,18 @@ class SingleFiles:
                 found[path] = file
         return found
 
-    def overlooked(self) -> set[str]:
-        """Look at the code that has come to run since; what holds something else is left."""
-        found = set()
-        for path in self._known() - self._seen.keys():
-            seen = see_file(path)
-            if self._is_running(path, _content(seen)):
-                self._take(path, seen)
-            else:
-                found.add(path)
-        return found
-
-    def _take(self, path: str, seen: SeenFile | None) -> None:
-        self._seen[path] = seen
-        if seen is not None and seen.is_link:
-            self.links.add(path)
-
-    def _all(self) -> set[str]:
-        return {*self._named, *self._known()}
+    def _near(self, hints: AbstractSet[str]) -> set[str]:
+        """The files that are at `hints`, or in a folder that is, at any depth."""
+        near = {path for path in hints if path in self._seen or path in self._named}
+        near |= {path for path in hints - near if self._is_meant(path) and self.counts(path)}
+        folders = tuple(f"{path}/" for path in hints - near if _may_be_folder(path))
+        if folders:  # With nearly every save there is none.
+            every = {*self._named, *self._seen, *self._known()}
+            near |= {path for path in every if path.startswith(folders)}
+        return near
 
     def _known(self) -> AbstractSet[str]:
         return frozenset() if self._code is None else self._code.known()
-
-    def _is_code(self, path: str) -> bool:
-        return self._is_meant(path) and self.counts(path)
 
     def _is_meant(self, path: str) -> bool:
         return self._code is not None and self._code.is_meant(path)
@@ -163,20 +147,6 @@ class SingleFiles:
         """Whether it is not there because its whole root is not, which is waited for."""
         roots = [root for root in self._roots if path.startswith(f"{root}/")]
         return bool(roots) and not any(map(os.path.isdir, roots))
-
-    def _below(self, hints: Iterable[str]) -> set[str]:
-        """The files in the folders among `hints`, at any depth."""
-        folders = {hint: True for hint in hints if _may_be_folder(hint)}
-        if not folders:  # As with nearly every save.
-            return set()
-
-        def counts(folder: str) -> bool:
-            if folder not in folders:
-                parent = os.path.dirname(folder)  # noqa: PTH120 - hot path
-                folders[folder] = parent != folder and counts(parent)
-            return folders[folder]
-
-        return {path for path in self._all() if counts(os.path.dirname(path))}  # noqa: PTH120 - hot path
 
 
 def _content(seen: SeenFile | None) -> SourceFile | None:

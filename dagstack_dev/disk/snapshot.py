@@ -5,7 +5,6 @@ File events are hints: they say where to look. What counts is the content that i
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from dagstack_dev.disk.plugin_folders import PluginFolders
@@ -104,9 +103,6 @@ class Snapshot:
         for name, module in self._modules.items():
             if name not in self._of_modules or (module.is_watched and module.path in files):
                 folders |= self._take_module(name, module)
-        for links in (self.folders.links, self.files.links):
-            near = links if hints is None else links & hints
-            links.difference_update([path for path in near if not os.path.islink(path)])  # noqa: PTH114 - hot path
         _add(self.news.folders, folders, self.source)
         _add(self.news.files, files, self.file)
         return self.news
@@ -134,19 +130,16 @@ class Snapshot:
 
         May run in a thread of its own.
         """
-        return self._differing((*self.folders.links, *self.files.links))
+        return _stale(self.folders.stamps_of_links() | self.files.stamps(of_links=True))
 
     def differences(self) -> dict[str, Stamp]:
         """As `PluginFolders.differences`, and the single files that look different."""
-        return self.folders.differences() | self._differing(self.files.paths())
+        return self.folders.differences() | _stale(self.files.stamps())
 
-    def _differing(self, paths: Iterable[str]) -> dict[str, Stamp]:
-        stamps = ((path, stamp_of(path) or NOTHING) for path in paths)
-        return {path: stamp for path, stamp in stamps if stamp != self._stamp(path)}
 
-    def _stamp(self, path: str) -> Stamp:
-        seen = self.files.seen_at(path) or self.folders.seen_at(path)
-        return NOTHING if seen is None else seen.stamp
+def _stale(stamps: Mapping[str, Stamp]) -> dict[str, Stamp]:
+    now = ((path, stamp_of(path) or NOTHING) for path in stamps)
+    return {path: stamp for path, stamp in now if stamp != stamps[path]}
 
 
 def looks_unfinished(before: PluginSource, now: PluginSource | None) -> bool:

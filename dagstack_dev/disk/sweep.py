@@ -61,7 +61,7 @@ class Sweep:
         while True:
             await anyio.sleep(max(seconds, took * rest_per_look))
             began = perf_counter()
-            code = self._snapshot.files.overlooked()
+            code = self._snapshot.look(()).files
             found = await anyio.to_thread.run_sync(look)
             took = perf_counter() - began
             differ = {*found.items(), *((path, None) for path in code)}
