@@ -128,19 +128,17 @@ class Collector:
         give_up_at = perf_counter() + DOUBT_LIMIT_SECONDS
         todo = Batch(paths={*batch.paths}, everywhere=batch.everywhere)
         while True:
-            if await self._git.released(give_up_at):
-                await self._more(self._doubt_seconds, batch, todo)
+            of_git = await self._git.released(give_up_at)
             self._snapshot.folders.add_imported(self._imported())
             news = self._snapshot.look(None if todo.everywhere else todo.paths)
             self._tell_of_faults()
             todo = Batch(paths=self._snapshot.unfinished() - self.own_writes.waiting)
             if perf_counter() >= give_up_at:
                 break
-            seconds = self._doubt_seconds
-            if not todo:
-                if len(news.folders.keys() - self.own_writes.waiting) < MANY_FOLDERS:
-                    break
-                seconds /= 5
+            is_part = of_git or len(news.folders.keys() - self.own_writes.waiting) >= MANY_FOLDERS
+            if not todo and not is_part:
+                break
+            seconds = self._doubt_seconds if todo else self._doubt_seconds / 5
             if not await self._more(seconds, batch, todo):
                 give_up_at = 0.0  # It has been quiet: what is seen is what there is.
         plugins = self._hand_on(batch)
