@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.manifest import PluginManifest
@@ -29,7 +29,14 @@ class Observer(Protocol):
 
 
 class Generation(Protocol):
-    """One import of one plugin's code, able to make instances of its class."""
+    """One import of one plugin's code, able to make instances of its class.
+
+    Attributes:
+        is_undone: whether the last teardown has taken out of other modules what the import had
+            put there. Another instance would miss it: the code has to be imported anew.
+    """
+
+    is_undone: bool
 
     def instantiate(self) -> object:
         """A new instance. Raises `PluginLoadError` when the constructor does."""
@@ -39,6 +46,9 @@ class Generation(Protocol):
 
     def activate(self) -> None:
         """Make this the generation that imports resolve to again, after `set_aside`."""
+
+    def tearing_down(self) -> AbstractContextManager[None]:
+        """The teardown of its instance runs in the block."""
 
     def note_failure(self) -> None:
         """Its newest instance has failed, and may have left a port or a lock behind.

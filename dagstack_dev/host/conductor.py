@@ -277,7 +277,8 @@ class Conductor:
             table.tearing_down(entry, reason)
         began = perf_counter()
         running = entry.running
-        errors = await running.tear_down() if running is not None else []
+        with entry.tearing_down():
+            errors = await running.tear_down() if running is not None else []
         table.stopped(entry, reason, ms_since(began))
         self.report_teardown(entry, errors)
         if errors:

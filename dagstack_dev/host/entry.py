@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagstack_dev.core.manifest import PluginManifest
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from dagstack_dev.core.lifecycle import Stage
     from dagstack_dev.core.ports import Generation, Prepared
     from dagstack_dev.core.refs import PluginRef
@@ -155,6 +158,10 @@ class Entry:
     def saved(self) -> Saved:
         """What of it `PluginTable.restored` brings back into force."""
         return Saved(self.offer, self.generation, self.number, self.context, self.pending_error)
+
+    def tearing_down(self) -> AbstractContextManager[None]:
+        """The teardown runs in the block."""
+        return nullcontext() if self.generation is None else self.generation.tearing_down()
 
     def note_failure(self) -> None:
         """The instance has failed: nothing of it is to be left when plugin code runs next."""

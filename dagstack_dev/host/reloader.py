@@ -195,9 +195,11 @@ class Reloader:
         """Import what changed, and make every new instance."""
         table = self._table
         kept = self._loaded_already(runs, candidates, offers)
-        for run in runs:  # All of them, before the first import: it may meet any plugin's code.
-            self._make_room(run, kept, offers)
         run_of = {ref: run for run in runs for ref in run.steps}
+        renewed = (ref for ref, run in run_of.items() if run.steps[ref].load is Load.RENEW)
+        undone = table.undone({ref: table.entries[ref].generation for ref in renewed})
+        for run in runs:  # All of them, before the first import: it may meet any plugin's code.
+            self._make_room(run, kept, undone, offers)
 
         def load(ref: PluginRef) -> None:
             run = run_of[ref]
@@ -212,7 +214,8 @@ class Reloader:
                 return
             try:
                 assert step.load is not None  # noqa: S101 - every set_up step has one
-                self._conductor.load(entry, step.load, step.reason)
+                how = Load.IMPORT if ref in undone else step.load
+                self._conductor.load(entry, how, step.reason)
             except PluginRegistryError as raised:
                 if run.doomed:  # By a plugin whose code it imports: that has failed, not this one.
                     return  # type: ignore[unreachable]  # it was not doomed before
@@ -237,11 +240,14 @@ class Reloader:
         self,
         run: TransactionRun,
         kept: Collection[PluginRef],
+        undone: Collection[PluginRef],
         offers: Mapping[PluginRef, Offer],
     ) -> None:
         """Set aside the code that is to be imported anew or leaves; put in force what is new."""
         anew = [
-            ref for ref, step in run.steps.items() if step.load is Load.IMPORT and ref not in kept
+            ref
+            for ref, step in run.steps.items()
+            if ref in undone or (step.load is Load.IMPORT and ref not in kept)
         ]
         leaving = [step.ref for step in (*run.transaction.remove, *run.transaction.block)]
         for ref in (*anew, *leaving):

@@ -137,12 +137,14 @@ class Settlement:
         self._rewire(runs, before)
         run_of = {ref: run for run in runs for ref in run.saved}
         lost: dict[PluginRef, BaseException] = {}
-        for ref, run in run_of.items():  # All of it, before any runs: it may import the rest.
-            generation = run.saved[ref].generation
-            if generation is not None:
-                generation.activate()
-        for ref, run in run_of.items():
-            self._restore(ref, run, lost)
+        anew = self._activate({ref: run.saved[ref].generation for ref, run in run_of.items()})
+
+        def restore(ref: PluginRef) -> None:
+            how = Load.IMPORT if ref in anew else Load.RENEW
+            self._restore(ref, run_of[ref], how, lost)
+
+        order = table.graph.order(run_of, lambda ref: table.priorities.get(ref, 0))
+        self._conductor.queue.run(order, restore)
         able = run_of.keys() - table.graph.downstream({*lost, *self._missing(run_of)})
         order = table.graph.order(able, lambda ref: table.priorities.get(ref, 0))
         progress = Progress()
@@ -238,14 +240,36 @@ class Settlement:
         }
         table.graph, _ = graph.updated(pinned)
 
+    def _activate(self, generations: Mapping[PluginRef, Generation | None]) -> set[PluginRef]:
+        """Put the code of these back in force, all of it before any runs: it may import the rest.
+
+        Returns:
+            What has to be imported anew instead, and has been set aside for that.
+        """
+        for generation in generations.values():
+            if generation is not None:
+                generation.activate()
+        anew = self._table.undone(generations)
+        for ref in anew:
+            if (generation := generations[ref]) is not None:
+                generation.set_aside()
+        return anew
+
     def _restore(
-        self, ref: PluginRef, run: TransactionRun, lost: dict[PluginRef, BaseException]
+        self,
+        ref: PluginRef,
+        run: TransactionRun,
+        how: Load,
+        lost: dict[PluginRef, BaseException],
     ) -> None:
         """Put the saved generation of one plugin back in force, with a new instance."""
         entry = self._table.entries[ref]
-        self._table.restored(entry, run.saved[ref])
+        saved = run.saved[ref]
+        self._table.restored(entry, saved)
         try:
-            self._conductor.load(entry, Load.RENEW, ROLLED_BACK)
+            self._conductor.load(entry, how, ROLLED_BACK)
+            if entry.generation is not saved.generation:
+                self._retire(ref, saved.number, saved.generation)
         except PluginRegistryError as raised:
             error = recorded(raised)
             self._conductor.load_failed(entry, error, Stage.IMPORT, "could not be rolled back")

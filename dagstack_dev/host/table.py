@@ -499,6 +499,23 @@ class PluginTable:
         """The plugins that have imported code of `ref`, whatever they depend on."""
         return frozenset().union(*(each.importers(ref) for each in self._runtimes.values()))
 
+    def undone(self, generations: Mapping[PluginRef, Generation | None]) -> set[PluginRef]:
+        """What has to be imported anew though its code has not changed.
+
+        That is code whose teardown has taken out of other modules what only the import puts there,
+        and code that has imported it.
+
+        Args:
+            generations: those that are about to be set up again, by plugin.
+        """
+        found = {ref for ref, each in generations.items() if each is not None and each.is_undone}
+        frontier = [*found]
+        while frontier:
+            importers = (self.importers(frontier.pop()) & generations.keys()) - found
+            found |= importers
+            frontier += importers
+        return found
+
     def reached_by(self, refs: Iterable[PluginRef]) -> set[PluginRef]:
         """`refs`, and the plugins that depend on them or have imported their code."""
         reached: set[PluginRef] = set()

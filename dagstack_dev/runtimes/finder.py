@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
@@ -31,11 +32,12 @@ from dagstack_dev.core.sources import SourceFile
 from dagstack_dev.runtimes import children, registries
 from dagstack_dev.runtimes.code import compile_file
 from dagstack_dev.runtimes.put_off import when_gone
+from dagstack_dev.runtimes.registrations import Holders, Registrations
 from dagstack_dev.runtimes.registries import Registered
 from dagstack_dev.runtimes.remains import Remains
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from types import CodeType, FrameType
 
     from dagstack_dev.core.ports import LoadsOnDemand
@@ -103,8 +105,12 @@ class PluginFinder(MetaPathFinder):
         self._namespace = namespace
         self._log = log
         log.namespace = namespace
-        log.on_borrowed = self._note_borrowed
+        log.on_outside = self._note_outside
         self.host: Callable[[], LoadsOnDemand | None] = lambda: None
+        self._registrations: Registrations | None = None
+        self._holders: dict[str, Holders] = {}
+        log.on_rewired = self._holders.clear
+        self._registered_in: dict[str, frozenset[str]] = {}
         self._prefix = f"{namespace}."
         self.found: dict[tuple[str, str], SourceFile | None] = {}
         self.outdated: dict[str, str] = {}
@@ -287,6 +293,32 @@ class PluginFinder(MetaPathFinder):
         if active is None and problem is not None:
             raise ImportError(problem, name=package)
         return active
+
+    @contextmanager
+    def counting(self, package: str) -> Iterator[None]:
+        """In the block `package` is imported: see which modules of others hold more by that."""
+        outer, self._registrations = self._registrations, Registrations(self._log, self._holders)
+        try:
+            yield
+            if changed := self._registrations.changed():
+                self._registered_in[package] = self.registered_in(package) | changed
+        finally:
+            self._registrations = outer
+
+    def registered_in(self, package: str) -> frozenset[str]:
+        """The modules of others that imports of `package` have put something into.
+
+        Those of earlier imports too: what takes the place of something makes them hold no more.
+        """
+        return self._registered_in.get(package, frozenset())
+
+    def _note_outside(self, importer: str, modules: Collection[str]) -> None:
+        """The module `importer` has imported these, which are not of the same plugin."""
+        if self._registrations is not None and importer.startswith(self._prefix):
+            self._registrations.note(modules)
+        for package in {self._log.owner(each) for each in modules}:
+            if package.startswith(self._prefix):
+                self._note_borrowed(importer, package)
 
     def _note_borrowed(self, importer: str, package: str) -> None:
         """The module `importer` has imported code of the plugin with this package."""

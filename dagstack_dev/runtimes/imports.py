@@ -37,8 +37,9 @@ class ImportLog:
         given_up: modules that were missing and that nobody who is followed waits for any more.
             Code that was rolled back for that may.
         adopt: called with a module that is imported and not followed; it may `follow` it.
-        on_borrowed: called with a module and the package of a plugin that it has imported code of,
-            and that is not its own.
+        on_rewired: called when shared code has come to import something else.
+        on_outside: called with a module and those that it has imported which are followed and
+            have another owner.
     """
 
     def __init__(self) -> None:
@@ -46,7 +47,8 @@ class ImportLog:
         self.stale: set[str] = set()
         self.renew: Callable[[str], None] = self.stale.discard
         self.adopt: Callable[[str], object] = lambda _: None
-        self.on_borrowed: Callable[[str, str], None] = lambda *_: None
+        self.on_rewired: Callable[[], None] = lambda: None
+        self.on_outside: Callable[[str, Collection[str]], None] = lambda *_: None
         self.given_up: set[str] = set()
         self._owners: dict[str, str] = {}
         self._members: defaultdict[str, set[str]] = defaultdict(set)
@@ -107,21 +109,25 @@ class ImportLog:
         names = frozenset(imported) - {importer}
         self._note(importer, Imports(names, names - self._owners.keys() - self._spaces))
         own = self._owners.get(importer)
-        for owner in {self._owners.get(each, own) for each in names} - {own}:
-            if own and owner and owner.startswith(f"{self.namespace}."):
-                self.on_borrowed(importer, owner)
+        outside = [each for each in names if self._owners.get(each, own) != own]
+        if own is not None and outside:
+            self.on_outside(importer, outside)
 
     def _note(self, importer: str, imports: Imports) -> None:
         noted = self._imports.get(importer)
         if noted is None:  # A thread of it has taken its time.
             return
         noted |= imports.names
+        if not self._is_plugins(importer):
+            self.on_rewired()
         for module in imports.names:
             self._importers[module].add(importer)
         for module in imports.in_vain:
             self._missed_by[module].add(importer)
 
     def _clear(self, module: str) -> None:
+        if not self._is_plugins(module):
+            self.on_rewired()
         self._statements.pop(module, None)
         for imported in tuple(self._imports.pop(module, ())):  # A thread of it may import still.
             importers = self._importers[imported]
@@ -150,6 +156,20 @@ class ImportLog:
     def owner(self, module: str) -> str:
         """The owner of a module that is followed."""
         return self._owners[module]
+
+    def reached_from(self, module: str) -> set[str]:
+        """`module` and the modules that it imports, directly or through shared ones."""
+        reached: set[str] = set()
+        todo = [module]
+        while todo:
+            name = todo.pop()
+            if name in self._owners and name not in reached:
+                reached.add(name)
+                todo += () if self._is_plugins(name) else self._imports[name]
+        return reached
+
+    def _is_plugins(self, module: str) -> bool:
+        return module.startswith(f"{self.namespace}.")
 
     def importers(self, module: str) -> Sequence[str]:
         """The modules that have imported `module`, or tried to, sorted."""
@@ -214,7 +234,7 @@ class ImportLog:
         """`module`, which is followed, is about to run; by whatever way, it is imported."""
         found = import_hooks.followed_importer()
         if found is not None and found[0] is self:
-            self.add(found[1], [module])
+            self._note(found[1], Imports(frozenset({module}), frozenset()))
             self._miss_no_longer(found[1], module)  # It has made `module` to be found.
 
     def before(self, name: str, names: Iterable[str]) -> None:

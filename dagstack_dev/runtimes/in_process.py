@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import weakref
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from traceback import extract_tb
@@ -39,13 +40,15 @@ from dagstack_dev.runtimes.imports import ImportLog
 from dagstack_dev.runtimes.leaks import is_gone, leaks
 from dagstack_dev.runtimes.process.code import ProcessCode
 from dagstack_dev.runtimes.put_off import clear_up, when_gone
+from dagstack_dev.runtimes.registrations import held_by
 from dagstack_dev.runtimes.remains import Remains
 from dagstack_dev.runtimes.shared import SharedCode
 from dagstack_dev.runtimes.static_imports import static_imports
 from dagstack_dev.runtimes.stubs import STUB_MODULE, stub_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from types import ModuleType
 
     from dagstack_dev.core.manifest import PluginManifest
@@ -211,7 +214,8 @@ class InProcessCode:
         self.finder.collect_failed()
         self.activate()
         try:
-            module = import_module(f"{self.package}.{self.entry}")
+            with self.finder.counting(self.package):
+                module = import_module(f"{self.package}.{self.entry}")
             return InProcessGeneration(self, self._class_in(module))
         except PluginLoadError:
             self._load_failed()
@@ -242,9 +246,16 @@ class InProcessCode:
 
 
 class InProcessGeneration:
-    """The modules and the class of one import; see `core.ports.Generation`."""
+    """The modules and the class of one import; see `core.ports.Generation`.
+
+    Args:
+        code: what was imported.
+        cls: the plugin's class.
+    """
 
     def __init__(self, code: InProcessCode, cls: type) -> None:
+        self.is_undone = False
+        self._registered_in = code.finder.registered_in(code.package)
         self._code: InProcessCode | None = code
         self._class: type | None = cls
         self._set_aside: TakenOut | None = None
@@ -282,6 +293,16 @@ class InProcessGeneration:
         if values and type(values[0]) is self._class:
             self._remains.add_instance(values[0])
         self.note_failure()
+
+    def tearing_down(self) -> AbstractContextManager[None]:
+        """See `core.ports`; a teardown after which these modules hold less has undone it."""
+        return self._counting() if self._registered_in else nullcontext()
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        held = sum(map(held_by, self._registered_in))
+        yield
+        self.is_undone = sum(map(held_by, self._registered_in)) < held
 
     def note_failure(self) -> None:
         """Its newest instance is to be freed before more code of plugins runs."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dagstack_dev.runtimes.mcp.plugin import KnownTools, McpPlugin
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.ports import Prepared
     from dagstack_dev.runtimes.mcp.endpoint import Connection, Endpoint
@@ -45,6 +48,8 @@ class McpGeneration:
     There is nothing to set aside: each instance has a server of its own.
     """
 
+    is_undone = False
+
     def __init__(self, code: McpCode) -> None:
         self._code = code
         self._connections: list[Connection] = []
@@ -63,6 +68,10 @@ class McpGeneration:
 
     def activate(self) -> None:
         """See the class."""
+
+    def tearing_down(self) -> AbstractContextManager[None]:
+        """See the class."""
+        return nullcontext()
 
     def note_failure(self) -> None:
         """See the class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from dagstack_dev.runtimes.remains import Remains
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
 
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.runtimes.code import CodeFile
@@ -49,6 +51,8 @@ class ProcessGeneration:
     What it has imported of shared code is noted as that of any plugin is, so that a change there
     reaches it. Those modules need not be loaded in this process.
     """
+
+    is_undone = False
 
     def __init__(self, code: InProcessCode, worker: str) -> None:
         self._code: InProcessCode | None = code
@@ -96,6 +100,10 @@ class ProcessGeneration:
         if self._code is not None and self._imports is not None:
             self._log.put_back(self._code.package, self._imports)
             self._imports = None
+
+    def tearing_down(self) -> AbstractContextManager[None]:
+        """Its processes import the code anew, each time."""
+        return nullcontext()
 
     def note_failure(self) -> None:
         """Whatever it has left has ended with its process."""
