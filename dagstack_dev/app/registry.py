@@ -97,7 +97,7 @@ class PluginRegistry(Registry):
         root = root_folder(path)
         rules = IgnoreRules(ignore or ())
         self.add_code_root(root, rules)
-        with rare_collections():
+        with rare_collections(adds_only=True):
             self._discover(root, rules, recursive=recursive)
         self.roots.append(root)
         return self

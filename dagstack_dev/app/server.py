@@ -349,7 +349,7 @@ class DevServer:
         reason = None if self._settings.polling else reason_to_poll()
         polling = self._settings.polling or reason is not None
         await self._group.start(self._watcher(polling=polling).run)
-        with rare_collections():
+        with rare_collections(adds_only=True):
             await self._loop.start(owns_plugins=self._owns_plugins)
         self._table.publish(
             WatchStarted(

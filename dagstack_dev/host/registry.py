@@ -235,7 +235,7 @@ class Registry(Lookup):
                 error = self.table.entries[ref].error
                 if isinstance(error, EventLoopClosed):
                     raise EventLoopClosed(ref, error.what)
-            with rare_collections():
+            with rare_collections(adds_only=True):
                 if self._is_set_up:
                     await self._set_up_late(ctx)
                 else:

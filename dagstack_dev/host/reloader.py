@@ -19,6 +19,7 @@ from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.entry import Entry, Offer
+from dagstack_dev.host.gc_pause import rare_collections
 from dagstack_dev.host.outcome import tell_outcome
 from dagstack_dev.host.schedule import Progress
 from dagstack_dev.host.settlement import Settlement, fails_already, waits_already
@@ -66,15 +67,16 @@ class Reloader:
         to be followed by a teardown of everything.
         """
         async with self._conductor.turn:
-            return await self._apply(
-                plan,
-                candidates,
-                offers,
-                shared or {},
-                reload_id=reload_id,
-                paths=paths,
-                began=began,
-            )
+            with rare_collections():
+                return await self._apply(
+                    plan,
+                    candidates,
+                    offers,
+                    shared or {},
+                    reload_id=reload_id,
+                    paths=paths,
+                    began=began,
+                )
 
     async def _apply(
         self,

@@ -52,12 +52,16 @@ async def test_setups_raise_the_threshold_and_put_it_back(
     await registry.teardown_all()
 
 
-async def test_a_first_start_raises_the_threshold_and_puts_it_back(
+async def test_a_first_start_and_a_reload_raise_the_threshold_and_put_it_back(
     tree: PluginTree, thresholds_as_they_were: tuple[int, int, int]
 ) -> None:
     tree.plugin("one", code=CODE)
     async with serving(tree) as live:
         assert live.plugin("one").seen()[0] == ALLOCATIONS
+        assert gc.get_threshold() == thresholds_as_they_were
+        tree.plugin("one", code=CODE.replace("return SEEN", "return [*SEEN]"))
+        await live.settle()
+        assert live.plugin("one").seen() == [ALLOCATIONS, *live.plugin("one").seen_in_setup[1:]]
         assert gc.get_threshold() == thresholds_as_they_were
 
 
