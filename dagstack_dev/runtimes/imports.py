@@ -118,7 +118,7 @@ class ImportLog:
         if noted is None:  # A thread of it has taken its time.
             return
         noted |= imports.names
-        if not self._is_plugins(importer):
+        if not self.is_plugins(importer):
             self.on_rewired()
         for module in imports.names:
             self._importers[module].add(importer)
@@ -126,7 +126,7 @@ class ImportLog:
             self._missed_by[module].add(importer)
 
     def _clear(self, module: str) -> None:
-        if not self._is_plugins(module):
+        if not self.is_plugins(module):
             self.on_rewired()
         self._statements.pop(module, None)
         for imported in tuple(self._imports.pop(module, ())):  # A thread of it may import still.
@@ -165,10 +165,11 @@ class ImportLog:
             name = todo.pop()
             if name in self._owners and name not in reached:
                 reached.add(name)
-                todo += () if self._is_plugins(name) else self._imports[name]
+                todo += () if self.is_plugins(name) else self._imports[name]
         return reached
 
-    def _is_plugins(self, module: str) -> bool:
+    def is_plugins(self, module: str) -> bool:
+        """Whether it is a module of some plugin's."""
         return module.startswith(f"{self.namespace}.")
 
     def importers(self, module: str) -> Sequence[str]:

@@ -37,8 +37,8 @@ class Registrations:
 
     Args:
         log: who imports whom.
-        known: what has been worked out for a module that was imported; kept from import to import,
-            and emptied when shared code imports something else.
+        known: what has been worked out for a shared module that was imported; kept from import to
+            import, and emptied when shared code imports something else.
     """
 
     def __init__(self, log: ImportLog, known: dict[str, Holders]) -> None:
@@ -53,7 +53,8 @@ class Registrations:
             if holders is None:
                 reached = self._log.reached_from(module)
                 holders = {each: names for each in reached if (names := _holding(each))}
-                self._known[module] = holders
+                if not self._log.is_plugins(module):  # That may be another one the next time.
+                    self._known[module] = holders
             for name, names in holders.items():
                 if name not in self._held:
                     self._held[name] = names, _held(name, names)

@@ -137,6 +137,22 @@ async def test_so_it_is_with_the_code_of_another_plugin(tree: PluginTree) -> Non
         assert live.plugin("it").found() == RIGHT
 
 
+async def test_what_the_other_plugin_has_come_to_hold_counts(tree: PluginTree) -> None:
+    tree.plugin("registry", code="OTHER = {}\nclass Plugin: ...\n")
+    code = "from ..registry.plugin import OTHER\nclass Plugin: ...\n"
+    tree.plugin("it", code=code, depends_on=["base", "registry"])
+    tree.plugin("base")
+    async with serving(tree) as live:
+        tree.plugin("registry", code=REGISTRY + "OTHER = {}\nclass Plugin: ...\n")
+        await live.settle()
+        write(tree, "a dict", module="dagstack_plugins.demo.registry.plugin")
+        await live.settle()
+        edit(tree.root / "it/dagstack.toml", '["base"]', '["base", "registry"]')
+        await live.settle()
+        await change_dependency(live, tree)
+        assert live.plugin("it").found() == RIGHT
+
+
 async def test_so_it_is_when_its_configuration_changes(tree: PluginTree) -> None:
     shared(tree)
     write(tree, "a dict")
