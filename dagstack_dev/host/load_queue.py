@@ -112,7 +112,7 @@ class LoadQueue:
     def _problem(self, ref: PluginRef) -> str | None:
         table = self._table
         entry = table.entries.get(ref)
-        if entry is None or table.states[ref] is State.REMOVED:
+        if entry is None or ref not in table.graph:  # It is gone, or goes.
             return None
         if ref in self._left:
             return (

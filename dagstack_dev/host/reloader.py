@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 
-from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.errors import PluginLoadError, PluginRegistryError
 from dagstack_dev.core.events import PluginRejected, ReloadStarted
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
@@ -117,6 +117,7 @@ class Reloader:
                 runs, candidates, {ref: each for ref, each in offers.items() if ref in accepted}
             )
             await self._set_up(runs, candidates)
+            self._doom_importers(runs)
             settlement = Settlement(self._conductor, candidates, applied)
             for run in runs:
                 if not run.doomed:
@@ -292,6 +293,23 @@ class Reloader:
         return entry
 
     # Set up
+
+    def _doom_importers(self, runs: Sequence[TransactionRun]) -> None:
+        """Have rolled back, too, what has come to import code that is rolled back.
+
+        The plan could not know: it is what the new code imports.
+        """
+        run_of = {ref: run for run in runs for ref in run.steps}
+        doomed = [run for run in runs if run.doomed]
+        for run in doomed:  # It grows.
+            for ref, step in run.steps.items():
+                for importer in self._table.importers(ref) if step.load is Load.IMPORT else ():
+                    other = run_of.get(importer, run)
+                    if not other.doomed:
+                        reason = f"it imports code of {ref}, which has been rolled back"
+                        other.failed[importer] = PluginLoadError(importer, "import", reason)
+                        other.doomed = True
+                        doomed.append(other)
 
     async def _set_up(
         self, runs: Sequence[TransactionRun], candidates: Mapping[PluginRef, Candidate]

@@ -326,6 +326,25 @@ async def test_what_is_removed_goes_and_who_imports_it_fails(tree: PluginTree) -
         assert live.states == {"auser": "ready", "zbase": "ready"}
 
 
+@pytest.mark.parametrize("is_new", [False, True])
+async def test_who_has_come_to_import_what_is_rolled_back_is_rolled_back_too(
+    tree: PluginTree, is_new: bool
+) -> None:
+    base = tree.plugin("zbase", code=BASE)
+    if not is_new:
+        user(tree, "WORD = 'own'\n")
+    async with serving(tree) as live:
+        user(tree, IMPORT)
+        edit(base / "plugin.py", BASE, BASE.replace("one", "two") + "    setup = 1\n")
+        await live.settle()
+        assert live.states == {"auser": "blocked" if is_new else "ready", "zbase": "ready"}
+        assert is_new or live.plugin("auser").value() == "own"
+        edit(base / "plugin.py", "    setup = 1\n", "")
+        await live.settle()
+        assert live.states == {"auser": "ready", "zbase": "ready"}
+        assert live.plugin("auser").value() == "two"
+
+
 async def test_a_roll_back_brings_all_code_back_before_anything_runs(tree: PluginTree) -> None:
     """A constructor may import, too."""
     tree.plugin(
