@@ -18,7 +18,7 @@ from dagstack_dev.app import outputs
 from dagstack_dev.core.events import Fact, ReloadStarted, Transition
 from soaking.actions import Action
 from soaking.cold import ColdStarts
-from soaking.pictures import Flaked, Host, Unreachable, picture, replaced
+from soaking.pictures import Host, picture, replaced
 from soaking.saves import Save
 from soaking.soundness import unsound
 from soaking.steps import During, Moment, Pause, Quiet, Step
@@ -166,17 +166,17 @@ class Session:
     async def _end_outage(self) -> None:
         """What has failed for it is tried again; anything else when that is asked for."""
         self._host.is_out_of_order = False
+        await self._idle()
         with anyio.move_on_after(PATIENCE):
-            while self._host.suffering(State.FAILED, Unreachable):
+            while self._host.suffering(State.FAILED):
                 await anyio.sleep(0.005)
-            rest = self._host.suffering(State.READY, Unreachable)
-            rest |= self._host.suffering(State.FAILED, Flaked)
-            if rest:
+                await self._idle()
+            rest = self._host.suffering(State.READY) | self._host.flaked
+            if rest := rest & self._host.server.statuses().keys():
                 await self._host.server.reload(*rest)
-            await self._idle()
+                await self._idle()
             return
-        failed = sorted(map(str, self._host.suffering(State.FAILED, Unreachable)))
-        raise Diverged([f"not tried again: {failed}"])
+        raise Diverged([f"not tried again: {sorted(map(str, self._host.suffering(State.FAILED)))}"])
 
     def _look_for_remains(self) -> None:
         """What was torn down or replaced is gone from memory; for the end of a sequence."""

@@ -44,6 +44,10 @@ class Unreachable(ConnectionError):
     """The service is out of order; that passes, so the plugin is tried again."""
 
 
+_PASSING = {Unreachable.__name__, "RetryPreempted"}
+"""What a plugin fails with for that: in a try that something else has come before, too."""
+
+
 class Flaked(RuntimeError):
     """A setup has failed that went well before, and would go well again."""
 
@@ -68,6 +72,7 @@ class Host:
         crashing: the instances that were told to fail, by ref.
         is_out_of_order: whether the service is that plugins which are online need.
         flaky: plugins that are to fail once, when they come back in a roll-back.
+        flaked: those that have, and have not been ready since.
     """
 
     def __init__(self, root: Path, *, polling: bool = False) -> None:
@@ -92,11 +97,14 @@ class Host:
         self.crashing: dict[PluginRef, Any] = {}
         self.is_out_of_order = False
         self.flaky: set[str] = set()
+        self.flaked: set[PluginRef] = set()
         self.setups: dict[str, tuple[str, int, bool]] = {}
         self._serials = 0
         self._begun = 0
 
     def _see(self, fact: Fact) -> None:
+        if isinstance(fact, Transition) and fact.to_state is State.READY:
+            self.flaked.discard(fact.ref)
         if isinstance(fact, Transition) and fact.to_state is State.SETTING_UP:
             self._begun += 1
             again = "again" if fact.reason == "rolled back" else ""
@@ -116,12 +124,12 @@ class Host:
                 self.crashing[entry.ref] = entry.instance
                 broken.set()
 
-    def suffering(self, state: State, error: type[Exception]) -> set[PluginRef]:
-        """What is in `state`, and has not come further for an `error` of ours."""
+    def suffering(self, state: State) -> set[PluginRef]:
+        """What is in `state`, and has not come further for the service was out of order."""
         return {
             ref
             for ref, status in self.server.statuses().items()
-            if status.state is state and error.__name__ in _kind(status.error)
+            if status.state is state and not _PASSING.isdisjoint(_kind(status.error))
         }
 
     def has_crashed(self) -> bool:
@@ -151,6 +159,7 @@ class Host:
         self.census.add(plugin)
         if plugin.ref in self.flaky and self.setups[plugin.ref][0].endswith("again"):
             self.flaky.discard(plugin.ref)
+            self.flaked.add(ref)
             raise Flaked
 
     def reach(self) -> None:
@@ -205,6 +214,7 @@ def _plugin(host: Host, ref: PluginRef) -> dict[str, Any]:
         "folder": status.path and str(Path(status.path).relative_to(host.server.roots[0])),
         "error": str(status.error) if status.error is not None else None,
         "kind": _kind(status.error),
+        "by_accident": status.stage is Stage.RUN or ref in host.flaked,
         "crashed": status.stage is Stage.RUN,
     }
     if status.state is State.READY:

@@ -14,7 +14,7 @@ from soaking.soundness import READY
 from soaking.sources import Source
 from soaking.workspace import Tree
 
-_OF_ONE_PROCESS = {"serial", "setup", "ended", "worker", "wired", "error", "crashed"}
+_OF_ONE_PROCESS = {"serial", "setup", "ended", "worker", "wired", "error", "crashed", "by_accident"}
 
 
 @dataclass
@@ -48,7 +48,7 @@ def differs(live: Picture, cold: Picture, tree: Tree, known: Known) -> Iterator[
         crashed = any(each["crashed"] for each in there)
         startable = unique and not crashed and all(_starts(ref, cold) for ref in claimed)
         whole = whole and startable
-        past = any(each["pending"] or _is_excused(each) for each in there)
+        past = any(each["pending"] or each["by_accident"] for each in there)
         if startable or (unique and not past):
             yield from _unequal(part, live, cold, all_ready=startable)
         else:
@@ -170,7 +170,7 @@ def _not_last_good(
 ) -> Iterator[str]:
     claimed = {source.ref for source in tree.folders.values()}
     gone = known.removed | (known.ran["plugins"].keys() - claimed)
-    gone |= {ref for ref, each in live["plugins"].items() if _is_excused(each)}
+    gone |= {ref for ref, each in live["plugins"].items() if each["by_accident"]}
     runs_from = _runs_from(live)
     claims = Counter(source.ref for source in tree.folders.values())
     gone |= {  # Renamed, some time ago, to one that has come up only now; nobody owns the name.
@@ -204,7 +204,7 @@ def _unlike_beside_the_same(
     for folder, source in sorted(tree.folders.items()):
         ref = source.ref
         now, restarted = live["plugins"].get(ref), cold["plugins"].get(ref)
-        if ref not in part or now is None or restarted is None or _is_excused(now):
+        if ref not in part or now is None or restarted is None or now["by_accident"]:
             continue
         moves = _is_up(now) and now["folder"] != folder and now["folder"] in tree.folders
         if claims[ref] > 1 or moves or runs_from.get(folder, ref) != ref:
@@ -267,11 +267,6 @@ def _needed(ref: str, pictures: Iterable[Picture], tree: Tree) -> set[str]:
 def _runs_from(seen: Picture) -> dict[str, str]:
     """What runs, by its folder."""
     return {each["folder"]: ref for ref, each in seen["plugins"].items() if _is_up(each)}
-
-
-def _is_excused(plugin: Mapping[str, Any]) -> bool:
-    """Whether it has failed by an accident that a restart knows nothing of."""
-    return plugin["crashed"] or "Flaked" in plugin["kind"]
 
 
 def _is_up(plugin: Mapping[str, Any]) -> bool:
