@@ -143,10 +143,11 @@ class Settlement:
             how = Load.IMPORT if ref in anew else Load.RENEW
             self._restore(ref, run_of[ref], how, lost)
 
-        order = table.graph.order(run_of, lambda ref: table.priorities.get(ref, 0))
-        self._conductor.queue.run(order, restore)
+        # What was up first is first again: whoever has called it unasked in a setup finds it there.
+        former = {ref: place for run in runs for place, ref in enumerate(run.saved)}
+        self._conductor.queue.run(table.graph.order(run_of, former.__getitem__), restore)
         able = run_of.keys() - table.graph.downstream({*lost, *self._missing(run_of)})
-        order = table.graph.order(able, lambda ref: table.priorities.get(ref, 0))
+        order = table.graph.order(able, former.__getitem__)
         progress = Progress()
         steps = SetupRun(self._conductor, lambda _: ROLLED_BACK, lambda *_: ())
         await self._conductor.bring_up(order, steps, progress)

@@ -236,3 +236,22 @@ async def test_the_app_waits_and_setup_all_refuses_likewise(tree: PluginTree) ->
         await registry.setup_all(context(registry=registry, asked=anyio.Event()))
     with pytest.raises(AttributeError, match="no attribute 'db'"):
         notes.all()
+
+
+async def test_a_roll_back_sets_up_in_the_order_in_which_all_was_up(tree: PluginTree) -> None:
+    """What called another plugin because that had come up before finds it up again."""
+    hub = tree.plugin("hub")
+    tree.plugin("slow", code="class Plugin: ...")
+    tree.plugin("notes", code=NOTES, depends_on=["hub"])
+    idle = "class Plugin: ...\n"
+    tree.plugin("asks", code=idle, depends_on=["hub"])
+    async with serving(tree, extras={"asked": anyio.Event()}) as live:
+        plain = caller("notes.all()").replace("async def setup", "def setup")
+        tree.plugin("asks", code=plain, depends_on=["hub"])
+        await live.settle()
+        assert live.plugin("asks").told() == ["a"]
+        edit(hub / "plugin.py", "def setup(self, ctx):", "def setup(self):")
+        await live.settle()
+        assert set(live.states.values()) == {"ready"}
+        assert live.plugin("asks").told() == ["a"]
+        assert live.status("hub").pending
