@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.manifests import is_plugin_folder
-from dagstack_dev.disk.paths import below, lies_in
+from dagstack_dev.disk.paths import below
 from dagstack_dev.disk.reading import (
     NOTHING,
     SeenFile,
@@ -20,7 +20,6 @@ from dagstack_dev.disk.reading import (
     read_plugin,
     read_some,
     rules_for,
-    stale_files,
 )
 
 if TYPE_CHECKING:
@@ -159,34 +158,6 @@ class PluginFolders:
             if self._has_linked_folders:
                 self._linked = {os.path.realpath(folder): folder for folder in self.sources}
         return before
-
-    def differences(self) -> dict[str, Stamp]:
-        """The paths that look different from what was seen, by their stamps alone.
-
-        May run in a thread of its own, as it only reads: what another thread takes meanwhile may
-        come out as different.
-
-        Returns:
-            The stamp of each file; that of nothing for folders, and for what is gone.
-        """
-        seen = dict(self._seen)
-        found: dict[str, str] = {}
-        denied: dict[str, str] = {}
-        for root in sorted(self.roots, key=len):
-            if not _is_readable(root):
-                denied[root] = ""
-            else:
-                found |= dict.fromkeys(find_plugins(root, self._ignore, denied=denied), root)
-        away = list(denied)
-        differ = {
-            folder: NOTHING for folder in seen.keys() ^ found.keys() if not lies_in(folder, away)
-        }
-        for folder, root in found.items():
-            source = self.sources.get(folder)
-            if folder in seen and source is not None:
-                rules = rules_for(source, root, self._ignore)
-                differ |= stale_files(rules, seen[folder], self._imported.get(folder, ()))
-        return differ
 
     def _read(
         self, folder: str, root: str, inside: AbstractSet[str]

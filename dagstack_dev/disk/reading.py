@@ -162,35 +162,13 @@ def read_some(
     return PluginSource(source.folder, files), read
 
 
-def stale_files(
-    rules: FolderRules, known: Mapping[str, SeenFile], imported: Collection[str] = ()
-) -> dict[str, Stamp]:
-    """The files of a plugin whose stamps are not those in `known`, by absolute path.
-
-    The stamp is that of nothing for a file that is gone.
-    """
-    stale: dict[str, Stamp] = {}
-    left = dict(known)
-    walk = Walk(rules.folder, imported)
-    for path, relative, _ in walk.files(rules):
-        try:
-            status = os.stat(path)  # noqa: PTH116 - per file on the hot path
-        except OSError:
-            continue
-        before = left.pop(relative, None)
-        stamp = Stamp.of(status)
-        if stat.S_ISREG(status.st_mode) and (before is None or before.stamp != stamp):
-            stale[path] = stamp
-    return stale | {f"{rules.folder}/{path}": NOTHING for path in left.keys() - walk.denied.keys()}
-
-
-def stamp_of(path: str) -> Stamp | None:
-    """The stamp of the regular file at `path`; None when there is none."""
+def stamp_of(path: str) -> Stamp:
+    """The stamp of the regular file at `path`, that of nothing when there is none."""
     try:
         status = os.stat(path)  # noqa: PTH116 - hot path
     except OSError:
-        return None
-    return Stamp.of(status) if stat.S_ISREG(status.st_mode) else None
+        return NOTHING
+    return Stamp.of(status) if stat.S_ISREG(status.st_mode) else NOTHING
 
 
 def see_file(path: str, before: SeenFile | None = None, *, keep: bool = True) -> SeenFile | None:

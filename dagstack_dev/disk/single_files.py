@@ -71,15 +71,12 @@ class SingleFiles:
             self._seen[path] = see_file(path)
         return self._seen[path]
 
-    def stamps(self, *, of_links: bool = False) -> dict[str, Stamp]:
-        """The stamp of each file that was looked at, that of nothing where there is none.
-
-        Of links alone if need be, and of what is not there. May run in a thread of its own.
-        """
+    def stamps_of_links(self) -> dict[str, Stamp]:
+        """What was seen behind each link, and where nothing was. May run in a thread of its own."""
         return {
             path: NOTHING if seen is None else seen.stamp
             for path, seen in self._seen.copy().items()
-            if not of_links or seen is None or seen.is_link
+            if seen is None or seen.is_link
         }
 
     def look(self, hints: AbstractSet[str] | None) -> dict[str, SourceFile | None]:

@@ -5,10 +5,11 @@ File events are hints: they say where to look. What counts is the content that i
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from dagstack_dev.disk.plugin_folders import PluginFolders
-from dagstack_dev.disk.reading import NOTHING, stamp_of
+from dagstack_dev.disk.reading import stamp_of
 from dagstack_dev.disk.single_files import SingleFiles
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import PluginSource, SourceFile
     from dagstack_dev.disk.ignore import IgnoreRules
     from dagstack_dev.disk.modules import ModuleSource
-    from dagstack_dev.disk.reading import Stamp
     from dagstack_dev.disk.single_files import RunningCode
 
 _T = TypeVar("_T")
@@ -125,21 +125,32 @@ class Snapshot:
             *(path for path, now in files if now is None or now.is_empty),
         }
 
-    def moved_links(self) -> dict[str, Stamp]:
-        """The links to files behind which something else lies than was seen, with its stamp.
+    def moved_links(self) -> dict[str, object]:
+        """The links to files behind which something else lies than was seen, and what.
 
         May run in a thread of its own.
         """
-        return _stale(self.folders.stamps_of_links() | self.files.stamps(of_links=True))
+        seen = self.folders.stamps_of_links() | self.files.stamps_of_links()
+        now = ((path, stamp_of(path)) for path in seen)
+        return {path: stamp for path, stamp in now if stamp != seen[path]}
 
-    def differences(self) -> dict[str, Stamp]:
-        """As `PluginFolders.differences`, and the single files that look different."""
-        return self.folders.differences() | _stale(self.files.stamps())
+    def differences(self) -> dict[str, object]:
+        """The paths where a look everywhere would find news, and what is there; nothing is taken.
 
-
-def _stale(stamps: Mapping[str, Stamp]) -> dict[str, Stamp]:
-    now = ((path, stamp_of(path) or NOTHING) for path in stamps)
-    return {path: stamp for path, stamp in now if stamp != stamps[path]}
+        May run in a thread of its own: what another thread takes meanwhile may be among it.
+        """
+        now = _copy(self)
+        now.folders, now.files, now.news = _copy(self.folders), _copy(self.files), News({}, {})
+        now.look()
+        found: dict[str, object] = {path: now.file(path) for path in now.news.files}
+        for folder, before in now.news.folders.items():
+            source = now.source(folder)
+            if before is None or source is None:
+                found[folder] = source
+            else:
+                changed = before.changed_files(source)
+                found |= {f"{source.home}/{path}": source.files.get(path) for path in changed}
+        return found
 
 
 def looks_unfinished(before: PluginSource, now: PluginSource | None) -> bool:
@@ -158,3 +169,11 @@ def _add(
     for key, old in before.items():
         if news.setdefault(key, old) == now(key):
             del news[key]
+
+
+def _copy(part: _T) -> _T:
+    """A copy with dicts and sets of its own."""
+    other = copy(part)
+    own = {name: each.copy() for name, each in vars(part).items() if isinstance(each, dict | set)}
+    vars(other).update(own)
+    return other

@@ -16,7 +16,6 @@ import anyio.to_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dagstack_dev.disk.reading import Stamp
     from dagstack_dev.disk.snapshot import Snapshot
 
 REST_PER_SWEEP: Final = 1000
@@ -30,7 +29,7 @@ REST_PER_LINKS: Final = 200
 
 
 class Sweep:
-    """Compares stamps of files with those that were seen, again and again.
+    """Compares what is on disk with what was seen, again and again.
 
     Args:
         snapshot: what was seen.
@@ -54,17 +53,17 @@ class Sweep:
         await self._repeat(self._snapshot.moved_links, LINKS_SECONDS, REST_PER_LINKS)
 
     async def _repeat(
-        self, look: Callable[[], dict[str, Stamp]], seconds: float, rest_per_look: int
+        self, look: Callable[[], dict[str, object]], seconds: float, rest_per_look: int
     ) -> None:
-        told: set[tuple[str, Stamp | None]] = set()
+        told: dict[str, object] = {}
         took = 0.0
         while True:
             await anyio.sleep(max(seconds, took * rest_per_look))
             began = perf_counter()
-            code = self._snapshot.look(()).files
+            code = self._snapshot.look(()).files  # That of code which has come to run since.
             found = await anyio.to_thread.run_sync(look)
             took = perf_counter() - began
-            differ = {*found.items(), *((path, None) for path in code)}
-            if news := {path for path, _ in differ - told}:
+            found |= {path: self._snapshot.file(path) for path in code}
+            if news := {path for path, now in found.items() if (path, now) not in told.items()}:
                 self._on_paths(news)
-            told = differ  # A look may leave what is told, as in a root that is away.
+            told = found  # A look may leave what is told, as in a root that is away.

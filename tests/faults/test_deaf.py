@@ -142,12 +142,12 @@ async def test_a_sweep_that_finds_nothing_says_nothing(
         assert live.facts == []
 
 
-def test_differences_are_told_by_stamps_alone(tree: PluginTree) -> None:
+def test_differences_are_told_and_not_taken(tree: PluginTree) -> None:
     folder = tree.plugin("a")
     gone = tree.plugin("gone")
     extra = tree.write("a/extra.txt", "x")
     disk = Snapshot([str(tree.root)], IgnoreRules())
-    disk.look()
+    disk.look().folders.clear()
     assert disk.differences() == {}
     (folder / "plugin.py").write_text("X = 1", encoding="utf-8")
     extra.unlink()
@@ -160,6 +160,8 @@ def test_differences_are_told_by_stamps_alone(tree: PluginTree) -> None:
         str(gone),
         str(new),
     }
+    assert not disk.news.folders
+    assert disk.look().folders.keys() == {str(folder), str(gone), str(new)}
 
 
 def test_where_inotify_has_no_instance_left_the_setting_is_named(
