@@ -72,7 +72,7 @@ class Host:
         crashing: the instances that were told to fail, by ref.
         is_out_of_order: whether the service is that plugins which are online need.
         flaky: plugins that are to fail once, when they come back in a roll-back.
-        flaked: those that have, and have not been ready since.
+        flaked: those that have failed there, and have not been ready since.
     """
 
     def __init__(self, root: Path, *, polling: bool = False) -> None:
@@ -157,15 +157,22 @@ class Host:
             for other in table.graph.dependencies(ref)
         }
         self.census.add(plugin)
-        if plugin.ref in self.flaky and self.setups[plugin.ref][0].endswith("again"):
+        if plugin.ref in self.flaky and self._comes_back(ref):
             self.flaky.discard(plugin.ref)
             self.flaked.add(ref)
             raise Flaked
 
-    def reach(self) -> None:
+    def reach(self, plugin: Any) -> None:
         """Fail while the service is out of order."""
         if self.is_out_of_order:
+            ref = PluginRef(*plugin.ref.split("/"))
+            if self._comes_back(ref):
+                self.flaked.add(ref)
             raise Unreachable
+
+    def _comes_back(self, ref: PluginRef) -> bool:
+        """Whether what is set up is what ran before, in a roll-back."""
+        return self.setups[str(ref)][0].endswith("again")
 
     def judge(self, plugin: Any) -> None:
         """Fail if the versions of `plugin` and of something that it depends on do not match."""

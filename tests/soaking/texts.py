@@ -199,7 +199,7 @@ def _plugin(source: Source) -> str:
         in_setup="\n        ".join([*in_setup, _ASSET]),
         demands={ref: api for ref, api in source.demands if ref in source.wants},
         needs="\n        ".join(
-            ["self.host.reach()"] * source.online + ["self.host.judge(self)"] * source.wary
+            ["self.host.reach(self)"] * source.online + ["self.host.judge(self)"] * source.wary
             or ["pass"]
         ),
         start=_START[source.life],
