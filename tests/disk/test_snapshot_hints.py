@@ -98,3 +98,26 @@ def test_after_any_file_operations_a_hinted_look_equals_a_full_one(
         assert picture(hinted) == picture(full) == picture(fresh)
         hinted.news.folders.clear()
         assert not hinted.look().folders
+
+
+@settings(deadline=None)
+@given(st.lists(OPERATIONS, max_size=8), st.lists(OPERATIONS, max_size=8))
+def test_news_of_many_looks_are_what_differs_in_the_end(
+    first: list[Operation], then: list[Operation]
+) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(os.path.realpath(scratch)) / "plugins"
+        root.mkdir()
+        for operation in first:
+            carry_out(root, operation)
+        disk = Snapshot([str(root)], IgnoreRules())
+        disk.look().folders.clear()
+        before = disk.sources
+        for operation in then:
+            disk.look(carry_out(root, operation))
+        folders = before.keys() | disk.sources.keys()
+        assert disk.news.folders == {
+            folder: before.get(folder)
+            for folder in folders
+            if before.get(folder) != disk.source(folder)
+        }
