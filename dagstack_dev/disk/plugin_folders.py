@@ -97,8 +97,8 @@ class PluginFolders:
         return self._seen.get(folder, {})
 
     def stamps_of_links(self) -> dict[str, Stamp]:
-        """What was seen behind each link to a file. May run in a thread of its own."""
-        return {path: self._stamp(path) for path in tuple(self._links)}
+        """What was seen behind each link to a file."""
+        return {path: self._stamp(path) for path in self._links}
 
     def _stamp(self, path: str) -> Stamp:
         folder = self.plugin_at(path)

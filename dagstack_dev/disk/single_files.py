@@ -72,10 +72,10 @@ class SingleFiles:
         return self._seen[path]
 
     def stamps_of_links(self) -> dict[str, Stamp]:
-        """What was seen behind each link, and where nothing was. May run in a thread of its own."""
+        """What was seen behind each link, and where nothing was."""
         return {
             path: NOTHING if seen is None else seen.stamp
-            for path, seen in self._seen.copy().items()
+            for path, seen in self._seen.items()
             if seen is None or seen.is_link
         }
 

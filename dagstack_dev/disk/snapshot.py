@@ -9,7 +9,6 @@ from copy import copy
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from dagstack_dev.disk.plugin_folders import PluginFolders
-from dagstack_dev.disk.reading import stamp_of
 from dagstack_dev.disk.single_files import SingleFiles
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import PluginSource, SourceFile
     from dagstack_dev.disk.ignore import IgnoreRules
     from dagstack_dev.disk.modules import ModuleSource
+    from dagstack_dev.disk.reading import Stamp
     from dagstack_dev.disk.single_files import RunningCode
 
 _T = TypeVar("_T")
@@ -125,32 +125,34 @@ class Snapshot:
             *(path for path, now in files if now is None or now.is_empty),
         }
 
-    def moved_links(self) -> dict[str, object]:
-        """The links to files behind which something else lies than was seen, and what.
+    def copy(self) -> Snapshot:
+        """What was last looked at, without news, for looks that leave this snapshot alone."""
+        other = _copy(self)
+        other.folders, other.files, other.news = (
+            _copy(self.folders),
+            _copy(self.files),
+            News({}, {}),
+        )
+        return other
 
-        May run in a thread of its own.
+    def changed(self) -> dict[str, object]:
+        """The paths that the news are of, and what is there.
+
+        Of a plugin these are the files that differ; the folder, if it has come or gone.
         """
-        seen = self.folders.stamps_of_links() | self.files.stamps_of_links()
-        now = ((path, stamp_of(path)) for path in seen)
-        return {path: stamp for path, stamp in now if stamp != seen[path]}
-
-    def differences(self) -> dict[str, object]:
-        """The paths where a look everywhere would find news, and what is there; nothing is taken.
-
-        May run in a thread of its own: what another thread takes meanwhile may be among it.
-        """
-        now = _copy(self)
-        now.folders, now.files, now.news = _copy(self.folders), _copy(self.files), News({}, {})
-        now.look()
-        found: dict[str, object] = {path: now.file(path) for path in now.news.files}
-        for folder, before in now.news.folders.items():
-            source = now.source(folder)
-            if before is None or source is None:
-                found[folder] = source
+        found: dict[str, object] = {path: self.file(path) for path in self.news.files}
+        for folder, before in self.news.folders.items():
+            now = self.source(folder)
+            if before is None or now is None:
+                found[folder] = now
             else:
-                changed = before.changed_files(source)
-                found |= {f"{source.home}/{path}": source.files.get(path) for path in changed}
+                files = before.changed_files(now)
+                found |= {f"{now.home}/{path}": now.files.get(path) for path in files}
         return found
+
+    def stamps_of_links(self) -> dict[str, Stamp]:
+        """What was seen behind each link to a file, and where nothing was."""
+        return self.folders.stamps_of_links() | self.files.stamps_of_links()
 
 
 def looks_unfinished(before: PluginSource, now: PluginSource | None) -> bool:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
+from dagstack_dev.disk.reading import stamp_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from dagstack_dev.disk.snapshot import Snapshot
 
@@ -29,7 +31,7 @@ REST_PER_LINKS: Final = 200
 
 
 class Sweep:
-    """Compares what is on disk with what was seen, again and again.
+    """Compares what is on disk with what was seen, again and again, in a thread.
 
     Args:
         snapshot: what was seen.
@@ -45,15 +47,27 @@ class Sweep:
         self._on_paths = on_paths
 
     async def run(self) -> None:
-        """Look at everything until cancelled; each look runs in a thread."""
-        await self._repeat(self._snapshot.differences, self._seconds, REST_PER_SWEEP)
+        """Look at everything until cancelled."""
+        await self._repeat(self._everywhere, self._seconds, REST_PER_SWEEP)
 
     async def run_links(self) -> None:
         """Likewise, at what is behind links to files."""
-        await self._repeat(self._snapshot.moved_links, LINKS_SECONDS, REST_PER_LINKS)
+        await self._repeat(self._behind_links, LINKS_SECONDS, REST_PER_LINKS)
+
+    async def _everywhere(self) -> dict[str, object]:
+        now = self._snapshot.copy()
+        await anyio.to_thread.run_sync(now.look)
+        return now.changed()
+
+    async def _behind_links(self) -> dict[str, object]:
+        seen = self._snapshot.stamps_of_links()
+        if not seen:
+            return {}
+        now = await anyio.to_thread.run_sync(lambda: {path: stamp_of(path) for path in seen})
+        return {path: stamp for path, stamp in now.items() if stamp != seen[path]}
 
     async def _repeat(
-        self, look: Callable[[], dict[str, object]], seconds: float, rest_per_look: int
+        self, look: Callable[[], Awaitable[dict[str, object]]], seconds: float, rest_per_look: int
     ) -> None:
         told: dict[str, object] = {}
         took = 0.0
@@ -61,9 +75,8 @@ class Sweep:
             await anyio.sleep(max(seconds, took * rest_per_look))
             began = perf_counter()
             code = self._snapshot.look(()).files  # That of code which has come to run since.
-            found = await anyio.to_thread.run_sync(look)
+            found = await look() | {path: self._snapshot.file(path) for path in code}
             took = perf_counter() - began
-            found |= {path: self._snapshot.file(path) for path in code}
             if news := {path for path, now in found.items() if (path, now) not in told.items()}:
                 self._on_paths(news)
             told = found  # A look may leave what is told, as in a root that is away.

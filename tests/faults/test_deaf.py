@@ -126,35 +126,38 @@ async def test_a_sweep_that_finds_nothing_says_nothing(
     tree.plugin("a")
     swept = anyio.Event()
     sweeps = 0
-    look = Snapshot.differences
+    copy = Snapshot.copy
 
-    def count(self: Snapshot) -> dict[str, Any]:
+    def count(self: Snapshot) -> Snapshot:
         nonlocal sweeps
         sweeps += 1
         if sweeps == 5:
-            anyio.from_thread.run_sync(swept.set)
-        return look(self)
+            swept.set()
+        return copy(self)
 
-    monkeypatch.setattr(Snapshot, "differences", count)
+    monkeypatch.setattr(Snapshot, "copy", count)
     async with serving(tree, **deaf) as live:
         live.forget()
         await swept.wait()
         assert live.facts == []
 
 
-def test_differences_are_told_and_not_taken(tree: PluginTree) -> None:
+def test_a_look_in_a_copy_takes_nothing(tree: PluginTree) -> None:
     folder = tree.plugin("a")
     gone = tree.plugin("gone")
     extra = tree.write("a/extra.txt", "x")
     disk = Snapshot([str(tree.root)], IgnoreRules())
     disk.look().folders.clear()
-    assert disk.differences() == {}
+    now = disk.copy()
+    now.look()
+    assert now.changed() == {}
     (folder / "plugin.py").write_text("X = 1", encoding="utf-8")
     extra.unlink()
     (folder / "plugin.pyc").write_text("ignored", encoding="utf-8")
     shutil.rmtree(gone)
     new = tree.plugin("new")
-    assert disk.differences().keys() == {
+    now.look()
+    assert now.changed().keys() == {
         str(folder / "plugin.py"),
         str(extra),
         str(gone),
