@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from functools import cache
 from threading import RLock
@@ -33,7 +34,8 @@ from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy, refit
 from dagstack_dev.host.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import FrameType
 
     from dagstack_dev.core.ports import Generation, Observer, Runtime
     from dagstack_dev.core.refs import PluginRef
@@ -425,7 +427,7 @@ class PluginTable:
         states = self.states
         if states[ref] in _UP or (can_wait and states[ref] is State.SETTING_UP):
             return None
-        known = [each for each in callers if each in states]
+        known = [each for each in callers or self._on_stack() if each in states]
         if all(states[each] in _UP for each in known):
             return None
         path, line = place_of_dependencies(self.entries[known[0]].offer.source)
@@ -433,6 +435,15 @@ class PluginTable:
         return PluginNotSetUp(
             ref, below or known[0], path=path, line=line, is_downstream=below is not None
         )
+
+    def _on_stack(self) -> Iterator[PluginRef]:
+        """The plugins whose code is on the stack, the innermost first; for threads made by hand."""
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no other way
+        while frame is not None:
+            ref = self.plugin_at(frame.f_code.co_filename)
+            if ref is not None:
+                yield ref
+            frame = frame.f_back
 
     def proxy(self, entry: Entry) -> PluginProxy:
         """The one proxy of `entry`, made when it is first asked for, by whichever thread."""

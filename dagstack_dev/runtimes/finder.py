@@ -9,7 +9,8 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
@@ -269,7 +270,7 @@ class PluginFinder(MetaPathFinder):
         parts = fullname.split(".")
         if len(parts) < _PACKAGE_PARTS:
             self._log.add_space(fullname)
-            return ModuleSpec(fullname, None, is_package=True)
+            return ModuleSpec(fullname, _Space(fullname), is_package=True)
         active = self._active.get(".".join(parts[:_PACKAGE_PARTS]))
         if active is None and len(parts) == _PACKAGE_PARTS:
             active = self._load_ahead(fullname)
@@ -384,6 +385,27 @@ def _read(path: str) -> SourceFile | None:
             return SourceFile.of(file.read(), keep=path.endswith(".py"))
     except FileNotFoundError:
         return None
+
+
+class _Space(Loader):
+    """Makes a package that holds plugins; they are loaded when they are asked of it."""
+
+    def __init__(self, fullname: str) -> None:
+        self._fullname = fullname
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is no code to run."""
+        vars(module)["__getattr__"] = self._load
+
+    def _load(self, name: str) -> ModuleType:
+        """What an attribute of the package stands for."""
+        missing = AttributeError(f"module {self._fullname!r} has no attribute {name!r}")
+        if name.startswith("__"):
+            raise missing
+        try:
+            return import_module(f"{self._fullname}.{name}")
+        except ModuleNotFoundError as error:
+            raise missing from error
 
 
 class _SnapshotLoader(SourceFileLoader):

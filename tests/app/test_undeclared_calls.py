@@ -34,6 +34,7 @@ WAYS = {
     "stream": "[each async for each in notes.stream()]",
     "attribute": "notes.db",
     "thread": "await to_thread(notes.all)",
+    "a thread of its own": "in_thread(lambda: notes.all())",
     "group": "await in_group(notes.first)",
     "task": "await create_task(notes.first())",
     "hop": "await ctx.registry.get_plugin('demo', 'between').ask(ctx)",
@@ -43,11 +44,16 @@ WAYS = {
 def caller(use: str) -> str:
     return f"""
 from asyncio import create_task, to_thread
+from concurrent.futures import ThreadPoolExecutor
 import anyio
 
 async def in_group(call):
     async with anyio.create_task_group() as group:
         group.start_soon(call)
+
+def in_thread(function):
+    with ThreadPoolExecutor() as pool:
+        return pool.submit(function).result()
 
 class Plugin:
     async def setup(self, ctx):

@@ -33,6 +33,7 @@ WAYS = {
     "relative": "from ..zbase.plugin import WORD\n",
     "the module": "from ..zbase import plugin\nWORD = plugin.WORD\n",
     "the package": "from .. import zbase\nWORD = zbase.plugin.WORD\n",
+    "the kind": "from ... import demo\nWORD = demo.zbase.plugin.WORD\n",
     "as a name": "import dagstack_plugins.demo.zbase.plugin as base\nWORD = base.WORD\n",
     "by a call": (
         "from importlib import import_module\n"
