@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from itertools import filterfalse
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagstack_dev.core.blame import NAMESPACE
@@ -107,11 +108,14 @@ class ImportLog:
     def add(self, importer: str, imported: Iterable[str]) -> None:
         """`importer` has imported these modules or tried to; it counts if it is followed still."""
         names = frozenset(imported) - {importer}
-        self._note(importer, Imports(names, names - self._owners.keys() - self._spaces))
+        self._note(importer, Imports(names, frozenset(filterfalse(self._is_there, names))))
         own = self._owners.get(importer)
         outside = [each for each in names if self._owners.get(each, own) != own]
         if own is not None and outside:
             self.on_outside(importer, outside)
+
+    def _is_there(self, module: str) -> bool:
+        return module in self._owners or module in self._spaces
 
     def _note(self, importer: str, imports: Imports) -> None:
         noted = self._imports.get(importer)
@@ -179,7 +183,7 @@ class ImportLog:
     @property
     def missing(self) -> frozenset[str]:
         """The modules that somebody has tried to import in vain."""
-        return frozenset(self._missed_by.keys() - self._owners.keys())
+        return frozenset(filter(self.misses, self._missed_by))
 
     def misses(self, module: str) -> bool:
         """Whether somebody has tried to import `module` in vain."""
@@ -251,10 +255,10 @@ class ImportLog:
         """`importer` could not import the module `name`, or from it one of `names`."""
         self.note(importer, name, names)  # A package may have been found, though not all in it.
         attempted = {*with_parents(name), *(f"{name}.{each}" for each in names if each != "*")}
-        self.add(importer, filter(_has_been_looked_for, attempted - sys.modules.keys()))
+        self.add(importer, filter(_was_looked_for_in_vain, attempted))
 
 
-def _has_been_looked_for(module: str) -> bool:
+def _was_looked_for_in_vain(module: str) -> bool:
     """Whether an attempt to import `module` can have come to it: what it is in must be there."""
     package = module.rpartition(".")[0]
-    return not package or package in sys.modules
+    return module not in sys.modules and (not package or package in sys.modules)

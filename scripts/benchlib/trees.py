@@ -37,6 +37,9 @@ class Part{number}:
 PLAIN = '''\
 """A plugin of the bench."""
 
+import json
+import os
+
 
 class Plugin:
     def setup(self, ctx):
