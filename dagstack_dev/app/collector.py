@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio.to_thread
 
-from dagstack_dev.app.inbox import Batch
 from dagstack_dev.app.outputs import OwnWrites
+from dagstack_dev.app.reload.inbox import Batch
 from dagstack_dev.app.write_log import WriteLog
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES, differing_forms
 from dagstack_dev.disk.changes import DiskChanges
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
 
-    from dagstack_dev.app.inbox import Inbox
-    from dagstack_dev.app.shared import SharedCatalog
+    from dagstack_dev.app.reload.inbox import Inbox
+    from dagstack_dev.app.reload.shared import SharedFiles
     from dagstack_dev.core.sources import PluginSource, SourceFile
     from dagstack_dev.disk.snapshot import Snapshot
 
@@ -71,7 +71,7 @@ class Collector:
     def __init__(
         self,
         snapshot: Snapshot,
-        shared: SharedCatalog,
+        shared: SharedFiles,
         inbox: Inbox,
         *,
         doubt_seconds: float,

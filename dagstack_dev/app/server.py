@@ -18,15 +18,15 @@ from dagstack_dev.app.config import read_config
 from dagstack_dev.app.entry_points import installed_plugins
 from dagstack_dev.app.events import WAITING, EventStream
 from dagstack_dev.app.hookspec_files import HookspecFiles
-from dagstack_dev.app.inbox import Batch
 from dagstack_dev.app.installed import Installed
 from dagstack_dev.app.original import OriginalRegistry, context_from, is_original, sources_in
 from dagstack_dev.app.registry import PluginRegistry
-from dagstack_dev.app.reload_loop import ReloadLoop
+from dagstack_dev.app.reload.inbox import Batch
+from dagstack_dev.app.reload.loop import ReloadLoop
+from dagstack_dev.app.reload.shared import SharedFiles, shared_code
 from dagstack_dev.app.reloading_parent import warn_of_reloading_parent
 from dagstack_dev.app.services import with_services
 from dagstack_dev.app.settings import Settings
-from dagstack_dev.app.shared import SharedCatalog, shared_code
 from dagstack_dev.app.unattended import UnattendedTasks
 from dagstack_dev.core.errors import KindUnknown, TeardownErrors
 from dagstack_dev.core.events import WatchStarted, WatchStopped
@@ -291,7 +291,7 @@ class DevServer:
             self._context = replace(self._context, config=document)
         self._hookspecs = HookspecFiles(self.registry, hookspecs, self._snapshot.file)
         roots = (*self.roots, *self.code_roots)
-        self._shared = SharedCatalog(self.registry, self._snapshot, roots, rules)
+        self._shared = SharedFiles(self.registry, self._snapshot, roots, rules)
         self._loop = ReloadLoop(
             self.registry,
             self._context,

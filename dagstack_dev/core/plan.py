@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.core.lifecycle import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.graph import DependencyGraph
@@ -28,12 +29,16 @@ class Load(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do with one plugin, and why."""
+    """One thing to do with one plugin, and why.
+
+    `is_known` says that `error` is a failure that has been seen before.
+    """
 
     ref: PluginRef
     reason: str
     load: Load | None = None
-    error: PluginRegistryError | None = None
+    error: BaseException | None = None
+    is_known: bool = False
     blocked_by: tuple[str, ...] = ()
 
 
@@ -47,6 +52,9 @@ class Transaction:
         set_up: in the order of execution; `load` says how each gets its instance.
         block: plugins that have to wait, each with `blocked_by`.
         fail: plugins that cannot be set up by their own fault, each with `error`.
+        gone: what of `remove` has been removed from disk: it never comes back.
+        unprotected: plugins that run code of what is gone, and fail as after a restart.
+        shared: the names of the changes of shared code that come into force with it.
     """
 
     tear_down: tuple[Step, ...] = ()
@@ -54,6 +62,9 @@ class Transaction:
     set_up: tuple[Step, ...] = ()
     block: tuple[Step, ...] = ()
     fail: tuple[Step, ...] = ()
+    gone: frozenset[PluginRef] = frozenset()
+    unprotected: frozenset[PluginRef] = frozenset()
+    shared: tuple[str, ...] = ()
 
     @property
     def refs(self) -> frozenset[PluginRef]:
@@ -64,7 +75,7 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What the disk now offers for one plugin folder.
+    """What one plugin is to be built from next, where that is not what it runs from.
 
     Attributes:
         ref: the plugin as its manifest now calls it.
@@ -75,8 +86,8 @@ class Candidate:
         error: why it could not be prepared, or None.
         is_lost: whether not even what runs of it can go on: `error` says why.
         replaces: the ref that the same folder had until now, where it differs.
-        shared: a name for the changed code, outside of any plugin, that it imports. Candidates
-            with the same name commit or roll back together.
+        version: equal for equal inputs of its own, that is without those of its dependencies.
+        seen: since which batch this has been on disk.
     """
 
     ref: PluginRef
@@ -87,12 +98,57 @@ class Candidate:
     error: PluginRegistryError | None = None
     is_lost: bool = False
     replaces: PluginRef | None = None
-    shared: str | None = None
+    version: Hashable = None
+    seen: int = 0
 
     @property
     def keeps(self) -> PluginRef:
         """The plugin that goes on running should this candidate be rejected."""
         return self.replaces or self.ref
+
+
+@dataclass(frozen=True, slots=True)
+class SharedNews:
+    """New content of code that plugins import and that is none of them.
+
+    Attributes:
+        name: tells it from others of the same reload.
+        plugins: those that import it as they run; they commit or roll back together.
+        reason: why these are reloaded, in words.
+        files: what each changed file holds, equal for equal content.
+        seen: since which batch this has been on disk.
+        free: plugins whose candidate names it no more.
+        error_for: why a plugin cannot be loaded with it, as for code that does not compile.
+    """
+
+    name: str
+    plugins: frozenset[PluginRef]
+    reason: str = "it imports what changed"
+    files: Mapping[str, Hashable] = field(default_factory=dict)
+    seen: int = 0
+    free: frozenset[PluginRef] = frozenset()
+    error_for: Callable[[PluginRef], PluginRegistryError | None] = lambda _: None
+
+
+Key = bytes
+"""A digest of all that a plugin is built from, the keys of its dependencies included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A build that did not work.
+
+    Attributes:
+        error: why.
+        is_of_running: whether the build had run, and came to nothing by itself later.
+    """
+
+    error: BaseException
+    is_of_running: bool = False
+
+
+Failures = Mapping["PluginRef", Mapping[Key, Failure]]
+"""What did not work: by plugin and by the key of the build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +161,9 @@ class World:
         setup_order: for each ready plugin a number that grows in the order in which setups ended.
         priorities: of every plugin; 0 where not given.
         importers: tells who imported code of a plugin, outside its own folder.
+        version: tells the own inputs that a plugin runs from, or was last tried from.
+        shared: tells which files that are none of its own a plugin that runs has imported, and
+            what each held; equal for equal content.
     """
 
     graph: DependencyGraph
@@ -112,6 +171,8 @@ class World:
     setup_order: Mapping[PluginRef, int]
     priorities: Mapping[PluginRef, int] = field(default_factory=dict)
     importers: Callable[[PluginRef], AbstractSet[PluginRef]] = lambda _: frozenset()
+    version: Callable[[PluginRef], Hashable] = lambda _: None
+    shared: Callable[[PluginRef], Mapping[str, Hashable]] = lambda _: {}
 
     def is_live(self, ref: PluginRef) -> bool:
         """Whether `ref` has something to lose."""
@@ -127,18 +188,24 @@ class ReloadPlan:
         transactions: independent of each other, in deterministic order.
         rejected: candidates that leave what runs untouched, by the ref that goes on running;
             one that would replace a plugin at rest with one that runs elsewhere, by both.
+        taken: candidates that are put in force.
+        held: changes of shared code that are not put in force, by name, with the reason.
+        key: tells the key by which a plugin of the plan is built.
     """
 
     graph: DependencyGraph
     transactions: tuple[Transaction, ...] = ()
-    rejected: Mapping[PluginRef, PluginRegistryError] = field(default_factory=dict)
+    rejected: Mapping[PluginRef, BaseException] = field(default_factory=dict)
+    taken: AbstractSet[PluginRef] = frozenset()
+    held: Mapping[str, BaseException] = field(default_factory=dict)
+    key: Callable[[PluginRef], Key] = lambda _: b""
 
     @property
     def affected(self) -> frozenset[PluginRef]:
         """Every plugin that some transaction touches."""
         return frozenset(ref for each in self.transactions for ref in each.refs)
 
-    def errors(self) -> Iterator[PluginRegistryError]:
+    def errors(self) -> Iterator[BaseException]:
         """Every error of the plugins that fail or are rejected."""
         yield from self.rejected.values()
         for step in (step for each in self.transactions for step in each.fail):

@@ -82,6 +82,10 @@ class Prepared(Protocol):
 class SharedCodeChange(Protocol):
     """New content of code that several plugins import and that is none of them."""
 
+    @property
+    def plugins(self) -> frozenset[PluginRef]:
+        """Those that import it."""
+
     def put_in(self) -> None:
         """Let imports find the new content; the plugins that import it must be down."""
 

@@ -88,6 +88,10 @@ class Snapshot:
         """Whether an event at `path` may be about a plugin's folder or shared code."""
         return self.folders.counts(path) or self.files.counts(path)
 
+    def is_watched(self, folder: str) -> bool:
+        """Whether a plugin in `folder`, or what that stands for, would be seen."""
+        return folder in self._modules or self.folders.counts(folder)
+
     def look(self, hints: Iterable[str] | None = None) -> News:
         """Look at what is on disk, and take it.
 

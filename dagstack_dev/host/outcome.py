@@ -55,14 +55,14 @@ def _failure(
     table: PluginTable, run: TransactionRun, *, reload_id: int, duration_ms: float
 ) -> ReloadRolledBack | ReloadFailed | None:
     """What went wrong with one transaction; None when nothing did."""
-    lost = any(table.states[ref] is not State.READY for ref in run.saved)
+    lost = any(table.states[ref] is not State.READY for ref in run.coming_back)
     if run.doomed and not lost:
         return ReloadRolledBack(
             reload_id=reload_id,
             duration_ms=duration_ms,
             affected=run.refs,
             errors=dict(run.failed),
-            running={ref: table.entries[ref].number for ref in sorted(run.saved)},
+            running={ref: table.entries[ref].number for ref in sorted(run.coming_back)},
         )
     if run.doomed or run.failed or run.transaction.fail:
         never = {step.ref: step.error for step in run.transaction.fail if step.error is not None}

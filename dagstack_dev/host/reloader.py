@@ -8,12 +8,13 @@ dealt with here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 
 from dagstack_dev.core.errors import PluginLoadError, PluginRegistryError
-from dagstack_dev.core.events import PluginRejected, ReloadStarted
+from dagstack_dev.core.events import ReloadStarted
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded
@@ -58,7 +59,7 @@ class Reloader:
             plan: made for the plugins as they are now.
             candidates: those the plan was made from, by ref.
             offers: what each candidate is to be loaded from.
-            shared: the changes of shared code that candidates name.
+            shared: the changes of shared code, by the names that the plan has for them.
             reload_id: for the facts; None for the first start, which is no reload.
             paths: what caused it, for the facts.
             began: when the reload began, on the clock of `time.perf_counter`.
@@ -91,14 +92,11 @@ class Reloader:
     ) -> Applied:
         table = self._table
         applied = Applied()
-        accepted = {
-            ref: each for ref, each in candidates.items() if each.keeps not in plan.rejected
-        }
         runs = [
-            TransactionRun(transaction, _shared_by(transaction, accepted, shared))
+            TransactionRun(transaction, [shared[name] for name in transaction.shared])
             for transaction in plan.transactions
         ]
-        news = [run for run in runs if not self._is_known(run.transaction)]
+        news = [run for run in runs if not self._is_known(run.transaction, candidates)]
         applied.touched.update(*(run.transaction.refs for run in news))
         if reload_id is not None and news:
             table.publish(
@@ -109,13 +107,12 @@ class Reloader:
                     affected=tuple(sorted(applied.touched)),
                 )
             )
+        in_force = {ref: each for ref, each in offers.items() if ref in plan.taken}
         with watching(table, {ref for run in runs for ref in run.transaction.refs}, reload_id):
             await self._tear_down(runs)
             await anyio.lowlevel.checkpoint_if_cancelled()
             before, table.graph = table.graph, plan.graph
-            self._load(
-                runs, candidates, {ref: each for ref, each in offers.items() if ref in accepted}
-            )
+            self._load(runs, candidates, in_force, plan.rejected)
             await self._set_up(runs, candidates)
             self._doom_importers(runs)
             settlement = Settlement(self._conductor, candidates, applied)
@@ -125,41 +122,27 @@ class Reloader:
             doomed = [run for run in runs if run.doomed]
             if doomed:
                 await settlement.roll_back(doomed, before)
-        for ref, error in plan.rejected.items():
-            self._keep_pending(ref, error)
         if reload_id is not None:
             tell_outcome(table, news, candidates, reload_id=reload_id, began=began)
         return applied
 
-    def reject(
-        self, ref: PluginRef | None, path: str, error: BaseException, reload_id: int | None
-    ) -> None:
-        """A newer source is not taken over; what runs goes on, and is pending."""
-        error = recorded(error)
-        entry = self._keep_pending(ref, error) if ref is not None else None
-        self._table.publish(
-            PluginRejected(
-                ref=ref,
-                path=path,
-                error=error,
-                keeps_generation=entry.number if entry is not None else None,
-                reload_id=reload_id,
-            )
-        )
+    def has_work(self, plan: ReloadPlan) -> bool:
+        """Whether `plan` comes to more than what is known already."""
+        return not all(self._is_known(each, ()) for each in plan.transactions)
 
-    def _keep_pending(self, ref: PluginRef, error: BaseException) -> Entry | None:
-        """What runs of `ref` is not what is on disk; the answer is its entry, if anything runs."""
-        entry = self._table.entries.get(ref)
-        if entry is None or self._table.states[ref] is not State.READY:
-            return None
-        self._table.keep_pending(entry, error)
-        return entry
+    def _is_known(self, transaction: Transaction, candidates: Collection[PluginRef]) -> bool:
+        """Whether all that `transaction` comes to is what is known already: still broken.
 
-    def _is_known(self, transaction: Transaction) -> bool:
-        """Whether all that `transaction` comes to is what is known already: still broken."""
+        What is known of `candidates` is told once more, for something has happened to them.
+        """
         return (
             not (transaction.tear_down or transaction.remove or transaction.set_up)
-            and all(fails_already(self._table, step) for step in transaction.fail)
+            and all(
+                fails_already(self._table, replace(step, is_known=False))
+                if step.ref in candidates
+                else fails_already(self._table, step)
+                for step in transaction.fail
+            )
             and all(waits_already(self._table, step) for step in transaction.block)
         )
 
@@ -194,10 +177,14 @@ class Reloader:
         runs: Sequence[TransactionRun],
         candidates: Mapping[PluginRef, Candidate],
         offers: Mapping[PluginRef, Offer],
+        rejected: Collection[PluginRef],
     ) -> None:
-        """Import what changed, and make every new instance."""
+        """Import what changed, and make every new instance.
+
+        What is `rejected` keeps the context that it has, and its section with it.
+        """
         table = self._table
-        kept = self._loaded_already(runs, candidates, offers)
+        kept = self._loaded_already(runs, offers)
         run_of = {ref: run for run in runs for ref in run.steps}
         renewed = (ref for ref, run in run_of.items() if run.steps[ref].load is Load.RENEW)
         undone = table.undone({ref: table.entries[ref].generation for ref in renewed})
@@ -212,7 +199,8 @@ class Reloader:
                 run.waiting.add(ref)
                 return
             entry, step = table.entries[ref], run.steps[ref]
-            table.provide(entry, self._conductor.context_for(entry))
+            if ref not in rejected or entry.context is None:
+                table.provide(entry, self._conductor.context)
             if ref in kept:
                 return
             try:
@@ -265,13 +253,12 @@ class Reloader:
     def _loaded_already(
         self,
         runs: Iterable[TransactionRun],
-        candidates: Mapping[PluginRef, Candidate],
         offers: Mapping[PluginRef, Offer],
     ) -> set[PluginRef]:
         """What the registry has loaded but never set up, and whose code is still that on disk."""
         table = self._table
         steps = {ref for run in runs for ref in run.steps}
-        sharing = {ref for ref, each in candidates.items() if each.shared is not None}
+        sharing = {ref for run in runs for change in run.shared for ref in change.plugins}
         known = steps - offers.keys() - sharing
         kept = {ref for ref in known if table.states.get(ref) is State.LOADED}
         importers: list[PluginRef] = list(steps - kept)
@@ -338,18 +325,3 @@ class Reloader:
             lambda ref: run_of[ref].comes_back(ref),
         )
         await self._conductor.bring_up(order, steps, Progress())
-
-
-def _shared_by(
-    transaction: Transaction,
-    candidates: Mapping[PluginRef, Candidate],
-    shared: Mapping[str, SharedCodeChange],
-) -> list[SharedCodeChange]:
-    """The changes of shared code that come into force with `transaction`."""
-    names = {
-        name
-        for step in transaction.set_up
-        if (candidate := candidates.get(step.ref)) is not None
-        and (name := candidate.shared) is not None
-    }
-    return [shared[name] for name in sorted(names)]

@@ -55,11 +55,12 @@ class Settlement:
             failed = state is State.FAILED and step.ref not in run.waiting
             if failed and entry.error is not None:
                 # Its load or setup failed, or it was ready already and died since.
-                self._applied.errors[step.ref] = entry.error
+                self._applied.failed[step.ref] = entry.error
                 self._drop(step.ref, run)
             elif state is State.READY:
                 if step.ref in self._candidates:  # Else it runs what it ran, in a new instance.
                     table.up_to_date(entry)
+                self._applied.built.add(step.ref)
                 saved = run.saved.get(step.ref)
                 if saved is not None and saved.generation is not entry.generation:
                     self._retire(step.ref, saved.number, saved.generation)
@@ -79,10 +80,9 @@ class Settlement:
                 continue
             entry = table.entries[step.ref]
             assert step.error is not None  # noqa: S101 - every fail step has one
-            self._applied.errors[step.ref] = step.error
             if isinstance(step.error, PluginUnhealthy):
                 self._conductor.became_ill(entry, step.error, step.reason)
-            elif not (fails_already(table, step) or _is_crash(step)):
+            elif not (fails_already(table, step) or self._is_down(step)):
                 self._conductor.load_failed(entry, step.error, Stage.PREPARE, step.reason)
             self._drop(step.ref, run)
         for step in transaction.remove:
@@ -91,6 +91,12 @@ class Settlement:
             self._drop(step.ref, run)
             self._conductor.crashes.pop(step.ref, None)
             table.removed(table.entries[step.ref], step.reason, refusal="it was removed from disk")
+
+    def _is_down(self, step: Step) -> bool:
+        """Whether the plugin failed by itself, while it was ready; then it is `failed` already."""
+        return (
+            isinstance(step.error, PluginCrashed) and self._table.states[step.ref] is State.FAILED
+        )
 
     def _waits_for(self, ref: PluginRef) -> tuple[str, ...]:
         table = self._table
@@ -135,7 +141,7 @@ class Settlement:
             for change in reversed(run.shared):
                 change.take_back()
         self._rewire(runs, before)
-        run_of = {ref: run for run in runs for ref in run.saved}
+        run_of = {ref: run for run in runs for ref in run.coming_back}
         lost: dict[PluginRef, BaseException] = {}
         anew = self._activate({ref: run.saved[ref].generation for ref, run in run_of.items()})
 
@@ -156,8 +162,9 @@ class Settlement:
         for run in runs:
             self._settle_the_rest(run)
             self._applied.rolled_back.update(run.refs)
-            self._applied.culprits.update(run.failed)
+            self._applied.failed |= run.failed
             run.failed |= {ref: error for ref, error in lost.items() if ref in run.saved}
+        self._applied.lost |= lost
 
     def _missing(self, coming_back: Collection[PluginRef]) -> Iterator[PluginRef]:
         """What plugins that are to come back depend on and that does not: it had died itself."""
@@ -195,7 +202,7 @@ class Settlement:
                 continue
             if table.states[ref] is State.FAILED and entry.error is not None:
                 # Its load or setup failed, or it was ready already and died since.
-                self._applied.errors[ref] = lost[ref] = entry.error
+                lost[ref] = entry.error
                 self._drop(ref, run)
             else:
                 reason = "its dependency could not be rolled back"
@@ -209,9 +216,8 @@ class Settlement:
             entry = table.entries.get(ref)
             if entry is None:
                 continue
-            saved = run.saved.get(ref)
-            if saved is not None:
-                if entry.generation is not saved.generation:
+            if run.comes_back(ref):
+                if entry.generation is not run.saved[ref].generation:
                     self._retire(ref, entry.number, entry.generation)
                 continue
             self._drop(ref, run)
@@ -222,8 +228,6 @@ class Settlement:
             elif table.states[ref] is not State.FAILED or ref in run.waiting:
                 refusal = f"it was rolled back, for {', '.join(culprits)} failed"
                 table.blocked(entry, culprits, ROLLED_BACK, refusal=refusal)
-            if ref in run.failed:
-                self._applied.errors[ref] = run.failed[ref]
 
     def _rewire(self, runs: Sequence[TransactionRun], before: DependencyGraph) -> None:
         """Give what is rolled back the dependencies that it had `before`.
@@ -231,7 +235,7 @@ class Settlement:
         As they are written; where a name has come to mean something else, by what it meant.
         """
         table = self._table
-        saved = {ref for run in runs for ref in run.saved}
+        saved = {ref for run in runs for ref in run.coming_back}
         gone = [ref for run in runs for ref in run.steps if table.states[ref] is State.REMOVED]
         graph, _ = table.graph.updated({ref: before.wants(ref) for ref in saved}, gone)
         pinned = {
@@ -283,7 +287,6 @@ class Settlement:
         entry = self._table.entries[ref]
         error = run.failed.get(newer or ref) or next(iter(run.failed.values()))
         self._table.keep_pending(entry, error)
-        self._applied.errors[ref] = error
 
 
 def fails_already(table: PluginTable, step: Step) -> bool:
@@ -294,7 +297,7 @@ def fails_already(table: PluginTable, step: Step) -> bool:
         and table.states[step.ref] is State.FAILED
         and entry.error is not None
         and step.error is not None
-        and said(entry.error) == said(step.error)
+        and (step.is_known or said(entry.error) == said(step.error))
     )
 
 
@@ -306,8 +309,3 @@ def waits_already(table: PluginTable, step: Step) -> bool:
         and table.states[step.ref] is State.BLOCKED
         and entry.blocked_by == step.blocked_by
     )
-
-
-def _is_crash(step: Step) -> bool:
-    """Whether the plugin failed by itself, while it was ready; then it is `failed` already."""
-    return isinstance(step.error, PluginCrashed)

@@ -34,7 +34,7 @@ from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy, refit
 from dagstack_dev.host.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
     from types import FrameType
 
     from dagstack_dev.core.ports import Generation, Observer, Runtime
@@ -476,10 +476,18 @@ class PluginTable:
         folder, inner = os.path.dirname(path), path  # noqa: PTH120 - for each line that is logged
         while folder not in self._by_folder and folder != inner:
             folder, inner = os.path.dirname(folder), folder  # noqa: PTH120 - (the same)
+        return self.owner(folder)
+
+    def owner(self, folder: str) -> PluginRef | None:
+        """The plugin that is loaded from `folder`, or was last tried from it."""
         ref = self._by_folder.get(folder)
         if ref is None or self.states[ref] is State.REMOVED:
             return None
         return ref if self.entries[ref].offer.folder == folder else None
+
+    def present_entry(self, ref: PluginRef) -> Entry | None:
+        """The entry of `ref`, unless that is unknown or removed."""
+        return None if self.states.get(ref, State.REMOVED) is State.REMOVED else self.entries[ref]
 
     def present(self) -> Iterable[Entry]:
         """Every entry that is not removed, in the order of registration."""
@@ -537,12 +545,23 @@ class PluginTable:
             frontier -= reached
         return reached
 
-    def world(self) -> World:
-        """What runs, for the planner. Views, not copies: plan before anything changes."""
+    def world(
+        self,
+        version: Callable[[PluginRef], Hashable],
+        shared: Callable[[PluginRef], Mapping[str, Hashable]],
+    ) -> World:
+        """What runs, for the planner. Views, not copies: plan before anything changes.
+
+        Args:
+            version: see `World`.
+            shared: likewise.
+        """
         return World(
             graph=self.graph,
             states=self.states,
             setup_order=self.setup_order,
             priorities=self.priorities,
             importers=cache(self.importers),
+            version=version,
+            shared=shared,
         )

@@ -28,16 +28,18 @@ class Applied:
     """What became of a plan.
 
     Attributes:
-        errors: why a plugin is not what the disk offers, by ref.
+        built: what was set up anew and stands.
+        failed: what could not be loaded or set up, with the reason.
+        lost: what was to run again after that and could not, likewise.
         rolled_back: every plugin of a transaction that was rolled back.
-        culprits: what failed in one of these.
         touched: every plugin for which there was anything to do.
         retired: generations that nothing should hold any more.
     """
 
-    errors: dict[PluginRef, BaseException] = field(default_factory=dict)
+    built: set[PluginRef] = field(default_factory=set)
+    failed: dict[PluginRef, BaseException] = field(default_factory=dict)
+    lost: dict[PluginRef, BaseException] = field(default_factory=dict)
     rolled_back: set[PluginRef] = field(default_factory=set)
-    culprits: set[PluginRef] = field(default_factory=set)
     touched: set[PluginRef] = field(default_factory=set)
     retired: list[Retired] = field(default_factory=list)
 
@@ -92,9 +94,19 @@ class TransactionRun:
             return
         lost = graph.downstream([ref]) & self.steps.keys()
         self.out_of_reach |= lost
+        lost -= self.transaction.unprotected
         changed = {other: candidates[other].keeps for other in lost & candidates.keys()}
-        self.doomed = any(changed.get(other, other) in self.saved for other in lost)
+        self.doomed = any(self._can_come_back(changed.get(other, other)) for other in lost)
 
     def comes_back(self, ref: PluginRef) -> bool:
         """Whether what ran of `ref` before is to run again."""
-        return self.doomed and ref in self.saved
+        return self.doomed and self._can_come_back(ref)
+
+    @property
+    def coming_back(self) -> list[PluginRef]:
+        """All that is to run again."""
+        return [ref for ref in self.saved if self.comes_back(ref)]
+
+    def _can_come_back(self, ref: PluginRef) -> bool:
+        transaction = self.transaction
+        return ref in self.saved and ref not in transaction.gone | transaction.unprotected

@@ -14,6 +14,7 @@ from dagstack_dev.runtimes.static_imports import with_parents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
 
 class Imports(NamedTuple):
@@ -157,6 +158,10 @@ class ImportLog:
         """The modules whose imports are noted."""
         return list(self._owners)
 
+    def members(self, owner: str) -> Collection[str]:
+        """The modules of `owner` that are followed."""
+        return self._members.get(owner, ())
+
     def owner(self, module: str) -> str:
         """The owner of a module that is followed."""
         return self._owners[module]
@@ -175,6 +180,10 @@ class ImportLog:
     def is_plugins(self, module: str) -> bool:
         """Whether it is a module of some plugin's."""
         return module.startswith(f"{self.namespace}.")
+
+    def imports_of(self, module: str) -> AbstractSet[str]:
+        """What `module` has imported, or tried to."""
+        return self._imports.get(module, frozenset())
 
     def importers(self, module: str) -> Sequence[str]:
         """The modules that have imported `module`, or tried to, sorted."""

@@ -157,6 +157,10 @@ class InProcessRuntime:
         """The other plugins that have imported code of `ref`, also by way of shared code."""
         return self.shared.importers_of(self._package(ref)) - {ref}
 
+    def imported_by(self, ref: PluginRef) -> dict[str, bytes | None]:
+        """The files of shared code that `ref` has imported or looked for, and what each held."""
+        return self.shared.imported_by(self._package(ref))
+
     def take_found(self) -> dict[tuple[str, str], SourceFile | None]:
         """What plugins have imported from their folders although nobody had read it.
 

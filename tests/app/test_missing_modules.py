@@ -12,7 +12,8 @@ from serving import serving
 from trees import PluginTree
 
 from dagstack_dev import ReloadCommitted
-from dagstack_dev.app import leaks, missing, reload_loop
+from dagstack_dev.app import leaks
+from dagstack_dev.app.reload import loop, missing
 from dagstack_dev.core.errors import INSTALL_MCP
 
 WAYS = {
@@ -32,7 +33,7 @@ class Plugin: ...
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder like `site-packages`; what was imported from it is forgotten."""
-    monkeypatch.setattr(reload_loop, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(loop, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
     folder = tmp_path / "site"
     folder.mkdir()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dagstack_dev import PluginRef, PluginRegistry, PluginRetrying
-from dagstack_dev.app.revival import Revival
+from dagstack_dev.app.reload.retry import Revival
 from dagstack_dev.core.events import Fact, Transition
 from dagstack_dev.core.lifecycle import Stage
 

@@ -22,7 +22,7 @@ from soaking.shrinking import shrink
 from soaking.sources import Life, Source
 from soaking.steps import During, Moment, Pause, Quiet, Step, generate
 
-from dagstack_dev.app.shared import SharedCatalog
+from dagstack_dev.app.reload.shared import SharedFiles
 
 SEEDS = (1, 2, 5, 6)
 ACTIONS = 40
@@ -77,7 +77,7 @@ async def test_a_defect_is_found(
         Quiet(),
     ]
     assert (await run(steps, tmp_path / "right" / "plugins", cold_starts)).problems == ()
-    monkeypatch.setattr(SharedCatalog, "differing", lambda *_: {})
+    monkeypatch.setattr(SharedFiles, "differing", lambda *_: {})
     outcome = await run(steps, tmp_path / "wrong" / "plugins", cold_starts)
     assert (outcome.actions, outcome.quiet_points) == (2, 2)
     assert re.search("shared is .*000002.* after a restart .*000003", outcome.problems[0])

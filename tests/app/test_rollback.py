@@ -104,8 +104,13 @@ async def test_what_was_set_up_before_the_failure_is_torn_down_first(tree: Plugi
             "teardown base 2",
             "setup base 1",
             "setup user 1",
+            # Nothing speaks against the news of the other one.
+            "teardown user 1",
+            "teardown base 1",
+            "setup base 2",
+            "setup user 1",
         ]
-        assert live.status("base").pending
+        assert not live.status("base").pending
         assert live.status("user").pending
 
 
@@ -281,15 +286,13 @@ async def test_an_error_in_the_old_teardown_does_not_stop_the_reload(tree: Plugi
         assert live.plugin("base").value() == 2
 
 
-async def test_a_newcomer_whose_transaction_rolls_back_comes_in_later(tree: PluginTree) -> None:
+async def test_a_newcomer_whose_transaction_rolls_back_comes_in_without_the_failure(
+    tree: PluginTree,
+) -> None:
     tree.plugin("base")
     async with serving(tree) as live:
         tree.write("base/plugin.py", SETUP_RAISES)
         tree.plugin("newcomer", depends_on=["base"])
         await live.settle()
-        assert live.outcomes == [ReloadRolledBack]
         assert live.plugin("base").value() == 1
-        assert live.state("newcomer") is State.BLOCKED
-        tree.plugin("base", value=2)
-        await live.settle()
         assert live.states == {"base": "ready", "newcomer": "ready"}

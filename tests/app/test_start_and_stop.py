@@ -108,7 +108,7 @@ async def test_a_start_that_fails_raises_why_and_leaves_nothing_to_stop(
     tasks = asyncio.all_tasks()
     live = make_live(tree)
     before = live.server.registry.conductor.on_crash
-    monkeypatch.setattr("dagstack_dev.app.reload_loop.ReloadLoop.start", fail)
+    monkeypatch.setattr("dagstack_dev.app.reload.loop.ReloadLoop.start", fail)
     with pytest.raises(OSError, match="no disk"):
         await live.server.start()
     assert live.server.registry.conductor.on_crash is before
@@ -352,7 +352,7 @@ async def test_each_step_of_the_end_runs_whatever_the_others_raise(
     conductor = live.server.registry.conductor
     before = conductor.on_crash, conductor.drain_seconds
     monkeypatch.setattr(LeakCheck, "finish", fail)
-    monkeypatch.setattr("dagstack_dev.app.shared.SharedCatalog.close", _raise_fault)
+    monkeypatch.setattr("dagstack_dev.app.reload.shared.SharedFiles.close", _raise_fault)
     stream = live.server.events()
     with pytest.raises(Fault):
         async with live.server:

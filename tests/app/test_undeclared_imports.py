@@ -313,7 +313,6 @@ async def test_what_is_loaded_ahead_has_a_life_of_its_own(tree: PluginTree) -> N
         assert took["zbase"] >= 200 > took["auser"]
 
 
-@pytest.mark.xfail(reason="the roll-back of a removal is being rebuilt", strict=True)
 async def test_what_is_removed_goes_and_who_imports_it_fails(tree: PluginTree) -> None:
     user(tree, IMPORT)
     base = tree.plugin("zbase", code=BASE)

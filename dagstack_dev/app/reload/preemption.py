@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.app.collector import EDITED
-from dagstack_dev.app.inbox import Batch
+from dagstack_dev.app.reload.inbox import Batch
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.passing import RetryPreempted, SetupPreempted
 from dagstack_dev.host.patience import is_held

@@ -1,0 +1,392 @@
+"""From what comes in to reloads: the loop changes -> plan -> apply."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import anyio
+
+from dagstack_dev.app.collector import EDITED, Collector
+from dagstack_dev.app.config import ConfigInvalid, read_config
+from dagstack_dev.app.health import HealthWatch
+from dagstack_dev.app.leaks import LeakCheck
+from dagstack_dev.app.reload.inbox import Batch, Inbox
+from dagstack_dev.app.reload.missing import LOOK_SECONDS, MissingModules, missing_in
+from dagstack_dev.app.reload.preemption import Preemption
+from dagstack_dev.app.reload.reconciler import Cause, Reconciler
+from dagstack_dev.app.reload.reports import Reports
+from dagstack_dev.app.reload.retry import Revival
+from dagstack_dev.app.reload.shared import in_process
+from dagstack_dev.app.reload.state import ReloadState
+from dagstack_dev.core.blame import root_error
+from dagstack_dev.core.config_document import ConfigDocument
+from dagstack_dev.core.config_sections import misspelt_sections
+from dagstack_dev.core.desired import PENDING
+from dagstack_dev.core.errors import PluginCrashed, in_words
+from dagstack_dev.core.events import Transition, WatchProblem, WatchRecovered
+from dagstack_dev.core.lifecycle import State
+from dagstack_dev.disk.reading import changed_at, has_changed
+from dagstack_dev.host.context import sees_the_same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from dagstack_dev.app.hookspec_files import HookspecFiles
+    from dagstack_dev.app.reload.shared import SharedFiles
+    from dagstack_dev.app.settings import Settings
+    from dagstack_dev.core.events import Fact
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import SourceFile
+    from dagstack_dev.disk.snapshot import Snapshot
+    from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.entry import Entry
+    from dagstack_dev.host.registry import Registry
+
+
+class ReloadLoop:
+    """Keeps the plugins of a registry like what is on disk, one reload after the other.
+
+    Args:
+        registry: the registry.
+        context: what its plugins are given.
+        snapshot: what is on disk.
+        shared: the code that they share.
+        config: the path of the configuration file, if there is one.
+        hookspecs: the files that declare kinds.
+        settings: see `Settings`.
+        later: called with seconds and a function, to have the function called then.
+
+    Attributes:
+        inbox: what it is to deal with.
+        collector: what of that it believes.
+        leaks: what is left of old generations.
+        health: how the plugins are.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        context: PluginContext,
+        *,
+        snapshot: Snapshot,
+        shared: SharedFiles,
+        config: str | None,
+        hookspecs: HookspecFiles,
+        settings: Settings,
+        later: Callable[[float, Callable[[], None]], None],
+    ) -> None:
+        self._preemption = Preemption(registry.table, outdated=self._outdated, later=later)
+        self.inbox = Inbox(self._preemption.note_input)
+        self.leaks = LeakCheck(registry.table, settings.leaks)
+        self._runtime = in_process(registry)
+        self.collector = Collector(
+            snapshot,
+            shared,
+            self.inbox,
+            doubt_seconds=settings.doubt_ms / 1000,
+            imported=self._runtime.take_found if self._runtime else dict,
+            later=lambda folder, seconds: later(seconds, lambda: self._look_again(folder)),
+            on_problem=self.report_problem,
+        )
+        self._retry = Revival(
+            registry.table,
+            first=settings.retry_seconds,
+            longest=settings.retry_limit_seconds,
+            later=later,
+            on_due=lambda ref: self.inbox.put(Batch(retried={ref})),
+        )
+        self._missing = MissingModules()
+        self.health = HealthWatch(
+            registry.table,
+            settings,
+            on_unhealthy=lambda ref, error: self.inbox.put(Batch(unhealthy={ref: error})),
+        )
+        self._registry = registry
+        self._context = context
+        self._table = registry.table
+        self._snapshot = snapshot
+        self._shared = shared
+        self._config = config
+        self._hookspecs = hookspecs
+        self._state = ReloadState(registry, snapshot.is_watched)
+        self._reports, self._config_reports = Reports(registry.table), Reports(registry.table)
+        self._reconciler = Reconciler(registry, self._state, shared, self._reports)
+        self._batches = 0
+        self._misspelt: set[PluginRef] = set()
+        self._busy = False
+        self._idle = anyio.Event()
+        self._ended = False
+        self._look_away = registry.observe(self._note)
+
+    def end(self) -> None:
+        """Nothing is dealt with any more, and nobody waits for it."""
+        self._ended = True
+        self._look_away()
+        for done in self.inbox.take().done:
+            done.set()
+        self._idle.set()
+
+    async def come_to_rest(self) -> None:
+        """Wait until nothing is left to do, or the end has come."""
+        while not self._ended and (self._busy or not self.inbox.empty):
+            await self._idle.wait()
+
+    async def start(self, *, owns_plugins: bool) -> None:
+        """Take what is on disk for the first time; whatever fails, fails alone.
+
+        Args:
+            owns_plugins: whether nobody else has set plugins up, and all of them are to be.
+        """
+        cause = Cause(self._batches, began=perf_counter(), is_first=owns_plugins)
+        changes = await self.collector.first_look()
+        if changed := self._snapshot.news.files.keys() & {self._config, *self._hookspecs.paths}:
+            self.inbox.paths({*changed})  # They were saved since they were read.
+        reasons = dict.fromkeys(self._state.missing(), "removed")
+        if owns_plugins:
+            for entry in self._table.present():
+                if self._table.states[entry.ref] is not State.READY:
+                    reasons[self._state.place(entry.ref) or ""] = "first start"
+        reasons |= self._state.update(changes, self._batches)
+        with self._preemption.watching(self.inbox.waiting):
+            await self._reload(reasons, self._shared.differing(None), cause)
+
+    async def run(self) -> None:
+        """One batch at a time; what comes in meanwhile is the next one."""
+        while True:
+            self._retry.arrange()
+            missing = self._missing_modules()
+            self._busy = False
+            self._idle.set()
+            seconds = self.leaks.idle_seconds or (LOOK_SECONDS if missing else None)
+            if not await self.inbox.wait(seconds):
+                await self.leaks.look(lambda: not self.inbox.empty)
+                if missing and (places := self._missing.come(missing)):
+                    self.inbox.put(Batch(again=places))
+                continue
+            self._busy = True
+            self._idle = anyio.Event()
+            batch = self.inbox.take()
+            try:
+                await self._handle(batch)
+            finally:
+                for done in batch.done:
+                    done.set()
+
+    def _note(self, fact: Fact) -> None:
+        """See what comes of plugins.
+
+        What a setup has written into its plugin's folder is to be told from edits.
+        """
+        if not isinstance(fact, Transition):
+            return
+        self._retry.note(fact)
+        self.health.note(fact)
+        self._preemption.note(fact)
+        if fact.to_state in {State.READY, State.FAILED}:
+            folder = self._table.entries[fact.ref].offer.folder
+            if folder is not None:
+                self.collector.own_writes.setup_ended(folder)
+
+    def _look_again(self, folder: str) -> None:
+        self.collector.own_writes.wait_is_over(folder)
+        self.inbox.paths({folder})
+
+    def _outdated(self, waiting: Batch) -> set[PluginRef]:
+        """The plugins that differ on disk, by what has come in, from what they are set up from."""
+        folders, files = self.collector.edited(waiting)
+        present = [*self._table.present()] if folders else []
+        refs = {entry.ref for entry in present if entry.offer.folder in folders}
+        if self._config in files:
+            with suppress(ConfigInvalid):
+                refs |= {entry.ref for entry in self._configured_otherwise(self._read_config())}
+        shared = self._shared.news(self._snapshot.files.differing(files))
+        return refs | self._shared.importers(shared)
+
+    def _read_config(self) -> ConfigDocument:
+        assert self._config is not None, "no configuration file"  # noqa: S101 - it has changed
+        return read_config(self._config, self._snapshot.file(self._config))
+
+    def is_outdated(self, ref: PluginRef, seconds: float) -> bool:
+        """Whether a setup of `ref` that blocks the loop for `seconds` now is of use to nobody.
+
+        Called from the watchdog's thread, as events do not get through. Configuration is not
+        looked at.
+        """
+        if not self._preemption.may_break_off(ref, seconds):
+            return False
+        needed, left = {ref}, {ref}
+        while left:
+            left = {each for one in left for each in self._table.graph.dependencies(one)} - needed
+            needed |= left
+        sources = (self._table.entries[each].offer.source for each in needed)
+        is_edited = any(
+            has_changed(f"{source.home}/{path}", file.fingerprint)
+            for source in sources
+            if source is not None
+            for path, file in source.files.items()
+            if path.endswith(EDITED)
+        )
+        return is_edited or not needed.isdisjoint(self._shared.changed_on_disk())
+
+    # From a batch to the places where something may differ
+
+    async def _handle(self, batch: Batch) -> None:
+        """Take in what has come in, and reload until nothing differs."""
+        began = perf_counter()
+        self._batches += 1
+        changes, files, shared = await self.collector.collect(batch)
+        if not files.isdisjoint(self._hookspecs.paths):
+            self._hookspecs.declare()
+        paths = sorted(filter(self._snapshot.counts, batch.paths))
+        reasons = self._state.judge_again() | self._state.update(changes, self._batches)
+        if self._config in files:
+            reasons = self._reconfigure() | reasons
+        again = (self._saved_again(paths) | batch.again) - reasons.keys()
+        reasons |= self._state.prepare_again(again)
+        reasons |= dict.fromkeys(self._state.request(batch.forced), "asked for")
+        code = self._shared.news(shared)
+        news = self._refs_at(reasons) | self._shared.importers(code)
+        if news or code:  # They are a wish to try again, whatever has failed.
+            self._retry.begin_anew(news)
+            again = self._state.forget_failures(
+                lambda ref: not shared and self._retry.is_waiting(ref)
+            )
+            reasons = dict.fromkeys(again, PENDING) | reasons
+        reasons |= self._happened(batch)
+        if reasons or self._shared.has_news(shared) or not self._reconciler.is_quiet:
+            retried = batch.retried - news
+            with self._preemption.watching(self.inbox.waiting, retried):
+                await self._reload(reasons, shared, Cause(self._batches, paths, began))
+        elif any(
+            self._snapshot.folders.plugin_at(path) or self._shared.is_meant(path) for path in paths
+        ):
+            self._reports.skipped(self._reconciler.next_id(), began, paths, "no content changed")
+        if self._config in files:
+            self.tell_misspelt_sections()
+
+    async def _reload(
+        self,
+        reasons: Mapping[str, str],
+        shared: Mapping[str, SourceFile | None],
+        cause: Cause,
+    ) -> None:
+        self.collector.own_writes.reload_begins()
+        with self.health.paused():
+            done = await self._reconciler.reconcile(
+                reasons, shared, cause, lambda: self.inbox.empty
+            )
+        for applied in done:
+            self.leaks.add(applied.retired)
+        for ref, path in self._runtime.take_outdated().items() if self._runtime else ():
+            reason = f"{path} has changed, and Python loads an extension module only once"
+            self._table.require_restart(self._table.entries[ref], reason)
+
+    def _missing_modules(self) -> dict[str, set[str]]:
+        """The modules that are missed by what has failed or is pending, by its place."""
+        state, errors = self._state, dict[str, BaseException | None]()
+        for place in state.broken | self._reconciler.unsettled:
+            revision, owner = state.revision(place), state.owner(place)
+            errors[place] = revision.error if revision is not None else None
+            if owner is not None and errors[place] is None:
+                errors[place] = self._table.entries[owner].error
+        for ref in state.failures:
+            entry = self._table.present_entry(ref)
+            if entry is not None:
+                errors[state.place(ref) or ""] = entry.error
+        return {place: names for place, error in errors.items() if (names := missing_in(error))}
+
+    def _refs_at(self, places: Iterable[str]) -> set[PluginRef]:
+        """The plugins that lie at `places`, or have been built from there."""
+        revisions = map(self._state.revision, places)
+        refs = {each.ref for each in revisions if each is not None}
+        return {ref for ref in refs | {*map(self._state.owner, places)} if ref is not None}
+
+    def _happened(self, batch: Batch) -> dict[str, str]:
+        """Take down what has happened to plugins by itself; why each is looked at, by place."""
+        found: dict[PluginRef, str] = {}
+        for ref, error in batch.crashed.items():
+            if self._table.states.get(ref) is State.FAILED:
+                self._state.fail_running(ref, _crash(ref, error))
+                found[ref] = "a task of its own ended it"
+        for ref, failure in batch.unhealthy.items():
+            if self._table.entries[ref].degraded_by is failure:  # Else it has been reloaded since.
+                self._state.fail_running(ref, failure)
+                found[ref] = "unhealthy"
+        for ref in batch.retried:
+            if self._table.states[ref] is State.FAILED:
+                self._state.request([ref])
+                found[ref] = "tried again"
+        return {self._state.place(ref) or "": reason for ref, reason in found.items()}
+
+    def _saved_again(self, paths: Iterable[str]) -> set[str]:
+        """The places where something was saved, changed or not, and does not run.
+
+        What was written in a reload does not count: a setup that fails may do that.
+        """
+        saved = [path for path in paths if changed_at(path) > self._reconciler.ended_ns]
+        plugin_at = self._snapshot.folders.plugin_at
+        if any(self._snapshot.files.counts(path) and not plugin_at(path) for path in saved):
+            # What has failed is not known to import it any more.
+            return self._reconciler.unsettled | self._state.failed()
+        places = {plugin_at(path) or path for path in saved}
+        places |= {each for each in self._reconciler.unsettled if each.partition(":")[0] in saved}
+        owners = {place: self._state.owner(place) for place in places}
+        return {
+            place
+            for place, owner in owners.items()
+            if place in self._reconciler.unsettled
+            or (owner is not None and not self._state.is_live(owner))
+        }
+
+    def _reconfigure(self) -> dict[str, str]:
+        """Read the configuration file again; the answer is where a section differs."""
+        key = str(self._config)
+        try:
+            config = self._read_config()
+        except ConfigInvalid as error:
+            self._config_reports.rejected(None, key, error)
+            return {}
+        self._config_reports.fixed(key, None, "the file can be used again")
+        differing = self._configured_otherwise(config)
+        self._context = replace(self._context, config=config)
+        self._registry.conductor.context = self._context
+        places = (self._state.place(entry.ref) or "" for entry in differing)
+        return dict.fromkeys(places, "its configuration changed")
+
+    def _configured_otherwise(self, config: ConfigDocument) -> list[Entry]:
+        """The plugins to whom `config` says something else than what is in force."""
+        return [
+            entry
+            for entry in self._table.present()
+            if not sees_the_same(entry.ref, self._context.config, config)
+        ]
+
+    def tell_misspelt_sections(self) -> None:
+        """Tell the observers of tables in the configuration that reach no plugin, once each."""
+        config = self._context.config
+        if not isinstance(config, ConfigDocument):
+            return
+        found = misspelt_sections(config, (entry.ref for entry in self._table.present()))
+        for table, message in found.items():
+            if table not in self._misspelt:
+                self.report_problem(config.path, message)
+        self._misspelt = {*found}
+
+    def report_problem(self, path: str, message: str) -> None:
+        """Tell the observers that watching `path` has a problem."""
+        self._table.publish(WatchProblem(message=message, path=path))
+
+    def report_recovery(self, path: str, message: str) -> None:
+        """Tell the observers that a problem with watching `path` is over."""
+        self._table.publish(WatchRecovered(message=message, path=path))
+
+
+def _crash(ref: PluginRef, error: BaseException | None) -> PluginCrashed:
+    """Why a plugin is down that was ready: what a task of its own has raised."""
+    died_of = "its own scope was cancelled" if error is None else in_words(root_error(error))
+    crash = PluginCrashed(ref, died_of)
+    crash.__cause__ = error
+    return crash

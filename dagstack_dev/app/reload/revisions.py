@@ -1,0 +1,222 @@
+"""What lies in every place on disk, prepared: the sources as revisions that can be built from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+from dagstack_dev.core.desired import PENDING, Revision
+from dagstack_dev.core.dispatch_errors import HookspecMissing, KindVersionIncompatible
+from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.recorded import recorded
+from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.host.entry import Offer
+from dagstack_dev.host.preparation import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from dagstack_dev.core.sources import PluginSource
+    from dagstack_dev.disk.changes import DiskChanges
+    from dagstack_dev.host.registry import Registry
+
+
+class _Prepared(NamedTuple):
+    revision: Revision
+    source: PluginSource
+    offer: Offer | None
+
+
+class Revisions:
+    """Every place below the roots where a plugin lies, and what could be made of it.
+
+    A revision is a function of its source and of the kinds that are declared, kept until one of
+    these differs. What is registered but lies elsewhere, or nowhere, is what it was loaded from.
+
+    Args:
+        registry: tells what a source has to comply with, and what ran of it before.
+        is_watched: whether a place lies where the disk is looked at.
+
+    Attributes:
+        broken: the places from which nothing can be built.
+    """
+
+    def __init__(self, registry: Registry, is_watched: Callable[[str], bool]) -> None:
+        self._registry = registry
+        self._table = registry.table
+        self._is_watched = is_watched
+        self._prepared: dict[str, _Prepared] = {}
+        self._claims: defaultdict[PluginRef, set[str]] = defaultdict(set)
+        self._fallbacks: defaultdict[str, set[str]] = defaultdict(set)
+        self._kinds = registry.kinds
+        self.broken: set[str] = set()
+
+    def revision(self, place: str) -> Revision | None:
+        """What lies at `place`; None for nothing."""
+        found = self._prepared.get(place)
+        if found is not None:
+            return found.revision
+        owner = self.owner(place)
+        if owner is None or self._is_watched(place):
+            return None
+        return _revision(place, self._table.entries[owner].offer)
+
+    def offer(self, place: str) -> Offer | None:
+        """What can be loaded from `place`; nothing but a name where its revision has an error."""
+        found = self._prepared.get(place)
+        if found is None:
+            owner = self.owner(place)
+            return None if owner is None else self._table.entries[owner].offer
+        ref = found.revision.ref or self.owner(place)
+        if found.offer is None and ref is not None:
+            return Offer.unprepared(ref, found.source)
+        return found.offer
+
+    def source(self, place: str) -> PluginSource | None:
+        """The files at `place`."""
+        found = self._prepared.get(place)
+        return None if found is None else found.source
+
+    def claims(self, ref: PluginRef) -> Collection[str]:
+        """The places that say they are `ref`."""
+        claims = self._claims.get(ref, set())
+        home = self.place(ref)
+        if home is not None and home not in self._prepared and not self._is_watched(home):
+            return {*claims, home}
+        return claims
+
+    def fallbacks(self, kind: str) -> Collection[str]:
+        """The places that say they are the fallback of `kind`."""
+        return self._fallbacks.get(kind, set())
+
+    def place(self, ref: PluginRef) -> str | None:
+        """Where `ref` was last built from; None when it is not there."""
+        entry = self._table.present_entry(ref)
+        return None if entry is None else entry.offer.folder or str(ref)
+
+    def owner(self, place: str) -> PluginRef | None:
+        """The plugin that was last built from `place`."""
+        if place.startswith("/"):
+            return self._table.owner(place)
+        kind, _, name = place.partition("/")
+        entry = self._table.present_entry(PluginRef(kind, name))
+        return entry.ref if entry is not None and entry.offer.by_hand else self._table.owner(place)
+
+    def missing(self) -> set[str]:
+        """The places that are watched and where something was registered that is not there."""
+        folders = (entry.offer.folder for entry in self._table.present())
+        known = {each for each in folders if each is not None} - self._prepared.keys()
+        return set(filter(self._is_watched, known))
+
+    def update(self, changes: DiskChanges, batch: int) -> dict[str, str]:
+        """Take in what the disk now holds.
+
+        Args:
+            changes: what differs.
+            batch: the number of what has come in, to tell what has been on disk longer.
+
+        Returns:
+            The places to be looked at, each with the reason in words.
+        """
+        reasons: dict[str, str] = {}
+        rivals: set[str] = set()
+        for source in changes.removed:
+            rivals |= self._rivals(source.folder)
+            self._forget(source.folder)
+            reasons[source.folder] = "removed"
+        for source in changes.added:
+            reasons[source.folder] = "added"
+            self._prepare(source, batch)
+        for before, now in changes.changed:
+            files = before.changed_files(now)
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            reasons[now.folder] = f"{files[0]}{more} changed"
+            rivals |= self._rivals(now.folder)
+            self._prepare(now, batch)
+        return dict.fromkeys(rivals, PENDING) | reasons
+
+    def _rivals(self, place: str) -> set[str]:
+        """The places that claim what `place` does, which may get it when that changes."""
+        ref = self._prepared[place].revision.ref if place in self._prepared else None
+        return set() if ref is None else {*self.claims(ref), *self.fallbacks(ref.kind)} - {place}
+
+    def judge_again(self) -> dict[str, str]:
+        """Prepare anew what other kinds than those of the last look would let in, or would not.
+
+        Returns:
+            As `update`.
+        """
+        kinds = self._registry.kinds
+        if kinds == self._kinds:
+            return {}
+        self._kinds = kinds
+        again = [
+            place
+            for place, (revision, _, offer) in self._prepared.items()
+            if isinstance(revision.error, HookspecMissing | KindVersionIncompatible)
+            or (offer is not None and not kinds.allow(offer.manifest))
+        ]
+        return self.prepare_again(again, "the hookspecs changed")
+
+    def prepare_again(self, places: Iterable[str], reason: str = "saved again") -> dict[str, str]:
+        """Prepare anew what was saved again, for a program that it names may be there by now.
+
+        Returns:
+            As `update`.
+        """
+        known = sorted(place for place in places if place in self._prepared)
+        for place in known:
+            self._prepare(self._prepared[place].source, self._prepared[place].revision.seen)
+        return dict.fromkeys(known, reason)
+
+    def _forget(self, place: str) -> None:
+        found = self._prepared.pop(place, None)
+        self.broken.discard(place)
+        if found is not None and found.revision.ref is not None:
+            self._claims[found.revision.ref].discard(place)
+            self._fallbacks[found.revision.ref.kind].discard(place)
+
+    def _prepare(self, source: PluginSource, batch: int) -> None:
+        place = source.folder
+        self._forget(place)
+        owner = self.owner(place)
+        offer = None
+        try:
+            offer = prepare(
+                source,
+                core_version=self._registry.core_version,
+                runtimes=self._registry.runtimes,
+                kinds=self._registry.kinds,
+                previous=None if owner is None else self._table.entries[owner].offer,
+            )
+            revision = _revision(place, offer, batch)
+        except PluginRegistryError as error:
+            revision = Revision(place, error.ref, error=recorded(error), seen=batch)
+            self.broken.add(place)
+        self._prepared[place] = _Prepared(revision, source, offer)
+        if revision.ref is not None:
+            self._claims[revision.ref].add(place)
+            if revision.is_fallback:
+                self._fallbacks[revision.ref.kind].add(place)
+
+
+def _revision(place: str, offer: Offer, batch: int = 0) -> Revision:
+    manifest = offer.manifest
+    return Revision(
+        place,
+        manifest.ref,
+        wants=tuple(manifest.depends_on),
+        priority=manifest.priority,
+        is_fallback=manifest.fallback,
+        is_by_hand=offer.by_hand,
+        seen=batch,
+    )
+
+
+def digest_of(source: PluginSource | None) -> bytes:
+    """Equal for equal files; of what was registered by hand there are none."""
+    digest = blake2b(digest_size=16)
+    for path, file in sorted(source.files.items()) if source is not None else ():
+        digest.update(path.encode() + b"\0" + file.fingerprint)
+    return digest.digest()

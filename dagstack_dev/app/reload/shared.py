@@ -1,0 +1,159 @@
+"""Code that plugins import and that is none of them: what of it differs from what runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dagstack_dev.core.plan import SharedNews
+from dagstack_dev.disk.reading import has_changed
+from dagstack_dev.runtimes.imports import ImportLog
+from dagstack_dev.runtimes.in_process import InProcessCode, InProcessRuntime
+from dagstack_dev.runtimes.shared import SharedCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import SourceFile
+    from dagstack_dev.disk.ignore import IgnoreRules
+    from dagstack_dev.disk.snapshot import Snapshot
+    from dagstack_dev.host.entry import Offer
+    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.runtimes.shared_change import SharedChange
+
+
+class SharedFiles:
+    """The files of shared code that differ from what runs.
+
+    Args:
+        registry: whose plugins import the code.
+        snapshot: what is on disk.
+        roots: absolute folders with shared code; those of the plugins are among them.
+        ignore: what does not count below them.
+
+    Attributes:
+        known: what of it was found to differ, by path, each with its content and the number of
+            the batch in which that was first seen; derived, and kept so that it is looked at again.
+    """
+
+    def __init__(
+        self, registry: Registry, snapshot: Snapshot, roots: Sequence[str], ignore: IgnoreRules
+    ) -> None:
+        self._snapshot = snapshot
+        self._code = shared_code(registry)
+        self.known: dict[str, tuple[bytes | None, int]] = {}
+        self._added = [root for root in roots if self._code.add_root(root, ignore.excludes)]
+
+    def close(self) -> None:
+        """Let nobody import from the roots any more, but for what the registry discovered."""
+        for root in self._added:
+            self._code.remove_root(root)
+
+    def is_meant(self, path: str) -> bool:
+        """Whether some module is imported from `path`, or would be."""
+        return self._code.is_meant(path)
+
+    def differing(self, paths: Iterable[str] | None) -> dict[str, SourceFile | None]:
+        """What differs at `paths`, or anywhere for None, and what differed the last time.
+
+        Likewise what runs, and came too late for somebody who imports it.
+        """
+        files = self._snapshot.files
+        found = files.differing(None if paths is None else {*paths, *self.known})
+        return self._code.late() | found
+
+    def changed_on_disk(self) -> frozenset[PluginRef]:
+        """The plugins that import what differs on disk by now. May run in a thread of its own."""
+        known = ((path, self._code.fingerprint(path)) for path in self._code.known())
+        return self.importers(path for path, runs in known if has_changed(path, runs))
+
+    def news(self, contents: Mapping[str, SourceFile | None]) -> dict[str, SourceFile | None]:
+        """Those of `contents` that are not what they were the last time."""
+        return {path: file for path, file in contents.items() if self._is_news(path, file)}
+
+    def _is_news(self, path: str, file: SourceFile | None) -> bool:
+        known = self.known.get(path)
+        return known is None or known[0] != _fingerprint(file)
+
+    def importers(self, paths: Iterable[str]) -> frozenset[PluginRef]:
+        """The plugins that import any of the files at these paths."""
+        return self._code.plugins_at(paths)
+
+    def prepare(
+        self, contents: Mapping[str, SourceFile | None], batch: int
+    ) -> dict[str, SharedChange]:
+        """Compile `contents`; what no plugin imports is in force at once.
+
+        Args:
+            contents: what differs, by path.
+            batch: the number of what has come in, to tell what has been on disk longer.
+
+        Returns:
+            The changes that are for plugins, by name.
+        """
+        self.known = {
+            path: (_fingerprint(file), batch if self._is_news(path, file) else known[1])
+            for path, file in contents.items()
+            for known in (self.known.get(path, (None, batch)),)
+        }
+        return {change.name: change for change in self._code.prepare(contents)}
+
+    def news_of(self, change: SharedChange, offers: Mapping[PluginRef, Offer]) -> SharedNews:
+        """`change` for the planner.
+
+        Args:
+            change: one of those that `prepare` has returned.
+            offers: what the candidates of this reload are to be loaded from.
+        """
+        contents = {path: self.known[path] for path in change.files}
+        return SharedNews(
+            change.name,
+            change.plugins,
+            reason=change.reason,
+            files={path: known[0] for path, known in contents.items()},
+            seen=max(seen for _, seen in contents.values()),
+            free=frozenset(
+                ref
+                for ref in change.plugins & offers.keys()
+                if change.is_broken and _does_without(offers[ref], change)
+            ),
+            error_for=change.error_for,
+        )
+
+    def settle(self) -> None:
+        """Look which of what differed does so still."""
+        self.known = {
+            path: known
+            for path, known in self.known.items()
+            if self._code.fingerprint(path) != known[0]
+        }
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything differs, or has come too late for somebody who imports it."""
+        return bool(self.known or self._code.log.late)
+
+    def has_news(self, contents: Mapping[str, SourceFile | None]) -> bool:
+        """Whether `contents`, all that differs, are not what differed the last time."""
+        return bool(self.news(contents)) or not self.known.keys() <= contents.keys()
+
+
+def _does_without(offer: Offer, change: SharedChange) -> bool:
+    code = offer.prepared
+    return isinstance(code, InProcessCode) and not code.names_any_of(change.modules)
+
+
+def _fingerprint(file: SourceFile | None) -> bytes | None:
+    return None if file is None else file.fingerprint
+
+
+def in_process(registry: Registry) -> InProcessRuntime | None:
+    """The registry's runtime for plugins in this process, if it has one of ours."""
+    found = (each for each in registry.runtimes.values() if isinstance(each, InProcessRuntime))
+    return next(found, None)
+
+
+def shared_code(registry: Registry) -> SharedCode:
+    """The shared code that the registry's plugins import; without any such runtime, none."""
+    runtime = in_process(registry)
+    return SharedCode(ImportLog(), lambda _: None) if runtime is None else runtime.shared

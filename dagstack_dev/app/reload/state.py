@@ -1,0 +1,210 @@
+"""The one mutable state of reloads, and what is derived from it.
+
+    revisions   what is on disk, prepared           place -> revision
+    context     what plugins are given              the newest configuration
+    table       what runs, and from what            ref -> entry: offer, context, generation
+    requests    how often a new instance was        ref -> number, of what is wanted and of
+                asked for without an edit           what was built
+    failures    what did not work, and from what    ref -> key -> error, and what it looked for
+
+Everything else is derived: who owns which name, what is pending, what is to be tried. `record` is
+the only writer of `failures` and of the requests that were met.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from dagstack_dev.app.reload.revisions import Revisions, digest_of
+from dagstack_dev.app.reload.shared import in_process
+from dagstack_dev.core.choice import running_key
+from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.passing import SetupPreempted
+from dagstack_dev.core.plan import Failure, Load
+from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.host.context import plugin_config, sees_the_same
+from dagstack_dev.host.sections import section_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Mapping
+
+    from dagstack_dev.core.desired import Revision
+    from dagstack_dev.core.errors import PluginRegistryError
+    from dagstack_dev.core.plan import Candidate, Key, ReloadPlan, World
+    from dagstack_dev.host.entry import Entry, Offer
+    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.transaction import Applied
+
+_MOST: Final = 8
+"""How many builds of one plugin are known to fail; the oldest is forgotten for one more."""
+
+
+class ReloadState(Revisions):
+    """See the module. What is on disk comes from `Revisions`.
+
+    Args:
+        registry: what runs.
+        is_watched: whether a place lies where the disk is looked at.
+    """
+
+    def __init__(self, registry: Registry, is_watched: Callable[[str], bool]) -> None:
+        super().__init__(registry, is_watched)
+        self._conductor = registry.conductor
+        self._runtime = in_process(registry)
+        self.failures: dict[PluginRef, dict[Key, Failure]] = {}
+        self._asked = Counter[PluginRef]()
+        self._built = Counter[PluginRef]()
+
+    # What runs, see `core.desired.Running`
+
+    def world(self) -> World:
+        """What runs, for the planner."""
+        return self._table.world(self._version_of, self._imported)
+
+    def is_live(self, ref: PluginRef) -> bool:
+        """Whether `ref` runs."""
+        return self._table.states.get(ref) is State.READY
+
+    def is_lost(self, ref: PluginRef) -> bool:
+        """Whether `ref` runs and cannot go on, for it is not well."""
+        if not self.is_live(ref):
+            return False
+        known = [key for key, each in self.failures.get(ref, {}).items() if each.is_of_running]
+        return bool(known) and running_key(self.world(), ref) in known
+
+    def fallbacks_of(self, kind: str) -> Iterable[PluginRef]:
+        """The fallbacks of `kind` that run, or that the app itself has registered."""
+        return (
+            entry.ref
+            for entry in self._table.present()
+            if entry.ref.kind == kind
+            and entry.manifest.fallback
+            and (self.is_live(entry.ref) or entry.offer.by_hand)
+        )
+
+    def difference(self, ref: PluginRef, revision: Revision) -> Load | None:
+        """What makes `ref`, which runs, what `revision` says; None when it is just that."""
+        entry = self._table.entries[ref]
+        source = self.source(revision.place)
+        is_same = source is None or entry.offer.source == source
+        if not is_same or self._asked[ref] != self._built[ref]:
+            return Load.IMPORT
+        if self._table.graph.wants(ref) != tuple(entry.manifest.depends_on):
+            return Load.RENEW  # They were pinned to what its names meant.
+        return None if self.is_configured(entry) else Load.RENEW
+
+    def is_configured(self, entry: Entry) -> bool:
+        """Whether `entry` was set up with what the configuration says of it now."""
+        newest, given = self._conductor.context, entry.context
+        if newest is None or given is None or newest.config is given.config:
+            return True
+        return sees_the_same(entry.ref, given.config, newest.config)
+
+    def version(self, ref: PluginRef, revision: Revision) -> Hashable:
+        """All that `ref` would be built from with `revision`, but for its dependencies."""
+        source = self.source(revision.place)
+        return digest_of(source), self._section(self._conductor, ref), self._asked[ref]
+
+    def problem(self, revision: Revision) -> PluginRegistryError | None:
+        """Why the section of the configuration does not fit the manifest of `revision`."""
+        offer, context = self.offer(revision.place), self._conductor.context
+        return None if offer is None or context is None else section_problem(offer, context)
+
+    def _version_of(self, ref: PluginRef) -> Hashable:
+        """All that `ref` runs from, or was last tried from, but for its dependencies."""
+        entry = self._table.entries[ref]
+        is_live = self.is_live(ref)
+        given, asked = (entry, self._built) if is_live else (self._conductor, self._asked)
+        return digest_of(entry.offer.source), self._section(given, ref), asked[ref]
+
+    @staticmethod
+    def _section(given: Any, ref: PluginRef) -> str:
+        return repr(plugin_config(given.context.config, ref)) if given.context is not None else ""
+
+    def is_loaded(self, ref: PluginRef, offer: Offer) -> bool:
+        """Whether the code of `ref` that is loaded is what `offer` holds."""
+        entry = self._table.present_entry(ref)
+        if entry is None or self._table.states[ref] not in {State.READY, State.LOADED}:
+            return False
+        return entry.offer.source == offer.source
+
+    def _imported(self, ref: PluginRef) -> Mapping[str, Hashable]:
+        return self._runtime.imported_by(ref) if self._runtime is not None else {}
+
+    # What is to be done
+
+    def is_settled(self, place: str) -> bool:
+        """Whether nothing at `place` differs from what runs, or from what was tried last."""
+        revision, owner = self.revision(place), self.owner(place)
+        if revision is None or owner is None or revision.ref != owner:
+            return revision is None and owner is None
+        if self.is_live(owner):
+            is_same = revision.error is None and self.difference(owner, revision) is None
+            return is_same and not self.is_lost(owner)
+        source = self.source(place)
+        if source is not None and self._table.entries[owner].offer.source != source:
+            return False
+        if len(self.claims(owner)) > 1:
+            return False  # It may get its name when that of a rival is gone.
+        graph = self._table.graph
+        if revision.error is not None or self.problem(revision) is not None:
+            return True
+        if owner not in graph or graph.problem(owner) is not None:
+            return True
+        if not all(map(self.is_live, graph.dependencies(owner))):
+            return True
+        known = self.failures.get(owner)
+        return known is not None and running_key(self.world(), owner) in known
+
+    def request(self, refs: Iterable[PluginRef]) -> set[str]:
+        """Have `refs` built anew though nothing differs; the answer is where they lie."""
+        there = [ref for ref in refs if self.place(ref) is not None]
+        self._asked.update(there)
+        return {self.place(ref) or "" for ref in there}
+
+    def failed(self) -> set[str]:
+        """The places of what has failed."""
+        return {place for ref in self.failures if (place := self.place(ref)) is not None}
+
+    def forget_failures(self, is_kept: Callable[[PluginRef], bool]) -> set[str]:
+        """Let what has failed be tried again, but for what `is_kept`.
+
+        Returns:
+            The places of what is to be tried.
+        """
+        before = self.failed()
+        self.failures = {ref: known for ref, known in self.failures.items() if is_kept(ref)}
+        return before - self.failed()
+
+    # What has become of it
+
+    def fail(self, ref: PluginRef, key: Key, failure: Failure) -> None:
+        """A build did not work."""
+        known = self.failures.setdefault(ref, {})
+        known.pop(key, None)
+        known[key] = failure
+        if len(known) > _MOST:
+            del known[next(iter(known))]
+
+    def fail_running(self, ref: PluginRef, error: BaseException) -> None:
+        """What runs of `ref`, or has just ended by itself, is not to come back by itself."""
+        self.fail(ref, running_key(self.world(), ref), Failure(error, is_of_running=True))
+
+    def record(
+        self,
+        plan: ReloadPlan,
+        candidates: Mapping[PluginRef, Candidate],
+        applied: Applied,
+    ) -> None:
+        """Take down what has become of `plan`, which was made from `candidates`."""
+        for ref, error in applied.failed.items():
+            if type(error) is not SetupPreempted:  # Then it had no chance to fail.
+                self.fail(ref, plan.key(ref), Failure(error))
+        for ref in applied.built:
+            if ref in self.failures:
+                self.failures[ref].pop(plan.key(ref), None)
+            if ref in plan.taken:
+                self._built[ref] = candidates[ref].version[2]  # type: ignore[index]  # see `version`
+        for ref, error in applied.lost.items():
+            self.fail(ref, running_key(self.world(), ref), Failure(error))

@@ -1,0 +1,257 @@
+"""What is to be built from what, as the disk says: which folder is which plugin, and what differs.
+
+A plugin is what its manifest says. A name that several folders claim belongs to the one that runs
+it; where none does, to nobody. A plugin whose folder is gone, or says another name by now, and
+whose name no other folder claims, has been removed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from dagstack_dev.core.errors import AmbiguousPlugin, PluginRegistryError
+from dagstack_dev.core.plan import Candidate, Load
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Hashable, Iterable, Mapping
+
+    from dagstack_dev.core.refs import PluginRef
+
+PENDING: Final = "pending"
+"""Why a plugin is tried that could not be taken over before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What lies in one place on disk, prepared: what a plugin can be built from, or the problem.
+
+    Attributes:
+        place: the folder, or what stands for it; see `PluginSource`.
+        ref: the plugin that it is; None where the manifest cannot be read.
+        wants: its `depends_on`.
+        priority: as its manifest says.
+        is_fallback: likewise.
+        is_by_hand: whether the app itself has registered it, so that it comes first.
+        error: why nothing can be built from it, or None.
+        seen: since which batch this has been on disk.
+    """
+
+    place: str
+    ref: PluginRef | None
+    wants: tuple[str | PluginRef, ...] = ()
+    priority: int = 0
+    is_fallback: bool = False
+    is_by_hand: bool = False
+    error: PluginRegistryError | None = None
+    seen: int = 0
+
+
+class Disk(Protocol):
+    """What is on disk."""
+
+    def revision(self, place: str) -> Revision | None:
+        """What lies at `place`; None for nothing."""
+
+    def claims(self, ref: PluginRef) -> Collection[str]:
+        """The places that say they are `ref`."""
+
+    def fallbacks(self, kind: str) -> Collection[str]:
+        """The places that say they are the fallback of `kind`."""
+
+
+class Running(Protocol):
+    """What the registry has, running or at rest, and what it is or was built from."""
+
+    def is_live(self, ref: PluginRef) -> bool:
+        """Whether `ref` runs."""
+
+    def is_lost(self, ref: PluginRef) -> bool:
+        """Whether `ref` runs and cannot go on: its own build is a known failure."""
+
+    def place(self, ref: PluginRef) -> str | None:
+        """Where `ref` was last built from; None when it is not there."""
+
+    def owner(self, place: str) -> PluginRef | None:
+        """The plugin that was last built from `place`."""
+
+    def fallbacks_of(self, kind: str) -> Iterable[PluginRef]:
+        """The fallbacks of `kind` that run, or that the app itself has registered."""
+
+    def difference(self, ref: PluginRef, revision: Revision) -> Load | None:
+        """What makes `ref`, which runs, what `revision` says; None when it is just that."""
+
+    def version(self, ref: PluginRef, revision: Revision) -> Hashable:
+        """All that `ref` would be built from with `revision`, but for its dependencies."""
+
+    def problem(self, revision: Revision) -> PluginRegistryError | None:
+        """Why nothing can be built from `revision`, beyond what that says itself."""
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What differs between the disk and what runs, for the planner.
+
+    Attributes:
+        candidates: by ref.
+        places: where each candidate is to be built from.
+        removed: plugins that are gone from disk.
+        unclaimed: places that cannot even be given a plugin, with the reason.
+        unchanged: plugins that run just what is on disk.
+    """
+
+    candidates: dict[PluginRef, Candidate] = field(default_factory=dict)
+    places: dict[PluginRef, str] = field(default_factory=dict)
+    removed: set[PluginRef] = field(default_factory=set)
+    unclaimed: dict[str, PluginRegistryError] = field(default_factory=dict)
+    unchanged: set[PluginRef] = field(default_factory=set)
+
+
+def want(disk: Disk, running: Running, places: Iterable[str], reasons: Mapping[str, str]) -> Wanted:
+    """Compare what lies at `places` with what runs.
+
+    Args:
+        disk: what is on disk, everywhere.
+        running: what runs, everywhere.
+        places: all where something may differ; the answer is about these, and the plugins that
+            have moved there or away.
+        reasons: why each of them is looked at, in words; `PENDING` where not given.
+    """
+    return _Comparison(disk, running, reasons).of(places)
+
+
+class _Comparison:
+    """One call of `want`."""
+
+    def __init__(self, disk: Disk, running: Running, reasons: Mapping[str, str]) -> None:
+        self._disk = disk
+        self._running = running
+        self._reasons = reasons
+        self._wanted = Wanted()
+        self._refused: dict[str, PluginRegistryError] = {}
+
+    def of(self, places: Iterable[str]) -> Wanted:
+        places = sorted(places)
+        refs = set()
+        for place in places:
+            revision = self._disk.revision(place)
+            owner = self._running.owner(place)
+            if owner is not None:
+                refs.add(owner)
+            if revision is not None and revision.ref is not None:
+                refs.add(revision.ref)
+        left = [ref for ref in sorted(refs) if not self._claimed(ref)]
+        for ref in left:
+            self._decide_unclaimed(ref)
+        self._note_unclaimed(places)
+        return self._wanted
+
+    def _claimed(self, ref: PluginRef) -> bool:
+        """Decide about a plugin that some place claims to be; False when there is none."""
+        claims = sorted(self._disk.claims(ref))
+        if not claims:
+            return False
+        home, is_live = self._running.place(ref), self._running.is_live(ref)
+        if len(claims) > 1:
+            error = AmbiguousPlugin.duplicate(ref, claims)
+            holder = home if is_live and home in claims else None
+            self._refused |= {place: error for place in claims if place != holder}
+            if holder is None:
+                self._put(ref, claims[0], error)
+                return True
+            claims = [holder]
+        self._take(ref, claims[0])
+        return True
+
+    def _take(self, ref: PluginRef, place: str) -> None:
+        """Let `ref` be built from `place`, if it can be and is not already."""
+        running = self._running
+        revision = self._disk.revision(place)
+        assert revision is not None  # noqa: S101 - it claims a plugin
+        is_at_home = running.is_live(ref) and running.place(ref) == place
+        load = running.difference(ref, revision) if is_at_home else Load.IMPORT
+        if load is None and revision.error is None and not running.is_lost(ref):
+            self._wanted.unchanged.add(ref)
+            return
+        error = revision.error or self._second_fallback(revision) or running.problem(revision)
+        owner = running.owner(place)
+        if error is not None:
+            self._refused[place] = error
+            if owner not in {None, ref} and running.is_live(owner):
+                return  # Whatever the place says now, its owner is what it can lose.
+        self._put(ref, place, error, load or Load.IMPORT)
+
+    def _put(
+        self,
+        ref: PluginRef,
+        place: str,
+        error: PluginRegistryError | None,
+        load: Load = Load.IMPORT,
+    ) -> None:
+        revision = self._disk.revision(place)
+        assert revision is not None  # noqa: S101 - nothing else is put
+        owner, home = self._running.owner(place), self._running.place(ref)
+        reason = self._reasons.get(place, PENDING)
+        if home is not None and home != place and self._disk.revision(home) is None:
+            reason = f"moved from {home}"
+        self._wanted.places[ref] = place
+        self._wanted.candidates[ref] = Candidate(
+            ref,
+            wants=revision.wants,
+            priority=revision.priority,
+            reason=reason,
+            load=load,
+            error=error,
+            is_lost=self._running.is_lost(ref),
+            replaces=owner if owner != ref else None,
+            version=self._running.version(ref, revision),
+            seen=revision.seen,
+        )
+
+    def _decide_unclaimed(self, ref: PluginRef) -> None:
+        """Decide about a plugin that no place claims to be."""
+        home = self._running.place(ref)
+        if home is None:
+            return
+        revision = self._disk.revision(home)
+        if revision is None:
+            self._wanted.removed.add(ref)
+        elif revision.ref is None:
+            self._put(ref, home, revision.error)
+        else:
+            heir = self._wanted.candidates.get(revision.ref)
+            if heir is not None and heir.replaces == ref:
+                return  # It has been renamed.
+            if self._running.is_live(ref):
+                self._put(ref, home, self._refused.get(home))
+            else:
+                self._wanted.removed.add(ref)
+
+    def _note_unclaimed(self, places: Iterable[str]) -> None:
+        used = set(self._wanted.places.values())
+        for place in places:
+            revision = self._disk.revision(place)
+            if revision is None or place in used:
+                continue
+            error = self._refused.get(place) or (revision.error if revision.ref is None else None)
+            if error is not None:
+                self._wanted.unclaimed[place] = error
+
+    def _second_fallback(self, revision: Revision) -> AmbiguousPlugin | None:
+        """The error of a place whose plugin is to be a fallback where there is another one."""
+        ref, place = revision.ref, revision.place
+        if not revision.is_fallback or revision.is_by_hand or ref is None:
+            return None
+        live = {*self._running.fallbacks_of(ref.kind)}
+        if self._running.owner(place) in live:
+            return None  # It was first.
+        others = map(self._disk.revision, self._disk.fallbacks(ref.kind))
+        rivals = {each.ref for each in others if each is not None and each.place != place}
+        rivals |= {each for each in live if self._stays(each)}
+        known = sorted({each for each in rivals if each is not None} - {ref})
+        return AmbiguousPlugin.fallback([*known, ref], place) if known else None
+
+    def _stays(self, ref: PluginRef) -> bool:
+        """Whether what runs of `ref` goes on, for nothing can be built from its place."""
+        revision = self._disk.revision(self._running.place(ref) or "")
+        return revision is not None and (revision.error is not None or revision.is_by_hand)
