@@ -262,11 +262,17 @@ class Registry(Lookup):
             await self._set_up([ref for ref in order if states[ref] is State.LOADED], ctx)
 
     def _load_again(self, order: Iterable[PluginRef]) -> None:
-        """Load what a dev server has left without code."""
-        entries = map(self.table.entries.__getitem__, order)
-        left = [each for each in entries if each.generation is None and not each.offer.by_hand]
+        """Load what a dev server has left without code, and what a teardown has undone."""
+        entries = {ref: self.table.entries[ref] for ref in order}
+        undone = self.table.undone({ref: each.generation for ref, each in entries.items()})
+        old = [each for ref in undone if (each := entries[ref].generation) is not None]
+        for generation in old:
+            generation.set_aside()
+        left = [ref for ref, each in entries.items() if each.generation is None or ref in undone]
         with self.table.watchdog.watching():
-            self._load_all([entry.ref for entry in left], "set up again")
+            self._load_all([ref for ref in left if not entries[ref].offer.by_hand], "set up again")
+        for generation in old:
+            generation.retire()
 
     def _check_sections(self, order: Iterable[PluginRef], ctx: PluginContext) -> None:
         """What manifests ask of the configuration is known before anything is set up."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import anyio
 import pytest
-from serving import Live, edit, serving
+from serving import Live, context, edit, serving
 from trees import PluginTree
 
-from dagstack_dev import PluginLeaked
+from dagstack_dev import PluginLeaked, PluginRegistry
 from dagstack_dev.app import leaks
 
 REGISTRY = """
@@ -78,9 +78,9 @@ def write(tree: PluginTree, way: str, *, undone: bool = True, module: str = "hel
     tree.plugin("base")
 
 
-def shared(tree: PluginTree) -> None:
-    tree.write("helpers/__init__.py", "from helpers.inner import *\n")
-    tree.write("helpers/inner.py", REGISTRY)
+def shared(tree: PluginTree, name: str = "helpers") -> None:
+    tree.write(f"{name}/__init__.py", f"from {name}.inner import *\n")
+    tree.write(f"{name}/inner.py", REGISTRY)
 
 
 async def change_dependency(live: Live, tree: PluginTree) -> None:
@@ -162,6 +162,17 @@ async def test_so_it_is_when_its_configuration_changes(tree: PluginTree) -> None
         await live.settle()
         assert live.status("it").generation == 2
         assert live.plugin("it").found() == RIGHT
+
+
+async def test_so_it_is_when_everything_is_set_up_again(tree: PluginTree) -> None:
+    shared(tree, "kept_by_the_registry")
+    write(tree, "a list", module="kept_by_the_registry")
+    registry = PluginRegistry()
+    registry.discover(tree.root)
+    for _ in range(2):
+        await registry.setup_all(context(registry=registry))
+        assert registry.get_plugin("demo", "it").found() == RIGHT
+        await registry.teardown_all()
 
 
 async def test_who_imports_its_code_is_imported_with_it(tree: PluginTree) -> None:
