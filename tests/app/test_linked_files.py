@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import anyio
 import pytest
 from installing import Installation, installation
 from serving import Live, serving
@@ -12,6 +13,8 @@ from sharing import user
 from trees import PluginTree
 
 from dagstack_dev.core.events import ReloadCommitted, ReloadSkipped
+from dagstack_dev.disk.reading import Stamp
+from dagstack_dev.disk.snapshot import Snapshot
 
 pytestmark = pytest.mark.usefixtures("imports_forgotten")
 
@@ -133,6 +136,30 @@ async def test_a_strict_editable_installation_is_made_of_links(
                 await taken_over(live, (value, value))
                 plugin.write_text(text, encoding="utf-8")
                 await taken_over(live, (1, value))
+
+
+async def test_after_a_start_with_plugins_by_name_nothing_is_looked_for_again(
+    tree: PluginTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = anyio.Event()
+    looks = 0
+    stamps_of_links = Snapshot.stamps_of_links
+
+    def count(self: Snapshot) -> dict[str, Stamp]:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            looked.set()
+        return stamps_of_links(self)
+
+    monkeypatch.setattr(Snapshot, "stamps_of_links", count)
+    with installation(tmp_path / "it") as installed:
+        _strict(installed)
+        async with serving(tree, sweep_seconds=NEVER, entry_points="dagstack.plugins") as live:
+            live.forget()
+            await looked.wait()
+            await live.server.wait_idle()
+            assert live.facts == []
 
 
 def _strict(installed: Installation) -> Path:

@@ -21,8 +21,8 @@ from dagstack_dev import (
     Transition,
     WatchStarted,
 )
-from dagstack_dev.app.collector import Collected
 from dagstack_dev.app.reload import preemption
+from dagstack_dev.app.reload.collect import Collected
 from dagstack_dev.app.reload.inbox import Batch
 from dagstack_dev.core.events import Fact
 from dagstack_dev.core.passing import RetryPreempted, SetupPreempted

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from dagstack_dev.app.collector import EDITED, Collector
 from dagstack_dev.app.config import ConfigInvalid, read_config
 from dagstack_dev.app.health import HealthWatch
 from dagstack_dev.app.leaks import LeakCheck
+from dagstack_dev.app.reload.collect import EDITED, Collector
 from dagstack_dev.app.reload.inbox import Batch, Inbox
 from dagstack_dev.app.reload.missing import LOOK_SECONDS, MissingModules, missing_in
 from dagstack_dev.app.reload.preemption import Preemption
@@ -33,6 +33,7 @@ from dagstack_dev.host.context import sees_the_same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from dagstack_dev.app.hookspec_files import HookspecFiles
     from dagstack_dev.app.reload.shared import SharedFiles
@@ -141,17 +142,16 @@ class ReloadLoop:
             owns_plugins: whether nobody else has set plugins up, and all of them are to be.
         """
         cause = Cause(self._batches, began=perf_counter(), is_first=owns_plugins)
-        changes = await self.collector.first_look()
-        if changed := self._snapshot.news.files.keys() & {self._config, *self._hookspecs.paths}:
-            self.inbox.paths({*changed})  # They were saved since they were read.
-        reasons = dict.fromkeys(self._state.missing(), "removed")
+        plugins, files, shared = await self.collector.first_look()
+        reasons = self._take_settings(files)  # They may have been saved since they were read.
+        reasons |= dict.fromkeys(self._state.missing(), "removed")
         if owns_plugins:
             for entry in self._table.present():
                 if self._table.states[entry.ref] is not State.READY:
                     reasons[self._state.place(entry.ref) or ""] = "first start"
-        reasons |= self._state.update(changes, self._batches)
+        reasons |= self._state.update(plugins, self._batches)
         with self._preemption.watching(self.inbox.waiting):
-            await self._reload(reasons, self._shared.differing(None), cause)
+            await self._reload(reasons, shared, cause)
 
     async def run(self) -> None:
         """One batch at a time; what comes in meanwhile is the next one."""
@@ -237,13 +237,10 @@ class ReloadLoop:
         """Take in what has come in, and reload until nothing differs."""
         began = perf_counter()
         self._batches += 1
-        changes, files, shared = await self.collector.collect(batch)
-        if not files.isdisjoint(self._hookspecs.paths):
-            self._hookspecs.declare()
+        plugins, files, shared = await self.collector.collect(batch)
         paths = sorted(filter(self._snapshot.counts, batch.paths))
-        reasons = self._state.judge_again() | self._state.update(changes, self._batches)
-        if self._config in files:
-            reasons = self._reconfigure() | reasons
+        reasons = self._take_settings(files) | self._state.judge_again()
+        reasons |= self._state.update(plugins, self._batches)
         again = (self._saved_again(paths) | batch.again) - reasons.keys()
         reasons |= self._state.prepare_again(again)
         reasons |= dict.fromkeys(self._state.request(batch.forced), "asked for")
@@ -341,8 +338,13 @@ class ReloadLoop:
             or (owner is not None and not self._state.is_live(owner))
         }
 
+    def _take_settings(self, files: AbstractSet[str]) -> dict[str, str]:
+        """Take in what of the settings is among `files`; the answer is where a section differs."""
+        if not files.isdisjoint(self._hookspecs.paths):
+            self._hookspecs.declare()
+        return self._reconfigure() if self._config in files else {}
+
     def _reconfigure(self) -> dict[str, str]:
-        """Read the configuration file again; the answer is where a section differs."""
         key = str(self._config)
         try:
             config = self._read_config()

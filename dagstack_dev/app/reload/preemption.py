@@ -7,7 +7,7 @@ from pathlib import PurePath
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.app.collector import EDITED
+from dagstack_dev.app.reload.collect import EDITED
 from dagstack_dev.app.reload.inbox import Batch
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.passing import RetryPreempted, SetupPreempted

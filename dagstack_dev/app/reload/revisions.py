@@ -15,10 +15,9 @@ from dagstack_dev.host.entry import Offer
 from dagstack_dev.host.preparation import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.disk.changes import DiskChanges
     from dagstack_dev.host.registry import Registry
 
 
@@ -109,11 +108,11 @@ class Revisions:
         known = {each for each in folders if each is not None} - self._prepared.keys()
         return set(filter(self._is_watched, known))
 
-    def update(self, changes: DiskChanges, batch: int) -> dict[str, str]:
+    def update(self, changed: Mapping[str, PluginSource | None], batch: int) -> dict[str, str]:
         """Take in what the disk now holds.
 
         Args:
-            changes: what differs.
+            changed: what lies in the places where something has changed; None where nothing does.
             batch: the number of what has come in, to tell what has been on disk longer.
 
         Returns:
@@ -121,18 +120,18 @@ class Revisions:
         """
         reasons: dict[str, str] = {}
         rivals: set[str] = set()
-        for source in changes.removed:
-            rivals |= self._rivals(source.folder)
-            self._forget(source.folder)
-            reasons[source.folder] = "removed"
-        for source in changes.added:
-            reasons[source.folder] = "added"
-            self._prepare(source, batch)
-        for before, now in changes.changed:
-            files = before.changed_files(now)
+        for place, now in changed.items():
+            before = self.source(place)
+            if now == before:  # A file that the plugin has written is what it was before.
+                continue
+            rivals |= self._rivals(place)
+            if now is None:
+                reasons[place] = "removed"
+                self._forget(place)
+                continue
+            files = () if before is None else before.changed_files(now)
             more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-            reasons[now.folder] = f"{files[0]}{more} changed"
-            rivals |= self._rivals(now.folder)
+            reasons[place] = f"{files[0]}{more} changed" if files else "added"
             self._prepare(now, batch)
         return dict.fromkeys(rivals, PENDING) | reasons
 

@@ -11,7 +11,6 @@ from dagstack_dev.app.outputs import OwnWrites
 from dagstack_dev.app.reload.inbox import Batch
 from dagstack_dev.app.write_log import WriteLog
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES, differing_forms
-from dagstack_dev.disk.changes import DiskChanges
 from dagstack_dev.disk.settling import GitLocks
 from dagstack_dev.disk.snapshot import looks_unfinished
 
@@ -44,12 +43,12 @@ class Collected(NamedTuple):
     """What a batch has changed on disk.
 
     Attributes:
-        plugins: plugins.
+        plugins: what the places now hold where a plugin has changed; None where it is gone.
         files: single files.
         shared: what differs from what runs of the code that plugins share.
     """
 
-    plugins: DiskChanges
+    plugins: Mapping[str, PluginSource | None]
     files: AbstractSet[str]
     shared: Mapping[str, SourceFile | None]
 
@@ -90,11 +89,11 @@ class Collector:
         self.writes = WriteLog()
         self.own_writes = OwnWrites(writes=self.writes, later=later, on_problem=on_problem)
 
-    async def first_look(self) -> DiskChanges:
+    async def first_look(self) -> Collected:
         """Everything that is on disk."""
         await anyio.to_thread.run_sync(self._snapshot.look)
         self._tell_of_faults()
-        return self._hand_on(Batch())
+        return self._hand_on(Batch(everywhere=True))
 
     def edited(self, batch: Batch) -> tuple[set[str], set[str]]:
         """Look at what a batch that waits has changed, and hand nothing on.
@@ -141,11 +140,7 @@ class Collector:
             seconds = self._doubt_seconds if todo else self._doubt_seconds / 5
             if not await self._more(seconds, batch, todo):
                 give_up_at = 0.0  # It has been quiet: what is seen is what there is.
-        plugins = self._hand_on(batch)
-        files = frozenset(news.files)
-        news.files.clear()
-        shared = self._shared.differing(None if batch.everywhere else files)
-        return Collected(plugins, files, shared)
+        return self._hand_on(batch)
 
     async def _more(self, seconds: float, *batches: Batch) -> bool:
         """Let what comes in within `seconds` join `batches`; whether anything did."""
@@ -156,27 +151,27 @@ class Collector:
             batch.join(later)
         return True
 
-    def _hand_on(self, batch: Batch) -> DiskChanges:
-        """The news of plugins, but for what they have written themselves or has to wait."""
-        news = self._snapshot.news.folders
-        added, changed, removed = [], [], []
-        for folder in sorted(news):
-            before, now = news[folder], self._snapshot.source(folder)
-            if before is None and now is not None:
-                added.append(now)
-            elif before is not None and now is None:
-                removed.append(before)
-            elif before is not None and now is not None:
+    def _hand_on(self, batch: Batch) -> Collected:
+        """The news, but for what plugins have written themselves or has to wait."""
+        news = self._snapshot.news
+        plugins: dict[str, PluginSource | None] = {}
+        for folder in sorted(news.folders):
+            before, now = news.folders[folder], self._snapshot.source(folder)
+            is_meant: bool | None = True
+            if before is not None and now is not None:
                 seen = self._snapshot.folders.seen(folder)
                 is_meant = self.own_writes.is_to_be_reloaded(before, now, seen)
                 if is_meant is None:
                     continue
-                if is_meant:
-                    changed.append((before, now))
-                else:
+                if not is_meant:
                     batch.paths -= {f"{folder}/{path}" for path in before.changed_files(now)}
-            del news[folder]
-        return DiskChanges(tuple(added), tuple(changed), tuple(removed))
+            if is_meant:
+                plugins[folder] = now
+            del news.folders[folder]
+        files = frozenset(news.files)
+        news.files.clear()
+        shared = self._shared.differing(None if batch.everywhere else files)
+        return Collected(plugins, files, shared)
 
     def _tell_of_faults(self) -> None:
         """Report what the disk does not let us see, and what is too much to see, once each."""
