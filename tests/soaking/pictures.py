@@ -292,7 +292,7 @@ def replaced(modules: Iterable[FunctionType]) -> list[FunctionType]:
 def _modules(prefix: str) -> dict[str, str | None]:
     """The version of every plugin module, by its name without the registry's part."""
     return {
-        name.removeprefix(prefix): getattr(module, "VERSION", None)
+        name.removeprefix(prefix): vars(module).get("VERSION")
         for name, module in sys.modules.copy().items()
         if name == prefix or name.startswith(prefix + ".")
     }
