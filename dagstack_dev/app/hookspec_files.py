@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dagstack_dev.app.reload.reports import Reports
 from dagstack_dev.core.dispatch_errors import HookspecsInvalid
 from dagstack_dev.core.documents import DocumentInvalid, decoded
 from dagstack_dev.core.errors import ManifestProblem
-from dagstack_dev.core.events import PluginFixed, PluginRejected
 from dagstack_dev.core.hookspec_yaml import parse_hookspecs
 from dagstack_dev.core.hookspecs import NO_KINDS, Kinds
 from dagstack_dev.disk.paths import reason_of
@@ -70,7 +70,7 @@ class HookspecFiles:
         self._file = file
         self._of_app = registry.kinds
         self._of_files = NO_KINDS
-        self._told: str | None = None
+        self._reports = Reports(registry.table)
         if paths:
             specs = self._read()
             registry.declare(self._of_app.with_specs(specs))
@@ -85,17 +85,10 @@ class HookspecFiles:
         try:
             specs = self._read()
         except HookspecsInvalid as error:
-            if self._told != str(error):
-                self._told = str(error)
-                fact = PluginRejected(
-                    ref=None, path=error.path or "", error=error, keeps_generation=None
-                )
-                self._registry.table.publish(fact)
+            self._reports.rejected(None, error.path or "", error)
             return
-        if self._told is not None:
-            self._told = None
-            fixed = PluginFixed(ref=None, path=self.paths[0], message="the files can be used again")
-            self._registry.table.publish(fixed)
+        for path in self.paths:
+            self._reports.fixed(path, None, "the file can be used again")
         self._take_in()
         self._of_files = Kinds(specs)
         kinds = self._of_app.with_specs(specs)
