@@ -62,7 +62,8 @@ def _wrong_order(ready: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     """Setups of one reload that did not follow the rules for ties: priority, name, kind."""
     together: defaultdict[str, list[str]] = defaultdict(list)
     for ref, each in ready.items():
-        together[each["setup"][0]].append(ref)
+        if not each["setup"][0].endswith("again"):  # A roll-back keeps the order of before.
+            together[each["setup"][0]].append(ref)
     for reload_id, refs in together.items():
         if any(ready[ref]["setup"][2] for ref in refs):
             continue  # Something waited, and others went ahead.
