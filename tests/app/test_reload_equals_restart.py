@@ -31,7 +31,15 @@ SEQUENCES = sorted((Path(__file__).resolve().parents[1] / "soaking" / "sequences
 """What once diverged: shortened, and `whole` as its seed had made it."""
 DIVERGE = {
     *("400102", "410052", "420124"),
-    *("awaited", "late_import", "pending_moved", "pending_renamed", "stage", "unreadable"),
+    *(
+        "awaited",
+        "crashed",
+        "late_import",
+        "pending_moved",
+        "pending_renamed",
+        "stage",
+        "unreadable",
+    ),
 }
 """Those that still do."""
 

@@ -153,6 +153,8 @@ class Session:
             live = picture(self._host)
         cold = await anyio.to_thread.run_sync(self._cold_starts.answer)
         self.quiet_points += 1
+        self._known.removed |= self._host.fallen
+        self._host.fallen.clear()
         problems = [
             *self._mistakes,
             *(f"after a restart: {each}" for each in unsound(cold)),

@@ -73,6 +73,7 @@ class Host:
         is_out_of_order: whether the service is that plugins which are online need.
         flaky: plugins that are to fail once, when they come back in a roll-back.
         flaked: those that have failed there, and have not been ready since.
+        fallen: those that have failed there since the last quiet point.
     """
 
     def __init__(self, root: Path, *, polling: bool = False) -> None:
@@ -98,6 +99,7 @@ class Host:
         self.is_out_of_order = False
         self.flaky: set[str] = set()
         self.flaked: set[PluginRef] = set()
+        self.fallen: set[str] = set()
         self.setups: dict[str, tuple[str, int, bool]] = {}
         self._serials = 0
         self._begun = 0
@@ -159,7 +161,7 @@ class Host:
         self.census.add(plugin)
         if plugin.ref in self.flaky and self._comes_back(ref):
             self.flaky.discard(plugin.ref)
-            self.flaked.add(ref)
+            self._falls(ref)
             raise Flaked
 
     def reach(self, plugin: Any) -> None:
@@ -167,8 +169,12 @@ class Host:
         if self.is_out_of_order:
             ref = PluginRef(*plugin.ref.split("/"))
             if self._comes_back(ref):
-                self.flaked.add(ref)
+                self._falls(ref)
             raise Unreachable
+
+    def _falls(self, ref: PluginRef) -> None:
+        self.flaked.add(ref)
+        self.fallen.add(str(ref))
 
     def _comes_back(self, ref: PluginRef) -> bool:
         """Whether what is set up is what ran before, in a roll-back."""
