@@ -70,11 +70,6 @@ class Snapshot:
         self._modules = {each.folder: each for each in modules}
         self._of_modules: dict[str, PluginSource] = {}
 
-    @property
-    def sources(self) -> dict[str, PluginSource]:
-        """Every plugin, by its folder or what stands for that."""
-        return self.folders.sources | self._of_modules
-
     def source(self, folder: str) -> PluginSource | None:
         """The plugin in `folder`, or what that stands for; None where there is none."""
         return self.folders.sources.get(folder) or self._of_modules.get(folder)

@@ -109,4 +109,4 @@ def test_a_second_link_is_no_second_plugin_when_it_is_hinted_at(
     (tree.root / "one").unlink()
     news = disk.look([str(tree.root / "one")]).folders
     assert news.keys() == {f"{tree.root}/one/far", f"{tree.root}/two/far"}
-    assert disk.sources.keys() == {f"{tree.root}/two/far"}
+    assert disk.folders.sources.keys() == {f"{tree.root}/two/far"}

@@ -43,7 +43,7 @@ def test_a_first_look_finds_everything(tree: PluginTree) -> None:
     tree.plugin("b")
     disk = Snapshot([str(tree.root)], IgnoreRules())
     assert news(disk) == {"added": ["a", "b"]}
-    assert sorted(disk.sources) == [f"{tree.root}/a", f"{tree.root}/b"]
+    assert sorted(disk.folders.sources) == [f"{tree.root}/a", f"{tree.root}/b"]
     assert not news(disk)
 
 
@@ -74,7 +74,7 @@ def test_an_edit_of_the_same_length_is_seen_although_the_time_is_put_back(
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert path.stat().st_mtime_ns == before.st_mtime_ns
         assert news(disk, [str(path)] if hinted else None) == {"changed": ["a"]}
-        assert disk.sources[str(folder)].files["plugin.py"].content == text.encode()
+        assert disk.folders.sources[str(folder)].files["plugin.py"].content == text.encode()
 
 
 def test_hundreds_of_edits_in_a_row_are_each_seen(tree: PluginTree) -> None:
@@ -224,7 +224,7 @@ def test_a_root_within_a_root_is_seen_once_and_by_its_own_rules(tree: PluginTree
     tree.plugin("a")
     inner = tree.plugin("b", folder="build/b")
     disk = taken(tree.root, tree.root / "build")
-    assert [Path(folder).name for folder in sorted(disk.sources)] == ["a", "b"]
+    assert [Path(folder).name for folder in sorted(disk.folders.sources)] == ["a", "b"]
     assert disk.folders.counts(str(inner / "plugin.py"))
     assert not news(disk, [str(tree.root)])
     shutil.rmtree(inner)

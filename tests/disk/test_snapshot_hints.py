@@ -73,7 +73,7 @@ def carry_out(root: Path, operation: Operation) -> set[str]:
 def picture(disk: Snapshot) -> dict[str, dict[str, bytes]]:
     return {
         folder: {path: file.fingerprint for path, file in source.files.items()}
-        for folder, source in disk.sources.items()
+        for folder, source in disk.folders.sources.items()
     }
 
 
@@ -112,10 +112,10 @@ def test_news_of_many_looks_are_what_differs_in_the_end(
             carry_out(root, operation)
         disk = Snapshot([str(root)], IgnoreRules())
         disk.look().folders.clear()
-        before = disk.sources
+        before = dict(disk.folders.sources)
         for operation in then:
             disk.look(carry_out(root, operation))
-        folders = before.keys() | disk.sources.keys()
+        folders = before.keys() | disk.folders.sources.keys()
         assert disk.news.folders == {
             folder: before.get(folder)
             for folder in folders

@@ -125,7 +125,7 @@ async def test_a_folder_that_is_moved_in_or_out_is_found_by_a_look_at_the_events
         (tree.root / "group").rename(outside.root / "group")
         await reports.until(tree.root / "group")
         assert [*disk.look(reports.paths).folders] == [f"{tree.root}/group/a"]
-        assert not disk.sources
+        assert not disk.folders.sources
 
 
 @pytest.mark.parametrize("renamed", [False, True])

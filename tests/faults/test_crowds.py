@@ -88,7 +88,7 @@ def test_in_a_crowd_every_kind_of_change_is_seen(
 
     def changed(*paths: str) -> tuple[str, ...]:
         before = disk.look([f"{folder}/{path}" for path in paths]).folders.pop(str(folder), None)
-        return () if before is None else before.changed_files(disk.sources[str(folder)])
+        return () if before is None else before.changed_files(disk.folders.sources[str(folder)])
 
     tree.write("a/plugin.py", "X = 2\n")
     assert changed("plugin.py") == ("plugin.py",)

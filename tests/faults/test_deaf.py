@@ -306,4 +306,4 @@ def test_a_file_that_changes_right_after_it_was_read_is_read_again(tree: PluginT
     disk.look()
     path.write_text("X = 2\n", encoding="utf-8")
     disk.look()
-    assert disk.sources[str(path.parent)].files["plugin.py"].content == b"X = 2\n"
+    assert disk.folders.sources[str(path.parent)].files["plugin.py"].content == b"X = 2\n"
