@@ -52,6 +52,7 @@ class SingleFiles:
         self._roots = tuple(roots)
         self._ignore = ignore
         self._seen: dict[str, SeenFile | None] = {}
+        self._links: set[str] = set()  # Those in whose place there is a link.
 
     def counts(self, path: str) -> bool:
         """Whether an event at `path` may be about shared code."""
@@ -68,16 +69,13 @@ class SingleFiles:
     def seen(self, path: str) -> SeenFile | None:
         """The file at `path`, None where there is none; looked at now if it never was."""
         if path not in self._seen:
-            self._seen[path] = see_file(path)
+            self._take(path, see_file(path))
         return self._seen[path]
 
     def stamps_of_links(self) -> dict[str, Stamp]:
-        """What was seen behind each link, and where nothing was."""
-        return {
-            path: NOTHING if seen is None else seen.stamp
-            for path, seen in self._seen.items()
-            if seen is None or seen.is_link
-        }
+        """What was seen behind each link."""
+        seen = ((path, self._seen[path]) for path in self._links)
+        return {path: NOTHING if file is None else file.stamp for path, file in seen}
 
     def look(self, hints: AbstractSet[str] | None) -> dict[str, SourceFile | None]:
         """Look at what is there, and take it.
@@ -103,10 +101,15 @@ class SingleFiles:
                 continue
             file, held = _content(seen), _content(before)
             is_new = path not in self._seen
-            self._seen[path] = seen
+            self._take(path, seen)
             if not self._is_running(path, file) if is_new else file != held:
                 changed[path] = held
         return changed
+
+    def _take(self, path: str, seen: SeenFile | None) -> None:
+        self._seen[path] = seen
+        if seen is not None:  # Else a link may lead nowhere for a while.
+            (self._links.add if seen.is_link else self._links.discard)(path)
 
     def differing(self, paths: Iterable[str] | None) -> dict[str, SourceFile | None]:
         """The code at `paths`, or anywhere for None, that holds something else than what runs.

@@ -150,7 +150,7 @@ class Snapshot:
         return found
 
     def stamps_of_links(self) -> dict[str, Stamp]:
-        """What was seen behind each link to a file, and where nothing was."""
+        """What was seen behind each link to a file."""
         return self.folders.stamps_of_links() | self.files.stamps_of_links()
 
 
