@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.graph import DependencyGraph
-    from dagstack_dev.core.plan import Failures, Key, SharedNews, World
+    from dagstack_dev.core.plan import Failure, Failures, Key, SharedNews, World
     from dagstack_dev.core.refs import PluginRef
 
-    Unit = PluginRef | str  # A candidate by its ref, or a change of shared code by its name.
+    Unit = PluginRef | str  # A plugin by its ref, shared code by a change's name or a path.
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +71,16 @@ class News:
     shared: Mapping[str, SharedNews]
     failures: Failures
 
-    def risks(self, candidate: Candidate) -> bool:
-        """Whether something that runs would be lost, should `candidate` fail."""
-        if candidate.is_lost:
-            return False
-        return any(self.world.is_live(ref) for ref in self.stakes(candidate))
+    def at_stake(self, candidate: Candidate) -> set[PluginRef]:
+        """What runs and goes on if `candidate` is left out: not what is offered elsewhere."""
+        found = set() if candidate.is_lost else {candidate.ref}
+        if candidate.replaces is not None and candidate.replaces not in self.candidates:
+            found.add(candidate.replaces)
+        return {ref for ref in found if self.world.is_live(ref)}
 
-    def stakes(self, candidate: Candidate) -> set[PluginRef]:
-        """What goes on running if `candidate` is left out: not what is offered elsewhere."""
-        replaced = candidate.replaces
-        return {candidate.ref} | (
-            {replaced} if replaced and replaced not in self.candidates else set()
-        )
+    def has_to_stop(self, ref: PluginRef) -> bool:
+        """Whether nothing of `ref` is to run if its candidate is left out."""
+        return not self.world.is_live(ref) or self.candidates[ref].is_lost
 
     @cached_property
     def replacing(self) -> Mapping[PluginRef, Sequence[Candidate]]:
@@ -99,8 +97,9 @@ def choose(news: News) -> Target:
     yielded: dict[Unit, BaseException] = {}
     while more := Target(news, yielded).yielding():
         yielded |= more
-    yielded |= Target(news, yielded).left_out
-    for unit in sorted(yielded, key=lambda each: _seen(news, each), reverse=True):
+    for ref, error in Target(news, yielded).left_out.items():
+        yielded[ref] = error
+    for unit in sorted(yielded, key=lambda each: (-_seen(news, each), str(each))):
         without = {each: error for each, error in yielded.items() if each != unit}
         target = Target(news, without)
         if unit not in target.left_out and not target.yielding():
@@ -141,22 +140,26 @@ class Target:
 
     def __post_init__(self) -> None:
         self.offers, self.rejected = dict(self.news.candidates), {}
-        self.left_out: dict[Unit, BaseException] = {}
+        self.left_out: dict[PluginRef, BaseException] = {}
         self._keys: dict[PluginRef, Key] = {}
         self._reject_what_yielded()
         self.shared = [
             each for name, each in sorted(self.news.shared.items()) if name not in self.yielded
         ]
+        self._contents = self._contents_of_files()
         self._build_graph()
         self._changes = self._changes_by_plugin()
-        self.affected = self._affected()
+        self.affected = self._affected(lambda _: True)
         self.verdicts = self._judge()
+        loaded = self._affected(self._is_loaded)
+        self.verdicts = {ref: each for ref, each in self.verdicts.items() if ref in loaded}
+        self.affected = loaded
 
     # Who stays
 
     def _reject_what_yielded(self) -> None:
         for candidate in list(self.offers.values()):
-            if candidate.error is not None and self.news.risks(candidate):
+            if candidate.error is not None and self.news.at_stake(candidate):
                 self._reject(candidate, candidate.error)
         for unit, error in self.yielded.items():
             if unit in self.offers:
@@ -170,7 +173,7 @@ class Target:
             return
         del self.offers[candidate.ref]
         self.left_out[candidate.ref] = error
-        kept = {ref for ref in self.news.stakes(candidate) if self.news.world.is_live(ref)}
+        kept = self.news.at_stake(candidate)
         for ref in kept:
             self.rejected.setdefault(ref, error)
         claims = [(held, other) for held in sorted(kept) for other in self._claiming(held)]
@@ -227,19 +230,35 @@ class Target:
             version=world.version(ref),
         )
 
-    def _affected(self) -> set[PluginRef]:
+    def _is_loaded(self, ref: PluginRef) -> bool:
+        """Whether there is, or was, code of `ref` that others import."""
+        return (
+            ref in self.leaving
+            or self.news.world.is_live(ref)
+            or (ref in self.verdicts and self.verdicts[ref].viable)
+        )
+
+    def _affected(self, is_loaded: Callable[[PluginRef], bool]) -> set[PluginRef]:
         """Downstream of every change, in the old graph, the new one and by imported code."""
         before, importers = self.news.world.graph, self.news.world.importers
         reached: set[PluginRef] = set()
         frontier = {*self.offers, *self.leaving}
+        stopping = filter(self.news.has_to_stop, self.left_out)
+        frontier |= {ref for ref in stopping if ref in self.graph}
         frontier |= {ref for ref in self._changes if ref in self.graph}
         while frontier:
             reached |= frontier
             found = before.downstream(frontier) | self.graph.downstream(frontier)
-            for ref in list(found):
+            for ref in filter(is_loaded, list(found)):
                 found |= importers(ref)
             frontier = found - reached
         return reached
+
+    def _contents_of_files(self) -> dict[str, Hashable]:
+        """What each file of shared code that is news holds if this comes about."""
+        content = self.news.world.content
+        held = {path: content(path) for each in self.news.shared.values() for path in each.files}
+        return held | {path: each for change in self.shared for path, each in change.files.items()}
 
     def _changes_by_plugin(self) -> dict[PluginRef, list[SharedNews]]:
         """The changes of shared code that are for each plugin."""
@@ -294,7 +313,7 @@ class Target:
         offer = self.offers.get(ref)
         if offer is not None and offer.error is not None:
             return Verdict(error=offer.error)
-        if ref in self.left_out and not world.is_live(ref):
+        if ref in self.left_out and self.news.has_to_stop(ref):
             return Verdict(error=self.left_out[ref])
         blocking = tuple(
             other
@@ -329,9 +348,56 @@ class Target:
         return ref in change.free and ref in self.offers and ref not in self.renamed
 
     def _known_failure(self, ref: PluginRef) -> BaseException | None:
-        failures = self.news.failures.get(ref)
-        failure = failures.get(self.key(ref)) if failures else None
-        return None if failure is None else failure.error
+        known = self.news.failures.get(ref)
+        if not known:
+            return None
+        key = self.key(ref)
+        return next(
+            (each.error for each in known if each.key == key and self._recurs(ref, each)), None
+        )
+
+    def _recurs(self, ref: PluginRef, failure: Failure) -> bool:
+        """Whether the code that is not its own is what it was when `ref` failed."""
+        return all(
+            self._content(code)
+            == (
+                failure.files[code]
+                if code in failure.files
+                else running_code(self.news.world, code)
+            )
+            for code in {*failure.files, *self.files(ref)}
+        )
+
+    def _content(self, code: Unit) -> Hashable:
+        if isinstance(code, str) and code in self._contents:
+            return self._contents[code]
+        if not isinstance(code, str) and code in self.offers:
+            return self.offers[code].version
+        return running_code(self.news.world, code)
+
+    def _version(self, ref: PluginRef) -> Hashable:
+        return self.offers[ref].version if ref in self.offers else self.news.world.version(ref)
+
+    def files(self, ref: PluginRef) -> Mapping[Unit, Hashable]:
+        """What the code holds that is news for `ref` or for what it depends on, and not theirs.
+
+        By the path of each file of shared code, and by the ref of each other plugin.
+        """
+        needed = {ref}
+        frontier = [ref]
+        while frontier:
+            more = {*self.graph.dependencies(frontier.pop())} - needed
+            needed |= more
+            frontier += more
+        changes = self.news.shared.values()
+        concerning = [each for each in changes if not needed.isdisjoint(each.plugins)]
+        found: dict[Unit, Hashable] = {
+            path: self._contents[path] for each in concerning for path in each.files
+        }
+        for other, importers in self._imported_news.items():
+            if not needed.isdisjoint(importers):
+                found[other] = self._content(other)
+        return found
 
     # Who yields
 
@@ -340,7 +406,7 @@ class Target:
         hopeless = {
             offer.ref: offer
             for offer in self.offers.values()
-            if not self.verdicts[offer.ref].viable and self.news.risks(offer)
+            if not self.verdicts[offer.ref].viable and self.news.at_stake(offer)
         }
         if hopeless:
             return self._yielding_itself(hopeless)
@@ -402,49 +468,40 @@ class Target:
         while frontier:
             each = frontier.pop()
             found |= {change.name for change in self._changes.get(each, ())}
-            if each in self.offers and self.news.risks(self.offers[each]):
+            if each in self.offers and self.news.at_stake(self.offers[each]):
                 found.add(each)
-            more = {*self.graph.dependencies(each), *self._imported_news.get(each, ())} - seen
+            imported = {ref for ref, those in self._imported_news.items() if each in those}
+            found |= imported & self.offers.keys()
+            more = {*self.graph.dependencies(each), *imported} - seen
             seen |= more
             frontier += more
         return found
 
     @cached_property
     def _imported_news(self) -> dict[PluginRef, set[PluginRef]]:
-        """For each plugin the offers whose code it has imported, directly or through others."""
-        found: defaultdict[PluginRef, set[PluginRef]] = defaultdict(set)
-        for offer in self.offers:
-            frontier, seen = [offer], {offer}
+        """For each candidate the plugins that have imported its code, directly or not."""
+        found: dict[PluginRef, set[PluginRef]] = {}
+        for ref in self.news.candidates:
+            frontier, seen = [ref], {ref}
             while frontier:
                 more = self.news.world.importers(frontier.pop()) - seen
                 seen |= more
                 frontier += more
-            for ref in seen - {offer}:
-                found[ref].add(offer)
-        return dict(found)
+            if len(seen) > 1:
+                found[ref] = seen - {ref}
+        return found
 
     # By what each is built
 
     def key(self, ref: PluginRef) -> Key:
         """The digest of all that `ref` is built from."""
-        return key_of(ref, self.graph, self._own_inputs, self._keys)
-
-    def _own_inputs(self, ref: PluginRef) -> Hashable:
-        def version(each: PluginRef) -> Hashable:
-            offer = self.offers.get(each)
-            return offer.version if offer is not None else self.news.world.version(each)
-
-        imported = [(str(each), version(each)) for each in sorted(self._imported_news.get(ref, ()))]
-        shared = dict(self.news.world.shared(ref))
-        for change in self._changes.get(ref, ()):
-            shared |= change.files
-        return version(ref), tuple(imported), tuple(sorted(shared.items()))
+        return key_of(ref, self.graph, self._version, self._keys)
 
 
 def key_of(
     ref: PluginRef,
     graph: DependencyGraph,
-    own_inputs: Callable[[PluginRef], Hashable],
+    version: Callable[[PluginRef], Hashable],
     known: dict[PluginRef, Key],
 ) -> Key:
     """The digest of the inputs of `ref` and of the keys of what it depends on.
@@ -452,7 +509,7 @@ def key_of(
     Args:
         ref: a plugin that depends on no cycle.
         graph: the dependencies.
-        own_inputs: tells those of a plugin that its dependencies do not make up.
+        version: tells the inputs of a plugin that its dependencies do not make up.
         known: keys that have been computed; more are added.
     """
     stack = [ref]
@@ -463,7 +520,7 @@ def key_of(
             stack += todo
             continue
         needs = [(str(other), known[other]) for other in graph.dependencies(each)]
-        inputs = repr((str(each), own_inputs(each), needs))
+        inputs = repr((str(each), version(each), needs))
         known[each] = blake2b(inputs.encode(), digest_size=16).digest()
         stack.pop()
     return known[ref]
@@ -471,11 +528,27 @@ def key_of(
 
 def running_key(world: World, ref: PluginRef) -> Key:
     """The key by which a plugin runs, or was last tried."""
+    return key_of(ref, world.graph, world.version, {})
 
-    def inputs(each: PluginRef) -> Hashable:
-        return world.version(each), (), tuple(sorted(world.shared(each).items()))
 
-    return key_of(ref, world.graph, inputs, {})
+def running_code(world: World, code: Unit) -> Hashable:
+    """What runs of a file of shared code, or of a plugin; None for nothing."""
+    if isinstance(code, str):
+        return world.content(code)
+    return world.version(code) if world.is_live(code) else None
+
+
+def is_known_failure(world: World, failures: Failures, ref: PluginRef) -> bool:
+    """Whether `ref`, which does not run, is known to fail beside all that runs."""
+    known = failures.get(ref)
+    if not known:
+        return False
+    key = running_key(world, ref)
+    return any(
+        each.key == key
+        and all(running_code(world, code) == held for code, held in each.files.items())
+        for each in known
+    )
 
 
 def news_of(

@@ -157,7 +157,8 @@ class _Comparison:
             holder = home if is_live and home in claims else None
             self._refused |= {place: error for place in claims if place != holder}
             if holder is None:
-                self._put(ref, claims[0], error)
+                free = [place for place in claims if not self._is_taken(place, ref)]
+                self._refuse(ref, (free or claims)[0], error)
                 return True
             claims = [holder]
         self._take(ref, claims[0])
@@ -174,12 +175,28 @@ class _Comparison:
             self._wanted.unchanged.add(ref)
             return
         error = revision.error or self._second_fallback(revision) or running.problem(revision)
-        owner = running.owner(place)
         if error is not None:
             self._refused[place] = error
-            if owner not in {None, ref} and running.is_live(owner):
-                return  # Whatever the place says now, its owner is what it can lose.
-        self._put(ref, place, error, load or Load.IMPORT)
+            self._refuse(ref, place, error, load or Load.IMPORT)
+        else:
+            self._put(ref, place, None, load or Load.IMPORT)
+
+    def _refuse(
+        self, ref: PluginRef, place: str, error: PluginRegistryError, load: Load = Load.IMPORT
+    ) -> None:
+        """Let `ref` fail with `error`, which is what lies at `place`.
+
+        Where another plugin runs from there, that is what the place can lose.
+        """
+        if self._running.is_live(ref) or not self._is_taken(place, ref):
+            self._put(ref, place, error, load)
+        elif self._running.place(ref) is not None:
+            self._wanted.removed.add(ref)
+
+    def _is_taken(self, place: str, ref: PluginRef) -> bool:
+        """Whether another plugin runs from `place`."""
+        owner = self._running.owner(place)
+        return owner is not None and owner != ref and self._running.is_live(owner)
 
     def _put(
         self,
@@ -203,7 +220,7 @@ class _Comparison:
             load=load,
             error=error,
             is_lost=self._running.is_lost(ref),
-            replaces=owner if owner != ref else None,
+            replaces=owner if owner != ref and error is None else None,
             version=self._running.version(ref, revision),
             seen=revision.seen,
         )
@@ -218,14 +235,12 @@ class _Comparison:
             self._wanted.removed.add(ref)
         elif revision.ref is None:
             self._put(ref, home, revision.error)
+        elif not self._running.is_live(ref):
+            self._wanted.removed.add(ref)
         else:
             heir = self._wanted.candidates.get(revision.ref)
-            if heir is not None and heir.replaces == ref:
-                return  # It has been renamed.
-            if self._running.is_live(ref):
+            if heir is None or heir.replaces != ref:  # Else it has been renamed.
                 self._put(ref, home, self._refused.get(home))
-            else:
-                self._wanted.removed.add(ref)
 
     def _note_unclaimed(self, places: Iterable[str]) -> None:
         used = set(self._wanted.places.values())

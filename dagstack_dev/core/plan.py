@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.core.lifecycle import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.graph import DependencyGraph
@@ -139,16 +139,21 @@ class Failure:
     """A build that did not work.
 
     Attributes:
+        key: what it was built from.
         error: why.
+        files: the code that was news then and not its own, and what it held: by the path of a
+            file of shared code, or by the ref of another plugin; equal for equal content.
         is_of_running: whether the build had run, and came to nothing by itself later.
     """
 
+    key: Key
     error: BaseException
+    files: Mapping[str | PluginRef, Hashable] = field(default_factory=dict)
     is_of_running: bool = False
 
 
-Failures = Mapping["PluginRef", Mapping[Key, Failure]]
-"""What did not work: by plugin and by the key of the build."""
+Failures = Mapping["PluginRef", Iterable[Failure]]
+"""What did not work, by plugin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +167,7 @@ class World:
         priorities: of every plugin; 0 where not given.
         importers: tells who imported code of a plugin, outside its own folder.
         version: tells the own inputs that a plugin runs from, or was last tried from.
-        shared: tells which files that are none of its own a plugin that runs has imported, and
-            what each held; equal for equal content.
+        content: tells what runs of a file of shared code; equal for equal content.
     """
 
     graph: DependencyGraph
@@ -172,7 +176,7 @@ class World:
     priorities: Mapping[PluginRef, int] = field(default_factory=dict)
     importers: Callable[[PluginRef], AbstractSet[PluginRef]] = lambda _: frozenset()
     version: Callable[[PluginRef], Hashable] = lambda _: None
-    shared: Callable[[PluginRef], Mapping[str, Hashable]] = lambda _: {}
+    content: Callable[[str], Hashable] = lambda _: None
 
     def is_live(self, ref: PluginRef) -> bool:
         """Whether `ref` has something to lose."""
@@ -190,6 +194,8 @@ class ReloadPlan:
             one that would replace a plugin at rest with one that runs elsewhere, by both.
         taken: candidates that are put in force.
         held: changes of shared code that are not put in force, by name, with the reason.
+        files: tells what the code holds then that is news for a plugin of the plan, or for what
+            it depends on, and not theirs; see `Failure`.
         key: tells the key by which a plugin of the plan is built.
     """
 
@@ -198,6 +204,7 @@ class ReloadPlan:
     rejected: Mapping[PluginRef, BaseException] = field(default_factory=dict)
     taken: AbstractSet[PluginRef] = frozenset()
     held: Mapping[str, BaseException] = field(default_factory=dict)
+    files: Callable[[PluginRef], Mapping[str | PluginRef, Hashable]] = lambda _: {}
     key: Callable[[PluginRef], Key] = lambda _: b""
 
     @property

@@ -53,6 +53,7 @@ def plan_reload(
         dict(target.rejected),
         news.candidates.keys() - target.left_out.keys(),
         {name: error for name, error in target.yielded.items() if isinstance(name, str)},
+        target.files,
         target.key,
     )
 
@@ -143,9 +144,11 @@ class _Steps:
         return found
 
     def _reason(self, ref: PluginRef, load: Load | None = None) -> str:
-        offer = self.offers.get(ref)
-        if offer is not None:
-            return offer.reason
+        candidate = self.offers.get(ref)
+        if candidate is None and ref not in self.target.rejected:
+            candidate = self.target.news.candidates.get(ref)
+        if candidate is not None:
+            return candidate.reason
         if ref in self.target.leaving:
             return "removed"
         if ref in self._shared_reasons:

@@ -548,13 +548,13 @@ class PluginTable:
     def world(
         self,
         version: Callable[[PluginRef], Hashable],
-        shared: Callable[[PluginRef], Mapping[str, Hashable]],
+        content: Callable[[str], Hashable],
     ) -> World:
         """What runs, for the planner. Views, not copies: plan before anything changes.
 
         Args:
             version: see `World`.
-            shared: likewise.
+            content: likewise.
         """
         return World(
             graph=self.graph,
@@ -563,5 +563,5 @@ class PluginTable:
             priorities=self.priorities,
             importers=cache(self.importers),
             version=version,
-            shared=shared,
+            content=content,
         )

@@ -157,10 +157,6 @@ class InProcessRuntime:
         """The other plugins that have imported code of `ref`, also by way of shared code."""
         return self.shared.importers_of(self._package(ref)) - {ref}
 
-    def imported_by(self, ref: PluginRef) -> dict[str, bytes | None]:
-        """The files of shared code that `ref` has imported or looked for, and what each held."""
-        return self.shared.imported_by(self._package(ref))
-
     def take_found(self) -> dict[tuple[str, str], SourceFile | None]:
         """What plugins have imported from their folders although nobody had read it.
 
@@ -200,10 +196,13 @@ class InProcessCode:
 
         What it imports by a name that is made up while it runs, the text does not tell.
         """
+        words = {module.rpartition(".")[2].encode() for module in modules}
+        texts = (file.source.content or b"" for file in self.files.values())
         return any(
             each.module in modules
-            for file in self.files.values()
-            for each in static_imports(file.source.content or b"", self.package, is_package=True)
+            for text in texts
+            if any(word in text for word in words)  # Else there is no need to parse it.
+            for each in static_imports(text, self.package, is_package=True)
         )
 
     def load(self) -> InProcessGeneration:

@@ -243,25 +243,6 @@ class SharedCode:
         """The plugins that import any of the files at `paths`, directly or through others."""
         return self.reach(name for path in paths for name in self._modules_at(path)).plugins
 
-    def imported_by(self, package: str) -> dict[str, bytes | None]:
-        """The files that a plugin has imported, also through others, and what each held.
-
-        None for one that it has looked for and that was not there.
-        """
-        todo = [*self.log.members(package)]
-        seen, paths = set(todo), dict[str, bytes | None]()
-        while todo:
-            for name in self.log.imports_of(todo.pop()) - seen:
-                seen.add(name)
-                if name in self._modules:
-                    todo.append(name)
-                    paths |= {
-                        path: self.fingerprint(path) for path in self._modules.paths_of([name])
-                    }
-                elif self.log.misses(name):
-                    paths |= dict.fromkeys(self._roots.places_of(name))
-        return paths
-
     def importers_of(self, package: str) -> frozenset[PluginRef]:
         """The plugins that import `package`, a plugin's, directly or through shared code."""
         kind = package.rpartition(".")[0]

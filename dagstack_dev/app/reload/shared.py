@@ -106,16 +106,17 @@ class SharedFiles:
             offers: what the candidates of this reload are to be loaded from.
         """
         contents = {path: self.known[path] for path in change.files}
+        offered = change.plugins & offers.keys()
+        # They would import it beside a transaction that may roll it back again.
+        naming = {ref for ref in offers.keys() - change.plugins if _names(offers[ref], change)}
         return SharedNews(
             change.name,
-            change.plugins,
+            change.plugins | naming,
             reason=change.reason,
             files={path: known[0] for path, known in contents.items()},
             seen=max(seen for _, seen in contents.values()),
             free=frozenset(
-                ref
-                for ref in change.plugins & offers.keys()
-                if change.is_broken and _does_without(offers[ref], change)
+                ref for ref in offered if change.is_broken and not _names(offers[ref], change)
             ),
             error_for=change.error_for,
         )
@@ -138,9 +139,10 @@ class SharedFiles:
         return bool(self.news(contents)) or not self.known.keys() <= contents.keys()
 
 
-def _does_without(offer: Offer, change: SharedChange) -> bool:
+def _names(offer: Offer, change: SharedChange) -> bool:
+    """Whether `offer` may import what has changed, as far as its text tells."""
     code = offer.prepared
-    return isinstance(code, InProcessCode) and not code.names_any_of(change.modules)
+    return isinstance(code, InProcessCode) and code.names_any_of(change.modules)
 
 
 def _fingerprint(file: SourceFile | None) -> bytes | None:

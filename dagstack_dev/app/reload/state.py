@@ -5,7 +5,7 @@
     table       what runs, and from what            ref -> entry: offer, context, generation
     requests    how often a new instance was        ref -> number, of what is wanted and of
                 asked for without an edit           what was built
-    failures    what did not work, and from what    ref -> key -> error, and what it looked for
+    failures    what did not work, and from what    ref -> failures
 
 Everything else is derived: who owns which name, what is pending, what is to be tried. `record` is
 the only writer of `failures` and of the requests that were met.
@@ -17,8 +17,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.app.reload.revisions import Revisions, digest_of
-from dagstack_dev.app.reload.shared import in_process
-from dagstack_dev.core.choice import running_key
+from dagstack_dev.app.reload.shared import shared_code
+from dagstack_dev.core.choice import is_known_failure, running_key
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.plan import Failure, Load
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.desired import Revision
     from dagstack_dev.core.errors import PluginRegistryError
-    from dagstack_dev.core.plan import Candidate, Key, ReloadPlan, World
+    from dagstack_dev.core.plan import Candidate, ReloadPlan, World
     from dagstack_dev.host.entry import Entry, Offer
     from dagstack_dev.host.registry import Registry
     from dagstack_dev.host.transaction import Applied
 
-_MOST: Final = 8
+_MOST: Final = 64
 """How many builds of one plugin are known to fail; the oldest is forgotten for one more."""
 
 
@@ -51,8 +51,8 @@ class ReloadState(Revisions):
     def __init__(self, registry: Registry, is_watched: Callable[[str], bool]) -> None:
         super().__init__(registry, is_watched)
         self._conductor = registry.conductor
-        self._runtime = in_process(registry)
-        self.failures: dict[PluginRef, dict[Key, Failure]] = {}
+        self._code = shared_code(registry)
+        self.failures: dict[PluginRef, list[Failure]] = {}
         self._asked = Counter[PluginRef]()
         self._built = Counter[PluginRef]()
 
@@ -60,7 +60,7 @@ class ReloadState(Revisions):
 
     def world(self) -> World:
         """What runs, for the planner."""
-        return self._table.world(self._version_of, self._imported)
+        return self._table.world(self._version_of, self._code.fingerprint)
 
     def is_live(self, ref: PluginRef) -> bool:
         """Whether `ref` runs."""
@@ -70,7 +70,7 @@ class ReloadState(Revisions):
         """Whether `ref` runs and cannot go on, for it is not well."""
         if not self.is_live(ref):
             return False
-        known = [key for key, each in self.failures.get(ref, {}).items() if each.is_of_running]
+        known = [each.key for each in self.failures.get(ref, ()) if each.is_of_running]
         return bool(known) and running_key(self.world(), ref) in known
 
     def fallbacks_of(self, kind: str) -> Iterable[PluginRef]:
@@ -129,9 +129,6 @@ class ReloadState(Revisions):
             return False
         return entry.offer.source == offer.source
 
-    def _imported(self, ref: PluginRef) -> Mapping[str, Hashable]:
-        return self._runtime.imported_by(ref) if self._runtime is not None else {}
-
     # What is to be done
 
     def is_settled(self, place: str) -> bool:
@@ -154,8 +151,7 @@ class ReloadState(Revisions):
             return True
         if not all(map(self.is_live, graph.dependencies(owner))):
             return True
-        known = self.failures.get(owner)
-        return known is not None and running_key(self.world(), owner) in known
+        return is_known_failure(self.world(), self.failures, owner)
 
     def request(self, refs: Iterable[PluginRef]) -> set[str]:
         """Have `refs` built anew though nothing differs; the answer is where they lie."""
@@ -179,17 +175,15 @@ class ReloadState(Revisions):
 
     # What has become of it
 
-    def fail(self, ref: PluginRef, key: Key, failure: Failure) -> None:
+    def _fail(self, ref: PluginRef, failure: Failure) -> None:
         """A build did not work."""
-        known = self.failures.setdefault(ref, {})
-        known.pop(key, None)
-        known[key] = failure
-        if len(known) > _MOST:
-            del known[next(iter(known))]
+        known = self.failures.setdefault(ref, [])
+        known.append(failure)
+        del known[:-_MOST]
 
     def fail_running(self, ref: PluginRef, error: BaseException) -> None:
         """What runs of `ref`, or has just ended by itself, is not to come back by itself."""
-        self.fail(ref, running_key(self.world(), ref), Failure(error, is_of_running=True))
+        self._fail(ref, Failure(running_key(self.world(), ref), error, is_of_running=True))
 
     def record(
         self,
@@ -200,11 +194,12 @@ class ReloadState(Revisions):
         """Take down what has become of `plan`, which was made from `candidates`."""
         for ref, error in applied.failed.items():
             if type(error) is not SetupPreempted:  # Then it had no chance to fail.
-                self.fail(ref, plan.key(ref), Failure(error))
+                self._fail(ref, Failure(plan.key(ref), error, plan.files(ref)))
         for ref in applied.built:
-            if ref in self.failures:
-                self.failures[ref].pop(plan.key(ref), None)
+            if known := self.failures.get(ref):
+                key = plan.key(ref)
+                self.failures[ref] = [each for each in known if each.key != key]
             if ref in plan.taken:
                 self._built[ref] = candidates[ref].version[2]  # type: ignore[index]  # see `version`
         for ref, error in applied.lost.items():
-            self.fail(ref, running_key(self.world(), ref), Failure(error))
+            self._fail(ref, Failure(running_key(self.world(), ref), error))
