@@ -22,6 +22,7 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from model.sequence import STEPS, sequence
 from soaking.cold import ColdStarts
 from soaking.live import Outcome, run
 from soaking.notation import read, write
@@ -72,7 +73,7 @@ def main() -> int:
             )
             while not enough and len(waiting) < options.jobs:
                 seed = next(seeds)
-                waiting[pool.submit(_one, seed)] = seed
+                waiting[pool.submit(_modelled if options.model else _one, seed)] = seed
             if not waiting:
                 break
             for done in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -94,6 +95,11 @@ def _options() -> argparse.Namespace:
     much.add_argument("--steps", type=int, help="how many actions")
     parser.add_argument("--seed", type=int, default=0, help="of the first sequence; default 0")
     parser.add_argument("--jobs", type=int, default=1, help="processes; default 1")
+    parser.add_argument(
+        "--model",
+        action="store_true",
+        help="only what decides, on a model of the rest, held against the laws of a reload",
+    )
     parser.add_argument(
         "--replay",
         type=_sequence,
@@ -125,6 +131,12 @@ def _one(seed: int) -> Outcome:
         _COLD_STARTS.append(ColdStarts().__enter__())
         gc.freeze()  # A collection looks for instances that were left behind, at nothing else.
     return _run(generate(seed, ACTIONS), _COLD_STARTS[0])
+
+
+def _modelled(seed: int) -> Outcome:
+    """One sequence on the model."""
+    problems = sequence(seed)
+    return Outcome(STEPS, STEPS - bool(problems), tuple(problems))
 
 
 def _run(steps: Sequence[Step], cold_starts: ColdStarts) -> Outcome:

@@ -1,0 +1,1 @@
+"""A model of a reload: a disk, edits and an oracle around the code that decides."""

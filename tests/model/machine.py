@@ -1,0 +1,202 @@
+"""Carries out plans, as the host does, with an oracle in place of plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from dagstack_dev.core.graph import DependencyGraph
+from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.plan import Load, ReloadPlan, Step, Transaction
+from dagstack_dev.core.refs import PluginRef
+from model.builds import Build, Inputs, Oracle
+from model.disk import Module, Text
+from model.laws import in_force
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A plugin, running or at rest.
+
+    Attributes:
+        inputs: what it runs from, or was last tried from.
+    """
+
+    inputs: Inputs
+    state: State
+
+
+@dataclass
+class Applied:
+    """What became of a transaction.
+
+    Attributes:
+        failed: the builds that did not work.
+        lost: what was to run again, and failed.
+        is_rolled_back: whether what ran before was to run again.
+    """
+
+    failed: dict[PluginRef, Build] = field(default_factory=dict)
+    lost: dict[PluginRef, Build] = field(default_factory=dict)
+    is_rolled_back: bool = False
+
+
+class Machine:
+    """What runs, and what became of the rest.
+
+    Args:
+        oracle: tells which builds work.
+        fails_once: whether a build that has worked fails when a roll back sets it up again.
+
+    Attributes:
+        graph: the dependencies in force, those of plugins at rest among them.
+    """
+
+    def __init__(self, oracle: Oracle, fails_once: Callable[[], bool]) -> None:
+        self.oracle = oracle
+        self.fails_once = fails_once
+        self.entries: dict[PluginRef, Entry] = {}
+        self.running: dict[PluginRef, Build] = {}
+        self.setup_order: dict[PluginRef, int] = {}
+        self.graph = DependencyGraph()
+        self._setups = 0
+
+    def crash(self, ref: PluginRef) -> None:
+        """Have a plugin end by itself."""
+        self._rest(ref, self._tear_down(ref).inputs, State.FAILED)
+
+    def is_known(self, transaction: Transaction) -> bool:
+        """Whether `transaction` comes to nothing but what is known already: still broken."""
+        if transaction.tear_down or transaction.remove or transaction.set_up:
+            return False
+        return transaction.refs <= self.entries.keys()
+
+    def carry_out(
+        self,
+        plan: ReloadPlan,
+        transaction: Transaction,
+        offers: Mapping[PluginRef, Inputs],
+        modules: Mapping[str, Module],
+    ) -> Applied:
+        """Tear down, set up in order, then commit or roll back.
+
+        Args:
+            plan: what `transaction` is part of.
+            transaction: what is to be done.
+            offers: what plugins are loaded from, where that is not what they were.
+            modules: shared code on disk.
+        """
+        applied = Applied()
+        code = {**modules, **in_force(self.running)}
+        code |= {name: modules.get(name) for name in transaction.shared}
+        there = {ref: each.inputs for ref, each in self.entries.items()} | dict(offers)
+        saved = {step.ref: self._tear_down(step.ref) for step in transaction.tear_down}
+        safe = saved.keys() - transaction.gone - transaction.unprotected
+        homes = {saved[ref].inputs.folder for ref in safe}
+        importable = {ref: build.inputs.text for ref, build in self.running.items()}
+        importable |= {
+            step.ref: there[step.ref].text for each in plan.transactions for step in each.set_up
+        }
+        for step in transaction.set_up:
+            ref, needs = step.ref, plan.graph.dependencies(step.ref)
+            if not all(other in self.running for other in needs):
+                self._rest(ref, there[ref], State.BLOCKED)
+                continue
+            inputs = replace(there[ref], needs=needs)
+            build, works = self._build(step, inputs, saved, code, importable)
+            if works:
+                self._come_up(ref, build)
+                continue
+            applied.failed[ref] = build
+            self._rest(ref, there[ref], State.FAILED)
+            stuck = plan.graph.downstream([ref]) & {each.ref for each in transaction.set_up}
+            stuck -= transaction.unprotected
+            if any(each in safe or there[each].folder in homes for each in stuck):
+                applied.is_rolled_back = True
+                self._withdraw(transaction, there, homes, applied)
+                break
+        back = safe if applied.is_rolled_back else set()
+        for step in (*transaction.block, *transaction.fail):
+            if back and there[step.ref].folder in homes:
+                self.entries.pop(step.ref, None)
+            elif step.ref not in back:
+                state = State.BLOCKED if step.blocked_by else State.FAILED
+                self._rest(step.ref, there[step.ref], state)
+        for step in transaction.remove:
+            if step.ref not in back:
+                self.entries.pop(step.ref, None)
+        for ref in [ref for ref in reversed(saved) if ref in back]:
+            self._restore(ref, saved[ref], applied)
+        self._rewire(plan)
+        return applied
+
+    def _build(
+        self,
+        step: Step,
+        inputs: Inputs,
+        saved: Mapping[PluginRef, Build],
+        code: Mapping[str, Module | None],
+        borrowed: Mapping[PluginRef, Text],
+    ) -> tuple[Build, bool]:
+        if step.load is Load.RENEW:
+            assert step.ref in saved, f"{step.ref} does not run, and is renewed"
+            code, borrowed = saved[step.ref].modules, saved[step.ref].borrowed
+        beside = {other: self.running[other].key for other in inputs.needs or ()}
+        return self.oracle.attempt(inputs, code, borrowed, beside)
+
+    def _withdraw(
+        self,
+        transaction: Transaction,
+        there: Mapping[PluginRef, Inputs],
+        homes: Collection[str],
+        applied: Applied,
+    ) -> None:
+        """Take what has come up out again, and what is to take the place of what comes back."""
+        for step in transaction.set_up:
+            if step.ref in self.running:
+                self._tear_down(step.ref)
+            if there[step.ref].folder in homes:
+                self.entries.pop(step.ref, None)
+            elif step.ref not in applied.failed:
+                self._rest(step.ref, there[step.ref], State.BLOCKED)
+
+    def _restore(self, ref: PluginRef, build: Build, applied: Applied) -> None:
+        """Set up again what ran, if all that it was built with is there."""
+        running = self.running
+        if not all(
+            each in running and running[each].key == key for each, key in build.beside.items()
+        ):
+            self._rest(ref, build.inputs, State.BLOCKED)
+        elif self.fails_once():
+            applied.lost[ref] = build
+            self._rest(ref, build.inputs, State.FAILED)
+        else:
+            self._come_up(ref, build)
+
+    def _rewire(self, plan: ReloadPlan) -> None:
+        """Put the dependencies in force of what there is now; what runs keeps what it has."""
+        wants: dict[PluginRef, tuple[str | PluginRef, ...]] = {}
+        for ref, entry in self.entries.items():
+            if ref in self.running:
+                wants[ref] = entry.inputs.text.wants
+            else:
+                wants[ref] = (plan.graph if ref in plan.graph else self.graph).wants(ref)
+        graph = DependencyGraph(wants)
+        pinned = {
+            ref: build.inputs.needs or ()
+            for ref, build in self.running.items()
+            if graph.problem(ref) or graph.dependencies(ref) != build.inputs.needs
+        }
+        self.graph, _ = graph.updated(pinned)
+
+    def _come_up(self, ref: PluginRef, build: Build) -> None:
+        self._setups += 1
+        self.running[ref], self.setup_order[ref] = build, self._setups
+        self.entries[ref] = Entry(build.inputs, State.READY)
+
+    def _tear_down(self, ref: PluginRef) -> Build:
+        del self.setup_order[ref]
+        return self.running.pop(ref)
+
+    def _rest(self, ref: PluginRef, inputs: Inputs, state: State) -> None:
+        self.entries[ref] = Entry(inputs, state)
