@@ -32,6 +32,7 @@ SEQUENCES = sorted((Path(__file__).resolve().parents[1] / "soaking" / "sequences
 DIVERGE = {
     *("400102", "410052", "420124"),
     *(
+        "ambiguous",
         "awaited",
         "crashed",
         "late_import",
