@@ -27,6 +27,7 @@ from dagstack_dev.core.events import (
     PluginRejected,
     ReloadCommitted,
     ReloadRolledBack,
+    Transition,
     WatchProblem,
     WatchStopped,
 )
@@ -225,6 +226,34 @@ async def test_its_manifest_in_code_is_reloaded_too(
         edit(manifest, '"name": "echo"', '"name": "other"')
         await live.settle()
         assert live.states == {"other": "ready"}
+
+
+MAY_HANG = """
+import anyio
+HANGS = False
+class Plugin:
+    async def setup(self, ctx):
+        if HANGS:
+            await anyio.sleep_forever()
+"""
+
+
+async def test_its_manifest_in_code_is_edited_while_another_plugin_is_set_up(
+    installed: Installation, tree: PluginTree
+) -> None:
+    home = installed.package("echo-dist", IN_CODE, entry_points={"echo": "echoes"})
+    path = tree.plugin("slow", code=MAY_HANG) / "plugin.py"
+    async with serving(tree, entry_points="dagstack.plugins") as live:
+        edit(path, "HANGS = False", "HANGS = True")
+        await live.fact(
+            Transition,
+            lambda fact: fact.reload_id == 1 and fact.to_state is State.SETTING_UP,
+        )
+        edit(home / "echoes/__init__.py", '"priority": 1', '"priority": 8')
+        edit(path, "HANGS = True", "HANGS = False")
+        await live.settle()
+        assert live.states == {"echo": "ready", "slow": "ready"}
+        assert live.status("echo").generation == 2
 
 
 async def test_a_bad_edit_of_an_installed_plugin_loses_nothing(
