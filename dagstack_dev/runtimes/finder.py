@@ -51,6 +51,7 @@ _YOUNG: Final = 1
 _ALL: Final = 2
 """Arguments of `gc.collect`."""
 
+_NOTHING: Final[frozenset[str]] = frozenset()  # One for all: each takes 216 bytes.
 _NO_CODE: Final = compile("", "<package>", "exec")
 
 _extensions: Final[dict[str, tuple[int, ...]]] = {}
@@ -311,7 +312,7 @@ class PluginFinder(MetaPathFinder):
 
         Those of earlier imports too: what takes the place of something makes them hold no more.
         """
-        return self._registered_in.get(package, frozenset())
+        return self._registered_in.get(package, _NOTHING)
 
     def _note_outside(self, importer: str, modules: Collection[str]) -> None:
         """The module `importer` has imported these, which are not of the same plugin."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from itertools import filterfalse
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.runtimes import import_hooks
@@ -15,6 +15,9 @@ from dagstack_dev.runtimes.static_imports import with_parents
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+
+
+_NOTHING: Final[frozenset[str]] = frozenset()  # One for all: each takes 216 bytes.
 
 
 class Imports(NamedTuple):
@@ -77,8 +80,6 @@ class ImportLog:
         self._clear(module)
         self._owners[module] = owner
         self._members[owner].add(module)
-        self._imports[module] = set()
-        self._statements[module] = set()
         import_hooks.follow(module, self)
 
     def take_out(self, owner: str) -> dict[str, Imports]:
@@ -86,7 +87,7 @@ class ImportLog:
         members = tuple(self._members.pop(owner, ()))
         taken = {}
         for module in members:
-            names = frozenset(self._imports[module])
+            names = frozenset(self._imports.get(module, ()))
             in_vain = filter(lambda each: module in self._missed_by.get(each, ()), names)
             taken[module] = Imports(names, frozenset(in_vain))
             self._clear(module)
@@ -119,10 +120,9 @@ class ImportLog:
         return module in self._owners or module in self._spaces
 
     def _note(self, importer: str, imports: Imports) -> None:
-        noted = self._imports.get(importer)
-        if noted is None:  # A thread of it has taken its time.
+        if not imports.names or importer not in self._owners:  # A thread of it has taken its time.
             return
-        noted |= imports.names
+        self._imports.setdefault(importer, set()).update(imports.names)
         if not self.is_plugins(importer):
             self.on_rewired()
         for module in imports.names:
@@ -174,7 +174,7 @@ class ImportLog:
             name = todo.pop()
             if name in self._owners and name not in reached:
                 reached.add(name)
-                todo += () if self.is_plugins(name) else self._imports[name]
+                todo += () if self.is_plugins(name) else self._imports.get(name, ())
         return reached
 
     def is_plugins(self, module: str) -> bool:
@@ -183,7 +183,7 @@ class ImportLog:
 
     def imports_of(self, module: str) -> AbstractSet[str]:
         """What `module` has imported, or tried to."""
-        return self._imports.get(module, frozenset())
+        return self._imports.get(module, _NOTHING)
 
     def importers(self, module: str) -> Sequence[str]:
         """The modules that have imported `module`, or tried to, sorted."""
@@ -209,8 +209,10 @@ class ImportLog:
 
     def is_news(self, importer: str, statement: tuple[str, Sequence[str], int]) -> bool:
         """Whether `importer` has not succeeded yet with this name, list of names and level."""
-        known = self._statements.get(importer)
-        if known is None or statement in known:
+        if importer not in self._owners:
+            return False
+        known = self._statements.setdefault(importer, set())
+        if statement in known:
             return False
         known.add(statement)
         return True

@@ -13,6 +13,7 @@ from dagstack_dev.runtimes.islands import module_of, name_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_NOTHING: Final[frozenset[str]] = frozenset()  # One for all: each takes 216 bytes.
 _ANCHOR: Final = "__dagstack_retired__"
 
 
@@ -43,7 +44,7 @@ class Remains:
     """
 
     def __init__(self, cls: type | None) -> None:
-        self.modules: frozenset[str] = frozenset()
+        self.modules = _NOTHING
         self._objects: list[tuple[str, weakref.ref[object]]] = []
         self._anchors: list[weakref.ref[_Anchor]] = []
         self._handlers: list[tuple[str, weakref.ref[logging.Handler]]] = []
