@@ -34,12 +34,14 @@ DIVERGE = {
     *(
         "ambiguous",
         "awaited",
+        "blocked_exchange",
         "crashed",
         "late_import",
         "pending_moved",
         "pending_renamed",
         "stage",
         "unreadable",
+        "waiting_folder",
     ),
 }
 """Those that still do."""
