@@ -7,7 +7,8 @@ runs would be lost, something yields and stays as it runs:
     1. The plugin's own news. In a cycle of news, those that have been on disk longest.
     2. Else, of the news that it depends on or imports, those that have been on disk longest, for
        what is new is what its author wants tried.
-    3. In the end whatever need not have yielded is taken after all.
+    3. In the end whatever need not have yielded is taken after all, and so is what yielded for
+       something that is lost anyway.
 
 What is gone from disk, or renamed, holds nothing back: its dependents are blocked.
 """
@@ -94,17 +95,30 @@ class News:
 
 def choose(news: News) -> Target:
     """Decide what is built from its news, and what stays as it runs; see the module."""
-    yielded: dict[Unit, BaseException] = {}
+    yielded: dict[Unit, BaseException] = {
+        each.ref: each.error
+        for each in news.candidates.values()
+        if each.error is not None and news.at_stake(each)
+    }
     while more := Target(news, yielded).yielding():
         yielded |= more
-    for ref, error in Target(news, yielded).left_out.items():
+    target = Target(news, yielded)
+    for ref, error in target.left_out.items():
         yielded[ref] = error
     for unit in sorted(yielded, key=lambda each: (-_seen(news, each), str(each))):
+        if _is_broken(news, unit) and unit not in target.lost:
+            continue
         without = {each: error for each, error in yielded.items() if each != unit}
-        target = Target(news, without)
-        if unit not in target.left_out and not target.yielding():
-            yielded = without
-    return Target(news, yielded)
+        other = Target(news, without)
+        if unit not in other.left_out and (other.lost <= target.lost or not other.yielding()):
+            yielded, target = without, other
+    return target
+
+
+def _is_broken(news: News, unit: Unit) -> bool:
+    """Whether nothing can be built from the news of `unit`."""
+    candidate = None if isinstance(unit, str) else news.candidates.get(unit)
+    return candidate is not None and candidate.error is not None
 
 
 def _seen(news: News, unit: Unit) -> int:
@@ -158,9 +172,6 @@ class Target:
     # Who stays
 
     def _reject_what_yielded(self) -> None:
-        for candidate in list(self.offers.values()):
-            if candidate.error is not None and self.news.at_stake(candidate):
-                self._reject(candidate, candidate.error)
         for unit, error in self.yielded.items():
             if unit in self.offers:
                 self._reject(self.offers[unit], error)
@@ -311,8 +322,11 @@ class Target:
     def _judge_one(self, ref: PluginRef, verdicts: Mapping[PluginRef, Verdict]) -> Verdict:
         world = self.news.world
         offer = self.offers.get(ref)
-        if offer is not None and offer.error is not None:
-            return Verdict(error=offer.error)
+        error: BaseException | None = offer.error if offer is not None else None
+        if offer is None and not world.is_live(ref):
+            error = world.problem(ref)
+        if error is not None:
+            return Verdict(error=error)
         if ref in self.left_out and self.news.has_to_stop(ref):
             return Verdict(error=self.left_out[ref])
         blocking = tuple(
@@ -400,6 +414,15 @@ class Target:
         return found
 
     # Who yields
+
+    @cached_property
+    def lost(self) -> set[PluginRef]:
+        """What runs and would run no more, for it or what takes its place cannot be set up."""
+        found: set[PluginRef] = set()
+        for ref, verdict in self.verdicts.items():
+            if not verdict.viable:
+                found |= self.news.at_stake(self.offers[ref]) if ref in self.offers else {ref}
+        return set(filter(self.news.world.is_live, found))
 
     def yielding(self) -> dict[Unit, BaseException]:
         """What has to stay as it runs, too, lest something be lost; empty when all is well."""

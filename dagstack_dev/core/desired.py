@@ -1,8 +1,8 @@
 """What is to be built from what, as the disk says: which folder is which plugin, and what differs.
 
 A plugin is what its manifest says. A name that several folders claim belongs to the one that runs
-it; where none does, to nobody. A plugin whose folder is gone, or says another name by now, and
-whose name no other folder claims, has been removed.
+it; where none does, to nobody. A plugin whose name no folder claims has been removed if its own is
+gone or says another name by now; and if its manifest cannot be read, unless it runs.
 """
 
 from __future__ import annotations
@@ -231,12 +231,10 @@ class _Comparison:
         if home is None:
             return
         revision = self._disk.revision(home)
-        if revision is None:
+        if revision is None or not self._running.is_live(ref):
             self._wanted.removed.add(ref)
         elif revision.ref is None:
             self._put(ref, home, revision.error)
-        elif not self._running.is_live(ref):
-            self._wanted.removed.add(ref)
         else:
             heir = self._wanted.candidates.get(revision.ref)
             if heir is None or heir.replaces != ref:  # Else it has been renamed.

@@ -167,6 +167,7 @@ class World:
         priorities: of every plugin; 0 where not given.
         importers: tells who imported code of a plugin, outside its own folder.
         version: tells the own inputs that a plugin runs from, or was last tried from.
+        problem: tells why nothing can be built from what is on disk of a plugin at rest, or None.
         content: tells what runs of a file of shared code; equal for equal content.
     """
 
@@ -176,6 +177,7 @@ class World:
     priorities: Mapping[PluginRef, int] = field(default_factory=dict)
     importers: Callable[[PluginRef], AbstractSet[PluginRef]] = lambda _: frozenset()
     version: Callable[[PluginRef], Hashable] = lambda _: None
+    problem: Callable[[PluginRef], BaseException | None] = lambda _: None
     content: Callable[[str], Hashable] = lambda _: None
 
     def is_live(self, ref: PluginRef) -> bool:

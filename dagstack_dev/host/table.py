@@ -548,12 +548,14 @@ class PluginTable:
     def world(
         self,
         version: Callable[[PluginRef], Hashable],
+        problem: Callable[[PluginRef], BaseException | None],
         content: Callable[[str], Hashable],
     ) -> World:
         """What runs, for the planner. Views, not copies: plan before anything changes.
 
         Args:
             version: see `World`.
+            problem: likewise.
             content: likewise.
         """
         return World(
@@ -563,5 +565,6 @@ class PluginTable:
             priorities=self.priorities,
             importers=cache(self.importers),
             version=version,
+            problem=problem,
             content=content,
         )

@@ -49,6 +49,7 @@ class Machine:
         fails_once: whether a build that has worked fails when a roll back sets it up again.
 
     Attributes:
+        tried: the last build of each plugin, whether it works or not.
         graph: the dependencies in force, those of plugins at rest among them.
     """
 
@@ -58,6 +59,7 @@ class Machine:
         self.entries: dict[PluginRef, Entry] = {}
         self.running: dict[PluginRef, Build] = {}
         self.setup_order: dict[PluginRef, int] = {}
+        self.tried: dict[PluginRef, Build] = {}
         self.graph = DependencyGraph()
         self._setups = 0
 
@@ -104,6 +106,7 @@ class Machine:
                 continue
             inputs = replace(there[ref], needs=needs)
             build, works = self._build(step, inputs, saved, code, importable)
+            self.tried[ref] = build
             if works:
                 self._come_up(ref, build)
                 continue

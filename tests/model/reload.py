@@ -102,6 +102,14 @@ class Model:
             return None
         return PluginLoadError(ref, "configure", "its section does not fit")
 
+    def _problem_of(self, ref: PluginRef) -> BaseException | None:
+        revision = self.revision(self.place(ref) or "")
+        if revision is None:
+            return None
+        if revision.ref not in {ref, None}:
+            return PluginLoadError(ref, "prepare", "its folder is that of another plugin")
+        return revision.error or self.problem(revision)
+
     def offer(self, ref: PluginRef, place: str) -> Inputs:
         """What `ref` is built from, if it is built from `place`."""
         text, section = self.disk.folders[place], self.disk.section(ref)
@@ -125,6 +133,7 @@ class Model:
             dict(machine.setup_order),
             importers=lambda ref: {each for each in running if ref in running[each].borrowed},
             version=version,
+            problem=self._problem_of,
             content=lambda name: repr(code.get(name)),
         )
 
@@ -212,7 +221,11 @@ class Model:
             module = disk.modules.get(name)
             if module == content:
                 continue
-            importing = {ref for ref, each in running.items() if name in each.modules}
+            importing = {
+                ref
+                for ref, each in {**self.machine.tried, **running}.items()
+                if ref in self.machine.entries and name in each.modules
+            }
             naming = {
                 ref
                 for ref, place in wanted.places.items()
@@ -299,12 +312,12 @@ class Model:
             return is_same and not self.is_lost(owner)
         if self.machine.entries[owner].inputs.text != self.disk.folders[place]:
             return False
-        return len(self.claims(owner)) == 1 and self._is_hopeless(owner, revision)
+        return len(self.claims(owner)) == 1 and self._is_hopeless(owner)
 
-    def _is_hopeless(self, ref: PluginRef, revision: Revision) -> bool:
+    def _is_hopeless(self, ref: PluginRef) -> bool:
         """Whether what is at rest cannot be built, for all that is known."""
         graph = self.machine.graph
-        if revision.error or self.problem(revision) or graph.problem(ref):
+        if self._problem_of(ref) or graph.problem(ref):
             return True
         if not all(map(self.is_live, graph.dependencies(ref))):
             return True

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dagstack_dev.app.reload.revisions import Revisions, digest_of
 from dagstack_dev.app.reload.shared import shared_code
 from dagstack_dev.core.choice import is_known_failure, running_key
+from dagstack_dev.core.errors import PluginLoadError
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.plan import Failure, Load
@@ -60,7 +61,7 @@ class ReloadState(Revisions):
 
     def world(self) -> World:
         """What runs, for the planner."""
-        return self._table.world(self._version_of, self._code.fingerprint)
+        return self._table.world(self._version_of, self._problem_of, self._code.fingerprint)
 
     def is_live(self, ref: PluginRef) -> bool:
         """Whether `ref` runs."""
@@ -118,6 +119,15 @@ class ReloadState(Revisions):
         given, asked = (entry, self._built) if is_live else (self._conductor, self._asked)
         return digest_of(entry.offer.source), self._section(given, ref), asked[ref]
 
+    def _problem_of(self, ref: PluginRef) -> BaseException | None:
+        """Why nothing can be built from what lies where `ref` was last built from."""
+        revision = self.revision(self.place(ref) or "")
+        if revision is None:
+            return None
+        if revision.ref not in {ref, None}:
+            return PluginLoadError(ref, "import", f"its folder is now that of {revision.ref}")
+        return revision.error or self.problem(revision)
+
     @staticmethod
     def _section(given: Any, ref: PluginRef) -> str:
         return repr(plugin_config(given.context.config, ref)) if given.context is not None else ""
@@ -145,9 +155,11 @@ class ReloadState(Revisions):
         if len(self.claims(owner)) > 1:
             return False  # It may get its name when that of a rival is gone.
         graph = self._table.graph
-        if revision.error is not None or self.problem(revision) is not None:
-            return True
-        if owner not in graph or graph.problem(owner) is not None:
+        if (
+            self._problem_of(owner) is not None
+            or owner not in graph
+            or graph.problem(owner) is not None
+        ):
             return True
         if not all(map(self.is_live, graph.dependencies(owner))):
             return True
