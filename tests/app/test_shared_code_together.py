@@ -139,3 +139,82 @@ async def test_a_module_that_failed_for_one_plugin_and_is_mended_for_another_is_
         for each in ("first", "second"):
             assert live.plugin(each).value() is sys.modules["words"]
             assert not live.status(each).pending
+
+
+OWN_NEWS = {
+    "code that does not compile": ("broken/plugin.py", "class Plugin:", "class Plugin"),
+    "code that fails": ("broken/plugin.py", "class Plugin:", "1 / 0\nclass Plugin:"),
+    "a setup that fails": (
+        "broken/plugin.py",
+        "class Plugin:",
+        "class Plugin:\n    def setup(self, ctx): 1 / 0\n",
+    ),
+    "a manifest that cannot be read": ("broken/dagstack.toml", "[plugin]", "[plugin"),
+    "a dependency that is nowhere": ("broken/dagstack.toml", '["base"]', '["nowhere"]'),
+    "a section that does not fit": ("../config.toml", "1", "'x'"),
+}
+
+
+@pytest.mark.parametrize("news", OWN_NEWS.values(), ids=OWN_NEWS.keys())
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "later"])
+async def test_a_plugin_whose_own_news_are_not_in_force_gets_new_shared_code(
+    tree: PluginTree, news: tuple[str, str, str], *, at_once: bool
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    config = tree.write("../config.toml", "[demo.broken]\nport = 1\n")
+    schema = '\n[plugin.config_schema]\nproperties = { port = { type = "integer" } }\n'
+    tree.plugin("base")
+    user(tree, "broken", "from words import WORD", "WORD", depends_on=["base"], manifest=schema)
+    user(tree, "sound", "import words", "words.WORD")
+    async with serving(tree, config_file=config) as live:
+        file, old, new = news
+        whole = (tree.root / file).read_text(encoding="utf-8")
+        edit(tree.root / file, old, new)
+        if not at_once:
+            await live.settle()
+            assert live.status("broken").pending
+        words.write_text("WORD = 'new'\n")
+        await live.settle()
+        assert [live.plugin(each).value() for each in ("broken", "sound")] == ["new", "new"]
+        assert [live.status(each).pending for each in ("broken", "sound")] == [True, False]
+
+        tree.write(file, whole)
+        await live.settle()
+        assert not live.status("broken").pending
+        assert live.plugin("broken").value() == "new"
+
+
+async def test_shared_code_that_only_goes_with_news_that_are_broken_waits_for_these(
+    tree: PluginTree,
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "broken", "from words import WORD", "WORD")
+    user(tree, "sound", "import words", "dir(words)")
+    async with serving(tree) as live:
+        words.write_text("NAME = 'new'\n")
+        user(tree, "broken", "from words import NAME", "(")
+        await live.settle()
+        assert live.plugin("broken").value() == "old"
+        assert "WORD" in live.plugin("sound").value()
+        assert [live.status(each).pending for each in ("broken", "sound")] == [True, True]
+
+        user(tree, "broken", "from words import NAME", "NAME")
+        await live.settle()
+        assert live.plugin("broken").value() == "new"
+        assert "NAME" in live.plugin("sound").value()
+        assert [live.status(each).pending for each in ("broken", "sound")] == [False, False]
+
+
+async def test_of_two_edits_of_which_one_fails_the_other_is_in_force_at_once(
+    tree: PluginTree,
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "first", "import words", "words.WORD + '1'")
+    user(tree, "second", "import words", "words.WORD + '1'")
+    async with serving(tree) as live:
+        words.write_text("WORD = 'new'\n")
+        user(tree, "first", "import words", "words.WORD + '2'")
+        user(tree, "second", "import words\n1 / 0", "words.WORD + '2'")
+        await live.settle()
+        assert [live.plugin(each).value() for each in ("first", "second")] == ["new2", "new1"]
+        assert [live.status(each).pending for each in ("first", "second")] == [False, True]
