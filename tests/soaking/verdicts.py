@@ -11,7 +11,7 @@ from soaking.modules import closure
 from soaking.notation import expression
 from soaking.pictures import Picture
 from soaking.soundness import READY
-from soaking.sources import Source
+from soaking.sources import Fault, Source
 from soaking.workspace import Tree
 
 _OF_ONE_PROCESS = {"serial", "setup", "ended", "worker", "wired", "error", "crashed", "by_accident"}
@@ -172,11 +172,11 @@ def _not_last_good(
     gone = known.removed | (known.ran["plugins"].keys() - claimed)
     gone |= {ref for ref, each in live["plugins"].items() if each["by_accident"]}
     runs_from = _runs_from(live)
-    claims = Counter(source.ref for source in tree.folders.values())
+    claims = Counter(s.ref for s in tree.folders.values() if s.fault is not Fault.TOML)
     gone |= {  # Renamed, some time ago, to one that has come up only now; nobody owns the name.
         ref
         for ref, each in known.ran["plugins"].items()
-        if claims[ref] > 1 and runs_from.get(each["folder"], ref) != ref
+        if claims[ref] != 1 and runs_from.get(each["folder"], ref) != ref
     }
     for ref in sorted(part):
         now, before = live["plugins"].get(ref), known.ran["plugins"].get(ref)
