@@ -115,6 +115,16 @@ class World:
     def generations(self) -> dict[str, int]:
         return {each.name: now.generation for each, now in self.live.server.statuses().items()}
 
+    @property
+    def differing(self) -> set[str]:
+        """All places where something differs from what runs, or from what was tried last."""
+        state = self.live.server._loop._state
+        places = {str(path) for path in self.tree.root.iterdir()}
+        places |= {
+            state.place(entry.ref) or "" for entry in self.live.server.registry.table.present()
+        }
+        return {place for place in places if not state.is_settled(place)}
+
 
 @pytest.fixture
 def world(tree: PluginTree, tmp_path: Path) -> World:
@@ -225,6 +235,15 @@ async def test_a_second_look_everywhere_does_nothing(
             assert others == []
             assert world.live.journal == []
             assert (world.verdicts, world.generations) == before
+
+
+@scenarios
+async def test_a_comparison_of_all_places_finds_just_what_is_kept_as_differing(
+    world: World, scenario: Callable[[World], object]
+) -> None:
+    async with world.serving() as world.live:
+        await played(world, scenario)
+        assert world.differing == world.live.server._loop._reconciler.unsettled
 
 
 @scenarios
