@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from model.sequence import STEPS, sequence
 from soaking.cold import ColdStarts
+from soaking.host import silence_logs
 from soaking.live import Outcome, run
 from soaking.notation import read, write
-from soaking.pictures import silence_logs
 from soaking.shrinking import shrink
 from soaking.steps import Step, generate
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from soaking.actions import Edit, Put
 from soaking.cold import ColdStarts
+from soaking.host import silence_logs
 from soaking.live import run
 from soaking.modules import Module, Way
 from soaking.notation import read, write
-from soaking.pictures import silence_logs
 from soaking.shrinking import shrink
 from soaking.sources import Life, Source
 from soaking.steps import During, Moment, Pause, Quiet, Step, generate

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from soaking.host import Host
 from soaking.modules import Module
-from soaking.pictures import Host
 from soaking.saves import Save
 from soaking.sources import Section, Source
 from soaking.workspace import Disk, Tree

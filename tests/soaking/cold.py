@@ -22,7 +22,8 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from soaking.pictures import Host, Picture, picture, silence_logs
+from soaking.host import Host, silence_logs
+from soaking.pictures import Picture, picture
 
 PATIENCE = 20
 """Seconds that one cold start may take."""

@@ -18,7 +18,8 @@ from dagstack_dev.app import outputs
 from dagstack_dev.core.events import Fact, ReloadStarted, Transition
 from soaking.actions import Action
 from soaking.cold import ColdStarts
-from soaking.pictures import Host, picture, replaced
+from soaking.host import Host
+from soaking.pictures import picture, replaced
 from soaking.saves import Save
 from soaking.soundness import unsound
 from soaking.steps import During, Moment, Pause, Quiet, Step
