@@ -38,6 +38,7 @@ class Plugin:
 """
 PORT = '\n[plugin.config_schema]\nproperties = { port = { type = "integer" } }\n'
 CONFIG = "[demo.configured]\nport = 1\n"
+KINDS = "kind: {kind}\nkind_api_version: {version}\nhooks: [{{name: value, dispatch: singleton}}]\n"
 FAILS = """
 class Plugin:
     def setup(self, ctx):
@@ -70,12 +71,17 @@ class Plugin:
 """
 
 
+def _kind(kind: str, version: str = "1") -> str:
+    return KINDS.format(kind=kind, version=version)
+
+
 class World:
     """A tree of plugins of all sorts, and the server over it.
 
     Attributes:
         tree: the tree.
         config: the configuration file.
+        kinds: the files that declare the kind `demo`, and the kind `other`.
         words: a module that two plugins share.
         failing: a text for each time that the plugin `flaky` is to fail.
         live: the server.
@@ -86,6 +92,9 @@ class World:
     def __init__(self, tree: PluginTree, folder: Path) -> None:
         self.tree = tree
         self.config = tree.write(folder / "config.toml", CONFIG)
+        self.kinds = [
+            tree.write(folder / f"{kind}.yaml", _kind(kind)) for kind in ("demo", "other")
+        ]
         self.words = tree.write("words.py", "WORD = 'first'\n")
         self.failing: list[str] = []
         tree.plugin("base")
@@ -98,10 +107,17 @@ class World:
         tree.plugin("configured", code=CONFIGURED, manifest=PORT)
         tree.plugin("dies", code=DIES)
         tree.plugin("aside")
+        tree.plugin("rest", kind="other", manifest="fallback = true\n")
 
     def serving(self) -> Any:
         extras = {"failing": self.failing}
-        return serving(self.tree, extras=extras, config_file=self.config, retry_seconds=0)
+        return serving(
+            self.tree,
+            extras=extras,
+            config_file=self.config,
+            hookspec_files=self.kinds,
+            retry_seconds=0,
+        )
 
     @property
     def verdicts(self) -> dict[str, tuple[str, bool, str, tuple[str, ...]]]:
@@ -143,6 +159,12 @@ def several(*edits: Callable[[World], object]) -> Callable[[World], object]:
     return lambda world: [each(world) for each in edits]
 
 
+def two_fallbacks(world: World) -> None:
+    shutil.rmtree(world.tree.root / "rest")
+    for name in ("one", "two"):
+        world.tree.plugin(name, kind="other", manifest="fallback = true\n")
+
+
 def move(world: World) -> None:
     (world.tree.root / "base").rename(world.tree.root / "moved")
     code("moved", FAILS)(world)
@@ -176,10 +198,18 @@ SCENARIOS: dict[str, Callable[[World], object]] = {
         world.tree.plugin("newcomer", folder="one"),
         world.tree.plugin("newcomer", folder="two"),
     ),
-    "two fallbacks": lambda world: (
-        world.tree.plugin("one", kind="other", manifest="fallback = true\n"),
-        world.tree.plugin("two", kind="other", manifest="fallback = true\n"),
+    "a second fallback": lambda world: world.tree.plugin(
+        "one", kind="other", manifest="fallback = true\n"
     ),
+    "two fallbacks in place of one": two_fallbacks,
+    "a fallback that is broken, and another one": several(
+        manifest("rest", "[plugin]", "[plugin"),
+        lambda world: world.tree.plugin("one", kind="other", manifest="fallback = true\n"),
+    ),
+    "a kind that nobody has declared": manifest("rest", '"other"', '"ohter"'),
+    "a kind that is declared no longer": lambda world: world.kinds[1].write_text(_kind("ohter")),
+    "a kind of another version": lambda world: world.kinds[0].write_text(_kind("demo", "2")),
+    "kinds that cannot be read": lambda world: world.kinds[0].write_text("kind: [demo"),
     "a cycle": manifest("base", "depends_on = []", 'depends_on = ["above"]'),
     "a dependency that is gone": lambda world: shutil.rmtree(world.tree.root / "base"),
     "a rename in vain": several(manifest("base", '"base"', '"other"'), code("base", FAILS)),
@@ -400,7 +430,8 @@ async def test_what_is_gone_goes_whatever_fails_beside_it(
         states = world.live.states
         assert "base" not in states
         assert [states[each] for each in ("picky", "flaky")] == ["blocked", "blocked"]
-        assert {states[each] for each in ("user", "above")} <= {"blocked", "failed"}
+        # One that is down and tells no name is not there.
+        assert {states.get(each, "failed") for each in ("user", "above")} <= {"blocked", "failed"}
         assert {states[each] for each in ("reader", "second_reader", "configured", "aside")} == {
             "ready"
         }
