@@ -218,3 +218,35 @@ async def test_of_two_edits_of_which_one_fails_the_other_is_in_force_at_once(
         await live.settle()
         assert [live.plugin(each).value() for each in ("first", "second")] == ["new2", "new1"]
         assert [live.status(each).pending for each in ("first", "second")] == [False, True]
+
+
+LATE = """
+class Plugin:
+    def value(self):
+        from words import WORD
+        return WORD
+"""
+
+
+@pytest.mark.parametrize("text", ["WORD = \n", "1 / 0\n", "NAME = 'new'\n"])
+async def test_who_imports_what_is_held_back_only_when_it_is_called_is_pending_then(
+    tree: PluginTree, text: str
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "bound", "from words import WORD", "WORD")
+    tree.plugin("late", code=LATE)
+    async with serving(tree) as live:
+        words.write_text(text)
+        await live.settle()
+        assert [live.status(each).pending for each in ("bound", "late")] == [True, False]
+        assert live.plugin("late").value() == "old"
+        await live.settle()
+        assert [live.status(each).pending for each in ("bound", "late")] == [True, True]
+        assert str(live.status("late").error)
+        await live.settle()
+        assert live.facts == []
+
+        words.write_text("WORD = 'new'\n")
+        await live.settle()
+        assert [live.status(each).pending for each in ("bound", "late")] == [False, False]
+        assert live.plugin("late").value() == "new"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import SharedNews
 from dagstack_dev.disk.reading import has_changed
 from dagstack_dev.runtimes.imports import ImportLog
@@ -39,6 +40,7 @@ class SharedFiles:
     def __init__(
         self, registry: Registry, snapshot: Snapshot, roots: Sequence[str], ignore: IgnoreRules
     ) -> None:
+        self._table = registry.table
         self._snapshot = snapshot
         self._code = shared_code(registry)
         self.known: dict[str, tuple[bytes | None, int]] = {}
@@ -135,8 +137,15 @@ class SharedFiles:
         return bool(self.known or self._code.log.late)
 
     def has_news(self, contents: Mapping[str, SourceFile | None]) -> bool:
-        """Whether `contents`, all that differs, are not what differed the last time."""
-        return bool(self.news(contents)) or not self.known.keys() <= contents.keys()
+        """Whether `contents`, all that differs, are not what differed the last time.
+
+        Or whether they are held back and a plugin has come to import what runs of them since.
+        """
+        if self.news(contents) or not self.known.keys() <= contents.keys():
+            return True
+        table = self._table
+        live = (ref for ref in self.importers(contents) if table.states.get(ref) is State.READY)
+        return any(not table.entries[ref].pending for ref in live)
 
 
 def _names(offer: Offer, change: SharedChange) -> bool:
