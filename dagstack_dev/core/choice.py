@@ -386,8 +386,15 @@ class Target:
         if isinstance(code, str) and code in self._contents:
             return self._contents[code]
         if not isinstance(code, str) and code in self.offers:
-            return self.offers[code].version
+            return None if self._has_failed(code) else self.offers[code].version
         return running_code(self.news.world, code)
+
+    def _has_failed(self, ref: PluginRef) -> bool:
+        """Whether there will be no code of `ref`, which is offered."""
+        known = self.news.failures.get(ref, ())
+        return self.offers[ref].error is not None or any(
+            each.key == self.key(ref) for each in known
+        )
 
     def _version(self, ref: PluginRef) -> Hashable:
         return self.offers[ref].version if ref in self.offers else self.news.world.version(ref)
@@ -530,19 +537,22 @@ def key_of(
     """The digest of the inputs of `ref` and of the keys of what it depends on.
 
     Args:
-        ref: a plugin that depends on no cycle.
+        ref: a plugin. What closes a cycle, and so is never built, counts once.
         graph: the dependencies.
         version: tells the inputs of a plugin that its dependencies do not make up.
         known: keys that have been computed; more are added.
     """
     stack = [ref]
+    opened: set[PluginRef] = set()
     while ref not in known:
         each = stack[-1]
-        todo = [other for other in graph.dependencies(each) if other not in known]
+        opened.add(each)
+        needed = graph.dependencies(each)
+        todo = [other for other in needed if other not in known and other not in opened]
         if todo:
             stack += todo
             continue
-        needs = [(str(other), known[other]) for other in graph.dependencies(each)]
+        needs = [(str(other), known.get(other)) for other in needed]
         inputs = repr((str(each), version(each), needs))
         known[each] = blake2b(inputs.encode(), digest_size=16).digest()
         stack.pop()

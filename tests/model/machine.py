@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dagstack_dev.core.graph import DependencyGraph
@@ -72,6 +72,33 @@ class Machine:
         if transaction.tear_down or transaction.remove or transaction.set_up:
             return False
         return transaction.refs <= self.entries.keys()
+
+    def tied(self, plan: ReloadPlan, offers: Mapping[PluginRef, Inputs]) -> list[Transaction]:
+        """The transactions of `plan`; those whose plugins import each other's new code are one."""
+        parts: list[list[Transaction]] = []
+        for transaction in plan.transactions:
+            tied = [
+                part for part in parts if any(_import(transaction, each, offers) for each in part)
+            ]
+            parts = [part for part in parts if part not in tied]
+            parts.append([transaction, *(each for part in tied for each in part)])
+        return [self._as_one(part, plan.graph) for part in parts]
+
+    def _as_one(self, part: Sequence[Transaction], graph: DependencyGraph) -> Transaction:
+        def steps(name: str) -> tuple[Step, ...]:
+            return tuple(step for each in part for step in getattr(each, name))
+
+        set_up = {step.ref: step for step in steps("set_up")}
+        return Transaction(
+            tuple(sorted(steps("tear_down"), key=lambda step: -self.setup_order[step.ref])),
+            steps("remove"),
+            tuple(set_up[ref] for ref in graph.order(set_up, lambda _: 0)),
+            steps("block"),
+            steps("fail"),
+            frozenset().union(*(each.gone for each in part)),
+            frozenset().union(*(each.unprotected for each in part)),
+            tuple(name for each in part for name in each.shared),
+        )
 
     def carry_out(
         self,
@@ -203,3 +230,13 @@ class Machine:
 
     def _rest(self, ref: PluginRef, inputs: Inputs, state: State) -> None:
         self.entries[ref] = Entry(inputs, state)
+
+
+def _import(one: Transaction, other: Transaction, offers: Mapping[PluginRef, Inputs]) -> bool:
+    """Whether plugins of one of them import code that the other one loads."""
+    return any(
+        not {step.ref for step in those.set_up}.isdisjoint(offers[step.ref].text.borrows)
+        for these, those in ((one, other), (other, one))
+        for step in these.set_up
+        if step.ref in offers
+    )

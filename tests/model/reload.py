@@ -255,7 +255,8 @@ class Model:
             offers = self._offers(wanted, plan)
             places |= {home for ref in wanted.candidates if (home := self.place(ref)) is not None}
             asked = {*wanted.candidates, *plan.rejected, *self.failures}
-            todo = sorted(plan.transactions, key=lambda each: bool(each.shared))
+            todo = self.machine.tied(plan, offers)
+            todo.sort(key=lambda each: bool(each.shared))
             while todo and not self.unsettled:  # Else the rest is planned anew.
                 transaction = todo.pop()
                 applied = self.machine.carry_out(plan, transaction, offers, self.disk.modules)

@@ -150,6 +150,7 @@ class Reconciler:
         state = self._state
         places = {*reasons, *self.unsettled}
         wanted = want(state, state, places, reasons)
+        places |= self._places(wanted.candidates)  # What else lies where they leave, or did.
         offers = {
             ref: offer
             for ref, place in wanted.places.items()
@@ -230,7 +231,8 @@ class Reconciler:
         """Note what is pending and what differs now, and tell what does not any more."""
         state, table = self._state, self._table
         kept = self._kept(turn)
-        places = turn.places | self._places({*kept, *applied.rolled_back, *applied.failed})
+        asked = {*turn.wanted.candidates, *kept, *applied.rolled_back, *applied.failed}
+        places = turn.places | self._places({*asked, *applied.lost, *state.failures})
         self.unsettled = {place for place in places if not state.is_settled(place)}
         self._shared.settle()
         for ref in filter(state.is_live, kept):
