@@ -3,7 +3,7 @@
     python -m scripts.benchlib.cold WAY TREE
 
 prints what lies between the end of its imports and the moment when all plugins are ready: the
-milliseconds, and the megabytes by which the process has grown.
+milliseconds, those of CPU, and the megabytes by which the process has grown.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from scripts.benchlib.trees import ASYNC, PLAIN, write_tree
 
 BARE: Final = "bare import"
 
-Cost = tuple[float, float]
-"""Milliseconds and megabytes."""
+Cost = tuple[float, float, float]
+"""Milliseconds, those of CPU, and megabytes."""
 
 
 def spent() -> Cost:
     """What this process has taken so far."""
-    return time.perf_counter() * 1000, resident_mb()
+    return time.perf_counter() * 1000, time.process_time() * 1000, resident_mb()
 
 
 def since(before: Cost) -> Cost:
     """What it has taken from `before` on."""
-    now = spent()
-    return now[0] - before[0], now[1] - before[1]
+    ms, cpu_ms, mb = (now - then for now, then in zip(spent(), before, strict=True))
+    return ms, cpu_ms, mb
 
 
 def start_bare(tree: str) -> Cost:
@@ -104,10 +104,10 @@ class Way:
 
     def run(self, tree: str | Path, *, write_bytecode: bool) -> Cost:
         """Start the plugins of `tree` in a fresh process."""
-        ms, mb = in_fresh_process(
+        ms, cpu_ms, mb = in_fresh_process(
             "cold", self.start, tree, checkout=self.checkout, write_bytecode=write_bytecode
         )
-        return ms, mb
+        return ms, cpu_ms, mb
 
 
 _BARE: Final = Way(BARE)
@@ -119,11 +119,12 @@ def measure(sizes: Sequence[int], repetitions: int, checkouts: Sequence[Checkout
         "Cold start, in ms",
         (
             *("plugins", "setup", "bytecode", "start", "of", "p50", "/bare", "/other"),
-            *("per plugin", "slope", "kB each", "starts"),
+            *("per plugin", "slope", "CPU each", "CPU/bare", "kB each", "starts"),
         ),
         note="after the imports. bytecode none: nothing is kept, every file is compiled; warm: "
         "each way finds what it has kept itself. slope: of log time over log plugins, from the "
-        "size before. kB each: what the process grows by, per plugin",
+        "size before. CPU each: of all threads, which other programs disturb less. kB each: what "
+        "the process grows by, per plugin",
     )
     ways = [_BARE, *(Way(start, each) for start in STARTS if start != BARE for each in checkouts)]
     with tempfile.TemporaryDirectory(prefix="bench-") as nothing:
@@ -134,7 +135,10 @@ def measure(sizes: Sequence[int], repetitions: int, checkouts: Sequence[Checkout
         for plugins in sizes:
             say(f"cold starts: {plugins} plugins, {setup}, bytecode {kept}")
             costs = _costs(ways, plugins, SETUPS[setup], repetitions, write_bytecode=kept == "warm")
-            took = {way: percentile([ms for ms, _ in each], 50) for way, each in costs.items()}
+            took, cpu, mb = (
+                {way: percentile([cost[index] for cost in each], 50) for way, each in costs.items()}
+                for index in range(3)
+            )
             for way, p50 in took.items():
                 row: dict[str, object] = {
                     "plugins": plugins,
@@ -143,11 +147,13 @@ def measure(sizes: Sequence[int], repetitions: int, checkouts: Sequence[Checkout
                     "start": way.start,
                     "p50": p50,
                     "per plugin": p50 / plugins,
-                    "kB each": percentile([mb for _, mb in costs[way]], 50) / plugins * 1000,
+                    "CPU each": cpu[way] / plugins,
+                    "kB each": mb[way] / plugins * 1000,
                     "starts": repetitions,
                 }
                 if way != _BARE:
                     row |= {"of": way.checkout.name, "/bare": p50 / took[_BARE]}
+                    row |= {"CPU/bare": cpu[way] / cpu[_BARE]}
                     if way.checkout is not checkouts[-1]:
                         row["/other"] = p50 / took[Way(way.start, checkouts[-1])]
                 if way in before:
