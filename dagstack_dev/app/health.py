@@ -17,6 +17,7 @@ from dagstack_dev.host.patience import running_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from collections.abc import Set as AbstractSet
 
     from anyio.abc import TaskGroup
 
@@ -72,7 +73,7 @@ class HealthWatch:
         self._failures: dict[PluginRef, int] = {}
         self._polls: dict[PluginRef, _Poll] = {}
         self._has_any = anyio.Event()
-        self._is_paused = False
+        self._paused: set[PluginRef] = set()
         for ref in table.setup_order:
             self._consider(ref)
 
@@ -90,15 +91,15 @@ class HealthWatch:
             self._has_any.set()
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Nobody is asked inside this block, and nothing said that was under way."""
-        self._is_paused = True
-        for poll in self._polls.values():
-            poll.scope.cancel()
+    def paused(self, refs: AbstractSet[PluginRef]) -> Iterator[None]:
+        """None of `refs` is asked inside this block, and what was under way comes to nothing."""
+        self._paused |= refs
+        for ref in refs & self._polls.keys():
+            self._polls[ref].scope.cancel()
         try:
             yield
         finally:
-            self._is_paused = False
+            self._paused -= refs
 
     async def run(self) -> None:
         """Ask everybody, rest, and so on; without end."""
@@ -115,7 +116,7 @@ class HealthWatch:
     async def _ask_all(self, group: TaskGroup) -> None:
         for number, ref in enumerate([*self._failures], 1):
             entry = self._table.entries[ref]
-            if not self._is_paused and can_be_asked(self._table, entry):
+            if ref not in self._paused and can_be_asked(self._table, entry):
                 poll = self._polls.get(ref)
                 if poll is None:
                     self._begin(entry, group)

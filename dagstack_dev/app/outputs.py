@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from dagstack_dev.app.write_log import WriteLog
     from dagstack_dev.core.sources import PluginSource
@@ -70,19 +70,19 @@ class OwnWrites:
         self._writes = writes
         self._later = later
         self._on_problem = on_problem
-        self._began = 0
+        self._began: dict[str, int] = {}
         self._setups: dict[str, tuple[int, int]] = {}  # When the last one of each folder was.
         self._series: dict[tuple[str, bool], _Series] = {}  # Of data, and of code.
         self._told: set[tuple[str, str]] = set()
         self.waiting: set[str] = set()
 
-    def reload_begins(self) -> None:
-        """Plugins are going to be imported and set up."""
-        self._began = time.time_ns() - CLOCK_TICK_NS
+    def reload_begins(self, folders: Iterable[str]) -> None:
+        """The plugins of some folders are going to be imported and set up."""
+        self._began |= dict.fromkeys(folders, time.time_ns() - CLOCK_TICK_NS)
 
     def setup_ended(self, folder: str) -> None:
         """The plugin of a folder has just been set up, or has failed to be."""
-        self._setups[folder] = self._began, time.time_ns()
+        self._setups[folder] = self._began.get(folder, 0), time.time_ns()
 
     def wait_is_over(self, folder: str) -> None:
         """The time that `later` was asked for has come."""

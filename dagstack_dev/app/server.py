@@ -350,6 +350,7 @@ class DevServer:
         polling = self._settings.polling or reason is not None
         await self._group.start(self._watcher(polling=polling).run)
         with rare_collections(adds_only=True):
+            self._group.start_soon(self._loop.run, name="dagstack-dev reload loop")
             await self._loop.start(owns_plugins=self._owns_plugins)
         self._table.publish(
             WatchStarted(
@@ -380,7 +381,6 @@ class DevServer:
         self._group.start_soon(self._loop.health.run, name="dagstack-dev health")
         tasks = UnattendedTasks(self._table)
         self._group.start_soon(tasks.run, name="dagstack-dev unattended tasks")
-        self._group.start_soon(self._loop.run, name="dagstack-dev reload loop")
 
     def _watcher(self, *, polling: bool) -> Watcher:
         further = (each for each in self.code_roots if not lies_in(each, list(self.roots)))

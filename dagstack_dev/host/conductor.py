@@ -37,6 +37,7 @@ from dagstack_dev.host.patience import running_time
 from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.sections import section_of, section_problem
 from dagstack_dev.host.tasks import is_closed, is_interruption
+from dagstack_dev.host.turn import Turn
 from dagstack_dev.host.whereabouts import calls_in_flight
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class Conductor:
     Attributes:
         queue: what loads plugins in order.
         context: what plugins are given; set before the first setup.
-        turn: held by whoever changes what runs: `setup_all`, `teardown_all` or a reload.
+        turn: held by whoever changes what runs: `setup_all`, `teardown_all` or reloads, of which
+            several may be under way at the same time, each with plugins of its own.
         drain_seconds: how long calls in flight are waited for.
         on_crash: told when a ready plugin's own task died, with what it raised.
         home: the event loop of the last setup.
@@ -73,7 +75,7 @@ class Conductor:
         self.resources = resources
         self.context: PluginContext | None = None
         self.queue = LoadQueue(table)
-        self.turn = anyio.Lock()
+        self.turn = Turn()
         self.drain_seconds = DRAIN_SECONDS
         self.on_crash: Callable[[PluginRef, BaseException | None], None] = lambda *_: None
         self.crashes: dict[PluginRef, BaseException | None] = {}
@@ -360,6 +362,7 @@ class SetupRun:
         give_up: what a failure takes with it; it is called before the plugin counts as failed.
         comes_back: whether an earlier generation of a plugin that failed is to run again, asked
             after `give_up`. Then calls go on waiting.
+        ended: called with each plugin whose setup has ended, well or not.
     """
 
     def __init__(
@@ -368,8 +371,10 @@ class SetupRun:
         reasons: Callable[[PluginRef], str],
         give_up: Callable[[PluginRef, BaseException], Iterable[PluginRef]],
         comes_back: Callable[[PluginRef], bool] = lambda _: False,
+        ended: Callable[[PluginRef], None] = lambda _: None,
     ) -> None:
         self._conductor = conductor
+        self._ended = ended
         self._reasons = reasons
         self._give_up = give_up
         self._comes_back = comes_back
@@ -386,6 +391,7 @@ class SetupRun:
         entry = self._conductor.table.entries[ref]
         duration = ms_since(self._began[ref])
         self._conductor.setup_succeeded(entry, self._reasons(ref), duration)
+        self._ended(ref)
 
     def failed(self, ref: PluginRef, error: BaseException) -> set[PluginRef]:
         """One setup raised."""
@@ -404,6 +410,7 @@ class SetupRun:
             refusal=None if comes_back else f"its setup failed: {in_words(error)}",
             duration_ms=ms_since(self._began[ref]),
         )
+        self._ended(ref)
         return given_up
 
     def abandoned(self, ref: PluginRef) -> None:
@@ -412,6 +419,7 @@ class SetupRun:
         entry = table.entries[ref]
         self._conclude(entry)
         table.stopped(entry, "setup cancelled", ms_since(self._began[ref]))
+        self._ended(ref)
 
     def _conclude(self, entry: Entry) -> None:
         """Report what went wrong in undoing a setup that has not succeeded."""

@@ -229,7 +229,7 @@ class Registry(Lookup):
         """
         if self._is_taken_over:
             return
-        async with self._turn:
+        async with self._turn.alone():
             self.look_at_loop()
             for ref in self.conductor.ended_with_loop:
                 error = self.table.entries[ref].error
@@ -329,7 +329,7 @@ class Registry(Lookup):
         await run_to_the_end(self._tear_down_all)  # Also in a host that is being cancelled.
 
     async def _tear_down_all(self) -> None:
-        async with self._turn:
+        async with self._turn.alone():
             await self._tear_down_everything()
 
     async def _tear_down_everything(self) -> None:

@@ -1,7 +1,8 @@
 """Carries out a plan: the reload transaction.
 
 For all transactions of a plan together: tear down in reverse setup order, import anew, set up in
-dependency order. Then each transaction for itself commits or rolls back. What the plan decided is
+dependency order. Each transaction commits or rolls back for itself, as soon as its own setups have
+ended. What the plan decided is
 not questioned here; what could not be known beforehand (an import or a setup that raises) is
 dealt with here.
 """
@@ -9,7 +10,7 @@ dealt with here.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.lowlevel
 
@@ -28,11 +29,29 @@ from dagstack_dev.host.transaction import Applied, TransactionRun
 from dagstack_dev.host.waiting import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from dagstack_dev.core.graph import DependencyGraph
     from dagstack_dev.core.plan import Candidate, ReloadPlan, Step, Transaction
     from dagstack_dev.core.ports import SharedCodeChange
     from dagstack_dev.core.refs import PluginRef
+
+
+class Cause(NamedTuple):
+    """Why a plan is carried out.
+
+    Attributes:
+        reload_id: the number of the reload; None for the first start, which is no reload.
+        began: when it began, on the clock of `time.perf_counter`.
+        paths: what has changed on disk.
+        refs: the plugins to which something has happened: what fails of them is told, whether it
+            is known to fail or not.
+    """
+
+    reload_id: int | None
+    began: float
+    paths: Sequence[str] = ()
+    refs: Collection[PluginRef] = ()
 
 
 class Reloader:
@@ -49,97 +68,78 @@ class Reloader:
         offers: Mapping[PluginRef, Offer],
         shared: Mapping[str, SharedCodeChange] | None = None,
         *,
-        reload_id: int | None,
-        paths: Sequence[str] = (),
-        began: float,
+        cause: Cause,
+        ended: Callable[[Applied], None] = lambda _: None,
     ) -> Applied:
         """Bring what runs to what `plan` says.
+
+        Several plans may be under way at the same time, if no plugin is in two of them. Each
+        transaction ends as soon as all of its setups have, whatever the others wait for.
 
         Args:
             plan: made for the plugins as they are now.
             candidates: those the plan was made from, by ref.
             offers: what each candidate is to be loaded from.
             shared: the changes of shared code, by the names that the plan has for them.
-            reload_id: for the facts; None for the first start, which is no reload.
-            paths: what caused it, for the facts.
-            began: when the reload began, on the clock of `time.perf_counter`.
+            cause: why, for the facts.
+            ended: called with what has become of each transaction, as soon as it has ended.
+
+        Returns:
+            What has become of them all.
 
         A cancellation leaves a graph in which some plugins are ready and the rest is down; it is
         to be followed by a teardown of everything.
         """
-        async with self._conductor.turn:
-            with rare_collections():
-                return await self._apply(
-                    plan,
-                    candidates,
-                    offers,
-                    shared or {},
-                    reload_id=reload_id,
-                    paths=paths,
-                    began=began,
-                )
-
-    async def _apply(
-        self,
-        plan: ReloadPlan,
-        candidates: Mapping[PluginRef, Candidate],
-        offers: Mapping[PluginRef, Offer],
-        shared: Mapping[str, SharedCodeChange],
-        *,
-        reload_id: int | None,
-        paths: Sequence[str],
-        began: float,
-    ) -> Applied:
         table = self._table
-        applied = Applied()
         runs = [
-            TransactionRun(transaction, [shared[name] for name in transaction.shared])
+            TransactionRun(transaction, [(shared or {})[name] for name in transaction.shared])
             for transaction in plan.transactions
         ]
-        news = [run for run in runs if not self._is_known(run.transaction, candidates)]
-        applied.touched.update(*(run.transaction.refs for run in news))
+        news = [run for run in runs if not self._is_known(run.transaction, cause.refs)]
+        applied = Applied(touched={ref for run in news for ref in run.transaction.refs})
+        changed = {ref for run in runs for each in run.shared for ref in each.plugins}
+        changed |= candidates.keys()
+        reload_id = cause.reload_id
         if reload_id is not None and news:
             table.publish(
                 ReloadStarted(
                     reload_id=reload_id,
-                    paths=tuple(paths),
-                    changed=tuple(sorted(candidates.keys() & applied.touched)),
+                    paths=tuple(cause.paths),
+                    changed=tuple(sorted(changed & applied.touched)),
                     affected=tuple(sorted(applied.touched)),
                 )
             )
         in_force = {ref: each for ref, each in offers.items() if ref in plan.taken}
-        with watching(table, {ref for run in runs for ref in run.transaction.refs}, reload_id):
-            await self._tear_down(runs)
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            before, table.graph = table.graph, plan.graph
-            self._load(runs, candidates, in_force, plan.rejected)
-            await self._set_up(runs, candidates)
-            self._doom_importers(runs)
-            settlement = Settlement(self._conductor, candidates, applied)
-            for run in runs:
-                if not run.doomed:
-                    settlement.commit(run)
-            doomed = [run for run in runs if run.doomed]
-            if doomed:
-                await settlement.roll_back(doomed, before)
+        before, table.graph = table.graph, plan.graph
+
+        def note_end(run: TransactionRun) -> None:
+            run.has_ended = True
+            applied.add(run.applied)
+            ended(run.applied)
+
+        async with self._conductor.turn.shared():
+            refs = {ref for run in runs for ref in run.transaction.refs}
+            with rare_collections(), watching(table, refs, reload_id):
+                await self._tear_down(runs)
+                await anyio.lowlevel.checkpoint_if_cancelled()
+                self._load(runs, candidates, in_force, plan.rejected)
+                build = _Build(self._conductor, runs, candidates, before, note_end)
+                await build.run()
         if reload_id is not None:
-            tell_outcome(table, news, candidates, reload_id=reload_id, began=began)
+            tell_outcome(table, news, changed, reload_id=reload_id, began=cause.began)
         return applied
 
     def has_work(self, plan: ReloadPlan) -> bool:
         """Whether `plan` comes to more than what is known already."""
         return not all(self._is_known(each, ()) for each in plan.transactions)
 
-    def _is_known(self, transaction: Transaction, candidates: Collection[PluginRef]) -> bool:
-        """Whether all that `transaction` comes to is what is known already: still broken.
-
-        What is known of `candidates` is told once more, for something has happened to them.
-        """
+    def _is_known(self, transaction: Transaction, happened: Collection[PluginRef]) -> bool:
+        """Whether all that `transaction` comes to is what is known already: still broken."""
         return (
             not (transaction.tear_down or transaction.remove or transaction.set_up)
             and all(
                 fails_already(self._table, replace(step, is_known=False))
-                if step.ref in candidates
+                if step.ref in happened
                 else fails_already(self._table, step)
                 for step in transaction.fail
             )
@@ -279,49 +279,126 @@ class Reloader:
             table.offer(entry, offer)
         return entry
 
-    # Set up
 
-    def _doom_importers(self, runs: Sequence[TransactionRun]) -> None:
-        """Have rolled back, too, what has come to import code that is rolled back.
+class _Build:
+    """Sets up what is loaded, and ends each transaction as soon as nothing of it is under way.
 
-        The plan could not know: it is what the new code imports.
-        """
-        run_of = {ref: run for run in runs for ref in run.steps}
-        doomed = [run for run in runs if run.doomed]
-        for run in doomed:  # It grows.
-            for ref, step in run.steps.items():
-                for importer in self._table.importers(ref) if step.load is Load.IMPORT else ():
-                    other = run_of.get(importer, run)
-                    if not other.doomed:
-                        reason = f"it imports code of {ref}, which has been rolled back"
-                        other.failed[importer] = PluginLoadError(importer, "import", reason)
-                        other.doomed = True
-                        doomed.append(other)
+    Args:
+        conductor: takes the steps.
+        runs: the transactions, loaded.
+        candidates: those the plan was made from.
+        before: the dependencies that were in force before.
+        ended: called with each transaction that has ended.
+    """
 
-    async def _set_up(
-        self, runs: Sequence[TransactionRun], candidates: Mapping[PluginRef, Candidate]
+    def __init__(
+        self,
+        conductor: Conductor,
+        runs: Sequence[TransactionRun],
+        candidates: Mapping[PluginRef, Candidate],
+        before: DependencyGraph,
+        ended: Callable[[TransactionRun], None],
     ) -> None:
-        """Set up what is loaded; a failure that has to be rolled back gives its part up."""
+        self._conductor = conductor
+        self._table = conductor.table
+        self._runs = runs
+        self._run_of = {ref: run for run in runs for ref in run.steps}
+        self._candidates = candidates
+        self._before = before
+        self._ended = ended
+        self._settlement = Settlement(conductor, candidates)
+        self._doomed: list[TransactionRun] = []
+        self._progress = Progress()
+        self._ending_together = self._together()
+
+    async def run(self) -> None:
+        """Return when all transactions have ended."""
         table = self._table
-        run_of = {ref: run for run in runs for ref in run.steps}
         able = [
             ref
-            for run in runs
+            for run in self._runs
             if not run.doomed
             for ref in run.steps
             if ref not in run.out_of_reach
         ]
         order = table.graph.order(able, lambda ref: table.priorities.get(ref, 0))
-
-        def give_up(ref: PluginRef, error: BaseException) -> Collection[PluginRef]:
-            run = run_of[ref]
-            run.fail(ref, error, table.graph, candidates)
-            return run.steps.keys() if run.doomed else ()
-
         steps = SetupRun(
             self._conductor,
-            lambda ref: run_of[ref].steps[ref].reason,
-            give_up,
-            lambda ref: run_of[ref].comes_back(ref),
+            lambda ref: self._run_of[ref].steps[ref].reason,
+            self._give_up,
+            lambda ref: self._run_of[ref].comes_back(ref),
+            lambda ref: self._look_at(self._run_of[ref], ref),
         )
-        await self._conductor.bring_up(order, steps, Progress())
+        async with anyio.create_task_group() as self._group:
+            for run in self._runs:
+                self._look_at(run)
+            await self._conductor.bring_up(order, steps, self._progress)
+
+    def _together(self) -> dict[TransactionRun, list[TransactionRun]]:
+        """For each transaction those that end with it, for one has come to import code of another.
+
+        The plan could not know: it is what the new code imports.
+        """
+        together = {run: [run] for run in self._runs}
+        for run in self._runs if len(self._runs) > 1 else ():
+            for ref, step in run.steps.items():
+                for importer in self._table.importers(ref) if step.load is Load.IMPORT else ():
+                    mine, others = together[run], together[self._run_of.get(importer, run)]
+                    if mine is not others:
+                        mine += others
+                        together |= dict.fromkeys(others, mine)
+        return together
+
+    def _give_up(self, ref: PluginRef, error: BaseException) -> Collection[PluginRef]:
+        """A setup failed; a failure that has to be rolled back gives its part up."""
+        run = self._run_of[ref]
+        run.fail(ref, error, self._table.graph, self._candidates)
+        return run.steps.keys() if run.doomed else ()
+
+    def _look_at(self, run: TransactionRun, ended: PluginRef | None = None) -> None:
+        """End `run` if nothing of it is under way any more; the setup of `ended` no longer is."""
+        if ended is not None and not run.doomed and self._table.states[ended] is State.STOPPED:
+            return  # All is being cancelled.
+        run.open -= {ended}
+        together = self._ending_together[run]
+        if any(map(self._is_under_way, together)) or run.has_ended or run in self._doomed:
+            return
+        self._progress.failed.clear()  # An error may hold what is wanted again, such as a port.
+        self._doom_importers(together)
+        for each in together:
+            if not each.doomed:
+                self._settlement.commit(each)
+                self._ended(each)
+        doomed = [each for each in together if each.doomed]
+        if doomed and not self._doomed:
+            self._group.start_soon(self._roll_back)
+        self._doomed += doomed
+
+    def _is_under_way(self, run: TransactionRun) -> bool:
+        run.open -= run.out_of_reach
+        if run.doomed:
+            states = self._table.states
+            run.open = {ref for ref in run.open if states[ref] is State.SETTING_UP}
+        return bool(run.open)
+
+    def _doom_importers(self, runs: Sequence[TransactionRun]) -> None:
+        """Have rolled back, too, what has come to import code that is rolled back."""
+        doomed = [run for run in runs if run.doomed]
+        for run in doomed:  # It grows.
+            for ref, step in run.steps.items():
+                for importer in self._table.importers(ref) if step.load is Load.IMPORT else ():
+                    other = self._run_of.get(importer, run)
+                    if other in runs and not other.doomed:
+                        reason = f"it imports code of {ref}, which has been rolled back"
+                        other.failed[importer] = PluginLoadError(importer, "import", reason)
+                        other.doomed = True
+                        doomed.append(other)
+
+    async def _roll_back(self) -> None:
+        """Roll back what is doomed and has ended by now, together, until nothing is left."""
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        while doomed := list(self._doomed):
+            await self._settlement.roll_back(doomed, self._before)
+            for run in doomed:
+                self._ended(run)
+            self._doomed = [run for run in self._doomed if not run.has_ended]

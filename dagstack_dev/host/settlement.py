@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from dagstack_dev.core.errors import PluginCrashed, PluginRegistryError, said
+from dagstack_dev.core.errors import PluginCrashed, PluginLoadError, PluginRegistryError, said
 from dagstack_dev.core.health_errors import PluginUnhealthy
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
@@ -23,25 +23,19 @@ if TYPE_CHECKING:
     from dagstack_dev.core.ports import Generation
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.table import PluginTable
-    from dagstack_dev.host.transaction import Applied, TransactionRun
+    from dagstack_dev.host.transaction import TransactionRun
 
 ROLLED_BACK: Final = "rolled back"
 """Why a plugin goes back to what ran before."""
 
 
 class Settlement:
-    """Ends the transactions of one plan, into `applied`."""
+    """Ends the transactions of one plan; what has become of each is noted in it."""
 
-    def __init__(
-        self,
-        conductor: Conductor,
-        candidates: Mapping[PluginRef, Candidate],
-        applied: Applied,
-    ) -> None:
+    def __init__(self, conductor: Conductor, candidates: Mapping[PluginRef, Candidate]) -> None:
         self._conductor = conductor
         self._table = conductor.table
         self._candidates = candidates
-        self._applied = applied
 
     def commit(self, run: TransactionRun) -> None:
         """Let the new state stand: settle who is failed, blocked or removed, retire the old."""
@@ -55,15 +49,15 @@ class Settlement:
             failed = state is State.FAILED and step.ref not in run.waiting
             if failed and entry.error is not None:
                 # Its load or setup failed, or it was ready already and died since.
-                self._applied.failed[step.ref] = entry.error
+                run.applied.failed[step.ref] = entry.error
                 self._drop(step.ref, run)
             elif state is State.READY:
                 if step.ref in self._candidates:  # Else it runs what it ran, in a new instance.
                     table.up_to_date(entry)
-                self._applied.built.add(step.ref)
+                run.applied.built.add(step.ref)
                 saved = run.saved.get(step.ref)
                 if saved is not None and saved.generation is not entry.generation:
-                    self._retire(step.ref, saved.number, saved.generation)
+                    self._retire(run, step.ref, saved.number, saved.generation)
             else:
                 self._block(step.ref, step.reason, self._waits_for(step.ref), run)
         self._settle_the_rest(run)
@@ -73,17 +67,17 @@ class Settlement:
         table = self._table
         transaction = run.transaction
         for step in transaction.block:
-            if not run.comes_back(step.ref):
+            if not (run.comes_back(step.ref) or table.states[step.ref] is State.REMOVED):
                 self._block(step.ref, step.reason, step.blocked_by, run)
         for step in transaction.fail:
-            if run.comes_back(step.ref):
+            if run.comes_back(step.ref) or table.states[step.ref] is State.REMOVED:
                 continue
             entry = table.entries[step.ref]
             assert step.error is not None  # noqa: S101 - every fail step has one
             if isinstance(step.error, PluginUnhealthy):
                 self._conductor.became_ill(entry, step.error, step.reason)
             elif not (fails_already(table, step) or self._is_down(step)):
-                self._conductor.load_failed(entry, step.error, Stage.PREPARE, step.reason)
+                self._conductor.load_failed(entry, step.error, _stage_of(step), step.reason)
             self._drop(step.ref, run)
         for step in transaction.remove:
             if run.comes_back(step.ref):
@@ -91,6 +85,16 @@ class Settlement:
             self._drop(step.ref, run)
             self._conductor.crashes.pop(step.ref, None)
             table.removed(table.entries[step.ref], step.reason, refusal="it was removed from disk")
+
+    def _gives_way(self, ref: PluginRef, run: TransactionRun) -> bool:
+        """Remove a plugin that never was, if what runs from its folder comes back."""
+        candidate = self._candidates.get(ref)
+        if not run.doomed or candidate is None or candidate.replaces not in run.saved:
+            return False
+        self._drop(ref, run)
+        refusal = f"it was rolled back to {candidate.replaces}"
+        self._table.removed(self._table.entries[ref], ROLLED_BACK, refusal=refusal)
+        return True
 
     def _is_down(self, step: Step) -> bool:
         """Whether the plugin failed by itself, while it was ready; then it is `failed` already."""
@@ -124,13 +128,15 @@ class Settlement:
         if saved is not None:
             generations[saved.number] = saved.generation
         for number, generation in generations.items():
-            self._retire(ref, number, generation)
+            self._retire(run, ref, number, generation)
         self._table.unload(entry)
 
-    def _retire(self, ref: PluginRef, number: int, generation: Generation | None) -> None:
+    def _retire(
+        self, run: TransactionRun, ref: PluginRef, number: int, generation: Generation | None
+    ) -> None:
         if generation is not None:
             generation.retire()
-            self._applied.retired.append(Retired(ref, number, generation))
+            run.applied.retired.append(Retired(ref, number, generation))
 
     async def roll_back(self, runs: Sequence[TransactionRun], before: DependencyGraph) -> None:
         """Bring the previous generations of whole transactions back, with new instances."""
@@ -161,10 +167,10 @@ class Settlement:
         self._settle_restored(run_of, lost)
         for run in runs:
             self._settle_the_rest(run)
-            self._applied.rolled_back.update(run.refs)
-            self._applied.failed |= run.failed
-            run.failed |= {ref: error for ref, error in lost.items() if ref in run.saved}
-        self._applied.lost |= lost
+            run.applied.rolled_back.update(run.refs)
+            run.applied.failed |= run.failed
+            run.applied.lost |= {ref: each for ref, each in lost.items() if ref in run.saved}
+            run.failed |= run.applied.lost
 
     def _missing(self, coming_back: Collection[PluginRef]) -> Iterator[PluginRef]:
         """What plugins that are to come back depend on and that does not: it had died itself."""
@@ -211,6 +217,9 @@ class Settlement:
     def _withdraw(self, run: TransactionRun) -> None:
         """Take the new generations of a transaction out again."""
         table = self._table
+        for step in (*run.transaction.block, *run.transaction.fail):
+            if not run.comes_back(step.ref):
+                self._gives_way(step.ref, run)
         culprits = tuple(str(ref) for ref in run.failed)
         for ref in run.steps:
             entry = table.entries.get(ref)
@@ -218,14 +227,12 @@ class Settlement:
                 continue
             if run.comes_back(ref):
                 if entry.generation is not run.saved[ref].generation:
-                    self._retire(ref, entry.number, entry.generation)
+                    self._retire(run, ref, entry.number, entry.generation)
+                continue
+            if self._gives_way(ref, run):
                 continue
             self._drop(ref, run)
-            candidate = self._candidates.get(ref)
-            if candidate is not None and candidate.replaces in run.saved:
-                refusal = f"it was rolled back to {candidate.replaces}"
-                table.removed(entry, ROLLED_BACK, refusal=refusal)
-            elif table.states[ref] is not State.FAILED or ref in run.waiting:
+            if table.states[ref] is not State.FAILED or ref in run.waiting:
                 refusal = f"it was rolled back, for {', '.join(culprits)} failed"
                 table.blocked(entry, culprits, ROLLED_BACK, refusal=refusal)
 
@@ -236,7 +243,8 @@ class Settlement:
         """
         table = self._table
         saved = {ref for run in runs for ref in run.coming_back}
-        gone = [ref for run in runs for ref in run.steps if table.states[ref] is State.REMOVED]
+        touched = {ref for run in runs for ref in run.transaction.refs} - saved
+        gone = [ref for ref in touched if table.states[ref] is State.REMOVED]
         graph, _ = table.graph.updated({ref: before.wants(ref) for ref in saved}, gone)
         pinned = {
             ref: before.dependencies(ref)
@@ -274,7 +282,7 @@ class Settlement:
         try:
             self._conductor.load(entry, how, ROLLED_BACK)
             if entry.generation is not saved.generation:
-                self._retire(ref, saved.number, saved.generation)
+                self._retire(run, ref, saved.number, saved.generation)
         except PluginRegistryError as raised:
             error = recorded(raised)
             self._conductor.load_failed(entry, error, Stage.IMPORT, "could not be rolled back")
@@ -309,3 +317,10 @@ def waits_already(table: PluginTable, step: Step) -> bool:
         and table.states[step.ref] is State.BLOCKED
         and entry.blocked_by == step.blocked_by
     )
+
+
+def _stage_of(step: Step) -> Stage:
+    """In which step a plugin has failed, or would again."""
+    if not step.is_known:
+        return Stage.PREPARE
+    return Stage.IMPORT if isinstance(step.error, PluginLoadError) else Stage.SETUP

@@ -43,6 +43,14 @@ class Applied:
     touched: set[PluginRef] = field(default_factory=set)
     retired: list[Retired] = field(default_factory=list)
 
+    def add(self, other: Applied) -> None:
+        """Note what has become of a part that was touched."""
+        self.built |= other.built
+        self.failed |= other.failed
+        self.lost |= other.lost
+        self.rolled_back |= other.rolled_back
+        self.retired += other.retired
+
 
 class TransactionRun:
     """One transaction under way.
@@ -56,6 +64,8 @@ class TransactionRun:
         doomed: whether it has to be rolled back.
         steps: the plugins to be set up, in order.
         leaving: the plugins to be removed.
+        open: the plugins whose setup has not ended.
+        applied: what has become of it.
     """
 
     def __init__(self, transaction: Transaction, shared: Sequence[SharedCodeChange] = ()) -> None:
@@ -68,6 +78,9 @@ class TransactionRun:
         self.doomed = False
         self.steps = {step.ref: step for step in transaction.set_up}
         self.leaving = {step.ref for step in transaction.remove}
+        self.open: set[PluginRef] = set(self.steps)
+        self.has_ended = False
+        self.applied = Applied(touched={*transaction.refs})
 
     @property
     def refs(self) -> tuple[PluginRef, ...]:

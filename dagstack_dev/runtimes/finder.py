@@ -216,6 +216,10 @@ class PluginFinder(MetaPathFinder):
                 return
             gc.collect(generation)
 
+    def holds_kind(self, package: str) -> bool:
+        """Whether some plugin is active in the package of a kind."""
+        return self._in_kind[package] > 0
+
     def _note_newest(self) -> None:
         """Note which modules of plugins `sys.modules` has got, whoever has put them there.
 
@@ -271,7 +275,7 @@ class PluginFinder(MetaPathFinder):
         parts = fullname.split(".")
         if len(parts) < _PACKAGE_PARTS:
             self._log.add_space(fullname)
-            return ModuleSpec(fullname, _Space(fullname), is_package=True)
+            return ModuleSpec(fullname, _Space(fullname, self), is_package=True)
         active = self._active.get(".".join(parts[:_PACKAGE_PARTS]))
         if active is None and len(parts) == _PACKAGE_PARTS:
             active = self._load_ahead(fullname)
@@ -391,8 +395,9 @@ def _read(path: str) -> SourceFile | None:
 class _Space(Loader):
     """Makes a package that holds plugins; they are loaded when they are asked of it."""
 
-    def __init__(self, fullname: str) -> None:
+    def __init__(self, fullname: str, finder: PluginFinder) -> None:
         self._fullname = fullname
+        self._finder = finder
 
     def exec_module(self, module: ModuleType) -> None:
         """There is no code to run."""
@@ -401,10 +406,11 @@ class _Space(Loader):
     def _load(self, name: str) -> ModuleType:
         """What an attribute of the package stands for."""
         missing = AttributeError(f"module {self._fullname!r} has no attribute {name!r}")
-        if name.startswith("__"):
+        inner = f"{self._fullname}.{name}"
+        if name.startswith("__") or not (inner.count(".") > 1 or self._finder.holds_kind(inner)):
             raise missing
         try:
-            return import_module(f"{self._fullname}.{name}")
+            return import_module(inner)
         except ModuleNotFoundError as error:
             raise missing from error
 

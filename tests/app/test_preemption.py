@@ -133,7 +133,7 @@ async def test_a_retry_is_not_preempted_by_data(tree: PluginTree) -> None:
     async with serving(tree, extras={"seen": seen}, retry_seconds=0.01) as live:
         await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
         (tree.root / "base/events.log").write_text("tried\n")
-        while not live.server._loop.inbox._batch.paths:
+        while not live.server._loop.waiting:
             await anyio.sleep(0.001)
         seen.set()
         await live.fact(Transition, lambda fact: fact.to_state is State.READY)
@@ -286,11 +286,11 @@ async def test_an_edit_of_a_plugin_that_needs_it_not_leaves_a_setup_alone(
         tree.plugin("base", code=code)
         await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
         tree.plugin("aside", value=2)
-        tree.write("base/events.log", "set up")
-        while len(live.server._loop.inbox.waiting.paths) < 2:
-            await anyio.sleep(0.001)
-        seen.set()
         await live.fact(ReloadCommitted, lambda fact: fact.reload_id == 2)
+        assert live.plugin("aside").value() == 2
+        assert live.state("base") is State.SETTING_UP
+        seen.set()
+        await live.fact(ReloadCommitted, lambda fact: fact.reload_id == 1)
         assert not any(fact.error for fact in live.of(Transition))
 
 
@@ -310,7 +310,7 @@ async def test_a_roll_back_is_not_preempted(tree: PluginTree) -> None:
             Transition, lambda fact: fact.reason == "rolled back" and is_setting_up(fact)
         )
         tree.plugin("base", value=2)
-        while not live.server._loop.inbox.waiting.paths:
+        while not live.server._loop.waiting:
             await anyio.sleep(0.001)
         may_end.set()
         await live.fact(ReloadCommitted)

@@ -26,7 +26,8 @@ class Batch:
         retried: plugins that failed and whose pause is over.
         unhealthy: plugins that have failed their health check too often, with the last failure.
         again: folders of plugins that are to be tried again as if they had been saved.
-        done: to be set once this batch has been dealt with.
+        done: to be set once this batch has been dealt with, each with the plugins that it was asked
+            for with; None for a look everywhere.
     """
 
     paths: set[str] = field(default_factory=set)
@@ -36,7 +37,7 @@ class Batch:
     retried: set[PluginRef] = field(default_factory=set)
     unhealthy: dict[PluginRef, PluginRegistryError] = field(default_factory=dict)
     again: set[str] = field(default_factory=set)
-    done: list[anyio.Event] = field(default_factory=list)
+    done: list[tuple[anyio.Event, frozenset[PluginRef] | None]] = field(default_factory=list)
 
     def join(self, later: Batch) -> None:
         """Take over everything of a batch that came in after this one."""
@@ -91,7 +92,8 @@ class Inbox:
     ) -> anyio.Event:
         """Ask for a look everywhere, or for plugins to be reloaded; the answer is set when done."""
         done = anyio.Event()
-        self.put(Batch(everywhere=everywhere, forced=forced or set(), done=[done]))
+        refs = None if everywhere else frozenset(forced or ())
+        self.put(Batch(everywhere=everywhere, forced=forced or set(), done=[(done, refs)]))
         return done
 
     def put(self, news: Batch) -> None:
@@ -101,10 +103,15 @@ class Inbox:
         self._on_filled(news)
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Wait until something is there, at most `seconds`; the answer is whether it is."""
+        """Wait until something is there, at most `seconds`; the answer is whether it is.
+
+        What has been put in may have been nothing.
+        """
         if self.empty:
             with anyio.move_on_after(seconds if seconds is not None else float("inf")):
                 await self._filled.wait()
+        if self.empty:
+            self._filled = anyio.Event()
         return not self.empty
 
     def take(self) -> Batch:

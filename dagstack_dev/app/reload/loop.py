@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from dagstack_dev.app.reload.collect import EDITED, Collector
 from dagstack_dev.app.reload.inbox import Batch, Inbox
 from dagstack_dev.app.reload.missing import LOOK_SECONDS, MissingModules, missing_in
 from dagstack_dev.app.reload.preemption import Preemption
-from dagstack_dev.app.reload.reconciler import Cause, Reconciler
+from dagstack_dev.app.reload.reconciler import Occasion, Reconciler, Turn
 from dagstack_dev.app.reload.reports import Reports
 from dagstack_dev.app.reload.retry import Revival
 from dagstack_dev.app.reload.shared import in_process
@@ -32,7 +32,7 @@ from dagstack_dev.disk.reading import changed_at, has_changed
 from dagstack_dev.host.context import sees_the_same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.app.hookspec_files import HookspecFiles
@@ -114,10 +114,21 @@ class ReloadLoop:
         self._hookspecs = hookspecs
         self._state = ReloadState(registry, snapshot.is_watched)
         self._reports, self._config_reports = Reports(registry.table), Reports(registry.table)
-        self._reconciler = Reconciler(registry, self._state, shared, self._reports)
+        self._reconciler = Reconciler(
+            registry,
+            self._state,
+            shared,
+            self._reports,
+            building=self._building,
+            ended=self.leaks.add,
+        )
         self._batches = 0
         self._misspelt: set[PluginRef] = set()
-        self._busy = False
+        self._reloads = 0  # Under way.
+        self._has_ended = False
+        self._is_looking = False
+        self._held = Batch()
+        self._has_started = anyio.Event()
         self._idle = anyio.Event()
         self._ended = False
         self._look_away = registry.observe(self._note)
@@ -126,14 +137,23 @@ class ReloadLoop:
         """Nothing is dealt with any more, and nobody waits for it."""
         self._ended = True
         self._look_away()
-        for done in self.inbox.take().done:
+        for done, _ in (*self.inbox.take().done, *self._held.done):
             done.set()
         self._idle.set()
 
     async def come_to_rest(self) -> None:
         """Wait until nothing is left to do, or the end has come."""
-        while not self._ended and (self._busy or not self.inbox.empty):
+        while not self._ended and not self._is_idle:
             await self._idle.wait()
+
+    @property
+    def waiting(self) -> set[str]:
+        """The paths of what has come in and is not taken in yet."""
+        return self.inbox.waiting.paths | self._held.paths
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.inbox.empty and not (self._is_looking or self._reloads or self._held)
 
     async def start(self, *, owns_plugins: bool) -> None:
         """Take what is on disk for the first time; whatever fails, fails alone.
@@ -141,7 +161,7 @@ class ReloadLoop:
         Args:
             owns_plugins: whether nobody else has set plugins up, and all of them are to be.
         """
-        cause = Cause(self._batches, began=perf_counter(), is_first=owns_plugins)
+        occasion = Occasion(self._batches, began=perf_counter(), is_first=owns_plugins)
         plugins, files, shared = await self.collector.first_look()
         reasons = self._take_settings(files)  # They may have been saved since they were read.
         reasons |= dict.fromkeys(self._state.missing(), "removed")
@@ -150,30 +170,66 @@ class ReloadLoop:
                 if self._table.states[entry.ref] is not State.READY:
                     reasons[self._state.place(entry.ref) or ""] = "first start"
         reasons |= self._state.update(plugins, self._batches)
-        with self._preemption.watching(self.inbox.waiting):
-            await self._reload(reasons, shared, cause)
+        reload = self._begin(reasons, shared, occasion)
+        self._has_started.set()
+        await reload
 
     async def run(self) -> None:
-        """One batch at a time; what comes in meanwhile is the next one."""
-        while True:
-            self._retry.arrange()
-            missing = self._missing_modules()
-            self._busy = False
-            self._idle.set()
-            seconds = self.leaks.idle_seconds or (LOOK_SECONDS if missing else None)
-            if not await self.inbox.wait(seconds):
-                await self.leaks.look(lambda: not self.inbox.empty)
-                if missing and (places := self._missing.come(missing)):
-                    self.inbox.put(Batch(again=places))
-                continue
-            self._busy = True
-            self._idle = anyio.Event()
-            batch = self.inbox.take()
-            try:
-                await self._handle(batch)
-            finally:
-                for done in batch.done:
-                    done.set()
+        """Take in one batch after the other; the reloads that follow may go on side by side."""
+        await self._has_started.wait()
+        async with anyio.create_task_group() as self._group:
+            while True:
+                self._retry.arrange()
+                missing = {} if self._reloads else self._missing_modules()
+                seconds = self.leaks.idle_seconds or (LOOK_SECONDS if missing else None)
+                if self._is_idle:
+                    self._idle.set()
+                    self._idle = anyio.Event()
+                self._has_ended = False
+                if not await self.inbox.wait(None if self._reloads else seconds):
+                    if self._has_ended:
+                        continue  # A reload has, and it may be time for something else.
+                    await self.leaks.look(lambda: not self.inbox.empty)
+                    if missing and (places := self._missing.come(missing)):
+                        self.inbox.put(Batch(again=places))
+                    continue
+                self._is_looking = True
+                try:
+                    await self._handle(self._free_part(self.inbox.take()))
+                finally:
+                    self._is_looking = False
+
+    def _free_part(self, batch: Batch) -> Batch:
+        """What of `batch` touches nothing that is being built; the rest is held until that ends."""
+        building = self._reconciler.building
+        if not building:
+            return batch
+        free, held = Batch(again=batch.again), Batch(everywhere=batch.everywhere)
+        for path in batch.paths:
+            (held if self._is_building_at(path) else free).paths.add(path)
+
+        def part_of(refs: Iterable[PluginRef]) -> Batch:
+            return free if self._table.reached_by(refs).isdisjoint(building) else held
+
+        for done, refs in batch.done:
+            part = held if refs is None else part_of(refs)
+            part.forced |= refs or set()
+            part.done.append((done, refs))
+        for ref, error in batch.crashed.items():
+            part_of([ref]).crashed[ref] = error
+        for ref, failure in batch.unhealthy.items():
+            part_of([ref]).unhealthy[ref] = failure
+        for ref in batch.retried:
+            part_of([ref]).retried.add(ref)
+        self._held.join(held)
+        return free
+
+    def _is_building_at(self, path: str) -> bool:
+        """Whether an event at `path` may be about something that is being built."""
+        building = self._reconciler.building
+        place = self._snapshot.folders.plugin_at(path)
+        at_place = self._refs_at([place]) if place is not None else set()
+        return not building.isdisjoint(at_place | self._shared.importers([path]))
 
     def _note(self, fact: Fact) -> None:
         """See what comes of plugins.
@@ -234,13 +290,16 @@ class ReloadLoop:
     # From a batch to the places where something may differ
 
     async def _handle(self, batch: Batch) -> None:
-        """Take in what has come in, and reload until nothing differs."""
+        """Take in what has come in, and begin the reload that it asks for."""
+        if not batch:
+            return
         began = perf_counter()
         self._batches += 1
         plugins, files, shared = await self.collector.collect(batch)
         paths = sorted(filter(self._snapshot.counts, batch.paths))
         reasons = self._take_settings(files) | self._state.judge_again()
         reasons |= self._state.update(plugins, self._batches)
+        self._preemption.note_outdated(self._refs_at(reasons) & self._reconciler.building)
         again = (self._saved_again(paths) | batch.again) - reasons.keys()
         reasons |= self._state.prepare_again(again)
         reasons |= dict.fromkeys(self._state.request(batch.forced), "asked for")
@@ -254,32 +313,65 @@ class ReloadLoop:
             reasons = dict.fromkeys(again, PENDING) | reasons
         reasons |= self._happened(batch)
         if reasons or self._shared.has_news(shared) or not self._reconciler.is_quiet:
-            retried = batch.retried - news
-            with self._preemption.watching(self.inbox.waiting, retried):
-                await self._reload(reasons, shared, Cause(self._batches, paths, began))
-        elif any(
-            self._snapshot.folders.plugin_at(path) or self._shared.is_meant(path) for path in paths
-        ):
-            self._reports.skipped(self._reconciler.next_id(), began, paths, "no content changed")
-        if self._config in files:
-            self.tell_misspelt_sections()
+            occasion = Occasion(self._batches, paths, began)
+            after: list[Callable[[], object]] = [each.set for each, _ in batch.done]
+            if self._config in files:
+                after.append(self.tell_misspelt_sections)
+            reload = self._begin(reasons, shared, occasion, batch.retried - news, after)
+            self._group.start_soon(lambda: reload)
+        else:
+            if any(
+                self._snapshot.folders.plugin_at(path) or self._shared.is_meant(path)
+                for path in paths
+            ):
+                number = self._reconciler.next_id()
+                self._reports.skipped(number, began, paths, "no content changed")
+            for each, _ in batch.done:
+                each.set()
+            if self._config in files:
+                self.tell_misspelt_sections()
 
-    async def _reload(
+    def _begin(
         self,
         reasons: Mapping[str, str],
         shared: Mapping[str, SourceFile | None],
-        cause: Cause,
+        occasion: Occasion,
+        retried: AbstractSet[PluginRef] = frozenset(),
+        after: Iterable[Callable[[], object]] = (),
+    ) -> Coroutine[None, None, None]:
+        """Plan a reload; the answer goes on with it until nothing differs, and calls `after`."""
+        self._reloads += 1
+        self._preemption.begin(self.inbox.waiting, retried)
+        turn = self._reconciler.begin(reasons, shared, occasion)
+        return self._reload(turn, occasion, retried, after)
+
+    async def _reload(
+        self,
+        turn: Turn,
+        occasion: Occasion,
+        retried: AbstractSet[PluginRef],
+        after: Iterable[Callable[[], object]],
     ) -> None:
-        self.collector.own_writes.reload_begins()
-        with self.health.paused():
-            done = await self._reconciler.reconcile(
-                reasons, shared, cause, lambda: self.inbox.empty
+        try:
+            await self._reconciler.reconcile(
+                turn, occasion, lambda: self.inbox.empty and not self._held
             )
-        for applied in done:
-            self.leaks.add(applied.retired)
+        finally:
+            self._reloads -= 1
+            self._preemption.end(retried)
+            for each in after:
+                each()
         for ref, path in self._runtime.take_outdated().items() if self._runtime else ():
             reason = f"{path} has changed, and Python loads an extension module only once"
             self._table.require_restart(self._table.entries[ref], reason)
+        held, self._held, self._has_ended = self._held, Batch(), True
+        self.inbox.put(held)
+
+    @contextmanager
+    def _building(self, refs: AbstractSet[PluginRef], places: set[str]) -> Iterator[None]:
+        self.collector.own_writes.reload_begins(places)
+        with self.health.paused(refs):
+            yield
 
     def _missing_modules(self) -> dict[str, set[str]]:
         """The modules that are missed by what has failed or is pending, by its place."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import PurePath
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -15,7 +14,8 @@ from dagstack_dev.host.patience import is_held
 from dagstack_dev.host.settlement import ROLLED_BACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.events import Transition
     from dagstack_dev.core.refs import PluginRef
@@ -52,31 +52,35 @@ class Preemption:
         self._table = table
         self._outdated = outdated
         self._later = later
-        self._retried: Collection[PluginRef] | None = None  # None where nothing is broken off.
+        self._watching = 0
+        self._retried: set[PluginRef] = set()
         self._unseen = Batch()
         self._useless: dict[PluginRef, type[SetupPreempted]] = {}
         self._began: dict[PluginRef, float] = {}
         self._in_a_row: dict[PluginRef, int] = {}
         self._looks_again = False
 
-    @contextmanager
-    def watching(self, waiting: Batch, retried: Collection[PluginRef] = ()) -> Iterator[None]:
-        """Setups that begin inside this block may be broken off.
+    def begin(self, waiting: Batch, retried: AbstractSet[PluginRef] = frozenset()) -> None:
+        """Setups that begin from now on may be broken off. Several reloads may be under way.
 
         Args:
             waiting: what has come in already.
             retried: the plugins that are only tried again.
         """
-        self._retried, self._unseen, self._useless = retried, Batch(), {}
+        self._watching += 1
+        self._retried |= retried
         self.note_input(waiting)
-        try:
-            yield
-        finally:
-            self._retried = None
+
+    def end(self, retried: AbstractSet[PluginRef] = frozenset()) -> None:
+        """The reverse of `begin`, with the same plugins."""
+        self._watching -= 1
+        self._retried -= retried
+        if not self._watching:
+            self._unseen, self._useless = Batch(), {}
 
     def note_input(self, news: Batch) -> None:
         """Something has come in."""
-        if self._retried is None:
+        if not self._watching:
             return
         asked = news.everywhere or news.forced or news.crashed
         if asked or any(path.endswith(EDITED) for path in news.paths):
@@ -86,14 +90,21 @@ class Preemption:
         self._unseen.join(news)
         self._look()
 
+    def note_outdated(self, refs: Iterable[PluginRef]) -> None:
+        """`refs` differ on disk from what they are set up from."""
+        self._useless |= dict.fromkeys(self._table.reached_by(refs), SetupPreempted)
+        self._look()
+
     def note(self, fact: Transition) -> None:
         """A plugin came into another state."""
         if fact.to_state is State.SETTING_UP:
-            if self._retried is not None and fact.reason != ROLLED_BACK:
+            if self._watching and fact.reason != ROLLED_BACK:
                 self._began[fact.ref] = monotonic()
                 self._look()
             return
         self._began.pop(fact.ref, None)
+        if fact.to_state is not State.LOADED:
+            self._useless.pop(fact.ref, None)
         if type(fact.error) is SetupPreempted:
             self._in_a_row[fact.ref] = self._in_a_row.get(fact.ref, 0) + 1
         elif self._in_a_row and fact.to_state in {State.READY, State.FAILED, State.REMOVED}:
@@ -102,7 +113,7 @@ class Preemption:
     def may_break_off(self, ref: PluginRef, seconds: float) -> bool:
         """Whether an import or setup of `ref` that has lasted for `seconds` may be preempted."""
         is_setup = self._table.states[ref] is State.SETTING_UP
-        may_be = self._retried is not None and (not is_setup or ref in self._began)
+        may_be = self._watching > 0 and (not is_setup or ref in self._began)
         return may_be and seconds >= self._pause(ref)
 
     def _pause(self, ref: PluginRef) -> float:

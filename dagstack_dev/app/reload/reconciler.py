@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.desired import want
 from dagstack_dev.core.errors import DependencyCycle, PluginRegistryError, said
+from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.planning import plan_reload
+from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.host.preparation import locate
-from dagstack_dev.host.reloader import Reloader
+from dagstack_dev.host.reloader import Cause, Reloader
 from dagstack_dev.host.transaction import Applied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+    from contextlib import AbstractContextManager
 
     from dagstack_dev.app.reload.reports import Reports
     from dagstack_dev.app.reload.shared import SharedFiles
     from dagstack_dev.app.reload.state import ReloadState
     from dagstack_dev.core.desired import Wanted
     from dagstack_dev.core.plan import ReloadPlan, SharedNews
-    from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.host.entry import Offer
     from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.transaction import Retired
     from dagstack_dev.runtimes.shared_change import SharedChange
 
 
@@ -33,11 +37,12 @@ NOTHING: Final = "nothing to do"
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class Turn:
     """What one turn of the loop is about to do.
 
     Attributes:
         places: where something may differ.
+        reasons: what has happened, for some of them.
         wanted: what does.
         offers: what candidates are to be loaded from, where that is not what they have.
         contents: the files of shared code that differ from what runs.
@@ -47,6 +52,7 @@ class _Turn:
     """
 
     places: set[str]
+    reasons: Mapping[str, str]
     wanted: Wanted
     offers: Mapping[PluginRef, Offer]
     contents: Mapping[str, SourceFile | None]
@@ -56,8 +62,8 @@ class _Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
-    """Why a reload is under way.
+class Occasion:
+    """What has come in, for which a reload is under way.
 
     Attributes:
         number: of what has come in.
@@ -80,16 +86,26 @@ class Reconciler:
         state: what is on disk, and what has failed.
         shared: the code that plugins share.
         reports: who is told.
+        building: makes a block in which plugins, by ref and by place, are torn down and set up.
+        ended: called with the generations that nothing should hold any more.
 
     Attributes:
         unsettled: the places where something differs from what runs, or from what was tried last;
             derived from the state, and kept so that a reload looks nowhere else.
+        building: the plugins of which something is under way.
         is_quiet: whether the last call went on until nothing differed but what is known to fail.
         ended_ns: when plugins were last changed, in nanoseconds since the epoch.
     """
 
     def __init__(
-        self, registry: Registry, state: ReloadState, shared: SharedFiles, reports: Reports
+        self,
+        registry: Registry,
+        state: ReloadState,
+        shared: SharedFiles,
+        reports: Reports,
+        *,
+        building: Callable[[AbstractSet[PluginRef], set[str]], AbstractContextManager[None]],
+        ended: Callable[[Iterable[Retired]], None],
     ) -> None:
         self._registry = registry
         self._table = registry.table
@@ -97,9 +113,12 @@ class Reconciler:
         self._shared = shared
         self._reports = reports
         self._reloader = Reloader(registry.conductor)
+        self._building_of = building
+        self._on_ended = ended
         self._reloads = 0
         self._pending: set[PluginRef] = set()
         self.unsettled: set[str] = set()
+        self.building: set[PluginRef] = set()
         self.is_quiet = True
         self.ended_ns = 0
 
@@ -108,55 +127,111 @@ class Reconciler:
         self._reloads += 1
         return self._reloads
 
-    async def reconcile(
+    def begin(
         self,
         reasons: Mapping[str, str],
         contents: Mapping[str, SourceFile | None],
-        cause: Cause,
-        may_go_on: Callable[[], bool],
-    ) -> list[Applied]:
-        """Go on until nothing differs but what is known to fail, or something more comes in.
+        occasion: Occasion,
+    ) -> Turn:
+        """Plan what has to be done; from now on it counts as being built.
+
+        What others are building is left alone, with all that depends on it; it is dealt with when
+        that has ended.
 
         Args:
             reasons: the places where something has happened, each with what.
             contents: the files of shared code that differ from what runs.
-            cause: why this is done.
-            may_go_on: asked before each further turn.
-
-        Returns:
-            What has become of it, turn by turn.
+            occasion: why this is done.
         """
-        turn = self._plan(reasons, contents, cause)
-        done = [await self._carry_out(turn, None if cause.is_first else self.next_id(), cause)]
+        turn = self._plan(reasons, contents, occasion)
+        self.building |= turn.plan.affected
+        return turn
+
+    async def reconcile(
+        self, turn: Turn, occasion: Occasion, may_go_on: Callable[[], bool]
+    ) -> None:
+        """Go on until nothing differs but what is known to fail, or something more comes in.
+
+        Several calls may be under way at the same time.
+
+        Args:
+            turn: what `begin` has returned.
+            occasion: likewise.
+            may_go_on: asked before each further turn.
+        """
+        reload_id = None if occasion.is_first else self.next_id()
+        await self._carry_out(turn, reload_id, occasion)
         while self.unsettled or self._shared.differs:
-            self.is_quiet = may_go_on()
+            self.is_quiet = may_go_on() and not self._awaits_news()
             if not self.is_quiet:
-                return done
-            again = Cause(cause.number, cause.paths, perf_counter())
-            turn = self._plan({}, self._shared.differing(()), again)
+                return
+            again = Occasion(occasion.number, occasion.paths, perf_counter())
+            turn = self.begin({}, self._shared.differing(()), again)
             if not self._reloader.has_work(turn.plan):
+                self.building -= turn.plan.affected
                 self._settle(turn, Applied(), None, again)
                 break
-            done.append(await self._carry_out(turn, self.next_id(), again))
+            await self._carry_out(turn, self.next_id(), again)
         self.is_quiet = True
-        return done
+
+    def _awaits_news(self) -> bool:
+        """Whether all that differs was broken off for an edit that has yet to come in."""
+        if self._shared.differs or not self.unsettled:
+            return False
+        owners = map(self._state.owner, self.unsettled)
+        entries = [self._table.present_entry(ref) for ref in owners if ref is not None]
+        return len(entries) == len(self.unsettled) and all(
+            entry is not None
+            and type(entry.failure) is SetupPreempted
+            and self._state.is_configured(entry)
+            and entry.offer.source == self._state.source(entry.offer.folder or "")
+            for entry in entries
+        )
 
     def _plan(
         self,
         reasons: Mapping[str, str],
         contents: Mapping[str, SourceFile | None],
-        cause: Cause,
-    ) -> _Turn:
-        state = self._state
+        occasion: Occasion,
+    ) -> Turn:
+        """What is to be done now; what would touch what is being built has to wait."""
         places = {*reasons, *self.unsettled}
+        changes = self._shared.prepare(contents, occasion.number)
+        waiting = {place for place in places if self._is_busy(place)}
+        late = {
+            name for name, each in changes.items() if not each.plugins.isdisjoint(self.building)
+        }
+        while True:
+            free = {name: each for name, each in changes.items() if name not in late}
+            turn = self._plan_for(places - waiting, reasons, contents, free)
+            more, names = self._colliding(turn)
+            if not more and not names:
+                break
+            if more <= waiting and names <= late:  # By what else they are: all has to wait.
+                more, names = places, {*changes}
+            waiting |= more
+            late |= names
+        self.unsettled |= waiting
+        for error in turn.plan.errors():
+            if isinstance(error, PluginRegistryError):
+                self._locate(error, turn.offers)
+        return turn
+
+    def _plan_for(
+        self,
+        places: set[str],
+        reasons: Mapping[str, str],
+        contents: Mapping[str, SourceFile | None],
+        changes: Mapping[str, SharedChange],
+    ) -> Turn:
+        state = self._state
         wanted = want(state, state, places, reasons)
-        places |= self._places(wanted.candidates)  # What else lies where they leave, or did.
+        places |= self._places(wanted.candidates)  # What else lies where they were may be had.
         offers = {
             ref: offer
             for ref, place in wanted.places.items()
             if (offer := state.offer(place)) is not None and not state.is_loaded(ref, offer)
         }
-        changes = self._shared.prepare(contents, cause.number)
         news = [self._shared.news_of(change, offers) for change in changes.values()]
         plan = plan_reload(
             state.world(),
@@ -165,10 +240,39 @@ class Reconciler:
             shared=news,
             failures=state.failures,
         )
-        for error in plan.errors():
-            if isinstance(error, PluginRegistryError):
-                self._locate(error, offers)
-        return _Turn(places, wanted, offers, contents, changes, news, plan)
+        return Turn(places, reasons, wanted, offers, contents, changes, news, plan)
+
+    def _is_busy(self, place: str) -> bool:
+        revision = self._state.revision(place)
+        return bool(
+            self.building
+            and (
+                self._state.owner(place) in self.building
+                or (revision is not None and revision.ref in self.building)
+            )
+        )
+
+    def _colliding(self, turn: Turn) -> tuple[set[str], set[str]]:
+        """The places and changes of `turn` that would touch what is being built."""
+        if not self.building:
+            return set(), set()
+        graph, wanted = turn.plan.graph, turn.wanted
+        names = {ref.name for ref in self.building}
+        refs, changes = set[PluginRef](), set[str]()
+        for each in turn.plan.transactions:
+            near = {*each.refs}.union(*map(graph.dependencies, each.refs))
+            if not near.isdisjoint(self.building):
+                refs |= each.refs
+                changes |= {*each.shared}
+        for ref, candidate in wanted.candidates.items():
+            wants = {want.name if isinstance(want, PluginRef) else want for want in candidate.wants}
+            if candidate.keeps in turn.plan.rejected and not names.isdisjoint(wants):
+                refs.add(ref)
+        places = {place for ref, place in wanted.places.items() if ref in refs}
+        places |= self._places(refs & wanted.removed)
+        if refs and not places and not changes:  # A name that some new plugin takes.
+            return set(turn.places), set(turn.changes)
+        return places, changes
 
     def _locate(self, error: PluginRegistryError, offers: Mapping[PluginRef, Offer]) -> None:
         """Have `error` name a line of a manifest; of a cycle, one that is news closes it."""
@@ -184,7 +288,7 @@ class Reconciler:
         elif ref in self._table.entries:
             locate(error, self._table.entries[ref].offer.source)
 
-    async def _carry_out(self, turn: _Turn, reload_id: int | None, cause: Cause) -> Applied:
+    async def _carry_out(self, turn: Turn, reload_id: int | None, occasion: Occasion) -> None:
         """Tell what is not taken over, do the rest, and take down what has become of it."""
         plan = turn.plan
         for place, error in turn.wanted.unclaimed.items():
@@ -194,21 +298,47 @@ class Reconciler:
         in_force = {name for each in plan.transactions for name in each.shared}
         for name in turn.changes.keys() - in_force - plan.held.keys():
             turn.changes[name].leave()  # No plugin of the plan imports it any more.
-        applied = await self._reloader.apply(
-            plan,
-            turn.wanted.candidates,
-            turn.offers,
-            turn.changes,
-            reload_id=reload_id,
-            paths=cause.paths,
-            began=cause.began,
-        )
-        self._state.record(plan, turn.wanted.candidates, applied)
-        self.ended_ns = time_ns()
-        self._settle(turn, applied, reload_id, cause)
-        return applied
 
-    def _kept(self, turn: _Turn) -> dict[PluginRef, BaseException]:
+        affected = plan.affected
+        left = {*affected}
+
+        def ended(applied: Applied) -> None:
+            left.difference_update(applied.touched)
+            self.building -= applied.touched
+            self.ended_ns = time_ns()
+            self._state.record(plan, turn.wanted.candidates, applied)
+            self._look_at(self._places(applied.touched) & turn.places)
+            self._on_ended(applied.retired)
+
+        try:
+            places = self._places(affected) | {*turn.wanted.places.values()}
+            with self._building_of(affected, places):
+                applied = await self._reloader.apply(
+                    plan,
+                    turn.wanted.candidates,
+                    turn.offers,
+                    turn.changes,
+                    cause=Cause(
+                        reload_id,
+                        occasion.began,
+                        occasion.paths,
+                        {ref for ref, at in turn.wanted.places.items() if at in turn.reasons},
+                    ),
+                    ended=ended,
+                )
+        finally:
+            self.building -= left
+        self._settle(turn, applied, reload_id, occasion)
+
+    def _look_at(self, places: Iterable[str]) -> None:
+        """Derive anew which of `places` are settled."""
+        for place in places:
+            if self._state.is_settled(place):
+                self.unsettled.discard(place)
+            else:
+                self.unsettled.add(place)
+
+    def _kept(self, turn: Turn) -> dict[PluginRef, BaseException]:
         """What does not run what is on disk, or is not run from there, each with the reason."""
         kept = dict(turn.plan.rejected)
         for change in turn.news:
@@ -227,14 +357,18 @@ class Reconciler:
             self._table.keep_pending(entry, error)
         self._reports.rejected(ref, self._state.place(ref) or "", error, reload_id)
 
-    def _settle(self, turn: _Turn, applied: Applied, reload_id: int | None, cause: Cause) -> None:
+    def _settle(
+        self, turn: Turn, applied: Applied, reload_id: int | None, occasion: Occasion
+    ) -> None:
         """Note what is pending and what differs now, and tell what does not any more."""
         state, table = self._state, self._table
         kept = self._kept(turn)
-        asked = {*turn.wanted.candidates, *kept, *applied.rolled_back, *applied.failed}
-        places = turn.places | self._places({*asked, *applied.lost, *state.failures})
-        self.unsettled = {place for place in places if not state.is_settled(place)}
-        self._shared.settle()
+        places = turn.places | self._places(
+            {*turn.wanted.candidates, *kept, *applied.rolled_back, *applied.failed, *applied.lost}
+            | state.failures.keys()
+        )
+        self._look_at(place for place in places if not self._is_busy(place))
+        self._shared.settle(turn.news)
         for ref in filter(state.is_live, kept):
             known = table.entries[ref].pending_error
             if known is None or said(known) != said(kept[ref]):
@@ -248,8 +382,8 @@ class Reconciler:
         if reload_id is not None and (settled or not applied.touched):
             reason = AGAIN if applied.touched else self._nothing(turn)
             refs = settled if applied.touched else turn.wanted.unchanged | {*settled}
-            if cause.paths or reason != NOTHING:
-                self._reports.skipped(reload_id, cause.began, cause.paths, reason, refs)
+            if occasion.paths or reason != NOTHING:
+                self._reports.skipped(reload_id, occasion.began, occasion.paths, reason, refs)
         for ref in settled:
             self._reports.settled(state.place(ref) or "", ref, reload_id)
         for place in self._reports.told(turn.wanted.unclaimed.keys() | self._places(kept)):
@@ -260,7 +394,7 @@ class Reconciler:
     def _places(self, refs: Iterable[PluginRef]) -> set[str]:
         return {place for ref in refs if (place := self._state.place(ref)) is not None}
 
-    def _nothing(self, turn: _Turn) -> str:
+    def _nothing(self, turn: Turn) -> str:
         """Why nothing was to be done, in words."""
         if turn.plan.rejected or turn.plan.held:
             return "nothing can be taken over"

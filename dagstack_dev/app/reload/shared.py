@@ -93,11 +93,13 @@ class SharedFiles:
         Returns:
             The changes that are for plugins, by name.
         """
-        self.known = {
-            path: (_fingerprint(file), batch if self._is_news(path, file) else known[1])
+        self.known |= {
+            path: (_fingerprint(file), batch)
             for path, file in contents.items()
-            for known in (self.known.get(path, (None, batch)),)
+            if self._is_news(path, file)
         }
+        for path in self.known.keys() - contents.keys():
+            del self.known[path]
         return {change.name: change for change in self._code.prepare(contents)}
 
     def news_of(self, change: SharedChange, offers: Mapping[PluginRef, Offer]) -> SharedNews:
@@ -123,8 +125,12 @@ class SharedFiles:
             error_for=change.error_for,
         )
 
-    def settle(self) -> None:
-        """Look which of what differed does so still."""
+    def settle(self, news: Iterable[SharedNews]) -> None:
+        """Look which of what differed does so still, `news` that were tried included."""
+        for each in news:
+            for path, content in each.files.items():
+                if isinstance(content, bytes | None):
+                    self.known.setdefault(path, (content, each.seen))
         self.known = {
             path: known
             for path, known in self.known.items()

@@ -1,0 +1,133 @@
+"""A slow setup holds up nobody: what has nothing to do with it is reloaded meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+from serving import Live, edit, make_live, ref, serving
+from trees import PluginTree
+
+from dagstack_dev.core.events import ReloadCommitted, ReloadRolledBack, Transition
+from dagstack_dev.core.lifecycle import State
+
+SLOW = """
+class Plugin:
+    VALUE = {value}
+
+    async def setup(self, ctx):
+        ctx.extras["begun"].append(self.VALUE)
+        await ctx.extras["gate"].wait()
+
+    def value(self):
+        return self.VALUE
+"""
+
+
+async def begins(live: Live, name: str) -> None:
+    """Wait until the setup of a plugin has begun."""
+    await live.fact(
+        Transition, lambda fact: fact.ref == ref(name) and fact.to_state is State.SETTING_UP
+    )
+
+
+@pytest.fixture
+def slow(tree: PluginTree) -> Path:
+    """A plugin whose setup lasts until the gate is opened, and one beside it."""
+    tree.plugin("aside")
+    return tree.plugin("slow", code=SLOW.format(value=1))
+
+
+async def test_what_is_beside_a_slow_setup_is_reloaded_at_the_start_already(
+    tree: PluginTree, slow: Path
+) -> None:
+    gate = anyio.Event()
+    live = make_live(tree, extras={"gate": gate, "begun": []})
+    async with anyio.create_task_group() as group:
+        group.start_soon(live.server.start)
+        await begins(live, "slow")
+        tree.plugin("aside", value=2)
+        await live.fact(ReloadCommitted)
+        assert live.plugin("aside").value() == 2
+        assert live.state("slow") is State.SETTING_UP
+        gate.set()
+    assert live.plugin("slow").value() == 1
+    await live.server.stop()
+
+
+async def test_what_is_beside_a_slow_reload_is_reloaded_and_rolled_back_meanwhile(
+    tree: PluginTree, slow: Path
+) -> None:
+    gate = anyio.Event()
+    gate.set()
+    async with serving(tree, extras={"gate": gate, "begun": []}) as live:
+        live.server._context.extras["gate"] = gate = anyio.Event()
+        live.forget()
+        edit(slow / "plugin.py", "VALUE = 1", "VALUE = 2")
+        await begins(live, "slow")
+        tree.plugin("aside", value=2)
+        await live.fact(ReloadCommitted)
+        edit(tree.root / "aside/plugin.py", "VALUE = 2", "VALUE = 1 / 0")
+        await live.fact(ReloadRolledBack)
+        assert live.plugin("aside").value() == 2
+        assert live.state("slow") is State.SETTING_UP
+        gate.set()
+        await live.server.wait_idle()
+        assert live.plugin("slow").value() == 2
+
+
+async def test_an_edit_of_what_a_slow_setup_depends_on_takes_its_place(tree: PluginTree) -> None:
+    tree.plugin("base")
+    slow = tree.plugin("slow", code=SLOW.format(value=1), depends_on=["base"])
+    begun: list[int] = []
+    live = make_live(tree, extras={"gate": anyio.Event(), "begun": begun})
+    async with anyio.create_task_group() as group:
+        group.start_soon(live.server.start)
+        await begins(live, "slow")
+        edit(slow / "plugin.py", 'await ctx.extras["gate"].wait()', "")
+        tree.plugin("base", value=2)
+        await live.fact(
+            Transition, lambda fact: fact.ref == ref("slow") and fact.to_state is State.READY
+        )
+    await live.server.wait_idle()
+    assert live.plugin("base").value() == 2
+    assert begun[0] == begun[-1] == 1
+    await live.server.stop()
+
+
+async def test_what_comes_to_depend_on_a_slow_setup_waits_for_its_end(
+    tree: PluginTree, slow: Path
+) -> None:
+    gate = anyio.Event()
+    live = make_live(tree, extras={"gate": gate, "begun": []})
+    async with anyio.create_task_group() as group:
+        group.start_soon(live.server.start)
+        await begins(live, "slow")
+        tree.plugin("aside", value=2, depends_on=["slow"])
+        tree.plugin("another", value=3)
+        await live.fact(
+            Transition, lambda fact: fact.ref == ref("another") and fact.to_state is State.READY
+        )
+        assert live.plugin("aside").value() == 1
+        gate.set()
+    await live.server.wait_idle()
+    assert live.plugin("aside").value() == 2
+    assert live.states == dict.fromkeys(["aside", "slow", "another"], "ready")
+    await live.server.stop()
+
+
+async def test_a_request_for_what_is_being_set_up_is_met_when_that_has_ended(
+    tree: PluginTree, slow: Path
+) -> None:
+    gate, begun = anyio.Event(), list[int]()
+    async with anyio.create_task_group() as group:
+        live = make_live(tree, extras={"gate": gate, "begun": begun})
+        group.start_soon(live.server.start)
+        await begins(live, "slow")
+        group.start_soon(live.server.reload, ref("slow"))
+        await live.server.reload(ref("aside"))
+        assert live.state("slow") is State.SETTING_UP
+        gate.set()
+    assert begun == [1, 1]
+    await live.server.stop()
