@@ -68,6 +68,7 @@ class Reloader:
         offers: Mapping[PluginRef, Offer],
         shared: Mapping[str, SharedCodeChange] | None = None,
         *,
+        before: DependencyGraph,
         cause: Cause,
         ended: Callable[[Applied], None] = lambda _: None,
     ) -> Applied:
@@ -81,6 +82,7 @@ class Reloader:
             candidates: those the plan was made from, by ref.
             offers: what each candidate is to be loaded from.
             shared: the changes of shared code, by the names that the plan has for them.
+            before: the dependencies that were in force until the plan's were.
             cause: why, for the facts.
             ended: called with what has become of each transaction, as soon as it has ended.
 
@@ -110,7 +112,6 @@ class Reloader:
                 )
             )
         in_force = {ref: each for ref, each in offers.items() if ref in plan.taken}
-        before, table.graph = table.graph, plan.graph
 
         def note_end(run: TransactionRun) -> None:
             run.has_ended = True
@@ -152,7 +153,7 @@ class Reloader:
         """Take everything affected down, strictly in reverse of the order of setups."""
         table, ended = self._table, self._conductor.ended_with_loop
         steps: list[tuple[int, Step, TransactionRun]] = [
-            (table.setup_order[step.ref], step, run)
+            (table.setup_order.get(step.ref, 0), step, run)  # It may have died since.
             for run in runs
             for step in run.transaction.tear_down
         ]

@@ -16,8 +16,9 @@ class Turn:
 
     def __init__(self) -> None:
         self._free = anyio.Semaphore(1)
+        self._entry = anyio.Lock()
         self._sharing = 0
-        self._is_shared = anyio.Event()
+        self._is_shared = False
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
@@ -30,13 +31,13 @@ class Turn:
         """Only others that share it have the turn inside this block."""
         self._sharing += 1
         try:
-            if self._sharing == 1:
-                await self._free.acquire()
-                self._is_shared.set()
-            await self._is_shared.wait()
+            async with self._entry:  # Should the first be cancelled, the next one takes the turn.
+                if not self._is_shared:
+                    await self._free.acquire()
+                    self._is_shared = True
             yield
         finally:
             self._sharing -= 1
-            if not self._sharing and self._is_shared.is_set():
-                self._is_shared = anyio.Event()
+            if not self._sharing and self._is_shared:
+                self._is_shared = False
                 self._free.release()

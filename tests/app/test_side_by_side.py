@@ -9,7 +9,13 @@ import pytest
 from serving import Live, edit, make_live, ref, serving
 from trees import PluginTree
 
-from dagstack_dev.core.events import ReloadCommitted, ReloadRolledBack, Transition
+from dagstack_dev.core.events import (
+    PluginFixed,
+    PluginRejected,
+    ReloadCommitted,
+    ReloadRolledBack,
+    Transition,
+)
 from dagstack_dev.core.lifecycle import State
 
 SLOW = """
@@ -75,6 +81,27 @@ async def test_what_is_beside_a_slow_reload_is_reloaded_and_rolled_back_meanwhil
         gate.set()
         await live.server.wait_idle()
         assert live.plugin("slow").value() == 2
+        assert live.status("aside").pending
+
+
+async def test_what_was_rejected_beside_a_slow_start_is_pending_when_that_has_ended(
+    tree: PluginTree, slow: Path
+) -> None:
+    gate = anyio.Event()
+    live = make_live(tree, extras={"gate": gate, "begun": []})
+    async with anyio.create_task_group() as group:
+        group.start_soon(live.server.start)
+        await begins(live, "slow")
+        edit(tree.root / "aside/plugin.py", "class Plugin:", "class Plugin")
+        await live.fact(PluginRejected)
+        gate.set()
+    await live.server.wait_idle()
+    assert live.status("aside").pending
+    assert live.of(PluginFixed) == []
+    edit(tree.root / "aside/plugin.py", "class Plugin", "class Plugin:")
+    await live.fact(PluginFixed)
+    assert not live.status("aside").pending
+    await live.server.stop()
 
 
 async def test_an_edit_of_what_a_slow_setup_depends_on_takes_its_place(tree: PluginTree) -> None:

@@ -72,6 +72,7 @@ class Inbox:
         self._batch = Batch()
         self._filled = anyio.Event()
         self._on_filled = on_filled
+        self._asked: set[anyio.Event] = set()
 
     @property
     def waiting(self) -> Batch:
@@ -92,6 +93,7 @@ class Inbox:
     ) -> anyio.Event:
         """Ask for a look everywhere, or for plugins to be reloaded; the answer is set when done."""
         done = anyio.Event()
+        self._asked = {each for each in self._asked if not each.is_set()} | {done}
         refs = None if everywhere else frozenset(forced or ())
         self.put(Batch(everywhere=everywhere, forced=forced or set(), done=[(done, refs)]))
         return done
@@ -101,6 +103,11 @@ class Inbox:
         self._batch.join(news)
         self._filled.set()
         self._on_filled(news)
+
+    def answer_all(self) -> None:
+        """Whoever has asked for anything is to wait no longer."""
+        for done in self._asked:
+            done.set()
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait until something is there, at most `seconds`; the answer is whether it is.

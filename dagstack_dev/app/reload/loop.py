@@ -119,6 +119,7 @@ class ReloadLoop:
             self._state,
             shared,
             self._reports,
+            planned=self._preemption.planned,
             building=self._building,
             ended=self.leaks.add,
         )
@@ -126,6 +127,7 @@ class ReloadLoop:
         self._misspelt: set[PluginRef] = set()
         self._reloads = 0  # Under way.
         self._has_ended = False
+        self._is_resting = False
         self._is_looking = False
         self._held = Batch()
         self._has_started = anyio.Event()
@@ -137,8 +139,8 @@ class ReloadLoop:
         """Nothing is dealt with any more, and nobody waits for it."""
         self._ended = True
         self._look_away()
-        for done, _ in (*self.inbox.take().done, *self._held.done):
-            done.set()
+        self.inbox.take()
+        self.inbox.answer_all()
         self._idle.set()
 
     async def come_to_rest(self) -> None:
@@ -185,8 +187,10 @@ class ReloadLoop:
                 if self._is_idle:
                     self._idle.set()
                     self._idle = anyio.Event()
-                self._has_ended = False
-                if not await self.inbox.wait(None if self._reloads else seconds):
+                self._has_ended, self._is_resting = False, True
+                is_there = await self.inbox.wait(None if self._reloads else seconds)
+                self._is_resting = False
+                if not is_there:
                     if self._has_ended:
                         continue  # A reload has, and it may be time for something else.
                     await self.leaks.look(lambda: not self.inbox.empty)
@@ -222,6 +226,12 @@ class ReloadLoop:
         for ref in batch.retried:
             part_of([ref]).retried.add(ref)
         self._held.join(held)
+        return free
+
+    def _still_free(self, batch: Batch) -> Batch:
+        """`batch`, which has been looked at, without requests that have to be held by now."""
+        free = self._free_part(replace(batch, paths=set()))
+        free.paths = batch.paths
         return free
 
     def _is_building_at(self, path: str) -> bool:
@@ -296,6 +306,7 @@ class ReloadLoop:
         began = perf_counter()
         self._batches += 1
         plugins, files, shared = await self.collector.collect(batch)
+        batch = self._still_free(batch)
         paths = sorted(filter(self._snapshot.counts, batch.paths))
         reasons = self._take_settings(files) | self._state.judge_again()
         reasons |= self._state.update(plugins, self._batches)
@@ -341,8 +352,8 @@ class ReloadLoop:
     ) -> Coroutine[None, None, None]:
         """Plan a reload; the answer goes on with it until nothing differs, and calls `after`."""
         self._reloads += 1
-        self._preemption.begin(self.inbox.waiting, retried)
         turn = self._reconciler.begin(reasons, shared, occasion)
+        self._preemption.begin(self.inbox.waiting, retried)
         return self._reload(turn, occasion, retried, after)
 
     async def _reload(
@@ -364,8 +375,10 @@ class ReloadLoop:
         for ref, path in self._runtime.take_outdated().items() if self._runtime else ():
             reason = f"{path} has changed, and Python loads an extension module only once"
             self._table.require_restart(self._table.entries[ref], reason)
-        held, self._held, self._has_ended = self._held, Batch(), True
-        self.inbox.put(held)
+        held, self._held = self._held, Batch()
+        if held or self._is_resting:
+            self._has_ended = True
+            self.inbox.put(held)
 
     @contextmanager
     def _building(self, refs: AbstractSet[PluginRef], places: set[str]) -> Iterator[None]:

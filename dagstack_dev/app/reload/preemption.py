@@ -90,6 +90,11 @@ class Preemption:
         self._unseen.join(news)
         self._look()
 
+    def planned(self, refs: Iterable[PluginRef]) -> None:
+        """`refs` are to be set up from what is there now."""
+        for ref in self._useless.keys() & set(refs):
+            del self._useless[ref]
+
     def note_outdated(self, refs: Iterable[PluginRef]) -> None:
         """`refs` differ on disk from what they are set up from."""
         self._useless |= dict.fromkeys(self._table.reached_by(refs), SetupPreempted)

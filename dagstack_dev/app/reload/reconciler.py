@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dagstack_dev.app.reload.shared import SharedFiles
     from dagstack_dev.app.reload.state import ReloadState
     from dagstack_dev.core.desired import Wanted
+    from dagstack_dev.core.graph import DependencyGraph
     from dagstack_dev.core.plan import ReloadPlan, SharedNews
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.host.entry import Offer
@@ -49,6 +50,7 @@ class Turn:
         changes: what of that is for plugins, by name.
         news: the same for the planner.
         plan: what follows from all that.
+        before: the dependencies that were in force until then.
     """
 
     places: set[str]
@@ -59,6 +61,7 @@ class Turn:
     changes: Mapping[str, SharedChange]
     news: Sequence[SharedNews]
     plan: ReloadPlan
+    before: DependencyGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Reconciler:
         state: what is on disk, and what has failed.
         shared: the code that plugins share.
         reports: who is told.
+        planned: called with the plugins that are to be torn down and set up.
         building: makes a block in which plugins, by ref and by place, are torn down and set up.
         ended: called with the generations that nothing should hold any more.
 
@@ -104,6 +108,7 @@ class Reconciler:
         shared: SharedFiles,
         reports: Reports,
         *,
+        planned: Callable[[AbstractSet[PluginRef]], None],
         building: Callable[[AbstractSet[PluginRef], set[str]], AbstractContextManager[None]],
         ended: Callable[[Iterable[Retired]], None],
     ) -> None:
@@ -113,6 +118,7 @@ class Reconciler:
         self._shared = shared
         self._reports = reports
         self._reloader = Reloader(registry.conductor)
+        self._on_planned = planned
         self._building_of = building
         self._on_ended = ended
         self._reloads = 0
@@ -145,6 +151,8 @@ class Reconciler:
         """
         turn = self._plan(reasons, contents, occasion)
         self.building |= turn.plan.affected
+        self._on_planned(turn.plan.affected)
+        self._table.graph = turn.plan.graph  # At once: the next plan is made upon it.
         return turn
 
     async def reconcile(
@@ -169,6 +177,7 @@ class Reconciler:
             turn = self.begin({}, self._shared.differing(()), again)
             if not self._reloader.has_work(turn.plan):
                 self.building -= turn.plan.affected
+                self._table.graph = turn.before
                 self._settle(turn, Applied(), None, again)
                 break
             await self._carry_out(turn, self.next_id(), again)
@@ -240,7 +249,9 @@ class Reconciler:
             shared=news,
             failures=state.failures,
         )
-        return Turn(places, reasons, wanted, offers, contents, changes, news, plan)
+        return Turn(
+            places, reasons, wanted, offers, contents, changes, news, plan, self._table.graph
+        )
 
     def _is_busy(self, place: str) -> bool:
         revision = self._state.revision(place)
@@ -318,6 +329,7 @@ class Reconciler:
                     turn.wanted.candidates,
                     turn.offers,
                     turn.changes,
+                    before=turn.before,
                     cause=Cause(
                         reload_id,
                         occasion.began,
@@ -375,7 +387,10 @@ class Reconciler:
                 table.keep_pending(table.entries[ref], kept[ref])
         before = self._pending | applied.rolled_back | kept.keys()
         pending = {ref for ref in before if state.is_live(ref) and table.entries[ref].pending}
-        self._pending = pending & (kept.keys() | applied.rolled_back)
+        # Another turn may have come later to what this one has not.
+        self._pending = {
+            ref for ref in pending if ref in kept.keys() | applied.rolled_back or self._differs(ref)
+        }
         settled = sorted(pending - self._pending)
         for ref in settled:
             table.up_to_date(table.entries[ref])
@@ -386,10 +401,16 @@ class Reconciler:
                 self._reports.skipped(reload_id, occasion.began, occasion.paths, reason, refs)
         for ref in settled:
             self._reports.settled(state.place(ref) or "", ref, reload_id)
-        for place in self._reports.told(turn.wanted.unclaimed.keys() | self._places(kept)):
+        differing = turn.wanted.unclaimed.keys() | self._places({*kept, *self._pending})
+        for place in self._reports.told(differing | self.unsettled):
             owner = state.owner(place)
             message = "what is on disk runs" if owner is not None else "it is gone from disk"
             self._reports.fixed(place, owner, message, reload_id)
+
+    def _differs(self, ref: PluginRef) -> bool:
+        """Whether what runs of `ref` is not what is on disk."""
+        is_settled = self._state.is_settled(self._state.place(ref) or "")
+        return not is_settled or ref in self._shared.importers(self._shared.known)
 
     def _places(self, refs: Iterable[PluginRef]) -> set[str]:
         return {place for ref in refs if (place := self._state.place(ref)) is not None}
