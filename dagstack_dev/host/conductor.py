@@ -35,7 +35,7 @@ from dagstack_dev.host.instance import PluginInstance
 from dagstack_dev.host.load_queue import LoadQueue
 from dagstack_dev.host.patience import running_time
 from dagstack_dev.host.schedule import Progress, bring_up
-from dagstack_dev.host.sections import section_of, section_problem
+from dagstack_dev.host.sections import section_of
 from dagstack_dev.host.tasks import is_closed, is_interruption
 from dagstack_dev.host.turn import Turn
 from dagstack_dev.host.whereabouts import calls_in_flight
@@ -177,16 +177,6 @@ class Conductor:
         except Exception as error:  # noqa: BLE001 - services are the host's and may raise anything
             return running.refuse(error)
         return running.set_up(context)
-
-    def context_for(self, entry: Entry) -> PluginContext | None:
-        """What `entry` is to be set up with next: the newest context, if its section fits.
-
-        Else the one that it has: a section that was rejected stays out of force.
-        """
-        newest = self.context
-        if entry.context is not None and newest is not None:
-            return entry.context if section_problem(entry.offer, newest) else newest
-        return newest
 
     def setup_succeeded(self, entry: Entry, reason: str, duration_ms: float | None) -> None:
         """The setup ended well: the plugin is ready and its gate opens."""

@@ -14,7 +14,6 @@ from dagstack_dev.runtimes.static_imports import with_parents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
 
 
 _NOTHING: Final[frozenset[str]] = frozenset()  # One for all: each takes 216 bytes.
@@ -180,10 +179,6 @@ class ImportLog:
     def is_plugins(self, module: str) -> bool:
         """Whether it is a module of some plugin's."""
         return module.startswith(f"{self.namespace}.")
-
-    def imports_of(self, module: str) -> AbstractSet[str]:
-        """What `module` has imported, or tried to."""
-        return self._imports.get(module, _NOTHING)
 
     def importers(self, module: str) -> Sequence[str]:
         """The modules that have imported `module`, or tried to, sorted."""

@@ -311,7 +311,7 @@ class Reconciler:
             turn.changes[name].leave()  # No plugin of the plan imports it any more.
 
         affected = plan.affected
-        left = {*affected}
+        left = {*affected}  # What has ended before may be built again, by another turn.
 
         def ended(applied: Applied) -> None:
             left.difference_update(applied.touched)
