@@ -15,6 +15,10 @@ ALLOCATIONS: Final = 100_000
 YOUNG_COLLECTIONS: Final = 50
 """After how many of these looks it also goes through what has outlived the ones before."""
 
+FROZEN_BY_PYTHON: Final = 1_000
+"""How many frozen objects may be Python's own: 3.12 starts with a few hundred. An app that
+freezes what it has loaded, so that forks share it, has far more, and they stay frozen."""
+
 
 @contextmanager
 def rare_collections(*, adds_only: bool = False) -> Iterator[None]:
@@ -36,7 +40,8 @@ def rare_collections(*, adds_only: bool = False) -> Iterator[None]:
         yield
     finally:
         if gc.get_threshold() == during:
-            if adds_only and _collections() > collections and not gc.get_freeze_count():
+            many = adds_only and _collections() > collections
+            if many and gc.get_freeze_count() < FROZEN_BY_PYTHON:
                 gc.freeze()  # Both together make it count as old.
                 gc.unfreeze()
             gc.set_threshold(*before)
