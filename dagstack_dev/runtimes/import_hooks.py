@@ -1,4 +1,4 @@
-"""The two ways by which code imports, wrapped so that an `ImportLog` is told of each import.
+"""The two ways by which code imports, wrapped so that a log is told of each import.
 
 A statement asks `builtins.__import__`, also for what is loaded already and also from inside a
 function; `importlib.import_module` goes another way. Both are wrapped for as long as some log
@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import wraps
 from importlib.util import resolve_name
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dagstack_dev.core.blame import NAMESPACE, current_module
 
@@ -26,26 +26,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
-    from dagstack_dev.runtimes.imports import ImportLog
 
-_logs: Final[dict[str, ImportLog]] = {}
+class Log(Protocol):
+    """Who is told of imports, see `runtimes.imports`.
+
+    Attributes:
+        stale: what `before` may be about; it need not be called while there is none.
+    """
+
+    stale: set[str]
+
+    def own_name(self, module: str, /) -> str:
+        """What `module` means in the code that is followed."""
+
+    def before(self, name: str, names: Sequence[str], /) -> None:
+        """The module `name` is about to be imported, and from it `names`."""
+
+    def is_news(self, importer: str, statement: tuple[str, Sequence[str], int], /) -> bool:
+        """Whether the success of this name, list of names and level is to be noted."""
+
+    def note(self, importer: str, name: str, names: Sequence[str], /) -> None:
+        """`importer` has imported the module `name`, and from it `names`."""
+
+    def note_failure(self, importer: str, name: str, names: Sequence[str], /) -> None:
+        """`importer` could not."""
+
+
+_logs: Final[dict[str, Log]] = {}
 """By the name of each module that is followed: the log that follows it."""
 
 
-def follow(module: str, log: ImportLog) -> None:
+def follow(module: str, log: Log) -> None:
     """From now on tell `log` what `module` imports."""
     _install()
     _logs[module] = log
 
 
-def leave(module: str, log: ImportLog) -> None:
+def leave(module: str, log: Log) -> None:
     """Tell `log` of `module` no more."""
     if _logs.get(module) is log:
         del _logs[module]
         _import_module_of.pop(module, None)
 
 
-def followed_importer(asker: str = "") -> tuple[ImportLog, str] | None:
+def followed_importer(asker: str = "") -> tuple[Log, str] | None:
     """The innermost module on the caller's stack that some log follows, with that log.
 
     Where there is none, `asker` if that is followed, or the module of the plugin whose context

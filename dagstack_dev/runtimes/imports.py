@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.runtimes import import_hooks
-from dagstack_dev.runtimes.shared_modules import namespace_of
+from dagstack_dev.runtimes.loaded import namespace_of
 from dagstack_dev.runtimes.static_imports import with_parents
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections import deque
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from dagstack_dev.runtimes.shared_modules import namespace_of
+from dagstack_dev.runtimes.loaded import namespace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,40 +7,26 @@ a plugin has imported of them is known from the `ImportLog`; nothing outside the
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from dagstack_dev.core.sources import SourceFile
-from dagstack_dev.runtimes import children, registries
+from dagstack_dev.runtimes import children
 from dagstack_dev.runtimes.code import CodeFile, compile_file
 from dagstack_dev.runtimes.code_roots import CodeRoots, may_be_shared
+from dagstack_dev.runtimes.loaded import is_namespace_package, namespace_of, origin_of
 from dagstack_dev.runtimes.shared_change import SharedChange
 from dagstack_dev.runtimes.shared_finder import SharedFinder
-from dagstack_dev.runtimes.shared_modules import (
-    SetAside,
-    SharedModules,
-    bind,
-    is_namespace_package,
-    namespace_of,
-    origin_of,
-    unbind,
-)
+from dagstack_dev.runtimes.shared_modules import Reach, SharedModules
 from dagstack_dev.runtimes.static_imports import static_imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.runtimes.imports import ImportLog
 
 
-class Reach(NamedTuple):
-    """Some modules and what has imported them, directly or through others."""
-
-    modules: frozenset[str]
-    plugins: frozenset[PluginRef]
-
-
-class SharedCode:
+class SharedCode(SharedModules):
     """The modules below the code roots, and the content that each of them runs.
 
     Args:
@@ -49,14 +35,10 @@ class SharedCode:
     """
 
     def __init__(self, log: ImportLog, plugin_of: Callable[[str], PluginRef | None]) -> None:
-        self.log = log
-        self._plugin_of = plugin_of
+        super().__init__(log, plugin_of)
         self._roots = CodeRoots()
         self._finder = SharedFinder(self._roots, self)
-        log.renew = self.renew
         log.adopt = self._adopt
-        self._running: dict[str, CodeFile] = {}
-        self._modules = SharedModules()
 
     def add_root(self, root: str, is_ignored: Callable[[str], bool]) -> bool:
         """Count the modules below `root` from now on, those that are loaded already included.
@@ -104,10 +86,6 @@ class SharedCode:
         """The code roots, as they were given."""
         return self._roots.paths
 
-    def running(self) -> Collection[CodeFile]:
-        """The files that run, and those that have been asked for."""
-        return self._running.values()
-
     def note_elsewhere(self, importer: str, modules: Mapping[str, CodeFile]) -> None:
         """`importer`, which is followed, has imported these modules in another process.
 
@@ -120,24 +98,6 @@ class SharedCode:
                 if not self.log.follows(name):
                     self.run(name, path)
         self.log.add(importer, filter(self.log.follows, modules))
-
-    def run(self, module: str, path: str) -> None:
-        """`module` is about to run the file at `path`."""
-        self._modules.add(module, path)
-        self.log.follow(module, module)
-
-    def file(self, path: str) -> CodeFile:
-        """The compiled file at `path` as it runs; it is read when it is asked for first.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        known = self._running.get(path)
-        if known is None:
-            with open(path, "rb") as file:  # noqa: PTH123 - every import
-                known = compile_file(path, SourceFile.of(file.read()))
-            self._running[path] = known
-        return known
 
     def _adopt(self, *names: str) -> Collection[str]:
         """Count those of these modules that are loaded and shared, whoever has loaded them.
@@ -167,8 +127,7 @@ class SharedCode:
                 self.log.add(name, filter(self.log.follows, _imports_in(name, file)))
 
     def _imports_in(self, name: str) -> list[str]:
-        [path] = self._modules.paths_of([name])
-        file = self._running.get(path)
+        file = self._running.get(self._paths[name])
         return _imports_in(name, file) if file is not None else []
 
     def _take_up(self, name: str) -> bool:
@@ -195,17 +154,7 @@ class SharedCode:
         """The files that run, and where one would answer an import that has failed."""
         names = {*self.log.missing, *self.log.given_up}
         awaited = (path for name in names for path in self._roots.places_of(name))
-        return {*self._running, *self._modules.paths(), *awaited}
-
-    def fingerprint(self, path: str) -> bytes | None:
-        """What tells the content that runs of the file at `path`; None when nothing does."""
-        file = self._running.get(path)
-        return None if file is None else file.source.fingerprint
-
-    def late(self) -> dict[str, SourceFile | None]:
-        """What runs, by path, and was not there yet when somebody tried to import it."""
-        running = {path: self._running.get(path) for path in self._modules.paths_of(self.log.late)}
-        return {path: None if file is None else file.source for path, file in running.items()}
+        return {*self._running, *self._paths.values(), *awaited}
 
     def is_meant(self, path: str) -> bool:
         """Whether a file at `path` is one that something imports, has tried to, or now would."""
@@ -218,35 +167,11 @@ class SharedCode:
             for name in self._roots.names_of(path)
             if self.log.follows(name) or self.log.misses(name)
         }
-        return named | self._modules.at(path)
-
-    def reach(self, modules: Iterable[str]) -> Reach:
-        """`modules`, what is in them, all shared ones that import them, and the plugins that do."""
-        plugins: set[PluginRef] = set()
-        reached: set[str] = set()
-        todo = list(modules)
-        while todo:
-            module = todo.pop()
-            if module in reached:
-                continue
-            reached.add(module)
-            for importer in self.log.importers(module):
-                plugin = self._plugin_of(self.log.owner(importer))
-                if plugin is None:
-                    todo.append(importer)
-                else:
-                    plugins.add(plugin)
-            todo += self._modules.inside(module)
-        return Reach(frozenset(reached), frozenset(plugins))
+        return named | self._at.get(path, set())
 
     def plugins_at(self, paths: Iterable[str]) -> frozenset[PluginRef]:
         """The plugins that import any of the files at `paths`, directly or through others."""
         return self.reach(name for path in paths for name in self._modules_at(path)).plugins
-
-    def importers_of(self, package: str) -> frozenset[PluginRef]:
-        """The plugins that import `package`, a plugin's, directly or through shared code."""
-        kind = package.rpartition(".")[0]
-        return self.reach([package, kind, kind.rpartition(".")[0]]).plugins
 
     # Changing it
 
@@ -272,63 +197,6 @@ class SharedCode:
                 reach = Reach(reach.modules | each[1].modules, reach.plugins | each[1].plugins)
             changes.append((files, reach))
         return [SharedChange(self, files, reach) for files, reach in changes]
-
-    def let_go(self, files: Mapping[str, CodeFile | None], modules: Iterable[str]) -> None:
-        """Changes that no plugin imports: `modules` are renewed when a plugin comes to do so."""
-        self.exchange(files)
-        self.log.stale |= {name for name in modules if name in sys.modules}
-        self.accept(files)
-
-    def accept(self, paths: Iterable[str]) -> None:
-        """Whoever was to get the files at `paths` has had the chance."""
-        for path in paths:
-            for name in self._modules.at(path):
-                self.log.accept(name)
-
-    def renew(self, name: str) -> None:
-        """A plugin is about to import `name`, which has changed since it was imported."""
-        self.set_aside([name, *self._modules.inside(name)])
-
-    def exchange(self, files: Mapping[str, CodeFile | None]) -> dict[str, CodeFile | None]:
-        """Let these files be what runs, by path; the answer is what did."""
-        before = {path: self._running.get(path) for path in files}
-        for path, file in files.items():
-            if file is None:
-                self._running.pop(path, None)
-            else:
-                self._running[path] = file
-                file.pin_lines_again()
-        return before
-
-    def set_aside(self, names: Iterable[str]) -> dict[str, SetAside]:
-        """Take shared modules out of `sys.modules`; the answer is what to put back."""
-        taken = {}
-        for name in sorted(names):
-            path = self._modules.remove(name)
-            if path is None:
-                continue
-            imports = self.log.take_out(name).get(name)
-            module = sys.modules.pop(name, None)
-            if module is not None:
-                unbind(name, module)
-            if imports is not None:
-                taken[name] = SetAside(module, path, imports, registries.take_out([name]))
-        return taken
-
-    def put_back(self, taken: Mapping[str, SetAside]) -> None:
-        """The reverse of `set_aside`."""
-        for name, aside in taken.items():  # Sorted: packages before their parts.
-            module, path, imports, registered = aside
-            registries.put_back(registered)
-            if module is not None:
-                sys.modules[name] = module
-                bind(name, module)
-            self._modules.add(name, path)
-            self.log.put_back(name, {name: imports})
-
-    def set_importers_aside(self, package: str) -> dict[str, SetAside]:
-        """As `set_aside`, for the shared modules that import a plugin's package."""
-        return self.set_aside(self.reach([package]).modules)
 
 
 def _ran(module: object) -> CodeFile | None:

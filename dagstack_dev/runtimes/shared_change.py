@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.shared import Reach, SharedCode
-    from dagstack_dev.runtimes.shared_modules import SetAside
+    from dagstack_dev.runtimes.shared_modules import Reach, SetAside, SharedModules
 
 
 class SharedChange:
@@ -25,7 +24,7 @@ class SharedChange:
     """
 
     def __init__(
-        self, code: SharedCode, files: Mapping[str, CodeFile | None], reach: Reach
+        self, code: SharedModules, files: Mapping[str, CodeFile | None], reach: Reach
     ) -> None:
         self._code = code
         self.files = files

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.runtimes.code import CodeFile
     from dagstack_dev.runtimes.code_roots import CodeRoots
-    from dagstack_dev.runtimes.shared import SharedCode
+    from dagstack_dev.runtimes.shared_modules import SharedModules
 
 
 class SharedFinder(MetaPathFinder):
@@ -32,9 +32,9 @@ class SharedFinder(MetaPathFinder):
     the finder of that one.
     """
 
-    def __init__(self, roots: CodeRoots, code: SharedCode) -> None:
+    def __init__(self, roots: CodeRoots, modules: SharedModules) -> None:
         self._roots = roots
-        self._code = code
+        self._modules = modules
         self._asking: set[tuple[int, str]] = set()
         self._found: dict[str, str] = {}
 
@@ -68,7 +68,7 @@ class SharedFinder(MetaPathFinder):
         if asked in self._asking or not self._roots.may_hold(fullname, path):
             return None
         importer = followed_importer()
-        if importer is not None and importer[0] is not self._code.log:
+        if importer is not None and importer[0] is not self._modules.log:
             return None
         self._asking.add(asked)
         try:
@@ -83,7 +83,7 @@ class SharedFinder(MetaPathFinder):
         if spec is not None and type(spec.loader) is SourceFileLoader and spec.origin:
             home = self._roots.home(spec.origin)
             if home is not None:
-                spec.loader = SharedLoader(fullname, spec.origin, home, self._code)
+                spec.loader = SharedLoader(fullname, spec.origin, home, self._modules)
         return spec
 
     def _look(self, name: str) -> ModuleSpec | None:
@@ -126,10 +126,10 @@ class SharedLoader(SourceFileLoader):
     is_shared_code = True
     """Read by `core.blame`."""
 
-    def __init__(self, fullname: str, path: str, home: str, code: SharedCode) -> None:
+    def __init__(self, fullname: str, path: str, home: str, modules: SharedModules) -> None:
         super().__init__(fullname, path)
         self._home = home
-        self._code = code
+        self._modules = modules
         self.ran: CodeFile | None = None
 
     def create_module(self, spec: ModuleSpec) -> None:
@@ -137,18 +137,18 @@ class SharedLoader(SourceFileLoader):
 
         Noted here because a frame of ours around its code would be taken for its importer.
         """
-        self.ran = self._code.file(self._home)
-        self._code.run(spec.name, self._home)
-        self._code.log.note_load(spec.name)
+        self.ran = self._modules.file(self._home)
+        self._modules.run(spec.name, self._home)
+        self._modules.log.note_load(spec.name)
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the import protocol
         """The code that counts as running; raises what compiling it raised."""
-        file = self._code.file(self._home)
+        file = self._modules.file(self._home)
         if file.code is None:
             raise copy_of(file.error or ImportError(self.path))
         return file.code
 
     def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
         """The text that its module ran; before that, what counts as running."""
-        file = self.ran or self._code.file(self._home)
+        file = self.ran or self._modules.file(self._home)
         return decode_source(file.source.content or b"")

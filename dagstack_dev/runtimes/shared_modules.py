@@ -1,21 +1,24 @@
-"""Which shared modules are there, and which file each of them runs."""
+"""Which shared modules are there, what each of them runs, and who imports it."""
 
 from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from contextlib import suppress
-from importlib.machinery import NamespaceLoader
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from dagstack_dev.core.sources import SourceFile
+from dagstack_dev.runtimes import registries
+from dagstack_dev.runtimes.code import CodeFile, compile_file
+from dagstack_dev.runtimes.loaded import bind, unbind
 from dagstack_dev.runtimes.registries import Registered
 from dagstack_dev.runtimes.static_imports import with_parents
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from types import ModuleType
 
-    from dagstack_dev.runtimes.imports import Imports
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.runtimes.imports import ImportLog, Imports
 
 
 class SetAside(NamedTuple):
@@ -34,23 +37,43 @@ class SetAside(NamedTuple):
     registered: Registered = Registered()
 
 
-class SharedModules:
-    """Shared modules by name, by file and by the package they are in."""
+class Reach(NamedTuple):
+    """Some modules and what has imported them, directly or through others."""
 
-    def __init__(self) -> None:
+    modules: frozenset[str]
+    plugins: frozenset[PluginRef]
+
+
+class SharedModules:
+    """Shared modules by name, by file and by the package they are in.
+
+    Args:
+        log: who imports whom.
+        plugin_of: the plugin that owns what the log knows by this owner, or None.
+    """
+
+    def __init__(self, log: ImportLog, plugin_of: Callable[[str], PluginRef | None]) -> None:
+        self.log = log
+        log.renew = self._renew
+        self._plugin_of = plugin_of
+        self._running: dict[str, CodeFile] = {}
         self._paths: dict[str, str] = {}
         self._at: defaultdict[str, set[str]] = defaultdict(set)
         self._inside: defaultdict[str, set[str]] = defaultdict(set)
 
-    def add(self, name: str, path: str) -> None:
-        """`name` runs the file at `path`."""
-        self.remove(name)
+    def run(self, module: str, path: str) -> None:
+        """`module` is about to run the file at `path`."""
+        self._add(module, path)
+        self.log.follow(module, module)
+
+    def _add(self, name: str, path: str) -> None:
+        self._remove(name)
         self._paths[name] = path
         self._at[path].add(name)
         for package in list(with_parents(name))[1:]:
             self._inside[package].add(name)
 
-    def remove(self, name: str) -> str | None:
+    def _remove(self, name: str) -> str | None:
         """The answer is the file that `name` ran, None if it is no shared module."""
         path = self._paths.pop(name, None)
         if path is not None:
@@ -59,62 +82,119 @@ class SharedModules:
                 self._inside[package].discard(name)
         return path
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._paths
+    # What runs
 
-    def paths(self) -> Collection[str]:
-        """The files that run, and the `__init__.py` that a package without one would have."""
-        return self._paths.values()
+    def running(self) -> Collection[CodeFile]:
+        """The files that run, and those that have been asked for."""
+        return self._running.values()
 
-    def paths_of(self, names: Iterable[str]) -> list[str]:
-        """Those of the modules `names`, without what is no shared module."""
-        return [self._paths[name] for name in names if name in self._paths]
+    def file(self, path: str) -> CodeFile:
+        """The compiled file at `path` as it runs; it is read when it is asked for first.
 
-    def at(self, path: str) -> frozenset[str]:
-        """The modules that run the file at `path`."""
-        return frozenset(self._at.get(path, ()))
+        Raises:
+            OSError: it cannot be read.
+        """
+        known = self._running.get(path)
+        if known is None:
+            with open(path, "rb") as file:  # noqa: PTH123 - every import
+                known = compile_file(path, SourceFile.of(file.read()))
+            self._running[path] = known
+        return known
 
-    def inside(self, package: str) -> frozenset[str]:
+    def fingerprint(self, path: str) -> bytes | None:
+        """What tells the content that runs of the file at `path`; None when nothing does."""
+        file = self._running.get(path)
+        return None if file is None else file.source.fingerprint
+
+    def late(self) -> dict[str, SourceFile | None]:
+        """What runs, by path, and was not there yet when somebody tried to import it."""
+        paths = {self._paths[name] for name in self.log.late if name in self._paths}
+        running = {path: self._running.get(path) for path in paths}
+        return {path: None if file is None else file.source for path, file in running.items()}
+
+    def reach(self, modules: Iterable[str]) -> Reach:
+        """`modules`, what is in them, all shared ones that import them, and the plugins that do."""
+        plugins: set[PluginRef] = set()
+        reached: set[str] = set()
+        todo = list(modules)
+        while todo:
+            module = todo.pop()
+            if module in reached:
+                continue
+            reached.add(module)
+            for importer in self.log.importers(module):
+                plugin = self._plugin_of(self.log.owner(importer))
+                if plugin is None:
+                    todo.append(importer)
+                else:
+                    plugins.add(plugin)
+            todo += self._parts(module)
+        return Reach(frozenset(reached), frozenset(plugins))
+
+    def importers_of(self, package: str) -> frozenset[PluginRef]:
+        """The plugins that import `package`, a plugin's, directly or through shared code."""
+        kind = package.rpartition(".")[0]
+        return self.reach([package, kind, kind.rpartition(".")[0]]).plugins
+
+    def _parts(self, package: str) -> Collection[str]:
         """The modules in a shared package, at any depth: they are bound to that very package."""
-        return frozenset(self._inside.get(package, ())) if package in self else frozenset()
+        return self._inside.get(package, ()) if package in self._paths else ()
 
+    # Changing it
 
-def namespace_of(module: object) -> dict[str, Any]:
-    """The attributes of what `sys.modules` holds, without loading a module that is lazy.
+    def let_go(self, files: Mapping[str, CodeFile | None], modules: Iterable[str]) -> None:
+        """Changes that no plugin imports: `modules` are renewed when a plugin comes to do so."""
+        self.exchange(files)
+        self.log.stale |= {name for name in modules if name in sys.modules}
+        self.accept(files)
 
-    Empty for an object in a module's place that keeps no such dict.
-    """
-    try:
-        found = object.__getattribute__(module, "__dict__")
-    except AttributeError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    def accept(self, paths: Iterable[str]) -> None:
+        """Whoever was to get the files at `paths` has had the chance."""
+        for path in paths:
+            for name in self._at.get(path, ()):
+                self.log.accept(name)
 
+    def _renew(self, name: str) -> None:
+        """A plugin is about to import `name`, which has changed since it was imported."""
+        self.set_aside([name, *self._parts(name)])
 
-def is_namespace_package(module: object) -> bool:
-    """Whether what `sys.modules` holds is a package without a file of its own."""
-    return isinstance(namespace_of(module).get("__loader__"), NamespaceLoader)
+    def exchange(self, files: Mapping[str, CodeFile | None]) -> dict[str, CodeFile | None]:
+        """Let these files be what runs, by path; the answer is what did."""
+        before = {path: self._running.get(path) for path in files}
+        for path, file in files.items():
+            if file is None:
+                self._running.pop(path, None)
+            else:
+                self._running[path] = file
+                file.pin_lines_again()
+        return before
 
+    def set_aside(self, names: Iterable[str]) -> dict[str, SetAside]:
+        """Take shared modules out of `sys.modules`; the answer is what to put back."""
+        taken = {}
+        for name in sorted(names):
+            path = self._remove(name)
+            if path is None:
+                continue
+            imports = self.log.take_out(name).get(name)
+            module = sys.modules.pop(name, None)
+            if module is not None:
+                unbind(name, module)
+            if imports is not None:
+                taken[name] = SetAside(module, path, imports, registries.take_out([name]))
+        return taken
 
-def origin_of(module: object) -> str | None:
-    """The file of what `sys.modules` holds; of a package without one, where it would be."""
-    origin = namespace_of(module).get("__file__")
-    if is_namespace_package(module):
-        origin = next((f"{each}/__init__.py" for each in namespace_of(module)["__path__"]), None)
-    return origin if isinstance(origin, str) else None
+    def put_back(self, taken: Mapping[str, SetAside]) -> None:
+        """The reverse of `set_aside`."""
+        for name, aside in taken.items():  # Sorted: packages before their parts.
+            module, path, imports, registered = aside
+            registries.put_back(registered)
+            if module is not None:
+                sys.modules[name] = module
+                bind(name, module)
+            self._add(name, path)
+            self.log.put_back(name, {name: imports})
 
-
-def bind(name: str, module: ModuleType) -> None:
-    """Make `module` an attribute of the package it is in, as importing it does."""
-    parent, _, child = name.rpartition(".")
-    if parent in sys.modules:
-        with suppress(AttributeError):  # Some object in the package's place does not take it.
-            setattr(sys.modules[parent], child, module)
-
-
-def unbind(name: str, module: ModuleType) -> None:
-    """The reverse of `bind`; whatever else has the name stays."""
-    parent, _, child = name.rpartition(".")
-    if namespace_of(sys.modules.get(parent)).get(child) is module:
-        with suppress(AttributeError):
-            delattr(sys.modules[parent], child)
+    def set_importers_aside(self, package: str) -> dict[str, SetAside]:
+        """As `set_aside`, for the shared modules that import a plugin's package."""
+        return self.set_aside(self.reach([package]).modules)
