@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -162,6 +163,13 @@ class CodeRoots:
             if os.path.isfile(path) and not _is_plugin(folder):  # noqa: PTH113 - likewise
                 return Found(root.path, path, search)
         return None
+
+
+@cache
+def other_form(path: str) -> str:
+    """The package's file for that of a module, and the other way round."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}.py" if name == "__init__.py" else f"{path[: -len('.py')]}/__init__.py"
 
 
 def _is_plugin(folder: str) -> bool:

@@ -39,8 +39,8 @@ class Log(Protocol):
     def own_name(self, module: str, /) -> str:
         """What `module` means in the code that is followed."""
 
-    def before(self, name: str, names: Sequence[str], /) -> None:
-        """The module `name` is about to be imported, and from it `names`."""
+    def before(self, importer: str, name: str, names: Sequence[str], /) -> None:
+        """`importer` is about to import the module `name`, and from it `names`."""
 
     def is_news(self, importer: str, statement: tuple[str, Sequence[str], int], /) -> bool:
         """Whether the success of this name, list of names and level is to be noted."""
@@ -105,7 +105,7 @@ def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
         if NAMESPACE in name and not level:
             name = log.own_name(name)
         if log.stale:
-            log.before(_absolute(name, globals, level), fromlist or ())
+            log.before(importer, _absolute(name, globals, level), fromlist or ())
         try:
             module = ask(name, globals, locals, fromlist, level)
         except BaseException:
@@ -140,7 +140,7 @@ def _noting_import_module(ask: Callable[..., ModuleType], asker: str = "") -> Fu
             return ask(name, package)
         log, importer = found
         meant = log.own_name(meant)
-        log.before(meant, ())
+        log.before(importer, meant, ())
         try:
             module = ask(meant)
         except BaseException:

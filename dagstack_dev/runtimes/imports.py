@@ -36,8 +36,8 @@ class ImportLog:
     Attributes:
         namespace: the first part of the names of this registry's plugins; for any registry's,
             `NAMESPACE` is written in its place.
-        stale: modules that are out of date, and nobody's who is followed.
-        renew: called with one of them when somebody who is followed is about to import it.
+        stale: modules that are out of date, as is whatever imports them; no plugin does.
+        renew: called with a module that is none of them and those that it is about to import.
         given_up: modules that were missing and that nobody who is followed waits for any more.
             Code that was rolled back for that may.
         adopt: called with a module that is imported and not followed; it may `follow` it.
@@ -49,7 +49,7 @@ class ImportLog:
     def __init__(self) -> None:
         self.namespace = NAMESPACE
         self.stale: set[str] = set()
-        self.renew: Callable[[str], None] = self.stale.discard
+        self.renew: Callable[[str, Collection[str]], None] = lambda *_: None
         self.adopt: Callable[[str], object] = lambda _: None
         self.on_rewired: Callable[[], None] = lambda: None
         self.on_outside: Callable[[str, Collection[str]], None] = lambda *_: None
@@ -248,14 +248,13 @@ class ImportLog:
             self._note(found[1], Imports(frozenset({module}), frozenset()))
             self._miss_no_longer(found[1], module)  # It has made `module` to be found.
 
-    def before(self, name: str, names: Iterable[str]) -> None:
-        """Somebody is about to import the module `name`, and from it `names`."""
-        if not self.stale:
+    def before(self, importer: str, name: str, names: Iterable[str]) -> None:
+        """`importer` is about to import the module `name`, and from it `names`."""
+        if not self.stale or importer in self.stale:
             return
         wanted = {*with_parents(name), *(f"{name}.{each}" for each in names)}
-        for module in sorted(wanted & self.stale):
-            self.stale.discard(module)
-            self.renew(module)
+        if stale := wanted & self.stale:
+            self.renew(importer, stale)
 
     def note_failure(self, importer: str, name: str, names: Collection[str]) -> None:
         """`importer` could not import the module `name`, or from it one of `names`."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.runtimes import children
 from dagstack_dev.runtimes.code import CodeFile, compile_file
-from dagstack_dev.runtimes.code_roots import CodeRoots, may_be_shared
+from dagstack_dev.runtimes.code_roots import CodeRoots, may_be_shared, other_form
 from dagstack_dev.runtimes.loaded import is_namespace_package, namespace_of, origin_of
 from dagstack_dev.runtimes.shared_change import SharedChange
 from dagstack_dev.runtimes.shared_finder import SharedFinder
@@ -151,10 +151,13 @@ class SharedCode(SharedModules):
     # What could change
 
     def known(self) -> set[str]:
-        """The files that run, and where one would answer an import that has failed."""
+        """The files that run, and where one would be imported in their place, or at all."""
         names = {*self.log.missing, *self.log.given_up}
-        awaited = (path for name in names for path in self._roots.places_of(name))
-        return {*self._running, *self._paths.values(), *awaited}
+        awaited = {path for name in names for path in self._roots.places_of(name)}
+        paths = {*self._running, *self._paths.values()}
+        # What stands in for another form: a module for a package, a folder for either.
+        giving_way = (p for p in paths if not p.endswith("/__init__.py") or p not in self._running)
+        return {*paths, *awaited, *filter(None, map(self._roots.home, map(other_form, giving_way)))}
 
     def is_meant(self, path: str) -> bool:
         """Whether a file at `path` is one that something imports, has tried to, or now would."""

@@ -29,12 +29,14 @@ class SetAside(NamedTuple):
         path: the file.
         imports: what it has imported.
         registered: what the standard library has noted of it.
+        is_stale: whether it was out of date.
     """
 
     module: ModuleType | None
     path: str
     imports: Imports
-    registered: Registered = Registered()
+    registered: Registered
+    is_stale: bool
 
 
 class Reach(NamedTuple):
@@ -145,7 +147,7 @@ class SharedModules:
     def let_go(self, files: Mapping[str, CodeFile | None], modules: Iterable[str]) -> None:
         """Changes that no plugin imports: `modules` are renewed when a plugin comes to do so."""
         self.exchange(files)
-        self.log.stale |= {name for name in modules if name in sys.modules}
+        self.log.stale |= self._paths.keys() & modules
         self.accept(files)
 
     def accept(self, paths: Iterable[str]) -> None:
@@ -154,9 +156,17 @@ class SharedModules:
             for name in self._at.get(path, ()):
                 self.log.accept(name)
 
-    def _renew(self, name: str) -> None:
-        """A plugin is about to import `name`, which has changed since it was imported."""
-        self.set_aside([name, *self._parts(name)])
+    def _renew(self, importer: str, modules: Iterable[str]) -> None:
+        """`importer` is about to import `modules`, which have changed since they were imported.
+
+        A plugin gets new ones, and whatever holds the old ones goes with them. Code that no plugin
+        reaches gets what it would get without us.
+        """
+        users = self.reach([importer])
+        if users.plugins or self.log.is_plugins(importer):
+            self.set_aside(self.reach(modules).modules)
+        else:
+            self.log.stale |= users.modules
 
     def exchange(self, files: Mapping[str, CodeFile | None]) -> dict[str, CodeFile | None]:
         """Let these files be what runs, by path; the answer is what did."""
@@ -181,19 +191,22 @@ class SharedModules:
             if module is not None:
                 unbind(name, module)
             if imports is not None:
-                taken[name] = SetAside(module, path, imports, registries.take_out([name]))
+                registered, is_stale = registries.take_out([name]), name in self.log.stale
+                taken[name] = SetAside(module, path, imports, registered, is_stale)
+            self.log.stale.discard(name)
         return taken
 
     def put_back(self, taken: Mapping[str, SetAside]) -> None:
         """The reverse of `set_aside`."""
         for name, aside in taken.items():  # Sorted: packages before their parts.
-            module, path, imports, registered = aside
+            module, path, imports, registered, is_stale = aside
             registries.put_back(registered)
             if module is not None:
                 sys.modules[name] = module
                 bind(name, module)
             self._add(name, path)
             self.log.put_back(name, {name: imports})
+            self.log.stale |= {name} if is_stale else set()
 
     def set_importers_aside(self, package: str) -> dict[str, SetAside]:
         """As `set_aside`, for the shared modules that import a plugin's package."""

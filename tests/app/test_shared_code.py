@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
+import weakref
 from importlib import import_module
 from pathlib import Path
 
@@ -439,6 +441,50 @@ async def test_what_no_plugin_imports_is_taken_note_of(tree: PluginTree) -> None
         ]
         assert sys.modules["helpers.words"] is held
         assert live.plugin("late").value() == "new"
+
+
+async def test_what_no_plugin_imports_goes_with_a_module_that_it_holds(tree: PluginTree) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    tree.write("holder.py", "import words\n")
+    user(tree, "user", "import holder", "holder.words.WORD")
+    async with serving(tree) as live:
+        old = weakref.ref(sys.modules["words"])
+        user(tree, "user", "", "__import__('words').WORD")
+        await live.settle()
+        edit(words, "old", "new")
+        await live.settle()
+        assert live.plugin("user").value() == "new"
+        gc.collect()
+        assert old() is None
+
+
+async def test_code_of_the_app_that_comes_later_gets_what_the_app_runs(tree: PluginTree) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    tree.write("later.py", "import words\n")
+    user(tree, "user", "", "__import__('later').words.WORD")
+    async with serving(tree) as live:
+        held = import_module("words")
+        edit(words, "old", "new")
+        await live.settle()
+        assert import_module("later").words is held is sys.modules["words"]
+        assert live.plugin("user").value() == "new"
+
+
+async def test_code_of_the_app_is_out_of_date_still_when_a_roll_back_puts_it_back(
+    tree: PluginTree,
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    tree.write("helpers.py", "import names, words\nWORD = words.WORD\n")
+    names = tree.write("names.py", "")
+    user(tree, "user", "import names", "__import__('helpers').WORD")
+    async with serving(tree) as live:
+        import_module("helpers")
+        edit(words, "old", "new")
+        await live.settle()
+        edit(names, "", "1 / 0")
+        await live.settle()
+        assert live.outcomes == [ReloadRolledBack]
+        assert live.plugin("user").value() == "new"
 
 
 async def test_an_edit_of_equal_length_in_the_same_second_is_never_stale(

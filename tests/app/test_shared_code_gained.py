@@ -44,6 +44,36 @@ async def test_a_folder_that_was_imported_for_its_own_sake_becomes_a_package(
 
 
 @pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("helpers/words/data.txt", "helpers/words.py"),
+        ("helpers/words/data.txt", "helpers/words/__init__.py"),
+        ("helpers/words.py", "helpers/words/__init__.py"),
+    ],
+)
+async def test_what_comes_and_would_be_imported_in_the_place_of_something_is(
+    tree: PluginTree, before: str, now: str
+) -> None:
+    tree.write("helpers/__init__.py", "")
+    tree.write(before, "WORD = 'before'\n")
+    user(tree, "user", "from helpers import words", "vars(words).get('WORD')")
+    async with serving(tree) as live:
+        tree.write(now, "WORD = 'now'\n")
+        await live.settle()
+        assert live.plugin("user").value() == "now"
+
+
+async def test_a_module_beside_a_package_of_its_name_reloads_nothing(tree: PluginTree) -> None:
+    tree.write("helpers/__init__.py", "WORD = 'package'\n")
+    tree.write("helpers.py", "WORD = 'module'\n")
+    user(tree, "user", "from helpers import WORD", "WORD")
+    async with serving(tree) as live:
+        await live.settle()
+        assert live.of(ReloadStarted) == []
+        assert live.plugin("user").value() == "package"
+
+
+@pytest.mark.parametrize(
     ("file", "statement"),
     [("late.py", "import late"), ("helpers/late.py", "from helpers import late")],
 )
