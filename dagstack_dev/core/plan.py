@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 
 from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.core.lifecycle import State
@@ -134,6 +135,18 @@ Key = bytes
 """A digest of all that a plugin is built from, the keys of its dependencies included."""
 
 
+class Retry(NamedTuple):
+    """That a build is tried again by itself.
+
+    Attributes:
+        attempt: how often in a row it has failed, counted from 1.
+        at: when, on the clock of `time.monotonic`; infinity for a failure that does not pass.
+    """
+
+    attempt: int = 0
+    at: float = inf
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A build that did not work.
@@ -144,12 +157,19 @@ class Failure:
         files: the code that was news then and not its own, and what it held: by the path of a
             file of shared code, or by the ref of another plugin; equal for equal content.
         is_of_running: whether the build had run, and came to nothing by itself later.
+        retry: when it is tried again by itself; None where that has not been decided.
     """
 
     key: Key
     error: BaseException
     files: Mapping[str | PluginRef, Hashable] = field(default_factory=dict)
     is_of_running: bool = False
+    retry: Retry | None = None
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether it waits for a time, and not for news."""
+        return self.retry is not None and self.retry.at < inf
 
 
 Failures = Mapping["PluginRef", Iterable[Failure]]

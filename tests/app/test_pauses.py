@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from dagstack_dev import PluginRef, PluginRegistry, PluginRetrying
-from dagstack_dev.app.reload.retry import Revival
-from dagstack_dev.core.events import Fact, Transition
+from dagstack_dev.app.reload import retry
+from dagstack_dev.app.reload.retry import Retries
+from dagstack_dev.app.reload.state import ReloadState
+from dagstack_dev.core.events import Fact
 from dagstack_dev.core.lifecycle import Stage
+from dagstack_dev.core.plan import Failure
 
 REF = PluginRef("demo", "it")
 MANIFEST = {"name": "it", "kind": "demo", "core_version": ">=0.1", "runtime": "in_process"}
@@ -20,58 +21,51 @@ MANIFEST = {"name": "it", "kind": "demo", "core_version": ">=0.1", "runtime": "i
 class Story:
     """One plugin that fails and recovers, and what is told of it; `due` are tries asked for."""
 
-    def __init__(self, *, first: float = 1.0, longest: float = 8.0) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         registry = PluginRegistry(observer=self._see)
         registry.register_manifest({**MANIFEST, "entry_point": "plugin:Plugin"}, object())
         self._table = registry.table
-        self._entry = registry.table.entries[REF]
         self.now = 100.0
         self.told: list[PluginRetrying] = []
         self.due: list[PluginRef] = []
         self.timers: list[Callable[[], None]] = []
-        self.revival = Revival(
+        self.state = ReloadState(registry, lambda _: True)
+        monkeypatch.setattr(retry, "monotonic", lambda: self.now)
+        self.retries = Retries(
             registry.table,
-            first=first,
-            longest=longest,
+            self.state,
+            first=1.0,
+            longest=8.0,
             later=lambda _, func: self.timers.append(func),
             on_due=self.due.append,
-            clock=lambda: self.now,
         )
 
     def _see(self, fact: Fact, /) -> None:
         if isinstance(fact, PluginRetrying):
             self.told.append(fact)
-        if isinstance(fact, Transition) and hasattr(self, "revival"):
-            self.revival.note(fact)
 
-    def fail(self, error: BaseException | None = None) -> None:
-        """It fails in its setup."""
-        self._load()
+    def fail(self, error: BaseException | None = None, *, after: float | None = None) -> None:
+        """It fails in its setup, or `after` seconds in which it has run."""
+        self.now += after or 0.0
         error = ConnectionError("refused") if error is None else error
-        self._table.failed(self._entry, error, Stage.SETUP, "tried", refusal="it failed")
-        self.revival.arrange()
-
-    def live(self, seconds: float) -> None:
-        """It is ready for so long, and then torn down."""
-        self._load()
-        self._table.ready(self._entry, "tried", 0.0)
-        self.now += seconds
-        self._table.tearing_down(self._entry, "ended")
-        self._table.stopped(self._entry, "ended", 0.0)
-
-    def _load(self) -> None:
-        table, entry = self._table, self._entry
-        table.loaded(entry, entry.instance, "tried")
-        running: Any = SimpleNamespace(is_dying=False)
-        table.setting_up(entry, running, "tried")
+        entry = self._table.entries[REF]
+        self._table.loaded(entry, entry.instance, "tried")
+        self._table.failed(entry, error, Stage.SETUP, "tried", refusal="it failed")
+        failure = Failure(b"key", error, is_of_running=after is not None)
+        self.state.failures.setdefault(REF, []).append(failure)
+        self.retries.arrange()
 
     @property
     def pauses(self) -> list[float]:
         return [each.seconds for each in self.told]
 
 
-def test_each_pause_is_twice_the_last_up_to_the_longest() -> None:
-    story = Story()
+@pytest.fixture
+def story(monkeypatch: pytest.MonkeyPatch) -> Story:
+    return Story(monkeypatch)
+
+
+def test_each_pause_is_twice_the_last_up_to_the_longest(story: Story) -> None:
     for _ in range(6):
         story.fail()
     assert story.pauses == [1, 2, 4, 8, 8, 8]
@@ -82,36 +76,33 @@ def test_each_pause_is_twice_the_last_up_to_the_longest() -> None:
     ("asked_for", "pause"),
     [(50.0, 50), (0.1, 1), (-3.0, 1), (1e9, 600), (float("nan"), 1), ("soon", 1), (None, 1)],
 )
-def test_who_asks_to_be_tried_later_is_tried_later(asked_for: object, pause: float) -> None:
+def test_who_asks_to_be_tried_later_is_tried_later(
+    story: Story, asked_for: object, pause: float
+) -> None:
     class Later(ConnectionError):
         retry_after = asked_for
 
-    story = Story()
     story.fail(Later())
     assert story.pauses == [pause]
 
 
-def test_after_ever_so_many_tries_it_is_still_the_longest() -> None:
-    story = Story()
+def test_after_ever_so_many_tries_it_is_still_the_longest(story: Story) -> None:
     for _ in range(2000):
         story.fail()
     assert story.pauses[-1] == 8
 
 
-@pytest.mark.parametrize(("seconds", "pause"), [(7.9, 4), (8, 1)])
-def test_it_begins_anew_after_a_life_as_long_as_the_longest_pause(
-    seconds: float, pause: float
+@pytest.mark.parametrize(("seconds", "pause"), [(9.9, 4), (10, 1)])
+def test_it_begins_anew_when_it_has_run_for_as_long_as_the_longest_pause(
+    story: Story, seconds: float, pause: float
 ) -> None:
-    story = Story()
     story.fail()
-    story.fail()
-    story.live(seconds)
-    story.fail()
+    story.fail()  # Tried again after two seconds.
+    story.fail(after=seconds)
     assert story.pauses[-1] == pause
 
 
-def test_a_failure_that_takes_an_edit_ends_the_matter() -> None:
-    story = Story()
+def test_a_failure_that_takes_an_edit_ends_the_matter(story: Story) -> None:
     story.fail()
     story.fail(KeyError("token"))
     for timer in story.timers:
@@ -121,23 +112,21 @@ def test_a_failure_that_takes_an_edit_ends_the_matter() -> None:
     assert story.pauses == [1, 1]
 
 
-def test_only_the_last_pause_counts() -> None:
-    story = Story()
+def test_only_the_last_pause_counts(story: Story) -> None:
     story.fail()
     story.fail()
     first, second = story.timers
     first()
     assert story.due == []
-    assert story.revival.is_waiting(REF)
     second()
     assert story.due == [REF]
-    assert not story.revival.is_waiting(REF)
 
 
-def test_who_begins_anew_waits_for_nothing() -> None:
-    story = Story()
+def test_what_is_tried_for_its_news_waits_for_nothing(story: Story) -> None:
     story.fail()
-    story.revival.begin_anew([None, REF])
+    assert story.state.forget_failures([REF], all_of_them=False)
     (timer,) = story.timers
     timer()
     assert story.due == []
+    story.fail()
+    assert story.pauses == [1, 1]

@@ -90,7 +90,7 @@ async def test_a_retry_is_preempted_by_what_came_in_before_its_setup(
     tree.plugin("aside")
     async with serving(tree, retry_seconds=0.2, retry_limit_seconds=1e6) as live:
         loop = live.server._loop
-        collect, retry = loop.collector.collect, loop._retry._on_due
+        collect, retry = loop.collector.collect, loop._retries._on_due
 
         async def collect_and_ask(batch: Batch) -> Collected:
             collected = await collect(batch)
@@ -104,7 +104,7 @@ async def test_a_retry_is_preempted_by_what_came_in_before_its_setup(
                 loop.inbox.paths({str(tree.root / "aside/plugin.py")})
             retry(plugin)
 
-        monkeypatch.setattr(loop._retry, "_on_due", also_edit)
+        monkeypatch.setattr(loop._retries, "_on_due", also_edit)
         if moment == "while the disk is looked at":
             monkeypatch.setattr(loop.collector, "collect", collect_and_ask)
         else:

@@ -18,7 +18,7 @@ from dagstack_dev.app.reload.missing import LOOK_SECONDS, MissingModules, missin
 from dagstack_dev.app.reload.preemption import Preemption
 from dagstack_dev.app.reload.reconciler import Occasion, Reconciler, Turn
 from dagstack_dev.app.reload.reports import Reports
-from dagstack_dev.app.reload.retry import Revival
+from dagstack_dev.app.reload.retry import Retries
 from dagstack_dev.app.reload.shared import in_process
 from dagstack_dev.app.reload.state import ReloadState
 from dagstack_dev.core.blame import root_error
@@ -92,13 +92,6 @@ class ReloadLoop:
             later=lambda folder, seconds: later(seconds, lambda: self._look_again(folder)),
             on_problem=self.report_problem,
         )
-        self._retry = Revival(
-            registry.table,
-            first=settings.retry_seconds,
-            longest=settings.retry_limit_seconds,
-            later=later,
-            on_due=lambda ref: self.inbox.put(Batch(retried={ref})),
-        )
         self._missing = MissingModules()
         self.health = HealthWatch(
             registry.table,
@@ -113,6 +106,14 @@ class ReloadLoop:
         self._config = config
         self._hookspecs = hookspecs
         self._state = ReloadState(registry, snapshot.is_watched)
+        self._retries = Retries(
+            registry.table,
+            self._state,
+            first=settings.retry_seconds,
+            longest=settings.retry_limit_seconds,
+            later=later,
+            on_due=lambda ref: self.inbox.put(Batch(retried={ref})),
+        )
         self._reports, self._config_reports = Reports(registry.table), Reports(registry.table)
         self._reconciler = Reconciler(
             registry,
@@ -181,7 +182,7 @@ class ReloadLoop:
         await self._has_started.wait()
         async with anyio.create_task_group() as self._group:
             while True:
-                self._retry.arrange()
+                self._retries.arrange()
                 missing = {} if self._reloads else self._missing_modules()
                 seconds = self.leaks.idle_seconds or (LOOK_SECONDS if missing else None)
                 if self._is_idle:
@@ -248,7 +249,6 @@ class ReloadLoop:
         """
         if not isinstance(fact, Transition):
             return
-        self._retry.note(fact)
         self.health.note(fact)
         self._preemption.note(fact)
         if fact.to_state in {State.READY, State.FAILED}:
@@ -317,10 +317,7 @@ class ReloadLoop:
         code = self._shared.news(shared)
         news = self._refs_at(reasons) | self._shared.importers(code)
         if news or code:  # They are a wish to try again, whatever has failed.
-            self._retry.begin_anew(news)
-            again = self._state.forget_failures(
-                lambda ref: not shared and self._retry.is_waiting(ref)
-            )
+            again = self._state.forget_failures(news, all_of_them=bool(shared))
             reasons = dict.fromkeys(again, PENDING) | reasons
         reasons |= self._happened(batch)
         if reasons or self._shared.has_news(shared) or not self._reconciler.is_quiet:
@@ -421,6 +418,8 @@ class ReloadLoop:
             if self._table.states[ref] is State.FAILED:
                 self._state.request([ref])
                 found[ref] = "tried again"
+            else:  # It waits for others, and is not to wait for more once these are there.
+                self._state.failures.pop(ref, None)
         return {self._state.place(ref) or "": reason for ref, reason in found.items()}
 
     def _saved_again(self, paths: Iterable[str]) -> set[str]:

@@ -175,14 +175,22 @@ class ReloadState(Revisions):
         """The places of what has failed."""
         return {place for ref in self.failures if (place := self.place(ref)) is not None}
 
-    def forget_failures(self, is_kept: Callable[[PluginRef], bool]) -> set[str]:
-        """Let what has failed be tried again, but for what `is_kept`.
+    def forget_failures(self, news: Iterable[PluginRef], *, all_of_them: bool) -> set[str]:
+        """Let what has failed be tried again.
+
+        What waits for its retry goes on doing so, unless it depends on any of the `news`, which
+        may be what was wrong, or `all_of_them` are meant.
 
         Returns:
             The places of what is to be tried.
         """
         before = self.failed()
-        self.failures = {ref: known for ref, known in self.failures.items() if is_kept(ref)}
+        waiting = {ref: each for ref, each in self.failures.items() if each[-1].is_retried}
+        entries = self._table.entries  # What has died is not in the graph that is in force.
+        wants = {ref: entries[ref].manifest.depends_on for ref in waiting}
+        concerned = self._table.graph.updated(wants)[0].downstream(news)
+        kept = set() if all_of_them else waiting.keys() - concerned
+        self.failures = {ref: waiting[ref] for ref in kept}
         return before - self.failed()
 
     # What has become of it
@@ -208,9 +216,10 @@ class ReloadState(Revisions):
             if type(error) is not SetupPreempted:  # Then it had no chance to fail.
                 self._fail(ref, Failure(plan.key(ref), error, plan.files(ref)))
         for ref in applied.built:
-            if known := self.failures.get(ref):
+            if known := self.failures.pop(ref, None):
                 key = plan.key(ref)
-                self.failures[ref] = [each for each in known if each.key != key]
+                if left := [each for each in known if each.key != key]:
+                    self.failures[ref] = left
             if ref in plan.taken:
                 self._built[ref] = candidates[ref].version[2]  # type: ignore[index]  # see `version`
         for ref, error in applied.lost.items():
