@@ -130,9 +130,12 @@ class Reloader:
             tell_outcome(table, news, changed, reload_id=reload_id, began=cause.began)
         return applied
 
-    def has_work(self, plan: ReloadPlan) -> bool:
-        """Whether `plan` comes to more than what is known already."""
-        return not all(self._is_known(each, ()) for each in plan.transactions)
+    def has_work(self, plan: ReloadPlan, offers: Mapping[PluginRef, Offer]) -> bool:
+        """Whether `plan` comes to more than what is known already, from other `offers` included."""
+        entries = self._table.entries
+        return not all(self._is_known(each, ()) for each in plan.transactions) or any(
+            entries[ref].offer.source != offers[ref].source for ref in plan.taken & offers.keys()
+        )
 
     def _is_known(self, transaction: Transaction, happened: Collection[PluginRef]) -> bool:
         """Whether all that `transaction` comes to is what is known already: still broken."""

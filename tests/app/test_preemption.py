@@ -440,6 +440,42 @@ async def test_what_an_edit_has_preempted_is_tried_when_that_edit_is_undone(
         assert live.plugin("base").value() == 2
 
 
+TRIES = """
+class Plugin:
+    async def setup(self, ctx):
+        ctx.extras["tried"](ctx.config["value"])
+        await ctx.extras["gate"].wait()
+        if ctx.extras["failing"]:
+            raise RuntimeError(ctx.extras["failing"].pop())
+"""
+
+
+@pytest.mark.parametrize("failing", [[], ["busy"]], ids=["comes back", "fails in the roll-back"])
+async def test_a_section_that_is_put_back_while_it_preempts_leaves_what_ran(
+    tree: PluginTree, failing: list[str]
+) -> None:
+    gate, tried = anyio.Event(), list[int]()
+    gate.set()
+    tree.plugin("base", code=TRIES)
+    tree.plugin("user", depends_on=["base"])
+    tree.plugin("aside")
+    tree.write("../config.toml", "[demo.base]\nvalue = 1\n")
+    extras = {"gate": gate, "tried": tried.append, "failing": []}
+    async with serving(tree, config_file=tree.root / "../config.toml", extras=extras) as live:
+        extras |= {"gate": (gate := anyio.Event()), "failing": failing}
+        live.server._context.extras.update(extras)
+        tree.write("../config.toml", "[demo.base]\nvalue = 2\n")
+        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        tree.write("../config.toml", "[demo.base]\nvalue = 1\n")
+        tree.plugin("aside", value=2)  # What comes later has been dealt with only then.
+        await live.fact(ReloadCommitted, lambda fact: ref("aside") in fact.affected)
+        gate.set()
+        await live.server.wait_idle()
+        assert {*live.states.values()} == {"ready"}
+        assert not any(status.pending for status in live.server.statuses().values())
+    assert (tried[:3], failing) == ([1, 2, 1], [])
+
+
 async def test_nothing_is_preempted_while_somebody_is_at_a_prompt(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ def plugin(name: str, version: int = 2, /, **labels: Any) -> dict[str, dict[str,
 
 def picture(*plugins: dict[str, dict[str, Any]]) -> dict[str, Any]:
     seen = {ref: each for one in plugins for ref, each in one.items()}
-    return {"plugins": seen, "modules": {}, "workers": [], "others": []}
+    return {"plugins": seen, "modules": {}, "packages": [], "workers": [], "others": []}
 
 
 @pytest.mark.parametrize(

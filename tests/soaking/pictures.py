@@ -15,7 +15,7 @@ from serving import namespace
 from dagstack_dev import PluginRef, State, unwrap
 from dagstack_dev.core.lifecycle import Stage
 from soaking.host import WORKER, Host, kinds
-from soaking.modules import around
+from soaking.modules import MODULES, around
 
 Picture = dict[str, Any]
 """Nothing but what JSON can hold; see `picture`."""
@@ -30,6 +30,7 @@ def picture(host: Host) -> Picture:
     return {
         "plugins": {str(ref): _plugin(host, ref) for ref in statuses},
         "modules": _modules(namespace(host.registry)),
+        "packages": [name for name in MODULES if hasattr(sys.modules.get(name), "__path__")],
         "workers": sorted(name for name in _activities() if name.startswith(WORKER)),
         "others": sorted({n for n in _activities() if not n.startswith((WORKER, *_OF_THE_SERVER))}),
     }

@@ -217,6 +217,8 @@ def _has_the_same_neighbours(source: Source, live: Picture, cold: Picture, tree:
     """Whether all that `source` needs is what a restart has."""
     needed = _needed(source.ref, (live, cold), tree) - {source.ref}
     reached = closure(source.shared, tree.modules)
+    if reached & {*live["packages"]} != reached & {*cold["packages"]}:
+        return False  # Of what is no module of its own, or lies in another file, no version tells.
     return all(_essence(ref, live) == _essence(ref, cold) for ref in needed) and all(
         versions == [f"{tree.modules[name].version:06}" if name in tree.modules else "missing"]
         for each in live["plugins"].values()

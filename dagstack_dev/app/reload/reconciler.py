@@ -51,6 +51,7 @@ class Turn:
         news: the same for the planner.
         plan: what follows from all that.
         before: the dependencies that were in force until then.
+        clearings: how often failures had been forgotten by then.
     """
 
     places: set[str]
@@ -62,6 +63,7 @@ class Turn:
     news: Sequence[SharedNews]
     plan: ReloadPlan
     before: DependencyGraph
+    clearings: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ class Reconciler:
                 return
             again = Occasion(occasion.number, occasion.paths, perf_counter())
             turn = self.begin({}, self._shared.differing(()), again)
-            if not self._reloader.has_work(turn.plan):
+            if not self._reloader.has_work(turn.plan, turn.offers):
                 self.building -= turn.plan.affected
                 self._table.graph = turn.before
                 self._settle(turn, Applied(), None, again)
@@ -249,8 +251,9 @@ class Reconciler:
             shared=news,
             failures=state.failures,
         )
+        before, clearings = self._table.graph, state.clearings
         return Turn(
-            places, reasons, wanted, offers, contents, changes, news, plan, self._table.graph
+            places, reasons, wanted, offers, contents, changes, news, plan, before, clearings
         )
 
     def _is_busy(self, place: str) -> bool:
@@ -317,7 +320,7 @@ class Reconciler:
             left.difference_update(applied.touched)
             self.building -= applied.touched
             self.ended_ns = time_ns()
-            self._state.record(plan, turn.wanted.candidates, applied)
+            self._state.record(plan, turn.wanted.candidates, applied, turn.clearings)
             self._look_at(self._places(applied.touched) & turn.places)
             self._on_ended(applied.retired)
 
@@ -388,9 +391,7 @@ class Reconciler:
         before = self._pending | applied.rolled_back | kept.keys()
         pending = {ref for ref in before if state.is_live(ref) and table.entries[ref].pending}
         # Another turn may have come later to what this one has not.
-        self._pending = {
-            ref for ref in pending if ref in kept.keys() | applied.rolled_back or self._differs(ref)
-        }
+        self._pending = {ref for ref in pending if ref in kept or self._differs(ref)}
         settled = sorted(pending - self._pending)
         for ref in settled:
             table.up_to_date(table.entries[ref])

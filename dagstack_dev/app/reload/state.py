@@ -21,7 +21,7 @@ from dagstack_dev.app.reload.shared import shared_code
 from dagstack_dev.core.choice import is_known_failure, running_key
 from dagstack_dev.core.errors import PluginLoadError
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.passing import SetupPreempted
+from dagstack_dev.core.passing import SetupPreempted, may_pass
 from dagstack_dev.core.plan import Failure, Load
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.host.context import plugin_config, sees_the_same
@@ -47,6 +47,10 @@ class ReloadState(Revisions):
     Args:
         registry: what runs.
         is_watched: whether a place lies where the disk is looked at.
+
+    Attributes:
+        failures: what did not work, by plugin.
+        clearings: how often these were forgotten, for a save is a wish to try again.
     """
 
     def __init__(self, registry: Registry, is_watched: Callable[[str], bool]) -> None:
@@ -54,6 +58,7 @@ class ReloadState(Revisions):
         self._conductor = registry.conductor
         self._code = shared_code(registry)
         self.failures: dict[PluginRef, list[Failure]] = {}
+        self.clearings = 0
         self._asked = Counter[PluginRef]()
         self._built = Counter[PluginRef]()
 
@@ -155,13 +160,13 @@ class ReloadState(Revisions):
         if len(self.claims(owner)) > 1:
             return False  # It may get its name when that of a rival is gone.
         graph = self._table.graph
-        if (
-            self._problem_of(owner) is not None
-            or owner not in graph
-            or graph.problem(owner) is not None
-        ):
+        if self._problem_of(owner) is not None or owner not in graph:
             return True
-        if not all(map(self.is_live, graph.dependencies(owner))):
+        if graph.wants(owner) != tuple(self._table.entries[owner].manifest.depends_on):
+            return False  # They were pinned to what its names meant while it ran.
+        if graph.problem(owner) is not None or not all(
+            map(self.is_live, graph.dependencies(owner))
+        ):
             return True
         return is_known_failure(self.world(), self.failures, owner)
 
@@ -190,6 +195,7 @@ class ReloadState(Revisions):
         wants = {ref: entries[ref].manifest.depends_on for ref in waiting}
         concerned = self._table.graph.updated(wants)[0].downstream(news)
         kept = set() if all_of_them else waiting.keys() - concerned
+        self.clearings += 1
         self.failures = {ref: waiting[ref] for ref in kept}
         return before - self.failed()
 
@@ -210,10 +216,25 @@ class ReloadState(Revisions):
         plan: ReloadPlan,
         candidates: Mapping[PluginRef, Candidate],
         applied: Applied,
+        clearings: int,
     ) -> None:
-        """Take down what has become of `plan`, which was made from `candidates`."""
+        """Take down what has become of `plan`.
+
+        Args:
+            plan: what was carried out, or a part of it.
+            candidates: what it was made from.
+            applied: what has become of it.
+            clearings: as they were when it was made. What has failed since the last is tried again,
+                for there have been news; what may pass is, by itself.
+        """
+
+        def is_known(error: BaseException) -> bool:
+            if type(error) is SetupPreempted:  # Then it had no chance to fail.
+                return False
+            return clearings == self.clearings or may_pass(error)
+
         for ref, error in applied.failed.items():
-            if type(error) is not SetupPreempted:  # Then it had no chance to fail.
+            if is_known(error):
                 self._fail(ref, Failure(plan.key(ref), error, plan.files(ref)))
         for ref in applied.built:
             if known := self.failures.pop(ref, None):
@@ -223,4 +244,5 @@ class ReloadState(Revisions):
             if ref in plan.taken:
                 self._built[ref] = candidates[ref].version[2]  # type: ignore[index]  # see `version`
         for ref, error in applied.lost.items():
-            self._fail(ref, Failure(running_key(self.world(), ref), error))
+            if is_known(error):
+                self._fail(ref, Failure(running_key(self.world(), ref), error))
