@@ -16,7 +16,7 @@ import anyio
 from dagstack_dev.core.blame import plugin_frames
 from dagstack_dev.core.events import TaskFailed
 from dagstack_dev.core.recorded import recorded
-from dagstack_dev.host.context import current_plugin
+from dagstack_dev.host.current import current_plugin
 
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef

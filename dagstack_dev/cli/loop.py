@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagstack_dev.core.blame import plugin_frames
 from dagstack_dev.core.errors import in_words, said
-from dagstack_dev.host.context import current_plugin
+from dagstack_dev.host.current import current_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable

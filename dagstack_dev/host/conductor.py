@@ -23,12 +23,8 @@ from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded, trim
-from dagstack_dev.host.context import (
-    PluginContext,
-    become_plugin,
-    current_reload,
-    derive_context_for_plugin,
-)
+from dagstack_dev.host.context import PluginContext, derive_context_for_plugin
+from dagstack_dev.host.current import become_plugin, current_reload
 from dagstack_dev.host.departure import Departure
 from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.instance import PluginInstance

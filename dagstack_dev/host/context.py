@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, MutableMapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from structlog.contextvars import bind_contextvars
-
-from dagstack_dev.core.blame import current_module
 from dagstack_dev.host.loggers import bound_logger
 from dagstack_dev.host.resources import ResourceRegistry, inject_resources
 from dagstack_dev.host.services.checkpoint import PluginCheckpoints
@@ -28,8 +24,8 @@ if TYPE_CHECKING:
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.operations import Operation
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.instance import PluginInstance
     from dagstack_dev.host.scope import Scope
+    from dagstack_dev.host.services.ownership import Owner
 
 T = TypeVar("T")
 
@@ -38,27 +34,6 @@ _NOT_A_PLUGIN: Final = (
     "context that a plugin is given in its setup"
 )
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
-
-current_plugin: ContextVar[PluginRef | None] = ContextVar("dagstack_current_plugin", default=None)
-"""The plugin whose import, setup or teardown runs, or whose task this is; None outside of any."""
-
-
-current_reload: ContextVar[int | None] = ContextVar("dagstack_current_reload", default=None)
-"""The reload that runs here; None outside of any, and in all that a plugin does by itself."""
-
-
-def become_plugin(ref: PluginRef, module: str | None = None) -> None:
-    """Do the rest of the running task or context on behalf of `ref`, logging included.
-
-    Args:
-        ref: the plugin.
-        module: the one that its class comes from, where that is known; imports count for it.
-    """
-    current_plugin.set(ref)
-    current_reload.set(None)
-    if module is not None:
-        current_module.set(module)
-    bind_contextvars(plugin=str(ref))
 
 
 @dataclass(kw_only=True)
@@ -98,7 +73,7 @@ class PluginContext:
     checkpoint: Any = None
     metadata: Mapping[str, Any] = field(default_factory=lambda: _EMPTY, repr=False)
     extras: dict[str, Any] = field(default_factory=dict, repr=False)
-    owner: PluginInstance | None = field(default=None, repr=False, compare=False)
+    owner: Owner | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Have nobody change the metadata of others."""
@@ -199,7 +174,7 @@ def derive_context_for_plugin(
     manifest: PluginManifest,
     registry: ResourceRegistry,
     *,
-    owner: PluginInstance | None = None,
+    owner: Owner | None = None,
 ) -> PluginContext:
     """The context of one plugin: its section, its bound logger, its resources and its owner.
 
@@ -220,9 +195,7 @@ def derive_context_for_plugin(
     )
 
 
-def _own_services(
-    base: PluginContext, ref: PluginRef, owner: PluginInstance, logger: Any
-) -> dict[str, Any]:
+def _own_services(base: PluginContext, ref: PluginRef, owner: Owner, logger: Any) -> dict[str, Any]:
     """The services that the host offers, as `ref` is to see them."""
     services: dict[str, Any] = {}
     if base.event_bus is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import anyio
 
 from dagstack_dev.core.errors import PluginUnavailable
-from dagstack_dev.host.context import current_plugin
+from dagstack_dev.host.current import current_plugin
 from dagstack_dev.host.patience import move_on_after, running_time
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from dagstack_dev.core.manifest import ExecutionModel, PluginManifest
 from dagstack_dev.core.operations import Operation, OperationKind
 from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.recorded import recorded
-from dagstack_dev.host.context import become_plugin
+from dagstack_dev.host.current import become_plugin
 from dagstack_dev.host.jobs import cancelled_by_itself
 from dagstack_dev.host.methods import Methods
 from dagstack_dev.host.patience import call_after, move_on_after, running_time

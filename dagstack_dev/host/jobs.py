@@ -12,7 +12,7 @@ import anyio.from_thread
 import anyio.lowlevel
 
 from dagstack_dev.core.errors import PluginCancelled, Unfinished
-from dagstack_dev.host.context import become_plugin
+from dagstack_dev.host.current import become_plugin
 from dagstack_dev.host.tasks import is_stray
 from dagstack_dev.host.whereabouts import Place, running_at, suspended_at
 

@@ -16,7 +16,7 @@ from dagstack_dev.core.blame import blame
 from dagstack_dev.core.events import UndeclaredImport
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.manifest import place_of_dependencies
-from dagstack_dev.host.context import current_plugin
+from dagstack_dev.host.current import current_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -24,7 +24,7 @@ from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transi
 from dagstack_dev.core.manifest import place_of_dependencies
 from dagstack_dev.core.plan import World
 from dagstack_dev.core.recorded import recorded
-from dagstack_dev.host.context import current_reload
+from dagstack_dev.host.current import current_reload
 from dagstack_dev.host.dispatch.members import Members
 from dagstack_dev.host.entry import Entry
 from dagstack_dev.host.execution import workers_for

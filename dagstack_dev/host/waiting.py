@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.events import ReloadWaiting, Wait
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.host.context import current_reload
+from dagstack_dev.host.current import current_reload
 from dagstack_dev.host.patience import call_after, running_time
 from dagstack_dev.host.whereabouts import calls_through
 

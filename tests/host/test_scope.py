@@ -26,6 +26,7 @@ from dagstack_dev import (
 from dagstack_dev.core.events import Fact, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage
 from dagstack_dev.host import scope
+from dagstack_dev.host.instance import PluginInstance
 
 Put = Callable[..., Any]
 Run = Callable[[Callable[[], Awaitable[None]]], None]
@@ -714,7 +715,7 @@ def test_a_plugin_that_owns_nothing_has_no_scope(
 
     async def main() -> None:
         await registry.setup_all(ctx)
-        assert plugin.ctx.owner is not None
+        assert isinstance(plugin.ctx.owner, PluginInstance)
         assert plugin.ctx.owner._owned is None
         await registry.teardown_all()
 

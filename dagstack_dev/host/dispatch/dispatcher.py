@@ -13,7 +13,7 @@ from dagstack_dev.core.errors import PluginCancelled, PluginUnavailable
 from dagstack_dev.core.events import HookFailed
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.recorded import recorded
-from dagstack_dev.host.context import current_plugin
+from dagstack_dev.host.current import current_plugin
 from dagstack_dev.host.proxy import HOOK_PREFIX, refit
 from dagstack_dev.host.tasks import is_stray
 

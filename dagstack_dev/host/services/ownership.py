@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from dagstack_dev.core.operations import Operation
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.scope import Scope
 
@@ -16,7 +17,13 @@ T = TypeVar("T")
 
 
 class Owner(Protocol):
-    """What owns a plugin's part of a service; `host.instance.PluginInstance` in real life."""
+    """The instance of a plugin that owns what its context takes; a `host.instance.PluginInstance`.
+
+    Attributes:
+        carry: see `PluginContext.carry`.
+    """
+
+    carry: MutableMapping[str, Any]
 
     @property
     def scope(self) -> Scope:
@@ -25,6 +32,9 @@ class Owner(Protocol):
     @property
     def is_ending(self) -> bool:
         """Whether its teardown has begun."""
+
+    def in_flight(self) -> tuple[Operation, ...]:
+        """See `PluginContext.in_flight`."""
 
 
 @dataclass(frozen=True, slots=True)
