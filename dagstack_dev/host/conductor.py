@@ -25,7 +25,7 @@ from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded, trim
 from dagstack_dev.host.context import PluginContext, derive_context_for_plugin
 from dagstack_dev.host.current import become_plugin, current_reload
-from dagstack_dev.host.departure import Departure
+from dagstack_dev.host.drain import Drain
 from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.instance import PluginInstance
 from dagstack_dev.host.load_queue import LoadQueue
@@ -186,10 +186,9 @@ class Conductor:
     ) -> set[PluginRef]:
         """Close the gates of plugins that are to be torn down, and let calls in flight end.
 
-        One gate after another, in the order of the teardowns: what a plugin depends on takes
-        calls until the plugin's own have ended. All instances are still there meanwhile, so that
-        calls among these plugins can be answered. What is in flight at the end, a task of one of
-        the plugins may hold; `tear_down` waits for it when that plugin is down.
+        All instances are still there meanwhile, so that calls among these plugins can be
+        answered. What is in flight at the end, a task of one of the plugins may hold; `tear_down`
+        waits for it when that plugin is down.
 
         Args:
             entries: the plugins, in the order of their teardowns.
@@ -199,31 +198,30 @@ class Conductor:
         Returns:
             The plugins whose calls did not end within `drain_seconds`.
         """
-        departure = Departure()
-        late = set()
+        entries = [*entries]
+        drain = Drain(entry.gate for entry in entries)
+        for entry in down:
+            if entry.gate.is_held:
+                self.table.hold(entry, drain, answers=False)
+        for entry in entries:
+            self.table.hold(entry, drain)
+            self.table.draining[entry.ref] = running_time()
         with anyio.CancelScope(shield=True):
-            for entry in down:
-                if entry.gate.is_held:
-                    self.table.hold(entry, departure, answers=False)
+            await drain.settle(self.drain_seconds)
             for entry in entries:
-                self.table.hold(entry, departure)
-                self.table.draining[entry.ref] = running_time()
-                if len(departure.leaving) > 1:
-                    await departure.drain(entry.gate, self.drain_seconds)
-                elif await self._drain(entry):  # Nothing that is torn down before can hold it.
-                    late.add(entry.ref)
-            await departure.come_to_rest(self.drain_seconds)
-        for ref in departure.leaving:
-            self.table.draining.pop(ref, None)
-        departure.finish()
+                self.table.draining.pop(entry.ref, None)
+            # Nothing that is torn down before can hold the first one.
+            late = {entry.ref for entry in entries[:1] if await self._drain(entry)}
+        drain.finish()
         return late
 
     async def _drain(self, entry: Entry) -> int:
         """Let calls in flight end; the answer is how many have not."""
-        if not entry.gate.in_flight:
+        gate = entry.gate
+        if not gate.in_flight:
             return 0
         self.table.draining.setdefault(entry.ref, running_time())
-        left = await entry.gate.drain(self.drain_seconds)
+        left = await (gate.drain or Drain([gate])).end(gate, self.drain_seconds)
         self.table.draining.pop(entry.ref, None)
         if left:
             self.table.publish(

@@ -12,11 +12,13 @@ from keyword import iskeyword
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.host.gate import FORWARDER_FILE, Gate
+from dagstack_dev.host.whereabouts import FORWARDER_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType
+
+    from dagstack_dev.host.gate import Gate
 
 _RESERVED: Final = "_dagstack_"
 """How the names begin that forwarding methods use for themselves."""
@@ -82,9 +84,9 @@ def forwarder_like(gate: Gate, name: str, member: object) -> Any:
 
 
 def shape_at(gate: Gate, name: str, function: Any) -> str:
-    """As `shape_of`; public plain methods run in threads where the gate has workers for them."""
+    """As `shape_of`; public plain methods run in threads where the gate says so."""
     shape = shape_of(function)
-    if shape == "plain" and gate.workers is not None and not name.startswith("_"):
+    if shape == "plain" and gate.threads is not None and not name.startswith("_"):
         return "thread"
     return shape
 
@@ -139,7 +141,7 @@ _BODIES: Final = {
     # The method is looked up now: the instance may be another by the time a thread is free. The
     # gate is bound so that the frame in the thread tells whose call it is, as all of these do.
     "thread": """_dagstack_method = {method}
-            return await _dagstack_workers.call(
+            return await _dagstack_gate.call_in_thread(
                 lambda _dagstack_gate=_dagstack_gate: _dagstack_method({args})
             )""",
     "generator": "return (yield from {call})",
@@ -170,7 +172,6 @@ def _factory(shape: str, name: str, params: str, args: str) -> Callable[..., Any
     body = _BODIES[shape].format(call=f"{method}({args})", method=method, args=args)
     source = f"""
 def make(_dagstack_gate, _dagstack_mark, _dagstack_lift):
-    _dagstack_workers = _dagstack_gate.workers
     {define} {name}({params}):
         _dagstack_mark(None)
         try:

@@ -22,8 +22,8 @@ from dagstack_dev.core.errors import (
 )
 from dagstack_dev.core.manifest import ExecutionModel
 from dagstack_dev.core.passing import SetupPreempted
-from dagstack_dev.host.execution import MOST_THREADS
 from dagstack_dev.host.signatures import check_method
+from dagstack_dev.host.tasks import thread_limiter
 from dagstack_dev.host.whereabouts import running_at, suspended_at
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.host.watchdog import Watchdog
+
+
+_LIFECYCLES: Final[RunVar[anyio.CapacityLimiter]] = RunVar("dagstack_lifecycle_threads")
+"""How many setups and teardowns run in threads at once; apart from what the app's may."""
 
 
 class Methods:
@@ -123,7 +127,7 @@ class Methods:
                 self._thread = None
 
         try:
-            async with _limiter():
+            async with thread_limiter(_LIFECYCLES):
                 # What is abandoned may never end. It keeps the limiter of its own, on trio, and no
                 # place that others need.
                 alone = anyio.CapacityLimiter(1)
@@ -141,18 +145,6 @@ class Methods:
             place = suspended_at(self._awaiting, self._folder)
             what = f"{name}(){_behind(method)}"
         return Unfinished(what, *(place or (None, None)))
-
-
-_limiters: Final[RunVar[anyio.CapacityLimiter]] = RunVar("dagstack_lifecycle_threads")
-
-
-def _limiter() -> anyio.CapacityLimiter:
-    """How many setups and teardowns run in threads at once; apart from what the app's may."""
-    limiter = _limiters.get(None)
-    if limiter is None:
-        limiter = anyio.CapacityLimiter(MOST_THREADS)
-        _limiters.set(limiter)
-    return limiter
 
 
 def _behind(method: Callable[..., object] | None) -> str:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dagstack_dev.core.hookspecs import DispatchClass
-    from dagstack_dev.host.execution import Workers
     from dagstack_dev.host.gate import Gate
 
 _set_type: Final = vars(object)["__class__"].__set__
@@ -75,7 +74,7 @@ class PluginProxy:
     __dagstack_class__: type
     __dagstack_methods__: frozenset[str]
     __dagstack_shadows__: dict[str, str | None]
-    __dagstack_workers__: Workers | None
+    __dagstack_threads__: object
     __dagstack_reserved__: Mapping[str, DispatchClass]
 
     def __getattr__(self, name: str) -> Any:
@@ -208,7 +207,7 @@ def follow(proxy: PluginProxy) -> None:
     gate = cls.__dagstack_gate__
     if (
         cls.__dagstack_class__ is not type(gate.instance)
-        or cls.__dagstack_workers__ is not gate.workers
+        or cls.__dagstack_threads__ is not gate.threads
         or _shadows(gate, cls.__dagstack_methods__) != cls.__dagstack_shadows__
     ):
         refit(proxy)
@@ -265,7 +264,7 @@ def _proxy_class(gate: Gate, reserved: Mapping[str, DispatchClass]) -> type[Plug
         "__dagstack_class__": target,
         "__dagstack_methods__": names,
         "__dagstack_shadows__": shadows,
-        "__dagstack_workers__": gate.workers,
+        "__dagstack_threads__": gate.threads,
         "__dagstack_reserved__": reserved,
         "__class__": property(lambda _: type(gate.instance)),
         "__dict__": property(lambda _: gate.instance.__dict__),

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from dagstack_dev.core.errors import (
     DependencyCycle,
     EventLoopClosed,
+    ManifestInvalid,
+    ManifestProblem,
     PluginRegistryError,
     PluginUnavailable,
     TeardownErrors,
@@ -21,13 +23,12 @@ from dagstack_dev.core.errors import (
 from dagstack_dev.core.hookspec_classes import spec_of
 from dagstack_dev.core.hookspecs import Kinds, KindSpec, problem_of_hook_name
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.manifest import PluginManifest, manifest_from
+from dagstack_dev.core.manifest import ExecutionModel, PluginManifest, manifest_from
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import copy_of
 from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.config_schema import manifest_schema
 from dagstack_dev.host.entry import Entry, Offer
-from dagstack_dev.host.execution import refuse_process
 from dagstack_dev.host.gc_pause import rare_collections
 from dagstack_dev.host.lookup import Lookup
 from dagstack_dev.host.preparation import check_gates, locate
@@ -148,7 +149,7 @@ class Registry(Lookup):
         """
         valid = manifest_from(manifest)
         check_gates(valid, self.core_version, self.runtimes, None, self.kinds)
-        refuse_process(valid)
+        _refuse_process(valid)
         offer = Offer(valid, section_schema=manifest_schema(valid, None))
         refuse_taken(self.table, [offer])
         refuse_second_fallback(self.table, [offer])
@@ -427,6 +428,17 @@ def _as_spec(spec: object) -> KindSpec:
             cure = "pass what is in it: add_hookspecs(*specs)"
         raise TypeError(f"{name} is no hookspec; {cure}")
     return found
+
+
+def _refuse_process(manifest: PluginManifest) -> None:
+    """Refuse a process of its own to a plugin object that the host has made in this one."""
+    if manifest.execution_model is ExecutionModel.PROCESS_CPU_BOUND:
+        message = (
+            "'process_cpu_bound' is for plugins that are loaded from a folder; this object lives "
+            "in this process already"
+        )
+        problem = ManifestProblem("execution_model", message)
+        raise ManifestInvalid("<manifest>", [problem], ref=manifest.ref)
 
 
 def _why_not_loaded(entry: Entry) -> PluginRegistryError:

@@ -21,13 +21,12 @@ from dagstack_dev.core.events import (
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.hookspecs import NO_KINDS, DispatchClass, Kinds
 from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transition
-from dagstack_dev.core.manifest import place_of_dependencies
+from dagstack_dev.core.manifest import ExecutionModel, place_of_dependencies
 from dagstack_dev.core.plan import World
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.current import current_reload
 from dagstack_dev.host.dispatch.members import Members
 from dagstack_dev.host.entry import Entry
-from dagstack_dev.host.execution import workers_for
 from dagstack_dev.host.gate import Gate
 from dagstack_dev.host.guarding import Guard
 from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy, refit
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.ports import Generation, Observer, Runtime
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.context import PluginContext
-    from dagstack_dev.host.departure import Departure
+    from dagstack_dev.host.drain import Drain
     from dagstack_dev.host.entry import Offer, Saved
     from dagstack_dev.host.instance import PluginInstance
 
@@ -195,9 +194,8 @@ class PluginTable:
             entry.running = None
 
     def _put_in(self, entry: Entry, instance: object) -> None:
-        gate = entry.gate
-        gate.instance = instance
-        gate.workers = workers_for(entry.manifest, gate)
+        in_threads = entry.manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
+        entry.gate.put_in(instance, in_threads=in_threads)
         if entry.proxy is not None:
             follow(entry.proxy)
 
@@ -226,11 +224,9 @@ class PluginTable:
         self.setup_order[entry.ref] = self._setups
         self._advance(entry, State.READY, reason, duration_ms=duration_ms)
 
-    def hold(
-        self, entry: Entry, departure: Departure | None = None, *, answers: bool = True
-    ) -> None:
+    def hold(self, entry: Entry, drain: Drain | None = None, *, answers: bool = True) -> None:
         """Hold calls back, for a setup or teardown is about to begin; as `Gate.close` does it."""
-        entry.gate.close(departure, answers=answers)
+        entry.gate.close(drain, answers=answers)
 
     def release(self, entry: Entry) -> None:
         """Let calls pass, for no setup is about to begin after all."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    from anyio.lowlevel import EventLoopToken
+    from anyio.lowlevel import EventLoopToken, RunVar
 
 T = TypeVar("T")
+
+MOST_THREADS: Final = min(32, (os.cpu_count() or 1) + 4)
+"""How many worker threads one thing may have at the same time; what is more waits."""
 
 ctrl_c_raises: ContextVar[bool] = ContextVar("dagstack_ctrl_c_raises", default=True)
 """Whether Ctrl-C raises a `KeyboardInterrupt`; not where a signal handler of the host takes it."""
@@ -120,6 +124,15 @@ async def run_to_the_end(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if cancelled is not None:
         raise cancelled
     return result
+
+
+def thread_limiter(variable: RunVar[anyio.CapacityLimiter]) -> anyio.CapacityLimiter:
+    """The limit that `variable` has in the running event loop: loops cannot wake each other."""
+    limiter = variable.get(None)
+    if limiter is None:
+        limiter = anyio.CapacityLimiter(MOST_THREADS)
+        variable.set(limiter)
+    return limiter
 
 
 def is_closed(token: EventLoopToken | None) -> bool:

@@ -1,4 +1,4 @@
-"""Which line something that does not end is at: a coroutine, a thread, a call in flight."""
+"""What stacks tell: at which line something is that does not end, and who calls."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.recorded import last_lines
-from dagstack_dev.host.execution import Workers
-from dagstack_dev.host.gate import FORWARDER_FILE, Gate
+from dagstack_dev.host.current import current_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from dagstack_dev.core.refs import PluginRef
+
 _HOST: Final = dirname(__file__) + "/"  # noqa: PTH120 - compared with file names
 _PACKAGE: Final = dirname(dirname(__file__)) + "/"  # noqa: PTH120 - likewise
 
-_WAITS_FOR_THREAD: Final = Workers.call.__code__
+FORWARDER_FILE: Final = "<dagstack_dev proxy>"
+"""The file name in the code of generated forwarding methods; tracebacks leave it out."""
+
+_WAITS_FOR_THREAD: Final = "Gate.call_in_thread"
 
 _SUSPENDED: Final = (CoroutineType, AsyncGeneratorType)
 
@@ -56,13 +60,13 @@ def running_at(ident: int | None, folder: str | None) -> Place | None:
     return _place(_innermost_in(folder, frames) or (frames[-1] if frames else None))
 
 
-def calls_in_flight(gate: Gate, folder: str | None) -> tuple[Place, ...]:
+def calls_in_flight(gate: object, folder: str | None) -> tuple[Place, ...]:
     """Where the calls are that went through `gate` and have not come back, each place once."""
     places = (place for _, place in calls_through(gate, folder) if place is not None)
     return tuple(dict.fromkeys(places))
 
 
-def calls_through(gate: Gate, folder: str | None) -> list[tuple[str, Place | None]]:
+def calls_through(gate: object, folder: str | None) -> list[tuple[str, Place | None]]:
     """Which methods are called through `gate` and have not come back, and where they are.
 
     Nothing is noted while calls come and go, for they are many; the forwarding methods of the
@@ -74,7 +78,11 @@ def calls_through(gate: Gate, folder: str | None) -> list[tuple[str, Place | Non
         for index, frame in enumerate(frames):
             if _is_forwarder(frame, gate):
                 inside = frames[index + 1 :]
-                if inside and inside[0].f_code is _WAITS_FOR_THREAD:
+                if (
+                    inside
+                    and inside[0].f_code.co_name == "call_in_thread"
+                    and _is_in(_HOST, inside[0])
+                ):
                     break  # Where the call is, the thread tells, which has such a frame, too.
                 first = inside[0] if inside and not _is_in(_PACKAGE, inside[0]) else None
                 last = _innermost_in(folder, inside) or first
@@ -85,7 +93,24 @@ def calls_through(gate: Gate, folder: str | None) -> list[tuple[str, Place | Non
     return calls
 
 
-def _is_forwarder(frame: FrameType, gate: Gate) -> bool:
+def plugins_calling(frame: FrameType | None) -> list[PluginRef]:
+    """The plugins that a call comes from, whose caller is `frame`, the innermost first.
+
+    Those with a forwarding method further up the stack, for they are in flight themselves, and
+    whose lifecycle or task it is.
+    """
+    found: dict[PluginRef, None] = {}
+    while frame is not None:
+        if frame.f_code.co_filename == FORWARDER_FILE:
+            gate = frame.f_locals.get("_dagstack_gate")
+            if gate is not None:
+                found[gate.ref] = None
+        frame = frame.f_back
+    own = current_plugin.get()
+    return [*found] if own is None else [*found, own]
+
+
+def _is_forwarder(frame: FrameType, gate: object) -> bool:
     is_one = frame.f_code.co_filename == FORWARDER_FILE
     return is_one and frame.f_locals.get("_dagstack_gate") is gate
 

@@ -13,7 +13,7 @@ import pytest
 
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, PluginUnavailable
 from dagstack_dev.core.events import DrainTimedOut, Fact
-from dagstack_dev.host import gate
+from dagstack_dev.host import drain
 
 Put = Callable[..., Any]
 REF = PluginRef("demo", "it")
@@ -139,7 +139,7 @@ async def test_new_calls_do_not_prolong_a_drain(
     plugin: Busy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gate, "_STUCK_SECONDS", 60)  # The call in flight waits for none of them.
+    monkeypatch.setattr(drain, "_STUCK_SECONDS", 60)  # The call in flight waits for none of them.
     await registry.setup_all(ctx)
     refused = []
 

@@ -17,7 +17,7 @@ import pytest
 from dagstack_dev import ManifestInvalid, PluginContext, PluginRegistry
 from dagstack_dev.core.blame import plugin_frames
 from dagstack_dev.core.events import DrainTimedOut, Fact
-from dagstack_dev.host.execution import MOST_THREADS
+from dagstack_dev.host.tasks import MOST_THREADS
 
 current_user: ContextVar[str] = ContextVar("current_user", default="nobody")
 

@@ -29,7 +29,7 @@ GATE = PACKAGE / "host" / "gate.py"
 
 OF_AN_ENTRY = {*Entry.__slots__}
 OF_OTHERS_TOO = {"context", "offer"}
-OF_A_GATE = {"closed", "departure", "instance", "unavailable", "workers"}
+OF_A_GATE = {"closed", "drain", "instance", "threads", "unavailable"}
 OF_THE_TABLE = {"entries", "states", "setup_order", "priorities"}
 OF_A_DICT = {"clear", "pop", "popitem", "setdefault", "update"}
 
@@ -77,7 +77,7 @@ def is_breach(node: ast.AST) -> bool:
         "gate.instance = None",
         "entry.gate.closed = True",
         "entry.gate.open()",
-        "self._gate.close(departure)",
+        "self._gate.close(drain)",
         "gate.give_up('it is gone')",
         "table.states[ref] = State.READY",
         "self._table.setup_order.pop(ref)",

@@ -11,47 +11,10 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from dagstack_dev import PluginContext, PluginRef, PluginRegistry, SetupTimeout
+from dagstack_dev import PluginContext, PluginRegistry, SetupTimeout
 from dagstack_dev.core.operations import OperationKind
-from dagstack_dev.host.departure import Departure
-from dagstack_dev.host.gate import Gate
 
 Put = Callable[..., Any]
-
-
-def test_a_thread_comes_to_wait_while_those_that_wait_already_are_told() -> None:
-    ref = PluginRef("demo", "it")
-    departure, telling, has_come = Departure(), threading.Event(), threading.Event()
-    looks: list[Gate] = []
-
-    class Early(Gate):
-        def look_again(self) -> None:
-            if departure.leaving:
-                telling.set()
-                assert has_come.wait(20)
-            looks.append(self)
-
-    class Late(Gate):
-        asked = 0
-
-        def __hash__(self) -> int:
-            self.asked += 1
-            if self.asked > 1:  # It is about to be added to those that wait for `ref`.
-                assert telling.wait(20)
-            return 0
-
-    early = Early(ref)
-    departure.note_wait(early, [ref])
-
-    def come() -> None:
-        departure.note_wait(Late(ref), [ref])
-        has_come.set()
-
-    thread = threading.Thread(target=come)
-    thread.start()
-    departure.add(Gate(ref))
-    thread.join()
-    assert looks == [early]
 
 
 async def test_a_thread_with_an_event_loop_of_its_own_may_use_the_context(
