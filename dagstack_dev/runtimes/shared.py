@@ -6,6 +6,7 @@ a plugin has imported of them is known from the `ImportLog`; nothing outside the
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -152,12 +153,15 @@ class SharedCode(SharedModules):
 
     def known(self) -> set[str]:
         """The files that run, and where one would be imported in their place, or at all."""
-        names = {*self.log.missing, *self.log.given_up}
-        awaited = {path for name in names for path in self._roots.places_of(name)}
+        awaited = {path for name in self.log.missing for path in self._roots.places_of(name)}
         paths = {*self._running, *self._paths.values()}
         # What stands in for another form: a module for a package, a folder for either.
         giving_way = (p for p in paths if not p.endswith("/__init__.py") or p not in self._running)
         return {*paths, *awaited, *filter(None, map(self._roots.home, map(other_form, giving_way)))}
+
+    def has_file_of(self, module: str) -> bool:
+        """Whether `module`, which nothing imports, lies below a code root."""
+        return any(map(os.path.isfile, self._roots.places_of(module)))
 
     def is_meant(self, path: str) -> bool:
         """Whether a file at `path` is one that something imports, has tried to, or now would."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -86,14 +86,14 @@ async def test_one_that_is_there_and_does_not_help_is_tried_once(
     async with serving(tree) as live:
         install(site)
         looks = 0
-        come = live.server._loop._missing.come
+        come = live.server._loop._state.come
 
-        def count(missing: Mapping[str, set[str]]) -> set[str]:
+        def count() -> set[str]:
             nonlocal looks
             looks += live.journal == ["tried", "tried"]
-            return come(missing)
+            return come()
 
-        monkeypatch.setattr(live.server._loop._missing, "come", count)
+        monkeypatch.setattr(live.server._loop._state, "come", count)
         while looks < 3:
             await anyio.sleep(0.01)
         assert live.journal == ["tried", "tried"]

@@ -14,7 +14,7 @@ from dagstack_dev.app.health import HealthWatch
 from dagstack_dev.app.leaks import LeakCheck
 from dagstack_dev.app.reload.collect import EDITED, Collector
 from dagstack_dev.app.reload.inbox import Batch, Inbox
-from dagstack_dev.app.reload.missing import LOOK_SECONDS, MissingModules, missing_in
+from dagstack_dev.app.reload.missing import LOOK_SECONDS
 from dagstack_dev.app.reload.preemption import Preemption
 from dagstack_dev.app.reload.reconciler import Occasion, Reconciler, Turn
 from dagstack_dev.app.reload.reports import Reports
@@ -92,7 +92,6 @@ class ReloadLoop:
             later=lambda folder, seconds: later(seconds, lambda: self._look_again(folder)),
             on_problem=self.report_problem,
         )
-        self._missing = MissingModules()
         self.health = HealthWatch(
             registry.table,
             settings,
@@ -183,8 +182,8 @@ class ReloadLoop:
         async with anyio.create_task_group() as self._group:
             while True:
                 self._retries.arrange()
-                missing = {} if self._reloads else self._missing_modules()
-                seconds = self.leaks.idle_seconds or (LOOK_SECONDS if missing else None)
+                look_seconds = LOOK_SECONDS if self._state.absent() else None
+                seconds = self.leaks.idle_seconds or look_seconds
                 if self._is_idle:
                     self._idle.set()
                     self._idle = anyio.Event()
@@ -195,7 +194,7 @@ class ReloadLoop:
                     if self._has_ended:
                         continue  # A reload has, and it may be time for something else.
                     await self.leaks.look(lambda: not self.inbox.empty)
-                    if missing and (places := self._missing.come(missing)):
+                    if places := self._state.come():
                         self.inbox.put(Batch(again=places))
                     continue
                 self._is_looking = True
@@ -311,8 +310,10 @@ class ReloadLoop:
         reasons = self._take_settings(files) | self._state.judge_again()
         reasons |= self._state.update(plugins, self._batches)
         self._preemption.note_outdated(self._refs_at(reasons) & self._reconciler.building)
-        again = (self._saved_again(paths) | batch.again) - reasons.keys()
-        reasons |= self._state.prepare_again(again)
+        again = self._saved_again(paths) | batch.again
+        if batch.everywhere:
+            again |= self._state.come()
+        reasons |= self._state.prepare_again(again - reasons.keys())
         reasons |= dict.fromkeys(self._state.request(batch.forced), "asked for")
         code = self._shared.news(shared)
         news = self._refs_at(reasons) | self._shared.importers(code)
@@ -382,20 +383,6 @@ class ReloadLoop:
         self.collector.own_writes.reload_begins(places)
         with self.health.paused(refs):
             yield
-
-    def _missing_modules(self) -> dict[str, set[str]]:
-        """The modules that are missed by what has failed or is pending, by its place."""
-        state, errors = self._state, dict[str, BaseException | None]()
-        for place in state.broken | self._reconciler.unsettled:
-            revision, owner = state.revision(place), state.owner(place)
-            errors[place] = revision.error if revision is not None else None
-            if owner is not None and errors[place] is None:
-                errors[place] = self._table.entries[owner].error
-        for ref in state.failures:
-            entry = self._table.present_entry(ref)
-            if entry is not None:
-                errors[state.place(ref) or ""] = entry.error
-        return {place: names for place, error in errors.items() if (names := missing_in(error))}
 
     def _refs_at(self, places: Iterable[str]) -> set[PluginRef]:
         """The plugins that lie at `places`, or have been built from there."""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
+from dagstack_dev.app.reload.missing import missing_in
 from dagstack_dev.core.desired import PENDING, Revision
 from dagstack_dev.core.dispatch_errors import HookspecMissing, KindVersionIncompatible
 from dagstack_dev.core.errors import PluginRegistryError
@@ -16,6 +17,7 @@ from dagstack_dev.host.preparation import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.registry import Registry
@@ -38,7 +40,7 @@ class Revisions:
         is_watched: whether a place lies where the disk is looked at.
 
     Attributes:
-        broken: the places from which nothing can be built.
+        broken: the places from which nothing can be built, each with the modules that are missing.
     """
 
     def __init__(self, registry: Registry, is_watched: Callable[[str], bool]) -> None:
@@ -49,7 +51,7 @@ class Revisions:
         self._claims: defaultdict[PluginRef, set[str]] = defaultdict(set)
         self._fallbacks: defaultdict[str, set[str]] = defaultdict(set)
         self._kinds = registry.kinds
-        self.broken: set[str] = set()
+        self.broken: dict[str, AbstractSet[str]] = {}
 
     def revision(self, place: str) -> Revision | None:
         """What lies at `place`; None for nothing."""
@@ -171,7 +173,7 @@ class Revisions:
 
     def _forget(self, place: str) -> None:
         found = self._prepared.pop(place, None)
-        self.broken.discard(place)
+        self.broken.pop(place, None)
         if found is not None and found.revision.ref is not None:
             self._claims[found.revision.ref].discard(place)
             self._fallbacks[found.revision.ref.kind].discard(place)
@@ -192,7 +194,7 @@ class Revisions:
             revision = _revision(place, offer, batch)
         except PluginRegistryError as error:
             revision = Revision(place, error.ref, error=recorded(error), seen=batch)
-            self.broken.add(place)
+            self.broken[place] = missing_in(error)
         self._prepared[place] = _Prepared(revision, source, offer)
         if revision.ref is not None:
             self._claims[revision.ref].add(place)

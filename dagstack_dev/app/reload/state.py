@@ -14,8 +14,11 @@ the only writer of `failures` and of the requests that were met.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Final
 
+from dagstack_dev.app.reload.missing import is_installed, missing_in
 from dagstack_dev.app.reload.revisions import Revisions, digest_of
 from dagstack_dev.app.reload.shared import shared_code
 from dagstack_dev.core.choice import is_known_failure, running_key
@@ -29,6 +32,7 @@ from dagstack_dev.host.sections import section_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.desired import Revision
     from dagstack_dev.core.errors import PluginRegistryError
@@ -59,6 +63,7 @@ class ReloadState(Revisions):
         self._code = shared_code(registry)
         self.failures: dict[PluginRef, list[Failure]] = {}
         self.clearings = 0
+        self._in_vain: set[tuple[str, str]] = set()
         self._asked = Counter[PluginRef]()
         self._built = Counter[PluginRef]()
 
@@ -176,6 +181,26 @@ class ReloadState(Revisions):
         self._asked.update(there)
         return {self.place(ref) or "" for ref in there}
 
+    def absent(self) -> dict[str, AbstractSet[str]]:
+        """The modules that are missed by what has failed, by its place."""
+        failed = ((self.place(ref) or "", known[-1].absent) for ref, known in self.failures.items())
+        return {place: absent for place, absent in (*self.broken.items(), *failed) if absent}
+
+    def come(self) -> set[str]:
+        """Look for the modules that are missed, and return the places to be tried again for them.
+
+        What was there before and did not help is looked for in vain: once is enough.
+        """
+        absent = self.absent()
+        if not absent:
+            return set()
+        PathFinder.invalidate_caches()
+        names = set[str]().union(*absent.values())
+        there = {name for name in names if is_installed(name) or self._code.has_file_of(name)}
+        found = {(place, name) for place, names in absent.items() for name in names & there}
+        news, self._in_vain = found - self._in_vain, found
+        return {place for place, _ in news}
+
     def failed(self) -> set[str]:
         """The places of what has failed."""
         return {place for ref in self.failures if (place := self.place(ref)) is not None}
@@ -204,7 +229,7 @@ class ReloadState(Revisions):
     def _fail(self, ref: PluginRef, failure: Failure) -> None:
         """A build did not work."""
         known = self.failures.setdefault(ref, [])
-        known.append(failure)
+        known.append(replace(failure, absent=missing_in(failure.error)))
         del known[:-_MOST]
 
     def fail_running(self, ref: PluginRef, error: BaseException) -> None:
