@@ -91,7 +91,7 @@ class EventStream:
                     return self._facts.popleft()
                 if self._ended:
                     raise StopAsyncIteration
-                self._readers.append(_from_anywhere(arrived.set))
+                self._readers.append(from_anywhere(arrived.set))
             await arrived.wait()
 
     def __enter__(self) -> Self:
@@ -101,7 +101,7 @@ class EventStream:
         self.close()
 
 
-def _from_anywhere(function: Callable[[], Any]) -> Callable[[], Any]:
+def from_anywhere(function: Callable[..., Any]) -> Callable[..., Any]:
     """What has `function` called in the running event loop, from any thread and without waiting.
 
     It raises a `RuntimeError` when that loop has ended.
@@ -112,5 +112,5 @@ def _from_anywhere(function: Callable[[], Any]) -> Callable[[], Any]:
         import trio  # noqa: PLC0415 - only where trio runs the loop, and then it is there
 
         token = trio.lowlevel.current_trio_token()
-        return lambda: token.run_sync_soon(function)
-    return lambda: loop.call_soon_threadsafe(function)
+        return lambda *args: token.run_sync_soon(function, *args)
+    return lambda *args: loop.call_soon_threadsafe(function, *args)

@@ -21,7 +21,6 @@ from dagstack_dev.app.hookspec_files import HookspecFiles
 from dagstack_dev.app.installed import Installed
 from dagstack_dev.app.original import OriginalRegistry, context_from, is_original, sources_in
 from dagstack_dev.app.registry import PluginRegistry
-from dagstack_dev.app.reload.inbox import Batch
 from dagstack_dev.app.reload.loop import ReloadLoop
 from dagstack_dev.app.reload.shared import SharedFiles, shared_code
 from dagstack_dev.app.reloading_parent import warn_of_reloading_parent
@@ -330,8 +329,7 @@ class DevServer:
         steps.callback(self._tell_stopped)
         table.call_patience = self._settings.call_patience
         conductor.drain_seconds = self._settings.drain_seconds
-        inbox = self._loop.inbox
-        conductor.on_crash = lambda ref, error: inbox.put(Batch(crashed={ref: error}))
+        conductor.on_crash = self._loop.note_crash
         table.watchdog.is_outdated = self._loop.is_outdated
         conductor.context = self._context
         if isinstance(self.registry, OriginalRegistry):
@@ -452,7 +450,7 @@ class DevServer:
         wanted = {PluginRef(*ref) for ref in refs} or known
         for ref in sorted(wanted - known):
             raise KindUnknown(ref.kind, ref.name, known=sorted(known))
-        await self._request(forced=wanted)
+        await self._request(wanted)
 
     async def wait_idle(self) -> None:
         """Wait until everything that is on disk now has been dealt with.
@@ -460,17 +458,15 @@ class DevServer:
         Does not rely on file events: what was written before the call is seen, reported or not.
         A server that stops is waited for no longer than it takes to end.
         """
-        await self._request(everywhere=True)
+        await self._request(None)
         if not self._stopping:
             await self._loop.come_to_rest()
             self._check_failure()
 
-    async def _request(
-        self, *, everywhere: bool = False, forced: set[PluginRef] | None = None
-    ) -> None:
+    async def _request(self, refs: set[PluginRef] | None) -> None:
         if not self._stopping:  # Nobody would answer any more.
             self._check_loop()
-            await self._loop.inbox.request(everywhere=everywhere, forced=forced).wait()
+            await self._loop.inbox.request(refs).wait()
         self._check_failure()
 
     def _check_failure(self) -> None:

@@ -179,7 +179,7 @@ async def test_a_configuration_that_is_half_way_through_a_save_is_waited_for(
         config.write_text("")
         async with anyio.create_task_group() as group:
             group.start_soon(live.server.wait_idle)
-            while not live.server._loop._is_looking:
+            while not live.server._loop._under_way:
                 await anyio.lowlevel.checkpoint()
             config.write_text(CONFIG.replace("hello", "good day"))
         assert live.plugin("one").greeting == "good day"

@@ -75,7 +75,7 @@ async def test_a_save_is_one_reload(tree: PluginTree, save: Callable[[Path, str]
 
 async def watch_sees(live: Live, path: Path) -> None:
     """Wait until the server has been told of an event at `path`, whatever it makes of it."""
-    while not live.server._loop._is_looking:
+    while not live.server._loop._under_way:
         await anyio.lowlevel.checkpoint()
     assert path.exists()
 

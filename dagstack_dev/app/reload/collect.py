@@ -93,7 +93,7 @@ class Collector:
         """Everything that is on disk."""
         await anyio.to_thread.run_sync(self._snapshot.look)
         self._tell_of_faults()
-        return self._hand_on(Batch(everywhere=True))
+        return self._hand_on(None)
 
     def edited(self, batch: Batch) -> tuple[set[str], set[str]]:
         """Look at what a batch that waits has changed, and hand nothing on.
@@ -125,7 +125,7 @@ class Collector:
         switch, is given time to go on, again and again while more comes in, which joins `batch`.
         """
         give_up_at = perf_counter() + DOUBT_LIMIT_SECONDS
-        todo = Batch(paths={*batch.paths}, everywhere=batch.everywhere)
+        todo = Batch(paths={*batch.paths}, requests=[*batch.requests])
         while True:
             of_git = await self._git.released(give_up_at)
             self._snapshot.folders.add_imported(self._imported())
@@ -151,7 +151,7 @@ class Collector:
             batch.join(later)
         return True
 
-    def _hand_on(self, batch: Batch) -> Collected:
+    def _hand_on(self, batch: Batch | None) -> Collected:
         """The news, but for what plugins have written themselves or has to wait."""
         news = self._snapshot.news
         plugins: dict[str, PluginSource | None] = {}
@@ -163,14 +163,14 @@ class Collector:
                 is_meant = self.own_writes.is_to_be_reloaded(before, now, seen)
                 if is_meant is None:
                     continue
-                if not is_meant:
+                if not is_meant and batch is not None:
                     batch.paths -= {f"{folder}/{path}" for path in before.changed_files(now)}
             if is_meant:
                 plugins[folder] = now
             del news.folders[folder]
         files = frozenset(news.files)
         news.files.clear()
-        shared = self._shared.differing(None if batch.everywhere else files)
+        shared = self._shared.differing(None if batch is None or batch.everywhere else files)
         return Collected(plugins, files, shared)
 
     def _tell_of_faults(self) -> None:

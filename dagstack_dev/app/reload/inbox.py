@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from dagstack_dev.core.errors import PluginRegistryError
     from dagstack_dev.core.refs import PluginRef
+
+CRASHED: Final = "a task of its own ended it"
+UNHEALTHY: Final = "unhealthy"
+TRIED_AGAIN: Final = "tried again"
+"""Why plugins are reloaded that nobody has edited."""
+
+
+class Happening(NamedTuple):
+    """What has happened to a plugin other than an edit.
+
+    Attributes:
+        ref: the plugin.
+        reason: `CRASHED`, `UNHEALTHY` or `TRIED_AGAIN`.
+        error: what is wrong with what runs; None where a pause before a retry is over.
+    """
+
+    ref: PluginRef
+    reason: str
+    error: PluginRegistryError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody has asked for.
+
+    Attributes:
+        refs: the plugins to be reloaded; None for a look at the whole disk.
+        done: to be set once it has been dealt with.
+    """
+
+    refs: frozenset[PluginRef] | None
+    done: anyio.Event = field(default_factory=anyio.Event)
 
 
 @dataclass(slots=True)
@@ -20,45 +52,35 @@ class Batch:
 
     Attributes:
         paths: where file events were reported.
-        everywhere: whether the whole disk is to be looked at, whatever was reported.
-        forced: plugins that someone asked to be reloaded.
-        crashed: plugins whose own task died, with what it raised.
-        retried: plugins that failed and whose pause is over.
-        unhealthy: plugins that have failed their health check too often, with the last failure.
+        requests: what was asked for.
+        happened: what has happened to plugins by itself.
         again: folders of plugins that are to be tried again as if they had been saved.
-        done: to be set once this batch has been dealt with, each with the plugins that it was asked
-            for with; None for a look everywhere.
     """
 
     paths: set[str] = field(default_factory=set)
-    everywhere: bool = False
-    forced: set[PluginRef] = field(default_factory=set)
-    crashed: dict[PluginRef, BaseException | None] = field(default_factory=dict)
-    retried: set[PluginRef] = field(default_factory=set)
-    unhealthy: dict[PluginRef, PluginRegistryError] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    happened: list[Happening] = field(default_factory=list)
     again: set[str] = field(default_factory=set)
-    done: list[tuple[anyio.Event, frozenset[PluginRef] | None]] = field(default_factory=list)
 
     def join(self, later: Batch) -> None:
         """Take over everything of a batch that came in after this one."""
         self.paths |= later.paths
-        self.everywhere |= later.everywhere
-        self.forced |= later.forced
-        self.crashed |= later.crashed
-        self.retried |= later.retried
-        self.unhealthy |= later.unhealthy
+        self.requests += later.requests
+        self.happened += later.happened
         self.again |= later.again
-        self.done += later.done
 
     def __bool__(self) -> bool:
-        return self.brings_news or bool(self.retried or self.unhealthy)
+        return bool(self.paths or self.requests or self.happened or self.again)
 
     @property
-    def brings_news(self) -> bool:
-        """Whether there is more in it than plugins to be tried again or given up."""
-        return bool(
-            self.paths or self.everywhere or self.forced or self.crashed or self.again or self.done
-        )
+    def everywhere(self) -> bool:
+        """Whether the whole disk is to be looked at, whatever was reported."""
+        return any(each.refs is None for each in self.requests)
+
+    @property
+    def asked(self) -> set[PluginRef]:
+        """The plugins that are to be reloaded though nothing may have changed."""
+        return {ref for each in self.requests for ref in each.refs or ()}
 
 
 class Inbox:
@@ -88,18 +110,15 @@ class Inbox:
         """File events were reported at `paths`."""
         self.put(Batch(paths=paths))
 
-    def request(
-        self, *, everywhere: bool = False, forced: set[PluginRef] | None = None
-    ) -> anyio.Event:
-        """Ask for a look everywhere, or for plugins to be reloaded; the answer is set when done."""
-        done = anyio.Event()
-        self._asked = {each for each in self._asked if not each.is_set()} | {done}
-        refs = None if everywhere else frozenset(forced or ())
-        self.put(Batch(everywhere=everywhere, forced=forced or set(), done=[(done, refs)]))
-        return done
+    def request(self, refs: Iterable[PluginRef] | None) -> anyio.Event:
+        """Ask for plugins to be reloaded, or for a look everywhere; the answer is set when done."""
+        request = Request(None if refs is None else frozenset(refs))
+        self._asked = {each for each in self._asked if not each.is_set()} | {request.done}
+        self.put(Batch(requests=[request]))
+        return request.done
 
     def put(self, news: Batch) -> None:
-        """Something has come in."""
+        """Something has come in; with nothing in it, whoever waits has a look all the same."""
         self._batch.join(news)
         self._filled.set()
         self._on_filled(news)
@@ -110,16 +129,10 @@ class Inbox:
             done.set()
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Wait until something is there, at most `seconds`; the answer is whether it is.
-
-        What has been put in may have been nothing.
-        """
-        if self.empty:
-            with anyio.move_on_after(seconds if seconds is not None else float("inf")):
-                await self._filled.wait()
-        if self.empty:
-            self._filled = anyio.Event()
-        return not self.empty
+        """Wait until something is put in, at most `seconds`; False when they are over."""
+        with anyio.move_on_after(seconds if seconds is not None else float("inf")):
+            await self._filled.wait()
+        return self._filled.is_set()
 
     def take(self) -> Batch:
         """Everything that waits; afterwards nothing does."""

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING
 import anyio
 
 from dagstack_dev.app.config import ConfigInvalid, read_config
+from dagstack_dev.app.events import from_anywhere
 from dagstack_dev.app.health import HealthWatch
 from dagstack_dev.app.leaks import LeakCheck
 from dagstack_dev.app.reload.collect import EDITED, Collector
-from dagstack_dev.app.reload.inbox import Batch, Inbox
+from dagstack_dev.app.reload.inbox import (
+    CRASHED,
+    TRIED_AGAIN,
+    UNHEALTHY,
+    Batch,
+    Happening,
+    Inbox,
+    Request,
+)
 from dagstack_dev.app.reload.missing import LOOK_SECONDS
 from dagstack_dev.app.reload.preemption import Preemption
 from dagstack_dev.app.reload.reconciler import Occasion, Reconciler, Turn
@@ -32,7 +41,7 @@ from dagstack_dev.disk.reading import changed_at, has_changed
 from dagstack_dev.host.context import sees_the_same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.app.hookspec_files import HookspecFiles
@@ -40,7 +49,6 @@ if TYPE_CHECKING:
     from dagstack_dev.app.settings import Settings
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.disk.snapshot import Snapshot
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.entry import Entry
@@ -95,7 +103,7 @@ class ReloadLoop:
         self.health = HealthWatch(
             registry.table,
             settings,
-            on_unhealthy=lambda ref, error: self.inbox.put(Batch(unhealthy={ref: error})),
+            on_unhealthy=lambda ref, error: self._happens(Happening(ref, UNHEALTHY, error)),
         )
         self._registry = registry
         self._context = context
@@ -111,7 +119,7 @@ class ReloadLoop:
             first=settings.retry_seconds,
             longest=settings.retry_limit_seconds,
             later=later,
-            on_due=lambda ref: self.inbox.put(Batch(retried={ref})),
+            on_due=lambda ref: self._happens(Happening(ref, TRIED_AGAIN)),
         )
         self._reports, self._config_reports = Reports(registry.table), Reports(registry.table)
         self._reconciler = Reconciler(
@@ -125,11 +133,9 @@ class ReloadLoop:
         )
         self._batches = 0
         self._misspelt: set[PluginRef] = set()
-        self._reloads = 0  # Under way.
-        self._has_ended = False
-        self._is_resting = False
-        self._is_looking = False
+        self._under_way = 0  # Reloads, and looks at what has come in.
         self._held = Batch()
+        self._asked: list[Request] = []
         self._has_started = anyio.Event()
         self._idle = anyio.Event()
         self._ended = False
@@ -155,7 +161,7 @@ class ReloadLoop:
 
     @property
     def _is_idle(self) -> bool:
-        return self.inbox.empty and not (self._is_looking or self._reloads or self._held)
+        return self.inbox.empty and not (self._under_way or self._held)
 
     async def start(self, *, owns_plugins: bool) -> None:
         """Take what is on disk for the first time; whatever fails, fails alone.
@@ -163,6 +169,7 @@ class ReloadLoop:
         Args:
             owns_plugins: whether nobody else has set plugins up, and all of them are to be.
         """
+        self._tell_paths = from_anywhere(self.inbox.paths)
         occasion = Occasion(self._batches, began=perf_counter(), is_first=owns_plugins)
         plugins, files, shared = await self.collector.first_look()
         reasons = self._take_settings(files)  # They may have been saved since they were read.
@@ -172,9 +179,10 @@ class ReloadLoop:
                 if self._table.states[entry.ref] is not State.READY:
                     reasons[self._state.place(entry.ref) or ""] = "first start"
         reasons |= self._state.update(plugins, self._batches)
-        reload = self._begin(reasons, shared, occasion)
+        turn = self._reconciler.begin(reasons, shared, occasion, is_news=True)
+        self._begun()
         self._has_started.set()
-        await reload
+        await self._reload(turn, occasion)
 
     async def run(self) -> None:
         """Take in one batch after the other; the reloads that follow may go on side by side."""
@@ -187,59 +195,49 @@ class ReloadLoop:
                 if self._is_idle:
                     self._idle.set()
                     self._idle = anyio.Event()
-                self._has_ended, self._is_resting = False, True
-                is_there = await self.inbox.wait(None if self._reloads else seconds)
-                self._is_resting = False
-                if not is_there:
-                    if self._has_ended:
-                        continue  # A reload has, and it may be time for something else.
-                    await self.leaks.look(lambda: not self.inbox.empty)
-                    if places := self._state.come():
-                        self.inbox.put(Batch(again=places))
+                if await self.inbox.wait(None if self._under_way else seconds):
+                    self._under_way += 1
+                    try:
+                        await self._handle(self._free_part(self.inbox.take()))
+                    finally:
+                        self._under_way -= 1
                     continue
-                self._is_looking = True
-                try:
-                    await self._handle(self._free_part(self.inbox.take()))
-                finally:
-                    self._is_looking = False
+                await self.leaks.look(lambda: not self.inbox.empty)
+                if places := self._state.come():
+                    self.inbox.put(Batch(again=places))
 
     def _free_part(self, batch: Batch) -> Batch:
         """What of `batch` touches nothing that is being built; the rest is held until that ends."""
-        building = self._reconciler.building
-        if not building:
+        if not self._reconciler.building:
             return batch
-        free, held = Batch(again=batch.again), Batch(everywhere=batch.everywhere)
+        is_building = self._reconciler.is_building
+        free, held = Batch(again=batch.again), Batch()
         for path in batch.paths:
-            (held if self._is_building_at(path) else free).paths.add(path)
-
-        def part_of(refs: Iterable[PluginRef]) -> Batch:
-            return free if self._table.reached_by(refs).isdisjoint(building) else held
-
-        for done, refs in batch.done:
-            part = held if refs is None else part_of(refs)
-            part.forced |= refs or set()
-            part.done.append((done, refs))
-        for ref, error in batch.crashed.items():
-            part_of([ref]).crashed[ref] = error
-        for ref, failure in batch.unhealthy.items():
-            part_of([ref]).unhealthy[ref] = failure
-        for ref in batch.retried:
-            part_of([ref]).retried.add(ref)
+            place = self._snapshot.folders.plugin_at(path)
+            refs = self._state.refs_at([place] if place is not None else ())
+            part = held if is_building(refs | self._shared.importers([path])) else free
+            part.paths.add(path)
+        for request in batch.requests:
+            is_held = request.refs is None or is_building(self._table.reached_by(request.refs))
+            (held if is_held else free).requests.append(request)
+        for each in batch.happened:
+            part = held if is_building(self._table.reached_by([each.ref])) else free
+            part.happened.append(each)
         self._held.join(held)
         return free
 
     def _still_free(self, batch: Batch) -> Batch:
-        """`batch`, which has been looked at, without requests that have to be held by now."""
+        """`batch`, which has been looked at, without what has to be held by now."""
         free = self._free_part(replace(batch, paths=set()))
         free.paths = batch.paths
         return free
 
-    def _is_building_at(self, path: str) -> bool:
-        """Whether an event at `path` may be about something that is being built."""
-        building = self._reconciler.building
-        place = self._snapshot.folders.plugin_at(path)
-        at_place = self._refs_at([place]) if place is not None else set()
-        return not building.isdisjoint(at_place | self._shared.importers([path]))
+    def note_crash(self, ref: PluginRef, error: BaseException | None) -> None:
+        """Deal with a plugin whose own task has died, of `error` if not of a cancelled scope."""
+        self._happens(Happening(ref, CRASHED, _crash(ref, error)))
+
+    def _happens(self, happening: Happening) -> None:
+        self.inbox.put(Batch(happened=[happening]))
 
     def _note(self, fact: Fact) -> None:
         """See what comes of plugins.
@@ -287,20 +285,26 @@ class ReloadLoop:
             left = {each for one in left for each in self._table.graph.dependencies(one)} - needed
             needed |= left
         sources = (self._table.entries[each].offer.source for each in needed)
-        is_edited = any(
-            has_changed(f"{source.home}/{path}", file.fingerprint)
+        edited = {
+            f"{source.home}/{path}"
             for source in sources
             if source is not None
             for path, file in source.files.items()
-            if path.endswith(EDITED)
-        )
-        return is_edited or not needed.isdisjoint(self._shared.changed_on_disk())
+            if path.endswith(EDITED) and has_changed(f"{source.home}/{path}", file.fingerprint)
+        }
+        shared = self._shared.changed_on_disk()
+        if not needed.isdisjoint(self._shared.importers(shared)):
+            edited |= shared
+        if edited:  # To be there before the plugin would be tried again.
+            self._tell_paths(edited)
+        return bool(edited)
 
     # From a batch to the places where something may differ
 
     async def _handle(self, batch: Batch) -> None:
         """Take in what has come in, and begin the reload that it asks for."""
-        if not batch:
+        if not batch and not self._reconciler.differs:
+            self._answer()
             return
         began = perf_counter()
         self._batches += 1
@@ -309,74 +313,85 @@ class ReloadLoop:
         paths = sorted(filter(self._snapshot.counts, batch.paths))
         reasons = self._take_settings(files) | self._state.judge_again()
         reasons |= self._state.update(plugins, self._batches)
-        self._preemption.note_outdated(self._refs_at(reasons) & self._reconciler.building)
+        self._preemption.note_outdated(self._state.refs_at(reasons) & self._reconciler.building)
         again = self._saved_again(paths) | batch.again
         if batch.everywhere:
             again |= self._state.come()
         reasons |= self._state.prepare_again(again - reasons.keys())
-        reasons |= dict.fromkeys(self._state.request(batch.forced), "asked for")
+        reasons |= dict.fromkeys(self._state.request(batch.asked), "asked for")
         code = self._shared.news(shared)
-        news = self._refs_at(reasons) | self._shared.importers(code)
+        news = self._state.refs_at(reasons) | self._shared.importers(code)
         if news or code:  # They are a wish to try again, whatever has failed.
             again = self._state.forget_failures(news, all_of_them=bool(shared))
             reasons = dict.fromkeys(again, PENDING) | reasons
         reasons |= self._happened(batch)
-        if reasons or self._shared.has_news(shared) or not self._reconciler.is_quiet:
-            occasion = Occasion(self._batches, paths, began)
-            after: list[Callable[[], object]] = [each.set for each, _ in batch.done]
-            if self._config in files:
-                after.append(self.tell_misspelt_sections)
-            reload = self._begin(reasons, shared, occasion, batch.retried - news, after)
-            self._group.start_soon(lambda: reload)
-        else:
+        self._asked += batch.requests
+        after = [self.tell_misspelt_sections] if self._config in files else []
+        occasion = Occasion(self._batches, paths, began)
+        is_news = bool(reasons) or self._shared.has_changed(shared)
+        turn = self._reconciler.begin(reasons, shared, occasion, is_news=is_news)
+        if turn is None:
             if any(
                 self._snapshot.folders.plugin_at(path) or self._shared.is_meant(path)
                 for path in paths
             ):
                 number = self._reconciler.next_id()
                 self._reports.skipped(number, began, paths, "no content changed")
-            for each, _ in batch.done:
-                each.set()
-            if self._config in files:
-                self.tell_misspelt_sections()
+            for each in after:
+                each()
+            self._answer()
+            return
+        retried = {each.ref for each in batch.happened if each.reason == TRIED_AGAIN} - news
+        self._begun(retried)
+        self._group.start_soon(self._reload, turn, occasion, retried, after)
 
-    def _begin(
-        self,
-        reasons: Mapping[str, str],
-        shared: Mapping[str, SourceFile | None],
-        occasion: Occasion,
-        retried: AbstractSet[PluginRef] = frozenset(),
-        after: Iterable[Callable[[], object]] = (),
-    ) -> Coroutine[None, None, None]:
-        """Plan a reload; the answer goes on with it until nothing differs, and calls `after`."""
-        self._reloads += 1
-        turn = self._reconciler.begin(reasons, shared, occasion)
+    def _begun(self, retried: AbstractSet[PluginRef] = frozenset()) -> None:
+        """Count a reload as under way, from before its task begins."""
+        self._under_way += 1
         self._preemption.begin(self.inbox.waiting, retried)
-        return self._reload(turn, occasion, retried, after)
 
     async def _reload(
         self,
-        turn: Turn,
+        turn: Turn | None,
         occasion: Occasion,
-        retried: AbstractSet[PluginRef],
-        after: Iterable[Callable[[], object]],
+        retried: AbstractSet[PluginRef] = frozenset(),
+        after: Iterable[Callable[[], object]] = (),
     ) -> None:
+        """Go on with `turn` until nothing differs, or something more has come in; call `after`."""
         try:
-            await self._reconciler.reconcile(
-                turn, occasion, lambda: self.inbox.empty and not self._held
-            )
+            await self._reconciler.reconcile(turn, occasion, self._may_go_on)
         finally:
-            self._reloads -= 1
+            self._under_way -= 1
             self._preemption.end(retried)
             for each in after:
                 each()
+            self.inbox.put(Batch())  # There may be something else to be done.
+            self._may_go_on()
+            self._answer()
         for ref, path in self._runtime.take_outdated().items() if self._runtime else ():
             reason = f"{path} has changed, and Python loads an extension module only once"
             self._table.require_restart(self._table.entries[ref], reason)
+
+    def _answer(self) -> None:
+        """Answer whoever has asked for what is dealt with by now."""
+        if self._reconciler.differs and not self.inbox.empty:
+            return  # What has come in is looked at first, and then it goes on.
+        asked, self._asked = self._asked, []
+        for each in asked:
+            if each.refs is not None and (
+                self._reconciler.is_building(self._table.reached_by(each.refs))
+                or self._reconciler.is_due(each.refs)
+            ):
+                self._asked.append(each)
+            else:
+                each.done.set()
+
+    def _may_go_on(self) -> bool:
+        """Whether nothing has come in meanwhile; what was held is looked at again."""
         held, self._held = self._held, Batch()
-        if held or self._is_resting:
-            self._has_ended = True
+        if held:
             self.inbox.put(held)
+        return self.inbox.empty
 
     @contextmanager
     def _building(self, refs: AbstractSet[PluginRef], places: set[str]) -> Iterator[None]:
@@ -384,29 +399,23 @@ class ReloadLoop:
         with self.health.paused(refs):
             yield
 
-    def _refs_at(self, places: Iterable[str]) -> set[PluginRef]:
-        """The plugins that lie at `places`, or have been built from there."""
-        revisions = map(self._state.revision, places)
-        refs = {each.ref for each in revisions if each is not None}
-        return {ref for ref in refs | {*map(self._state.owner, places)} if ref is not None}
-
     def _happened(self, batch: Batch) -> dict[str, str]:
         """Take down what has happened to plugins by itself; why each is looked at, by place."""
         found: dict[PluginRef, str] = {}
-        for ref, error in batch.crashed.items():
-            if self._table.states.get(ref) is State.FAILED:
-                self._state.fail_running(ref, _crash(ref, error))
-                found[ref] = "a task of its own ended it"
-        for ref, failure in batch.unhealthy.items():
-            if self._table.entries[ref].degraded_by is failure:  # Else it has been reloaded since.
-                self._state.fail_running(ref, failure)
-                found[ref] = "unhealthy"
-        for ref in batch.retried:
-            if self._table.states[ref] is State.FAILED:
+        for ref, reason, error in batch.happened:
+            if reason == UNHEALTHY:
+                is_so = self._table.entries[ref].degraded_by is error
+            else:
+                is_so = self._table.states.get(ref) is State.FAILED
+            if not is_so:  # It has been reloaded since, or waits for others, and for no more.
+                if error is None:
+                    self._state.failures.pop(ref, None)
+                continue
+            if error is None:
                 self._state.request([ref])
-                found[ref] = "tried again"
-            else:  # It waits for others, and is not to wait for more once these are there.
-                self._state.failures.pop(ref, None)
+            else:
+                self._state.fail_running(ref, error)
+            found[ref] = reason
         return {self._state.place(ref) or "": reason for ref, reason in found.items()}
 
     def _saved_again(self, paths: Iterable[str]) -> set[str]:
@@ -418,7 +427,7 @@ class ReloadLoop:
         plugin_at = self._snapshot.folders.plugin_at
         if any(self._snapshot.files.counts(path) and not plugin_at(path) for path in saved):
             # What has failed is not known to import it any more.
-            return self._reconciler.unsettled | self._state.failed()
+            return self._reconciler.unsettled.keys() | self._state.failed()
         places = {plugin_at(path) or path for path in saved}
         places |= {each for each in self._reconciler.unsettled if each.partition(":")[0] in saved}
         owners = {place: self._state.owner(place) for place in places}

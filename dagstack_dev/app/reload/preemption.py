@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.app.reload.collect import EDITED
-from dagstack_dev.app.reload.inbox import Batch
+from dagstack_dev.app.reload.inbox import CRASHED, Batch
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.passing import RetryPreempted, SetupPreempted
 from dagstack_dev.host.patience import is_held
@@ -82,7 +82,7 @@ class Preemption:
         """Something has come in."""
         if not self._watching:
             return
-        asked = news.everywhere or news.forced or news.crashed
+        asked = news.requests or any(each.reason == CRASHED for each in news.happened)
         if asked or any(path.endswith(EDITED) for path in news.paths):
             self._useless = dict.fromkeys(self._retried, RetryPreempted) | self._useless
         elif all(PurePath(path).suffix for path in news.paths):

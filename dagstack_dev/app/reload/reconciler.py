@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.desired import want
+from dagstack_dev.core.desired import PENDING, want
 from dagstack_dev.core.errors import DependencyCycle, PluginRegistryError, said
-from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.host.preparation import locate
@@ -42,8 +41,7 @@ class Turn:
     """What one turn of the loop is about to do.
 
     Attributes:
-        places: where something may differ.
-        reasons: what has happened, for some of them.
+        places: where something may differ, each with what has happened there, or `PENDING`.
         wanted: what does.
         offers: what candidates are to be loaded from, where that is not what they have.
         contents: the files of shared code that differ from what runs.
@@ -54,8 +52,7 @@ class Turn:
         clearings: how often failures had been forgotten by then.
     """
 
-    places: set[str]
-    reasons: Mapping[str, str]
+    places: Mapping[str, str]
     wanted: Wanted
     offers: Mapping[PluginRef, Offer]
     contents: Mapping[str, SourceFile | None]
@@ -96,10 +93,10 @@ class Reconciler:
         ended: called with the generations that nothing should hold any more.
 
     Attributes:
-        unsettled: the places where something differs from what runs, or from what was tried last;
-            derived from the state, and kept so that a reload looks nowhere else.
+        unsettled: the places where something differs from what runs, or from what was tried last,
+            each with what has happened there and was not dealt with yet, or `PENDING`; derived
+            from the state, and kept so that a reload looks nowhere else.
         building: the plugins of which something is under way.
-        is_quiet: whether the last call went on until nothing differed but what is known to fail.
         ended_ns: when plugins were last changed, in nanoseconds since the epoch.
     """
 
@@ -125,10 +122,23 @@ class Reconciler:
         self._on_ended = ended
         self._reloads = 0
         self._pending: set[PluginRef] = set()
-        self.unsettled: set[str] = set()
+        self.unsettled: dict[str, str] = {}
         self.building: set[PluginRef] = set()
-        self.is_quiet = True
         self.ended_ns = 0
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything differs from what runs, or from what was tried last."""
+        return bool(self.unsettled) or self._shared.differs
+
+    def is_building(self, refs: AbstractSet[PluginRef]) -> bool:
+        """Whether something of any of `refs` is under way."""
+        return not self.building.isdisjoint(refs)
+
+    def is_due(self, refs: Iterable[PluginRef]) -> bool:
+        """Whether something that has happened to any of `refs` has not been dealt with yet."""
+        reasons = (self.unsettled.get(place, PENDING) for place in self._places(refs))
+        return any(reason != PENDING for reason in reasons)
 
     def next_id(self) -> int:
         """The number of another reload."""
@@ -140,7 +150,9 @@ class Reconciler:
         reasons: Mapping[str, str],
         contents: Mapping[str, SourceFile | None],
         occasion: Occasion,
-    ) -> Turn:
+        *,
+        is_news: bool,
+    ) -> Turn | None:
         """Plan what has to be done; from now on it counts as being built.
 
         What others are building is left alone, with all that depends on it; it is dealt with when
@@ -150,15 +162,25 @@ class Reconciler:
             reasons: the places where something has happened, each with what.
             contents: the files of shared code that differ from what runs.
             occasion: why this is done.
+            is_news: whether anything of that has not been looked at before.
+
+        Returns:
+            What `reconcile` is to be called with; None where nothing is news, and nothing of what
+            differs comes to more than what is known already.
         """
         turn = self._plan(reasons, contents, occasion)
+        if not is_news and not self._reloader.has_work(turn.plan, turn.offers):
+            self._tell_rejected(turn, None)
+            self._settle(turn, Applied(), None, occasion)
+            return None
+        self.unsettled |= dict.fromkeys(self.unsettled.keys() & turn.places.keys(), PENDING)
         self.building |= turn.plan.affected
         self._on_planned(turn.plan.affected)
         self._table.graph = turn.plan.graph  # At once: the next plan is made upon it.
         return turn
 
     async def reconcile(
-        self, turn: Turn, occasion: Occasion, may_go_on: Callable[[], bool]
+        self, turn: Turn | None, occasion: Occasion, may_go_on: Callable[[], bool]
     ) -> None:
         """Go on until nothing differs but what is known to fail, or something more comes in.
 
@@ -169,35 +191,12 @@ class Reconciler:
             occasion: likewise.
             may_go_on: asked before each further turn.
         """
-        reload_id = None if occasion.is_first else self.next_id()
-        await self._carry_out(turn, reload_id, occasion)
-        while self.unsettled or self._shared.differs:
-            self.is_quiet = may_go_on() and not self._awaits_news()
-            if not self.is_quiet:
+        while turn is not None:
+            await self._carry_out(turn, None if occasion.is_first else self.next_id(), occasion)
+            if not self.differs or not may_go_on():
                 return
-            again = Occasion(occasion.number, occasion.paths, perf_counter())
-            turn = self.begin({}, self._shared.differing(()), again)
-            if not self._reloader.has_work(turn.plan, turn.offers):
-                self.building -= turn.plan.affected
-                self._table.graph = turn.before
-                self._settle(turn, Applied(), None, again)
-                break
-            await self._carry_out(turn, self.next_id(), again)
-        self.is_quiet = True
-
-    def _awaits_news(self) -> bool:
-        """Whether all that differs was broken off for an edit that has yet to come in."""
-        if self._shared.differs or not self.unsettled:
-            return False
-        owners = map(self._state.owner, self.unsettled)
-        entries = [self._table.present_entry(ref) for ref in owners if ref is not None]
-        return len(entries) == len(self.unsettled) and all(
-            entry is not None
-            and type(entry.failure) is SetupPreempted
-            and self._state.is_configured(entry)
-            and entry.offer.source == self._state.source(entry.offer.folder or "")
-            for entry in entries
-        )
+            occasion = Occasion(occasion.number, occasion.paths, perf_counter())
+            turn = self.begin({}, self._shared.differing(()), occasion, is_news=False)
 
     def _plan(
         self,
@@ -206,23 +205,26 @@ class Reconciler:
         occasion: Occasion,
     ) -> Turn:
         """What is to be done now; what would touch what is being built has to wait."""
-        places = {*reasons, *self.unsettled}
+        places = {**self.unsettled, **reasons}
         changes = self._shared.prepare(contents, occasion.number)
-        waiting = {place for place in places if self._is_busy(place)}
-        late = {
-            name for name, each in changes.items() if not each.plugins.isdisjoint(self.building)
-        }
+        waiting, late = set[str](), set[str]()
+        if self.building:
+            waiting = set(filter(self._is_busy, places))
+            late = {name for name, each in changes.items() if self.is_building(each.plugins)}
         while True:
-            free = {name: each for name, each in changes.items() if name not in late}
-            turn = self._plan_for(places - waiting, reasons, contents, free)
+            turn = self._plan_for(
+                {place: reason for place, reason in places.items() if place not in waiting},
+                contents,
+                {name: each for name, each in changes.items() if name not in late},
+            )
             more, names = self._colliding(turn)
             if not more and not names:
                 break
             if more <= waiting and names <= late:  # By what else they are: all has to wait.
-                more, names = places, {*changes}
+                more, names = {*places}, {*changes}
             waiting |= more
             late |= names
-        self.unsettled |= waiting
+        self.unsettled |= {place: places.get(place, PENDING) for place in waiting}
         for error in turn.plan.errors():
             if isinstance(error, PluginRegistryError):
                 self._locate(error, turn.offers)
@@ -230,14 +232,14 @@ class Reconciler:
 
     def _plan_for(
         self,
-        places: set[str],
-        reasons: Mapping[str, str],
+        places: Mapping[str, str],
         contents: Mapping[str, SourceFile | None],
         changes: Mapping[str, SharedChange],
     ) -> Turn:
         state = self._state
-        wanted = want(state, state, places, reasons)
-        places |= self._places(wanted.candidates)  # What else lies where they were may be had.
+        wanted = want(state, state, places, places)
+        # What else lies where they were may be had.
+        places = {**dict.fromkeys(self._places(wanted.candidates), PENDING), **places}
         offers = {
             ref: offer
             for ref, place in wanted.places.items()
@@ -252,19 +254,10 @@ class Reconciler:
             failures=state.failures,
         )
         before, clearings = self._table.graph, state.clearings
-        return Turn(
-            places, reasons, wanted, offers, contents, changes, news, plan, before, clearings
-        )
+        return Turn(places, wanted, offers, contents, changes, news, plan, before, clearings)
 
     def _is_busy(self, place: str) -> bool:
-        revision = self._state.revision(place)
-        return bool(
-            self.building
-            and (
-                self._state.owner(place) in self.building
-                or (revision is not None and revision.ref in self.building)
-            )
-        )
+        return self.is_building(self._state.refs_at([place]))
 
     def _colliding(self, turn: Turn) -> tuple[set[str], set[str]]:
         """The places and changes of `turn` that would touch what is being built."""
@@ -305,10 +298,7 @@ class Reconciler:
     async def _carry_out(self, turn: Turn, reload_id: int | None, occasion: Occasion) -> None:
         """Tell what is not taken over, do the rest, and take down what has become of it."""
         plan = turn.plan
-        for place, error in turn.wanted.unclaimed.items():
-            self._reports.rejected(None, place, error, reload_id)
-        for ref, reason in self._kept(turn).items():
-            self._reject(ref, reason, reload_id)
+        self._tell_rejected(turn, reload_id)
         in_force = {name for each in plan.transactions for name in each.shared}
         for name in turn.changes.keys() - in_force - plan.held.keys():
             turn.changes[name].leave()  # No plugin of the plan imports it any more.
@@ -321,7 +311,7 @@ class Reconciler:
             self.building -= applied.touched
             self.ended_ns = time_ns()
             self._state.record(plan, turn.wanted.candidates, applied, turn.clearings)
-            self._look_at(self._places(applied.touched) & turn.places)
+            self._look_at(self._places(applied.touched) & turn.places.keys())
             self._on_ended(applied.retired)
 
         try:
@@ -337,7 +327,11 @@ class Reconciler:
                         reload_id,
                         occasion.began,
                         occasion.paths,
-                        {ref for ref, at in turn.wanted.places.items() if at in turn.reasons},
+                        {
+                            ref
+                            for ref, place in turn.wanted.places.items()
+                            if turn.places[place] != PENDING
+                        },
                     ),
                     ended=ended,
                 )
@@ -349,9 +343,9 @@ class Reconciler:
         """Derive anew which of `places` are settled."""
         for place in places:
             if self._state.is_settled(place):
-                self.unsettled.discard(place)
+                self.unsettled.pop(place, None)
             else:
-                self.unsettled.add(place)
+                self.unsettled.setdefault(place, PENDING)
 
     def _kept(self, turn: Turn) -> dict[PluginRef, BaseException]:
         """What does not run what is on disk, or is not run from there, each with the reason."""
@@ -362,6 +356,13 @@ class Reconciler:
                     error = change.error_for(ref) or turn.plan.held[change.name]
                     kept.setdefault(ref, error)
         return kept
+
+    def _tell_rejected(self, turn: Turn, reload_id: int | None) -> None:
+        """Tell what of `turn` is not taken over."""
+        for place, error in turn.wanted.unclaimed.items():
+            self._reports.rejected(None, place, error, reload_id)
+        for ref, reason in self._kept(turn).items():
+            self._reject(ref, reason, reload_id)
 
     def _reject(self, ref: PluginRef, error: BaseException, reload_id: int | None) -> None:
         entry = self._table.present_entry(ref)
@@ -378,11 +379,11 @@ class Reconciler:
         """Note what is pending and what differs now, and tell what does not any more."""
         state, table = self._state, self._table
         kept = self._kept(turn)
-        places = turn.places | self._places(
+        places = turn.places.keys() | self._places(
             {*turn.wanted.candidates, *kept, *applied.rolled_back, *applied.failed, *applied.lost}
             | state.failures.keys()
         )
-        self._look_at(place for place in places if not self._is_busy(place))
+        self._look_at(place for place in places if not (self.building and self._is_busy(place)))
         self._shared.settle(turn.news)
         for ref in filter(state.is_live, kept):
             known = table.entries[ref].pending_error
@@ -391,7 +392,9 @@ class Reconciler:
         before = self._pending | applied.rolled_back | kept.keys()
         pending = {ref for ref in before if state.is_live(ref) and table.entries[ref].pending}
         # Another turn may have come later to what this one has not.
-        self._pending = {ref for ref in pending if ref in kept or self._differs(ref)}
+        self._pending = {
+            ref for ref in pending if ref in kept or self._differs_at(state.place(ref) or "")
+        }
         settled = sorted(pending - self._pending)
         for ref in settled:
             table.up_to_date(table.entries[ref])
@@ -402,16 +405,18 @@ class Reconciler:
                 self._reports.skipped(reload_id, occasion.began, occasion.paths, reason, refs)
         for ref in settled:
             self._reports.settled(state.place(ref) or "", ref, reload_id)
-        differing = turn.wanted.unclaimed.keys() | self._places({*kept, *self._pending})
-        for place in self._reports.told(differing | self.unsettled):
-            owner = state.owner(place)
-            message = "what is on disk runs" if owner is not None else "it is gone from disk"
-            self._reports.fixed(place, owner, message, reload_id)
+        for place in self._reports.told():
+            if not self._differs_at(place) and not self._is_busy(place):
+                owner = state.owner(place)
+                message = "what is on disk runs" if owner is not None else "it is gone from disk"
+                self._reports.fixed(place, owner, message, reload_id)
 
-    def _differs(self, ref: PluginRef) -> bool:
-        """Whether what runs of `ref` is not what is on disk."""
-        is_settled = self._state.is_settled(self._state.place(ref) or "")
-        return not is_settled or ref in self._shared.importers(self._shared.known)
+    def _differs_at(self, place: str) -> bool:
+        """Whether what runs from `place` is not what is on disk."""
+        owner = self._state.owner(place)
+        return not self._state.is_settled(place) or (
+            owner is not None and owner in self._shared.importers(self._shared.known)
+        )
 
     def _places(self, refs: Iterable[PluginRef]) -> set[str]:
         return {place for ref in refs if (place := self._state.place(ref)) is not None}

@@ -9,7 +9,7 @@ from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.elapsed import ms_since
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.table import PluginTable
@@ -59,9 +59,9 @@ class Reports:
         fact = PluginFixed(ref=ref, path=path, message=message, reload_id=reload_id)
         self._table.publish(fact)
 
-    def told(self, besides: Collection[str]) -> list[str]:
-        """The paths of which something was told, without those `besides`."""
-        return sorted(self._told.keys() - set(besides))
+    def told(self) -> list[str]:
+        """The paths of which something was told that is not fixed yet."""
+        return sorted(self._told)
 
     def skipped(
         self,

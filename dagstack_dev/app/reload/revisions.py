@@ -104,6 +104,14 @@ class Revisions:
         entry = self._table.present_entry(PluginRef(kind, name))
         return entry.ref if entry is not None and entry.offer.by_hand else self._table.owner(place)
 
+    def refs_at(self, places: Iterable[str]) -> set[PluginRef]:
+        """The plugins that lie at `places`, or have been built from there."""
+        refs = set[PluginRef | None]()
+        for place in places:
+            revision = self.revision(place)
+            refs |= {self.owner(place), None if revision is None else revision.ref}
+        return {ref for ref in refs if ref is not None}
+
     def missing(self) -> set[str]:
         """The places that are watched and where something was registered that is not there."""
         folders = (entry.offer.folder for entry in self._table.present())

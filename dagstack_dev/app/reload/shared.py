@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import SharedNews
 from dagstack_dev.disk.reading import has_changed
 from dagstack_dev.runtimes.imports import ImportLog
@@ -64,10 +63,10 @@ class SharedFiles:
         found = files.differing(None if paths is None else {*paths, *self.known})
         return self._code.late() | found
 
-    def changed_on_disk(self) -> frozenset[PluginRef]:
-        """The plugins that import what differs on disk by now. May run in a thread of its own."""
+    def changed_on_disk(self) -> set[str]:
+        """The files that differ on disk by now. May run in a thread of its own."""
         known = ((path, self._code.fingerprint(path)) for path in self._code.known())
-        return self.importers(path for path, runs in known if has_changed(path, runs))
+        return {path for path, runs in known if has_changed(path, runs)}
 
     def news(self, contents: Mapping[str, SourceFile | None]) -> dict[str, SourceFile | None]:
         """Those of `contents` that are not what they were the last time."""
@@ -142,16 +141,10 @@ class SharedFiles:
         """Whether anything differs, or has come too late for somebody who imports it."""
         return bool(self.known or self._code.log.late)
 
-    def has_news(self, contents: Mapping[str, SourceFile | None]) -> bool:
-        """Whether `contents`, all that differs, are not what differed the last time.
-
-        Or whether they are held back and a plugin has come to import what runs of them since.
-        """
-        if self.news(contents) or not self.known.keys() <= contents.keys():
-            return True
-        table = self._table
-        live = (ref for ref in self.importers(contents) if table.states.get(ref) is State.READY)
-        return any(not table.entries[ref].pending for ref in live)
+    def has_changed(self, contents: Mapping[str, SourceFile | None]) -> bool:
+        """Whether `contents`, all that differs, are not what differed the last time."""
+        known = {path: content for path, (content, _) in self.known.items()}
+        return known != {path: _fingerprint(file) for path, file in contents.items()}
 
 
 def _names(offer: Offer, change: SharedChange) -> bool:
