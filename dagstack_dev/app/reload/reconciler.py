@@ -330,7 +330,7 @@ class Reconciler:
                         {
                             ref
                             for ref, place in turn.wanted.places.items()
-                            if turn.places[place] != PENDING
+                            if turn.places.get(place, PENDING) != PENDING
                         },
                     ),
                     ended=ended,

@@ -69,8 +69,12 @@ class SharedFiles:
         return {path for path, runs in known if has_changed(path, runs)}
 
     def news(self, contents: Mapping[str, SourceFile | None]) -> dict[str, SourceFile | None]:
-        """Those of `contents` that are not what they were the last time."""
-        return {path: file for path, file in contents.items() if self._is_news(path, file)}
+        """Those of `contents` that are neither what runs nor what they were the last time."""
+        return {
+            path: file
+            for path, file in contents.items()
+            if self._is_news(path, file) and self._code.fingerprint(path) != _fingerprint(file)
+        }
 
     def _is_news(self, path: str, file: SourceFile | None) -> bool:
         known = self.known.get(path)
@@ -143,8 +147,7 @@ class SharedFiles:
 
     def has_changed(self, contents: Mapping[str, SourceFile | None]) -> bool:
         """Whether `contents`, all that differs, are not what differed the last time."""
-        known = {path: content for path, (content, _) in self.known.items()}
-        return known != {path: _fingerprint(file) for path, file in contents.items()}
+        return bool(self.news(contents)) or not self.known.keys() <= contents.keys()
 
 
 def _names(offer: Offer, change: SharedChange) -> bool:
