@@ -100,9 +100,10 @@ def choose(news: News) -> Target:
         for each in news.candidates.values()
         if each.error is not None and news.at_stake(each)
     }
-    while more := Target(news, yielded).yielding():
-        yielded |= more
     target = Target(news, yielded)
+    while more := target.yielding():
+        yielded |= more
+        target = Target(news, yielded)
     for ref, error in target.left_out.items():
         yielded[ref] = error
     for unit in sorted(yielded, key=lambda each: (-_seen(news, each), str(each))):
