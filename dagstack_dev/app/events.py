@@ -82,7 +82,6 @@ class EventStream:
 
     async def __anext__(self) -> Fact:
         while True:
-            arrived = anyio.Event()
             with self._lock:
                 if self._missed:
                     missed, self._missed = self._missed, 0
@@ -91,6 +90,7 @@ class EventStream:
                     return self._facts.popleft()
                 if self._ended:
                     raise StopAsyncIteration
+                arrived = anyio.Event()
                 self._readers.append(from_anywhere(arrived.set))
             await arrived.wait()
 

@@ -22,7 +22,7 @@ from dagstack_dev.cli.excerpts import error_lines, texts_of
 from dagstack_dev.cli.printable import printable, printable_json
 from dagstack_dev.core.blame import related
 from dagstack_dev.core.errors import in_words, shown
-from dagstack_dev.core.secrets import masked, masked_text
+from dagstack_dev.core.secrets import masked, masked_text, may_hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,7 +107,6 @@ def _renderers(form: LogFormat, console: Console) -> list[Processor]:
             return [
                 _forget_record,
                 structlog.processors.ExceptionRenderer(_traceback),
-                _without_secrets,
                 structlog.processors.JSONRenderer(serializer=_json),
             ]
         case LogFormat.LOGFMT:
@@ -216,7 +215,10 @@ def _exception(exc_info: object) -> BaseException | None:
 
 
 def _json(event: Mapping[str, Any], **options: Any) -> str:
-    """One line of JSON; what JSON does not know is written as Python would."""
+    """One line of JSON without secrets; what JSON does not know is written as Python would.
+
+    To go through every field takes half the time of a line, and hardly any has a secret.
+    """
     ordered = {key: event[key] for key in _FIRST_KEYS if key in event} | dict(event)
     as_plain = options.get("default", shown)
     options |= {
@@ -224,12 +226,16 @@ def _json(event: Mapping[str, Any], **options: Any) -> str:
         "allow_nan": False,
         "default": lambda value: masked(as_plain(value)),
     }
+    line = _dumped(ordered, options)
+    return printable_json(_dumped(masked(ordered), options) if may_hold(line) else line)
+
+
+def _dumped(event: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     try:
-        line = json.dumps(ordered, **options)
+        return json.dumps(event, **options)
     except BaseException:  # noqa: BLE001 - odd keys, a circle, a NaN, a __repr__ that raises
-        plain = {_text(key): _plain(value, options) for key, value in ordered.items()}
-        line = json.dumps(plain, **options)
-    return printable_json(line)
+        plain = {_text(key): _plain(value, options) for key, value in event.items()}
+        return json.dumps(plain, **options)
 
 
 def _plain(value: object, options: Mapping[str, Any]) -> object:

@@ -21,7 +21,6 @@ from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.entry import Entry, Offer
-from dagstack_dev.host.gc_pause import rare_collections
 from dagstack_dev.host.outcome import tell_outcome
 from dagstack_dev.host.schedule import Progress
 from dagstack_dev.host.settlement import Settlement, fails_already, waits_already
@@ -120,7 +119,7 @@ class Reloader:
 
         async with self._conductor.turn.shared():
             refs = {ref for run in runs for ref in run.transaction.refs}
-            with rare_collections(), watching(table, refs, reload_id):
+            with watching(table, refs, reload_id):
                 await self._tear_down(runs)
                 await anyio.lowlevel.checkpoint_if_cancelled()
                 self._load(runs, candidates, in_force, plan.rejected)

@@ -15,8 +15,8 @@ class Turn:
     """Taken alone by `async with turn.alone()`, with others of its kind by `turn.shared()`."""
 
     def __init__(self) -> None:
-        self._free = anyio.Semaphore(1)
-        self._entry = anyio.Lock()
+        self._free = anyio.Semaphore(1, fast_acquire=True)
+        self._entry = anyio.Lock(fast_acquire=True)
         self._sharing = 0
         self._is_shared = False
 

@@ -10,6 +10,7 @@ from serving import context, serving
 from trees import PluginTree
 
 from dagstack_dev import discover
+from dagstack_dev.core.events import Fact, ReloadCommitted, ReloadSkipped, ReloadStarted
 from dagstack_dev.host.gc_pause import ALLOCATIONS
 
 CODE = """
@@ -63,6 +64,25 @@ async def test_a_first_start_and_a_reload_raise_the_threshold_and_put_it_back(
         await live.settle()
         assert live.plugin("one").seen() == [ALLOCATIONS, *live.plugin("one").seen_in_setup[1:]]
         assert gc.get_threshold() == thresholds_as_they_were
+
+
+async def test_the_threshold_is_raised_from_the_look_at_the_disk_to_the_end_of_the_reload(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("one", code=CODE)
+    seen: dict[type, int] = {}
+
+    def note(fact: Fact, /) -> None:
+        seen.setdefault(type(fact), gc.get_threshold()[0])
+
+    async with serving(tree) as live:
+        live.server.registry.observe(note)
+        tree.plugin("one", code=CODE)
+        await live.fact(ReloadSkipped)
+        tree.plugin("one", code=f"{CODE}\n# changed\n")
+        await live.settle()
+    told = (ReloadSkipped, ReloadStarted, ReloadCommitted)
+    assert [seen[kind] for kind in told] == [ALLOCATIONS] * 3
 
 
 def test_what_many_plugins_have_made_is_not_gone_through_again_after_it(tree: PluginTree) -> None:

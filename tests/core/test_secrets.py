@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from textwrap import dedent
 from typing import Any
 
@@ -13,6 +14,7 @@ from dagstack_dev.core.secrets import (
     masked,
     masked_lines,
     masked_text,
+    may_hold,
     remember,
     remember_environment,
     secrets_in,
@@ -72,6 +74,22 @@ def test_what_hides_nothing_stays_and_circles_end() -> None:
     circle = plain | {"self": []}
     circle["self"] += [circle, circle]
     assert masked(circle) == plain | {"self": ["...", "..."]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"API-Key": "abc"}, {"a": [{"JWT": 1}]}, {"a": ["run", "--Db-Passwd", "abc"]},
+        {"a": [("cookie", "a")]}, {"a": "https://me:pw@host/"}, {"a": "sent Basic abc123def"},
+        {"a": "AKIA0123456789ABCDEF"}, {"a": "gho_0123456789abcdefghij"}, {"a": "it is kn0wn-1"},
+        {"a": "lines\nkn0wn-1"}, {"a": 'it is "kn0wn" 2'},
+    ],
+)  # fmt: skip
+def test_a_line_of_json_says_whether_it_may_hold_a_secret(value: Any) -> None:
+    remember(["kn0wn-1", '"kn0wn" 2'])
+    assert masked(value) != value
+    assert may_hold(json.dumps(value))
+    assert not may_hold(json.dumps({"event": "plugin.ready", "plugin": "a/b", "generation": 2}))
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ from dagstack_dev.core.events import Transition, WatchProblem, WatchRecovered
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.disk.reading import changed_at, has_changed
 from dagstack_dev.host.context import sees_the_same
+from dagstack_dev.host.gc_pause import rare_collections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -198,7 +199,8 @@ class ReloadLoop:
                 if await self.inbox.wait(None if self._under_way else seconds):
                     self._under_way += 1
                     try:
-                        await self._handle(self._free_part(self.inbox.take()))
+                        with rare_collections():
+                            await self._handle(self._free_part(self.inbox.take()))
                     finally:
                         self._under_way -= 1
                     continue
@@ -359,7 +361,8 @@ class ReloadLoop:
     ) -> None:
         """Go on with `turn` until nothing differs, or something more has come in; call `after`."""
         try:
-            await self._reconciler.reconcile(turn, occasion, self._may_go_on)
+            with rare_collections():
+                await self._reconciler.reconcile(turn, occasion, self._may_go_on)
         finally:
             self._under_way -= 1
             self._preemption.end(retried)
