@@ -88,7 +88,13 @@ class ReloadLoop:
         settings: Settings,
         later: Callable[[float, Callable[[], None]], None],
     ) -> None:
-        self._preemption = Preemption(registry.table, outdated=self._outdated, later=later)
+        self._preemption = Preemption(
+            registry.table,
+            building=lambda: self._reconciler.building,
+            retried=lambda: self._state.retried,
+            outdated=self._outdated,
+            later=later,
+        )
         self.inbox = Inbox(self._preemption.note_input)
         self.leaks = LeakCheck(registry.table, settings.leaks)
         self._runtime = in_process(registry)
@@ -343,20 +349,18 @@ class ReloadLoop:
                 each()
             self._answer()
             return
-        retried = {each.ref for each in batch.happened if each.reason == TRIED_AGAIN} - news
-        self._begun(retried)
-        self._group.start_soon(self._reload, turn, occasion, retried, after)
+        self._begun()
+        self._group.start_soon(self._reload, turn, occasion, after)
 
-    def _begun(self, retried: AbstractSet[PluginRef] = frozenset()) -> None:
+    def _begun(self) -> None:
         """Count a reload as under way, from before its task begins."""
         self._under_way += 1
-        self._preemption.begin(self.inbox.waiting, retried)
+        self._preemption.note_input(self.inbox.waiting)
 
     async def _reload(
         self,
         turn: Turn | None,
         occasion: Occasion,
-        retried: AbstractSet[PluginRef] = frozenset(),
         after: Iterable[Callable[[], object]] = (),
     ) -> None:
         """Go on with `turn` until nothing differs, or something more has come in; call `after`."""
@@ -365,7 +369,6 @@ class ReloadLoop:
                 await self._reconciler.reconcile(turn, occasion, self._may_go_on)
         finally:
             self._under_way -= 1
-            self._preemption.end(retried)
             for each in after:
                 each()
             self.inbox.put(Batch())  # There may be something else to be done.

@@ -37,6 +37,8 @@ class Preemption:
 
     Args:
         table: the plugins.
+        building: tells the plugins of which something is under way.
+        retried: tells those that are only tried again, or wait for that.
         outdated: given what has come in, returns the plugins that it changes by what is on disk
             now, without those that depend on them.
         later: called with seconds and a function, to have the function called then.
@@ -46,45 +48,33 @@ class Preemption:
         self,
         table: PluginTable,
         *,
+        building: Callable[[], AbstractSet[PluginRef]],
+        retried: Callable[[], AbstractSet[PluginRef]],
         outdated: Callable[[Batch], Iterable[PluginRef]],
         later: Callable[[float, Callable[[], None]], None],
     ) -> None:
         self._table = table
+        self._building = building
+        self._retried = retried
         self._outdated = outdated
         self._later = later
-        self._watching = 0
-        self._retried: set[PluginRef] = set()
         self._unseen = Batch()
         self._useless: dict[PluginRef, type[SetupPreempted]] = {}
         self._began: dict[PluginRef, float] = {}
         self._in_a_row: dict[PluginRef, int] = {}
         self._looks_again = False
 
-    def begin(self, waiting: Batch, retried: AbstractSet[PluginRef] = frozenset()) -> None:
-        """Setups that begin from now on may be broken off. Several reloads may be under way.
-
-        Args:
-            waiting: what has come in already.
-            retried: the plugins that are only tried again.
-        """
-        self._watching += 1
-        self._retried |= retried
-        self.note_input(waiting)
-
-    def end(self, retried: AbstractSet[PluginRef] = frozenset()) -> None:
-        """The reverse of `begin`, with the same plugins."""
-        self._watching -= 1
-        self._retried -= retried
-        if not self._watching:
-            self._unseen, self._useless = Batch(), {}
-
     def note_input(self, news: Batch) -> None:
-        """Something has come in."""
-        if not self._watching:
+        """Something has come in, or had when setups were begun."""
+        building = self._building()
+        if not building:
+            self._unseen, self._useless = Batch(), {}
             return
         asked = news.requests or any(each.reason == CRASHED for each in news.happened)
         if asked or any(path.endswith(EDITED) for path in news.paths):
-            self._useless = dict.fromkeys(self._retried, RetryPreempted) | self._useless
+            self._useless = (
+                dict.fromkeys(self._retried() & building, RetryPreempted) | self._useless
+            )
         elif all(PurePath(path).suffix for path in news.paths):
             return  # Data, which is not read for this; no folder has moved either.
         self._unseen.join(news)
@@ -103,7 +93,7 @@ class Preemption:
     def note(self, fact: Transition) -> None:
         """A plugin came into another state."""
         if fact.to_state is State.SETTING_UP:
-            if self._watching and fact.reason != ROLLED_BACK:
+            if fact.ref in self._building() and fact.reason != ROLLED_BACK:
                 self._began[fact.ref] = monotonic()
                 self._look()
             return
@@ -118,7 +108,7 @@ class Preemption:
     def may_break_off(self, ref: PluginRef, seconds: float) -> bool:
         """Whether an import or setup of `ref` that has lasted for `seconds` may be preempted."""
         is_setup = self._table.states[ref] is State.SETTING_UP
-        may_be = self._watching > 0 and (not is_setup or ref in self._began)
+        may_be = ref in self._building() and (not is_setup or ref in self._began)
         return may_be and seconds >= self._pause(ref)
 
     def _pause(self, ref: PluginRef) -> float:

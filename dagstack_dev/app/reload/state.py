@@ -181,6 +181,11 @@ class ReloadState(Revisions):
         self._asked.update(there)
         return {self.place(ref) or "" for ref in there}
 
+    @property
+    def retried(self) -> set[PluginRef]:
+        """The plugins that wait to be tried again by themselves, or are just tried."""
+        return {ref for ref, known in self.failures.items() if known[-1].is_retried}
+
     def absent(self) -> dict[str, AbstractSet[str]]:
         """The modules that are missed by what has failed, by its place."""
         failed = ((self.place(ref) or "", known[-1].absent) for ref, known in self.failures.items())
@@ -215,13 +220,12 @@ class ReloadState(Revisions):
             The places of what is to be tried.
         """
         before = self.failed()
-        waiting = {ref: each for ref, each in self.failures.items() if each[-1].is_retried}
         entries = self._table.entries  # What has died is not in the graph that is in force.
-        wants = {ref: entries[ref].manifest.depends_on for ref in waiting}
+        wants = {ref: entries[ref].manifest.depends_on for ref in self.retried}
         concerned = self._table.graph.updated(wants)[0].downstream(news)
-        kept = set() if all_of_them else waiting.keys() - concerned
+        kept = set() if all_of_them else self.retried - concerned
         self.clearings += 1
-        self.failures = {ref: waiting[ref] for ref in kept}
+        self.failures = {ref: self.failures[ref] for ref in kept}
         return before - self.failed()
 
     # What has become of it
