@@ -554,12 +554,13 @@ class PluginTable:
             problem: likewise.
             content: likewise.
         """
+        graph = self.graph
         return World(
-            graph=self.graph,
+            graph=graph,
             states=self.states,
             setup_order=self.setup_order,
             priorities=self.priorities,
-            importers=cache(self.importers),
+            importers=cache(lambda ref: self.importers(ref) & graph.refs),  # Not what just leaves.
             version=version,
             problem=problem,
             content=content,

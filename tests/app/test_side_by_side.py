@@ -158,3 +158,33 @@ async def test_a_request_for_what_is_being_set_up_is_met_when_that_has_ended(
         gate.set()
     assert begun == [1, 1]
     await live.server.stop()
+
+
+async def test_what_is_being_removed_is_waited_for_by_a_reload_of_code_that_it_has_imported(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("base")
+    code = """
+    from ..base.plugin import Plugin as Base
+
+    class Plugin:
+        async def teardown(self):
+            await self.ctx.extras["gate"].wait()
+
+        async def setup(self, ctx):
+            self.ctx = ctx
+    """
+    tree.plugin("importer", code=code)
+    tree.plugin("aside")
+    gate = anyio.Event()
+    async with serving(tree, extras={"gate": gate}) as live:
+        (tree.root / "importer").rename(tree.root.parent / "gone")
+        await live.fact(Transition, lambda fact: fact.to_state is State.TEARING_DOWN)
+        tree.plugin("base", value=2)
+        tree.plugin("aside", value=2)
+        await live.fact(ReloadCommitted, lambda fact: ref("aside") in fact.affected)
+        assert live.plugin("base").value() == 1
+        gate.set()
+        await live.server.wait_idle()
+        assert live.states == {"base": "ready", "aside": "ready"}
+        assert live.plugin("base").value() == 2

@@ -267,7 +267,8 @@ class Reconciler:
         names = {ref.name for ref in self.building}
         refs, changes = set[PluginRef](), set[str]()
         for each in turn.plan.transactions:
-            near = {*each.refs}.union(*map(graph.dependencies, each.refs))
+            importers = map(self._table.importers, each.refs)
+            near = {*each.refs}.union(*map(graph.dependencies, each.refs), *importers)
             if not near.isdisjoint(self.building):
                 refs |= each.refs
                 changes |= {*each.shared}
