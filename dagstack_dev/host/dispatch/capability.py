@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from dagstack_dev.core.dispatch_errors import NoCapabilityMatch
 from dagstack_dev.core.hookspecs import DispatchClass
-from dagstack_dev.host.dispatch.dispatcher import LEFT, Dispatcher
+from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher
 
 if TYPE_CHECKING:
     from dagstack_dev.core.manifest import PluginManifest
@@ -33,7 +33,7 @@ class DispatchCandidate:
 FilterFn: TypeAlias = Callable[[Any, list[DispatchCandidate]], Sequence[DispatchCandidate]]
 
 
-class CapabilityDispatcher(Dispatcher):
+class CapabilityDispatcher(Dispatcher[Any]):
     """Calls the hook of the first plugin that takes an input, and of no other.
 
     Which plugins come into question, their manifests say: one of their `supports_languages`,
@@ -41,7 +41,8 @@ class CapabilityDispatcher(Dispatcher):
     `traits_of`). A plugin that has a method `matches(ctx, *args, **kwargs)` is asked besides, or,
     where the manifest or the input says nothing, instead; if it raises, that is a no, told as
     `plugin.hook_failed`. In order: `tryfirst`, neither, `trylast`; then `priority`, the highest
-    first; then name. When nobody takes the input, the plugin with `fallback = true` has to.
+    first; then name. When nobody takes the input, the plugin with `fallback = true` has to; where
+    there is none, `NoCapabilityMatch` is raised. Returns what the hook answers.
 
     Args:
         registry: whose plugins are called.
@@ -62,59 +63,33 @@ class CapabilityDispatcher(Dispatcher):
         super().__init__(registry, dispatch_class_override=dispatch_class_override)
         self._filter = filter_fn
 
-    def dispatch(self, kind: str, hook: str, ctx: object, /, *args: Any, **kwargs: Any) -> Any:
-        """Call the hook of the plugin that takes the input; for hooks that are synchronous.
-
-        Returns:
-            What the hook answers.
-
-        Raises:
-            DispatchMismatch: the hook is declared to be called in another way.
-            HookspecMissing: it is not declared; a `KindUnknown`.
-            NoCapabilityMatch: no plugin takes the input, and there is no fallback.
-            Exception: what the plugin raises.
-        """
-        asked, fallbacks = self._candidates(kind, hook, ctx, args, kwargs)
-        name = self._name(kind, hook)
-        for member in asked:
-            if self._takes(member, ctx, args, kwargs):
-                result = self._call(member, name, ctx, args, kwargs)
-                if result is not LEFT:
-                    return result
-        for member in fallbacks:
-            result = self._call(member, name, ctx, args, kwargs)
-            if result is not LEFT:
-                return result
-        raise NoCapabilityMatch(kind, hook, [member.ref for member in asked])
-
-    async def dispatch_async(
-        self, kind: str, hook: str, ctx: object, /, *args: Any, **kwargs: Any
+    async def _run(
+        self, call: Call, kind: str, hook: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        """As `dispatch`; for hooks of either sort, and `matches` of either sort."""
-        asked, fallbacks = self._candidates(kind, hook, ctx, args, kwargs)
+        asked, fallbacks = self._candidates(kind, hook, args, kwargs)
         name = self._name(kind, hook)
         for member in asked:
-            if await self._takes_async(member, ctx, args, kwargs):
-                result = await self._call_async(member, name, ctx, args, kwargs)
+            if await self._takes(call, member, args, kwargs):
+                result = await call(member, name, args, kwargs)
                 if result is not LEFT:
                     return result
         for member in fallbacks:
-            result = await self._call_async(member, name, ctx, args, kwargs)
+            result = await call(member, name, args, kwargs)
             if result is not LEFT:
                 return result
         raise NoCapabilityMatch(kind, hook, [member.ref for member in asked])
 
     def _candidates(
-        self, kind: str, hook: str, ctx: object, args: Sequence[Any], kwargs: dict[str, Any]
+        self, kind: str, hook: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[list[Member], list[Member]]:
         """Who may take the input and is to be asked, and who takes what is left."""
         self._check(kind, hook)
-        found, rest = self._table.members.matching(kind, hook, args, kwargs)
+        found, rest = self._table.members.matching(kind, hook, args[1:], kwargs)
         asked, fallbacks = self._live(found), self._live(rest)
         if self._filter is None:
             return asked, fallbacks
         members = asked + [member for member in fallbacks if member not in asked]
-        kept = [each._member for each in self._filter(ctx, [*map(self._candidate, members)])]  # noqa: SLF001 - its own
+        kept = [each._member for each in self._filter(args[0], [*map(self._candidate, members)])]  # noqa: SLF001 - its own
         return (
             [member for member in kept if member in asked],
             [member for member in kept if member in fallbacks],
@@ -123,27 +98,18 @@ class CapabilityDispatcher(Dispatcher):
     def _candidate(self, member: Member) -> DispatchCandidate:
         return DispatchCandidate(member.manifest, self._table.proxy(member.entry), member)
 
-    def _takes(
-        self, member: Member, ctx: object, args: Sequence[Any], kwargs: dict[str, Any]
+    async def _takes(
+        self, call: Call, member: Member, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> bool:
         if _need_not_be_asked(member):
             return True
         try:
-            return _is_yes(member, self._call(member, "matches", ctx, args, kwargs))
+            answer = await call(member, "matches", args, kwargs)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._tell(member, "matches", error)
             return False
-
-    async def _takes_async(
-        self, member: Member, ctx: object, args: Sequence[Any], kwargs: dict[str, Any]
-    ) -> bool:
-        if _need_not_be_asked(member):
-            return True
-        try:
-            return _is_yes(member, await self._call_async(member, "matches", ctx, args, kwargs))
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-            self._tell(member, "matches", error)
-            return False
+        # One that has lost its `matches` need not be asked.
+        return _need_not_be_asked(member) if answer is LEFT else bool(answer)
 
 
 def _need_not_be_asked(member: Member) -> bool:
@@ -152,8 +118,3 @@ def _need_not_be_asked(member: Member) -> bool:
     The generation that is being swapped in may have one.
     """
     return not member.gate.closed and not member.has("matches")
-
-
-def _is_yes(member: Member, answer: Any) -> bool:
-    """Whether a plugin takes an input; one that has lost its `matches` need not be asked."""
-    return _need_not_be_asked(member) if answer is LEFT else bool(answer)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from dagstack_dev.core.dispatch_errors import NotForChains
 from dagstack_dev.core.hookspecs import DispatchClass
-from dagstack_dev.host.dispatch.dispatcher import LEFT, Dispatcher
+from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher, at_once
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dagstack_dev.host.dispatch.members import Member
 
 MIDDLEWARE_PRIORITY_THRESHOLD: Final = 1000
@@ -40,7 +42,7 @@ STOP_CHAIN: Final = _StopChain()
 """What a hook answers to end its chain: what it was given is the result."""
 
 
-class ChainDispatcher(Dispatcher):
+class ChainDispatcher(Dispatcher[Any]):
     """Passes a value through every plugin that has the hook: each is given what comes before it.
 
     In order: `tryfirst`, neither, `trylast`; then `priority`, the highest first; then name. What
@@ -71,27 +73,15 @@ class ChainDispatcher(Dispatcher):
             NotForChains: one of the plugins is `in_process_only` (ADR-3).
             Exception: what a plugin raises.
         """
-        value, name = initial_value, self._name(kind, hook)
-        for member in self._stages(kind, hook):
-            result = self._call(member, name, ctx, (value,), kwargs)
-            if result is STOP_CHAIN:
-                break
-            if result is not LEFT:
-                value = result
-        return value
+        stages, name = self._stages(kind, hook), self._name(kind, hook)
+        return at_once(_pass(self._call_now, stages, name, ctx, initial_value, kwargs))
 
     async def dispatch_async(
         self, kind: str, hook: str, ctx: object, /, *, initial_value: Any = None, **kwargs: Any
     ) -> Any:
         """As `dispatch`; for hooks of either sort."""
-        value, name = initial_value, self._name(kind, hook)
-        for member in self._stages(kind, hook):
-            result = await self._call_async(member, name, ctx, (value,), kwargs)
-            if result is STOP_CHAIN:
-                break
-            if result is not LEFT:
-                value = result
-        return value
+        stages, name = self._stages(kind, hook), self._name(kind, hook)
+        return await _pass(self._call, stages, name, ctx, initial_value, kwargs)
 
     def _stages(self, kind: str, hook: str) -> list[Member]:
         self._check(kind, hook)
@@ -103,6 +93,18 @@ class ChainDispatcher(Dispatcher):
                 member.is_warned = True
                 _warn(member)
         return members
+
+
+async def _pass(
+    call: Call, stages: Iterable[Member], name: str, ctx: object, value: Any, kwargs: dict[str, Any]
+) -> Any:
+    for member in stages:
+        result = await call(member, name, (ctx, value), kwargs)
+        if result is STOP_CHAIN:
+            break
+        if result is not LEFT:
+            value = result
+    return value
 
 
 def _warn(member: Member) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import anyio
 
@@ -18,11 +18,15 @@ from dagstack_dev.host.proxy import HOOK_PREFIX, refit
 from dagstack_dev.host.tasks import is_stray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from dagstack_dev.core.hookspecs import DispatchClass, HookSpec
     from dagstack_dev.host.dispatch.members import Member
     from dagstack_dev.host.registry import Registry
+
+
+T = TypeVar("T")
+Answer = TypeVar("Answer")
 
 
 class _Left:
@@ -35,7 +39,13 @@ _PLAIN: Final = frozenset({bool, bytes, dict, float, int, list, set, str, tuple,
 """What most hooks answer, and what is not looked at twice."""
 
 
-class Dispatcher:
+Call: TypeAlias = (
+    "Callable[[Member, str, Sequence[Any], Mapping[str, Any]], Coroutine[Any, Any, Any]]"
+)
+"""Calls a method of a plugin's proxy; what that answers, or `LEFT`."""
+
+
+class Dispatcher(Generic[Answer]):
     """Calls one hook of the ready plugins of a kind, through their proxies.
 
     Plugins that are being swapped by a reload count as ready: an asynchronous dispatch waits for
@@ -43,6 +53,9 @@ class Dispatcher:
     only; on the loop's own, the plugin's call is a `PluginUnavailable`. A plugin that does not
     come back is left out. A dispatch out of a plugin's own setup or teardown reaches those that
     are ready at that moment, and waits for nobody.
+
+    Which plugins are called, and what becomes of their answers, says `_run` of each class, for
+    both sorts of dispatch: in a synchronous one no call that it awaits ever waits.
 
     Args:
         registry: whose plugins are called.
@@ -56,6 +69,34 @@ class Dispatcher:
         self._registry = registry
         self._table = registry.table
         self._override = dispatch_class_override
+
+    def dispatch(self, kind: str, hook: str, ctx: object, /, *args: Any, **kwargs: Any) -> Answer:
+        """Call the hook of plugins, as the class tells; for hooks that are synchronous.
+
+        Args:
+            kind: of the plugins.
+            hook: the hook.
+            ctx: its first argument.
+            args: further ones.
+            kwargs: likewise, by name.
+
+        Raises:
+            DispatchMismatch: the hook is declared to be called in another way.
+            HookspecMissing: it is not declared; a `KindUnknown`.
+            TypeError: the hook of a plugin is asynchronous.
+        """
+        return at_once(self._run(self._call_now, kind, hook, (ctx, *args), kwargs))
+
+    async def dispatch_async(
+        self, kind: str, hook: str, ctx: object, /, *args: Any, **kwargs: Any
+    ) -> Answer:
+        """As `dispatch`; for hooks of either sort."""
+        return await self._run(self._call, kind, hook, (ctx, *args), kwargs)
+
+    async def _run(
+        self, call: Call, kind: str, hook: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Answer:
+        raise NotImplementedError
 
     def _check(self, kind: str, hook: str) -> HookSpec | None:
         """The spec of a hook that is ours to call; None where an override takes its place.
@@ -85,44 +126,30 @@ class Dispatcher:
         """Where the proxies of a kind have a hook: apart, if others may not call it directly."""
         return HOOK_PREFIX + hook if hook in self._table.reserved(kind) else hook
 
-    def _call(
-        self,
-        member: Member,
-        name: str,
-        ctx: object,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+    async def _call_now(
+        self, member: Member, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        """The result of a method of the plugin's proxy, or `LEFT`.
+        """The `Call` of a synchronous dispatch.
 
         Raises:
             TypeError: the method is asynchronous.
             Exception: what the plugin raises.
         """
         try:
-            method = getattr(member.entry.proxy, name, None) or self._seek(member, name)
-            if method is None:
-                return LEFT
-            result = method(ctx, *args, **kwargs)
+            result = self._method(member, name)(*args, **kwargs)
         except PluginUnavailable as error:
-            if _has_left(member, error):
-                return LEFT
-            raise
+            return _left(member, error)
         if type(result) not in _PLAIN and hasattr(type(result), "__await__"):
-            _close(result)
+            with suppress(Exception):
+                result.close()  # Else Python would complain that nobody has awaited it.
             hook = name.removeprefix(HOOK_PREFIX)
             raise TypeError(f"{member.ref}: {hook} is asynchronous; use dispatch_async")
         return result
 
-    async def _call_async(
-        self,
-        member: Member,
-        name: str,
-        ctx: object,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+    async def _call(
+        self, member: Member, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        """As `_call`; waits for a plugin that is being reloaded, and for its answer.
+        """The `Call` of an asynchronous one: waits for a plugin that is being reloaded, too.
 
         Raises:
             PluginCancelled: the call ended with a cancellation, and not the caller's.
@@ -131,38 +158,43 @@ class Dispatcher:
         try:
             if member.gate.closed:
                 await member.gate.pass_through()
-            method = getattr(member.entry.proxy, name, None) or self._seek(member, name)
-            if method is None:
-                return LEFT
-            result = method(ctx, *args, **kwargs)
+            result = self._method(member, name)(*args, **kwargs)
             return await result if hasattr(type(result), "__await__") else result
         except PluginUnavailable as error:
-            if _has_left(member, error):
-                return LEFT
-            raise
+            return _left(member, error)
         except anyio.get_cancelled_exc_class() as error:
             if is_stray(error):
                 raise PluginCancelled(member.ref, name.removeprefix(HOOK_PREFIX)) from error
             raise
+
+    def _method(self, member: Member, name: str) -> Any:
+        """A method of the plugin's proxy; one that answers `LEFT` where it has none."""
+        return getattr(member.entry.proxy, name, None) or self._seek(member, name)
 
     def _seek(self, member: Member, name: str) -> Any:
         """A method that the proxy, if there is one yet, does not know of."""
         proxy = self._table.proxy(member.entry)
         if name.startswith(HOOK_PREFIX) and member.has(name.removeprefix(HOOK_PREFIX)):
             refit(proxy)  # The method has come since the proxy was made.
-        return getattr(proxy, name, None)
+        return getattr(proxy, name, None) or (lambda *_, **__: LEFT)
 
     def _tell(self, member: Member, hook: str, error: Exception) -> None:
         """Let the observers know of an error that is not raised."""
         self._table.publish(HookFailed(ref=member.ref, hook=hook, error=recorded(error)))
 
 
-def _has_left(member: Member, error: PluginUnavailable) -> bool:
-    """Whether `error` says that the plugin itself is not there any more."""
-    return error.ref == member.ref and member.gate.unavailable is not None
+def _left(member: Member, error: PluginUnavailable) -> object:
+    """`LEFT`, if `error` says that the plugin itself is not there any more; else it is raised."""
+    if error.ref == member.ref and member.gate.unavailable is not None:
+        return LEFT
+    raise error
 
 
-def _close(awaitable: Any) -> None:
-    """Let go of a coroutine that nobody will await, without a warning."""
-    with suppress(Exception):
-        awaitable.close()
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        answer: T = end.value
+        return answer
+    raise AssertionError("it waits")
