@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
-from dagstack_dev.host.services.keyed_files import KeyedFiles
-from dagstack_dev.host.services.payloads import as_bytes
+from dagstack_dev.host.services.keyed import KeyedFiles, as_bytes, beginning_with
 
 
 @runtime_checkable
@@ -35,11 +35,11 @@ class BlobStore(Protocol):
         ...
 
 
-class InMemoryBlobStore:
-    """A blob store that ends with the process, for development and for tests."""
+class _Blobs:
+    """Every method of `BlobStore`."""
 
-    def __init__(self) -> None:
-        self._blobs: dict[str, bytes] = {}
+    def __init__(self, blobs: MutableMapping[str, bytes]) -> None:
+        self._blobs = blobs
 
     def put(self, key: str, blob: bytes) -> None:
         """See `BlobStore.put`. Raises `TypeError` for anything but bytes."""
@@ -51,7 +51,8 @@ class InMemoryBlobStore:
 
     def delete(self, key: str) -> None:
         """See `BlobStore.delete`."""
-        self._blobs.pop(key, None)
+        with suppress(KeyError):
+            del self._blobs[key]
 
     def exists(self, key: str) -> bool:
         """See `BlobStore.exists`."""
@@ -59,39 +60,28 @@ class InMemoryBlobStore:
 
     def list(self, prefix: str = "") -> Sequence[str]:
         """See `BlobStore.list`."""
-        return sorted(key for key in tuple(self._blobs) if key.startswith(prefix))
+        return beginning_with(prefix, self._blobs)
+
+
+class InMemoryBlobStore(_Blobs):
+    """A blob store that ends with the process, for development and for tests."""
+
+    def __init__(self) -> None:
+        super().__init__({})
 
 
 MemoryBlobStore = InMemoryBlobStore
 """The name that says more plainly that a test means it."""
 
 
-class FileBlobStore:
+class FileBlobStore(_Blobs):
     """A blob store in a folder, one file per blob, each written whole or not at all.
+
+    Its methods raise `OSError`.
 
     Args:
         folder: made when the first blob is put. Keep it out of watched folders.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._files = KeyedFiles(folder, suffix=".blob")
-
-    def put(self, key: str, blob: bytes) -> None:
-        """See `BlobStore.put`. Raises `TypeError` for anything but bytes, and `OSError`."""
-        self._files.write(key, as_bytes("put", blob))
-
-    def get(self, key: str) -> bytes | None:
-        """See `BlobStore.get`."""
-        return self._files.read(key)
-
-    def delete(self, key: str) -> None:
-        """See `BlobStore.delete`."""
-        self._files.remove(key)
-
-    def exists(self, key: str) -> bool:
-        """See `BlobStore.exists`."""
-        return self._files.has(key)
-
-    def list(self, prefix: str = "") -> Sequence[str]:
-        """See `BlobStore.list`."""
-        return self._files.find(prefix)
+        super().__init__(KeyedFiles(folder, suffix=".blob"))

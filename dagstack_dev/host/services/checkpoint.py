@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from dagstack_dev.host.services.keyed_files import KeyedFiles
-from dagstack_dev.host.services.payloads import as_bytes
+from dagstack_dev.host.services.keyed import KeyedFiles, as_bytes, beginning_with
 
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
@@ -30,11 +30,11 @@ class CheckpointStore(Protocol):
         ...
 
 
-class InMemoryCheckpointStore:
-    """A checkpoint store that outlives reloads and ends with the process."""
+class _Checkpoints:
+    """Every method of `CheckpointStore`."""
 
-    def __init__(self) -> None:
-        self._payloads: dict[str, bytes] = {}
+    def __init__(self, payloads: MutableMapping[str, bytes]) -> None:
+        self._payloads = payloads
 
     def save(self, key: str, payload: bytes) -> None:
         """See `CheckpointStore.save`. Raises `TypeError` for anything but bytes."""
@@ -46,40 +46,33 @@ class InMemoryCheckpointStore:
 
     def clear(self, key: str) -> None:
         """See `CheckpointStore.clear`."""
-        self._payloads.pop(key, None)
+        with suppress(KeyError):
+            del self._payloads[key]
 
     def list(self, prefix: str = "") -> Sequence[str]:
         """The keys that begin with `prefix`, sorted."""
-        return sorted(key for key in tuple(self._payloads) if key.startswith(prefix))
+        return beginning_with(prefix, self._payloads)
 
 
-class FileCheckpointStore:
+class InMemoryCheckpointStore(_Checkpoints):
+    """A checkpoint store that outlives reloads and ends with the process."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+
+class FileCheckpointStore(_Checkpoints):
     """A checkpoint store in a folder, which outlives the process.
 
-    One file per key, written whole or not at all and flushed to the disk before `save` returns.
+    One file per key, written whole or not at all and flushed to the disk before `save` returns;
+    its methods raise `OSError`.
 
     Args:
         folder: made when the first checkpoint is saved. Keep it out of watched folders.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._files = KeyedFiles(folder, suffix=".checkpoint")
-
-    def save(self, key: str, payload: bytes) -> None:
-        """See `CheckpointStore.save`. Raises `TypeError` for anything but bytes, and `OSError`."""
-        self._files.write(key, as_bytes("save", payload))
-
-    def load(self, key: str) -> bytes | None:
-        """See `CheckpointStore.load`."""
-        return self._files.read(key)
-
-    def clear(self, key: str) -> None:
-        """See `CheckpointStore.clear`."""
-        self._files.remove(key)
-
-    def list(self, prefix: str = "") -> Sequence[str]:
-        """The keys that begin with `prefix`, sorted."""
-        return self._files.find(prefix)
+        super().__init__(KeyedFiles(folder, suffix=".checkpoint"))
 
 
 class PluginCheckpoints:

@@ -1,9 +1,10 @@
-"""Values in files, one per key, each written whole or not at all."""
+"""Bytes by key in files, each written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ _LONGEST: Final = 200
 """Characters in one name; file systems take 255 bytes."""
 
 
-class KeyedFiles:
+class KeyedFiles(MutableMapping[str, bytes]):
     """A folder with one file per key.
 
     A key is any text of some hundred characters; what stands between its slashes makes folders, so
@@ -35,7 +36,7 @@ class KeyedFiles:
         self.folder = Path(folder).expanduser().absolute()
         self._suffix = suffix
 
-    def write(self, key: str, value: bytes) -> None:
+    def __setitem__(self, key: str, value: bytes) -> None:
         """Keep `value` under `key`, in place of what was there.
 
         Raises:
@@ -56,26 +57,28 @@ class KeyedFiles:
             raise
         _flush_folder(path.parent)
 
-    def read(self, key: str) -> bytes | None:
-        """The value of `key`, or None. Raises `OSError` when there is one that cannot be read."""
-        with suppress(FileNotFoundError, NotADirectoryError):
+    def __getitem__(self, key: str) -> bytes:
+        """The value of `key`. Raises `OSError` when there is one that cannot be read."""
+        try:
             return self._path(key).read_bytes()
-        return None
+        except (FileNotFoundError, NotADirectoryError):
+            raise KeyError(key) from None
 
-    def remove(self, key: str) -> None:
-        """Forget `key`; nothing happens when it is not there."""
-        with suppress(FileNotFoundError, NotADirectoryError):
+    def __delitem__(self, key: str) -> None:
+        try:
             self._path(key).unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            raise KeyError(key) from None
 
-    def has(self, key: str) -> bool:
-        """Whether there is a value for `key`."""
-        return self._path(key).is_file()
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._path(key).is_file()
 
-    def find(self, prefix: str) -> list[str]:
-        """The keys that begin with `prefix`, sorted."""
-        paths = self.folder.rglob(f"*{self._suffix}")
-        keys = (_key_of(path.relative_to(self.folder).with_suffix("").parts) for path in paths)
-        return sorted(key for key in keys if key.startswith(prefix))
+    def __iter__(self) -> Iterator[str]:
+        for path in self.folder.rglob(f"*{self._suffix}"):
+            yield _key_of(path.relative_to(self.folder).with_suffix("").parts)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
     def _path(self, key: str) -> Path:
         *folders, name = _names_of(key)
@@ -114,3 +117,22 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def as_bytes(method: str, payload: object) -> bytes:
+    """`payload`, as bytes that nobody changes any more.
+
+    Raises:
+        TypeError: it is something else. `method` is what was called.
+    """
+    if isinstance(payload, bytes | bytearray | memoryview):
+        return bytes(payload)
+    raise TypeError(
+        f"{method} takes bytes, not {type(payload).__name__}; the plugin decides how to write its "
+        f"values: {method}(key, json.dumps(value).encode())"
+    )
+
+
+def beginning_with(prefix: str, values: MutableMapping[str, bytes]) -> list[str]:
+    """The keys of `values` that begin with `prefix`, sorted."""
+    return sorted(key for key in tuple(values) if key.startswith(prefix))
