@@ -32,9 +32,9 @@ from dagstack_dev.host.load_queue import LoadQueue
 from dagstack_dev.host.patience import running_time
 from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.sections import section_of
+from dagstack_dev.host.stacks import calls_through
 from dagstack_dev.host.tasks import is_closed, is_interruption
 from dagstack_dev.host.turn import Turn
-from dagstack_dev.host.whereabouts import calls_in_flight
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -224,12 +224,14 @@ class Conductor:
         left = await (gate.drain or Drain([gate])).end(gate, self.drain_seconds)
         self.table.draining.pop(entry.ref, None)
         if left:
+            calls = calls_through(gate, entry.offer.folder)
+            places = dict.fromkeys(f"{each.path}:{each.line}" for each in calls if each.path)
             self.table.publish(
                 DrainTimedOut(
                     ref=entry.ref,
                     calls=left,
                     seconds=self.drain_seconds,
-                    places=(*map(str, calls_in_flight(entry.gate, entry.offer.folder)),),
+                    places=(*places,),
                     reload_id=current_reload.get(),
                 )
             )

@@ -12,7 +12,7 @@ from keyword import iskeyword
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.host.whereabouts import FORWARDER_FILE
+from dagstack_dev.host.stacks import FORWARDER_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

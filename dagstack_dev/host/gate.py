@@ -15,8 +15,8 @@ from anyio.lowlevel import RunVar
 from dagstack_dev.core.errors import PluginUnavailable
 from dagstack_dev.host.drain import POLL_SECONDS, Calls
 from dagstack_dev.host.patience import running_time
+from dagstack_dev.host.stacks import plugins_calling
 from dagstack_dev.host.tasks import thread_limiter
-from dagstack_dev.host.whereabouts import plugins_calling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -27,6 +27,7 @@ from dagstack_dev.host.jobs import cancelled_by_itself
 from dagstack_dev.host.methods import Methods
 from dagstack_dev.host.patience import call_after, move_on_after, running_time
 from dagstack_dev.host.scope import GRACE_SECONDS, Scope, gone
+from dagstack_dev.host.stacks import calls_through
 from dagstack_dev.host.tasks import (
     context_of_task,
     is_closed,
@@ -35,7 +36,6 @@ from dagstack_dev.host.tasks import (
     on_loop,
     spawn,
 )
-from dagstack_dev.host.whereabouts import calls_through
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
@@ -436,7 +436,7 @@ class PluginInstance:
         calls = calls_through(self._gate, self._folder)
         jobs = self._owned.operations() if self._owned is not None else ()
         return (
-            *(Operation(OperationKind.CALL, name, *(at or ())[:2]) for name, at in calls),
+            *(Operation(OperationKind.CALL, each.what, each.path, each.line) for each in calls),
             *jobs,
         )
 

@@ -11,10 +11,10 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
-from dagstack_dev.core.errors import PluginCancelled, Unfinished
+from dagstack_dev.core.errors import PluginCancelled
 from dagstack_dev.host.current import become_plugin
+from dagstack_dev.host.stacks import frame_of, running_at, suspended_at
 from dagstack_dev.host.tasks import is_stray
-from dagstack_dev.host.whereabouts import Place, running_at, suspended_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
+    from dagstack_dev.core.errors import Unfinished
     from dagstack_dev.core.refs import PluginRef
 
 _JOIN_SECONDS = 1.0
@@ -59,13 +60,12 @@ class Job:
         """Wait for its end."""
         await self.ended.wait()
 
-    def place(self, folder: str | None) -> Place | None:
-        """The line it is at."""
-        raise NotImplementedError
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r}"
 
     def unfinished(self, folder: str | None) -> Unfinished:
-        """How it is named when it does not end in time."""
-        return Unfinished(f"{self.kind} {self.name!r}", *(self.place(folder) or (None, None)))
+        """What it is, and the line that it is at."""
+        raise NotImplementedError
 
 
 class TaskJob(Job):
@@ -81,9 +81,9 @@ class TaskJob(Job):
         """Cancel it."""
         self._scope.cancel()
 
-    def place(self, folder: str | None) -> Place | None:
-        """Where it is suspended."""
-        return suspended_at(self._awaiting, folder)
+    def unfinished(self, folder: str | None) -> Unfinished:
+        """See `Job.unfinished`."""
+        return suspended_at(str(self), self._awaiting, folder)
 
     async def run(self) -> None:
         """Do it. Nothing is raised but cancellations that are not ours, and Ctrl-C."""
@@ -96,7 +96,7 @@ class TaskJob(Job):
             self.error = error
             if not is_stray(error):
                 raise
-            self.error = cancelled_by_itself(self._ref, f"{self.kind} {self.name!r}", error)
+            self.error = cancelled_by_itself(self._ref, str(self), error)
         except BaseException as error:  # noqa: BLE001 - handed to whoever looks at `error`
             self.error = error
         finally:
@@ -244,9 +244,9 @@ class OwnedThread(Job):
         await super().wait()
         self._thread.join(_JOIN_SECONDS)
 
-    def place(self, folder: str | None) -> Place | None:
-        """The line it runs."""
-        return running_at(self._thread.ident, folder)
+    def unfinished(self, folder: str | None) -> Unfinished:
+        """See `Job.unfinished`."""
+        return running_at(str(self), frame_of(self._thread.ident), folder)
 
     def _run(self) -> None:
         try:

@@ -23,8 +23,8 @@ from dagstack_dev.core.errors import (
 from dagstack_dev.core.manifest import ExecutionModel
 from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.host.signatures import check_method
+from dagstack_dev.host.stacks import frame_of, running_at, suspended_at
 from dagstack_dev.host.tasks import thread_limiter
-from dagstack_dev.host.whereabouts import running_at, suspended_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -139,12 +139,9 @@ class Methods:
         """Where the method is that has not ended, and what it waits for elsewhere."""
         thread = self._thread
         if thread is not None:
-            place = running_at(thread.ident, self._folder)
             what = f"{name}() in thread {thread.name!r}"
-        else:
-            place = suspended_at(self._awaiting, self._folder)
-            what = f"{name}(){_behind(method)}"
-        return Unfinished(what, *(place or (None, None)))
+            return running_at(what, frame_of(thread.ident), self._folder)
+        return suspended_at(f"{name}(){_behind(method)}", self._awaiting, self._folder)
 
 
 def _behind(method: Callable[..., object] | None) -> str:

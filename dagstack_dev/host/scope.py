@@ -22,8 +22,8 @@ from dagstack_dev.host.jobs import (
     cancelled_by_itself,
 )
 from dagstack_dev.host.patience import move_on_after
+from dagstack_dev.host.stacks import suspended_at
 from dagstack_dev.host.tasks import is_closed, is_current, is_interruption, is_stray, on_loop, spawn
-from dagstack_dev.host.whereabouts import suspended_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -229,13 +229,13 @@ class Scope:
         if error is None:
             return
         if is_interruption(error):
-            self._cancelled = f"{job.kind} {job.name!r}"
+            self._cancelled = str(job)
             return
         if isinstance(job, HeldManager) and not job.is_entered:
             return  # Whoever wanted to enter it is told.
         is_ours = isinstance(error, PluginRegistryError) and error.ref == self._ref
         if not is_ours:  # Else it says itself what it is.
-            add_note(error, f"raised in {job.kind} {job.name!r}")
+            add_note(error, f"raised in {job}")
         job.error = None
         if self._context is None:
             self._on_failure(error)
@@ -300,7 +300,7 @@ class Scope:
         ended = (
             each for each in self._jobs if not isinstance(each, OwnedThread) or not each.is_alive
         )
-        return next((f"{each.kind} {each.name!r}" for each in ended), None)
+        return next(map(str, ended), None)
 
     @property
     def is_busy(self) -> bool:
@@ -324,9 +324,10 @@ class Scope:
         """The background tasks and threads that have not ended, oldest first."""
         kinds = {BackgroundTask: OperationKind.TASK, OwnedThread: OperationKind.THREAD}
         return [
-            Operation(kinds[type(job)], job.name, *(job.place(self._folder) or ())[:2])
+            Operation(kinds[type(job)], job.name, at.path, at.line)
             for job in [*self._jobs]
             if type(job) in kinds
+            for at in (job.unfinished(self._folder),)
         ]
 
     def under_way(self) -> list[Unfinished]:
@@ -334,9 +335,7 @@ class Scope:
         jobs = [job.unfinished(self._folder) for job in reversed(self._jobs)]
         if self._calling is None:
             return jobs
-        name, awaiting = self._calling
-        place = suspended_at(awaiting, self._folder)
-        return [Unfinished(name, *(place or (None, None))), *jobs]
+        return [suspended_at(*self._calling, self._folder), *jobs]
 
     async def _stop_all(self, batch: dict[Job, None]) -> None:
         jobs = [*reversed(batch)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from dagstack_dev.core.errors import Unfinished
 from dagstack_dev.core.events import ReloadWaiting, Wait
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.host.current import current_reload
 from dagstack_dev.host.patience import call_after, running_time
-from dagstack_dev.host.whereabouts import calls_through
+from dagstack_dev.host.stacks import calls_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -107,7 +108,6 @@ def _calls(entry: Entry, seconds: float) -> Iterator[Wait]:
     if not entry.gate.in_flight or seconds < TOLD_SECONDS:
         return
     calls = dict.fromkeys(calls_through(entry.gate, entry.offer.folder))
-    for name, place in calls or [("", None)]:
-        what = f"a call of {name}()" if name else "a call"
-        path, line = (place.path, place.line) if place is not None else (None, None)
-        yield Wait(entry.ref, what, seconds, path, line)
+    for call in calls or [Unfinished("")]:
+        what = f"a call of {call.what}()" if call.what else "a call"
+        yield Wait(entry.ref, what, seconds, call.path, call.line)

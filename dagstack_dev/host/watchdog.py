@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from contextlib import contextmanager, suppress
 from math import inf
@@ -13,6 +12,7 @@ from weakref import ReferenceType, ref
 from dagstack_dev.core.errors import BlockedOutdated, BlockedTooLong
 from dagstack_dev.core.events import PluginBlocking
 from dagstack_dev.host import patience
+from dagstack_dev.host.stacks import frame_of, running_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -125,13 +125,16 @@ class Watchdog:
             self.interrupt()
         if call is self._reported or seconds < BLOCKING_SECONDS:
             return
-        frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - there is no other way
-        path, line = _place(frame, call.folder)
+        at = running_at(call.method, frame_of(self._watched), call.folder)
         if call is self._call:
             self._reported = call
             self._report(
                 PluginBlocking(
-                    ref=call.plugin, method=call.method, seconds=seconds, path=path, line=line
+                    ref=call.plugin,
+                    method=call.method,
+                    seconds=seconds,
+                    path=at.path or "",
+                    line=at.line or 0,
                 )
             )
 
@@ -149,7 +152,8 @@ class Watchdog:
         if call is not None and call is self._call:
             seconds = patience.running_time() - call.began
             kind = BlockedTooLong if seconds >= call.seconds else BlockedOutdated
-            raise kind(call.seconds, *_place(frame, call.folder))
+            at = running_at(call.method, frame, call.folder)
+            raise kind(call.seconds, at.path or "", at.line or 0)
 
     def stop(self) -> None:
         """End the thread, if nothing is being watched; the next run starts another one."""
@@ -208,15 +212,3 @@ def _watch(watchdog: ReferenceType[Watchdog]) -> None:
         wake = found.wake
         del found
         wake.wait(BLOCKING_SECONDS / 5)
-
-
-def _place(frame: FrameType | None, folder: str) -> tuple[str, int]:
-    """The innermost line of the plugin's own code, else of any code."""
-    innermost = frame
-    while frame is not None:
-        if folder and frame.f_code.co_filename.startswith(folder + "/"):
-            return frame.f_code.co_filename, frame.f_lineno
-        frame = frame.f_back
-    if innermost is None:
-        return "", 0
-    return innermost.f_code.co_filename, innermost.f_lineno

@@ -18,7 +18,7 @@ from dagstack_dev.core.runtime_errors import (
     ToolResultInvalid,
     ToolTimeout,
 )
-from dagstack_dev.host.whereabouts import FORWARDER_FILE
+from dagstack_dev.host.stacks import FORWARDER_FILE
 
 Events = list[dict[str, Any]]
 

@@ -7,8 +7,9 @@ import gc
 import sys
 from os.path import dirname
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from dagstack_dev.core.errors import Unfinished
 from dagstack_dev.core.recorded import last_lines
 from dagstack_dev.host.current import current_plugin
 
@@ -28,19 +29,8 @@ _WAITS_FOR_THREAD: Final = "Gate.call_in_thread"
 _SUSPENDED: Final = (CoroutineType, AsyncGeneratorType)
 
 
-class Place(NamedTuple):
-    """A line of code; `line` counts from 1, `ran` are the lines that run there, up to it."""
-
-    path: str
-    line: int
-    ran: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}"
-
-
-def suspended_at(awaitable: object, folder: str | None) -> Place | None:
-    """Where `awaitable`, which somebody awaits, is suspended; None when that cannot be told.
+def suspended_at(what: str, awaitable: object, folder: str | None) -> Unfinished:
+    """Where `awaitable`, which is `what` somebody awaits, is suspended, if that can be told.
 
     The innermost line of code in `folder`; where there is none, the outermost that is not ours,
     unless it is a runtime of ours that has called it, to wait for another process.
@@ -48,47 +38,42 @@ def suspended_at(awaitable: object, folder: str | None) -> Place | None:
     frames = [*_frames_of(awaitable)]
     outside = next((each for each in frames if not _is_in(_HOST, each)), None)
     foreign = outside if outside is not None and not _is_in(_PACKAGE, outside) else None
-    return _place(_innermost_in(folder, frames) or foreign)
+    return _at(what, _innermost_in(folder, frames) or foreign)
 
 
-def running_at(ident: int | None, folder: str | None) -> Place | None:
-    """Where the thread `ident` is; None when it has ended.
+def running_at(what: str, frame: FrameType | None, folder: str | None) -> Unfinished:
+    """Where a thread that is at `frame`, and runs `what`, is; None stands for one that has ended.
 
     The innermost line of code in `folder`; where there is none, the innermost of any.
     """
-    frames = _frames_of_thread(ident)
-    return _place(_innermost_in(folder, frames) or (frames[-1] if frames else None))
+    return _at(what, _innermost_in(folder, _stack(frame)) or frame)
 
 
-def calls_in_flight(gate: object, folder: str | None) -> tuple[Place, ...]:
-    """Where the calls are that went through `gate` and have not come back, each place once."""
-    places = (place for _, place in calls_through(gate, folder) if place is not None)
-    return tuple(dict.fromkeys(places))
+def frame_of(thread: int | None) -> FrameType | None:
+    """What the thread of this ident runs, if it has not ended."""
+    return sys._current_frames().get(thread or 0)  # noqa: SLF001 - there is no other way
 
 
-def calls_through(gate: object, folder: str | None) -> list[tuple[str, Place | None]]:
-    """Which methods are called through `gate` and have not come back, and where they are.
+def calls_through(gate: object, folder: str | None) -> list[Unfinished]:
+    """The methods that are called through `gate` and have not come back, and where they are.
 
     Nothing is noted while calls come and go, for they are many; the forwarding methods of the
     gate are looked for among all that is suspended or runs now. To be called on the loop's thread.
     """
     calls = []
     stacks = [[*_frames_of(coroutine)] for coroutine in _every_coroutine()]
-    for frames in (*stacks, *map(_frames_of_thread, sys._current_frames())):  # noqa: SLF001 - no other way
+    running = sys._current_frames().values()  # noqa: SLF001 - there is no other way
+    for frames in (*stacks, *map(_stack, running)):
         for index, frame in enumerate(frames):
             if _is_forwarder(frame, gate):
                 inside = frames[index + 1 :]
-                if (
-                    inside
-                    and inside[0].f_code.co_name == "call_in_thread"
-                    and _is_in(_HOST, inside[0])
-                ):
+                if inside and inside[0].f_code.co_qualname == _WAITS_FOR_THREAD:
                     break  # Where the call is, the thread tells, which has such a frame, too.
                 first = inside[0] if inside and not _is_in(_PACKAGE, inside[0]) else None
                 last = _innermost_in(folder, inside) or first
                 # In a worker thread, the method itself is called by a function without a name.
                 named = inside[0] if frame.f_code.co_name == "<lambda>" and inside else frame
-                calls.append((named.f_code.co_name, _place(last)))
+                calls.append(_at(named.f_code.co_name, last))
                 break
     return calls
 
@@ -119,11 +104,11 @@ def _is_in(package: str, frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith(package)
 
 
-def _place(frame: FrameType | None) -> Place | None:
+def _at(what: str, frame: FrameType | None) -> Unfinished:
     if frame is None:
-        return None
+        return Unfinished(what)
     path, line = frame.f_code.co_filename, frame.f_lineno
-    return Place(path, line, last_lines(frame.f_globals, path, line))
+    return Unfinished(what, path, line, last_lines(frame.f_globals, path, line))
 
 
 def _innermost_in(folder: str | None, frames: Iterable[FrameType]) -> FrameType | None:
@@ -133,10 +118,9 @@ def _innermost_in(folder: str | None, frames: Iterable[FrameType]) -> FrameType 
     return own[-1] if own else None
 
 
-def _frames_of_thread(ident: int | None) -> list[FrameType]:
-    """What the thread runs, outermost first."""
+def _stack(frame: FrameType | None) -> list[FrameType]:
+    """What has led to `frame`, outermost first."""
     frames = []
-    frame = sys._current_frames().get(ident or 0)  # noqa: SLF001 - there is no other way
     while frame is not None:
         frames.append(frame)
         frame = frame.f_back

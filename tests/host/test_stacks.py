@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from dagstack_dev.host.whereabouts import suspended_at
+from dagstack_dev.host.stacks import suspended_at
 
 
 class Shy:
@@ -25,8 +25,6 @@ async def waits() -> None:
 def test_an_awaitable_that_raises_when_it_is_asked_is_passed_over() -> None:
     coroutine = waits()
     coroutine.send(None)
-    place = suspended_at(coroutine, None)
-    assert place is not None
-    assert place.path == __file__
-    assert suspended_at(Shy(), None) is None
+    assert suspended_at("waits", coroutine, None).path == __file__
+    assert suspended_at("waits", Shy(), None).path is None
     coroutine.close()
