@@ -206,7 +206,7 @@ class OwnedThread(Job):
         *,
         context: Context,
         token: EventLoopToken,
-        on_end: Callable[[Job], None],
+        on_end: Callable[[Job], object],
     ) -> None:
         super().__init__(name)
         self._function = function

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -47,9 +47,7 @@ class Scope:
     Tasks, threads and asynchronous context managers are jobs: each runs by itself, and undoing
     is no more than to stop it and wait for it. Tasks and managers run in the group of a task of
     their own, so that nothing here nests with scopes that the plugin opens by hand, and all of
-    it works the same from `setup`, from a worker thread and later on. `AsyncExitStack` keeps the
-    order. Jobs come and go while a plugin lives, but a stack only grows; so it holds the jobs
-    that follow one another as one batch, which a job leaves when it ends.
+    it works the same from `setup`, from a worker thread and later on.
 
     To be made on the event loop's thread.
 
@@ -82,9 +80,7 @@ class Scope:
         self._on_failure = on_failure
         self._on_loop_end = on_loop_end
         self._token = anyio.lowlevel.current_token()
-        self._stack = AsyncExitStack()
-        self._batch: dict[Job, None] | None = None
-        self._jobs: dict[Job, dict[Job, None]] = {}
+        self._owned: dict[object, Callable[[], Awaitable[object]]] = {}  # What undoes each.
         self._group: TaskGroup | None = None
         self._unstarted: list[Callable[[], object]] = []
         self._context: Context | None = None  # Set, as the next three, when undoing begins.
@@ -93,7 +89,7 @@ class Scope:
         self._calling: tuple[str, Awaitable[object] | None] | None = None
         self._cancelled = ""  # The last job that was cancelled from outside, in words.
         self._undoing = anyio.CancelScope(shield=True)
-        self._stack_closed = anyio.Event()
+        self._undone = anyio.Event()
         self._closed = anyio.Event()
         self.errors: list[BaseException] = []
 
@@ -172,16 +168,16 @@ class Scope:
 
     def _push(self, name: str, function: Callable[[], object]) -> None:
         self._check_open()
-        self._batch = None
-        self._stack.push_async_callback(self._call_back, name, function)
+        self._owned[object()] = partial(self._call_back, name, function)
 
     def _add(self, job: Job) -> None:
         self._check_open()
-        if self._batch is None:
-            self._batch = {}
-            self._stack.push_async_callback(self._stop_all, self._batch)
-        self._batch[job] = None
-        self._jobs[job] = self._batch
+        self._owned[job] = partial(self._stop, job)
+
+    @property
+    def _jobs(self) -> list[Job]:
+        """Those that have not ended, oldest first."""
+        return [each for each in self._owned if isinstance(each, Job)]
 
     def _start(self, kind: Callable[..., Any], name: str, subject: object) -> Any:
         """A new job in the group, whose task is begun with the first one."""
@@ -215,7 +211,7 @@ class Scope:
                 for start in self._unstarted:
                     start()
                 self._unstarted.clear()
-                await self._stack_closed.wait()
+                await self._undone.wait()
         except anyio.get_cancelled_exc_class():  # As `asyncio.run` does with all tasks in the end.
             if self._context is None and self._cancelled:
                 self._on_loop_end(self._cancelled)
@@ -224,7 +220,7 @@ class Scope:
             self._closed.set()
 
     def _job_ended(self, job: Job) -> None:
-        del self._jobs.pop(job)[job]
+        del self._owned[job]
         error = job.error
         if error is None:
             return
@@ -284,14 +280,14 @@ class Scope:
     def _move(self) -> None:
         """The tasks of the scope have ended with their event loop; do the rest in this one."""
         self._token = anyio.lowlevel.current_token()
-        self._stack_closed, self._closed = anyio.Event(), anyio.Event()
+        self._undone, self._closed = anyio.Event(), anyio.Event()
         self._group = None
         self._unstarted.clear()
-        for job in [*self._jobs]:
+        for job in self._jobs:
             if isinstance(job, OwnedThread):
                 job.move(self._token)
             else:  # It has not even been cancelled.
-                del self._jobs.pop(job)[job]
+                del self._owned[job]
 
     def ended_with_loop(self) -> str | None:
         """What has ended because the event loop has been closed, in words; None for nothing."""
@@ -308,9 +304,20 @@ class Scope:
         return bool(self._jobs)
 
     async def _undo_all(self) -> None:
+        interrupted: BaseException | None = None
         with self._undoing:
-            await self._stack.aclose()
-        self._stack_closed.set()
+            for owned, undo in [*reversed(self._owned.items())]:
+                try:
+                    if owned in self._owned:
+                        await undo()
+                except BaseException as error:  # noqa: BLE001 - a cancellation, or Ctrl-C
+                    interrupted = error  # When the time is up, the rest is not waited for.
+            try:
+                if interrupted is not None:
+                    raise interrupted
+            finally:
+                del interrupted  # Its traceback leads here.
+        self._undone.set()
         if self._group is None and not self._unstarted:
             self._closed.set()
 
@@ -325,7 +332,7 @@ class Scope:
         kinds = {BackgroundTask: OperationKind.TASK, OwnedThread: OperationKind.THREAD}
         return [
             Operation(kinds[type(job)], job.name, at.path, at.line)
-            for job in [*self._jobs]
+            for job in self._jobs
             if type(job) in kinds
             for at in (job.unfinished(self._folder),)
         ]
@@ -337,15 +344,9 @@ class Scope:
             return jobs
         return [suspended_at(*self._calling, self._folder), *jobs]
 
-    async def _stop_all(self, batch: dict[Job, None]) -> None:
-        jobs = [*reversed(batch)]
-        try:
-            for job in jobs:
-                job.stop(self._failure)
-                await job.wait()
-        finally:  # When the time is up in the middle, the rest is not waited for.
-            for job in jobs:
-                job.stop(self._failure)
+    async def _stop(self, job: Job) -> None:
+        job.stop(self._failure)
+        await job.wait()
 
     async def _call_back(self, name: str, function: Callable[[], object]) -> None:
         self._calling = name, None
@@ -376,18 +377,15 @@ class Scope:
             lambda _: ended.append(function()),
             context=self._context.copy(),
             token=self._token,
-            on_end=self._thread_ended,
+            on_end=self._owned.pop,
         )
         self._calling = None
-        self._jobs[thread] = {thread: None}
+        self._owned[thread] = partial(self._stop, thread)
         thread.start()
         await thread.wait()
         if thread.error is not None:
             raise thread.error
         return ended[0]
-
-    def _thread_ended(self, thread: Job) -> None:
-        del self._jobs[thread]
 
 
 def gone(ref: PluginRef) -> RuntimeError:
