@@ -25,7 +25,7 @@ from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.current import become_plugin
 from dagstack_dev.host.jobs import cancelled_by_itself
 from dagstack_dev.host.methods import Methods
-from dagstack_dev.host.patience import call_after, move_on_after, running_time
+from dagstack_dev.host.patience import move_on_after, running_time
 from dagstack_dev.host.scope import GRACE_SECONDS, Scope, gone
 from dagstack_dev.host.stacks import calls_through
 from dagstack_dev.host.tasks import (
@@ -45,37 +45,6 @@ if TYPE_CHECKING:
     from dagstack_dev.host.watchdog import Watchdog
 
 
-class _Signal:
-    """An event, but for what it costs: an `anyio.Event` is made only when there is a wait for it.
-
-    Attributes:
-        is_set: whether it has happened.
-    """
-
-    __slots__ = ("_event", "is_set")
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self._event: anyio.Event | None = None
-
-    def set(self) -> None:
-        """Note that it has happened."""
-        self.is_set = True
-        self.wake()
-
-    def wake(self) -> None:
-        """End the wait for it, whether it has happened or not."""
-        event, self._event = self._event, None
-        if event is not None:
-            event.set()
-
-    async def wait(self) -> None:
-        """Wait until it happens, or for `wake`."""
-        if not self.is_set:
-            self._event = self._event or anyio.Event()
-            await self._event.wait()
-
-
 class _Task:
     """The task of an instance.
 
@@ -88,7 +57,7 @@ class _Task:
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope(shield=True)
-        self.settled, self.stop, self.ended = _Signal(), _Signal(), _Signal()
+        self.settled, self.stop, self.ended = anyio.Event(), anyio.Event(), anyio.Event()
 
     async def cancel(self) -> None:
         """Cancel all that the plugin has open, and give it a moment to end."""
@@ -138,6 +107,7 @@ class PluginInstance:
 
     _context: Context | None = None
     _task: _Task | None = None
+    _waiting: anyio.CancelScope | None = None
     _setup_error: BaseException | None = None
     _teardown_error: BaseException | None = None
     _owned: Scope | None = None
@@ -233,23 +203,20 @@ class PluginInstance:
         seconds = self._manifest.startup_timeout_sec
         self.began = began = running_time()
         try:
-            while not task.settled.is_set and self._preempted_by is None:
+            while not task.settled.is_set() and self._preempted_by is None:
                 left = began + seconds + self._uncounted() - running_time()
                 if left <= 0:
                     break
-                end_timer = call_after(left, task.settled.wake)
-                try:
+                with move_on_after(left) as self._waiting:
                     await task.settled.wait()
-                finally:
-                    end_timer()
         except anyio.get_cancelled_exc_class() as error:
-            if task.settled.is_set and self._setup_error is None:
+            if task.settled.is_set() and self._setup_error is None:
                 return  # It will have to be torn down; our next await is cancelled.
             await task.cancel()
             with suppress(PluginCancelled):
                 await self._fail(cancelled_by_itself(self._ref, "setup", error))
             raise
-        if not task.settled.is_set:
+        if not task.settled.is_set():
             at = [self._methods.unfinished("setup", self._setup)]
             overdue = self._preempted_by or SetupTimeout(self._ref, seconds, at)
             await task.cancel()
@@ -267,8 +234,8 @@ class PluginInstance:
     def preempt(self, error: SetupPreempted) -> None:
         """Break off the setup, under way or yet to come, if it can be: it fails with `error`."""
         self._preempted_by = self._preempted_by or error
-        if self._task is not None:
-            self._task.settled.wake()
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     async def _fail(self, error: BaseException) -> NoReturn:
         """The setup failed: undo what it got to own, and raise `error`.
@@ -338,7 +305,7 @@ class PluginInstance:
         with anyio.CancelScope(shield=True):
             with move_on_after(seconds):
                 await task.ended.wait()
-            if not task.ended.is_set:
+            if not task.ended.is_set():
                 at = self._methods.unfinished("teardown", self._teardown)
                 overdue = TeardownTimeout(self._ref, seconds, [at])
                 await task.cancel()
@@ -353,7 +320,7 @@ class PluginInstance:
         task = self._task
         if task is None or self._is_torn_down:
             return task
-        return None if task.ended.is_set or is_closed(self._token) else task
+        return None if task.ended.is_set() or is_closed(self._token) else task
 
     def ended_with_loop(self) -> str | None:
         """What of it has ended because its event loop has been closed; None for nothing."""
@@ -467,7 +434,7 @@ class PluginInstance:
                 self._owned.errors.append(error)
             return
         self._died_of = error
-        if self._task is not None and not self._task.settled.is_set:
+        if self._task is not None and not self._task.settled.is_set():
             self._task.scope.cancel()  # The setup is under way, and fails with it.
         else:
             self._begin_dying()
