@@ -19,6 +19,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
+from itertools import filterfalse
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.errors import AmbiguousPlugin, DependencyCycle
@@ -330,18 +331,16 @@ class Target:
             return Verdict(error=error)
         if ref in self.left_out and self.news.has_to_stop(ref):
             return Verdict(error=self.left_out[ref])
-        blocking = tuple(
-            other
-            for other in self.graph.dependencies(ref)
-            if not (verdicts[other].viable if other in verdicts else world.is_live(other))
-        )
-        blockers = tuple(map(str, blocking))
-        problem = self.graph.problem(ref)
+
+        def is_up(other: PluginRef) -> bool:
+            return verdicts[other].viable if other in verdicts else world.is_live(other)
+
+        blockers, problem = self.graph.blockers(ref, is_up), self.graph.problem(ref)
         if problem is not None:
-            missing = tuple(getattr(problem, "missing", ()))
-            return Verdict(error=problem, blockers=missing and (*missing, *blockers))
+            return Verdict(error=problem, blockers=blockers)
         if blockers:
-            return Verdict(blockers=blockers, blocking=blocking)
+            blocking = filterfalse(is_up, self.graph.dependencies(ref))
+            return Verdict(blockers=blockers, blocking=tuple(blocking))
         broken = self._broken_import(ref)
         if broken is not None:
             return Verdict(error=broken)

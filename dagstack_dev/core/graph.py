@@ -86,6 +86,16 @@ class DependencyGraph:
             return DependencyMissing(ref, resolution.missing, known=self._by_name)
         return None
 
+    def blockers(self, ref: PluginRef, is_up: Callable[[PluginRef], bool]) -> tuple[str, ...]:
+        """What `ref` waits for: names that nobody has, and dependencies that are not up.
+
+        Nothing where a name is ambiguous, for that is a failure.
+        """
+        resolution = self._resolved[ref]
+        if resolution.ambiguous:
+            return ()
+        return (*resolution.missing, *(str(each) for each in resolution.edges if not is_up(each)))
+
     def updated(
         self,
         put: Mapping[PluginRef, Sequence[str | PluginRef]],

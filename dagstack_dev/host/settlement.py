@@ -59,7 +59,7 @@ class Settlement:
                 if saved is not None and saved.generation is not entry.generation:
                     self._retire(run, step.ref, saved.number, saved.generation)
             else:
-                self._block(step.ref, step.reason, self._waits_for(step.ref), run)
+                self._block(step.ref, step.reason, self._blockers(step.ref), run)
         self._settle_the_rest(run)
 
     def _settle_the_rest(self, run: TransactionRun) -> None:
@@ -68,7 +68,8 @@ class Settlement:
         transaction = run.transaction
         for step in transaction.block:
             if not (run.comes_back(step.ref) or table.states[step.ref] is State.REMOVED):
-                self._block(step.ref, step.reason, step.blocked_by, run)
+                blockers = self._blockers(step.ref) or step.blocked_by
+                self._block(step.ref, step.reason, blockers, run)
         for step in transaction.fail:
             if run.comes_back(step.ref) or table.states[step.ref] is State.REMOVED:
                 continue
@@ -102,13 +103,9 @@ class Settlement:
             isinstance(step.error, PluginCrashed) and self._table.states[step.ref] is State.FAILED
         )
 
-    def _waits_for(self, ref: PluginRef) -> tuple[str, ...]:
-        table = self._table
-        return tuple(
-            str(other)
-            for other in table.graph.dependencies(ref)
-            if table.states.get(other) is not State.READY
-        )
+    def _blockers(self, ref: PluginRef) -> tuple[str, ...]:
+        states = self._table.states
+        return self._table.graph.blockers(ref, lambda other: states.get(other) is State.READY)
 
     def _block(
         self,
@@ -212,7 +209,7 @@ class Settlement:
                 self._drop(ref, run)
             else:
                 reason = "its dependency could not be rolled back"
-                self._block(ref, reason, self._waits_for(ref), run)
+                self._block(ref, reason, self._blockers(ref), run)
 
     def _withdraw(self, run: TransactionRun) -> None:
         """Take the new generations of a transaction out again."""

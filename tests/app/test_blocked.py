@@ -38,6 +38,16 @@ async def test_a_missing_dependency_that_appears_brings_its_dependents_alive(
         assert set(live.states.values()) == {"ready"}
 
 
+async def test_what_waits_for_a_missing_name_waits_for_what_has_just_failed_too(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("user", depends_on=["nowhere", "base"])
+    async with serving(tree) as live:
+        tree.plugin("base", code=SETUP_RAISES)
+        await live.settle()
+        assert live.status("user").blocked_by == ("nowhere", "demo/base")
+
+
 async def test_a_removed_dependency_blocks_its_dependents_until_it_is_back(
     tree: PluginTree,
 ) -> None:

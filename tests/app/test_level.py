@@ -10,7 +10,13 @@ from serving import Live, edit, ref, serving
 from trees import CODE, PluginTree
 
 from dagstack_dev import ManifestInvalid
-from dagstack_dev.core.events import PluginFixed, PluginRejected, ReloadCommitted
+from dagstack_dev.core.events import (
+    PluginFixed,
+    PluginRejected,
+    ReloadCommitted,
+    ReloadFailed,
+    ReloadRolledBack,
+)
 
 WANTS = """
 class Plugin:
@@ -186,6 +192,23 @@ async def test_what_failed_once_in_a_roll_back_comes_back(
         assert {*live.states.values()} == {"ready"}
         assert live.plugin("user").value() == "up"
         assert not live.status("user").pending
+
+
+async def test_what_failed_in_a_roll_back_is_failed_still_when_another_one_has_withdrawn_it(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("first")
+    tree.plugin("base", depends_on=["first"])
+    tree.plugin("user", depends_on=["base"], code=FLAKY)
+    failing: list[str] = []
+    async with serving(tree, extras={"failing": failing}) as live:
+        failing.append("busy")
+        tree.write("first/plugin.py", BREAKS)
+        tree.write("base/plugin.py", BREAKS)
+        await live.settle()
+        assert live.outcomes == [ReloadFailed, ReloadRolledBack, ReloadFailed]
+        assert live.states == {"first": "ready", "base": "ready", "user": "failed"}
+        assert str(live.status("user").error) == "busy"
 
 
 async def test_what_failed_once_in_a_roll_back_comes_back_when_it_is_asked_for(

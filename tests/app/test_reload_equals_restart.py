@@ -24,13 +24,11 @@ from soaking.steps import During, Moment, Pause, Quiet, Step, generate
 
 from dagstack_dev.app.reload.shared import SharedFiles
 
-SEEDS = range(4)
+SEEDS = range(7)
 ACTIONS = 40
 SOAK = Path(__file__).resolve().parents[2] / "scripts" / "soak_run.py"
 SEQUENCES = sorted((Path(__file__).resolve().parents[1] / "soaking" / "sequences").rglob("*.steps"))
 """What once diverged: shortened, and `whole` as its seed had made it."""
-DIVERGE = {"954162"}
-"""Those that still do."""
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +95,8 @@ async def test_a_server_comes_to_rest_though_plugins_are_edited_during_each_of_t
 
 @pytest.mark.parametrize("file", SEQUENCES, ids=lambda file: f"{file.parent.name}-{file.stem}")
 async def test_what_once_went_wrong_ends_as_a_restart_does(
-    tmp_path: Path, cold_starts: ColdStarts, file: Path, request: pytest.FixtureRequest
+    tmp_path: Path, cold_starts: ColdStarts, file: Path
 ) -> None:
-    if file.stem in DIVERGE:
-        reason = "known and open, see docs/reliability.md"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
     silence_logs()
     outcome = await run(read(file.read_text()), tmp_path / "plugins", cold_starts)
     assert outcome.problems == ()

@@ -104,6 +104,30 @@ async def test_what_was_rejected_beside_a_slow_start_is_pending_when_that_has_en
     await live.server.stop()
 
 
+async def test_what_is_pending_and_down_when_something_beside_it_ends_does_not_stay_pending(
+    tree: PluginTree, slow: Path
+) -> None:
+    gate = anyio.Event()
+    gate.set()
+    user = tree.plugin("user", depends_on=["slow"]) / "plugin.py"
+    async with serving(tree, extras={"gate": gate, "begun": []}) as live:
+        edit(user, "class Plugin:", "class Plugin")
+        await live.settle()
+        assert live.status("user").pending
+        live.server._context.extras["gate"] = gate = anyio.Event()
+        live.forget()
+        edit(user, "class Plugin", "class Plugin:")
+        edit(slow / "plugin.py", "VALUE = 1", "VALUE = 2")
+        await begins(live, "slow")
+        tree.plugin("aside", value=2)
+        await live.fact(ReloadCommitted)
+        gate.set()
+        await live.server.wait_idle()
+        assert live.plugin("slow").value() == 2
+        assert not live.status("user").pending
+        assert len(live.of(PluginFixed)) == 1
+
+
 async def test_an_edit_of_what_a_slow_setup_depends_on_takes_its_place(tree: PluginTree) -> None:
     tree.plugin("base")
     slow = tree.plugin("slow", code=SLOW.format(value=1), depends_on=["base"])

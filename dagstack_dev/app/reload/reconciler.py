@@ -390,15 +390,14 @@ class Reconciler:
             known = table.entries[ref].pending_error
             if known is None or said(known) != said(kept[ref]):
                 table.keep_pending(table.entries[ref], kept[ref])
-        before = self._pending | applied.rolled_back | kept.keys()
-        pending = {ref for ref in before if state.is_live(ref) and table.entries[ref].pending}
-        # Another turn may have come later to what this one has not.
-        self._pending = {
-            ref for ref in pending if ref in kept or self._differs_at(state.place(ref) or "")
-        }
-        settled = sorted(pending - self._pending)
+        noted = map(table.present_entry, self._pending | applied.touched | kept.keys())
+        self._pending = {entry.ref for entry in noted if entry is not None and entry.pending}
+        # Another turn may have come later to what this one has not, or be about to set it up.
+        left = filter(state.is_live, self._pending - kept.keys())
+        settled = sorted(ref for ref in left if not self._differs_at(state.place(ref) or ""))
         for ref in settled:
             table.up_to_date(table.entries[ref])
+        self._pending -= {*settled}
         if reload_id is not None and (settled or not applied.touched):
             reason = AGAIN if applied.touched else self._nothing(turn)
             refs = settled if applied.touched else turn.wanted.unchanged | {*settled}

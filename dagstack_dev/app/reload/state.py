@@ -164,16 +164,17 @@ class ReloadState(Revisions):
             return False
         if len(self.claims(owner)) > 1:
             return False  # It may get its name when that of a rival is gone.
-        graph = self._table.graph
+        entry, graph = self._table.entries[owner], self._table.graph
         if self._problem_of(owner) is not None or owner not in graph:
             return True
-        if graph.wants(owner) != tuple(self._table.entries[owner].manifest.depends_on):
+        if graph.wants(owner) != tuple(entry.manifest.depends_on):
             return False  # They were pinned to what its names meant while it ran.
-        if graph.problem(owner) is not None or not all(
-            map(self.is_live, graph.dependencies(owner))
-        ):
+        has_failed = self._table.states[owner] is State.FAILED
+        if blockers := graph.blockers(owner, self.is_live):
+            return has_failed or entry.blocked_by == blockers
+        if graph.problem(owner) is not None:
             return True
-        return is_known_failure(self.world(), self.failures, owner)
+        return has_failed and is_known_failure(self.world(), self.failures, owner)
 
     def request(self, refs: Iterable[PluginRef]) -> set[str]:
         """Have `refs` built anew though nothing differs; the answer is where they lie."""
