@@ -143,6 +143,36 @@ async def test_an_edit_that_was_rolled_back_for_a_missing_module_is_tried_when_t
         assert live.plugin("through").value() == "new"
 
 
+@pytest.mark.parametrize("fails", ["at import", "in setup", "in shared code"])
+async def test_an_edit_that_was_rolled_back_for_what_it_did_without_is_tried_when_that_comes(
+    tree: PluginTree, fails: str
+) -> None:
+    optional = "try:\n    import later\nexcept ImportError:\n    later = None\n"
+    helpers = optional + "VALUE = later.VALUE\n" if fails == "in shared code" else ""
+    tree.write("helpers.py", helpers)
+    user(tree, "plain", "", "1")
+    imports = {
+        "at import": optional + "VALUE = later.VALUE",
+        "in setup": optional,
+        "in shared code": "from helpers import VALUE",
+    }[fails]
+    async with serving(tree) as live:
+        user(tree, "plain", imports, "later.VALUE" if fails == "in setup" else "VALUE")
+        if fails == "in setup":
+            edit(tree.root / "plain/plugin.py", "class Plugin:", SETUP)
+        await live.settle()
+        assert live.status("plain").pending
+        tree.write("later.py", "VALUE = 2\n")
+        await live.settle()
+        assert live.plugin("plain").value() == 2
+
+
+SETUP = """class Plugin:
+    def setup(self, ctx):
+        later.VALUE
+"""
+
+
 async def test_a_change_is_in_force_for_a_plugin_with_a_bad_edit_too(
     tree: PluginTree,
 ) -> None:

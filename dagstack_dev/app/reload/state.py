@@ -234,7 +234,7 @@ class ReloadState(Revisions):
     def _fail(self, ref: PluginRef, failure: Failure) -> None:
         """A build did not work."""
         known = self.failures.setdefault(ref, [])
-        known.append(replace(failure, absent=missing_in(failure.error)))
+        known.append(replace(failure, absent=failure.absent | missing_in(failure.error)))
         del known[:-_MOST]
 
     def fail_running(self, ref: PluginRef, error: BaseException) -> None:
@@ -263,9 +263,12 @@ class ReloadState(Revisions):
                 return False
             return clearings == self.clearings or may_pass(error)
 
+        log = self._code.log
+        absent, log.given_up = log.given_up, set()
         for ref, error in applied.failed.items():
             if is_known(error):
-                self._fail(ref, Failure(plan.key(ref), error, plan.files(ref)))
+                failure = Failure(plan.key(ref), error, plan.files(ref), absent=absent)
+                self._fail(ref, failure)
         for ref in applied.built:
             if known := self.failures.pop(ref, None):
                 key = plan.key(ref)
