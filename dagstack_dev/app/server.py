@@ -293,7 +293,6 @@ class DevServer:
         self._shared = SharedFiles(self.registry, self._snapshot, roots, rules)
         self._loop = ReloadLoop(
             self.registry,
-            self._context,
             snapshot=self._snapshot,
             shared=self._shared,
             config=config,
@@ -365,7 +364,7 @@ class DevServer:
                 next(iter((*self.roots, *self.code_roots)), ""),
                 f"looking at intervals, for {reason}",
             )
-        self._loop.tell_misspelt_sections()
+        self._loop.configuration.tell_misspelt()
         for place, error in self._not_installed.items():
             reason = str(error).removeprefix(f"{place}: ")
             self._loop.report_problem(place, f"is left out: {reason}")

@@ -165,6 +165,32 @@ async def test_what_comes_to_depend_on_a_slow_setup_waits_for_its_end(
     await live.server.wait_idle()
     assert live.plugin("aside").value() == 2
     assert live.states == dict.fromkeys(["aside", "slow", "another"], "ready")
+    told = [each.reason for each in live.of(Transition) if each.to_state is State.TEARING_DOWN]
+    assert told == ["dagstack.toml and 1 more changed"]
+    await live.server.stop()
+
+
+async def test_news_that_wait_for_a_slow_setup_hold_up_no_second_try_beside_it(
+    tree: PluginTree, slow: Path
+) -> None:
+    tree.plugin("user", depends_on=["aside"])
+    gate = anyio.Event()
+    live = make_live(tree, extras={"gate": gate, "begun": []})
+    async with anyio.create_task_group() as group:
+        group.start_soon(live.server.start)
+        await begins(live, "slow")
+        await live.fact(
+            Transition, lambda fact: fact.ref == ref("user") and fact.to_state is State.READY
+        )
+        group.start_soon(live.server.reload, ref("slow"))
+        await anyio.wait_all_tasks_blocked()
+        edit(tree.root / "aside/plugin.py", "self.ctx = ctx", "self.ctx = ctx; 1 / 0")
+        tree.plugin("user", value=2, depends_on=["aside"])
+        await live.fact(ReloadRolledBack)
+        await live.fact(ReloadCommitted)
+        assert live.plugin("user").value() == 2
+        assert live.state("slow") is State.SETTING_UP
+        gate.set()
     await live.server.stop()
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import anyio
 
-from dagstack_dev.app.config import ConfigInvalid, read_config
 from dagstack_dev.app.events import from_anywhere
 from dagstack_dev.app.health import HealthWatch
 from dagstack_dev.app.leaks import LeakCheck
 from dagstack_dev.app.reload.collect import EDITED, Collector
+from dagstack_dev.app.reload.configuration import Configuration
 from dagstack_dev.app.reload.inbox import (
     CRASHED,
     TRIED_AGAIN,
@@ -31,14 +31,11 @@ from dagstack_dev.app.reload.retry import Retries
 from dagstack_dev.app.reload.shared import in_process
 from dagstack_dev.app.reload.state import ReloadState
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.config_document import ConfigDocument
-from dagstack_dev.core.config_sections import misspelt_sections
 from dagstack_dev.core.desired import PENDING
 from dagstack_dev.core.errors import PluginCrashed, in_words
 from dagstack_dev.core.events import Transition, WatchProblem, WatchRecovered
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.disk.reading import changed_at, has_changed
-from dagstack_dev.host.context import sees_the_same
 from dagstack_dev.host.gc_pause import rare_collections
 
 if TYPE_CHECKING:
@@ -51,8 +48,6 @@ if TYPE_CHECKING:
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.disk.snapshot import Snapshot
-    from dagstack_dev.host.context import PluginContext
-    from dagstack_dev.host.entry import Entry
     from dagstack_dev.host.registry import Registry
 
 
@@ -61,7 +56,6 @@ class ReloadLoop:
 
     Args:
         registry: the registry.
-        context: what its plugins are given.
         snapshot: what is on disk.
         shared: the code that they share.
         config: the path of the configuration file, if there is one.
@@ -74,12 +68,12 @@ class ReloadLoop:
         collector: what of that it believes.
         leaks: what is left of old generations.
         health: how the plugins are.
+        configuration: what the configuration file says.
     """
 
     def __init__(
         self,
         registry: Registry,
-        context: PluginContext,
         *,
         snapshot: Snapshot,
         shared: SharedFiles,
@@ -112,12 +106,10 @@ class ReloadLoop:
             settings,
             on_unhealthy=lambda ref, error: self._happens(Happening(ref, UNHEALTHY, error)),
         )
-        self._registry = registry
-        self._context = context
+        self.configuration = Configuration(registry, config, snapshot.file)
         self._table = registry.table
         self._snapshot = snapshot
         self._shared = shared
-        self._config = config
         self._hookspecs = hookspecs
         self._state = ReloadState(registry, snapshot.is_watched)
         self._retries = Retries(
@@ -128,7 +120,7 @@ class ReloadLoop:
             later=later,
             on_due=lambda ref: self._happens(Happening(ref, TRIED_AGAIN)),
         )
-        self._reports, self._config_reports = Reports(registry.table), Reports(registry.table)
+        self._reports = Reports(registry.table)
         self._reconciler = Reconciler(
             registry,
             self._state,
@@ -139,7 +131,6 @@ class ReloadLoop:
             ended=self.leaks.add,
         )
         self._batches = 0
-        self._misspelt: set[PluginRef] = set()
         self._under_way = 0  # Reloads, and looks at what has come in.
         self._held = Batch()
         self._asked: list[Request] = []
@@ -270,15 +261,9 @@ class ReloadLoop:
         folders, files = self.collector.edited(waiting)
         present = [*self._table.present()] if folders else []
         refs = {entry.ref for entry in present if entry.offer.folder in folders}
-        if self._config in files:
-            with suppress(ConfigInvalid):
-                refs |= {entry.ref for entry in self._configured_otherwise(self._read_config())}
+        refs |= self.configuration.differing(files)
         shared = self._shared.news(self._snapshot.files.differing(files))
         return refs | self._shared.importers(shared)
-
-    def _read_config(self) -> ConfigDocument:
-        assert self._config is not None, "no configuration file"  # noqa: S101 - it has changed
-        return read_config(self._config, self._snapshot.file(self._config))
 
     def is_outdated(self, ref: PluginRef, seconds: float) -> bool:
         """Whether a setup of `ref` that blocks the loop for `seconds` now is of use to nobody.
@@ -334,7 +319,7 @@ class ReloadLoop:
             reasons = dict.fromkeys(again, PENDING) | reasons
         reasons |= self._happened(batch)
         self._asked += batch.requests
-        after = [self.tell_misspelt_sections] if self._config in files else []
+        after = [self.configuration.tell_misspelt] if self.configuration.is_among(files) else []
         occasion = Occasion(self._batches, paths, began)
         is_news = bool(reasons) or self._shared.has_changed(shared)
         turn = self._reconciler.begin(reasons, shared, occasion, is_news=is_news)
@@ -448,40 +433,8 @@ class ReloadLoop:
         """Take in what of the settings is among `files`; the answer is where a section differs."""
         if not files.isdisjoint(self._hookspecs.paths):
             self._hookspecs.declare()
-        return self._reconfigure() if self._config in files else {}
-
-    def _reconfigure(self) -> dict[str, str]:
-        key = str(self._config)
-        try:
-            config = self._read_config()
-        except ConfigInvalid as error:
-            self._config_reports.rejected(None, key, error)
-            return {}
-        self._config_reports.fixed(key, None, "the file can be used again")
-        differing = self._configured_otherwise(config)
-        self._context = replace(self._context, config=config)
-        self._registry.conductor.context = self._context
-        places = (self._state.place(entry.ref) or "" for entry in differing)
+        places = (self._state.place(ref) or "" for ref in self.configuration.take(files))
         return dict.fromkeys(places, "its configuration changed")
-
-    def _configured_otherwise(self, config: ConfigDocument) -> list[Entry]:
-        """The plugins to whom `config` says something else than what is in force."""
-        return [
-            entry
-            for entry in self._table.present()
-            if not sees_the_same(entry.ref, self._context.config, config)
-        ]
-
-    def tell_misspelt_sections(self) -> None:
-        """Tell the observers of tables in the configuration that reach no plugin, once each."""
-        config = self._context.config
-        if not isinstance(config, ConfigDocument):
-            return
-        found = misspelt_sections(config, (entry.ref for entry in self._table.present()))
-        for table, message in found.items():
-            if table not in self._misspelt:
-                self.report_problem(config.path, message)
-        self._misspelt = {*found}
 
     def report_problem(self, path: str, message: str) -> None:
         """Tell the observers that watching `path` has a problem."""

@@ -1,0 +1,98 @@
+"""The configuration file: what of it is in force, and for whom it says something else by now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dagstack_dev.app.config import ConfigInvalid, read_config
+from dagstack_dev.app.reload.reports import Reports
+from dagstack_dev.core.config_document import ConfigDocument
+from dagstack_dev.core.config_sections import misspelt_sections
+from dagstack_dev.core.events import WatchProblem
+from dagstack_dev.host.context import sees_the_same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
+
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import SourceFile
+    from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.registry import Registry
+
+
+class Configuration:
+    """The configuration of a registry's plugins, taken from a file where there is one.
+
+    Args:
+        registry: whose context holds what is in force.
+        path: of the file, if there is one.
+        file: tells what is at a path by now.
+    """
+
+    def __init__(
+        self, registry: Registry, path: str | None, file: Callable[[str], SourceFile | None]
+    ) -> None:
+        self._conductor = registry.conductor
+        self._table = registry.table
+        self._path = path
+        self._file = file
+        self._reports = Reports(registry.table)
+        self._misspelt: set[PluginRef] = set()
+
+    @property
+    def _context(self) -> PluginContext:
+        context = self._conductor.context
+        assert context is not None, "no context"  # noqa: S101 - a server has given it one
+        return context
+
+    def is_among(self, files: AbstractSet[str]) -> bool:
+        """Whether the file is one of `files`."""
+        return self._path in files
+
+    def take(self, files: AbstractSet[str]) -> set[PluginRef]:
+        """Put in force what the file says if it is among `files`; what cannot be used is told.
+
+        Returns:
+            The plugins to whom it says something else.
+        """
+        if self._path is None or self._path not in files:
+            return set()
+        try:
+            config = self._read(self._path)
+        except ConfigInvalid as error:
+            self._reports.rejected(None, self._path, error)
+            return set()
+        self._reports.fixed(self._path, None, "the file can be used again")
+        differing = self._differing(config)
+        self._conductor.context = replace(self._context, config=config)
+        return differing
+
+    def differing(self, files: AbstractSet[str]) -> set[PluginRef]:
+        """The plugins to whom the file, if it is among `files`, says what is not in force."""
+        if self._path is None or self._path not in files:
+            return set()
+        try:
+            return self._differing(self._read(self._path))
+        except ConfigInvalid:
+            return set()
+
+    def _read(self, path: str) -> ConfigDocument:
+        return read_config(path, self._file(path))
+
+    def _differing(self, config: ConfigDocument) -> set[PluginRef]:
+        in_force = self._context.config
+        refs = (entry.ref for entry in self._table.present())
+        return {ref for ref in refs if not sees_the_same(ref, in_force, config)}
+
+    def tell_misspelt(self) -> None:
+        """Tell the observers of tables that reach no plugin, once each."""
+        config = self._context.config
+        if not isinstance(config, ConfigDocument):
+            return
+        found = misspelt_sections(config, (entry.ref for entry in self._table.present()))
+        for table, message in found.items():
+            if table not in self._misspelt:
+                self._table.publish(WatchProblem(message=message, path=config.path))
+        self._misspelt = {*found}
