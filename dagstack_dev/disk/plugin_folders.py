@@ -48,12 +48,15 @@ class PluginFolders:
         sources: what each folder holds.
         denied: folders that the last look found and could not search, with the reason. What was
             known below them counts as unchanged.
+        touched: files that were saved since they were last read, changed or not. Whatever is
+            handed on is taken out of it.
     """
 
     def __init__(self, roots: Sequence[str], ignore: IgnoreRules) -> None:
         self.roots = tuple(roots)
         self.sources: dict[str, PluginSource] = {}
         self.denied: dict[str, str] = {}
+        self.touched: set[str] = set()
         self._ignore = ignore
         self._seen: dict[str, dict[str, SeenFile]] = {}
         self._links: set[str] = set()  # The files in whose place there is a link.
@@ -143,6 +146,12 @@ class PluginFolders:
             if source.manifest is None:
                 gone.add(folder)
                 continue
+            known = self._seen.get(folder, {})
+            self.touched.update(
+                f"{folder}/{path}"
+                for path, each in seen.items()
+                if each is not (old := known.get(path)) and (old is None or each.stamp != old.stamp)
+            )
             self._seen[folder] = seen
             self._links.update(f"{folder}/{path}" for path, each in seen.items() if each.is_link)
             if source != self.sources.get(folder):

@@ -46,11 +46,13 @@ class Collected(NamedTuple):
         plugins: what the places now hold where a plugin has changed; None where it is gone.
         files: single files.
         shared: what differs from what runs of the code that plugins share.
+        saved: the files of plugins that were saved, changed or not.
     """
 
     plugins: Mapping[str, PluginSource | None]
     files: AbstractSet[str]
     shared: Mapping[str, SourceFile | None]
+    saved: AbstractSet[str]
 
 
 class Collector:
@@ -154,6 +156,7 @@ class Collector:
     def _hand_on(self, batch: Batch | None) -> Collected:
         """The news, but for what plugins have written themselves or has to wait."""
         news = self._snapshot.news
+        saved, self._snapshot.folders.touched = self._snapshot.folders.touched, set()
         plugins: dict[str, PluginSource | None] = {}
         for folder in sorted(news.folders):
             before, now = news.folders[folder], self._snapshot.source(folder)
@@ -163,15 +166,18 @@ class Collector:
                 is_meant = self.own_writes.is_to_be_reloaded(before, now, seen)
                 if is_meant is None:
                     continue
-                if not is_meant and batch is not None:
-                    batch.paths -= {f"{folder}/{path}" for path in before.changed_files(now)}
+                if not is_meant:
+                    own = {f"{folder}/{path}" for path in before.changed_files(now)}
+                    saved -= own
+                    if batch is not None:
+                        batch.paths -= own
             if is_meant:
                 plugins[folder] = now
             del news.folders[folder]
         files = frozenset(news.files)
         news.files.clear()
         shared = self._shared.differing(None if batch is None or batch.everywhere else files)
-        return Collected(plugins, files, shared)
+        return Collected(plugins, files, shared, saved)
 
     def _tell_of_faults(self) -> None:
         """Report what the disk does not let us see, and what is too much to see, once each."""

@@ -169,7 +169,7 @@ class ReloadLoop:
         """
         self._tell_paths = from_anywhere(self.inbox.paths)
         occasion = Occasion(self._batches, began=perf_counter(), is_first=owns_plugins)
-        plugins, files, shared = await self.collector.first_look()
+        plugins, files, shared, _ = await self.collector.first_look()
         reasons = self._take_settings(files)  # They may have been saved since they were read.
         reasons |= dict.fromkeys(self._state.missing(), "removed")
         if owns_plugins:
@@ -301,13 +301,13 @@ class ReloadLoop:
             return
         began = perf_counter()
         self._batches += 1
-        plugins, files, shared = await self.collector.collect(batch)
+        plugins, files, shared, saved = await self.collector.collect(batch)
         batch = self._still_free(batch)
         paths = sorted(filter(self._snapshot.counts, batch.paths))
         reasons = self._take_settings(files) | self._state.judge_again()
         reasons |= self._state.update(plugins, self._batches)
         self._preemption.note_outdated(self._state.refs_at(reasons) & self._reconciler.building)
-        again = self._saved_again(paths) | batch.again
+        again = self._saved_again(saved, paths) | batch.again
         if batch.everywhere:
             again |= self._state.come()
         reasons |= self._state.prepare_again(again - reasons.keys())
@@ -409,13 +409,18 @@ class ReloadLoop:
             found[ref] = reason
         return {self._state.place(ref) or "": reason for ref, reason in found.items()}
 
-    def _saved_again(self, paths: Iterable[str]) -> set[str]:
+    def _saved_again(self, files: AbstractSet[str], paths: Iterable[str]) -> set[str]:
         """The places where something was saved, changed or not, and does not run.
 
         What was written in a reload does not count: a setup that fails may do that.
+
+        Args:
+            files: of plugins, saved since they were last read.
+            paths: where something has happened; in a plugin's folder that may be known already.
         """
-        saved = [path for path in paths if changed_at(path) > self._reconciler.ended_ns]
         plugin_at = self._snapshot.folders.plugin_at
+        paths = files | {path for path in paths if plugin_at(path) is None}
+        saved = [path for path in paths if changed_at(path) > self._reconciler.ended_ns]
         if any(self._snapshot.files.counts(path) and not plugin_at(path) for path in saved):
             # What has failed is not known to import it any more.
             return self._reconciler.unsettled.keys() | self._state.failed()
