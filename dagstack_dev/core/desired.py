@@ -72,8 +72,8 @@ class Running(Protocol):
     def place(self, ref: PluginRef) -> str | None:
         """Where `ref` was last built from; None when it is not there."""
 
-    def owner(self, place: str) -> PluginRef | None:
-        """The plugin that was last built from `place`."""
+    def owners(self, place: str) -> Collection[PluginRef]:
+        """The plugins that were last built from `place`, the one that runs first."""
 
     def fallbacks_of(self, kind: str) -> Iterable[PluginRef]:
         """The fallbacks of `kind` that run, or that the app itself has registered."""
@@ -132,12 +132,10 @@ class _Comparison:
 
     def of(self, places: Iterable[str]) -> Wanted:
         places = sorted(places)
-        refs = set()
+        refs: set[PluginRef] = set()
         for place in places:
             revision = self._disk.revision(place)
-            owner = self._running.owner(place)
-            if owner is not None:
-                refs.add(owner)
+            refs.update(self._running.owners(place))
             if revision is not None and revision.ref is not None:
                 refs.add(revision.ref)
         left = [ref for ref in sorted(refs) if not self._claimed(ref)]
@@ -195,8 +193,7 @@ class _Comparison:
 
     def _is_taken(self, place: str, ref: PluginRef) -> bool:
         """Whether another plugin runs from `place`."""
-        owner = self._running.owner(place)
-        return owner is not None and owner != ref and self._running.is_live(owner)
+        return any(map(self._running.is_live, {*self._running.owners(place)} - {ref}))
 
     def _put(
         self,
@@ -207,7 +204,8 @@ class _Comparison:
     ) -> None:
         revision = self._disk.revision(place)
         assert revision is not None  # noqa: S101 - nothing else is put
-        owner, home = self._running.owner(place), self._running.place(ref)
+        home = self._running.place(ref)
+        others = (each for each in self._running.owners(place) if each != ref)
         reason = self._reasons.get(place, PENDING)
         if home is not None and home != place and self._disk.revision(home) is None:
             reason = f"moved from {home}"
@@ -220,7 +218,7 @@ class _Comparison:
             load=load,
             error=error,
             is_lost=self._running.is_lost(ref),
-            replaces=owner if owner != ref and error is None else None,
+            replaces=next(others, None) if error is None else None,
             version=self._running.version(ref, revision),
             seen=revision.seen,
         )
@@ -256,7 +254,7 @@ class _Comparison:
         if not revision.is_fallback or revision.is_by_hand or ref is None:
             return None
         live = {*self._running.fallbacks_of(ref.kind)}
-        if self._running.owner(place) in live:
+        if not live.isdisjoint(self._running.owners(place)):
             return None  # It was first.
         others = map(self._disk.revision, self._disk.fallbacks(ref.kind))
         rivals = {each.ref for each in others if each is not None and each.place != place}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
 from threading import RLock
@@ -78,7 +79,7 @@ class PluginTable:
         self._owner = owner
         self.entries: dict[PluginRef, Entry] = {}
         self.states: dict[PluginRef, State] = {}
-        self._by_folder: dict[str | None, PluginRef] = {}
+        self._by_folder: defaultdict[str | None, dict[PluginRef, None]] = defaultdict(dict)
         self.setup_order: dict[PluginRef, int] = {}
         self.draining: dict[PluginRef, float] = {}  # Since when, in running time.
         self.priorities: dict[PluginRef, int] = {}
@@ -130,7 +131,7 @@ class PluginTable:
             entry.requires_restart = known.requires_restart
         entry.gate.close()
         self.entries[offer.ref] = entry
-        self._by_folder[offer.folder] = offer.ref
+        self._by_folder[offer.folder][offer.ref] = None
         self.priorities[offer.ref] = offer.manifest.priority
         before = self.states.get(offer.ref)
         if before is not None:
@@ -141,8 +142,10 @@ class PluginTable:
 
     def offer(self, entry: Entry, offer: Offer) -> None:
         """Let `offer` be what `entry` is loaded from next."""
-        entry.offer = offer
-        self._by_folder[offer.folder] = entry.ref
+        before, entry.offer = entry.offer, offer
+        if before.folder != offer.folder:
+            del self._by_folder[before.folder][entry.ref]
+            self._by_folder[offer.folder][entry.ref] = None
         self.priorities[entry.ref] = offer.manifest.priority
 
     def provide(self, entry: Entry, context: PluginContext | None) -> None:
@@ -305,6 +308,7 @@ class PluginTable:
         """The plugin is gone, and calls are refused with `refusal`."""
         self.unload(entry)
         entry.carry.clear()
+        del self._by_folder[entry.offer.folder][entry.ref]
         entry.gate.give_up(refusal)
         self._advance(entry, State.REMOVED, reason)
 
@@ -476,10 +480,12 @@ class PluginTable:
 
     def owner(self, folder: str) -> PluginRef | None:
         """The plugin that is loaded from `folder`, or was last tried from it."""
-        ref = self._by_folder.get(folder)
-        if ref is None or self.states[ref] is State.REMOVED:
-            return None
-        return ref if self.entries[ref].offer.folder == folder else None
+        return next(iter(self.owners(folder)), None)
+
+    def owners(self, folder: str) -> list[PluginRef]:
+        """All of these, the one that runs first, then the latest; of two at rest one has to go."""
+        latest = reversed(self._by_folder.get(folder, ()))
+        return sorted(latest, key=lambda ref: ref not in self.setup_order)
 
     def present_entry(self, ref: PluginRef) -> Entry | None:
         """The entry of `ref`, unless that is unknown or removed."""

@@ -79,9 +79,9 @@ class Model:
         entry = self.machine.entries.get(ref)
         return None if entry is None else entry.inputs.folder
 
-    def owner(self, place: str) -> PluginRef | None:
+    def owners(self, place: str) -> list[PluginRef]:
         owners = (ref for ref in self.machine.entries if self.place(ref) == place)
-        return max(owners, key=self.is_live, default=None)
+        return sorted(owners, key=self.is_live, reverse=True)
 
     def fallbacks_of(self, kind: str) -> Iterable[PluginRef]:
         return ()
@@ -305,9 +305,10 @@ class Model:
 
     def is_settled(self, place: str) -> bool:
         """Whether nothing at `place` differs from what runs, or from what was tried last."""
-        revision, owner = self.revision(place), self.owner(place)
-        if revision is None or owner is None or revision.ref != owner:
-            return revision is None and owner is None
+        revision, owners = self.revision(place), self.owners(place)
+        if revision is None or [revision.ref] != owners:
+            return revision is None and not owners
+        (owner,) = owners
         if self.is_live(owner):
             is_same = revision.error is None and self.difference(owner, revision) is None
             return is_same and not self.is_lost(owner)

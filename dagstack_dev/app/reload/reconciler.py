@@ -243,7 +243,9 @@ class Reconciler:
         offers = {
             ref: offer
             for ref, place in wanted.places.items()
-            if (offer := state.offer(place)) is not None and not state.is_loaded(ref, offer)
+            if (offer := state.offer(place)) is not None
+            and offer.ref == ref  # Else it only lies where another is to be.
+            and not state.is_loaded(ref, offer)
         }
         news = [self._shared.news_of(change, offers) for change in changes.values()]
         plan = plan_reload(

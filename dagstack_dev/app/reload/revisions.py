@@ -97,19 +97,23 @@ class Revisions:
         return None if entry is None else entry.offer.folder or str(ref)
 
     def owner(self, place: str) -> PluginRef | None:
-        """The plugin that was last built from `place`."""
-        if place.startswith("/"):
-            return self._table.owner(place)
+        """The plugin that was last built from `place`; if there are several, the one that runs."""
+        return next(iter(self.owners(place)), None)
+
+    def owners(self, place: str) -> Collection[PluginRef]:
+        """All plugins that were last built from `place`, the one that runs first."""
         kind, _, name = place.partition("/")
         entry = self._table.present_entry(PluginRef(kind, name))
-        return entry.ref if entry is not None and entry.offer.by_hand else self._table.owner(place)
+        if entry is not None and entry.offer.by_hand:
+            return [entry.ref]
+        return self._table.owners(place)
 
     def refs_at(self, places: Iterable[str]) -> set[PluginRef]:
         """The plugins that lie at `places`, or have been built from there."""
         refs = set[PluginRef | None]()
         for place in places:
             revision = self.revision(place)
-            refs |= {self.owner(place), None if revision is None else revision.ref}
+            refs |= {*self.owners(place), None if revision is None else revision.ref}
         return {ref for ref in refs if ref is not None}
 
     def missing(self) -> set[str]:

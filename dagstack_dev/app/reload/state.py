@@ -153,9 +153,10 @@ class ReloadState(Revisions):
 
     def is_settled(self, place: str) -> bool:
         """Whether nothing at `place` differs from what runs, or from what was tried last."""
-        revision, owner = self.revision(place), self.owner(place)
-        if revision is None or owner is None or revision.ref != owner:
-            return revision is None and owner is None
+        revision, owners = self.revision(place), self.owners(place)
+        if revision is None or [revision.ref] != owners:
+            return revision is None and not owners
+        (owner,) = owners
         if self.is_live(owner):
             is_same = revision.error is None and self.difference(owner, revision) is None
             return is_same and not self.is_lost(owner)
