@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.errors import ManifestInvalid
 
 
 class ConfigSectionInvalid(ManifestInvalid):
@@ -21,11 +14,6 @@ class ConfigSectionInvalid(ManifestInvalid):
             configuration, each `line` counts from 1 in the file.
         ref: the plugin.
     """
-
-    def __init__(
-        self, path: str, problems: Sequence[ManifestProblem], ref: PluginRef | None = None
-    ) -> None:
-        super().__init__(path, problems, ref=ref)
 
     def __str__(self) -> str:
         listed = "".join(f"\n  {problem}" for problem in self.problems)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.errors import (
+    Invalid,
     KindUnknown,
-    ManifestProblem,
     PluginRegistryError,
     VersionIncompatible,
     in_words,
@@ -17,23 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class HookspecsInvalid(PluginRegistryError):
+class HookspecsInvalid(Invalid):
     """A hookspec cannot be used; `problems` lists everything wrong with it at once."""
 
-    def __init__(self, path: str, problems: Sequence[ManifestProblem]) -> None:
-        super().__init__(path, tuple(problems))
-        self.path = path
-        self.problems = tuple(problems)
-        self.line = next((problem.line for problem in problems if problem.line), None)
-
-    def __str__(self) -> str:
-        if len(self.problems) == 1:
-            problem = self.problems[0]
-            place = f"{self.path}:{problem.line}" if problem.line else self.path
-            subject = f"{problem.field}: " if problem.field else ""
-            return f"{place}: {subject}{problem.message}"
-        listed = "".join(f"\n  {problem}" for problem in self.problems)
-        return f"{self.path}: {len(self.problems)} problems in the hookspecs{listed}"
+    what = "hookspecs"
 
 
 class HookspecMissing(KindUnknown):
@@ -106,21 +93,11 @@ class DispatchMismatch(PluginRegistryError):
         expected: the dispatch class of whoever was asked to call it; None for a direct call.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        hook: str,
-        declared: str,
-        expected: str | None = None,
-        *,
-        ref: PluginRef | None = None,
-    ) -> None:
-        super().__init__(kind, hook, declared, expected)
-        self.kind = kind
-        self.hook = hook
-        self.declared = declared
-        self.expected = expected
-        self.ref = ref
+    kind: str
+    hook: str
+    declared: str
+    expected: str | None = None
+    ref: PluginRef | None = None
 
     def __str__(self) -> str:
         right = dispatcher_of(self.declared)
@@ -150,11 +127,9 @@ class NoCapabilityMatch(PluginRegistryError):
         asked: the plugins that came into question, in order.
     """
 
-    def __init__(self, kind: str, hook: str, asked: Sequence[PluginRef]) -> None:
-        super().__init__(kind, hook, tuple(asked))
-        self.kind = kind
-        self.hook = hook
-        self.asked = tuple(asked)
+    kind: str
+    hook: str
+    asked: Sequence[PluginRef]
 
     def __str__(self) -> str:
         asked = ", ".join(map(str, self.asked)) or "none came into question"
@@ -167,11 +142,9 @@ class NoCapabilityMatch(PluginRegistryError):
 class NotForChains(PluginRegistryError):
     """A plugin has a hook that is called in a chain, but is `in_process_only` (ADR-3)."""
 
-    def __init__(self, ref: PluginRef, hook: str, path: str | None) -> None:
-        super().__init__(ref, hook, path)
-        self.ref = ref
-        self.hook = hook
-        self.path = path
+    ref: PluginRef
+    hook: str
+    path: str | None
 
     def __str__(self) -> str:
         return (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, dataclass_transform
 
 from dagstack_dev.core.core_version import admitting
 from dagstack_dev.core.refs import PluginRef, closest, did_you_mean
@@ -61,8 +61,13 @@ def _spell(refs: Iterable[PluginRef]) -> str:
     return ", ".join(str(ref) for ref in refs)
 
 
+@dataclass_transform()
 class PluginRegistryError(Exception):
-    """Base of every error of the registry.
+    """Base of every error of the registry: facts, and one template that puts them into words.
+
+    What a subclass annotates are its facts, as in a dataclass: they are given when it is made, in
+    this order or by name, and `str()` fills them into its `template`; there, `{place}` stands for
+    `path` and `line` in brackets, if there are any.
 
     Attributes:
         ref: the plugin concerned, when it is known.
@@ -74,11 +79,36 @@ class PluginRegistryError(Exception):
             edited: a server that is down, a process that died.
     """
 
+    template: ClassVar[str] = ""
     is_passing: ClassVar[bool] = False
+    _facts: ClassVar[dict[str, bool]] = {}  # And whether each has to be given.
     ref: PluginRef | None = None
     path: str | None = None
     line: int | None = None
     others: tuple[PluginRegistryError, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        own = (name for name, kind in cls.__annotations__.items() if "ClassVar" not in kind)
+        cls._facts = cls._facts | {name: name not in vars(cls) for name in own}
+
+    def __init__(self, *args: Any, **facts: Any) -> None:
+        if not self._facts:
+            super().__init__(*args)
+            return
+        facts |= zip(self._facts, args, strict=False)
+        super().__init__(*(facts[name] for name, is_needed in self._facts.items() if is_needed))
+        for name, value in facts.items():
+            setattr(self, name, tuple(value) if type(value) is list else value)
+        self._complete()
+
+    def _complete(self) -> None:
+        """Derive what follows from the facts."""
+
+    def __str__(self) -> str:
+        if not self.template:
+            return super().__str__()
+        place = _in_place(self.path, self.line)
+        return self.template.format(**vars(self), place=place)
 
     def with_others(self, others: Sequence[PluginRegistryError]) -> PluginRegistryError:
         """This error, carrying `others` as facts and as notes of its traceback."""
@@ -106,21 +136,17 @@ class ManifestProblem:
         return f"{place}{subject}{self.message}"
 
 
-class ManifestInvalid(PluginRegistryError):
-    """A manifest does not match the schema; `problems` lists everything wrong with it at once."""
+class Invalid(PluginRegistryError):
+    """A file says what it must not; `problems` lists everything wrong with it at once."""
 
-    def __init__(
-        self,
-        path: str,
-        problems: Sequence[ManifestProblem],
-        *,
-        ref: PluginRef | None = None,
-    ) -> None:
-        super().__init__(path, tuple(problems))
-        self.path = path
-        self.problems = tuple(problems)
-        self.ref = ref
-        self.line = next((problem.line for problem in problems if problem.line), None)
+    path: str
+    problems: Sequence[ManifestProblem]
+    ref: PluginRef | None = None
+
+    what: ClassVar[str]
+
+    def _complete(self) -> None:
+        self.line = next((problem.line for problem in self.problems if problem.line), None)
 
     def __str__(self) -> str:
         if len(self.problems) == 1:
@@ -128,7 +154,13 @@ class ManifestInvalid(PluginRegistryError):
             subject = f"{problem.field}: " if problem.field else ""
             return f"{_place(self.path, problem.line)}: {subject}{problem.message}"
         listed = "".join(f"\n  {problem}" for problem in self.problems)
-        return f"{self.path}: {len(self.problems)} problems in the manifest{listed}"
+        return f"{self.path}: {len(self.problems)} problems in the {self.what}{listed}"
+
+
+class ManifestInvalid(Invalid):
+    """A manifest does not match the schema; `problems` lists everything wrong with it at once."""
+
+    what = "manifest"
 
 
 class AmbiguousPlugin(PluginRegistryError):
@@ -195,12 +227,10 @@ class AmbiguousPlugin(PluginRegistryError):
 class VersionIncompatible(PluginRegistryError):
     """A plugin's `core_version` excludes the version of the running core."""
 
-    def __init__(self, ref: PluginRef, required: str, core_version: str, path: str | None) -> None:
-        super().__init__(ref, required, core_version, path)
-        self.ref = ref
-        self.required = required
-        self.core_version = core_version
-        self.path = path
+    ref: PluginRef
+    required: str
+    core_version: str
+    path: str | None
 
     def __str__(self) -> str:
         return (
@@ -213,15 +243,13 @@ class VersionIncompatible(PluginRegistryError):
 class KindUnknown(PluginRegistryError):
     """A lookup named a kind, or a name of that kind, that is not registered."""
 
-    def __init__(
-        self, kind: str, name: str | None = None, *, known: Sequence[PluginRef] = ()
-    ) -> None:
-        super().__init__(kind, name)
-        self.kind = kind
-        self.name = name
-        self.known = tuple(known)
-        if name is not None:
-            self.ref = PluginRef(kind, name)
+    kind: str
+    name: str | None = None
+    known: Sequence[PluginRef] = ()
+
+    def _complete(self) -> None:
+        if self.name is not None:
+            self.ref = PluginRef(self.kind, self.name)
 
     @property
     def suggestion(self) -> str | None:
@@ -258,18 +286,10 @@ class RuntimeNotSupported(PluginRegistryError):
     The message says what to install, where that is all that is missing.
     """
 
-    def __init__(
-        self,
-        ref: PluginRef,
-        declared: Sequence[str],
-        available: Sequence[str],
-        path: str | None,
-    ) -> None:
-        super().__init__(ref, tuple(declared), tuple(available), path)
-        self.ref = ref
-        self.declared = tuple(declared)
-        self.available = tuple(available)
-        self.path = path
+    ref: PluginRef
+    declared: Sequence[str]
+    available: Sequence[str]
+    path: str | None
 
     def __str__(self) -> str:
         install = next((_INSTALL[word] for word in self.declared if word in _INSTALL), None)
@@ -288,9 +308,9 @@ class RuntimeNotSupported(PluginRegistryError):
 class DependencyCycle(PluginRegistryError):
     """The declared dependencies close a cycle; `cycle` lists its plugins in order, each once."""
 
-    def __init__(self, cycle: Sequence[PluginRef]) -> None:
-        super().__init__(tuple(cycle))
-        self.cycle = tuple(cycle)
+    cycle: Sequence[PluginRef]
+
+    def _complete(self) -> None:
         self.ref = self.cycle[0]
 
     def __str__(self) -> str:
@@ -310,24 +330,15 @@ class DependencyMissing(PluginRegistryError):
         path: its folder.
     """
 
-    def __init__(
-        self,
-        ref: PluginRef,
-        missing: Sequence[str],
-        *,
-        known: Collection[str] = (),
-        path: str | None = None,
-    ) -> None:
-        super().__init__(ref, tuple(missing))
-        self.ref = ref
-        self.missing = tuple(missing)
-        self.path = path
-        self._known = known
+    ref: PluginRef
+    missing: Sequence[str]
+    known: Collection[str] = ()
+    path: str | None = None
 
     @property
     def suggestions(self) -> dict[str, str]:
         """What may have been meant by a name that is missing."""
-        near = ((name, closest(name, self._known)) for name in self.missing)
+        near = ((name, closest(name, self.known)) for name in self.missing)
         return {name: match for name, match in near if match is not None}
 
     def __str__(self) -> str:
@@ -350,26 +361,13 @@ class PluginLoadError(PluginRegistryError):
             one, is the `__cause__`.
     """
 
-    def __init__(
-        self,
-        ref: PluginRef,
-        stage: str,
-        reason: str,
-        *,
-        path: str | None = None,
-        line: int | None = None,
-    ) -> None:
-        super().__init__(ref, stage, reason)
-        self.ref = ref
-        self.stage = stage
-        self.reason = reason
-        self.path = path
-        self.line = line
+    ref: PluginRef
+    stage: str
+    reason: str
+    path: str | None = None
+    line: int | None = None
 
-    def __str__(self) -> str:
-        place = _place(self.path, self.line)
-        where = f" ({place})" if place else ""
-        return f"{self.ref}: {self.stage} failed: {self.reason}{where}"
+    template = "{ref}: {stage} failed: {reason}{place}"
 
 
 class PluginCrashed(PluginRegistryError):
@@ -378,13 +376,15 @@ class PluginCrashed(PluginRegistryError):
     `reason` says in one line what happened. What the task raised, if anything, is the `__cause__`.
     """
 
-    def __init__(self, ref: PluginRef, reason: str) -> None:
-        super().__init__(ref, reason)
-        self.ref = ref
-        self.reason = reason
+    ref: PluginRef
+    reason: str
 
-    def __str__(self) -> str:
-        return f"{self.ref} was ended by a task of its own: {self.reason}"
+    template = "{ref} was ended by a task of its own: {reason}"
+
+
+ONE_LOOP: Final = (
+    "keep one loop: await setup_all, what uses the plugins and teardown_all in one asyncio.run"
+)
 
 
 class EventLoopClosed(PluginRegistryError):
@@ -394,21 +394,13 @@ class EventLoopClosed(PluginRegistryError):
     then `asyncio.run(...)` again. `what` names one thing that has ended.
     """
 
-    def __init__(self, ref: PluginRef, what: str) -> None:
-        super().__init__(ref, what)
-        self.ref = ref
-        self.what = what
+    ref: PluginRef
+    what: str
 
-    def __str__(self) -> str:
-        return (
-            f"{self.ref} was set up in an event loop that has been closed, and with it ended its "
-            f"{self.what}; {ONE_LOOP}"
-        )
-
-
-ONE_LOOP: Final = (
-    "keep one loop: await setup_all, what uses the plugins and teardown_all in one asyncio.run"
-)
+    template = (
+        "{ref} was set up in an event loop that has been closed, and with it ended its {what}; "
+        f"{ONE_LOOP}"
+    )
 
 
 class PluginCancelled(PluginRegistryError):
@@ -418,28 +410,22 @@ class PluginCancelled(PluginRegistryError):
     the host. The plugin's own exception is the `__cause__`.
     """
 
-    def __init__(self, ref: PluginRef, method: str) -> None:
-        super().__init__(ref, method)
-        self.ref = ref
-        self.method = method
+    ref: PluginRef
+    method: str
 
-    def __str__(self) -> str:
-        return (
-            f"{self.ref}: {self.method} ended with a cancellation of its own; a task that it "
-            "awaits was cancelled, or a task group that it opened has failed"
-        )
+    template = (
+        "{ref}: {method} ended with a cancellation of its own; a task that it awaits was "
+        "cancelled, or a task group that it opened has failed"
+    )
 
 
 class PluginUnavailable(PluginRegistryError):
     """A call reached a plugin that cannot answer now; `reason` says why and what to do."""
 
-    def __init__(self, ref: PluginRef, reason: str) -> None:
-        super().__init__(ref, reason)
-        self.ref = ref
-        self.reason = reason
+    ref: PluginRef
+    reason: str
 
-    def __str__(self) -> str:
-        return f"{self.ref} is unavailable: {self.reason}"
+    template = "{ref} is unavailable: {reason}"
 
 
 class PluginNotSetUp(PluginUnavailable, AttributeError):
@@ -473,8 +459,7 @@ class PluginNotSetUp(PluginUnavailable, AttributeError):
         self.line = line
         self.is_downstream = is_downstream
 
-    def __str__(self) -> str:
-        return f"{self.ref} {self.reason}"
+    template = "{ref} {reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,16 +515,14 @@ class _Overdue(PluginRegistryError, TimeoutError):
         unfinished: what had not ended by then, each with the line it was at.
     """
 
-    _what: str
-    _option: str
+    ref: PluginRef
+    seconds: float
+    unfinished: Sequence[Unfinished] = ()
 
-    def __init__(
-        self, ref: PluginRef, seconds: float, unfinished: Sequence[Unfinished] = ()
-    ) -> None:
-        super().__init__(ref, seconds)
-        self.ref = ref
-        self.seconds = seconds
-        self.unfinished = tuple(unfinished)
+    what: ClassVar[str]
+    option: ClassVar[str]
+
+    def _complete(self) -> None:
         if self.unfinished:
             self.path, self.line = self.unfinished[0].path, self.unfinished[0].line
 
@@ -547,16 +530,16 @@ class _Overdue(PluginRegistryError, TimeoutError):
         listed = ", ".join(map(str, self.unfinished))
         held_up = f", held up by {listed}" if listed else ""
         return (
-            f"{self.ref}: {self._what} did not end within {self.seconds:g} s{held_up}; make it "
-            f"faster or raise {self._option}"
+            f"{self.ref}: {self.what} did not end within {self.seconds:g} s{held_up}; make it "
+            f"faster or raise {self.option}"
         )
 
 
 class SetupTimeout(_Overdue):
     """A plugin's `setup` did not end within `startup_timeout_sec` (`seconds`)."""
 
-    _what = "setup"
-    _option = "startup_timeout_sec"
+    what = "setup"
+    option = "startup_timeout_sec"
 
 
 class TeardownTimeout(_Overdue):
@@ -565,8 +548,8 @@ class TeardownTimeout(_Overdue):
     The same time covers the undoing of what the plugin owns.
     """
 
-    _what = "teardown"
-    _option = "teardown_timeout_sec"
+    what = "teardown"
+    option = "teardown_timeout_sec"
 
 
 class TeardownErrors(PluginRegistryError):
@@ -577,10 +560,10 @@ class TeardownErrors(PluginRegistryError):
         failures: the same as pairs of plugin and exception.
     """
 
-    def __init__(self, failures: Sequence[tuple[PluginRef, BaseException]]) -> None:
-        super().__init__(tuple(failures))
-        self.failures = tuple(failures)
-        self.errors = [error for _, error in failures]
+    failures: Sequence[tuple[PluginRef, BaseException]]
+
+    def _complete(self) -> None:
+        self.errors = [error for _, error in self.failures]
 
     def __str__(self) -> str:
         listed = "".join(f"\n  {ref}: {in_words(error)}" for ref, error in self.failures)
@@ -591,11 +574,8 @@ class TeardownErrors(PluginRegistryError):
 class InvalidTransition(PluginRegistryError):
     """A state change that the transition table does not allow: a defect of this library."""
 
-    def __init__(self, ref: PluginRef, from_state: str, to_state: str) -> None:
-        super().__init__(ref, from_state, to_state)
-        self.ref = ref
-        self.from_state = from_state
-        self.to_state = to_state
+    ref: PluginRef
+    from_state: str
+    to_state: str
 
-    def __str__(self) -> str:
-        return f"{self.ref} cannot go from {self.from_state} to {self.to_state}"
+    template = "{ref} cannot go from {from_state} to {to_state}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.core.refs import PluginRef
+
+_APART: Final = "{ref} runs in a process of its own (execution_model = 'process_cpu_bound')"
 
 
 class ProcessDied(PluginRegistryError):
@@ -15,15 +17,11 @@ class ProcessDied(PluginRegistryError):
         ending: how, in words: the signal or the exit code.
     """
 
+    ref: PluginRef
+    ending: str
+
     is_passing: ClassVar[bool] = True
-
-    def __init__(self, ref: PluginRef, ending: str) -> None:
-        super().__init__(ref, ending)
-        self.ref = ref
-        self.ending = ending
-
-    def __str__(self) -> str:
-        return f"{self.ref}: its process {self.ending}"
+    template = "{ref}: its process {ending}"
 
 
 class NotTransferable(PluginRegistryError, TypeError):
@@ -34,16 +32,11 @@ class NotTransferable(PluginRegistryError, TypeError):
         reason: why, and what to do.
     """
 
-    def __init__(self, ref: PluginRef, what: str, reason: str) -> None:
-        super().__init__(ref, what, reason)
-        self.ref = ref
-        self.what = what
-        self.reason = reason
+    ref: PluginRef
+    what: str
+    reason: str
 
-    def __str__(self) -> str:
-        return (
-            f"{_apart(self.ref)}: {self.what} cannot be sent between the processes: {self.reason}"
-        )
+    template = f"{_APART}: {{what}} cannot be sent between the processes: {{reason}}"
 
 
 class OutOfReach(PluginRegistryError, AttributeError):
@@ -54,18 +47,11 @@ class OutOfReach(PluginRegistryError, AttributeError):
         reason: why it is not there, and what to do.
     """
 
-    def __init__(self, ref: PluginRef, what: str, reason: str) -> None:
-        super().__init__(ref, what, reason)
-        self.ref = ref
-        self.what = what
-        self.reason = reason
+    ref: PluginRef
+    what: str
+    reason: str
 
-    def __str__(self) -> str:
-        return f"{_apart(self.ref)}: {self.what} is out of reach: {self.reason}"
-
-
-def _apart(ref: PluginRef | None) -> str:
-    return f"{ref} runs in a process of its own (execution_model = 'process_cpu_bound')"
+    template = f"{_APART}: {{what}} is out of reach: {{reason}}"
 
 
 class RemoteError(PluginRegistryError):

@@ -19,15 +19,11 @@ class PluginUnhealthy(PluginRegistryError):
     `reason` says how. What the check raised, if anything, is the `__cause__`.
     """
 
+    ref: PluginRef
+    reason: str
+
     is_passing = True
-
-    def __init__(self, ref: PluginRef, reason: str) -> None:
-        super().__init__(ref, reason)
-        self.ref = ref
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.ref} is not healthy: {self.reason}"
+    template = "{ref} is not healthy: {reason}"
 
 
 class HealthCheckInvalid(PluginRegistryError):

@@ -36,21 +36,16 @@ _SEVERAL: Final = re.compile(r"Multiple exceptions: \[Errno (\d+)\]")
 class SetupPreempted(PluginRegistryError):
     """What a plugin was being set up from was edited meanwhile; that takes its place."""
 
-    _cause = "an edit"
+    ref: PluginRef
 
-    def __init__(self, ref: PluginRef) -> None:
-        super().__init__(ref)
-        self.ref = ref
-
-    def __str__(self) -> str:
-        return f"{self.ref}: setup was broken off for {self._cause}"
+    template = "{ref}: setup was broken off for an edit"
 
 
 class RetryPreempted(SetupPreempted):
     """A plugin was being tried again when something newer came in; that goes first."""
 
     is_passing = True
-    _cause = "an edit or a request"
+    template = "{ref}: setup was broken off for an edit or a request"
 
 
 def may_pass(error: BaseException | None) -> bool:

@@ -247,10 +247,8 @@ class ReloadPlan:
 class DependencyBlocked(PluginRegistryError):
     """What a plugin depends on is there but cannot be made ready."""
 
-    def __init__(self, ref: PluginRef, blockers: Sequence[PluginRef]) -> None:
-        super().__init__(ref, tuple(blockers))
-        self.ref = ref
-        self.blockers = tuple(blockers)
+    ref: PluginRef
+    blockers: Sequence[PluginRef]
 
     def __str__(self) -> str:
         return f"{self.ref} waits for {', '.join(map(str, self.blockers))}, which is not ready"

@@ -22,23 +22,12 @@ class ToolError(PluginRegistryError):
         code, data: those of the JSON-RPC error, when the server answered with one.
     """
 
-    def __init__(
-        self,
-        ref: PluginRef,
-        tool: str,
-        message: str,
-        *,
-        type_name: str | None = None,
-        code: int | None = None,
-        data: Any = None,
-    ) -> None:
-        super().__init__(ref, tool, message)
-        self.ref = ref
-        self.tool = tool
-        self.message = message
-        self.type_name = type_name
-        self.code = code
-        self.data = data
+    ref: PluginRef
+    tool: str
+    message: str
+    type_name: str | None = None
+    code: int | None = None
+    data: Any = None
 
     def __str__(self) -> str:
         told = f"{self.type_name}: {self.message}" if self.type_name else self.message
@@ -61,9 +50,7 @@ class ToolArgumentsInvalid(ToolError, TypeError):
     `argument` is the path of the value at fault, dotted; empty when it is all of them.
     """
 
-    def __init__(self, ref: PluginRef, tool: str, argument: str, message: str) -> None:
-        super().__init__(ref, tool, message)
-        self.argument = argument
+    argument: str = ""
 
     def __str__(self) -> str:
         subject = f"argument {self.argument!r} " if self.argument else ""
@@ -82,11 +69,9 @@ class _ServerError(PluginRegistryError):
         last_words: the last lines that the server wrote to its standard error.
     """
 
-    def __init__(self, ref: PluginRef, reason: str, *, last_words: Sequence[str] = ()) -> None:
-        super().__init__(ref, reason)
-        self.ref = ref
-        self.reason = reason
-        self.last_words = tuple(last_words)
+    ref: PluginRef
+    reason: str
+    last_words: Sequence[str] = ()
 
     def __str__(self) -> str:
         quoted = "".join(f"\n  {line}" for line in self.last_words)
@@ -111,16 +96,7 @@ class ServerExited(ServerLost):
     output, but runs on.
     """
 
-    def __init__(
-        self,
-        ref: PluginRef,
-        reason: str,
-        *,
-        returncode: int | None,
-        last_words: Sequence[str] = (),
-    ) -> None:
-        super().__init__(ref, reason, last_words=last_words)
-        self.returncode = returncode
+    returncode: int | None = None
 
 
 class HandshakeFailed(_ServerError):

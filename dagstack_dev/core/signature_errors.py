@@ -17,14 +17,9 @@ class SignatureMismatch(PluginRegistryError, TypeError):
         reason: what does not fit, and what to write.
     """
 
-    def __init__(
-        self, ref: PluginRef, reason: str, path: str | None = None, line: int | None = None
-    ) -> None:
-        super().__init__(ref, reason, path, line)
-        self.ref = ref
-        self.reason = reason
-        self.path = path
-        self.line = line
+    ref: PluginRef
+    reason: str
+    path: str | None = None
+    line: int | None = None
 
-    def __str__(self) -> str:
-        return f"{self.ref}: {self.reason}"
+    template = "{ref}: {reason}"
