@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -25,9 +25,6 @@ from pydantic import (
 
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.core.secrets import MASK, SECRET_TABLES, masked
-
-if TYPE_CHECKING:
-    from dagstack_dev.core.manifest_fields import PluginManifest
 
 CALL_SECONDS: Final = 60
 """How long one call may take where the manifest does not say."""
@@ -166,35 +163,6 @@ class HttpSettings:
     startup_timeout_sec: int
     tls_ca_bundle: str | None
     tls_verify: bool
-
-
-def stdio_settings(manifest: PluginManifest) -> StdioSettings:
-    """What a valid manifest with the runtime `mcp_stdio` says, wherever it says it."""
-    table = manifest.mcp_stdio or McpStdio()
-    written = manifest.command or table.command
-    return StdioSettings(
-        command=written or tuple(shlex.split(manifest.entry_point or "")),
-        env={**manifest.env, **table.env},
-        working_dir=table.working_dir,
-        timeout_sec=table.timeout_sec or CALL_SECONDS,
-        startup_timeout_sec=manifest.startup_timeout_sec,
-    )
-
-
-def http_settings(manifest: PluginManifest) -> HttpSettings:
-    """What a valid manifest with the runtime `mcp_http` says, wherever it says it."""
-    table = manifest.mcp_http or McpHttp()
-    token = manifest.auth.get("token")
-    return HttpSettings(
-        url=table.url or manifest.endpoint or manifest.url or "",
-        headers=credentials(table.auth_header, token) if token else {},
-        auth_header=table.auth_header,
-        auth_secret_env=table.auth_secret_env,
-        timeout_sec=table.timeout_sec or CALL_SECONDS,
-        startup_timeout_sec=manifest.startup_timeout_sec,
-        tls_ca_bundle=table.tls_ca_bundle,
-        tls_verify=table.tls_verify,
-    )
 
 
 def with_startup_timeout(fields: object) -> object:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.core.errors import AmbiguousPlugin, KindUnknown
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.host.dispatch.selection import RoutingPolicy, select
+from dagstack_dev.host.selection import RoutingPolicy, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -26,10 +26,10 @@ from dagstack_dev.core.manifest import ExecutionModel, place_of_dependencies
 from dagstack_dev.core.plan import World
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.current import current_reload
-from dagstack_dev.host.dispatch.members import Members
 from dagstack_dev.host.entry import Entry
 from dagstack_dev.host.gate import Gate
 from dagstack_dev.host.guarding import Guard
+from dagstack_dev.host.members import Members
 from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy, refit
 from dagstack_dev.host.watchdog import Watchdog
 

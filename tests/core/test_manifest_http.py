@@ -6,7 +6,8 @@ import pytest
 
 from dagstack_dev.core.errors import ManifestInvalid
 from dagstack_dev.core.manifest import parse_manifest
-from dagstack_dev.core.manifest_mcp import HttpSettings, http_settings
+from dagstack_dev.core.manifest_fields import http_settings
+from dagstack_dev.core.manifest_mcp import HttpSettings
 
 HEAD = """
 [plugin]

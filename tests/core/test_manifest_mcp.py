@@ -8,12 +8,8 @@ import pytest
 
 from dagstack_dev.core.errors import ManifestInvalid
 from dagstack_dev.core.manifest import PluginManifest, load_manifest_from_dict, parse_manifest
-from dagstack_dev.core.manifest_mcp import (
-    HttpSettings,
-    StdioSettings,
-    http_settings,
-    stdio_settings,
-)
+from dagstack_dev.core.manifest_fields import http_settings, stdio_settings
+from dagstack_dev.core.manifest_mcp import HttpSettings, StdioSettings
 
 HEAD = """\
 [plugin]

@@ -12,7 +12,7 @@ from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher
 
 if TYPE_CHECKING:
     from dagstack_dev.core.manifest import PluginManifest
-    from dagstack_dev.host.dispatch.members import Member
+    from dagstack_dev.host.members import Member
     from dagstack_dev.host.registry import Registry
 
 

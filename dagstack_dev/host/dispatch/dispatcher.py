@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from dagstack_dev.core.hookspecs import DispatchClass, HookSpec
-    from dagstack_dev.host.dispatch.members import Member
+    from dagstack_dev.host.members import Member
     from dagstack_dev.host.registry import Registry
 
 

@@ -14,7 +14,8 @@ import anyio.to_thread
 
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest import line_in_manifest
-from dagstack_dev.core.manifest_mcp import HttpSettings, credentials, http_settings, is_sendable
+from dagstack_dev.core.manifest_fields import http_settings
+from dagstack_dev.core.manifest_mcp import HttpSettings, credentials, is_sendable
 from dagstack_dev.core.secrets import remember
 from dagstack_dev.runtimes.mcp.generation import McpCode
 from dagstack_dev.runtimes.mcp.http_tls import (

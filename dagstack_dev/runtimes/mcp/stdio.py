@@ -14,7 +14,8 @@ import anyio.to_thread
 
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest import line_in_manifest
-from dagstack_dev.core.manifest_mcp import StdioSettings, stdio_settings
+from dagstack_dev.core.manifest_fields import stdio_settings
+from dagstack_dev.core.manifest_mcp import StdioSettings
 from dagstack_dev.runtimes.mcp.command import (
     check_python,
     environment,

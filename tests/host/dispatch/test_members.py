@@ -160,5 +160,5 @@ def test_a_lookup_touches_only_what_it_answers(monkeypatch: Any) -> None:
         model.bring_up({"name": f"other{number}"}, {"find"})
     model.bring_up({"name": "it"}, {"parse"})
     assert [each.ref.name for each in model.members.having("demo", "parse")] == ["it"]
-    monkeypatch.setattr("dagstack_dev.host.dispatch.members.Member.has", None)
+    monkeypatch.setattr("dagstack_dev.host.members.Member.has", None)
     assert [each.ref.name for each in model.members.having("demo", "parse")] == ["it"]

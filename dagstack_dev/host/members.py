@@ -12,7 +12,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.host.dispatch.matching import Matchers, traits_of
+from dagstack_dev.host.matching import Matchers, traits_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
