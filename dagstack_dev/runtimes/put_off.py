@@ -7,7 +7,6 @@ time has come, and whoever enters this package next does it.
 
 from __future__ import annotations
 
-import atexit
 import os
 import weakref
 from collections import deque
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-_left: Final[set[Callable[[], object]]] = set()
-_due: Final[deque[Callable[[], object]]] = deque()
+_due: Final[deque[tuple[int, Callable[[], object]]]] = deque()
+"""What there is to do, each with the process that it is for."""
 
 
 def when_gone(
@@ -28,29 +27,20 @@ def when_gone(
 ) -> None:
     """Call `function` once nobody holds `thing`, at the next `clear_up`; at the exit at the latest.
 
-    What it is called with must not hold `thing`.
+    What it is called with must not hold `thing`. A forked child leaves it to its parent.
     """
-    call = partial(function, *args, **kwargs)
-    _left.add(call)
-    weakref.finalize(thing, _due.append, call).atexit = False
+    weakref.finalize(thing, _due.append, (os.getpid(), partial(function, *args, **kwargs)))
 
 
 def clear_up() -> None:
     """Do what is due. To be called where the import system and files may change."""
     while _due:
         try:
-            call = _due.popleft()
+            process, call = _due.popleft()
         except IndexError:  # Another thread was faster.
             return
-        if call in _left:
-            _left.remove(call)
+        if process == os.getpid():
             call()
 
 
-os.register_at_fork(after_in_child=_left.clear)  # What there is to do is the parent's.
-
-
-@atexit.register
-def _clear_up_all() -> None:
-    _due.extend(_left)
-    clear_up()
+weakref.finalize(clear_up, clear_up)  # At the exit, the first one is called last.
