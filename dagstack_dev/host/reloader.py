@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.lowlevel
 
-from dagstack_dev.core.errors import PluginLoadError, PluginRegistryError
+from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.core.events import ReloadStarted
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
@@ -392,8 +392,7 @@ class _Build:
                 for importer in self._table.importers(ref) if step.load is Load.IMPORT else ():
                     other = self._run_of.get(importer, run)
                     if other in runs and not other.doomed:
-                        reason = f"it imports code of {ref}, which has been rolled back"
-                        other.failed[importer] = PluginLoadError(importer, "import", reason)
+                        other.failed |= run.failed  # It had no chance to fail itself.
                         other.doomed = True
                         doomed.append(other)
 

@@ -165,7 +165,8 @@ class Settlement:
         for run in runs:
             self._settle_the_rest(run)
             run.applied.rolled_back.update(run.refs)
-            run.applied.failed |= run.failed
+            own = run.failed.keys() & run.steps.keys()
+            run.applied.failed |= {ref: run.failed[ref] for ref in own}
             run.applied.lost |= {ref: each for ref, each in lost.items() if ref in run.saved}
             run.failed |= run.applied.lost
 

@@ -72,9 +72,10 @@ class SharedChange:
 
     def take_back(self) -> None:
         """The reverse of `put_in`: what ran before is what imports find again."""
-        self._code.set_aside(self._code.reach(self.modules).modules)
+        tried = self._code.set_aside(self._code.reach(self.modules).modules)
         self._code.exchange(self._before)
         self._code.put_back(self._set_aside)
+        self._code.forget(each.path for each in tried.values())
         self._set_aside = {}
 
     def keep(self) -> None:

@@ -179,6 +179,12 @@ class SharedModules:
                 file.pin_lines_again()
         return before
 
+    def forget(self, paths: Iterable[str]) -> None:
+        """Of the files at `paths` only those run that some module runs."""
+        for path in paths:
+            if not self._at.get(path):
+                self._running.pop(path, None)
+
     def set_aside(self, names: Iterable[str]) -> dict[str, SetAside]:
         """Take shared modules out of `sys.modules`; the answer is what to put back."""
         taken = {}

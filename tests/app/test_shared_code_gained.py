@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from serving import serving
 from sharing import user
@@ -91,6 +93,26 @@ async def test_a_module_that_comes_after_one_plugin_and_before_another_is_given_
         assert live.plugin("early").value() == 1
         await live.settle()
         assert live.of(ReloadStarted) == []
+
+
+async def test_a_file_that_was_tried_in_vain_runs_no_more_and_holds_nobody_back(
+    tree: PluginTree,
+) -> None:
+    tree.write("helpers/__init__.py", "WORD = 'package'\n")
+    tree.write("helpers/words.py", "")
+    user(tree, "needy", "from helpers import words", "words")
+    async with serving(tree) as live:
+        shutil.rmtree(tree.root / "helpers")
+        tree.write("helpers.py", "WORD = 'module'\n")
+        await live.settle()
+        assert live.status("needy").pending
+        (tree.root / "helpers.py").unlink()
+        tree.write("helpers/__init__.py", "WORD = 'package'\n")
+        user(tree, "user", "import helpers", "helpers.WORD")
+        await live.settle()
+        assert live.plugin("user").value() == "package"
+        assert live.status("needy").pending
+        assert not live.status("user").pending
 
 
 async def test_modules_that_a_roll_back_puts_back_do_not_count_as_coming_late(

@@ -327,7 +327,7 @@ async def test_what_is_removed_goes_and_who_imports_it_fails(tree: PluginTree) -
 
 
 @pytest.mark.parametrize("is_new", [False, True])
-async def test_who_has_come_to_import_what_is_rolled_back_is_rolled_back_too(
+async def test_who_has_come_to_import_what_is_rolled_back_is_rolled_back_too_and_tried_again(
     tree: PluginTree, is_new: bool
 ) -> None:
     base = tree.plugin("zbase", code=BASE)
@@ -337,8 +337,11 @@ async def test_who_has_come_to_import_what_is_rolled_back_is_rolled_back_too(
         user(tree, IMPORT)
         edit(base / "plugin.py", BASE, BASE.replace("one", "two") + "    setup = 1\n")
         await live.settle()
-        assert live.states == {"auser": "blocked" if is_new else "ready", "zbase": "ready"}
-        assert is_new or live.plugin("auser").value() == "own"
+        assert live.states == {"auser": "ready", "zbase": "ready"}
+        assert live.plugin("auser").value() == "one"
+        rolled_back = [each for fact in live.of(ReloadRolledBack) for each in fact.affected]
+        assert {*rolled_back} == {ref("auser"), ref("zbase")}
+        assert not live.status("auser").pending
         edit(base / "plugin.py", "    setup = 1\n", "")
         await live.settle()
         assert live.states == {"auser": "ready", "zbase": "ready"}
