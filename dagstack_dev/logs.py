@@ -8,42 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from structlog.processors import NAME_TO_LEVEL
 
+from dagstack_dev.core import events
 from dagstack_dev.core.blame import blame
-from dagstack_dev.core.events import (
-    DrainTimedOut,
-    EventsMissed,
-    Fact,
-    HookFailed,
-    PluginBlocking,
-    PluginDegraded,
-    PluginFixed,
-    PluginLeaked,
-    PluginOverstepped,
-    PluginRecovered,
-    PluginRejected,
-    PluginRequiresRestart,
-    PluginRetrying,
-    ReloadCommitted,
-    ReloadFailed,
-    ReloadRolledBack,
-    ReloadSkipped,
-    ReloadStarted,
-    ReloadWaiting,
-    TaskFailed,
-    TeardownFailed,
-    Transition,
-    UndeclaredImport,
-    Wait,
-    WatchProblem,
-    WatchRecovered,
-    WatchStarted,
-    WatchStopped,
-)
+from dagstack_dev.core.events import Fact, PluginLeaked, PluginRejected, Transition, Wait
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.refs import PluginRef
 
@@ -53,47 +26,19 @@ _LEVELS: Final = {State.BLOCKED: "warning", State.FAILED: "error"}
 """Of transitions; any other is logged as "info", so that no step of a life is missing there."""
 
 
-_EVENTS: Final[dict[type, tuple[str, str]]] = {
-    PluginRejected: ("error", "plugin.rejected"),
-    PluginFixed: ("info", "plugin.fixed"),
-    PluginLeaked: ("warning", "plugin.leaked"),
-    PluginBlocking: ("warning", "plugin.blocking"),
-    PluginOverstepped: ("warning", "plugin.overstepped"),
-    PluginDegraded: ("warning", "plugin.degraded"),
-    PluginRecovered: ("info", "plugin.recovered"),
-    PluginRequiresRestart: ("warning", "plugin.requires_restart"),
-    UndeclaredImport: ("warning", "plugin.undeclared_import"),
-    PluginRetrying: ("warning", "plugin.retrying"),
-    TeardownFailed: ("error", "plugin.teardown_failed"),
-    DrainTimedOut: ("warning", "plugin.drain_timed_out"),
-    HookFailed: ("error", "plugin.hook_failed"),
-    TaskFailed: ("error", "plugin.task_failed"),
-    ReloadStarted: ("info", "reload.started"),
-    ReloadWaiting: ("info", "reload.waiting"),
-    ReloadCommitted: ("info", "reload.committed"),
-    ReloadRolledBack: ("error", "reload.rolled_back"),
-    ReloadFailed: ("error", "reload.failed"),
-    ReloadSkipped: ("info", "reload.skipped"),
-    WatchStarted: ("info", "watch.started"),
-    WatchStopped: ("info", "watch.stopped"),
-    WatchProblem: ("warning", "watch.problem"),
-    WatchRecovered: ("info", "watch.recovered"),
-    EventsMissed: ("warning", "events.missed"),
-}
-"""Level and name of every other fact."""
-
 _RENAMED: Final = {"ref": "plugin", "waits": "waiting"}
 """Fields that have another name in the log."""
 
 _NOT_LOGGED: Final = ("is_error", "is_longest")
 
-_FIELDS: Final = {
+_FIELDS: Final[dict[type, dict[str, str]]] = {
     kind: {
         each.name: _RENAMED.get(each.name, each.name)
         for each in fields_of(kind)
         if each.name not in _NOT_LOGGED
     }
-    for kind in (Transition, Wait, *_EVENTS)
+    for kind in vars(events).values()
+    if isinstance(kind, type) and is_dataclass(kind)
 }
 """Of every fact: the fields that are logged, and their names in the log."""
 
@@ -141,13 +86,11 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
             if not fields[name]:
                 del fields[name]
         return _level_of(fact), f"plugin.{fact.to_state}", fields
-    level, event = _EVENTS[type(fact)]
-    if isinstance(fact, PluginLeaked) and fact.is_error:
-        level = "error"
+    level = "error" if isinstance(fact, PluginLeaked) and fact.is_error else fact.level
     if isinstance(fact, PluginRejected) and fact.ref is None:
         ref = getattr(fact.error, "ref", None)
         fields["plugin"] = str(ref) if ref else None
-    return level, event, fields
+    return level, fact.event, fields
 
 
 def _fields(fact: Fact | Wait) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +17,25 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
 
 
+class Fact:
+    """Something that happened.
+
+    Attributes:
+        event: the name under which it is logged; a transition has that of its state.
+        level: the level, likewise.
+    """
+
+    __slots__ = ()
+    event: ClassVar[str]
+    level: ClassVar[str]
+
+    def __init_subclass__(cls, event: str | None = None, level: str = "info") -> None:
+        if event is not None:  # A dataclass with slots is made twice.
+            cls.event, cls.level = event, level
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
+class Transition(Fact):
     """A plugin went from one state to another. The only fact that stands for a state change.
 
     `duration_ms` is the time that the step into `to_state` took (the import for `loaded`, the
@@ -38,7 +55,7 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginRejected:
+class PluginRejected(Fact, event="plugin.rejected", level="error"):
     """A newer source was not taken over. `ref` is None when the manifest does not even tell it.
 
     `keeps_generation` is the generation that goes on running, or None when none does.
@@ -52,7 +69,7 @@ class PluginRejected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginFixed:
+class PluginFixed(Fact, event="plugin.fixed"):
     """What was rejected or rolled back is no more: `message` says what became of it.
 
     `ref` is None, and `path` a file, for a configuration or hookspecs that can be used again.
@@ -77,7 +94,7 @@ class Leaks(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginLeaked:
+class PluginLeaked(Fact, event="plugin.leaked", level="warning"):
     """Something of an old generation is still there or still runs; told once per generation.
 
     `holders` says what it is and what holds it or where it runs, one sentence each. `is_error`
@@ -92,7 +109,7 @@ class PluginLeaked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginBlocking:
+class PluginBlocking(Fact, event="plugin.blocking", level="warning"):
     """A synchronous method has kept the event loop busy for `seconds` and still does."""
 
     ref: PluginRef
@@ -103,7 +120,7 @@ class PluginBlocking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginDegraded:
+class PluginDegraded(Fact, event="plugin.degraded", level="warning"):
     """A ready plugin has failed its health check. It goes on running."""
 
     ref: PluginRef
@@ -112,7 +129,7 @@ class PluginDegraded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginRecovered:
+class PluginRecovered(Fact, event="plugin.recovered"):
     """A plugin that was degraded has passed its health check."""
 
     ref: PluginRef
@@ -120,7 +137,7 @@ class PluginRecovered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginRequiresRestart:
+class PluginRequiresRestart(Fact, event="plugin.requires_restart", level="warning"):
     """Something of a plugin stays that only a new process is rid of.
 
     Its `teardown` has returned False, or an extension module of it has changed. Told once for
@@ -134,7 +151,7 @@ class PluginRequiresRestart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UndeclaredImport:
+class UndeclaredImport(Fact, event="plugin.undeclared_import", level="warning"):
     """A plugin has imported code of `imported` and does not depend on it; told once for both.
 
     `message` says what to do. `path` and `line` are those of the import.
@@ -148,7 +165,7 @@ class UndeclaredImport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginRetrying:
+class PluginRetrying(Fact, event="plugin.retrying", level="warning"):
     """A plugin failed for a reason that may pass, and is tried again in `seconds`.
 
     `attempt` counts from 1 since it last ran for a while or was edited. `is_longest` is whether
@@ -163,7 +180,7 @@ class PluginRetrying:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TeardownFailed:
+class TeardownFailed(Fact, event="plugin.teardown_failed", level="error"):
     """A plugin's teardown raised or ran out of time; everything else went on."""
 
     ref: PluginRef
@@ -173,7 +190,7 @@ class TeardownFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrainTimedOut:
+class DrainTimedOut(Fact, event="plugin.drain_timed_out", level="warning"):
     """Calls were still in flight when the drain time ended; teardown went on without them.
 
     `places` are the lines they were at, as `path:line`, as far as that can be told.
@@ -187,7 +204,7 @@ class DrainTimedOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HookFailed:
+class HookFailed(Fact, event="plugin.hook_failed", level="error"):
     """A plugin's hook raised in a dispatch that goes on without it, and the error is not raised."""
 
     ref: PluginRef
@@ -196,7 +213,7 @@ class HookFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFailed:
+class TaskFailed(Fact, event="plugin.task_failed", level="error"):
     """A task that a plugin has made by hand has raised, and nobody has asked for it since."""
 
     ref: PluginRef
@@ -206,7 +223,7 @@ class TaskFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReloadStarted:
+class ReloadStarted(Fact, event="reload.started"):
     """A reload begins to act: `changed` plugins and everything downstream, `affected`."""
 
     reload_id: int
@@ -230,7 +247,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReloadWaiting:
+class ReloadWaiting(Fact, event="reload.waiting"):
     """A start, a reload or an end waits: for `waits`, the longest first, and as many `more`.
 
     Told when something takes longer than a second, and again each time that has tripled.
@@ -242,7 +259,7 @@ class ReloadWaiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReloadCommitted:
+class ReloadCommitted(Fact, event="reload.committed"):
     """Every transaction over `affected` is in force."""
 
     reload_id: int
@@ -252,7 +269,7 @@ class ReloadCommitted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReloadRolledBack:
+class ReloadRolledBack(Fact, event="reload.rolled_back", level="error"):
     """A transaction failed and the previous generations run again."""
 
     reload_id: int
@@ -263,7 +280,7 @@ class ReloadRolledBack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReloadFailed:
+class ReloadFailed(Fact, event="reload.failed", level="error"):
     """A transaction left plugins of its own `failed`: there was nothing to go back to."""
 
     reload_id: int
@@ -273,7 +290,7 @@ class ReloadFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReloadSkipped:
+class ReloadSkipped(Fact, event="reload.skipped"):
     """A batch of changes, or the part of it about `settled`, asked for nothing: `reason` says why.
 
     `settled` are plugins that were pending and are no longer: what runs is on disk again.
@@ -287,7 +304,7 @@ class ReloadSkipped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PluginOverstepped:
+class PluginOverstepped(Fact, event="plugin.overstepped", level="warning"):
     """Plugin code reached for what belongs to the whole process: `message` says what came of it.
 
     `ref`, `path` and `line` are None where it cannot be told who it was.
@@ -300,7 +317,7 @@ class PluginOverstepped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchStarted:
+class WatchStarted(Fact, event="watch.started"):
     """The first start has ended and the roots are watched.
 
     `code_roots` are the folders with further code that plugins import.
@@ -315,7 +332,7 @@ class WatchStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchStopped:
+class WatchStopped(Fact, event="watch.stopped"):
     """Everything is torn down; `errors` are those of the teardowns."""
 
     duration_ms: float
@@ -323,7 +340,7 @@ class WatchStopped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchProblem:
+class WatchProblem(Fact, event="watch.problem", level="warning"):
     """The watcher had to restart, fall back to polling or ignore a file: `message` says so."""
 
     message: str
@@ -331,45 +348,15 @@ class WatchProblem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventsMissed:
+class EventsMissed(Fact, event="events.missed", level="warning"):
     """A reader of `DevServer.events` was too slow: `count` facts that came before were dropped."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchRecovered:
+class WatchRecovered(Fact, event="watch.recovered"):
     """A problem of the watcher with `path` is over: `message` says so."""
 
     message: str
     path: str | None = None
-
-
-Fact: TypeAlias = (
-    Transition
-    | PluginRejected
-    | PluginFixed
-    | PluginLeaked
-    | PluginBlocking
-    | PluginOverstepped
-    | PluginDegraded
-    | PluginRecovered
-    | PluginRequiresRestart
-    | UndeclaredImport
-    | PluginRetrying
-    | TeardownFailed
-    | DrainTimedOut
-    | HookFailed
-    | TaskFailed
-    | ReloadStarted
-    | ReloadWaiting
-    | ReloadCommitted
-    | ReloadRolledBack
-    | ReloadFailed
-    | ReloadSkipped
-    | WatchStarted
-    | WatchStopped
-    | WatchProblem
-    | WatchRecovered
-    | EventsMissed
-)
