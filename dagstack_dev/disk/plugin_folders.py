@@ -48,8 +48,8 @@ class PluginFolders:
         sources: what each folder holds.
         denied: folders that the last look found and could not search, with the reason. What was
             known below them counts as unchanged.
-        touched: files that were saved since they were last read, changed or not. Whatever is
-            handed on is taken out of it.
+        touched: files that were saved since they were last read, changed or not; see
+            `Snapshot.take_touched`.
     """
 
     def __init__(self, roots: Sequence[str], ignore: IgnoreRules) -> None:

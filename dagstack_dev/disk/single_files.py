@@ -38,6 +38,9 @@ class SingleFiles:
         code: what runs.
         roots: absolute folders; code counts below these.
         ignore: what does not count there.
+
+    Attributes:
+        touched: see `PluginFolders`.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class SingleFiles:
         self._ignore = ignore
         self._seen: dict[str, SeenFile | None] = {}
         self._links: set[str] = set()  # Those in whose place there is a link.
+        self.touched: set[str] = set()
 
     def counts(self, path: str) -> bool:
         """Whether an event at `path` may be about shared code."""
@@ -65,6 +69,10 @@ class SingleFiles:
         if not self._ignore.path(relative):
             return True
         return not self._ignore.excludes(relative) and self._is_meant(path)
+
+    def has_seen(self, path: str) -> bool:
+        """Whether `path` has been looked at."""
+        return path in self._seen
 
     def seen(self, path: str) -> SeenFile | None:
         """The file at `path`, None where there is none; looked at now if it never was."""
@@ -100,6 +108,8 @@ class SingleFiles:
             if seen is None and self._is_away(path):
                 continue
             file, held = _content(seen), _content(before)
+            if seen is not None and (before is None or seen.stamp != before.stamp):
+                self.touched.add(path)
             is_new = path not in self._seen
             self._take(path, seen)
             if not self._is_running(path, file) if is_new else file != held:

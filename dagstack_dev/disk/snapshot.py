@@ -79,6 +79,16 @@ class Snapshot:
         seen = self.files.seen(path)
         return None if seen is None else seen.file
 
+    def take_touched(self) -> set[str]:
+        """The files that were saved since they were last read, changed or not; each once."""
+        touched = self.folders.touched | self.files.touched
+        self.folders.touched, self.files.touched = set(), set()
+        return touched
+
+    def knows(self, path: str) -> bool:
+        """Whether whatever is saved at `path` is told by `take_touched`."""
+        return self.folders.plugin_at(path) is not None or self.files.has_seen(path)
+
     def counts(self, path: str) -> bool:
         """Whether an event at `path` may be about a plugin's folder or shared code."""
         return self.folders.counts(path) or self.files.counts(path)

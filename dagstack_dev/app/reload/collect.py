@@ -46,13 +46,13 @@ class Collected(NamedTuple):
         plugins: what the places now hold where a plugin has changed; None where it is gone.
         files: single files.
         shared: what differs from what runs of the code that plugins share.
-        saved: the files of plugins that were saved, changed or not.
+        saved: the files that were saved, changed or not.
     """
 
     plugins: Mapping[str, PluginSource | None]
     files: AbstractSet[str]
     shared: Mapping[str, SourceFile | None]
-    saved: AbstractSet[str]
+    saved: set[str]
 
 
 class Collector:
@@ -156,7 +156,7 @@ class Collector:
     def _hand_on(self, batch: Batch | None) -> Collected:
         """The news, but for what plugins have written themselves or has to wait."""
         news = self._snapshot.news
-        saved, self._snapshot.folders.touched = self._snapshot.folders.touched, set()
+        saved = self._snapshot.take_touched()
         plugins: dict[str, PluginSource | None] = {}
         for folder in sorted(news.folders):
             before, now = news.folders[folder], self._snapshot.source(folder)

@@ -304,10 +304,11 @@ class ReloadLoop:
         plugins, files, shared, saved = await self.collector.collect(batch)
         batch = self._still_free(batch)
         paths = sorted(filter(self._snapshot.counts, batch.paths))
+        saved = saved.union(path for path in paths if not self._snapshot.knows(path))
         reasons = self._take_settings(files) | self._state.judge_again()
         reasons |= self._state.update(plugins, self._batches)
         self._preemption.note_outdated(self._state.refs_at(reasons) & self._reconciler.building)
-        again = self._saved_again(saved, paths) | batch.again
+        again = self._saved_again(saved) | batch.again
         if batch.everywhere:
             again |= self._state.come()
         reasons |= self._state.prepare_again(again - reasons.keys())
@@ -326,7 +327,7 @@ class ReloadLoop:
         if turn is None:
             if any(
                 self._snapshot.folders.plugin_at(path) or self._shared.is_meant(path)
-                for path in paths
+                for path in saved
             ):
                 number = self._reconciler.next_id()
                 self._reports.skipped(number, began, paths, "no content changed")
@@ -409,18 +410,13 @@ class ReloadLoop:
             found[ref] = reason
         return {self._state.place(ref) or "": reason for ref, reason in found.items()}
 
-    def _saved_again(self, files: AbstractSet[str], paths: Iterable[str]) -> set[str]:
+    def _saved_again(self, files: Iterable[str]) -> set[str]:
         """The places where something was saved, changed or not, and does not run.
 
         What was written in a reload does not count: a setup that fails may do that.
-
-        Args:
-            files: of plugins, saved since they were last read.
-            paths: where something has happened; in a plugin's folder that may be known already.
         """
+        saved = [path for path in files if changed_at(path) > self._reconciler.ended_ns]
         plugin_at = self._snapshot.folders.plugin_at
-        paths = files | {path for path in paths if plugin_at(path) is None}
-        saved = [path for path in paths if changed_at(path) > self._reconciler.ended_ns]
         if any(self._snapshot.files.counts(path) and not plugin_at(path) for path in saved):
             # What has failed is not known to import it any more.
             return self._reconciler.unsettled.keys() | self._state.failed()
