@@ -17,6 +17,7 @@ from dagstack_dev.core.plan import Load, ReloadPlan, Step, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.plan import Candidate, Failures, SharedNews, World
     from dagstack_dev.core.refs import PluginRef
@@ -104,7 +105,7 @@ class _Steps:
         for change in self.target.shared:
             for at in {part[ref] for ref in change.plugins if ref in part}:
                 shared[at].append(change.name)
-        losing = self._closure(self.gone)
+        losing = self._closure(self._with_blocked(self.gone))
         return tuple(
             Transaction(
                 **{name: tuple(steps) for name, steps in draft.items()},
@@ -129,8 +130,13 @@ class _Steps:
             or ref in changed
             or ((offer := self.offers.get(ref)) is not None and offer.load is Load.IMPORT)
         }
-        anew |= self._closure(anew | self.target.leaving)
+        anew |= self._closure(anew | self._with_blocked(self.target.leaving))
         return {ref: Load.IMPORT if ref in anew else Load.RENEW for ref in order}
+
+    def _with_blocked(self, refs: AbstractSet[PluginRef]) -> AbstractSet[PluginRef]:
+        """`refs`, which leave, and what waits for them then: nobody can import any of it."""
+        viable = {ref for ref, verdict in self.target.verdicts.items() if verdict.viable}
+        return refs | (self.world.graph.downstream(refs) & self.affected) - viable
 
     def _closure(self, refs: Iterable[PluginRef]) -> set[PluginRef]:
         """The plugins that have imported code of `refs`, directly or through others."""

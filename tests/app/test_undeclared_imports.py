@@ -326,6 +326,26 @@ async def test_what_is_removed_goes_and_who_imports_it_fails(tree: PluginTree) -
         assert live.states == {"auser": "ready", "zbase": "ready"}
 
 
+@pytest.mark.parametrize("is_renamed", [False, True])
+async def test_who_imports_what_is_blocked_by_a_removal_fails_as_after_a_restart(
+    tree: PluginTree, is_renamed: bool
+) -> None:
+    below = tree.plugin("below")
+    tree.plugin("zbase", code=BASE, depends_on=["below"])
+    user(tree, IMPORT)
+    async with serving(tree) as live:
+        shutil.rmtree(below)
+        if is_renamed:
+            tree.plugin("other", folder="below")
+        await live.settle()
+        assert live.states == {"auser": "failed", "zbase": "blocked"} | (
+            {"other": "ready"} if is_renamed else {}
+        )
+        tree.plugin("below")
+        await live.settle()
+        assert live.state("auser") is live.state("zbase") is State.READY
+
+
 @pytest.mark.parametrize("is_new", [False, True])
 async def test_who_has_come_to_import_what_is_rolled_back_is_rolled_back_too_and_tried_again(
     tree: PluginTree, is_new: bool
