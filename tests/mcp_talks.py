@@ -13,7 +13,6 @@ import structlog
 from dagstack_dev import PluginRef
 from dagstack_dev.core.runtime_errors import HandshakeFailed
 from dagstack_dev.runtimes.mcp.catalogue import Tool
-from dagstack_dev.runtimes.mcp.http import HttpEndpoint
 from dagstack_dev.runtimes.mcp.http_connection import HttpConnection, connection
 from dagstack_dev.runtimes.mcp.http_tls import trusting_nobody
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
@@ -35,18 +34,6 @@ class Talk:
         return await self.session.call_tool(tool, arguments, 20, None)
 
 
-def endpoint_of(url: str, *, token: str = "", look_every: float = 3600) -> HttpEndpoint:
-    return HttpEndpoint(
-        url=url,
-        headers={"Authorization": f"Bearer {token}"} if token else {},
-        has_secret=bool(token),
-        call_timeout=20,
-        startup_timeout=20,
-        look_every=look_every,
-        tls=None,
-    )
-
-
 @asynccontextmanager
 async def talking(url: str, **options: Any) -> AsyncIterator[Talk]:
     """Shake hands with the server at `url`, and leave it at the end."""
@@ -56,12 +43,15 @@ async def talking(url: str, **options: Any) -> AsyncIterator[Talk]:
 
 
 @asynccontextmanager
-async def meeting(url: str, **options: Any) -> AsyncIterator[tuple[HttpConnection, Session]]:
+async def meeting(
+    url: str, *, token: str = "", look_every: float = 3600
+) -> AsyncIterator[tuple[HttpConnection, Session]]:
     """A session that has not begun."""
-    endpoint = endpoint_of(url, **options)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     log = ServerLog(structlog.get_logger())
+    limits = {"look_every": look_every, "call_timeout": 20.0}
     async with (
-        connection(endpoint, REF, trusting_nobody()) as connected,
+        connection(REF, url, headers, trusting_nobody(), **limits) as connected,
         Session(REF, connected, log, "timeout_sec", no_new_tools) as session,
     ):
         yield connected, session

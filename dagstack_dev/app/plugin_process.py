@@ -31,7 +31,7 @@ from dagstack_dev.host.tasks import new_task
 from dagstack_dev.runtimes import original
 from dagstack_dev.runtimes.finder import PluginFinder
 from dagstack_dev.runtimes.imports import ImportLog
-from dagstack_dev.runtimes.in_process import InProcessCode
+from dagstack_dev.runtimes.plugin_code import InProcessCode
 from dagstack_dev.runtimes.process.description import methods_of
 from dagstack_dev.runtimes.process.failures import describe
 from dagstack_dev.runtimes.process.logs import RemoteHandler, RemoteLogger, RemoteProgress

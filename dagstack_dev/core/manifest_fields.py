@@ -7,7 +7,6 @@ Field names, defaults and rules are the contract's (section 2). Values are never
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -26,17 +25,13 @@ from dagstack_dev.core.core_version import accepts, specifier_problem
 from dagstack_dev.core.frozen import FrozenMapping, thawed
 from dagstack_dev.core.manifest_forms import pattern_problem
 from dagstack_dev.core.manifest_mcp import (
-    CALL_SECONDS,
     Auth,
     Command,
     Environment,
-    HttpSettings,
     HttpUrl,
     McpHttp,
     McpStdio,
-    StdioSettings,
     Table,
-    credentials,
     mcp_contradictions,
     with_startup_timeout,
 )
@@ -331,32 +326,3 @@ def _with_supports(fields: object) -> object:
         return fields
     spelt = {f"supports_{key}": names for key, names in _supported(fields).items()}
     return {**spelt, **fields}
-
-
-def stdio_settings(manifest: PluginManifest) -> StdioSettings:
-    """What a valid manifest with the runtime `mcp_stdio` says, wherever it says it."""
-    table = manifest.mcp_stdio or McpStdio()
-    written = manifest.command or table.command
-    return StdioSettings(
-        command=written or tuple(shlex.split(manifest.entry_point or "")),
-        env={**manifest.env, **table.env},
-        working_dir=table.working_dir,
-        timeout_sec=table.timeout_sec or CALL_SECONDS,
-        startup_timeout_sec=manifest.startup_timeout_sec,
-    )
-
-
-def http_settings(manifest: PluginManifest) -> HttpSettings:
-    """What a valid manifest with the runtime `mcp_http` says, wherever it says it."""
-    table = manifest.mcp_http or McpHttp()
-    token = manifest.auth.get("token")
-    return HttpSettings(
-        url=table.url or manifest.endpoint or manifest.url or "",
-        headers=credentials(table.auth_header, token) if token else {},
-        auth_header=table.auth_header,
-        auth_secret_env=table.auth_secret_env,
-        timeout_sec=table.timeout_sec or CALL_SECONDS,
-        startup_timeout_sec=manifest.startup_timeout_sec,
-        tls_ca_bundle=table.tls_ca_bundle,
-        tls_verify=table.tls_verify,
-    )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
@@ -30,7 +29,9 @@ CALL_SECONDS: Final = 60
 """How long one call may take where the manifest does not say."""
 
 _HEADER: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
-_SENDABLE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+SENDABLE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+"""What can stand in an HTTP header."""
+
 _FIELDS: Final = ("command", "env", "endpoint", "url", "auth", "mcp_stdio", "mcp_http")
 _AUTH_KEYS: Final = ("token",)
 _NO_COMMAND: Final = 'missing; add command = ["python", "server.py"]'
@@ -55,28 +56,17 @@ def _http_url(url: str) -> str:
         is_sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:  # A port or an address that is none.
         is_sound = False
-    if not is_sound or _SENDABLE.fullmatch(url) is None or " " in url:
+    if not is_sound or SENDABLE.fullmatch(url) is None or " " in url:
         # Not quoted: it may hold a password.
         raise ValueError('is no URL; write for example "http://localhost:8000/mcp"')
     return url
-
-
-def is_sendable(secret: str) -> bool:
-    """Whether `secret` can stand in an HTTP header."""
-    return _SENDABLE.fullmatch(secret) is not None
-
-
-def credentials(header: str | None, secret: str) -> dict[str, str]:
-    """The header that carries `secret`: as a bearer token in `Authorization`, else bare."""
-    is_bearer = header is None or header.lower() == "authorization"
-    return {header or "Authorization": f"Bearer {secret}" if is_bearer else secret}
 
 
 def _auth(auth: dict[str, str]) -> dict[str, str]:
     for key in auth:
         if key not in _AUTH_KEYS:
             raise ValueError(f"unknown key {key!r}{did_you_mean(key, _AUTH_KEYS)}")
-    if not is_sendable(auth.get("token", "x")):
+    if SENDABLE.fullmatch(auth.get("token", "x")) is None:
         raise ValueError("token: is empty, or cannot stand in an HTTP header")
     return auth
 
@@ -134,35 +124,6 @@ class McpHttp(Table):
     timeout_sec: _Seconds | None = None
     tls_ca_bundle: str | None = None
     tls_verify: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class StdioSettings:
-    """How a plugin's process is started; `timeout_sec` is the limit of one call."""
-
-    command: tuple[str, ...]
-    env: Mapping[str, str] = field(repr=False)
-    working_dir: str | None
-    timeout_sec: int
-    startup_timeout_sec: int
-
-
-@dataclass(frozen=True, slots=True)
-class HttpSettings:
-    """How a plugin's server is reached; `timeout_sec` is the limit of one call.
-
-    `headers` holds what the manifest itself gives away; a secret from the environment is added
-    by whoever may read it.
-    """
-
-    url: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    auth_header: str | None
-    auth_secret_env: str | None
-    timeout_sec: int
-    startup_timeout_sec: int
-    tls_ca_bundle: str | None
-    tls_verify: bool
 
 
 def with_startup_timeout(fields: object) -> object:

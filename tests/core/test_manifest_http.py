@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dagstack_dev.core.errors import ManifestInvalid
 from dagstack_dev.core.manifest import parse_manifest
-from dagstack_dev.core.manifest_fields import http_settings
-from dagstack_dev.core.manifest_mcp import HttpSettings
+from dagstack_dev.core.sources import PluginSource
+from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
 
 HEAD = """
 [plugin]
@@ -18,15 +20,16 @@ runtime = "mcp_http"
 """
 
 
-def settings(text: str) -> HttpSettings:
-    return http_settings(parse_manifest((HEAD + text).encode(), "dagstack.toml"))
+def settings(text: str) -> Any:
+    manifest = parse_manifest((HEAD + text).encode(), "dagstack.toml")
+    return McpHttpRuntime().prepare(manifest, PluginSource("", {})).endpoint
 
 
 @pytest.mark.parametrize("line", ["url", "endpoint", "mcp_http.url"])
 def test_a_url_may_stand_in_any_of_three_places(line: str) -> None:
     found = settings(f'{line} = "https://example.org/mcp"')
     assert found.url == "https://example.org/mcp"
-    assert (found.timeout_sec, found.tls_verify, found.headers) == (60, True, {})
+    assert (found.call_timeout, found.headers) == (60, {})
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
 from dagstack_dev.core.errors import ManifestInvalid
 from dagstack_dev.core.manifest import PluginManifest, load_manifest_from_dict, parse_manifest
-from dagstack_dev.core.manifest_fields import http_settings, stdio_settings
-from dagstack_dev.core.manifest_mcp import HttpSettings, StdioSettings
+from dagstack_dev.core.sources import PluginSource
+from dagstack_dev.runtimes.mcp.command import StdioSettings, stdio_settings
+from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
 
 HEAD = """\
 [plugin]
@@ -87,17 +90,10 @@ def test_the_class_of_a_plugin_with_both_runtimes_is_no_command() -> None:
     ],
 )
 def test_a_url_may_stand_in_several_places(text: str) -> None:
-    settings = http_settings(parse(f'runtime = "mcp_http"\n{text}'))
-    assert settings == HttpSettings(
-        url="http://localhost:8000/mcp",
-        headers={},
-        auth_header=None,
-        auth_secret_env=None,
-        timeout_sec=60,
-        startup_timeout_sec=30,
-        tls_ca_bundle=None,
-        tls_verify=True,
-    )
+    manifest = parse(f'runtime = "mcp_http"\n{text}')
+    endpoint: Any = McpHttpRuntime().prepare(manifest, PluginSource("", {})).endpoint
+    assert (endpoint.url, endpoint.headers) == ("http://localhost:8000/mcp", {})
+    assert (endpoint.call_timeout, endpoint.startup_timeout) == (60, 30)
 
 
 def test_a_token_becomes_a_header() -> None:
@@ -107,10 +103,10 @@ def test_a_token_becomes_a_header() -> None:
         auth = { token = "t" }
         mcp_http = { timeout_sec = 5, tls_verify = false, tls_ca_bundle = "ca.pem" }
     """)
-    settings = http_settings(manifest)
-    assert settings.headers == {"Authorization": "Bearer t"}
-    assert (settings.timeout_sec, settings.tls_verify) == (5, False)
-    assert settings.tls_ca_bundle == "ca.pem"
+    endpoint: Any = McpHttpRuntime().prepare(manifest, PluginSource("", {})).endpoint
+    assert endpoint.headers == {"Authorization": "Bearer t"}
+    assert endpoint.call_timeout == 5
+    assert endpoint.tls.verify_mode is ssl.CERT_NONE
 
 
 @pytest.mark.parametrize(

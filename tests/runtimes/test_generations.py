@@ -14,7 +14,8 @@ from dagstack_dev.core.manifest import parse_manifest
 from dagstack_dev.core.ports import Prepared
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.reading import read_plugin
-from dagstack_dev.runtimes.in_process import InProcessCode, InProcessRuntime
+from dagstack_dev.runtimes.in_process import InProcessRuntime
+from dagstack_dev.runtimes.plugin_code import InProcessCode
 
 CODE = """
     from .helper import WORD

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from dagstack_dev.core.plan import SharedNews
 from dagstack_dev.disk.reading import has_changed
 from dagstack_dev.runtimes.imports import ImportLog
-from dagstack_dev.runtimes.in_process import InProcessCode, InProcessRuntime
+from dagstack_dev.runtimes.in_process import InProcessRuntime
+from dagstack_dev.runtimes.plugin_code import InProcessCode
 from dagstack_dev.runtimes.shared import SharedCode
 
 if TYPE_CHECKING:

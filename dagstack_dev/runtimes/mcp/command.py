@@ -3,25 +3,52 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.errors import PluginLoadError
+from dagstack_dev.core.manifest_mcp import CALL_SECONDS, McpStdio
 from dagstack_dev.core.refs import closest
 from dagstack_dev.runtimes.code import CodeFile, compile_file, mentioned_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dagstack_dev.core.manifest_mcp import StdioSettings
+    from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
 
 _SCRIPTS: Final = (".py", ".js", ".mjs", ".cjs", ".ts", ".mts", ".sh", ".rb", ".pl", ".php", ".jar")
 
 _USUAL: Final = ("python", "python3", "node", "npx", "uv", "uvx", "deno", "bun", "ruby", "java")
+
+
+@dataclass(frozen=True, slots=True)
+class StdioSettings:
+    """How a plugin's process is started; `timeout_sec` is the limit of one call."""
+
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    working_dir: str | None
+    timeout_sec: int
+    startup_timeout_sec: int
+
+
+def stdio_settings(manifest: PluginManifest) -> StdioSettings:
+    """What a valid manifest with the runtime `mcp_stdio` says, wherever it says it."""
+    table = manifest.mcp_stdio or McpStdio()
+    written = manifest.command or table.command
+    return StdioSettings(
+        command=written or tuple(shlex.split(manifest.entry_point or "")),
+        env={**manifest.env, **table.env},
+        working_dir=table.working_dir,
+        timeout_sec=table.timeout_sec or CALL_SECONDS,
+        startup_timeout_sec=manifest.startup_timeout_sec,
+    )
 
 
 def environment(added: Mapping[str, str]) -> dict[str, str]:

@@ -14,8 +14,7 @@ import anyio.to_thread
 
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest import line_in_manifest
-from dagstack_dev.core.manifest_fields import http_settings
-from dagstack_dev.core.manifest_mcp import HttpSettings, credentials, is_sendable
+from dagstack_dev.core.manifest_mcp import CALL_SECONDS, SENDABLE, McpHttp
 from dagstack_dev.core.secrets import remember
 from dagstack_dev.runtimes.mcp.generation import McpCode
 from dagstack_dev.runtimes.mcp.http_tls import (
@@ -57,9 +56,8 @@ class McpHttpRuntime:
         Raises:
             ManifestInvalid: the secret or the CA certificates that it names are not there.
         """
-        settings = http_settings(manifest)
         try:
-            return McpCode.after(previous, manifest, _endpoint(settings, source.home))
+            return McpCode.after(previous, manifest, _endpoint(manifest, source.home))
         except _Unusable as problem:
             written = (source.manifest.content if source.manifest else None) or b""
             where = line_in_manifest(written, source.manifest_path, problem.key)
@@ -77,8 +75,7 @@ class HttpEndpoint:
 
     Attributes:
         url: without credentials.
-        headers: sent with every request; secrets are among them, and in no `repr()`.
-        has_secret: whether they hold credentials.
+        headers: sent with every request: credentials, if any, which are in no `repr()`.
         call_timeout, startup_timeout: seconds.
         look_every: seconds between two looks whether the server is still there.
         tls: how certificates are checked; None: as the environment says.
@@ -86,7 +83,6 @@ class HttpEndpoint:
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
-    has_secret: bool
     call_timeout: float
     startup_timeout: float
     look_every: float
@@ -103,7 +99,14 @@ class HttpEndpoint:
     ) -> AsyncIterator[HttpConnection]:
         """All that a session needs; nothing is sent before it begins."""
         connection, tls = await anyio.to_thread.run_sync(self._parts, abandon_on_cancel=True)
-        async with connection(self, ref, tls) as connected:
+        async with connection(
+            ref,
+            self.url,
+            self.headers,
+            tls,
+            look_every=self.look_every,
+            call_timeout=self.call_timeout,
+        ) as connected:
             yield connected
 
     def _parts(self) -> tuple[Callable[..., Any], ssl.SSLContext]:
@@ -121,39 +124,40 @@ class _Unusable(Exception):
         self.key = key
 
 
-def _endpoint(settings: HttpSettings, folder: str) -> HttpEndpoint:
-    headers = _credentials(settings)
+def _endpoint(manifest: PluginManifest, folder: str) -> HttpEndpoint:
+    table = manifest.mcp_http or McpHttp()
+    url = table.url or manifest.endpoint or manifest.url or ""
     return HttpEndpoint(
-        url=_without_credentials(settings.url),
-        headers=headers,
-        has_secret=bool(headers),
-        call_timeout=settings.timeout_sec,
-        startup_timeout=settings.startup_timeout_sec,
+        url=_without_credentials(url),
+        headers=_credentials(table, manifest.auth.get("token"), url),
+        call_timeout=table.timeout_sec or CALL_SECONDS,
+        startup_timeout=manifest.startup_timeout_sec,
         look_every=LOOK_SECONDS,
-        tls=_tls(settings, folder),
+        tls=_tls(table, url, folder),
     )
 
 
-def _credentials(settings: HttpSettings) -> dict[str, str]:
+def _credentials(table: McpHttp, token: str | None, url: str) -> dict[str, str]:
     """The header that tells the server who we are; empty when nothing does.
 
     Raises:
         _Unusable: the environment has no such secret, or none that can be sent.
     """
-    variable = settings.auth_secret_env
-    if variable is None:
-        if settings.headers:
-            return dict(settings.headers)
-        return _basic(settings.url)
-    secret = os.environ.get(variable, "").strip()
+    secret, variable = token, table.auth_secret_env
+    if variable is not None:
+        secret = os.environ.get(variable, "").strip()
+        problem = ""
+        if not secret:
+            problem = f"the environment variable {variable} is not set; set it, and start again"
+        elif SENDABLE.fullmatch(secret) is None:
+            problem = f"what the environment variable {variable} holds cannot stand in a header"
+        if problem:
+            raise _Unusable("mcp_http.auth_secret_env", problem)
+        remember([secret])
     if not secret:
-        message = f"the environment variable {variable} is not set; set it, and start again"
-        raise _Unusable("mcp_http.auth_secret_env", message)
-    if not is_sendable(secret):
-        message = f"what the environment variable {variable} holds cannot stand in a header"
-        raise _Unusable("mcp_http.auth_secret_env", message)
-    remember([secret])
-    return credentials(settings.auth_header, secret)
+        return _basic(url)
+    header = table.auth_header or "Authorization"
+    return {header: f"Bearer {secret}" if header.lower() == "authorization" else secret}
 
 
 def _basic(url: str) -> dict[str, str]:
@@ -171,19 +175,18 @@ def _without_credentials(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _tls(settings: HttpSettings, folder: str) -> ssl.SSLContext | None:
+def _tls(table: McpHttp, url: str, folder: str) -> ssl.SSLContext | None:
     """How certificates are checked; None: as the system does.
 
     Raises:
         _Unusable: the certificates to check them with cannot be read.
     """
-    if not settings.url.startswith("https:"):
+    if not url.startswith("https:"):
         return trusting_nobody()
-    if not settings.tls_verify:
+    if not table.tls_verify:
         return trusting_anybody()
-    bundle = settings.tls_ca_bundle
-    if bundle is not None:
-        path = str(Path(folder, Path(bundle).expanduser()))
+    if table.tls_ca_bundle is not None:
+        path = str(Path(folder, Path(table.tls_ca_bundle).expanduser()))
         return _trusting(path, "mcp_http.tls_ca_bundle", "this is")
     if (found := bundle_in_environment()) is not None:
         variable, path = found

@@ -79,8 +79,7 @@ class ServerClient(httpx2.AsyncClient):
 
     Args:
         url: of the server, without credentials.
-        headers: sent with every request.
-        has_secret: whether they hold credentials.
+        headers: sent with every request: our credentials, if any.
         tls: how certificates are checked.
         proxy: through which it is reached, if through any.
 
@@ -94,7 +93,6 @@ class ServerClient(httpx2.AsyncClient):
         url: str,
         *,
         headers: Mapping[str, str],
-        has_secret: bool,
         tls: ssl.SSLContext,
         proxy: Proxy | None = None,
     ) -> None:
@@ -108,7 +106,7 @@ class ServerClient(httpx2.AsyncClient):
         self.trouble: Trouble | None = None
         self._url = url
         self._proxy = proxy
-        self._has_secret = has_secret
+        self._has_secret = bool(headers)
         self.begun = anyio.Event()
         self._repeatable: frozenset[str] = frozenset()
         self._session: dict[str, str] = {}

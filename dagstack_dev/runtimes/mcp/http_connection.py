@@ -19,12 +19,11 @@ from dagstack_dev.runtimes.mcp.http_trouble import broken_off, public
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from dagstack_dev.core.errors import PluginRegistryError
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.mcp.catalogue import Tool
-    from dagstack_dev.runtimes.mcp.http import HttpEndpoint
 
 _REPEATABLE: Final = ("readOnlyHint", "idempotentHint")
 
@@ -34,38 +33,51 @@ QUESTION_SECONDS: Final = 5.0
 
 @asynccontextmanager
 async def connection(
-    endpoint: HttpEndpoint, ref: PluginRef, tls: ssl.SSLContext
+    ref: PluginRef,
+    url: str,
+    headers: Mapping[str, str],
+    tls: ssl.SSLContext,
+    *,
+    look_every: float,
+    call_timeout: float,
 ) -> AsyncIterator[HttpConnection]:
     """What is needed to talk to the server; nothing is sent before the session does.
+
+    See `http.HttpEndpoint` for the arguments.
 
     Raises:
         HandshakeFailed: the environment names a proxy that can be none.
     """
-    proxy = proxy_for(endpoint.url)
-    options: dict[str, Any] = {"headers": endpoint.headers, "has_secret": endpoint.has_secret}
+    proxy = proxy_for(url)
     try:
-        public(proxy.url if proxy is not None else endpoint.url)
-        client = ServerClient(endpoint.url, **options, tls=tls, proxy=proxy)
+        public(proxy.url if proxy is not None else url)
+        client = ServerClient(url, headers=headers, tls=tls, proxy=proxy)
     except (ImportError, ValueError, httpx2.InvalidURL) as error:
         source = proxy.source if proxy is not None else "the environment"
         reason = f"the proxy of {source} cannot be used ({error}); correct it, or use NO_PROXY"
         raise HandshakeFailed(ref, reason) from error
     # The limit is ours, and the same for all transports.
-    transport = streamable_http_client(endpoint.url, http_client=client, max_sse_event_size=None)
+    transport = streamable_http_client(url, http_client=client, max_sse_event_size=None)
     async with client, transport as streams:
-        yield HttpConnection(ref, endpoint, client, streams)
+        yield HttpConnection(ref, url, client, streams, (look_every, call_timeout))
 
 
 class HttpConnection:
     """See `endpoint.Connection`."""
 
     def __init__(
-        self, ref: PluginRef, endpoint: HttpEndpoint, client: ServerClient, streams: Any
+        self,
+        ref: PluginRef,
+        url: str,
+        client: ServerClient,
+        streams: Any,
+        seconds: tuple[float, float],
     ) -> None:
         self.streams = streams
         self._ref = ref
-        self._endpoint = endpoint
+        self._url = url
         self._client = client
+        self._look_every, self._call_timeout = seconds
 
     def note_tools(self, tools: Iterable[Tool]) -> None:
         """The handshake is over, and these are the server's tools."""
@@ -81,16 +93,16 @@ class HttpConnection:
         """
         await self._client.begun.wait()  # Before that, the handshake fails by itself.
         while True:
-            with anyio.move_on_after(self._endpoint.look_every):
+            with anyio.move_on_after(self._look_every):
                 await self._client.suspicion()
-            trouble = await self._client.examine(self._endpoint.call_timeout)
+            trouble = await self._client.examine(self._call_timeout)
             if trouble is not None:
                 raise trouble.error(self._ref)
 
     async def why_lost(self) -> PluginRegistryError:
         """Why a call or the handshake got no answer."""
         trouble = await self._client.examine(QUESTION_SECONDS)
-        return (trouble or broken_off(self._endpoint.url)).error(self._ref)
+        return (trouble or broken_off(self._url)).error(self._ref)
 
     def last_words(self) -> tuple[str, ...]:
         """Nothing: what a remote server writes, its own host keeps."""

@@ -14,14 +14,14 @@ import anyio.to_thread
 
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest import line_in_manifest
-from dagstack_dev.core.manifest_fields import stdio_settings
-from dagstack_dev.core.manifest_mcp import StdioSettings
 from dagstack_dev.runtimes.mcp.command import (
+    StdioSettings,
     check_python,
     environment,
     place_of,
     problems_of,
     script_of,
+    stdio_settings,
 )
 from dagstack_dev.runtimes.mcp.generation import McpCode
 from dagstack_dev.runtimes.mcp.kept import KeptFolder

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.runtimes.code import CodeFile
     from dagstack_dev.runtimes.imports import Imports
-    from dagstack_dev.runtimes.in_process import InProcessCode
+    from dagstack_dev.runtimes.plugin_code import InProcessCode
     from dagstack_dev.runtimes.process.order import File
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.ports import OwningContext
     from dagstack_dev.core.sources import SourceFile
-    from dagstack_dev.runtimes.in_process import InProcessCode
+    from dagstack_dev.runtimes.plugin_code import InProcessCode
     from dagstack_dev.runtimes.process.description import Method
     from dagstack_dev.runtimes.process.order import File
 

@@ -150,7 +150,7 @@ async def test_one_broken_connection_is_not_the_end_of_a_server(
 ) -> None:
     async with answering(response("200 OK"), hang_ups=hang_ups) as url:
         tls = trusting_nobody()
-        async with ServerClient(url, headers={}, has_secret=False, tls=tls) as client:
+        async with ServerClient(url, headers={}, tls=tls) as client:
             client.note_tools([])
             assert (await client.examine(20) is not None) == is_lost
 
@@ -228,7 +228,7 @@ async def test_no_stream_is_resumed_for_a_call_that_was_given_up() -> None:
 
     async with over_http(left, resume) as url:
         tls = trusting_nobody()
-        async with ServerClient(url, headers={}, has_secret=False, tls=tls) as client:
+        async with ServerClient(url, headers={}, tls=tls) as client:
 
             async def status(verb: str, headers: dict[str, str], message: object = None) -> int:
                 request = client.build_request(verb, url, headers=headers, json=message)

@@ -1,0 +1,218 @@
+"""The code of one plugin that runs in this process, and what one import of it has made."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from importlib import import_module
+from traceback import extract_tb
+from typing import TYPE_CHECKING
+
+from dagstack_dev.core.errors import PluginLoadError, add_note, in_words
+from dagstack_dev.runtimes.leaks import is_gone, leaks
+from dagstack_dev.runtimes.registrations import held_by
+from dagstack_dev.runtimes.remains import Remains
+from dagstack_dev.runtimes.static_imports import static_imports
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from types import ModuleType
+
+    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.runtimes.code import CodeFile
+    from dagstack_dev.runtimes.finder import PluginFinder, TakenOut
+    from dagstack_dev.runtimes.shared import SharedCode
+    from dagstack_dev.runtimes.shared_modules import SetAside
+
+
+@dataclass(frozen=True, slots=True)
+class InProcessCode:
+    """The compiled files of one plugin at one moment; see `core.ports.Prepared`.
+
+    `entry` is the entry module's name below `package`.
+    """
+
+    manifest: PluginManifest
+    folder: str
+    package: str
+    entry: str
+    files: Mapping[str, CodeFile]
+    finder: PluginFinder = field(repr=False, compare=False)
+    shared: SharedCode = field(repr=False, compare=False)
+
+    def names_any_of(self, modules: Collection[str]) -> bool:
+        """Whether the text of some file imports one of `modules`, none of them the plugin's own.
+
+        What it imports by a name that is made up while it runs, the text does not tell.
+        """
+        words = {module.rpartition(".")[2].encode() for module in modules}
+        texts = (file.source.content or b"" for file in self.files.values())
+        return any(
+            each.module in modules
+            for text in texts
+            if any(word in text for word in words)  # Else there is no need to parse it.
+            for each in static_imports(text, self.package, is_package=True)
+        )
+
+    def load(self) -> InProcessGeneration:
+        """Execute the code: import the entry module and whatever that imports.
+
+        Another generation of the same plugin must have been set aside before.
+
+        Raises:
+            PluginLoadError: the import raised, or the module binds no such class after all. No
+                module of it is left behind.
+        """
+        self.finder.collect_failed()
+        self.activate()
+        try:
+            with self.finder.counting(self.package):
+                module = import_module(f"{self.package}.{self.entry}")
+            return InProcessGeneration(self, self._class_in(module))
+        except PluginLoadError:
+            self._load_failed()
+            raise
+        except BaseException as error:
+            self._load_failed()
+            raise load_error(self, "import", error) from error
+
+    def _load_failed(self) -> None:
+        self.shared.set_importers_aside(self.package)
+        self.finder.load_failed(self.package)
+
+    def activate(self) -> None:
+        """Let imports below the package resolve to these files."""
+        self.shared.take_part()
+        self.finder.activate(self.package, self.folder, self.files)
+        for file in self.files.values():
+            file.pin_lines_again()
+
+    def _class_in(self, module: ModuleType) -> type:
+        name = self.manifest.entry_class
+        cls = getattr(module, name, None)
+        if isinstance(cls, type):
+            return cls
+        found = "binds no" if cls is None else f"binds {type(cls).__name__} {name!r}, not a"
+        reason = f"{module.__file__} {found} class {name!r}"
+        raise PluginLoadError(self.manifest.ref, "import", reason, path=module.__file__)
+
+
+class InProcessGeneration:
+    """The modules and the class of one import; see `core.ports.Generation`.
+
+    Args:
+        code: what was imported.
+        cls: the plugin's class.
+    """
+
+    def __init__(self, code: InProcessCode, cls: type) -> None:
+        self.is_undone = False
+        self._registered_in = code.finder.registered_in(code.package)
+        self._code: InProcessCode | None = code
+        self._class: type | None = cls
+        self._set_aside: TakenOut | None = None
+        self._borrowers: Mapping[str, SetAside] = {}  # Shared modules that import this plugin.
+        is_own = f"{cls.__module__}.".startswith(
+            f"{code.package}."
+        )  # One of shared code may live on.
+        self._remains = Remains(cls if is_own else None)
+
+    def instantiate(self) -> object:
+        """A new instance; the constructor takes no arguments.
+
+        Raises:
+            PluginLoadError: the constructor raised; its exception is the cause.
+        """
+        assert self._class is not None, "a retired generation makes no instances"  # noqa: S101
+        assert self._code is not None  # noqa: S101 - it goes with the class
+        self._code.finder.collect_failed()
+        try:
+            instance: object = self._class()
+        except BaseException as error:
+            self._note_unfinished(error)
+            if isinstance(error, TypeError) and not _came_to_run(error):
+                add_note(
+                    error, "a plugin is made without arguments; its setup is given the context"
+                )
+            raise load_error(self._code, "construct", error) from error
+        self._remains.add_instance(instance)
+        return instance
+
+    def _note_unfinished(self, error: BaseException) -> None:
+        """The instance whose constructor has raised `error` is the first variable of that."""
+        step = error.__traceback__ and error.__traceback__.tb_next
+        values = list(step.tb_frame.f_locals.values())[:1] if step is not None else []
+        if values and type(values[0]) is self._class:
+            self._remains.add_instance(values[0])
+        self.note_failure()
+
+    def tearing_down(self) -> AbstractContextManager[None]:
+        """See `core.ports`; a teardown after which these modules hold less has undone it."""
+        return self._counting() if self._registered_in else nullcontext()
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        held = sum(map(held_by, self._registered_in))
+        yield
+        self.is_undone = sum(map(held_by, self._registered_in)) < held
+
+    def note_failure(self) -> None:
+        """Its newest instance is to be freed before more code of plugins runs."""
+        if self._code is not None:
+            self._code.finder.failed.append(self._remains)
+
+    def set_aside(self) -> None:
+        """Take the modules out of `sys.modules`, so that the next generation gets fresh ones."""
+        if self._code is not None and self._set_aside is None:
+            self._borrowers = self._code.shared.set_importers_aside(self._code.package)
+            self._set_aside = self._code.finder.take_out(self._code.package)
+            self._remains.note_handlers(self._set_aside.modules)
+
+    def activate(self) -> None:
+        """Put modules that were set aside back in force."""
+        if self._code is not None and self._set_aside is not None:
+            self._code.activate()
+            self._code.finder.put_back(self._code.package, self._set_aside)
+            self._code.shared.put_back(self._borrowers)
+            self._set_aside = None
+            self._borrowers = {}
+
+    def retire(self) -> None:
+        """Forget code, modules and class; afterwards `survivors` tells what that did not free."""
+        self.set_aside()
+        if self._set_aside is not None:
+            self._remains.add_modules(self._set_aside.modules)
+        if self._code is not None:
+            self._code.finder.drop_if_empty(self._code.package)
+        self._set_aside = None
+        self._borrowers = {}
+        self._code = self._class = None
+
+    def is_gone(self) -> bool:
+        """Whether nothing of it can be reached any more."""
+        return is_gone(self._remains)
+
+    def survivors(self) -> tuple[str, ...]:
+        """What is still reachable and what holds it; empty when everything is gone."""
+        return leaks(self._remains)
+
+
+def _came_to_run(error: BaseException) -> bool:
+    """Whether `error` was raised by what its catcher has called, and not by the call itself."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is not None
+
+
+def load_error(code: InProcessCode, stage: str, error: BaseException) -> PluginLoadError:
+    """What a reader needs of an exception in plugin code: the line of the plugin it came from."""
+    ref = code.manifest.ref
+    described = in_words(error)
+    if isinstance(error, SyntaxError) and error.filename:
+        return PluginLoadError(ref, stage, described, path=error.filename, line=error.lineno)
+    own = [
+        frame
+        for frame in extract_tb(error.__traceback__)
+        if frame.filename.startswith(code.folder + "/")
+    ]
+    path, line = (own[-1].filename, own[-1].lineno) if own else (code.folder, None)
+    return PluginLoadError(ref, stage, described, path=path, line=line)
