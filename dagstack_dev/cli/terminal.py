@@ -34,7 +34,7 @@ from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.passing import SetupPreempted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Sequence
 
     from rich.console import Console, RenderableType
 
@@ -203,6 +203,9 @@ class Terminal:
             line.append(f"  {short(news[0])}{more}", "dim")
         line.append(f"  {_milliseconds(fact.duration_ms)}", "dim")
         self._print(timed(line))
+        self._tell_waiting(blocked)
+
+    def _tell_waiting(self, blocked: Sequence[Transition]) -> None:
         for step in blocked[:NAMES_LIMIT]:
             whom = blockers(step.ref, step.blocked_by, self._registry)
             why = f" waits for {whom}" if whom else " is blocked"
@@ -250,11 +253,12 @@ class Terminal:
             self._frames.show_news([ref], f"{ref} failed, {after}", error, keeps)
 
     def _failed(self, fact: ReloadFailed) -> None:
-        blocked = [
-            s.ref for s in self._steps if s.to_state is State.BLOCKED and s.ref in fact.affected
-        ]
+        steps = [step for step in self._steps if step.ref in fact.affected]
+        went = [step.ref for step in steps if step.to_state is State.REMOVED]
+        blocked = [step for step in steps if step.to_state is State.BLOCKED]
         self._forget_steps(fact.affected)
-        waiting = f"waiting for it: {names(blocked)}" if blocked else None
+        behind = _waiting_for(fact.errors, blocked)
+        waiting = f"waiting for it: {names(behind)}" if behind else None
         framed: list[PluginRef] = []
         for ref, error in fact.errors.items():
             if self._crashes.pop(ref, None) is root_error(error):  # Framed when it died.
@@ -267,6 +271,9 @@ class Terminal:
             error = fact.errors[refs[0]]
             self._frames.show_news(refs, f"{names(refs)} failed", error, waiting)
             waiting = None
+        if went:
+            self._print(timed(Text.assemble(("- ", "yellow"), (names(went), "bold"))))
+        self._tell_waiting([step for step in blocked if step.ref not in behind])
 
     def _forget_steps(self, refs: Collection[PluginRef]) -> None:
         """What has been told of `refs` now is no part of the line about the rest of a reload."""
@@ -308,3 +315,15 @@ class Terminal:
 
 def _milliseconds(duration: float) -> str:
     return f"{duration:.1f} ms" if duration < 10 else f"{duration:.0f} ms"  # noqa: PLR2004 - digits
+
+
+def _waiting_for(failed: Iterable[PluginRef], blocked: Collection[Transition]) -> list[PluginRef]:
+    """Those of `blocked` that wait for any of `failed`, directly or through others."""
+    found: list[PluginRef] = []
+    behind = {str(ref) for ref in failed}
+    left = list(blocked)
+    while near := [step for step in left if not behind.isdisjoint(step.blocked_by)]:
+        found += (step.ref for step in near)
+        behind = {str(step.ref) for step in near}
+        left = [step for step in left if step not in near]
+    return sorted(found)

@@ -79,6 +79,25 @@ async def test_a_duplicate_that_goes_is_fixed_and_told_again_when_it_comes_back(
             assert fixed(live) == [(None, str(copy), "it is gone from disk")]
 
 
+async def test_what_goes_down_for_something_else_while_it_is_rejected_is_not_fixed(
+    tree: PluginTree,
+) -> None:
+    base = tree.plugin("base")
+    tree.plugin("user", depends_on=["base"])
+    async with serving(tree) as live:
+        tree.write("user/plugin.py", "class Plugin\n")
+        await live.settle()
+        assert [each.ref for each in live.of(PluginRejected)] == [ref("user")]
+        shutil.rmtree(base)
+        await live.settle()
+        assert live.states == {"user": "failed"}
+        assert fixed(live) == []
+        tree.plugin("base")
+        user = tree.plugin("user", depends_on=["base"])
+        await live.settle()
+        assert fixed(live) == [(ref("user"), str(user), "what is on disk runs")]
+
+
 async def test_a_duplicate_whose_original_goes_is_fixed(tree: PluginTree) -> None:
     original = tree.plugin("one")
     async with serving(tree) as live:

@@ -270,6 +270,18 @@ def test_a_failure_tells_who_waits(show: Show) -> None:
     assert "waiting for it: agent/chat" in printed
 
 
+def test_who_waits_for_something_else_is_not_said_to_wait_for_what_failed(show: Show) -> None:
+    gone = transition(State.REMOVED, State.STOPPED, ref=PluginRef("store", "notes"))
+    blocked = transition(State.BLOCKED, State.STOPPED, ref=CHAT, blocked_by=("store/notes",))
+    fact = ReloadFailed(
+        reload_id=1, duration_ms=5, affected=(CHAT, gone.ref), errors={OPENAI: ERROR}
+    )
+    printed = show(gone, blocked, fact)
+    assert "- store/notes" in printed
+    assert "agent/chat waits for store/notes" in printed
+    assert "waiting for it" not in printed
+
+
 def test_a_plugin_that_dies_is_framed_once(show: Show) -> None:
     died = transition(
         State.FAILED, State.TEARING_DOWN, reload_id=None, error=ERROR, reason="a task ended it"

@@ -408,9 +408,10 @@ class Reconciler:
         for ref in settled:
             self._reports.settled(state.place(ref) or "", ref, reload_id)
         for place in self._reports.told():
-            if not self._differs_at(place) and not self._is_busy(place):
-                owner = state.owner(place)
-                message = "what is on disk runs" if owner is not None else "it is gone from disk"
+            owner = state.owner(place)
+            is_down = owner is not None and not state.is_live(owner)
+            if not (is_down or self._differs_at(place) or self._is_busy(place)):
+                message = "it is gone from disk" if owner is None else "what is on disk runs"
                 self._reports.fixed(place, owner, message, reload_id)
 
     def _differs_at(self, place: str) -> bool:
