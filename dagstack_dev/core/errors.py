@@ -81,24 +81,28 @@ class PluginRegistryError(Exception):
 
     template: ClassVar[str] = ""
     is_passing: ClassVar[bool] = False
-    _facts: ClassVar[dict[str, bool]] = {}  # And whether each has to be given.
+    _facts: ClassVar[dict[str, str]] = {}  # And the type of each.
+    _needed: ClassVar[tuple[str, ...]] = ()
     ref: PluginRef | None = None
     path: str | None = None
     line: int | None = None
     others: tuple[PluginRegistryError, ...] = ()
 
     def __init_subclass__(cls) -> None:
-        own = (name for name, kind in cls.__annotations__.items() if "ClassVar" not in kind)
-        cls._facts = cls._facts | {name: name not in vars(cls) for name in own}
+        own = {name: kind for name, kind in cls.__annotations__.items() if "ClassVar" not in kind}
+        new = (name for name in own if name not in vars(cls) and name not in cls._facts)
+        cls._needed = (*cls._needed, *new)
+        cls._facts = cls._facts | own
 
     def __init__(self, *args: Any, **facts: Any) -> None:
         if not self._facts:
             super().__init__(*args)
             return
         facts |= zip(self._facts, args, strict=False)
-        super().__init__(*(facts[name] for name, is_needed in self._facts.items() if is_needed))
+        super().__init__(*(facts[name] for name in self._needed))
         for name, value in facts.items():
-            setattr(self, name, tuple(value) if type(value) is list else value)
+            is_sequence = self._facts[name].startswith("Sequence")
+            setattr(self, name, tuple(value) if is_sequence else value)
         self._complete()
 
     def _complete(self) -> None:

@@ -50,7 +50,9 @@ class ToolArgumentsInvalid(ToolError, TypeError):
     `argument` is the path of the value at fault, dotted; empty when it is all of them.
     """
 
-    argument: str = ""
+    def __init__(self, ref: PluginRef, tool: str, argument: str, message: str) -> None:
+        super().__init__(ref, tool, message)
+        self.argument = argument
 
     def __str__(self) -> str:
         subject = f"argument {self.argument!r} " if self.argument else ""
