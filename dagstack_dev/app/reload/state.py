@@ -5,7 +5,8 @@
     table       what runs, and from what            ref -> entry: offer, context, generation
     requests    how often a new instance was        ref -> number, of what is wanted and of
                 asked for without an edit           what was built
-    failures    what did not work, and from what    ref -> failures
+    failures    what did not work, from what, when  ref -> failures
+                it is tried again, what it misses
 
 Everything else is derived: who owns which name, what is pending, what is to be tried. `record` is
 the only writer of `failures` and of the requests that were met.
