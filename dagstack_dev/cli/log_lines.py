@@ -53,14 +53,19 @@ class LineFormatter(logging.Formatter):
     def __init__(self, form: LogFormat, foreign: Sequence[Processor], console: Console) -> None:
         super().__init__()
         self._renderers = _renderers(form, console)
-        self._formatter = ProcessorFormatter(foreign_pre_chain=foreign, processors=self._renderers)
+        self._formatter = ProcessorFormatter(
+            foreign_pre_chain=foreign, processors=[lambda _, __, event: self.line(event)]
+        )
 
     def line(self, event: EventDict) -> str:
         """The line of an event that has gone through the processors, without its end."""
         try:
             return self._rendered(dict(event))
         except BaseException as broken:  # noqa: BLE001 - whatever the __str__ of a value raises
-            return self._rendered(_in_text(event, broken))
+            in_text = {
+                key: value if key == "_record" else _text(value) for key, value in event.items()
+            }
+            return self._rendered(in_text | {"note": _note(broken)})
 
     def _rendered(self, event: EventDict) -> str:
         line: Any = event
@@ -72,23 +77,10 @@ class LineFormatter(logging.Formatter):
         """The line, without its end."""
         try:
             return self._formatter.format(record)
-        except BaseException as broken:  # noqa: BLE001 - whatever the __str__ of a value raises
-            return self._formatter.format(_writable(record, broken))
-
-
-def _writable(record: logging.LogRecord, broken: BaseException) -> logging.LogRecord:
-    """`record` with nothing but text in it, and a note about what is missing."""
-    record = copy.copy(record)
-    if isinstance(record.msg, dict):
-        record.msg = _in_text(record.msg, broken)
-    else:
-        record.msg, record.args = f"{_text(record.msg)} ({_note(broken)})", None
-    return record
-
-
-def _in_text(event: EventDict, broken: BaseException) -> EventDict:
-    """`event` with nothing but text in it, and a note about what is missing."""
-    return {key: _text(value) for key, value in event.items()} | {"note": _note(broken)}
+        except BaseException as broken:  # noqa: BLE001 - whatever the __str__ of an argument raises
+            record = copy.copy(record)
+            record.msg, record.args = f"{_text(record.msg)} ({_note(broken)})", None
+            return self._formatter.format(record)
 
 
 def _note(broken: BaseException) -> str:

@@ -14,6 +14,30 @@ from dagstack_dev.cli.output import open_missing_descriptors, say
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
+_PATH = click.Path(path_type=Path)
+_PATHS = click.argument("paths", nargs=-1, metavar="PATH...", type=_PATH)
+_CONFIG = click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=_PATH,
+    help="TOML with a table [kind.name] per plugin; watch reloads what changes in it.",
+)
+_IGNORE = click.option(
+    "--ignore",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave out matching files and folders; may be given several times.",
+)
+_WATCH_CODE = click.option(
+    "--watch-code",
+    "code_roots",
+    metavar="DIR",
+    multiple=True,
+    type=_PATH,
+    help="Code below DIR that plugins import counts as theirs; may be given several times.",
+)
+
 
 @click.group(context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="dagstack-dev", message="%(prog)s %(version)s")
@@ -21,15 +45,9 @@ def cli() -> None:
     """A hot-reloading development server for dagstack plugins."""
 
 
-@cli.command(context_settings=_CONTEXT)
-@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(path_type=Path))
-@click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="TOML with a table [kind.name] per plugin; what changes in it is reloaded.",
-)
+@cli.command()
+@_PATHS
+@_CONFIG
 @click.option("--core-version", metavar="VERSION", help="Act as this version of the core.")
 @click.option(
     "--entry-points",
@@ -41,15 +59,10 @@ def cli() -> None:
     "hookspec_files",
     metavar="FILE",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=_PATH,
     help="YAML that declares kinds of plugins and their hooks; may be given several times.",
 )
-@click.option(
-    "--ignore",
-    metavar="GLOB",
-    multiple=True,
-    help="Leave out matching files and folders; may be given several times.",
-)
+@_IGNORE
 @click.option(
     "--leaks",
     type=click.Choice(["off", "warn", "error"]),
@@ -82,7 +95,7 @@ def cli() -> None:
 @click.option(
     "--log-file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=_PATH,
     help="Append every log event to this file as well.",
 )
 @click.option(
@@ -92,14 +105,7 @@ def cli() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep checkpoints and blobs of plugins in DIR; by default they end with the run.",
 )
-@click.option(
-    "--watch-code",
-    "code_roots",
-    metavar="DIR",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Reload plugins for code below DIR that they import; may be given several times.",
-)
+@_WATCH_CODE
 def watch(**options: Any) -> int:
     """Run the plugins below each PATH and reload what changes.
 
@@ -111,17 +117,10 @@ def watch(**options: Any) -> int:
     return run(WatchOptions(**options))
 
 
-@cli.command(context_settings=_CONTEXT)
-@click.argument("file", type=click.Path(path_type=Path))
-@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(path_type=Path))
-@click.option(
-    "--watch-code",
-    "code_roots",
-    metavar="DIR",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Further code that plugins import, as for watch; may be given several times.",
-)
+@cli.command()
+@click.argument("file", type=_PATH)
+@_PATHS
+@_WATCH_CODE
 def why(file: Path, paths: tuple[Path, ...], code_roots: tuple[Path, ...]) -> int:
     """Tell what a change of FILE would reload among the plugins below each PATH.
 
@@ -132,8 +131,8 @@ def why(file: Path, paths: tuple[Path, ...], code_roots: tuple[Path, ...]) -> in
     return run(file, paths, code_roots)
 
 
-@cli.command(context_settings=_CONTEXT)
-@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(path_type=Path))
+@cli.command()
+@_PATHS
 @click.option(
     "--check",
     "checks",
@@ -142,19 +141,8 @@ def why(file: Path, paths: tuple[Path, ...], code_roots: tuple[Path, ...]) -> in
     type=click.Choice(["manifest", "lifecycle", "serialization", "ambient_state", "determinism"]),
     help="Only this check, and not the plugins' own tests; may be given several times.",
 )
-@click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="TOML with a table [kind.name] per plugin, as for watch.",
-)
-@click.option(
-    "--ignore",
-    metavar="GLOB",
-    multiple=True,
-    help="Leave out matching files and folders; may be given several times.",
-)
+@_CONFIG
+@_IGNORE
 def test(
     paths: tuple[Path, ...],
     checks: tuple[str, ...],
