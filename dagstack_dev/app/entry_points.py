@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Final
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from dagstack_dev.app.installed import Installed
-from dagstack_dev.app.module_names import Place, place_of, place_of_file
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, PluginRegistryError, in_words
 from dagstack_dev.core.manifest_module import (
     MANIFEST_ATTRIBUTE,
@@ -28,7 +31,7 @@ from dagstack_dev.core.manifest_module import (
 from dagstack_dev.core.sources import ModulePlugin
 from dagstack_dev.disk.manifests import is_plugin_folder
 from dagstack_dev.disk.modules import ModuleSource
-from dagstack_dev.disk.paths import read_regular, reason_of
+from dagstack_dev.disk.paths import lies_in, read_regular, reason_of
 from dagstack_dev.host.tasks import is_interruption
 
 if TYPE_CHECKING:
@@ -36,8 +39,29 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
     from types import ModuleType
 
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+
 DEFAULT_GROUP: Final = "dagstack.plugins"
 """The group of entry points that names plugins (contract, section 1)."""
+
+
+class _Place(NamedTuple):
+    """Where a module is.
+
+    Attributes:
+        file: its file.
+        top: the folder of the package that it is in, or the one that the module itself lies in.
+        in_package: whether there is such a package.
+    """
+
+    file: str
+    top: str
+    in_package: bool
+
+    @property
+    def is_editable(self) -> bool:
+        """Whether it is somebody's working copy, and not installed for good."""
+        return _INSTALLED.isdisjoint(Path(self.file).parts)
 
 
 def installed_plugins(group: str = DEFAULT_GROUP) -> Installed:
@@ -54,7 +78,7 @@ def installed_plugins(group: str = DEFAULT_GROUP) -> Installed:
 def module_plugin(module: ModuleType) -> Installed:
     """The plugin whose manifest an imported module holds (contract, section 1)."""
     name = module.__name__
-    place = place_of_file(name, getattr(module, "__file__", None))
+    place = _place_of_file(name, getattr(module, "__file__", None))
     fields = _evaluated(module, None, f"module {name}")
     if fields is None:
         message = f"binds neither {MANIFEST_ATTRIBUTE} nor {MANIFEST_FUNCTION}()"
@@ -66,7 +90,7 @@ def _plugin_of(entry: EntryPoint) -> Installed:
     label = f"entry point {entry.name} = {entry.value}"
     if entry.pattern.match(entry.value) is None:
         raise _unusable(label, 'is no name of a module, nor "module:attribute"')
-    place = place_of(entry.module)
+    place = _place_of(entry.module)
     if place is None:
         raise _unusable(label, f"found no Python file of a module {entry.module!r} in a folder")
     plugin = ModulePlugin(entry.module, entry.attr or None)
@@ -98,21 +122,21 @@ def _is_class(entry: EntryPoint, tree: ast.Module, label: str) -> bool:
     return isinstance(_attribute(_imported(entry.module, label), entry.attr, label), type)
 
 
-def _from_module(place: Place | None, plugin: ModulePlugin) -> Installed:
+def _from_module(place: _Place | None, plugin: ModulePlugin) -> Installed:
     if place is None:
         return Installed(modules=[ModuleSource(None, plugin)])
     source = ModuleSource(place.file, plugin, is_watched=place.is_editable)
     return Installed(modules=[source], code_roots=[place.top] if place.is_editable else [])
 
 
-def _from_folder(place: Place, entry: EntryPoint) -> Installed | None:
+def _from_folder(place: _Place, entry: EntryPoint) -> Installed | None:
     """The nearest folder with a manifest file: the module's, its packages', its project's."""
     folders = (each for each in _folders(place, entry) if is_plugin_folder(each))
     nearest = next(folders, None)
     return None if nearest is None else Installed(folders=[nearest])
 
 
-def _folders(place: Place, entry: EntryPoint) -> Iterator[str]:
+def _folders(place: _Place, entry: EntryPoint) -> Iterator[str]:
     if place.in_package:
         folder = place.file.rpartition("/")[0]
         while folder != place.top and folder.startswith(place.top):
@@ -136,7 +160,7 @@ def _editable_project(entry: EntryPoint) -> str | None:
     return unquote(url.path).rstrip("/") if is_editable and url.scheme == "file" else None
 
 
-def _text(place: Place) -> bytes:
+def _text(place: _Place) -> bytes:
     try:
         return read_regular(place.file)
     except OSError as error:
@@ -190,3 +214,43 @@ def _foreign(label: str, what: str) -> Iterator[None]:
 
 def _unusable(label: str, message: str) -> ManifestInvalid:
     return ManifestInvalid(label, [ManifestProblem("", message)])
+
+
+def _place_of(module: str) -> _Place | None:
+    """Where `module` would be imported from; None when it is not a Python file anywhere.
+
+    A package that it is in is not imported to find out: its folders are searched.
+    """
+    first, *rest = module.split(".")
+    try:
+        spec = find_spec(first)
+    except (ImportError, ValueError):  # Such as a module in `sys.modules` that has no spec.
+        return None
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    for name in rest:
+        spec = spec and PathFinder.find_spec(name, spec.submodule_search_locations or [])
+    if spec is None:
+        return None
+    return _place(spec.origin, next((each for each in folders if _holds(each, spec.origin)), None))
+
+
+def _holds(folder: str, file: str | None) -> bool:
+    return file is not None and lies_in(file, [folder])
+
+
+def _place_of_file(module: str, file: str | None) -> _Place | None:
+    """Where a module is that has been imported from `file`."""
+    if file is None:
+        return None
+    depth = module.count(".") + (Path(file).name == "__init__.py")
+    return _place(file, str(Path(file).absolute().parents[depth - 1]) if depth else None)
+
+
+def _place(file: str | None, top: str | None) -> _Place | None:
+    # One in a zip on `sys.path` has the name of a file, and is none.
+    if file is None or not file.endswith(".py") or not Path(file).is_file():
+        return None
+    path = os.path.normpath(Path(file).absolute())
+    if top is None:
+        return _Place(path, path.rpartition("/")[0], in_package=False)
+    return _Place(path, os.path.normpath(Path(top).absolute()), in_package=True)

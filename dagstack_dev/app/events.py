@@ -32,6 +32,9 @@ class EventStream:
     Args:
         observe: begins to tell a function every fact; the answer ends that.
         limit: how many facts wait at most.
+
+    Attributes:
+        ended: whether it collects nothing more.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class EventStream:
         self._missed = 0
         self._lock = threading.RLock()  # A finalizer may publish while it is held.
         self._readers: list[Callable[[], Any]] = []
-        self._ended = False
+        self.ended = False
         self._stop_observing = observe(self._receive)
 
     def _receive(self, fact: Fact) -> None:
@@ -61,21 +64,12 @@ class EventStream:
             with suppress(RuntimeError):  # Its loop has ended, and nobody waits there any more.
                 wake()
 
-    @property
-    def ended(self) -> bool:
-        """Whether it collects nothing more."""
-        return self._ended
-
-    def end(self) -> None:
+    def close(self) -> None:
         """Collect nothing more; what waits can still be read."""
-        if not self._ended:
-            self._ended = True
+        if not self.ended:
+            self.ended = True
             self._stop_observing()
             self._wake()
-
-    def close(self) -> None:
-        """Stop collecting."""
-        self.end()
 
     def __aiter__(self) -> Self:
         return self
@@ -88,7 +82,7 @@ class EventStream:
                     return EventsMissed(count=missed)
                 if self._facts:
                     return self._facts.popleft()
-                if self._ended:
+                if self.ended:
                     raise StopAsyncIteration
                 arrived = anyio.Event()
                 self._readers.append(from_anywhere(arrived.set))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dagstack_dev.disk.discovery import find_plugins
+from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.modules import ModuleSource
-from dagstack_dev.disk.reading import read_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,10 +41,5 @@ class Installed:
 
     def sources(self, ignore: IgnoreRules) -> Iterator[PluginSource]:
         """What they are loaded from, as it is on disk now."""
-        for root in self.folders:
-            for folder in find_plugins(root, ignore, recursive=False):
-                yield read_plugin(folder, root, ignore)[0]
-        for module in self.modules:
-            source = module.read()
-            if source is not None:
-                yield source
+        yield from plugin_sources(self.folders, ignore, recursive=False)
+        yield from filter(None, (module.read() for module in self.modules))

@@ -17,20 +17,16 @@ from dagstack_dev.core.errors import ManifestInvalid, PluginUnavailable, in_word
 from dagstack_dev.core.events import Transition, WatchProblem
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.disk.discovery import find_plugins
-from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.preparation import manifest_of
 from dagstack_dev.host.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.disk.ignore import IgnoreRules
-    from dagstack_dev.disk.modules import ModuleSource
     from dagstack_dev.host.entry import Entry
 
 _PACKAGE: Final = "dagstack.plugin_system"
@@ -214,16 +210,6 @@ class OriginalRegistry(PluginRegistry):
 
 def _ref(loaded: Any) -> PluginRef:
     return PluginRef(loaded.manifest.kind, loaded.manifest.name)
-
-
-def sources_in(
-    roots: Iterable[str], modules: Iterable[ModuleSource], rules: IgnoreRules
-) -> Iterator[PluginSource]:
-    """The plugins in the folders below `roots`, and those of `modules`, as they are on disk."""
-    for root in roots:
-        for folder in find_plugins(root, rules):
-            yield read_plugin(folder, root, rules)[0]
-    yield from filter(None, (module.read() for module in modules))
 
 
 def _refs(sources: Iterable[PluginSource]) -> set[PluginRef]:

@@ -41,6 +41,8 @@ from dagstack_dev.runtimes.process.transfer import ContextArgument, is_plugin_mo
 from dagstack_dev.runtimes.shared import SharedCode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.process.order import Order
 
@@ -72,29 +74,20 @@ def _no_terminal(*_: object, **__: object) -> NoReturn:
     raise RuntimeError(msg)
 
 
-class _NoRegistry:
-    """In the place of `ctx.registry`."""
-
-    def __init__(self, ref: PluginRef) -> None:
-        self._ref = ref
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        reason = "other plugins live elsewhere; have the caller pass what is needed of them"
-        raise OutOfReach(self._ref, f"ctx.registry.{name}", reason)
-
-
 class _NotHere:
-    """In the place of a service that could not come."""
+    """In the place of the registry, and of a service that could not come.
 
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
+    Args:
+        error: what is raised for the name that is asked for.
+    """
+
+    def __init__(self, error: Callable[[str], Exception]) -> None:
+        self._error = error
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise PluginRegistryError(self._reason)
+        raise self._error(name)
 
 
 class Service:
@@ -185,21 +178,26 @@ class Service:
         return self._registry.table.entries[self._ref]
 
     def _context(self) -> PluginContext:
-        services: dict[str, Any] = {
-            name: _NotHere(value) if isinstance(value, str) else self._unpack(value, f"ctx.{name}")
-            for name, value in self._order.services.items()
-        }
+        services = {name: self._service(name, each) for name, each in self._order.services.items()}
         if isinstance(services.get("checkpoint"), PluginCheckpoints):
             services["checkpoint"] = services["checkpoint"].store  # It is wrapped once more here.
         if self._order.has_progress:
             services["progress"] = RemoteProgress(self._connection.log, self._ref)
         section = self._unpack(self._order.config, "its configuration")
+        elsewhere = "other plugins live elsewhere; have the caller pass what is needed of them"
         return PluginContext(
             config={self._ref.kind: {self._ref.name: section}},
             logger=RemoteLogger(self._connection.log, self._ref),
-            registry=_NoRegistry(self._ref),
+            registry=_NotHere(
+                lambda name: OutOfReach(self._ref, f"ctx.registry.{name}", elsewhere)
+            ),
             **services,
         )
+
+    def _service(self, name: str, packed: bytes | str) -> Any:
+        if isinstance(packed, bytes):
+            return self._unpack(packed, f"ctx.{name}")
+        return _NotHere(lambda _: PluginRegistryError(packed))  # It is the reason.
 
     async def _tear_down(self) -> None:
         errors: list[BaseException] = []

@@ -11,11 +11,10 @@ from dagstack_dev.app.installed import Installed
 from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.core.manifest import manifest_from
 from dagstack_dev.core.sources import ModulePlugin
-from dagstack_dev.disk.discovery import find_plugins
+from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.modules import ModuleSource
 from dagstack_dev.disk.paths import root_folder
-from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.host.gc_pause import rare_collections
 from dagstack_dev.host.loggers import AppLogger
 from dagstack_dev.host.preparation import prepare
@@ -98,7 +97,7 @@ class PluginRegistry(Registry):
         rules = IgnoreRules(ignore or ())
         self.add_code_root(root, rules)
         with rare_collections(adds_only=True):
-            self._discover(root, rules, recursive=recursive)
+            self._register(plugin_sources([root], rules, recursive=recursive))
         self.roots.append(root)
         return self
 
@@ -198,10 +197,6 @@ class PluginRegistry(Registry):
         offers = self._register(sources)
         self.installed.add(found)
         return [offer.manifest for offer in offers]
-
-    def _discover(self, root: str, rules: IgnoreRules, *, recursive: bool) -> None:
-        folders = find_plugins(root, rules, recursive=recursive)
-        self._register(read_plugin(folder, root, rules)[0] for folder in folders)
 
     def _register(self, sources: Iterable[PluginSource]) -> list[Offer]:
         """Register what `sources` offer, all or none."""

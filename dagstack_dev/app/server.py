@@ -19,7 +19,7 @@ from dagstack_dev.app.entry_points import installed_plugins
 from dagstack_dev.app.events import WAITING, EventStream
 from dagstack_dev.app.hookspec_files import HookspecFiles
 from dagstack_dev.app.installed import Installed
-from dagstack_dev.app.original import OriginalRegistry, context_from, is_original, sources_in
+from dagstack_dev.app.original import OriginalRegistry, context_from, is_original
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.reload.loop import ReloadLoop
 from dagstack_dev.app.reload.shared import SharedFiles, shared_code
@@ -31,6 +31,7 @@ from dagstack_dev.core.errors import KindUnknown, TeardownErrors
 from dagstack_dev.core.events import WatchStarted, WatchStopped
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.paths import lies_in, root_folder
 from dagstack_dev.disk.polling import reason_to_poll
@@ -317,19 +318,20 @@ class DevServer:
         conductor, table = self.registry.conductor, self._table
         steps.callback(self._loop.end)
         steps.callback(self._end_streams)
-        steps.callback(setattr, conductor, "on_crash", conductor.on_crash)
-        steps.callback(setattr, table.watchdog, "is_outdated", table.watchdog.is_outdated)
-        steps.callback(setattr, conductor, "drain_seconds", conductor.drain_seconds)
-        steps.callback(setattr, table, "call_patience", table.call_patience)
+        of_ours: tuple[tuple[object, str, object], ...] = (
+            (conductor, "on_crash", self._loop.note_crash),
+            (table.watchdog, "is_outdated", self._loop.is_outdated),
+            (conductor, "drain_seconds", self._settings.drain_seconds),
+            (table, "call_patience", self._settings.call_patience),
+        )
+        for owner, name, value in of_ours:
+            steps.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, value)
         steps.callback(self._hookspecs.end)
         self._loop.collector.writes.open()
         steps.callback(self._loop.collector.writes.close)
         steps.callback(self._shared.close)
         steps.callback(self._tell_stopped)
-        table.call_patience = self._settings.call_patience
-        conductor.drain_seconds = self._settings.drain_seconds
-        conductor.on_crash = self._loop.note_crash
-        table.watchdog.is_outdated = self._loop.is_outdated
         conductor.context = self._context
         if isinstance(self.registry, OriginalRegistry):
             steps.push_async_callback(self._give_back, self.registry)
@@ -341,7 +343,8 @@ class DevServer:
     async def _start(self, began: float) -> None:
         """Watch first, then look: what is written in between is in an event."""
         if isinstance(self.registry, OriginalRegistry):
-            await self.registry.take(sources_in(self.roots, self._modules, self._rules))
+            of_modules = filter(None, (module.read() for module in self._modules))
+            await self.registry.take((*plugin_sources(self.roots, self._rules), *of_modules))
         warn_of_reloading_parent((*self.roots, *self.code_roots))
         reason = None if self._settings.polling else reason_to_poll()
         polling = self._settings.polling or reason is not None
@@ -414,7 +417,7 @@ class DevServer:
     def _end_streams(self) -> None:
         self._ended = True
         for stream in self._streams:
-            stream.end()
+            stream.close()
 
     # What an app asks
 
@@ -431,7 +434,7 @@ class DevServer:
         """
         stream = EventStream(self.registry.observe, limit)
         if self._ended:
-            stream.end()
+            stream.close()
         self._streams = [each for each in self._streams if not each.ended]
         self._streams.append(stream)
         return stream

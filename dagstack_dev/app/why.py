@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.core.errors import ManifestInvalid
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.disk.discovery import find_plugins
+from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.paths import lies_in
 from dagstack_dev.disk.reading import read_plugin
@@ -115,13 +116,9 @@ def why(path: str, roots: Sequence[str], code_roots: Sequence[str] = ()) -> Why:
 
 def _plugins(roots: Sequence[str], rules: IgnoreRules) -> list[tuple[PluginManifest, PluginSource]]:
     found = []
-    for root in roots:
-        for folder in find_plugins(root, rules):
-            source, _ = read_plugin(folder, root, rules)
-            try:
-                found.append((manifest_of(source), source))
-            except ManifestInvalid:
-                continue  # It cannot be loaded either.
+    for source in plugin_sources(roots, rules):
+        with suppress(ManifestInvalid):  # It cannot be loaded either.
+            found.append((manifest_of(source), source))
     return found
 
 
@@ -166,7 +163,7 @@ def _follow(
     starts: Sequence[tuple[PluginRef | str, Link]], importers: Importers, graph: DependencyGraph
 ) -> None:
     """Hang on each of `starts` what imports or depends on it, level by level."""
-    named = {each for each, _ in starts if isinstance(each, PluginRef)}
+    named: set[PluginRef | str] = {each for each, _ in starts if isinstance(each, PluginRef)}
     todo = deque(starts)
     while todo:
         above, link = todo.popleft()

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from dagstack_dev.cli.excerpts import short
-from dagstack_dev.cli.frames import NAMES_LIMIT, Frames, alike, names
+from dagstack_dev.cli.failures import NAMES_LIMIT, Failures, alike, names
 from dagstack_dev.cli.plugin_tree import blockers, label, plugin_tree
 from dagstack_dev.cli.remarks import remarks
-from dagstack_dev.cli.retries import Retries
 from dagstack_dev.cli.screen import timed
-from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.events import (
     Fact,
     PluginFixed,
@@ -67,11 +65,9 @@ class Terminal:
     def __init__(self, registry: Registry, console: Console) -> None:
         self._registry = registry
         self._console = console
-        self._frames = Frames(console)
-        self._retries = Retries(console, self._frames)
+        self._failures = Failures(console)
         self._steps: list[Transition] = []
-        self._failures: list[Transition] = []
-        self._crashes: dict[PluginRef, BaseException] = {}
+        self._at_start: list[Transition] = []
         self._left_out: list[str] = []
         self._started = False
         self._renewed: tuple[int, frozenset[PluginRef]] = 0, frozenset()
@@ -95,11 +91,11 @@ class Terminal:
                 self._failed(fact)
             case ReloadSkipped():
                 self._steps.clear()
-                self._frames.forget(fact.settled)
+                self._failures.forget(fact.settled)
             case PluginFixed():
                 self._fixed(fact)
             case PluginRetrying():
-                self._retries.show(fact)
+                self._failures.show_retry(fact)
             case WatchStopped():
                 self._stopped(fact)
             case _:
@@ -107,33 +103,30 @@ class Terminal:
 
     def _remember(self, fact: Transition) -> None:
         if fact.to_state in {State.READY, State.REMOVED}:
-            self._retries.forget(fact.ref)
+            self._failures.end_retries(fact.ref)
         if fact.reload_id is not None:
             self._steps.append(fact)
         elif fact.to_state is State.FAILED:
             if self._started:  # No reload's: a plugin died by itself.
                 title = f"{fact.ref} failed: {fact.reason}"
-                self._retries.show_crash(fact.ref, title, fact.error)
-                if fact.error is not None:
-                    self._crashes[fact.ref] = root_error(fact.error)
+                self._failures.show_crash(fact.ref, title, fact.error)
             else:
-                self._failures.append(fact)
+                self._at_start.append(fact)
         elif fact.to_state is State.STOPPED:
             self._steps.append(fact)
 
     # The banner
 
     def _banner(self, fact: WatchStarted) -> None:
-        self._failures = [each for each in self._failures if not self._is_preempted(each.error)]
-        failures = {each.ref: each for each in self._failures}
-        groups = alike((each.ref, each.error, each.stage) for each in self._failures)
+        at_start, self._at_start = self._at_start, []
+        failures = {each.ref: each for each in at_start if not self._is_preempted(each.error)}
+        groups = alike((each.ref, each.error, each.stage) for each in failures.values())
         for refs in islice(groups, FRAMES_LIMIT):
             first = failures[refs[0]]
             how = _STAGES[first.stage] if first.stage else "failed"
-            self._frames.show(str(first.ref), f"{names(refs)} {how}", first.error)
-        for failure in self._failures:
-            self._frames.remember(failure.ref, failure.error)
-        self._failures.clear()
+            self._failures.show(str(first.ref), f"{names(refs)} {how}", first.error)
+        for failure in failures.values():
+            self._failures.remember(failure.ref, failure.error)
         self._steps.clear()
         self._started = True
         watched = [", ".join(map(short, fact.roots))] if fact.roots else []
@@ -180,7 +173,7 @@ class Terminal:
         reasons = {s.ref: s.reason for s in self._steps if s.ref in fact.changed}
         self._renewed = fact.reload_id, frozenset(fact.changed)
         self._steps.clear()
-        self._frames.forget(affected)
+        self._failures.forget(affected)
         changed = [ref for ref in fact.changed if ref not in came and ref not in went]
         others = affected.difference(fact.changed, came, went, (s.ref for s in blocked))
         dependents = f"{len(others)} dependent{'' if len(others) == 1 else 's'}" if others else ""
@@ -217,14 +210,14 @@ class Terminal:
         if fact.ref is None and not self._started:
             self._left_out.append(short(fact.path))
         if fact.ref is not None:
-            self._frames.forget([fact.ref])
+            self._failures.forget([fact.ref])
         who = str(fact.ref) if fact.ref else short(fact.path)
         keeps = (
             f"still running generation {fact.keeps_generation}"
             if fact.keeps_generation is not None
             else None
         )
-        self._frames.show(who, f"{who} rejected", fact.error, keeps)
+        self._failures.show(who, f"{who} rejected", fact.error, keeps)
 
     def _fixed(self, fact: PluginFixed) -> None:
         reload_id, renewed = self._renewed
@@ -250,7 +243,7 @@ class Terminal:
             if rest and number[ref] is not None:
                 keeps += f", and so {'is' if len(rest) == 1 else 'are'} {names(rest)}"
             after = f"rolled back after {_milliseconds(fact.duration_ms)}"
-            self._frames.show_news([ref], f"{ref} failed, {after}", error, keeps)
+            self._failures.show_news([ref], f"{ref} failed, {after}", error, keeps)
 
     def _failed(self, fact: ReloadFailed) -> None:
         steps = [step for step in self._steps if step.ref in fact.affected]
@@ -261,15 +254,15 @@ class Terminal:
         waiting = f"waiting for it: {names(behind)}" if behind else None
         framed: list[PluginRef] = []
         for ref, error in fact.errors.items():
-            if self._crashes.pop(ref, None) is root_error(error):  # Framed when it died.
+            if self._failures.is_crash(ref, error):
                 if waiting:
                     self._print(Text(f"  {waiting}", "yellow"))
                     waiting = None
-            elif not (self._is_preempted(error) or self._retries.covers(ref, error)):
+            elif not (self._is_preempted(error) or self._failures.is_retry(ref, error)):
                 framed.append(ref)
         for refs in alike((ref, fact.errors[ref], None) for ref in framed):
             error = fact.errors[refs[0]]
-            self._frames.show_news(refs, f"{names(refs)} failed", error, waiting)
+            self._failures.show_news(refs, f"{names(refs)} failed", error, waiting)
             waiting = None
         if went:
             self._print(timed(Text.assemble(("- ", "yellow"), (names(went), "bold"))))
@@ -299,7 +292,7 @@ class Terminal:
 
     def _remark(self, fact: Fact) -> None:
         if isinstance(fact, TeardownFailed):
-            self._frames.show(str(fact.ref), f"{fact.ref}: teardown failed", fact.error)
+            self._failures.show(str(fact.ref), f"{fact.ref}: teardown failed", fact.error)
         elif not (isinstance(fact, PluginRequiresRestart) and self._is_ending(fact)):
             self._print(*remarks(fact))
 

@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING
 from dagstack_dev.core.manifest_forms import MANIFEST_NAME, MANIFEST_NAMES
 from dagstack_dev.disk.manifests import is_plugin_folder
 from dagstack_dev.disk.paths import ABSENT, below, is_file, is_folder, lies_in, reason_of
+from dagstack_dev.disk.reading import read_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.ignore import IgnoreRules
+
+
+def plugin_sources(
+    roots: Iterable[str], ignore: IgnoreRules, *, recursive: bool = True
+) -> Iterator[PluginSource]:
+    """Read the plugins at and below `roots`, as they are on disk now; see `find_plugins`."""
+    for root in roots:
+        for folder in find_plugins(root, ignore, recursive=recursive):
+            yield read_plugin(folder, root, ignore)[0]
 
 
 def find_plugins(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.core.contract_errors import AmbientStateError
-from dagstack_dev.core.documents import DocumentInvalid, decoded
 from dagstack_dev.core.errors import (
     AmbiguousPlugin,
     DependencyCycle,
@@ -19,24 +18,21 @@ from dagstack_dev.core.errors import (
     said,
 )
 from dagstack_dev.core.graph import DependencyGraph
-from dagstack_dev.disk.discovery import find_plugins
+from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.ignore import IgnoreRules
-from dagstack_dev.disk.paths import read_regular, root_folder
-from dagstack_dev.disk.reading import read_plugin
+from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.tasks import is_interruption
 from dagstack_dev.testing.ambient_state import ambient_state
-from dagstack_dev.testing.harness import minimal_context
+from dagstack_dev.testing.harness import minimal_context, tell_nobody
 from dagstack_dev.testing.own_tests import TestRun, run_own_tests
-from dagstack_dev.testing.samples import SAMPLES_FILE, Samples, SamplesInvalid, parse_samples
+from dagstack_dev.testing.samples import Samples, SamplesInvalid, read_samples
 from dagstack_dev.testing.suite import ALL_CHECKS, ContractResult, run_contract_suite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
     from pathlib import Path
 
-    from dagstack_dev.core.events import Fact
-    from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.context import PluginContext
@@ -73,7 +69,6 @@ class _Tree:
 
     roots: list[str]
     sources: dict[str, PluginSource] = field(default_factory=dict)
-    manifests: dict[PluginRef, PluginManifest] = field(default_factory=dict)
     folders: dict[PluginRef, str] = field(default_factory=dict)
     errors: dict[str, PluginRegistryError] = field(default_factory=dict)
     graph: DependencyGraph = field(default_factory=DependencyGraph)
@@ -128,26 +123,26 @@ async def check_folders(
 def _read(roots: list[str], rules: IgnoreRules) -> _Tree:
     tree = _Tree(roots)
     registry = _registry(tree, rules)
-    for root in roots:
-        for folder in find_plugins(root, rules):
-            source, _ = read_plugin(folder, root, rules)
-            tree.sources[folder] = source
-            try:
-                offer = _prepare(source, registry)
-            except PluginRegistryError as error:
-                tree.errors[folder] = error
-                continue
-            owner = tree.folders.setdefault(offer.ref, folder)
-            if owner != folder:
-                tree.errors[folder] = AmbiguousPlugin.duplicate(offer.ref, [owner, folder])
-                continue
-            tree.manifests[offer.ref] = offer.manifest
-    tree.graph = DependencyGraph({ref: each.depends_on for ref, each in tree.manifests.items()})
+    wants = {}
+    for source in plugin_sources(roots, rules):
+        folder = source.folder
+        tree.sources[folder] = source
+        try:
+            offer = _prepare(source, registry)
+        except PluginRegistryError as error:
+            tree.errors[folder] = error
+            continue
+        owner = tree.folders.setdefault(offer.ref, folder)
+        if owner != folder:
+            tree.errors[folder] = AmbiguousPlugin.duplicate(offer.ref, [owner, folder])
+        else:
+            wants[offer.ref] = offer.manifest.depends_on
+    tree.graph = DependencyGraph(wants)
     return tree
 
 
 def _registry(tree: _Tree, rules: IgnoreRules) -> PluginRegistry:
-    registry = PluginRegistry(observer=_tell_nobody)
+    registry = PluginRegistry(observer=tell_nobody)
     registry.resources.register_standard()
     for root in tree.roots:
         registry.add_code_root(root, rules)
@@ -168,7 +163,7 @@ async def _check(
     """Run the suite for one plugin, among the plugins that it depends on."""
     source = tree.sources[tree.folders[ref]]
     try:
-        samples = _samples(source)
+        samples = read_samples(source)
         needed = _dependencies(tree.graph, ref)
         async with _surroundings(tree, needed, rules, config) as ctx:
             return await _check_among(ctx, source, samples, checks)
@@ -251,16 +246,6 @@ def _ambient_state(source: PluginSource) -> ContractResult:
     )
 
 
-def _samples(source: PluginSource) -> Samples:
-    path = f"{source.folder}/{SAMPLES_FILE}"
-    if SAMPLES_FILE not in source.files:
-        return Samples()
-    try:
-        return parse_samples(decoded(read_regular(path)))
-    except (OSError, DocumentInvalid, SamplesInvalid) as error:
-        raise SamplesInvalid(f"{path}: {error}") from error
-
-
 def _dependencies(graph: DependencyGraph, ref: PluginRef) -> list[PluginRef]:
     """What `ref` needs, directly or not, in the order in which it can be loaded.
 
@@ -285,7 +270,3 @@ def _dependencies(graph: DependencyGraph, ref: PluginRef) -> list[PluginRef]:
 
 def _failure(check: str, message: str, error: BaseException) -> ContractResult:
     return ContractResult(check, passed=False, error=error, message=message)
-
-
-def _tell_nobody(_: Fact) -> None:
-    """What is told is the report."""

@@ -65,7 +65,7 @@ async def running_plugin(
     if valid.execution_model is ExecutionModel.PROCESS_CPU_BOUND:
         here["execution_model"] = ExecutionModel.SYNC
     alone = valid.model_copy(update=here)
-    registry = PluginRegistry(resource_registry=_resources(ctx), observer=_tell_nobody)
+    registry = PluginRegistry(resource_registry=_resources(ctx), observer=tell_nobody)
     registry.register_manifest(alone, make())
     context = minimal_context(registry) if ctx is None else replace(ctx, resources=None)
     await registry.setup_all(context)
@@ -73,6 +73,10 @@ async def running_plugin(
         yield registry.get_plugin(valid.kind, valid.name)
     finally:
         await registry.teardown_all()
+
+
+def tell_nobody(_: Fact) -> None:
+    """Take a fact for no news: a plugin under test is none to whoever reads the app's log."""
 
 
 def minimal_context(registry: object, config: Mapping[str, Any] | None = None) -> PluginContext:
@@ -107,7 +111,3 @@ def in_a_loop(function: Callable[[], Awaitable[None]]) -> None:
     """
     with anyio.from_thread.start_blocking_portal() as portal:
         portal.call(function)
-
-
-def _tell_nobody(_: Fact) -> None:
-    """A plugin under test is no news to whoever reads the app's log."""

@@ -54,9 +54,10 @@ async def assert_lifecycle_clean(
     gc.collect()  # What finalizers have let go of in the first.
     instance = left() if left is not None else None
     if instance is not None:
-        holders = ", ".join(sorted({_described(each) for each in gc.get_referrers(instance)}))
+        holders = {f"a {type(each).__name__}" for each in gc.get_referrers(instance)}
         raise LeakDetected(
-            f"{valid.ref}: the instance is still referred to after its teardown, by {holders}"
+            f"{valid.ref}: the instance is still referred to after its teardown, by "
+            + ", ".join(sorted(holders))
         )
 
 
@@ -82,7 +83,3 @@ def _tasks() -> set[asyncio.Task[Any]]:
 def _place(task: asyncio.Task[Any]) -> str:
     stack = task.get_stack(limit=1)
     return f"{stack[0].f_code.co_filename}:{stack[0].f_lineno}" if stack else "not started"
-
-
-def _described(holder: object) -> str:
-    return f"a {type(holder).__name__}"

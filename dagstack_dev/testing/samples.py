@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.documents import DocumentInvalid, parse_toml
+from dagstack_dev.core.documents import DocumentInvalid, decoded, parse_toml
 from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.disk.paths import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from dagstack_dev.core.sources import PluginSource
 
 SAMPLES_FILE: Final = "tests/contract.toml"
 """Relative to the plugin's folder: a table per hook, with `arguments` and perhaps `expected`."""
@@ -29,24 +32,31 @@ class Samples:
     expected: Mapping[str, Any] = field(default_factory=dict)
 
 
-def parse_samples(text: str) -> Samples:
-    """The calls that `text` describes.
+def read_samples(source: PluginSource) -> Samples:
+    """The calls that a plugin's folder describes; none where it has no such file.
 
     Raises:
-        SamplesInvalid: it is no TOML, or of another shape.
+        SamplesInvalid: the file cannot be read, is no TOML, or of another shape.
     """
+    if SAMPLES_FILE not in source.files:
+        return Samples()
+    path = f"{source.folder}/{SAMPLES_FILE}"
     try:
-        tables = parse_toml(text)
-    except DocumentInvalid as error:
-        raise SamplesInvalid(str(error)) from error
-    for hook, table in tables.items():
-        if not isinstance(table, dict):
-            raise SamplesInvalid(f"{hook}: write [{hook}] with a table `arguments` in it")
-        for key in table.keys() - set(_KEYS):
-            raise SamplesInvalid(f"[{hook}]: unknown key {key!r}{did_you_mean(key, _KEYS)}")
-        if not isinstance(table.get("arguments", {}), dict):
-            raise SamplesInvalid(f"[{hook}]: arguments must be a table, by name")
+        tables = parse_toml(decoded(read_regular(path)))
+        for hook, table in tables.items():
+            _check(hook, table)
+    except (OSError, DocumentInvalid, SamplesInvalid) as error:
+        raise SamplesInvalid(f"{path}: {error}") from error
     return Samples(
         {hook: table.get("arguments", {}) for hook, table in tables.items()},
         {hook: table["expected"] for hook, table in tables.items() if "expected" in table},
     )
+
+
+def _check(hook: str, table: object) -> None:
+    if not isinstance(table, dict):
+        raise SamplesInvalid(f"{hook}: write [{hook}] with a table `arguments` in it")
+    for key in table.keys() - set(_KEYS):
+        raise SamplesInvalid(f"[{hook}]: unknown key {key!r}{did_you_mean(key, _KEYS)}")
+    if not isinstance(table.get("arguments", {}), dict):
+        raise SamplesInvalid(f"[{hook}]: arguments must be a table, by name")

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.host.context import PluginContext
 
-ALL_CHECKS: Final = frozenset(
-    {"manifest", "lifecycle", "serialization", "ambient_state", "determinism"}
-)
 _IN_ORDER: Final = ("manifest", "lifecycle", "serialization", "ambient_state", "determinism")
+ALL_CHECKS: Final = frozenset(_IN_ORDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,50 +103,40 @@ async def run_contract_suite(  # noqa: PLR0913 - the contract's own call shape
     samples = dict(hook_samples or {})
     repeated = samples if determinism_hooks is None else determinism_hooks
 
-    async def check_manifest() -> str:
-        assert_manifest_valid(manifest)
+    async def run(name: str) -> str:
+        match name:
+            case "manifest":
+                assert_manifest_valid(manifest)
+            case "lifecycle":
+                await assert_lifecycle_clean(plugin_class, manifest, ctx=ctx)
+            case "serialization":
+                await check_boundaries(plugin_class, manifest, samples, ctx)
+                return "" if samples else "skipped: no hook samples"
+            case "ambient_state":
+                if module is None:
+                    return "skipped: no module"
+                warnings = len(assert_no_ambient_state(module).warnings)
+                return f"{warnings} warning(s)" if warnings else ""
+            case _:
+                for hook, arguments in repeated.items():
+                    await check_determinism(
+                        plugin_class,
+                        manifest,
+                        hook,
+                        arguments,
+                        expected=(expected_outputs or {}).get(hook),
+                        iterations=determinism_iterations,
+                        ctx=ctx,
+                    )
+                return "" if repeated else "skipped: no hook samples"
         return ""
 
-    async def check_lifecycle() -> str:
-        await assert_lifecycle_clean(plugin_class, manifest, ctx=ctx)
-        return ""
-
-    async def check_serialization() -> str:
-        await check_boundaries(plugin_class, manifest, samples, ctx)
-        return "" if samples else "skipped: no hook samples"
-
-    async def check_ambient_state() -> str:
-        if module is None:
-            return "skipped: no module"
-        warnings = len(assert_no_ambient_state(module).warnings)
-        return f"{warnings} warning(s)" if warnings else ""
-
-    async def check_determinisms() -> str:
-        for hook, arguments in repeated.items():
-            await check_determinism(
-                plugin_class,
-                manifest,
-                hook,
-                arguments,
-                expected=(expected_outputs or {}).get(hook),
-                iterations=determinism_iterations,
-                ctx=ctx,
-            )
-        return "" if repeated else "skipped: no hook samples"
-
-    run: dict[str, Callable[[], Awaitable[str]]] = {
-        "manifest": check_manifest,
-        "lifecycle": check_lifecycle,
-        "serialization": check_serialization,
-        "ambient_state": check_ambient_state,
-        "determinism": check_determinisms,
-    }
-    return SuiteResult([await _result(name, run[name]) for name in _IN_ORDER if name in active])
+    return SuiteResult([await _result(name, run) for name in _IN_ORDER if name in active])
 
 
-async def _result(name: str, check: Callable[[], Awaitable[str]]) -> ContractResult:
+async def _result(name: str, run: Callable[[str], Awaitable[str]]) -> ContractResult:
     try:
-        return ContractResult(name, passed=True, message=await check())
+        return ContractResult(name, passed=True, message=await run(name))
     except BaseException as error:
         if is_interruption(error) and not is_stray(error):
             raise  # Anything else that a plugin raises is a finding.

@@ -11,7 +11,7 @@ from facts import CHAT, INVALID, OPENAI, every_fact, timeless, transition
 from rich.console import Console
 
 from dagstack_dev import PluginManifest, PluginRegistry
-from dagstack_dev.cli.frames import NAMES_LIMIT
+from dagstack_dev.cli.failures import NAMES_LIMIT
 from dagstack_dev.cli.terminal import TREE_LIMIT, Terminal
 from dagstack_dev.core.errors import DependencyCycle, PluginLoadError
 from dagstack_dev.core.events import (

@@ -1,4 +1,4 @@
-"""Failures in frames: in full when they are news, in a line when they are not."""
+"""Failures: in a frame when they are news, in a line when they are not."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from rich.text import Text
 from dagstack_dev.cli.excerpts import error_lines, headline
 from dagstack_dev.cli.printable import printable
 from dagstack_dev.cli.screen import clock, timed
+from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.errors import in_words
+from dagstack_dev.core.passing import may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
+    from dagstack_dev.core.events import PluginRetrying
     from dagstack_dev.core.lifecycle import Stage
     from dagstack_dev.core.refs import PluginRef
 
@@ -28,12 +31,16 @@ NAMES_LIMIT: Final = 3
 """Plugins that one line names before it counts."""
 
 
-class Frames:
-    """Prints frames, and remembers the last one about each plugin."""
+class Failures:
+    """Prints failures, and remembers what has been shown of each plugin."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._last: dict[PluginRef, str] = {}
+        self._crashes: dict[PluginRef, BaseException | None] = {}
+        self._pauses: dict[PluginRef, float] = {}
+        self._reasons: dict[PluginRef, str] = {}
+        self._kept_back: set[PluginRef] = set()
 
     def show(
         self, who: str, title: str, error: BaseException | None, keeps: str | None = None
@@ -74,10 +81,52 @@ class Frames:
         if [self._last[ref] for ref in refs] != before:
             self.show(str(refs[0]), title, error, keeps)
             return
-        reason = headline(self._last[refs[0]])
-        note = f"; {keeps}" if keeps else ""
         who = f"{names(refs)} {'fails' if len(refs) == 1 else 'fail'} as before"
-        self._console.print(timed(Text.assemble(("! ", "red"), f"{who}: {reason}{note}")))
+        note = f"; {keeps}" if keeps else ""
+        self._line(f"{who}: {headline(self._last[refs[0]])}{note}")
+
+    def show_crash(self, ref: PluginRef, title: str, error: BaseException | None) -> None:
+        """Frame the end of `ref`; in a line, if it came up again only to end the same way."""
+        root = root_error(error) if error is not None else None
+        before, self._crashes[ref] = self._crashes.get(ref), root
+        if before and root and may_pass(root) and in_words(before) == in_words(root):
+            self._kept_back.add(ref)
+            self._line(f"{ref} fails as before: {headline(in_words(root))}")
+        else:
+            self.show(str(ref), title, error)
+
+    def show_retry(self, fact: PluginRetrying) -> None:
+        """Print the pause, unless it is as long as the last one and the reason is the same."""
+        ref, last = fact.ref, self._pauses.get(fact.ref)
+        reason = headline(in_words(root_error(fact.error)))
+        is_known = self._reasons.get(ref) == reason
+        is_kept_back = last is not None or ref in self._kept_back
+        self._pauses[ref], self._reasons[ref] = fact.seconds, reason
+        self._kept_back.discard(ref)
+        if fact.attempt > 1 and is_known and last == fact.seconds:
+            return
+        if fact.attempt == 1 and is_kept_back:  # Its frame, for nobody knew of the edit.
+            self.show_news([ref], f"{ref} failed", fact.error, None)
+        when = f"every {fact.seconds:g} s" if fact.is_longest else f"in {fact.seconds:g} s"
+        news = "" if is_known or fact.attempt == 1 else f"{reason}; "
+        self._console.print(Text(f"  {ref}: {news}tries again {when}", "dim"))
+
+    def is_crash(self, ref: PluginRef, error: BaseException) -> bool:
+        """Whether `error` is what `ref` has died of, which was shown then."""
+        return self._crashes.get(ref) is root_error(error)
+
+    def is_retry(self, ref: PluginRef, error: BaseException) -> bool:
+        """Whether `ref` has failed once more of what is being tried again: `show_retry` will do.
+
+        Any other failure ends the trying.
+        """
+        if may_pass(error):
+            return ref in self._pauses
+        self.end_retries(ref)
+        return False
+
+    def _line(self, text: str) -> None:
+        self._console.print(timed(Text.assemble(("! ", "red"), text)))
 
     def remember(self, ref: PluginRef, error: BaseException | None) -> None:
         """A frame has shown `error`."""
@@ -87,6 +136,10 @@ class Frames:
         """Something else has become of `refs`: their next failure is news whatever it is."""
         for ref in refs:
             self._last.pop(ref, None)
+
+    def end_retries(self, ref: PluginRef) -> None:
+        """It has come up or gone: the next failure of its setup is news."""
+        self._pauses.pop(ref, None)
 
 
 def alike(
