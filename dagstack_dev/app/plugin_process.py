@@ -36,7 +36,7 @@ from dagstack_dev.runtimes.process.description import methods_of
 from dagstack_dev.runtimes.process.failures import describe
 from dagstack_dev.runtimes.process.logs import RemoteHandler, RemoteLogger, RemoteProgress
 from dagstack_dev.runtimes.process.messages import Kind, Message
-from dagstack_dev.runtimes.process.order import File, pack_carry
+from dagstack_dev.runtimes.process.order import pack_carry
 from dagstack_dev.runtimes.process.transfer import ContextArgument, is_plugin_module, pack, unpack
 from dagstack_dev.runtimes.shared import SharedCode
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.runtimes.code import CodeFile
     from dagstack_dev.runtimes.process.order import Order
 
 _LOOK_SECONDS: Final = 0.2
@@ -132,7 +133,7 @@ class Service:
         finally:
             is_up.set()
         self._tell_imports()
-        self._send(Kind.READY, methods_of(self._entry.instance))
+        self._send(Kind.READY, methods_of(self._entry.instance, self._ref))
         await self._ended.wait()
 
     def _tell_held(self, is_up: threading.Event) -> None:
@@ -146,7 +147,7 @@ class Service:
     async def _set_up(self) -> None:
         for root in self._order.code_roots:
             self._shared.add_root(root, lambda _: False)
-        self._shared.exchange({each.path: each.restored() for each in self._order.shared})
+        self._shared.exchange({each.path: each for each in self._order.shared})
         for name, packed in self._order.resources.items():
             self._resources.register(name, self._unpack(packed, f"the resource {name!r}"))
         self._registry.register_offers([self._offer()])
@@ -167,7 +168,7 @@ class Service:
             order.folder,
             order.package,
             order.entry,
-            {relative: file.restored() for relative, file in order.files.items()},
+            order.files,
             self._finder,
             self._shared,
         )
@@ -274,11 +275,11 @@ class Service:
         """Tell what the plugin has imported besides what was ordered, so that changes count."""
         names = {*self._imports.followed(), *self._imports.missing} - self._told
         self._told |= names
-        found: dict[str, File] = {}
+        found: dict[str, CodeFile] = {}
         for name in sorted(names):
             path = getattr(sys.modules.get(name), "__file__", None)
             if isinstance(path, str) and not is_plugin_module(name):
-                found[name] = File.of(self._shared.file(path))
+                found[name] = self._shared.file(path)
         missing = tuple(sorted(self._imports.missing & names))
         own = {relative: file for (_, relative), file in self._finder.found.items()}
         self._finder.found.clear()

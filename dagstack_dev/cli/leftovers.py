@@ -38,7 +38,8 @@ def end_in_spite_of(left: list[str], code: int) -> None:
 def end_at_once(code: int) -> NoReturn:
     """End the process, and the servers that are plugins with it, whatever else is going on."""
     # Not above, for it would slow down `--help`.
-    from dagstack_dev.runtimes.mcp import groups, kept  # noqa: PLC0415
+    from dagstack_dev.runtimes import groups  # noqa: PLC0415
+    from dagstack_dev.runtimes.mcp import kept  # noqa: PLC0415
 
     groups.kill_all()
     kept.remove_all()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import linecache
+import marshal
 import symtable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from importlib.util import decode_source
 from opcode import opmap
 from types import CodeType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from dagstack_dev.core.errors import in_words
 from dagstack_dev.runtimes.bytecode import compile_cached, compile_text
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ _MOST_CLASSES: Final = 5
 class CodeFile:
     """One Python file: its absolute path, its bytes, and what they compile to.
 
-    Exactly one of `code` and `error` is set.
+    Exactly one of `code` and `error` is set. A pickle of it is for the same interpreter, and holds
+    what the error says.
     """
 
     path: str
@@ -41,6 +44,12 @@ class CodeFile:
         error = self.error
         said = getattr(error, "msg", None) or str(error) or "too complex for the compiler"
         return f"{type(error).__name__}: {said}", getattr(error, "lineno", None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See the class."""
+        code = None if self.code is None else marshal.dumps(self.code)
+        error = None if self.error is None else in_words(self.error)
+        return _restored, (self.path, self.source, code, error)
 
     def pin_lines(self) -> None:
         """Make tracebacks show this text for `path`, whatever the disk holds by now."""
@@ -59,6 +68,12 @@ class CodeFile:
         entry = linecache.cache.get(self.path)
         if entry is not None and (len(entry) == 1 or entry[1] is None):
             self.pin_lines()
+
+
+def _restored(path: str, source: SourceFile, code: bytes | None, error: str | None) -> CodeFile:
+    if code is None:
+        return CodeFile(path, source, error=ImportError(error))
+    return CodeFile(path, source, code=marshal.loads(code))  # noqa: S302 - ours
 
 
 def compile_file(path: str, source: SourceFile, *, cached: bool = False) -> CodeFile:

@@ -18,7 +18,8 @@ from trees import PluginTree
 from dagstack_dev.app import leaks
 from dagstack_dev.core.events import PluginLeaked, ReloadCommitted, Transition
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.runtimes.mcp import groups, process
+from dagstack_dev.runtimes import groups
+from dagstack_dev.runtimes.mcp import process
 
 
 def left(pids: list[int]) -> list[int]:

@@ -62,7 +62,7 @@ async def test_a_process_that_dies_fails_its_calls_and_comes_back(
     async with serving(tree, retry_seconds=0.01) as live:
         plugin = live.plugin("apart")
         before = await plugin.pid()
-        with pytest.raises(ProcessDied, match="has ended by itself, with exit code 3"):
+        with pytest.raises(ProcessDied, match="exited with code 3"):
             await plugin.die()
         failed = await live.fact(Transition, lambda fact: fact.to_state is State.FAILED)
         assert isinstance(failed.error, ProcessDied)
@@ -99,7 +99,7 @@ async def test_a_process_that_dies_is_noticed_though_a_child_of_it_lives_on(
     async with serving(tree, retry_seconds=0) as live:
         plugin = live.plugin("apart")
         assert await plugin.value() == 1
-        with pytest.raises(ProcessDied, match="was ended by SIGKILL"):
+        with pytest.raises(ProcessDied, match="was killed by SIGKILL"):
             await plugin.die()
         await live.fact(Transition, lambda fact: fact.to_state is State.FAILED)
 
@@ -144,7 +144,7 @@ async def test_a_process_that_is_killed_is_noticed_at_once(tree: PluginTree, apa
             Transition, lambda fact: fact.ref.name == "apart" and fact.to_state is State.FAILED
         )
         error = live.status("apart").error
-        assert str(error) == "demo/apart: its process was ended by SIGKILL"
+        assert str(error) == "demo/apart: its process was killed by SIGKILL"
         assert not hasattr(error, "__notes__")  # It needs none: no task of the plugin raised it.
         with pytest.raises(PluginUnavailable):
             await live.plugin("apart").value()

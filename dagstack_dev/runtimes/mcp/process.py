@@ -15,7 +15,7 @@ import anyio
 import anyio.abc
 
 from dagstack_dev.core.runtime_errors import ServerExited
-from dagstack_dev.runtimes.mcp import groups
+from dagstack_dev.runtimes import groups
 from dagstack_dev.runtimes.mcp.lines import PIPE_CLOSED, LineSplitter
 from dagstack_dev.runtimes.mcp.server_log import shortened
 
@@ -146,7 +146,7 @@ class ServerProcess:
         elif code is None:
             reason = "its server has closed its input or output, though its process still runs"
         else:
-            reason = f"the process of its server {ended(code)}"
+            reason = f"the process of its server {groups.ended(code)}"
         return ServerExited(self._ref, reason, returncode=code, last_words=self.last_words())
 
     # The end
@@ -190,13 +190,3 @@ async def _is_gone(group: int, seconds: float) -> bool:
             await anyio.sleep(_POLL_SECONDS)
         return True
     return False
-
-
-def ended(returncode: int) -> str:
-    """How a process ended, in words."""
-    if returncode >= 0:
-        return f"exited with code {returncode}"
-    try:
-        return f"was killed by {signal.Signals(-returncode).name}"
-    except ValueError:
-        return f"was killed by signal {-returncode}"

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from dagstack_dev.runtimes import groups
+
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
 
@@ -87,24 +89,20 @@ class Child:
         """How it has ended, or is about to end, in words."""
         await self._ends_within(_TERM_SECONDS)
         code = self._process.poll()
-        if code is None:
-            return "has closed its connection, and runs on"
-        if code >= 0:
-            return f"has ended by itself, with exit code {code}"
-        try:
-            return f"was ended by {signal.Signals(-code).name}"
-        except ValueError:
-            return f"was ended by signal {-code}"
+        return "has closed its connection, and runs on" if code is None else groups.ended(code)
 
     async def end(self, *, asked: bool) -> None:
-        """Make it end: by itself if it was `asked` to, by SIGTERM, by SIGKILL; then its group."""
+        """Make it end: by itself if it was `asked` to, by SIGTERM, by SIGKILL; then its group.
+
+        The plugin may have started processes itself.
+        """
         try:
             with anyio.CancelScope(shield=True):
                 if not (asked and await self._ends_within(_ASKED_SECONDS)):
-                    self._signal(signal.SIGTERM)
+                    groups.kill(self.pid, signal.SIGTERM)
                     await self._ends_within(_TERM_SECONDS)
         finally:
-            self._signal(signal.SIGKILL)
+            groups.kill(self.pid, signal.SIGKILL)
             self._process.wait()
 
     async def _ends_within(self, seconds: float) -> bool:
@@ -112,11 +110,6 @@ class Child:
             while self.is_running:
                 await anyio.sleep(_LOOK_SECONDS)
         return not self.is_running
-
-    def _signal(self, number: signal.Signals) -> None:
-        """To the whole group, for the plugin may have started processes itself."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
 
 
 def _descriptor_of(stream: object, default: int) -> int:

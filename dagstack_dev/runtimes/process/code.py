@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from dagstack_dev.runtimes.code import CodeFile
     from dagstack_dev.runtimes.imports import Imports
     from dagstack_dev.runtimes.plugin_code import InProcessCode
-    from dagstack_dev.runtimes.process.order import File
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +78,14 @@ class ProcessGeneration:
 
     def _note_imports(
         self,
-        modules: Mapping[str, File],
+        modules: Mapping[str, CodeFile],
         missing: Iterable[str],
         own: Mapping[str, SourceFile | None],
     ) -> None:
         if self._code is not None and self._imports is None:
             folder, found = self._code.folder, self._code.finder.found
             found |= {(folder, relative): file for relative, file in own.items()}
-            files = {name: file.restored() for name, file in modules.items()}
-            self._code.shared.note_elsewhere(self._code.package, files)
+            self._code.shared.note_elsewhere(self._code.package, modules)
             self._log.add(self._code.package, missing)
 
     def set_aside(self) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.execution_errors import NotTransferable
 from dagstack_dev.runtimes.code import all_code
-from dagstack_dev.runtimes.process.transfer import unpack
+from dagstack_dev.runtimes.process.transfer import packed_copy, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,24 +21,12 @@ LIFECYCLE: Final = frozenset({"setup", "teardown"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Parameter:
-    """One parameter; `default` is pickled, and None where there is none or it cannot be."""
-
-    name: str
-    kind: int
-    has_default: bool
-    default: bytes | None
-    default_shown: str
-    annotation: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Method:
-    """One method; `parameters` is None where nothing can be told of them."""
+    """One method; `signature` is pickled, and None where nothing can be told of it."""
 
     name: str
     doc: str | None = None
-    parameters: tuple[_Parameter, ...] | None = None
+    signature: bytes | None = None
     streams: bool = False
 
 
@@ -75,76 +62,51 @@ def is_public(name: str) -> bool:
     return name.isidentifier() and not name.startswith("_") and name not in LIFECYCLE
 
 
-def methods_of(instance: object) -> tuple[Method, ...]:
+def methods_of(instance: object, ref: PluginRef) -> tuple[Method, ...]:
     """The public methods of a plugin, those that it has put into its own attributes included."""
     found: dict[str, object] = {}
     for base in reversed(type(instance).__mro__[:-1]):
         found |= vars(base)
     methods = [
-        _method(name, getattr(instance, name))
+        _method(name, getattr(instance, name), ref)
         for name, member in found.items()
         if is_public(name) and _is_function(member)
     ]
     own = getattr(instance, "__dict__", {}).items()
-    return (*methods, *(_method(n, m) for n, m in own if is_public(n) and inspect.isroutine(m)))
+    added = [(name, each) for name, each in own if is_public(name) and inspect.isroutine(each)]
+    return (*methods, *(_method(name, each, ref) for name, each in added))
 
 
 def _is_function(member: object) -> bool:
     return isinstance(member, staticmethod | classmethod) or inspect.isroutine(member)
 
 
-def _method(name: str, function: Any) -> Method:
+def _method(name: str, function: Any, ref: PluginRef) -> Method:
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     try:
-        shown = inspect.signature(function).parameters.values()
+        parameters = inspect.signature(function).parameters.values()
+        shown = inspect.Signature([own, *(_portable(each, ref) for each in parameters)])
     except (TypeError, ValueError):  # Written in C, perhaps.
-        parameters = None
-    else:
-        parameters = tuple(_parameter(each) for each in shown)
+        shown = None
     streams = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-    return Method(name, getattr(function, "__doc__", None), parameters, streams)
+    packed = None if shown is None else packed_copy(shown, ref)
+    return Method(name, getattr(function, "__doc__", None), packed, streams)
 
 
-def _parameter(parameter: inspect.Parameter) -> _Parameter:
-    has_default = parameter.default is not inspect.Parameter.empty
-    annotation = parameter.annotation
-    return _Parameter(
-        parameter.name,
-        int(parameter.kind),
-        has_default,
-        _pickled(parameter.default) if has_default else None,
-        repr(parameter.default) if has_default else "",
-        None
-        if annotation is inspect.Parameter.empty
-        else annotation
-        if isinstance(annotation, str)
-        else inspect.formatannotation(annotation),
-    )
-
-
-def _pickled(value: object) -> bytes | None:
-    try:
-        return pickle.dumps(value)
-    except Exception:  # noqa: BLE001 - whatever a class of the plugin's raises
-        return None
+def _portable(parameter: inspect.Parameter, ref: PluginRef) -> inspect.Parameter:
+    """`parameter` with its annotation as text, and a default that exists in the other process."""
+    annotation, default = parameter.annotation, parameter.default
+    if annotation is not inspect.Parameter.empty and not isinstance(annotation, str):
+        annotation = inspect.formatannotation(annotation)
+    if packed_copy(default, ref) is None:
+        default = _Shown(repr(default))
+    return parameter.replace(annotation=annotation, default=default)
 
 
 def signature(method: Method, ref: PluginRef) -> inspect.Signature | None:
     """The signature that `method` has for its callers, with `self`."""
-    if method.parameters is None:
-        return None
-    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    return inspect.Signature([own, *(_rebuilt(each, ref) for each in method.parameters)])
-
-
-def _rebuilt(parameter: _Parameter, ref: PluginRef) -> inspect.Parameter:
-    empty = inspect.Parameter.empty
-    default: Any = _Shown(parameter.default_shown) if parameter.has_default else empty
-    if parameter.default is not None:
-        with suppress(NotTransferable):  # Its class exists over there only.
-            default = unpack(parameter.default, ref=ref, what="a default")
-    return inspect.Parameter(
-        parameter.name,
-        list(inspect._ParameterKind)[parameter.kind],  # noqa: SLF001 - its only name
-        default=default,
-        annotation=empty if parameter.annotation is None else parameter.annotation,
-    )
+    if method.signature is not None:
+        with suppress(NotTransferable):  # A default needs what only the other process can import.
+            found: inspect.Signature = unpack(method.signature, ref=ref, what="a signature")
+            return found
+    return None

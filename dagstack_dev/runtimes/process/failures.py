@@ -6,7 +6,6 @@ so that everything that reads tracebacks shows them as it shows those of any oth
 
 from __future__ import annotations
 
-import pickle
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from dagstack_dev.core.errors import said
 from dagstack_dev.core.execution_errors import NotTransferable, RemoteError
 from dagstack_dev.core.passing import may_pass
 from dagstack_dev.core.recorded import LONGEST_CHAIN, Step, steps_of, traceback_of
-from dagstack_dev.runtimes.process.transfer import unpack
+from dagstack_dev.runtimes.process.transfer import packed_copy, unpack
 
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
@@ -71,12 +70,9 @@ def describe(error: BaseException, ref: PluginRef, depth: int = 0) -> Failure:
 
 def _pickled(error: BaseException, ref: PluginRef) -> bytes | None:
     """None where the other side could not make the same of it."""
-    try:
-        data = pickle.dumps(error, protocol=pickle.HIGHEST_PROTOCOL)
-        again = unpack(data, ref=ref, what="an exception")
-    except Exception:  # noqa: BLE001 - a class of the plugin's may raise anything when copied
-        return None
-    return data if type(again) is type(error) and said(again) == said(error) else None
+    data = packed_copy(error, ref)
+    same = data is not None and said(unpack(data, ref=ref, what="an exception")) == said(error)
+    return data if same else None
 
 
 def rebuild(failure: Failure, ref: PluginRef) -> BaseException:

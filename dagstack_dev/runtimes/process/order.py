@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-import marshal
 import sys
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.execution_errors import NotTransferable
-from dagstack_dev.core.sources import SourceFile
-from dagstack_dev.runtimes.code import CodeFile
 from dagstack_dev.runtimes.process.transfer import pack
 
 if TYPE_CHECKING:
@@ -20,33 +16,11 @@ if TYPE_CHECKING:
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.ports import OwningContext
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.runtimes.code import CodeFile
     from dagstack_dev.runtimes.plugin_code import InProcessCode
 
 _NOT_SERVICES: Final = frozenset({"config", "logger", "registry", "resources", "owner", "progress"})
 """Fields of a context that go another way, or nowhere."""
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One file of code: its path, its bytes, and what they compile to, marshalled."""
-
-    path: str
-    source: SourceFile
-    code: bytes | None
-    error: str | None
-
-    @classmethod
-    def of(cls, file: CodeFile) -> File:
-        """What `file` is, without what cannot be pickled."""
-        code = None if file.code is None else marshal.dumps(file.code)
-        error = None if file.error is None else in_words(file.error)
-        return cls(file.path, file.source, code, error)
-
-    def restored(self) -> CodeFile:
-        """The compiled file again, in a process of the same interpreter."""
-        if self.code is None:
-            return CodeFile(self.path, self.source, error=ImportError(self.error))
-        return CodeFile(self.path, self.source, code=marshal.loads(self.code))  # noqa: S302 - ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +48,9 @@ class Order:
     folder: str
     package: str
     entry: str
-    files: Mapping[str, File]
+    files: Mapping[str, CodeFile]
     code_roots: tuple[str, ...]
-    shared: tuple[File, ...]
+    shared: tuple[CodeFile, ...]
     sys_path: tuple[str, ...]
     config: bytes
     resources: Mapping[str, bytes]
@@ -102,9 +76,9 @@ def make_order(code: InProcessCode, context: OwningContext) -> Order:
         folder=code.folder,
         package=code.package,
         entry=code.entry,
-        files={relative: File.of(file) for relative, file in code.files.items()},
+        files=code.files,
         code_roots=tuple(code.shared.roots),
-        shared=tuple(File.of(file) for file in code.shared.running()),
+        shared=tuple(code.shared.running()),
         sys_path=tuple(each for each in entries if isinstance(each, str)),
         config=pack(dict(context.config), ref=ref, what="its configuration"),
         resources={

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.ports import OwningContext
     from dagstack_dev.core.sources import SourceFile
+    from dagstack_dev.runtimes.code import CodeFile
     from dagstack_dev.runtimes.plugin_code import InProcessCode
     from dagstack_dev.runtimes.process.description import Method
-    from dagstack_dev.runtimes.process.order import File
 
 _CHUNK: Final = 1 << 18
 ABANDON_SECONDS: Final = 2.0
@@ -70,7 +70,7 @@ class Remote:
         code: InProcessCode,
         worker: str,
         on_imports: Callable[
-            [Mapping[str, File], Iterable[str], Mapping[str, SourceFile | None]], None
+            [Mapping[str, CodeFile], Iterable[str], Mapping[str, SourceFile | None]], None
         ],
     ) -> None:
         self.ref = code.manifest.ref
@@ -87,7 +87,6 @@ class Remote:
         self._token: anyio.lowlevel.EventLoopToken | None = None
         self._over = False
         self._ending: str | None = None
-        self._under_way: dict[int, str] = {}
         self._is_stopping = False
         self.held_seconds = 0.0
 
@@ -135,7 +134,8 @@ class Remote:
 
     def holdups(self) -> tuple[str, ...]:
         """Calls that are under way while the process is too busy to hear of the stop."""
-        return () if self._is_stopping else tuple(dict.fromkeys(self._under_way.values()))
+        calls = (each.what for number, each in self._answers.items() if number != _LIFE)
+        return () if self._is_stopping else tuple(dict.fromkeys(f"{name}()" for name in calls))
 
     @asynccontextmanager
     async def _process(self) -> AsyncIterator[SocketStream]:
@@ -189,8 +189,6 @@ class Remote:
 
     async def _ask(self, kind: Kind, payload: bytes, *, number: int, what: str) -> bytes:
         answer = self._answers[number] = _Answer(what)
-        if kind is Kind.CALL:
-            self._under_way[number] = f"{what}()"
         try:
             await self._send(encode(kind, payload, call=number))
             await answer.arrived.wait()
@@ -200,8 +198,6 @@ class Remote:
                     await self._send(encode(Kind.CANCEL, call=number))
                     await answer.arrived.wait()
             raise
-        finally:
-            del self._answers[number]
         if answer.error is not None:
             raise answer.error
         return answer.payload
@@ -281,8 +277,7 @@ class Remote:
     def _settle(
         self, number: int, *, payload: bytes = b"", error: BaseException | None = None
     ) -> None:
-        self._under_way.pop(number, None)
-        answer = self._answers.get(number)
+        answer = self._answers.pop(number, None)
         if answer is not None:
             answer.payload, answer.error = payload, error
             answer.arrived.set()

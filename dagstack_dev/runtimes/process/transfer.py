@@ -66,6 +66,15 @@ def unpack(data: bytes, *, ref: PluginRef, what: str, own: str = "") -> Any:
         raise NotTransferable(ref, what, reason) from error
 
 
+def packed_copy(value: object, ref: PluginRef) -> bytes | None:
+    """`value` as bytes, None where the app could not make an object of the same class of it."""
+    try:
+        data = pack(value, ref=ref, what="a value")
+        return data if type(unpack(data, ref=ref, what="a value")) is type(value) else None
+    except NotTransferable:
+        return None
+
+
 class _ForeignClass(Exception):
     pass
 

@@ -112,7 +112,7 @@ async def test_a_crash_of_the_interpreter_tells_the_line(
         async def setup(self, ctx):
             ctypes.string_at(0)
     """
-    with pytest.raises(ProcessDied, match="was ended by SIGSEGV"):
+    with pytest.raises(ProcessDied, match="was killed by SIGSEGV"):
         await Lifetime(tree, code)()
     assert f'File "{tree.root}/it/plugin.py", line 5 in setup' in capfd.readouterr().err
 

@@ -65,3 +65,13 @@ def _has_running_member(group: int) -> bool:
         if int(fields[2]) == group and fields[0] not in {"Z", "X"}:
             return True
     return False
+
+
+def ended(returncode: int) -> str:
+    """How a process ended, in words."""
+    if returncode >= 0:
+        return f"exited with code {returncode}"
+    try:
+        return f"was killed by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"was killed by signal {-returncode}"
