@@ -21,7 +21,7 @@ from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.registry import CORE_VERSION, Registry
 from dagstack_dev.logs import LOGGER_NAME, FactLogger
 from dagstack_dev.runtimes.in_process import InProcessRuntime
-from dagstack_dev.runtimes.mcp.availability import is_installed
+from dagstack_dev.runtimes.mcp import is_installed
 from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
 from dagstack_dev.runtimes.mcp.stdio import McpStdioRuntime
 

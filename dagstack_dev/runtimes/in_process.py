@@ -19,7 +19,7 @@ from dagstack_dev.core.errors import (
     ManifestProblem,
     PluginLoadError,
 )
-from dagstack_dev.core.manifest import ExecutionModel, line_in_manifest
+from dagstack_dev.core.manifest import ExecutionModel, line_in
 from dagstack_dev.core.refs import closest
 from dagstack_dev.runtimes import original
 from dagstack_dev.runtimes.code import (
@@ -193,13 +193,8 @@ def _entry_file(
     message = f"there is no {stem}.py in {source.folder}{hint}"
     if os.path.isfile(f"{source.folder}/{stem}.py"):  # noqa: PTH113 - plain strings throughout
         message = f"{stem}.py is ignored, by `ignore` here, by --ignore or by a .gitignore"
-    problem = ManifestProblem("entry_point", message, _line_of_entry_point(source))
+    problem = ManifestProblem("entry_point", message, line_in(source, "entry_point"))
     raise ManifestInvalid(source.manifest_path, [problem], ref=manifest.ref)
-
-
-def _line_of_entry_point(source: PluginSource) -> int | None:
-    written = source.manifest.content if source.manifest else None
-    return line_in_manifest(written or b"", source.manifest_path, "entry_point")
 
 
 def _check_compiled(
@@ -234,5 +229,5 @@ def _check_binding(manifest: PluginManifest, entry: CodeFile, source: PluginSour
         reason = f"{file} is empty; it has to define class {name!r}"
     else:
         reason = f"{file} defines no class {name!r}{found_classes(entry, name)}"
-    path, line = source.manifest_path, _line_of_entry_point(source)
+    path, line = source.manifest_path, line_in(source, "entry_point")
     raise PluginLoadError(manifest.ref, "compile", reason, path=path, line=line)

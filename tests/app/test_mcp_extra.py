@@ -16,7 +16,7 @@ from trees import PluginTree
 from dagstack_dev import PluginRegistry
 from dagstack_dev.core.errors import INSTALL_MCP, RuntimeNotSupported
 from dagstack_dev.host.services.http import INSTALL_HTTP
-from dagstack_dev.runtimes.mcp.availability import is_installed
+from dagstack_dev.runtimes.mcp import is_installed
 
 LOADED = """
 import asyncio, sys
@@ -54,7 +54,7 @@ def test_what_to_install_is_told(
 
 
 def test_an_sdk_that_is_too_old_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = "dagstack_dev.runtimes.mcp.availability.find_spec"
+    known = "dagstack_dev.runtimes.mcp.find_spec"
     monkeypatch.setattr(known, lambda name: None if name == "httpx2" else find_spec("json"))
     assert not is_installed()
 

@@ -173,5 +173,5 @@ def test_a_log_call_from_another_process_is_lost_with_a_logger_that_raises() -> 
 
 def test_what_a_server_says_is_lost_with_a_logger_that_raises() -> None:
     log = ServerLog(BrokenLogger())
-    log.heard("a line")
+    log.say("a line")
     log.message("warning", None, "a message")

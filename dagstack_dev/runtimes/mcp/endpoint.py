@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 
 class Connection(Protocol):
-    """One live connection to a server."""
+    """One live connection to a server.
 
-    @property
-    def streams(self) -> tuple[Any, Any]:
-        """What to read messages from and what to write them to, as the SDK's transports yield."""
+    Attributes:
+        streams: what to read messages from and what to write them to, as the SDK's transports
+            yield.
+    """
+
+    streams: tuple[Any, Any]
 
     def note_tools(self, tools: Iterable[Tool]) -> None:
         """These are the server's tools; told whenever they have been listed."""
@@ -32,9 +35,11 @@ class Connection(Protocol):
 
     def last_words(self) -> tuple[str, ...]:
         """The last that was heard of the server besides its messages, line by line."""
+        return ()
 
     def survivors(self) -> tuple[str, ...]:
         """What is still alive of it, in words; to be asked after it has been left."""
+        return ()
 
 
 class Endpoint(Protocol):

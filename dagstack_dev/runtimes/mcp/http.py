@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import anyio.to_thread
 
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
-from dagstack_dev.core.manifest import line_in_manifest
+from dagstack_dev.core.manifest import line_in
 from dagstack_dev.core.manifest_mcp import CALL_SECONDS, SENDABLE, McpHttp
 from dagstack_dev.core.secrets import remember
 from dagstack_dev.runtimes.mcp.generation import McpCode
@@ -59,9 +59,7 @@ class McpHttpRuntime:
         try:
             return McpCode.after(previous, manifest, _endpoint(manifest, source.home))
         except _Unusable as problem:
-            written = (source.manifest.content if source.manifest else None) or b""
-            where = line_in_manifest(written, source.manifest_path, problem.key)
-            told = ManifestProblem(problem.key, str(problem), where)
+            told = ManifestProblem(problem.key, str(problem), line_in(source, problem.key))
             raise ManifestInvalid(source.manifest_path, [told], ref=manifest.ref) from None
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:  # noqa: ARG002 - of nobody

@@ -13,6 +13,7 @@ import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
 from dagstack_dev.core.runtime_errors import HandshakeFailed
+from dagstack_dev.runtimes.mcp.endpoint import Connection
 from dagstack_dev.runtimes.mcp.http_client import ServerClient
 from dagstack_dev.runtimes.mcp.http_proxy import proxy_for
 from dagstack_dev.runtimes.mcp.http_trouble import broken_off, public
@@ -62,8 +63,8 @@ async def connection(
         yield HttpConnection(ref, url, client, streams, (look_every, call_timeout))
 
 
-class HttpConnection:
-    """See `endpoint.Connection`."""
+class HttpConnection(Connection):
+    """See `endpoint.Connection`: a remote server is not ours, and what it writes its host keeps."""
 
     def __init__(
         self,
@@ -103,11 +104,3 @@ class HttpConnection:
         """Why a call or the handshake got no answer."""
         trouble = await self._client.examine(QUESTION_SECONDS)
         return (trouble or broken_off(self._url)).error(self._ref)
-
-    def last_words(self) -> tuple[str, ...]:
-        """Nothing: what a remote server writes, its own host keeps."""
-        return ()
-
-    def survivors(self) -> tuple[str, ...]:
-        """Nothing: the server is not ours."""
-        return ()

@@ -129,7 +129,7 @@ class ServerProcess:
         text = line.decode(errors="replace").rstrip()
         if text:
             self._last_lines.append(shortened(text))
-            self._log.heard(text)
+            self._log.say(text)
 
     def last_words(self) -> tuple[str, ...]:
         """The last lines of its standard error."""

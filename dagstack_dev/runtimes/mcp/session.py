@@ -153,7 +153,9 @@ class Session:
             if not isinstance(error, ValidationError) or not dialect.is_spoken(error):
                 raise self._refused(one_line(error)) from error
             self._dialect = dialect.Dialect(self._ask)
-            self._log.speaks_dialect(tool.name for tool in dialect.TOOLS)
+            methods = ", ".join(tool.name for tool in dialect.TOOLS)
+            text = "speaks the JSON-RPC of dagstack-plugin-system, not MCP; its methods are"
+            self._log.say(f"{text} {methods}")
 
     async def say_goodbye(self, seconds: float) -> None:
         """Tell the server that it is over, where it wants to be told; in a part of `seconds`."""
@@ -236,7 +238,7 @@ class Session:
             try:
                 valid.append(of(each))
             except ValueError as error:
-                self._log.left_out(kind, error)
+                self._log.say(f"leaves out a malformed {kind}: {error}", "warning")
         return valid
 
     async def _optional(self, method: str, key: str, seconds: float) -> list[object]:
@@ -263,7 +265,8 @@ class Session:
             cursor = page.get("nextCursor")
             if not isinstance(cursor, str | int) or cursor == "":
                 return found
-        self._log.endless_listing(key, len(cursors))
+        end = f"given up after {len(cursors)} pages; the server's cursor comes to no end"
+        self._log.say(f"listing {key}: {end}", "warning")
         return found
 
     # Calling
@@ -291,7 +294,9 @@ class Session:
 
         async def tell(progress: float, total: float | None, message: str | None) -> None:
             if listener is None:
-                self._log.progress(tool.name, progress, total, message)
+                of = "" if total is None else f" of {total:g}"
+                said = f": {message}" if message else ""
+                self._log.say(f"{tool.name}: {progress:g}{of}{said}")
             else:
                 await listener(progress, total, message)
 
@@ -384,4 +389,5 @@ class Session:
             try:
                 await self._on_new_tools(self)
             except PluginRegistryError as error:
-                self._log.kept_tools(error)
+                text = "keeps the tools that are known, for those that it tells of are not"
+                self._log.say(f"{text}: {error}", "warning")

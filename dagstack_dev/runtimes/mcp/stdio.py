@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
-from dagstack_dev.core.manifest import line_in_manifest
+from dagstack_dev.core.manifest import line_in
 from dagstack_dev.runtimes.mcp.command import (
     StdioSettings,
     check_python,
@@ -29,7 +29,6 @@ from dagstack_dev.runtimes.mcp.process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from contextlib import AbstractAsyncContextManager
 
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.ports import Prepared
@@ -94,54 +93,49 @@ class StdioEndpoint:
         """Seconds until its tools are known."""
         return self.settings.startup_timeout_sec
 
-    def connect(self, ref: PluginRef, log: ServerLog) -> AbstractAsyncContextManager[ServerProcess]:
+    @asynccontextmanager
+    async def connect(self, ref: PluginRef, log: ServerLog) -> AsyncIterator[ServerProcess]:
         """Start the process."""
-        return _running(self, ref, log)
+        from dagstack_dev.runtimes.mcp.messages import (  # noqa: PLC0415 - it imports the SDK
+            MessageReader,
+            OpenRequests,
+            write_messages,
+        )
 
-
-@asynccontextmanager
-async def _running(
-    endpoint: StdioEndpoint, ref: PluginRef, log: ServerLog
-) -> AsyncIterator[ServerProcess]:
-    from dagstack_dev.runtimes.mcp.messages import (  # noqa: PLC0415 - it imports the SDK
-        MessageReader,
-        OpenRequests,
-        write_messages,
-    )
-
-    settings = endpoint.settings
-    own, place = endpoint.kept.folder, await anyio.to_thread.run_sync(endpoint.kept.place)
-    if place != own:
-        log.runs_from_copy()
-    script = script_of(settings.command)
-    if script is not None and not endpoint.kept.holds(place_of(script, settings)):
-        log.unwatched(script)
-    process = await ServerProcess.start(
-        ref,
-        [
-            place + word[len(own) :] if word.startswith(own + "/") else word
-            for word in settings.command
-        ],
-        folder=_below(place, settings),
-        env=environment(settings.env),
-        log=log,
-    )
-    # The SDK counts the time of a call from when it is sent, which must not wait for the server.
-    send, receive = anyio.create_memory_object_stream[Any](math.inf)
-    requests = OpenRequests()
-    reader = MessageReader(process.stdout, process.lost, log, requests)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(process.note_exit)
-        tasks.start_soon(process.log_stderr)
-        tasks.start_soon(write_messages, receive, process, requests)
-        try:
-            with send:
-                process.streams = reader, send
-                yield process
-        finally:
-            # One second is for what else there is to undo.
-            await process.stop(max(endpoint.teardown_seconds - 1, 0.5))
-            tasks.cancel_scope.cancel()
+        settings, kept = self.settings, self.kept
+        own, place = kept.folder, await anyio.to_thread.run_sync(kept.place)
+        if place != own:
+            log.say("its folder holds something newer than this generation, which runs from a copy")
+        script = script_of(settings.command)
+        if script is not None and not kept.holds(place_of(script, settings)):
+            hint = "build into a folder of another name, such as out"
+            log.say(f"changes of {script} are not noticed, for it is ignored; {hint}", "warning")
+        process = await ServerProcess.start(
+            ref,
+            [
+                place + word[len(own) :] if word.startswith(own + "/") else word
+                for word in settings.command
+            ],
+            folder=_below(place, settings),
+            env=environment(settings.env),
+            log=log,
+        )
+        # The SDK counts the time of a call from when it is sent, so that must not have to wait.
+        send, receive = anyio.create_memory_object_stream[Any](math.inf)
+        requests = OpenRequests()
+        reader = MessageReader(process.stdout, process.lost, log, requests)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(process.note_exit)
+            tasks.start_soon(process.log_stderr)
+            tasks.start_soon(write_messages, receive, process, requests)
+            try:
+                with send:
+                    process.streams = reader, send
+                    yield process
+            finally:
+                # One second is for what else there is to undo.
+                await process.stop(max(self.teardown_seconds - 1, 0.5))
+                tasks.cancel_scope.cancel()
 
 
 def _below(folder: str, settings: StdioSettings) -> str:
@@ -151,16 +145,14 @@ def _below(folder: str, settings: StdioSettings) -> str:
 def _invalid(
     manifest: PluginManifest, source: PluginSource, problems: Mapping[str, str]
 ) -> ManifestInvalid:
-    file = source.manifest
-    written = (file.content if file else None) or b""
     found = [
-        ManifestProblem(field, message, _line_of(written, source.manifest_path, field))
+        ManifestProblem(field, message, _line_of(field, source))
         for field, message in problems.items()
     ]
     return ManifestInvalid(source.manifest_path, found, ref=manifest.ref)
 
 
-def _line_of(written: bytes, path: str, field: str) -> int | None:
+def _line_of(field: str, source: PluginSource) -> int | None:
     """The line of a field, wherever the manifest gives it."""
     places = (field, f"mcp_stdio.{field}", "entry_point")
-    return next((line for each in places if (line := line_in_manifest(written, path, each))), None)
+    return next((line for each in places if (line := line_in(source, each))), None)

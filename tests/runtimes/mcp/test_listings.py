@@ -252,5 +252,4 @@ async def test_an_odd_handshake_is_one(odd: dict[str, Any]) -> None:
 
 def test_a_logger_that_fails_costs_no_list() -> None:
     log = ServerLog(object())
-    log.left_out("tool", ValueError("odd"))
-    log.endless_listing("tools", 5)
+    log.say("leaves out a malformed tool: odd", "warning")
