@@ -182,11 +182,18 @@ class SharedCode(SharedModules):
 
     # Changing it
 
-    def prepare(self, contents: Mapping[str, SourceFile | None]) -> list[SharedChange]:
+    def prepare(
+        self, contents: Mapping[str, SourceFile | None], *, is_quiet: bool = True
+    ) -> list[SharedChange]:
         """Compile files that have changed, and tell for whom; nothing that runs is touched.
 
         What some plugin or module has in common is one change. A file that nobody imports is
         left out: it is taken note of, and whoever imports it first gets it as it is now.
+
+        Args:
+            contents: what they hold, by path.
+            is_quiet: whether no plugin is being built. Else it is not known who imports a file:
+                what is torn down may come back.
         """
         changes: list[tuple[dict[str, CodeFile | None], Reach]] = []
         for path, source in sorted(contents.items()):
@@ -196,7 +203,8 @@ class SharedCode(SharedModules):
             files = {path: None if source is None else compile_file(path, source)}
             reach = self.reach(self._modules_at(path))
             if not reach.plugins:
-                self.let_go(files, reach.modules)
+                if is_quiet:
+                    self.let_go(files, reach.modules)
                 continue
             for each in [each for each in changes if _overlap(each[1], reach)]:
                 changes.remove(each)

@@ -238,3 +238,32 @@ async def test_what_is_being_removed_is_waited_for_by_a_reload_of_code_that_it_h
         await live.server.wait_idle()
         assert live.states == {"base": "ready", "aside": "ready"}
         assert live.plugin("base").value() == 2
+
+
+async def test_shared_code_of_what_may_be_rolled_back_is_not_let_go_meanwhile(
+    tree: PluginTree,
+) -> None:
+    late = """
+    import words
+
+    class Plugin:
+        def value(self):
+            import words
+            return words.WORD
+    """
+    fails = SLOW.format(value=2).replace(".wait()", ".wait()\n        1 / 0")
+    words = tree.write("words.py", "WORD = 'old'\n")
+    tree.plugin("slow", code=late)
+    tree.plugin("aside")
+    gate = anyio.Event()
+    async with serving(tree, extras={"gate": gate, "begun": []}) as live:
+        live.forget()
+        tree.plugin("slow", code=fails)
+        await begins(live, "slow")
+        words.write_text("WORD = \n", encoding="utf-8")
+        tree.plugin("aside", value=2)
+        await live.fact(ReloadCommitted, lambda fact: ref("aside") in fact.affected)
+        gate.set()
+        await live.server.wait_idle()
+        assert live.plugin("slow").value() == "old"
+        assert live.status("slow").pending

@@ -206,7 +206,7 @@ class Reconciler:
     ) -> Turn:
         """What is to be done now; what would touch what is being built has to wait."""
         places = {**self.unsettled, **reasons}
-        changes = self._shared.prepare(contents, occasion.number)
+        changes = self._shared.prepare(contents, occasion.number, is_quiet=not self.building)
         waiting, late = set[str](), set[str]()
         if self.building:
             waiting = set(filter(self._is_busy, places))

@@ -86,13 +86,14 @@ class SharedFiles:
         return self._code.plugins_at(paths)
 
     def prepare(
-        self, contents: Mapping[str, SourceFile | None], batch: int
+        self, contents: Mapping[str, SourceFile | None], batch: int, *, is_quiet: bool
     ) -> dict[str, SharedChange]:
-        """Compile `contents`; what no plugin imports is in force at once.
+        """Compile `contents`; what no plugin imports is in force as soon as it is quiet.
 
         Args:
             contents: what differs, by path.
             batch: the number of what has come in, to tell what has been on disk longer.
+            is_quiet: whether no plugin is being built.
 
         Returns:
             The changes that are for plugins, by name.
@@ -104,7 +105,7 @@ class SharedFiles:
         }
         for path in self.known.keys() - contents.keys():
             del self.known[path]
-        return {change.name: change for change in self._code.prepare(contents)}
+        return {change.name: change for change in self._code.prepare(contents, is_quiet=is_quiet)}
 
     def news_of(self, change: SharedChange, offers: Mapping[PluginRef, Offer]) -> SharedNews:
         """`change` for the planner.
