@@ -13,8 +13,8 @@ import structlog
 from dagstack_dev import PluginRef
 from dagstack_dev.core.runtime_errors import HandshakeFailed
 from dagstack_dev.runtimes.mcp.catalogue import Tool
+from dagstack_dev.runtimes.mcp.http import trusting_nobody
 from dagstack_dev.runtimes.mcp.http_connection import HttpConnection, connection
-from dagstack_dev.runtimes.mcp.http_tls import trusting_nobody
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
 from dagstack_dev.runtimes.mcp.session import Session
 

@@ -17,9 +17,9 @@ from dagstack_dev.core.errors import in_words
 from dagstack_dev.runtimes.bytecode import compile_cached, compile_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from dagstack_dev.core.sources import SourceFile
+    from dagstack_dev.core.sources import PluginSource, SourceFile
 
 _MOST_CLASSES: Final = 5
 """Classes that a message names."""
@@ -88,6 +88,25 @@ def compile_file(path: str, source: SourceFile, *, cached: bool = False) -> Code
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         return CodeFile(path, source, error=error.with_traceback(None))
     return CodeFile(path, source, code=code)
+
+
+def compile_all(source: PluginSource) -> dict[str, CodeFile]:
+    """The compiled files of a plugin, by path relative to its folder."""
+    return {
+        relative: compile_file(f"{source.folder}/{relative}", file)
+        for relative, file in source.files.items()
+        if relative.endswith(".py")
+    }
+
+
+def named_files(files: Mapping[str, CodeFile]) -> set[str]:
+    """Those of `files` whose name as a module some of them mentions: they may be imported."""
+    named = {name for file in files.values() if file.code for name in mentioned_names(file.code)}
+    return {
+        each
+        for each in files
+        if each.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2] in named
+    }
 
 
 def all_code(code: CodeType) -> Iterator[CodeType]:

@@ -24,10 +24,11 @@ from dagstack_dev.core.refs import closest
 from dagstack_dev.runtimes import original
 from dagstack_dev.runtimes.code import (
     CodeFile,
+    compile_all,
     compile_file,
     found_classes,
     may_bind,
-    mentioned_names,
+    named_files,
 )
 from dagstack_dev.runtimes.finder import PluginFinder, quoted
 from dagstack_dev.runtimes.imports import ImportLog
@@ -127,12 +128,7 @@ class InProcessRuntime:
     def expose(self, ref: PluginRef, source: PluginSource) -> str:
         """Let imports find a plugin's files, whatever it runs in; the answer is its package."""
         package = self._package(ref)
-        files = {
-            relative: compile_file(f"{source.folder}/{relative}", file)
-            for relative, file in source.files.items()
-            if relative.endswith(".py")
-        }
-        self._finder.activate(package, source.folder, files)
+        self._finder.activate(package, source.folder, compile_all(source))
         self.shared.take_part()
         return package
 
@@ -203,11 +199,9 @@ def _check_compiled(
     broken = {relative: file for relative, file in files.items() if file.error is not None}
     if not broken:
         return
-    named = {name for file in files.values() if file.code for name in mentioned_names(file.code)}
-    above = _packages_above(module)
+    reached = named_files(files) | _packages_above(module)
     for relative, file in sorted(broken.items()):
-        stem = relative.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2]
-        if file is entry or relative in above or stem in named:
+        if file is entry or relative in reached:
             problem, line = file.problem
             raise PluginLoadError(
                 manifest.ref, "compile", problem, path=file.path, line=line

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from dagstack_dev.core.errors import PluginLoadError
 from dagstack_dev.core.manifest_mcp import CALL_SECONDS, McpStdio
 from dagstack_dev.core.refs import closest
-from dagstack_dev.runtimes.code import CodeFile, compile_file, mentioned_names
+from dagstack_dev.runtimes.code import compile_all, named_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,23 +130,9 @@ def check_python(ref: PluginRef, settings: StdioSettings, source: PluginSource) 
         return
     if os.path.realpath(program) != os.path.realpath(sys.executable):
         return  # Another version may know another syntax.
-    files = {
-        relative: compile_file(f"{source.folder}/{relative}", file)
-        for relative, file in source.files.items()
-        if relative.endswith(".py")
-    }
-    for relative in _reached(place_of(script, settings), files):
-        file = files[relative]
-        if file.error is not None:
+    files = compile_all(source)
+    reached = {place_of(script, settings), *named_files(files)}
+    for relative, file in files.items():
+        if relative in reached and file.error is not None:
             problem, line = file.problem
             raise PluginLoadError(ref, "compile", problem, path=file.path, line=line)
-
-
-def _reached(script: str, files: Mapping[str, CodeFile]) -> list[str]:
-    """The script, and every file whose name it or another one of these mentions."""
-    named = {name for file in files.values() if file.code for name in mentioned_names(file.code)}
-    stems = {
-        each: each.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2]
-        for each in files
-    }
-    return [each for each in files if each == script or stems[each] in named]

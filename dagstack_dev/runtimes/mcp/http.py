@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import ssl
 from base64 import b64encode
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -17,16 +19,8 @@ from dagstack_dev.core.manifest import line_in
 from dagstack_dev.core.manifest_mcp import CALL_SECONDS, SENDABLE, McpHttp
 from dagstack_dev.core.secrets import remember
 from dagstack_dev.runtimes.mcp.generation import McpCode
-from dagstack_dev.runtimes.mcp.http_tls import (
-    bundle_in_environment,
-    trusting,
-    trusting_anybody,
-    trusting_nobody,
-    trusting_the_system,
-)
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from dagstack_dev.core.manifest import PluginManifest
@@ -38,6 +32,9 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS: Final = 10.0
 """How often a server is asked whether it is still there, when nothing else tells."""
+
+CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+"""Environment variables that may name a file or folder of CA certificates; the first counts."""
 
 
 class McpHttpRuntime:
@@ -111,7 +108,7 @@ class HttpEndpoint:
         # Up to half a second the first time, which the loop has better things to do with.
         from dagstack_dev.runtimes.mcp.http_connection import connection  # noqa: PLC0415
 
-        return connection, self.tls or trusting_the_system()
+        return connection, self.tls or _trusting_the_system()
 
 
 class _Unusable(Exception):
@@ -182,19 +179,39 @@ def _tls(table: McpHttp, url: str, folder: str) -> ssl.SSLContext | None:
     if not url.startswith("https:"):
         return trusting_nobody()
     if not table.tls_verify:
-        return trusting_anybody()
+        context = trusting_nobody()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
     if table.tls_ca_bundle is not None:
-        path = str(Path(folder, Path(table.tls_ca_bundle).expanduser()))
+        path = Path(folder, Path(table.tls_ca_bundle).expanduser())
         return _trusting(path, "mcp_http.tls_ca_bundle", "this is")
-    if (found := bundle_in_environment()) is not None:
-        variable, path = found
-        return _trusting(path, "mcp_http", f"the environment variable {variable} names")
+    for variable in CA_VARIABLES:
+        if named := os.environ.get(variable):
+            path = Path(named).expanduser()
+            return _trusting(path, "mcp_http", f"the environment variable {variable} names")
     return None
 
 
-def _trusting(path: str, key: str, says: str) -> ssl.SSLContext:
+def trusting_nobody() -> ssl.SSLContext:
+    """For plain HTTP, where nothing is to be checked and nothing else to be believed."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@lru_cache(maxsize=1)
+def _trusting_the_system() -> ssl.SSLContext:
+    """Trusts whom the system trusts. Takes up to 300 ms the first time."""
+    import httpx2  # noqa: PLC0415 - slow, and only there with the extra
+
+    return httpx2.create_ssl_context(trust_env=False)
+
+
+def _trusting(path: Path, key: str, says: str) -> ssl.SSLContext:
+    """Trusts the CA certificates in a file or folder, and no others."""
     try:
-        return trusting(path)
-    except OSError as error:
+        if path.is_dir():
+            return ssl.create_default_context(capath=path)
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:  # As is what says that there are no certificates in it.
         message = f"{says} {path}, which holds no CA certificates ({error.strerror or error})"
         raise _Unusable(key, message) from None

@@ -42,6 +42,7 @@ class ServerProcess:
 
     Attributes:
         streams: what messages are read from and written to, on top of its pipes.
+        stdin, stdout: where it reads and writes.
         lost: set when it has ended, or has closed what it speaks through.
     """
 
@@ -52,6 +53,10 @@ class ServerProcess:
     ) -> None:
         self._ref = ref
         self._process = process
+        assert process.stdin is not None  # noqa: S101 - pipes were asked for
+        assert process.stdout is not None  # noqa: S101
+        self.stdin = process.stdin
+        self.stdout = process.stdout
         self._command = command
         self._log = log
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
@@ -82,18 +87,6 @@ class ServerProcess:
             raise ServerExited(ref, reason, returncode=None) from error
         groups.keep(process.pid)
         return cls(ref, process, " ".join(command), log)
-
-    @property
-    def stdin(self) -> anyio.abc.ByteSendStream:
-        """Where it reads."""
-        assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
-        return self._process.stdin
-
-    @property
-    def stdout(self) -> anyio.abc.ByteReceiveStream:
-        """Where it writes."""
-        assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
-        return self._process.stdout
 
     # While it runs
 

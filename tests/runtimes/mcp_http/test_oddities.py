@@ -15,8 +15,8 @@ from odd_servers import http_usual, over_http, plain
 
 from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
 from dagstack_dev.runtimes.mcp import http_client, http_events
+from dagstack_dev.runtimes.mcp.http import trusting_nobody
 from dagstack_dev.runtimes.mcp.http_client import ServerClient
-from dagstack_dev.runtimes.mcp.http_tls import trusting_nobody
 from dagstack_dev.runtimes.mcp.http_trouble import public, put_off, refused
 
 
