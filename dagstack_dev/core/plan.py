@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
+from hashlib import blake2b
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -135,6 +137,37 @@ Key = bytes
 """A digest of all that a plugin is built from, the keys of its dependencies included."""
 
 
+def key_of(
+    ref: PluginRef,
+    graph: DependencyGraph,
+    version: Callable[[PluginRef], Hashable],
+    known: dict[PluginRef, Key],
+) -> Key:
+    """The digest of the inputs of `ref` and of the keys of what it depends on.
+
+    Args:
+        ref: a plugin. What closes a cycle, and so is never built, counts once.
+        graph: the dependencies.
+        version: tells the inputs of a plugin that its dependencies do not make up.
+        known: keys that have been computed; more are added.
+    """
+    stack = [ref]
+    opened: set[PluginRef] = set()
+    while ref not in known:
+        each = stack[-1]
+        opened.add(each)
+        needed = graph.dependencies(each)
+        todo = [other for other in needed if other not in known and other not in opened]
+        if todo:
+            stack += todo
+            continue
+        needs = [(str(other), known.get(other)) for other in needed]
+        inputs = repr((str(each), version(each), needs))
+        known[each] = blake2b(inputs.encode(), digest_size=16).digest()
+        stack.pop()
+    return known[ref]
+
+
 class Retry(NamedTuple):
     """That a build is tried again by itself.
 
@@ -205,6 +238,64 @@ class World:
     def is_live(self, ref: PluginRef) -> bool:
         """Whether `ref` has something to lose."""
         return self.states.get(ref) is State.READY
+
+    def key(self, ref: PluginRef) -> Key:
+        """The key by which `ref` runs, or was last tried."""
+        return key_of(ref, self.graph, self.version, {})
+
+    def code(self, unit: PluginRef | str) -> Hashable:
+        """What runs of a plugin, or of a file of shared code; None for nothing."""
+        if isinstance(unit, str):
+            return self.content(unit)
+        return self.version(unit) if self.is_live(unit) else None
+
+
+@dataclass(frozen=True)
+class News:
+    """All that the disk offers and that does not run.
+
+    Attributes:
+        world: what runs.
+        candidates: by ref, sorted.
+        removed: plugins that are gone from disk.
+        shared: changes of shared code, by name, sorted.
+        failures: builds that are known to fail.
+    """
+
+    world: World
+    candidates: Mapping[PluginRef, Candidate] = field(default_factory=dict)
+    removed: AbstractSet[PluginRef] = frozenset()
+    shared: Mapping[str, SharedNews] = field(default_factory=dict)
+    failures: Failures = field(default_factory=dict)
+
+    def at_stake(self, candidate: Candidate) -> set[PluginRef]:
+        """What runs and goes on if `candidate` is left out: not what is offered elsewhere."""
+        found = set() if candidate.is_lost else {candidate.ref}
+        if candidate.replaces is not None and candidate.replaces not in self.candidates:
+            found.add(candidate.replaces)
+        return {ref for ref in found if self.world.is_live(ref)}
+
+    def seen(self, unit: PluginRef | str) -> int:
+        """Since which batch the news of `unit` have been on disk; 0 for what does not run."""
+        if isinstance(unit, str):
+            return self.shared[unit].seen
+        candidate = self.candidates.get(unit)
+        return candidate.seen if candidate is not None and self.world.is_live(unit) else 0
+
+    @cached_property
+    def heirs(self) -> Mapping[PluginRef, PluginRef]:
+        """For each plugin the candidate that would take its place under another name."""
+        offered = self.candidates.values()
+        return {each.replaces: each.ref for each in offered if each.replaces is not None}
+
+    @cached_property
+    def changes(self) -> Mapping[PluginRef, Sequence[SharedNews]]:
+        """The changes of shared code that are for each plugin."""
+        found: dict[PluginRef, list[SharedNews]] = {}
+        for change in self.shared.values():
+            for ref in change.plugins:
+                found.setdefault(ref, []).append(change)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.choice import Target, choose, news_of
-from dagstack_dev.core.plan import Load, ReloadPlan, Step, Transaction
+from dagstack_dev.core.choice import choose
+from dagstack_dev.core.plan import Load, News, ReloadPlan, Step, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.plan import Candidate, Failures, SharedNews, World
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.target import Target
 
 NO_FAILURES: Final[Failures] = MappingProxyType({})
 
@@ -45,7 +46,13 @@ def plan_reload(
         shared: changes of code that plugins import and that is none of them.
         failures: builds that are known to fail, and not tried again.
     """
-    news = news_of(world, candidates, removed, shared, failures)
+    news = News(
+        world,
+        {each.ref: each for each in sorted(candidates, key=lambda each: each.ref)},
+        frozenset(removed),
+        {each.name: each for each in sorted(shared, key=lambda each: each.name)},
+        failures,
+    )
     target = choose(news)
     steps = _Steps(world, target)
     return ReloadPlan(

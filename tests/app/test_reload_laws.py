@@ -15,9 +15,9 @@ from trees import PluginTree
 from dagstack_dev.app.reload.inbox import Inbox
 from dagstack_dev.app.reload.revisions import Revisions
 from dagstack_dev.app.reload.state import ReloadState
-from dagstack_dev.core.choice import Target
 from dagstack_dev.core.events import ReloadSkipped, Transition
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.target import Target
 
 pytestmark = pytest.mark.usefixtures("imports_forgotten")
 

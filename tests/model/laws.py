@@ -80,9 +80,11 @@ def _lost(rest: Rest) -> Iterator[str]:
 
 def _has_left(ref: PluginRef, rest: Rest) -> bool:
     """Whether nothing could be done for a plugin: it never ran, fell, was removed or renamed."""
+    if ref in rest.fell:
+        return True
     if ref not in rest.ran:
         return ref not in rest.live
-    if ref in rest.fell or _is_gone(ref, rest.ran[ref], rest.disk):
+    if _is_gone(ref, rest.ran[ref], rest.disk):
         return True
     folder = rest.ran[ref].inputs.folder
     return any(each.inputs.folder == folder for other, each in rest.live.items() if other != ref)
@@ -110,15 +112,16 @@ def _unlike_a_restart(rest: Rest) -> Iterator[str]:
 
 def _has_neighbours(ref: PluginRef, build: Build, rest: Rest) -> bool:
     """Whether what runs is what `build` was built with, and its names mean the same."""
-    live, force = rest.live, in_force(rest.live)
+    live, force, text = rest.live, in_force(rest.live), build.inputs.text
     return (
         _needs(ref, build.inputs, rest) == build.inputs.needs
         and all(other in live and live[other].key == key for other, key in build.beside.items())
         and all(
-            other in live and live[other].inputs.text == text
-            for other, text in build.borrowed.items()
+            other in live and live[other].inputs.text == its
+            for other, its in build.borrowed.items()
         )
         and all(force.get(name, module) == module for name, module in build.modules.items())
+        and all(each.borrowed.get(ref, text) == text for each in live.values())
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from dagstack_dev.core.graph import DependencyGraph
@@ -34,11 +36,13 @@ class Applied:
         failed: the builds that did not work.
         lost: what was to run again, and failed.
         is_rolled_back: whether what ran before was to run again.
+        rewired: what else had its names mean something else by that.
     """
 
     failed: dict[PluginRef, Build] = field(default_factory=dict)
     lost: dict[PluginRef, Build] = field(default_factory=dict)
     is_rolled_back: bool = False
+    rewired: set[PluginRef] = field(default_factory=set)
 
 
 class Machine:
@@ -51,6 +55,7 @@ class Machine:
     Attributes:
         tried: the last build of each plugin, whether it works or not.
         graph: the dependencies in force, those of plugins at rest among them.
+        before: those that were in force until the plan's were.
     """
 
     def __init__(self, oracle: Oracle, fails_once: Callable[[], bool]) -> None:
@@ -60,12 +65,30 @@ class Machine:
         self.running: dict[PluginRef, Build] = {}
         self.setup_order: dict[PluginRef, int] = {}
         self.tried: dict[PluginRef, Build] = {}
-        self.graph = DependencyGraph()
+        self.graph = self.before = DependencyGraph()
         self._setups = 0
+
+    def begin(self, plan: ReloadPlan) -> None:
+        """Put the dependencies of `plan` in force."""
+        self.before, self.graph = self.graph, plan.graph
+
+    def leave(self, refs: AbstractSet[PluginRef]) -> set[PluginRef]:
+        """Let plugins that the plan was made for be as they were; those to be looked at again."""
+        return {*refs} | self._rewire(refs, self.entries.keys() & self.before.refs)
 
     def crash(self, ref: PluginRef) -> None:
         """Have a plugin end by itself."""
         self._rest(ref, self._tear_down(ref).inputs, State.FAILED)
+
+    def importers(self) -> Mapping[PluginRef, set[PluginRef]]:
+        """By plugin what has imported its code, or tried to and failed for that."""
+        found: defaultdict[PluginRef, set[PluginRef]] = defaultdict(set)
+        for ref in self.entries.keys() & self.tried.keys():
+            build = self.running.get(ref, self.tried[ref])
+            missing = {*build.inputs.text.borrows} - build.borrowed.keys()
+            for other in build.borrowed if ref in self.running else missing:
+                found[other].add(ref)
+        return found
 
     def is_known(self, transaction: Transaction) -> bool:
         """Whether `transaction` comes to nothing but what is known already: still broken."""
@@ -157,7 +180,8 @@ class Machine:
                 self.entries.pop(step.ref, None)
         for ref in [ref for ref in reversed(saved) if ref in back]:
             self._restore(ref, saved[ref], applied)
-        self._rewire(plan)
+        if back:
+            applied.rewired = self._rewire(transaction.refs, back)
         return applied
 
     def _build(
@@ -203,21 +227,25 @@ class Machine:
         else:
             self._come_up(ref, build)
 
-    def _rewire(self, plan: ReloadPlan) -> None:
-        """Put the dependencies in force of what there is now; what runs keeps what it has."""
-        wants: dict[PluginRef, tuple[str | PluginRef, ...]] = {}
-        for ref, entry in self.entries.items():
-            if ref in self.running:
-                wants[ref] = entry.inputs.text.wants
-            else:
-                wants[ref] = (plan.graph if ref in plan.graph else self.graph).wants(ref)
-        graph = DependencyGraph(wants)
+    def _rewire(self, refs: Iterable[PluginRef], back: Collection[PluginRef]) -> set[PluginRef]:
+        """Give those of `refs` that are `back` the dependencies that they had before.
+
+        What runs keeps what its names meant when it was built.
+
+        Returns:
+            All others whose names mean something else by that.
+        """
+        gone = [ref for ref in refs if ref not in self.entries]
+        needs = {ref: self.before.dependencies(ref) for ref in refs if ref in back}
+        graph, rewired = self.graph.updated({ref: self.before.wants(ref) for ref in needs}, gone)
+        needs |= {ref: self.graph.dependencies(ref) for ref in rewired if ref in self.running}
         pinned = {
-            ref: build.inputs.needs or ()
-            for ref, build in self.running.items()
-            if graph.problem(ref) or graph.dependencies(ref) != build.inputs.needs
+            ref: each
+            for ref, each in needs.items()
+            if graph.problem(ref) or graph.dependencies(ref) != each
         }
         self.graph, _ = graph.updated(pinned)
+        return {*rewired}
 
     def _come_up(self, ref: PluginRef, build: Build) -> None:
         self._setups += 1

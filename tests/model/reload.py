@@ -7,18 +7,19 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from dagstack_dev.core.choice import is_known_failure, running_key
 from dagstack_dev.core.desired import Revision, Wanted, want
 from dagstack_dev.core.errors import PluginLoadError, PluginRegistryError
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.plan import Failure, Key, Load, ReloadPlan, SharedNews, World
 from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.target import is_known_failure
 from model.builds import Build, Inputs, Oracle, reach
 from model.disk import Content, Snapshot, Thing
 from model.laws import in_force
 from model.machine import Applied, Machine
 
+NOBODY: frozenset[PluginRef] = frozenset()
 NO_FILES: Mapping[str | PluginRef, Hashable] = {}
 
 
@@ -73,7 +74,7 @@ class Model:
 
     def is_lost(self, ref: PluginRef) -> bool:
         ill = {each.key for each in self.failures.get(ref, ()) if each.is_of_running}
-        return self.is_live(ref) and bool(ill) and running_key(self.world(), ref) in ill
+        return self.is_live(ref) and bool(ill) and self.world().key(ref) in ill
 
     def place(self, ref: PluginRef) -> str | None:
         entry = self.machine.entries.get(ref)
@@ -120,8 +121,11 @@ class Model:
         machine = self.machine
         entries, running = dict(machine.entries), dict(machine.running)
         code = {**self.disk.modules, **in_force(running)}
+        importers = machine.importers()
 
         def version(ref: PluginRef) -> Hashable:
+            if ref not in entries:
+                return None  # It is about to come.
             inputs = entries[ref].inputs
             if ref not in running:
                 inputs = replace(inputs, section=self.disk.section(ref), nonce=self.asked[ref])
@@ -131,7 +135,7 @@ class Model:
             machine.graph,
             {ref: entry.state for ref, entry in entries.items()},
             dict(machine.setup_order),
-            importers=lambda ref: {each for each in running if ref in running[each].borrowed},
+            importers=lambda ref: importers.get(ref, NOBODY),
             version=version,
             problem=self._problem_of,
             content=lambda name: repr(code.get(name)),
@@ -162,7 +166,7 @@ class Model:
 
     def sicken(self, ref: PluginRef) -> None:
         """Have a plugin fail its health check."""
-        key = running_key(self.world(), ref)
+        key = self.world().key(ref)
         self._record(ref, self.machine.running[ref], key, is_of_running=True)
         self._look_at([ref])
         self._fall(ref)
@@ -255,16 +259,18 @@ class Model:
             offers = self._offers(wanted, plan)
             places |= {home for ref in wanted.candidates if (home := self.place(ref)) is not None}
             asked = {*wanted.candidates, *plan.rejected, *self.failures}
+            self.machine.begin(plan)
             todo = self.machine.tied(plan, offers)
             todo.sort(key=lambda each: bool(each.shared))
             while todo and not self.unsettled:  # Else the rest is planned anew.
                 transaction = todo.pop()
                 applied = self.machine.carry_out(plan, transaction, offers, self.disk.modules)
                 self._take_down(plan, applied)
-                asked |= applied.failed.keys() | applied.lost.keys()
+                asked |= applied.failed.keys() | applied.lost.keys() | applied.rewired
                 asked |= transaction.refs if applied.is_rolled_back else set()
                 meanwhile()
-            asked |= {ref for transaction in todo for ref in transaction.refs}
+            left = {ref for transaction in todo for ref in transaction.refs}
+            asked |= self.machine.leave(left)
             places |= {place for ref in asked if (place := self.place(ref)) is not None}
             self.unsettled |= {place for place in places if not self.is_settled(place)}
         raise AssertionError("it does not come to rest")
@@ -287,7 +293,7 @@ class Model:
             self._record(ref, build, key, files)
         for ref, build in applied.lost.items():
             self._fall(ref)
-            self._record(ref, build, running_key(self.world(), ref))
+            self._record(ref, build, self.world().key(ref))
 
     def _record(
         self,
@@ -319,7 +325,11 @@ class Model:
     def _is_hopeless(self, ref: PluginRef) -> bool:
         """Whether what is at rest cannot be built, for all that is known."""
         graph = self.machine.graph
-        if self._problem_of(ref) or graph.problem(ref):
+        if self._problem_of(ref):
+            return True
+        if graph.wants(ref) != self.machine.entries[ref].inputs.text.wants:
+            return False  # They are what its names meant while it ran.
+        if graph.problem(ref):
             return True
         if not all(map(self.is_live, graph.dependencies(ref))):
             return True

@@ -107,8 +107,7 @@ class Sequence:
     def meanwhile(self) -> None:
         """Have something happen in the midst of a reload."""
         if self.is_rough and self._chance(0.1):
-            running = self.model.machine.running
-            self.model.ran = {r: build for r, build in self.model.ran.items() if r in running}
+            self.model.ran = dict(self.model.machine.running)
             self.dice.choice((self.edit, self.edit, self.request, self.crash))()
 
     def _few(self) -> int:

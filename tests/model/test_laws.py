@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import pytest
 
 from dagstack_dev.core import choice, planning
-from dagstack_dev.core.plan import Load
+from dagstack_dev.core.plan import Load, News
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.target import Target
 from model import reload
 from model.sequence import STEPS, sequence
 
@@ -47,24 +47,18 @@ def nothing_is_tied_together(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_oldest_yields_wrongly(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(choice.Target, "_news_upstream", lambda *_: set())
+    patch.setattr(choice, "_news_upstream", lambda *_: set())
 
 
 def what_stays_is_not_looked_at_again(patch: pytest.MonkeyPatch) -> None:
-    def choose(news: choice.News) -> choice.Target:
-        return choice.Target(news, choice.Target(news, {}).yielding())
+    def choose(news: News) -> Target:
+        return Target(news, choice.yielding(Target(news, {})))
 
     patch.setattr(planning, "choose", choose)
 
 
 def nothing_is_taken_after_all(patch: pytest.MonkeyPatch) -> None:
-    def choose(news: choice.News) -> choice.Target:
-        yielded: Mapping[Any, BaseException] = {}
-        while more := choice.Target(news, yielded).yielding():
-            yielded = {**yielded, **more}
-        return choice.Target(news, yielded)
-
-    patch.setattr(planning, "choose", choose)
+    patch.setattr(choice, "take_after_all", lambda target, _: target)
 
 
 def code_is_not_imported_anew(patch: pytest.MonkeyPatch) -> None:

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Final
 from dagstack_dev.app.reload.missing import is_installed, missing_in
 from dagstack_dev.app.reload.revisions import Revisions, digest_of
 from dagstack_dev.app.reload.shared import shared_code
-from dagstack_dev.core.choice import is_known_failure, running_key
 from dagstack_dev.core.errors import PluginLoadError
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.passing import SetupPreempted, may_pass
 from dagstack_dev.core.plan import Failure, Load
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.target import is_known_failure
 from dagstack_dev.host.context import plugin_config, sees_the_same
 from dagstack_dev.host.sections import section_problem
 
@@ -83,7 +83,7 @@ class ReloadState(Revisions):
         if not self.is_live(ref):
             return False
         known = [each.key for each in self.failures.get(ref, ()) if each.is_of_running]
-        return bool(known) and running_key(self.world(), ref) in known
+        return bool(known) and self.world().key(ref) in known
 
     def fallbacks_of(self, kind: str) -> Iterable[PluginRef]:
         """The fallbacks of `kind` that run, or that the app itself has registered."""
@@ -125,7 +125,9 @@ class ReloadState(Revisions):
 
     def _version_of(self, ref: PluginRef) -> Hashable:
         """All that `ref` runs from, or was last tried from, but for its dependencies."""
-        entry = self._table.entries[ref]
+        entry = self._table.entries.get(ref)
+        if entry is None:
+            return None  # It is about to come.
         is_live = self.is_live(ref)
         given, asked = (entry, self._built) if is_live else (self._conductor, self._asked)
         return digest_of(entry.offer.source), self._section(given, ref), asked[ref]
@@ -241,7 +243,7 @@ class ReloadState(Revisions):
 
     def fail_running(self, ref: PluginRef, error: BaseException) -> None:
         """What runs of `ref`, or has just ended by itself, is not to come back by itself."""
-        self._fail(ref, Failure(running_key(self.world(), ref), error, is_of_running=True))
+        self._fail(ref, Failure(self.world().key(ref), error, is_of_running=True))
 
     def record(
         self,
@@ -280,4 +282,4 @@ class ReloadState(Revisions):
                 self._built[ref] = candidates[ref].version[2]  # type: ignore[index]  # see `version`
         for ref, error in applied.lost.items():
             if is_known(error):
-                self._fail(ref, Failure(running_key(self.world(), ref), error))
+                self._fail(ref, Failure(self.world().key(ref), error))

@@ -1,0 +1,345 @@
+"""How things would be if some news were taken and the rest left out.
+
+Whether a plugin can be set up is judged from facts alone: what could not be prepared, what its
+names mean, what its dependencies come to, and which builds are known to fail.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import filterfalse
+from typing import TYPE_CHECKING, Any
+
+from dagstack_dev.core.errors import AmbiguousPlugin, DependencyCycle
+from dagstack_dev.core.plan import Candidate, Load, News, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Set as AbstractSet
+
+    from dagstack_dev.core.plan import Failure, Failures, Key, SharedNews, World
+    from dagstack_dev.core.refs import PluginRef
+
+    Unit = PluginRef | str  # A plugin by its ref, shared code by a change's name or a path.
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a plugin can be set up: neither `error` (its own fault) nor `blockers`.
+
+    `blockers` are what it waits for, in words; `blocking` are the plugins that have to come right
+    first, those it closes a cycle with included. A failure that `is_known` has been seen before.
+    """
+
+    error: BaseException | None = None
+    is_known: bool = False
+    blockers: tuple[str, ...] = ()
+    blocking: tuple[PluginRef, ...] = ()
+
+    @property
+    def viable(self) -> bool:
+        """Whether it can be set up, for all that is known."""
+        return self.error is None and not self.blockers
+
+
+class Target:
+    """An evaluation, the same for the same input.
+
+    Args:
+        news: what there is.
+        yielded: what of it is to be left out, with the reason.
+
+    Attributes:
+        yielded: all that is left out, with the reason.
+        left_out: the candidates among it.
+        offers: the candidates that are taken, by ref.
+        rejected: what stays as it runs though the disk offers something else, with the reason.
+        shared: the changes of shared code that are taken.
+        graph: the dependencies.
+        leaving: plugins that are removed or renamed.
+        renamed: plugins that did not change, and a name that they depend on means another plugin.
+        affected: all downstream of any change.
+        verdicts: of each affected plugin that does not leave.
+    """
+
+    def __init__(self, news: News, yielded: Mapping[Unit, BaseException]) -> None:
+        self.news = news
+        self.offers = dict(news.candidates)
+        self.left_out: dict[PluginRef, BaseException] = {}
+        self.rejected: dict[PluginRef, BaseException] = {}
+        self._leave_out(yielded)
+        left_out: Mapping[Any, BaseException] = self.left_out
+        self.yielded: Mapping[Unit, BaseException] = {**yielded, **left_out}
+        self.shared = [each for name, each in news.shared.items() if name not in yielded]
+        self._files = {path: each for change in self.shared for path, each in change.files.items()}
+        self._keys: dict[PluginRef, Key] = {}
+        self._wire()
+        self.affected = self._affected(frozenset())
+        self.verdicts = self._judge(self._recurs)
+        idle = {ref for ref in self.affected if not self._is_loaded(ref)}
+        if any(map(news.world.importers, idle)):
+            self.affected = self._affected(idle)
+            verdicts = self.verdicts.items()
+            self.verdicts = {ref: each for ref, each in verdicts if ref in self.affected}
+
+    # How things are to be
+
+    def _leave_out(self, yielded: Mapping[Unit, BaseException]) -> None:
+        """Leave out what yielded, and what would take the name or the place of what stays."""
+        world, todo = self.news.world, list(yielded.items())
+        while todo:
+            unit, error = todo.pop()
+            if isinstance(unit, str) or unit in self.left_out:
+                continue
+            offer = self.offers.pop(unit, None)
+            if offer is None and world.is_live(unit):
+                self.rejected[unit] = error  # A name it depends on means something else now.
+                continue
+            self.left_out[unit] = error
+            for ref in self.news.at_stake(offer) if offer is not None else ():
+                self.rejected.setdefault(ref, error)
+                for other in {ref, self.news.heirs.get(ref, ref)} & self.offers.keys():
+                    because = f"{other} has to wait: {ref} goes on running, since {error}"
+                    todo.append((other, AmbiguousPlugin(because, ref=other, candidates=[ref])))
+
+    def _has_to_stop(self, ref: PluginRef) -> bool:
+        """Whether nothing of `ref` is to run, for its candidate is left out."""
+        news = self.news
+        return ref in self.left_out and (
+            not news.world.is_live(ref) or news.candidates[ref].is_lost
+        )
+
+    def _wire(self) -> None:
+        """The graph with every offer in force; what is rejected keeps what its names meant."""
+        before = self.news.world.graph
+        replaced = {offer.replaces for offer in self.offers.values() if offer.replaces is not None}
+        self.leaving = (self.news.removed | replaced) - self.rejected.keys() - self.offers.keys()
+        wants = {ref: before.wants(ref) for ref in self.rejected if ref in before}
+        for ref, offer in self.offers.items():
+            wants[ref] = () if offer.error is not None else tuple(offer.wants)
+        graph, rewired = before.updated(wants, self.leaving)
+        pinned = {
+            ref: before.dependencies(ref)
+            for ref in self.rejected
+            if graph.problem(ref) or graph.dependencies(ref) != before.dependencies(ref)
+        }
+        self.graph, _ = graph.updated(pinned)
+        self.renamed = {
+            ref
+            for ref in rewired - self.rejected.keys()
+            # Where something that it depended on is gone, it will be blocked.
+            if not self.graph.problem(ref) or self.leaving.isdisjoint(before.dependencies(ref))
+        }
+        self.offers |= {ref: self._as_renamed(ref) for ref in sorted(self.renamed)}
+
+    def _as_renamed(self, ref: PluginRef) -> Candidate:
+        world = self.news.world
+        return Candidate(
+            ref,
+            wants=self.graph.wants(ref),
+            priority=world.priorities.get(ref, 0),
+            reason="a name it depends on now means another plugin",
+            load=Load.RENEW if world.is_live(ref) else Load.IMPORT,
+            version=world.version(ref),
+        )
+
+    def changes(self, ref: PluginRef) -> list[SharedNews]:
+        """The changes of shared code that are taken and for `ref`."""
+        changes = self.news.changes.get(ref, ())
+        return [each for each in changes if each.name not in self.yielded]
+
+    def _is_loaded(self, ref: PluginRef) -> bool:
+        """Whether there is, or was, code of `ref` that others import."""
+        return ref in self.leaving or self.news.world.is_live(ref) or self.verdicts[ref].viable
+
+    def _affected(self, idle: AbstractSet[PluginRef]) -> set[PluginRef]:
+        """Downstream of every change, before and after, and by imported code but that of `idle`."""
+        world = self.news.world
+        reached: set[PluginRef] = set()
+        changing = {*filter(self._has_to_stop, self.left_out)}
+        changing |= {ref for change in self.shared for ref in change.plugins}
+        frontier = {*self.offers, *self.leaving, *(changing & self.graph.refs)}
+        while frontier:
+            reached |= frontier
+            found = world.graph.downstream(frontier) | self.graph.downstream(frontier)
+            frontier = found.union(*map(world.importers, found - idle)) - reached
+        return reached
+
+    # Who can be set up
+
+    def _judge(self, recurs: Callable[[PluginRef, Failure], bool]) -> dict[PluginRef, Verdict]:
+        """Why each affected plugin can or cannot be set up, dependencies first.
+
+        Args:
+            recurs: tells whether a plugin fails again that has failed with the same key.
+        """
+        verdicts: dict[PluginRef, Verdict] = {}
+        pool = self.affected - self.leaving
+        waiting = {
+            ref: sum(other in pool for other in self.graph.dependencies(ref)) for ref in pool
+        }
+        startable = [ref for ref, count in waiting.items() if not count]
+        while len(verdicts) < len(pool):
+            done: tuple[PluginRef, ...] = ()
+            if startable:
+                done = (startable.pop(),)
+                verdicts[done[0]] = self._judge_one(done[0], verdicts, recurs)
+            else:  # Some of the rest close a cycle.
+                left = pool - verdicts.keys()
+                done = self.graph.find_cycle(left) or tuple(sorted(left))
+                verdicts |= dict.fromkeys(done, Verdict(DependencyCycle(done), blocking=done))
+            for other in (other for ref in done for other in self.graph.dependents(ref) & pool):
+                waiting[other] -= 1
+                if not waiting[other] and other not in verdicts:
+                    startable.append(other)
+        return verdicts
+
+    def _judge_one(
+        self,
+        ref: PluginRef,
+        verdicts: Mapping[PluginRef, Verdict],
+        recurs: Callable[[PluginRef, Failure], bool],
+    ) -> Verdict:
+        error = self._hindrance(ref)
+        if error is not None:
+            return Verdict(error)
+        world = self.news.world
+
+        def is_up(other: PluginRef) -> bool:
+            return verdicts[other].viable if other in verdicts else world.is_live(other)
+
+        blockers, problem = self.graph.blockers(ref, is_up), self.graph.problem(ref)
+        if problem is not None:
+            return Verdict(problem, blockers=blockers)
+        if blockers:
+            blocking = filterfalse(is_up, self.graph.dependencies(ref))
+            return Verdict(blockers=blockers, blocking=tuple(blocking))
+        broken = self._broken_import(ref)
+        if broken is not None:
+            return Verdict(broken)
+        known = self._known_failure(ref, recurs)
+        return Verdict(known, is_known=known is not None)
+
+    def _hindrance(self, ref: PluginRef) -> BaseException | None:
+        """Why there is nothing to build `ref` from."""
+        if ref in self.offers:
+            return self.offers[ref].error
+        if self._has_to_stop(ref):
+            return self.left_out[ref]
+        world = self.news.world
+        return None if world.is_live(ref) else world.problem(ref)
+
+    def _broken_import(self, ref: PluginRef) -> BaseException | None:
+        """Why `ref`, which runs, cannot be loaded with the shared code that it imports.
+
+        What does not run meets that as after a restart: it may do without.
+        """
+        is_new = ref in self.offers and ref not in self.renamed
+        for change in self.changes(ref) if self.news.world.is_live(ref) else ():
+            error = None if is_new and ref in change.free else change.error_for(ref)
+            if error is not None:
+                return error
+        return None
+
+    @cached_property
+    def lost(self) -> Mapping[PluginRef, Candidate | None]:
+        """What runs and would run no more, by its own fault or by that of an offer."""
+        found: dict[PluginRef, Candidate | None] = {}
+        for ref, verdict in self.verdicts.items():
+            if not verdict.viable:
+                offer = self.offers.get(ref)
+                at_stake = {ref} if offer is None else self.news.at_stake(offer)
+                found |= dict.fromkeys(filter(self.news.world.is_live, at_stake), offer)
+        return found
+
+    def is_news(self, ref: PluginRef) -> bool:
+        """Whether there would be something else of `ref` than runs."""
+        if self.news.world.is_live(ref):
+            return ref in self.offers
+        return ref in self.verdicts and self.verdicts[ref].viable
+
+    # By what each is built
+
+    def _version(self, ref: PluginRef) -> Hashable:
+        return self.offers[ref].version if ref in self.offers else self.news.world.version(ref)
+
+    def key(self, ref: PluginRef) -> Key:
+        """The digest of all that `ref` is built from."""
+        return key_of(ref, self.graph, self._version, self._keys)
+
+    def has_failed(self, ref: PluginRef) -> bool:
+        """Whether `ref` has failed before, built from the same."""
+        return self._known_failure(ref, self._recurs) is not None
+
+    def _known_failure(
+        self, ref: PluginRef, recurs: Callable[[PluginRef, Failure], bool]
+    ) -> BaseException | None:
+        for each in self.news.failures.get(ref, ()):
+            if each.key == self.key(ref) and recurs(ref, each):
+                return each.error
+        return None
+
+    def _recurs(self, ref: PluginRef, failure: Failure) -> bool:
+        """Whether the code that is not its own is what it was when `ref` failed."""
+        held, running = failure.files, self.news.world.code
+        return all(
+            self.content(code) == (held[code] if code in held else running(code))
+            for code in {*held, *self.files(ref)}
+        )
+
+    def files(self, ref: PluginRef) -> Mapping[Unit, Hashable]:
+        """What the code holds that is news for `ref` or for what it is built with, and not theirs.
+
+        By the path of each file of shared code, and by the ref of each other plugin.
+        """
+        found: set[Unit] = set()
+        for each in self.upstream(ref):
+            found |= self._imported.get(each, set())
+            found |= {path for change in self.news.changes.get(each, ()) for path in change.files}
+        return {code: self.content(code) for code in found}
+
+    def content(self, code: Unit) -> Hashable:
+        """What there will be of a file of shared code, or of a plugin; None for nothing."""
+        if isinstance(code, str) and code in self._files:
+            return self._files[code]
+        if isinstance(code, str) or code not in self.affected:
+            return self.news.world.code(code)
+        return self._version(code) if code in self._loading else None
+
+    @cached_property
+    def _loading(self) -> set[PluginRef]:
+        """The affected plugins whose code there will be."""
+        verdicts = self._judge(lambda *_: True)
+        return {ref for ref, verdict in verdicts.items() if verdict.viable}
+
+    def upstream(self, ref: PluginRef) -> set[PluginRef]:
+        """`ref`, what it depends on, and of what it imports the affected, directly or not."""
+        found = {ref}
+        frontier = [ref]
+        while frontier:
+            each = frontier.pop()
+            more = {*self.graph.dependencies(each), *self._imported.get(each, ())} - found
+            found |= more
+            frontier += more
+        return found
+
+    @cached_property
+    def _imported(self) -> Mapping[PluginRef, set[PluginRef]]:
+        """For each plugin the affected ones whose code it has imported, directly or not."""
+        found: defaultdict[PluginRef, set[PluginRef]] = defaultdict(set)
+        for ref in self.affected:
+            seen, frontier = {ref}, [ref]
+            while frontier:
+                more = self.news.world.importers(frontier.pop()) - seen
+                seen |= more
+                frontier += more
+            for importer in seen - {ref}:
+                found[importer].add(ref)
+        return found
+
+
+def is_known_failure(world: World, failures: Failures, ref: PluginRef) -> bool:
+    """Whether `ref`, which does not run, is known to fail beside all that runs."""
+    return Target(News(world, failures=failures), {}).has_failed(ref)
