@@ -17,6 +17,7 @@ from dagstack_dev.host.transaction import Retired
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.graph import DependencyGraph
     from dagstack_dev.core.plan import Candidate, Step
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 ROLLED_BACK: Final = "rolled back"
 """Why a plugin goes back to what ran before."""
+
+UP: Final = {State.LOADED, State.SETTING_UP, State.READY}
+"""The states of a plugin that was built with what its names meant then."""
 
 
 class Settlement:
@@ -143,7 +147,7 @@ class Settlement:
             self._withdraw(run)
             for change in reversed(run.shared):
                 change.take_back()
-        self._rewire(runs, before)
+        rewired = self._rewire(runs, before)
         run_of = {ref: run for run in runs for ref in run.coming_back}
         lost: dict[PluginRef, BaseException] = {}
         anew = self._activate({ref: run.saved[ref].generation for ref, run in run_of.items()})
@@ -164,7 +168,7 @@ class Settlement:
         self._settle_restored(run_of, lost)
         for run in runs:
             self._settle_the_rest(run)
-            run.applied.rolled_back.update(run.refs)
+            run.applied.rolled_back.update(run.refs, rewired)
             own = run.failed.keys() & run.steps.keys()
             run.applied.failed |= {ref: run.failed[ref] for ref in own}
             run.applied.lost |= {ref: each for ref, each in lost.items() if ref in run.saved}
@@ -234,22 +238,32 @@ class Settlement:
                 refusal = f"it was rolled back, for {', '.join(culprits)} failed"
                 table.blocked(entry, culprits, ROLLED_BACK, refusal=refusal)
 
-    def _rewire(self, runs: Sequence[TransactionRun], before: DependencyGraph) -> None:
+    def _rewire(
+        self, runs: Sequence[TransactionRun], before: DependencyGraph
+    ) -> AbstractSet[PluginRef]:
         """Give what is rolled back the dependencies that it had `before`.
 
-        As they are written; where a name has come to mean something else, by what it meant.
+        As they are written; where a name has come to mean something else, by what it meant, to
+        them and to whatever else is up.
+
+        Returns:
+            The others of which a name means something else by that.
         """
         table = self._table
         saved = {ref for run in runs for ref in run.coming_back}
         touched = {ref for run in runs for ref in run.transaction.refs} - saved
         gone = [ref for ref in touched if table.states[ref] is State.REMOVED]
-        graph, _ = table.graph.updated({ref: before.wants(ref) for ref in saved}, gone)
-        pinned = {
-            ref: before.dependencies(ref)
-            for ref in saved
-            if graph.dependencies(ref) != before.dependencies(ref)
-        }
-        table.graph, _ = graph.updated(pinned)
+        graph, rewired = table.graph.updated({ref: before.wants(ref) for ref in saved}, gone)
+        needs = {ref: before.dependencies(ref) for ref in saved}
+        needs |= {ref: table.graph.dependencies(ref) for ref in rewired if table.states[ref] in UP}
+        table.graph, _ = graph.updated(
+            {
+                ref: each
+                for ref, each in needs.items()
+                if graph.problem(ref) is not None or graph.dependencies(ref) != each
+            }
+        )
+        return rewired
 
     def _activate(self, generations: Mapping[PluginRef, Generation | None]) -> set[PluginRef]:
         """Put the code of these back in force, all of it before any runs: it may import the rest.

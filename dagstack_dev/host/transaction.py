@@ -31,7 +31,8 @@ class Applied:
         built: what was set up anew and stands.
         failed: what could not be loaded or set up, with the reason.
         lost: what was to run again after that and could not, likewise.
-        rolled_back: every plugin of a transaction that was rolled back.
+        rolled_back: every plugin of a transaction that was rolled back, and any other of which
+            a name means something else by that.
         touched: every plugin for which there was anything to do.
         retired: generations that nothing should hold any more.
     """

@@ -61,6 +61,32 @@ def exchange(tree: PluginTree, *names: str) -> None:
         call(tree.root / folder, name)
 
 
+HOLDS = """
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["journal"].append(str(ctx.registry.get_plugin("demo", "a").value()))
+"""
+
+
+async def test_what_came_up_beside_a_name_that_a_roll_back_has_made_ambiguous_is_pending(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("a", kind="other", folder="one")
+    async with serving(tree) as live:
+        call(tree.root / "one", "z")
+        tree.write("one/plugin.py", BREAKS)
+        tree.plugin("a", folder="two")
+        tree.plugin("user", depends_on=["a"], code=HOLDS)
+        await live.settle()
+        assert live.states == {"a": "ready", "user": "ready"}
+        told = [fact.ref for fact in live.facts if isinstance(fact, PluginRejected)]
+        assert ref("user") in told, "its name means two plugins now"
+        tree.write("one/plugin.py", CODE.format(name="one", value=3))
+        tree.plugin("a", folder="two", value=2)
+        await live.settle()
+        assert "2" in live.journal
+
+
 # Names are exchanged, and a dependent does not come up with what they mean now
 
 
