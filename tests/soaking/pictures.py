@@ -86,14 +86,14 @@ def _shared(host: Host, found: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """
     seen = {name: set(versions) for name, versions in found.items()}
     for name in found:
+        for package in around(name):  # They run first, whether `name` is in them or not.
+            outer = sys.modules.get(package)
+            seen.setdefault(package, set()).add(getattr(outer, "VERSION", "missing"))
         module = sys.modules.get(name)
         if module is None:
             continue
         if hasattr(module, "told"):  # Not so for a folder whose `__init__.py` has gone.
             host.modules.add(module.told)
-        for package in around(name):
-            outer = sys.modules.get(package)
-            seen.setdefault(package, set()).add(getattr(outer, "VERSION", "missing"))
         package, _, last = name.rpartition(".")
         outer = sys.modules.get(package)  # None when it failed after its part was loaded.
         if outer is not None and getattr(outer, last, None) is not module:
