@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import filterfalse
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Final
 
@@ -382,9 +383,9 @@ class Reconciler:
         """Note what is pending and what differs now, and tell what does not any more."""
         state, table = self._state, self._table
         kept = self._kept(turn)
+        down = filterfalse(state.is_live, applied.touched)
         places = turn.places.keys() | self._places(
-            {*turn.wanted.candidates, *kept, *applied.rolled_back, *applied.failed, *applied.lost}
-            | state.failures.keys()
+            {*turn.wanted.candidates, *kept, *applied.rolled_back, *down} | state.failures.keys()
         )
         self._look_at(place for place in places if not (self.building and self._is_busy(place)))
         self._shared.settle(turn.news)
