@@ -391,10 +391,11 @@ class _Build:
             for ref, step in run.steps.items():
                 for importer in self._table.importers(ref) if step.load is Load.IMPORT else ():
                     other = self._run_of.get(importer, run)
-                    if other in runs and not other.doomed:
-                        other.failed |= run.failed  # It had no chance to fail itself.
+                    if other in runs and other is not run:
+                        other.failed.pop(importer, None)  # It had no chance by itself.
+                        other.failed |= run.failed
+                        doomed += () if other.doomed else [other]
                         other.doomed = True
-                        doomed.append(other)
 
     async def _roll_back(self) -> None:
         """Roll back what is doomed and has ended by now, together, until nothing is left."""

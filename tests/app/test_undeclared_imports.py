@@ -368,6 +368,21 @@ async def test_who_has_come_to_import_what_is_rolled_back_is_rolled_back_too_and
         assert live.plugin("auser").value() == "two"
 
 
+async def test_who_comes_to_import_what_is_not_loaded_for_a_third_one_is_tried_again(
+    tree: PluginTree,
+) -> None:
+    base = tree.plugin("zbase", code=BASE)
+    tree.plugin("above", depends_on=["zbase"])
+    user(tree, "WORD = 'own'\n")
+    async with serving(tree) as live:
+        tree.plugin("above", code="1 / 0\nclass Plugin: pass\n")
+        edit(base / "plugin.py", "one", "two")
+        user(tree, IMPORT)
+        await live.settle()
+        assert live.plugin("auser").value() == "two"
+        assert [name for name in live.states if live.status(name).pending] == ["above"]
+
+
 async def test_a_roll_back_brings_all_code_back_before_anything_runs(tree: PluginTree) -> None:
     """A constructor may import, too."""
     tree.plugin(
