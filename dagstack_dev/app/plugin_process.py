@@ -31,7 +31,6 @@ from dagstack_dev.host.tasks import new_task
 from dagstack_dev.runtimes import original
 from dagstack_dev.runtimes.finder import PluginFinder
 from dagstack_dev.runtimes.imports import ImportLog
-from dagstack_dev.runtimes.plugin_code import InProcessCode
 from dagstack_dev.runtimes.process.description import methods_of
 from dagstack_dev.runtimes.process.failures import describe
 from dagstack_dev.runtimes.process.logs import RemoteHandler, RemoteLogger, RemoteProgress
@@ -61,7 +60,7 @@ def main(descriptor: int) -> None:
     if "PYTHONBREAKPOINT" not in os.environ:
         sys.breakpointhook = _no_terminal
     logging.basicConfig(
-        level=order.log_level, handlers=[RemoteHandler(connection.log, order.manifest.ref)]
+        level=order.log_level, handlers=[RemoteHandler(connection.log, order.code.manifest.ref)]
     )
     asyncio.run(Service(order, connection).run())
 
@@ -101,10 +100,10 @@ class Service:
 
     def __init__(self, order: Order, connection: Connection) -> None:
         self._order = order
-        self._ref = order.manifest.ref
+        self._ref = order.code.manifest.ref
         self._connection = connection
         self._imports = ImportLog()
-        self._finder = PluginFinder(order.package.partition(".")[0], self._imports)
+        self._finder = PluginFinder(order.code.package.partition(".")[0], self._imports)
         self._shared = SharedCode(self._imports, self._finder.plugin_of)
         original.install()
         self._resources = ResourceRegistry()
@@ -163,16 +162,9 @@ class Service:
             "execution_model": ExecutionModel.SYNC,
             "startup_timeout_sec": _AGES,
         }
-        code = InProcessCode(
-            order.manifest.model_copy(update=changes),
-            order.folder,
-            order.package,
-            order.entry,
-            order.files,
-            self._finder,
-            self._shared,
-        )
-        return Offer(code.manifest, code, PluginSource(order.folder, {}))
+        manifest = order.code.manifest.model_copy(update=changes)
+        code = replace(order.code, manifest=manifest, finder=self._finder, shared=self._shared)
+        return Offer(code.manifest, code, PluginSource(code.folder, {}))
 
     @property
     def _entry(self) -> Entry:
@@ -266,7 +258,7 @@ class Service:
         base = self._entry.context
         assert base is not None  # noqa: S101 - there are no calls before the setup
         called = replace(base, metadata=value.metadata)
-        ctx = derive_context_for_plugin(called, self._order.manifest, self._resources)
+        ctx = derive_context_for_plugin(called, self._order.code.manifest, self._resources)
         return replace(ctx, config=section_of(self._entry, base))
 
     # What the app is told
@@ -293,4 +285,4 @@ class Service:
         return pack(value, ref=self._ref, what="what it tells the app")
 
     def _unpack(self, data: bytes, what: str) -> Any:
-        return unpack(data, ref=self._ref, what=what, own=self._order.package)
+        return unpack(data, ref=self._ref, what=what, own=self._order.code.package)

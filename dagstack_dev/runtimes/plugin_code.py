@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from traceback import extract_tb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.core.errors import PluginLoadError, add_note, in_words
 from dagstack_dev.runtimes.leaks import is_gone, leaks
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 class InProcessCode:
     """The compiled files of one plugin at one moment; see `core.ports.Prepared`.
 
-    `entry` is the entry module's name below `package`.
+    `entry` is the entry module's name below `package`. A pickle of it lacks what is of this process
+    alone, `finder` and `shared`.
     """
 
     manifest: PluginManifest
@@ -40,6 +41,11 @@ class InProcessCode:
     files: Mapping[str, CodeFile]
     finder: PluginFinder = field(repr=False, compare=False)
     shared: SharedCode = field(repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See the class."""
+        values = (self.manifest, self.folder, self.package, self.entry, self.files)
+        return InProcessCode, (*values, None, None)
 
     def names_any_of(self, modules: Collection[str]) -> bool:
         """Whether the text of some file imports one of `modules`, none of them the plugin's own.

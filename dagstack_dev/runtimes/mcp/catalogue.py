@@ -7,7 +7,29 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
-from dagstack_dev.runtimes.mcp.schemas import Schema, compiled
+import jsonschema_rs
+
+
+class Schema:
+    """A JSON Schema that a server has written, compiled, for values to be held against."""
+
+    def __init__(self, validator: jsonschema_rs.Validator) -> None:
+        self._validator = validator
+
+    def problem_of(self, value: object) -> tuple[str, str] | None:
+        """The first thing that is wrong: the dotted path of the value, and what it is."""
+        try:
+            problems = self._validator.iter_errors(value)
+            problem = next((each for each in problems if _is_certain(each)), None)
+        except ValueError:  # A value that is no JSON; the server is to say so.
+            return None
+        if problem is None:
+            return None
+        kind: Any = problem.kind
+        if kind.name == "required" and not problem.instance_path:
+            return kind.property, "is missing"
+        path = ".".join(str(part) for part in problem.instance_path)
+        return path, f"does not fit: {problem.message}"
 
 
 @dataclass(frozen=True)
@@ -33,12 +55,12 @@ class Tool:
     @cached_property
     def takes(self) -> Schema | None:
         """The input schema, compiled; None where it allows everything, as for the output."""
-        return compiled(self.input_schema)
+        return _compiled(self.input_schema)
 
     @cached_property
     def returns(self) -> Schema | None:
         """The output schema, compiled."""
-        return compiled(self.output_schema)
+        return _compiled(self.output_schema)
 
     @classmethod
     def of(cls, said: object) -> Self:
@@ -119,3 +141,19 @@ def _text(said: Mapping[str, Any], key: str) -> str | None:
     """The text under `key`, if it is one."""
     found = said.get(key)
     return found if isinstance(found, str) else None
+
+
+def _compiled(schema: Mapping[str, Any] | None) -> Schema | None:
+    """`schema`, or None where that is none or refers to what is not in it: all is allowed then."""
+    if schema is None:
+        return None
+    try:
+        # Nothing is fetched, and no pattern takes more than linear time or so.
+        return Schema(jsonschema_rs.validator_for(dict(schema), offline=True))
+    except ValueError:
+        return None
+
+
+def _is_certain(problem: jsonschema_rs.ValidationError) -> bool:
+    """Whether a value does not fit; a pattern may have been too much to try, which says nothing."""
+    return not problem.message.startswith("Error executing regex")

@@ -13,7 +13,6 @@ from dagstack_dev.runtimes.process.transfer import pack
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.ports import OwningContext
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.code import CodeFile
@@ -28,11 +27,7 @@ class Order:
     """What the process is to run.
 
     Attributes:
-        manifest: the plugin's manifest.
-        folder: where its code lies.
-        package: the package that its modules are in.
-        entry: the module with its class, below `package`.
-        files: its code, by path relative to the folder.
+        code: the plugin's manifest and files.
         code_roots: folders with shared code.
         shared: the files of shared code as they run in the app.
         sys_path: where the app finds modules.
@@ -44,11 +39,7 @@ class Order:
         log_level: of the root logger.
     """
 
-    manifest: PluginManifest
-    folder: str
-    package: str
-    entry: str
-    files: Mapping[str, CodeFile]
+    code: InProcessCode
     code_roots: tuple[str, ...]
     shared: tuple[CodeFile, ...]
     sys_path: tuple[str, ...]
@@ -72,11 +63,7 @@ def make_order(code: InProcessCode, context: OwningContext) -> Order:
     names = (*declared.required, *declared.optional)
     entries: list[object] = [*sys.path]  # As imports, which pass over anything but text.
     return Order(
-        manifest=code.manifest,
-        folder=code.folder,
-        package=code.package,
-        entry=code.entry,
-        files=code.files,
+        code=code,
         code_roots=tuple(code.shared.roots),
         shared=tuple(code.shared.running()),
         sys_path=tuple(each for each in entries if isinstance(each, str)),
