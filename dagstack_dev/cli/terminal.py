@@ -66,6 +66,7 @@ class Terminal:
         self._registry = registry
         self._console = console
         self._failures = Failures(console)
+        self._early_retries: list[PluginRetrying] = []
         self._steps: list[Transition] = []
         self._at_start: list[Transition] = []
         self._left_out: list[str] = []
@@ -94,6 +95,8 @@ class Terminal:
                 self._failures.forget(fact.settled)
             case PluginFixed():
                 self._fixed(fact)
+            case PluginRetrying() if not self._started:
+                self._early_retries.append(fact)
             case PluginRetrying():
                 self._failures.show_retry(fact)
             case WatchStopped():
@@ -162,6 +165,8 @@ class Terminal:
             ("  waiting for a fix; Ctrl-C to stop" if down else "  Ctrl-C to stop", "dim"),
         )
         self._print(summary)
+        for retry in self._early_retries:
+            self._failures.show_retry(retry)
 
     # Reloads
 

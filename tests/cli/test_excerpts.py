@@ -233,5 +233,5 @@ def test_what_json_cannot_say_is_written_as_python_would() -> None:
     circle.append(circle)
     event = {"event": "e", "plugin": "a/b", "circle": circle, "keys": {(1,): 2}, "n": 1}
     assert _json(event, default=repr) == (
-        '{"event": "e", "plugin": "a/b", "circle": "[[...]]", "keys": "{(1,): 2}", "n": 1}'
+        '{"event": "e", "plugin": "a/b", "circle": ["..."], "keys": "{(1,): 2}", "n": 1}'
     )
