@@ -11,7 +11,7 @@ import pytest
 from dagstack_dev.core.errors import ManifestInvalid
 from dagstack_dev.core.manifest import PluginManifest, load_manifest_from_dict, parse_manifest
 from dagstack_dev.core.sources import PluginSource
-from dagstack_dev.runtimes.mcp.command import StdioSettings, stdio_settings
+from dagstack_dev.runtimes.mcp.command import StdioSettings
 from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
 
 HEAD = """\
@@ -44,13 +44,11 @@ def problems(text: str) -> dict[str, tuple[int | None, str]]:
     ],
 )
 def test_a_command_may_stand_in_several_places(text: str) -> None:
-    settings = stdio_settings(parse(f'runtime = "mcp_stdio"\n{text}'))
+    settings = StdioSettings.of(parse(f'runtime = "mcp_stdio"\n{text}'))
     assert settings == StdioSettings(
         command=("node", "my server.js"),
         env={},
         working_dir=None,
-        timeout_sec=60,
-        startup_timeout_sec=30,
     )
 
 
@@ -65,19 +63,19 @@ def test_the_table_may_hold_everything() -> None:
         timeout_sec = 7
     """)
     assert manifest.startup_timeout_sec == 5
-    assert stdio_settings(manifest) == StdioSettings(
+    assert manifest.mcp_stdio is not None
+    assert manifest.mcp_stdio.timeout_sec == 7
+    assert StdioSettings.of(manifest) == StdioSettings(
         command=("serve",),
         env={"A": "1"},
         working_dir="inner",
-        timeout_sec=7,
-        startup_timeout_sec=5,
     )
 
 
 def test_the_class_of_a_plugin_with_both_runtimes_is_no_command() -> None:
     text = 'runtime = ["mcp_stdio", "in_process"]\nentry_point = "plugin:Plugin"\n'
     assert problems(text) == {"command": (1, 'missing; add command = ["python", "server.py"]')}
-    assert stdio_settings(parse(text + 'command = "serve"')).command == ("serve",)
+    assert StdioSettings.of(parse(text + 'command = "serve"')).command == ("serve",)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.errors import PluginLoadError
-from dagstack_dev.core.manifest_mcp import CALL_SECONDS, McpStdio
+from dagstack_dev.core.manifest_mcp import McpStdio
 from dagstack_dev.core.refs import closest
 from dagstack_dev.runtimes.code import compile_all, named_files
 
@@ -29,26 +29,19 @@ _USUAL: Final = ("python", "python3", "node", "npx", "uv", "uvx", "deno", "bun",
 
 @dataclass(frozen=True, slots=True)
 class StdioSettings:
-    """How a plugin's process is started; `timeout_sec` is the limit of one call."""
+    """How a plugin's process is started."""
 
     command: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
     working_dir: str | None
-    timeout_sec: int
-    startup_timeout_sec: int
 
-
-def stdio_settings(manifest: PluginManifest) -> StdioSettings:
-    """What a valid manifest with the runtime `mcp_stdio` says, wherever it says it."""
-    table = manifest.mcp_stdio or McpStdio()
-    written = manifest.command or table.command
-    return StdioSettings(
-        command=written or tuple(shlex.split(manifest.entry_point or "")),
-        env={**manifest.env, **table.env},
-        working_dir=table.working_dir,
-        timeout_sec=table.timeout_sec or CALL_SECONDS,
-        startup_timeout_sec=manifest.startup_timeout_sec,
-    )
+    @classmethod
+    def of(cls, manifest: PluginManifest) -> StdioSettings:
+        """What a valid manifest with the runtime `mcp_stdio` says, wherever it says it."""
+        table = manifest.mcp_stdio or McpStdio()
+        written = manifest.command or table.command
+        words = written or tuple(shlex.split(manifest.entry_point or ""))
+        return cls(words, {**manifest.env, **table.env}, table.working_dir)
 
 
 def environment(added: Mapping[str, str]) -> dict[str, str]:

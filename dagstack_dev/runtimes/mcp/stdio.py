@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest import line_in
+from dagstack_dev.core.manifest_mcp import CALL_SECONDS, McpStdio
 from dagstack_dev.runtimes.mcp.command import (
     StdioSettings,
     check_python,
@@ -21,7 +22,6 @@ from dagstack_dev.runtimes.mcp.command import (
     place_of,
     problems_of,
     script_of,
-    stdio_settings,
 )
 from dagstack_dev.runtimes.mcp.generation import McpCode
 from dagstack_dev.runtimes.mcp.kept import KeptFolder
@@ -56,12 +56,18 @@ class McpStdioRuntime:
         """
         if isinstance(previous, McpCode) and isinstance(previous.endpoint, StdioEndpoint):
             previous.endpoint.kept.note_later(source)
-        settings = stdio_settings(manifest)
+        settings = StdioSettings.of(manifest)
         problems = problems_of(settings, _below(source.home, settings))
         if problems:
             raise _invalid(manifest, source, problems)
         check_python(manifest.ref, settings, source)
-        endpoint = StdioEndpoint(settings, KeptFolder(source), manifest.teardown_timeout_sec)
+        endpoint = StdioEndpoint(
+            settings,
+            KeptFolder(source),
+            call_timeout=(manifest.mcp_stdio or McpStdio()).timeout_sec or CALL_SECONDS,
+            startup_timeout=manifest.startup_timeout_sec,
+            teardown_seconds=manifest.teardown_timeout_sec,
+        )
         return McpCode.after(previous, manifest, endpoint)
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:  # noqa: ARG002 - of nobody
@@ -73,25 +79,17 @@ class McpStdioRuntime:
 class StdioEndpoint:
     """How one plugin's process is started; see `endpoint.Endpoint`.
 
-    `kept` is what it runs, `teardown_seconds` what stopping it may take.
+    `kept` is what it runs. A call, the start and stopping it may take so many seconds.
     """
 
     settings: StdioSettings
     kept: KeptFolder = field(compare=False)
-    teardown_seconds: int
+    call_timeout: float
+    startup_timeout: float
+    teardown_seconds: float
 
     call_timeout_option = "mcp_stdio.timeout_sec"
     may_come_back = False  # What a process does not know of MCP, it will not learn.
-
-    @property
-    def call_timeout(self) -> float:
-        """Seconds that one call may take."""
-        return self.settings.timeout_sec
-
-    @property
-    def startup_timeout(self) -> float:
-        """Seconds until its tools are known."""
-        return self.settings.startup_timeout_sec
 
     @asynccontextmanager
     async def connect(self, ref: PluginRef, log: ServerLog) -> AsyncIterator[ServerProcess]:
