@@ -296,3 +296,34 @@ async def test_a_newcomer_whose_transaction_rolls_back_comes_in_without_the_fail
         await live.settle()
         assert live.plugin("base").value() == 1
         assert live.states == {"base": "ready", "newcomer": "ready"}
+
+
+async def test_what_has_read_other_data_in_a_roll_back_is_renewed_when_its_own_is_back(
+    tree: PluginTree,
+) -> None:
+    code = """
+    from pathlib import Path
+
+    class Plugin:
+        def setup(self, ctx):
+            self.text = Path(__file__).with_name("prompt.txt").read_text()
+    """
+    folder = tree.plugin("base", code=code)
+    prompt = folder / "prompt.txt"
+    prompt.write_text("old")
+    text = (folder / "plugin.py").read_text()
+    async with serving(tree) as live:
+        prompt.write_text("new")
+        (folder / "plugin.py").write_text(text + "        1 / 0\n")
+        await live.settle()
+        assert live.status("base").pending
+        prompt.write_text("old")
+        (folder / "plugin.py").write_text(text)
+        await live.settle()
+        assert live.plugin("base").text == "old"
+        assert not live.status("base").pending
+        (folder / "plugin.py").write_text(text + "        1 / 0\n")
+        await live.settle()
+        (folder / "plugin.py").write_text(text)
+        await live.settle()
+        assert live.outcomes == []

@@ -5,6 +5,8 @@
     table       what runs, and from what            ref -> entry: offer, context, generation
     requests    how often a new instance was        ref -> number, of what is wanted and of
                 asked for without an edit           what was built
+    beside      what lay there when something came  ref -> source
+                back in a roll-back: its data
     failures    what did not work, from what, when  ref -> failures
                 it is tried again, what it misses
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.desired import Revision
     from dagstack_dev.core.errors import PluginRegistryError
     from dagstack_dev.core.plan import Candidate, ReloadPlan, World
+    from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.entry import Entry, Offer
     from dagstack_dev.host.registry import Registry
     from dagstack_dev.host.transaction import Applied
@@ -67,6 +70,7 @@ class ReloadState(Revisions):
         self._in_vain: set[tuple[str, str]] = set()
         self._asked = Counter[PluginRef]()
         self._built = Counter[PluginRef]()
+        self._beside: dict[PluginRef, PluginSource | None] = {}
 
     # What runs, see `core.desired.Running`
 
@@ -104,6 +108,8 @@ class ReloadState(Revisions):
             return Load.IMPORT
         if self._table.graph.wants(ref) != tuple(entry.manifest.depends_on):
             return Load.RENEW  # They were pinned to what its names meant.
+        if source is not None and not _has_data_of(self._beside.get(ref, source), source):
+            return Load.RENEW  # The code that came back in a roll-back has read what lay there.
         return None if self.is_configured(entry) else Load.RENEW
 
     def is_configured(self, entry: Entry) -> bool:
@@ -280,6 +286,16 @@ class ReloadState(Revisions):
                     self.failures[ref] = left
             if ref in plan.taken:
                 self._built[ref] = candidates[ref].version[2]  # type: ignore[index]  # see `version`
+        for ref in applied.built | applied.rolled_back:
+            self._beside.pop(ref, None)
+        for ref in filter(self.is_live, applied.rolled_back):
+            self._beside[ref] = self.source(self.place(ref) or "")
         for ref, error in applied.lost.items():
             if is_known(error):
                 self._fail(ref, Failure(self.world().key(ref), error))
+
+
+def _has_data_of(beside: PluginSource | None, source: PluginSource) -> bool:
+    """Whether `beside` holds every file of `source` that is read when it runs, as it is there."""
+    changed = source.files if beside is None else source.changed_files(beside)
+    return all(path.endswith(".py") or path == source.manifest_name for path in changed)
