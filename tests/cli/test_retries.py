@@ -82,7 +82,8 @@ def test_pauses_that_do_not_grow_are_told_once(show: Shown) -> None:
 
 
 def test_an_edit_that_fails_too_is_news(show: Shown) -> None:
-    start = (FAILED, retrying(1, 0.5), FAILED, retrying(2, 1.0))
+    up = WatchStarted(roots=(), plugins=1, ready=0, duration_ms=1, polling=False)
+    start = (FAILED, retrying(1, 0.5), FAILED, retrying(2, 1.0), up)
     other = PluginRetrying(ref=OPENAI, attempt=1, seconds=0.5, error=ConnectionError("reset"))
     failed = ReloadFailed(
         reload_id=3, duration_ms=9.75, affected=(OPENAI,), errors={OPENAI: other.error}
