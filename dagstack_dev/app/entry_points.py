@@ -11,7 +11,7 @@ import ast
 import json
 import os
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from dagstack_dev.app.installed import Installed
 from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, PluginRegistryError, in_words
 from dagstack_dev.core.manifest_module import (
     MANIFEST_ATTRIBUTE,
@@ -29,6 +28,7 @@ from dagstack_dev.core.manifest_module import (
     written_manifest,
 )
 from dagstack_dev.core.sources import ModulePlugin
+from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.manifests import is_plugin_folder
 from dagstack_dev.disk.modules import ModuleSource
 from dagstack_dev.disk.paths import lies_in, read_regular, reason_of
@@ -39,10 +39,43 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
     from types import ModuleType
 
+    from dagstack_dev.core.sources import PluginSource
+    from dagstack_dev.disk.ignore import IgnoreRules
+
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 DEFAULT_GROUP: Final = "dagstack.plugins"
 """The group of entry points that names plugins (contract, section 1)."""
+
+
+@dataclass(slots=True)
+class Installed:
+    """Plugins that were found by name.
+
+    Attributes:
+        folders: those that have a manifest file.
+        modules: those that have it in their code.
+        code_roots: folders with the code of those, where it is somebody's working copy.
+        errors: why something is left out, by what named it.
+    """
+
+    folders: list[str] = field(default_factory=list)
+    modules: list[ModuleSource] = field(default_factory=list)
+    code_roots: list[str] = field(default_factory=list)
+    errors: dict[str, PluginRegistryError] = field(default_factory=dict)
+
+    def add(self, other: Installed) -> None:
+        """Join what `other` has found; what is known already is left out."""
+        self.folders += [each for each in other.folders if each not in self.folders]
+        self.errors |= other.errors
+        self.code_roots += [each for each in other.code_roots if each not in self.code_roots]
+        known = {module.folder for module in self.modules}
+        self.modules += [module for module in other.modules if module.folder not in known]
+
+    def sources(self, ignore: IgnoreRules) -> Iterator[PluginSource]:
+        """What they are loaded from, as it is on disk now."""
+        yield from plugin_sources(self.folders, ignore, recursive=False)
+        yield from filter(None, (module.read() for module in self.modules))
 
 
 class _Place(NamedTuple):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from dagstack_dev.app.entry_points import DEFAULT_GROUP, installed_plugins, module_plugin
+from dagstack_dev.app.entry_points import DEFAULT_GROUP, Installed, installed_plugins, module_plugin
 from dagstack_dev.app.hookspec_files import read_hookspecs
-from dagstack_dev.app.installed import Installed
 from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.core.manifest import manifest_from
 from dagstack_dev.core.sources import ModulePlugin

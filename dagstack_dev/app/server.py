@@ -15,10 +15,9 @@ import anyio.lowlevel
 
 from dagstack_dev.app.block import Block
 from dagstack_dev.app.config import read_config
-from dagstack_dev.app.entry_points import installed_plugins
+from dagstack_dev.app.entry_points import Installed, installed_plugins
 from dagstack_dev.app.events import WAITING, EventStream
 from dagstack_dev.app.hookspec_files import HookspecFiles
-from dagstack_dev.app.installed import Installed
 from dagstack_dev.app.original import OriginalRegistry, context_from, is_original
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.reload.loop import ReloadLoop
@@ -262,7 +261,11 @@ class DevServer:
     def _build(self) -> None:
         """Make the parts; what raises here has touched nothing."""
         settings = self._settings
-        installed = self._installed()
+        installed = Installed()
+        installed.add(getattr(self.registry, "installed", Installed()))
+        if settings.entry_points is not None:
+            installed.add(installed_plugins(settings.entry_points))
+        self._not_installed = installed.errors
         given = (root_folder(path) for path in self._given_roots)
         self.roots = tuple(dict.fromkeys((*given, *installed.folders)))
         if not self.roots and not installed.modules and settings.entry_points is None:
@@ -301,17 +304,6 @@ class DevServer:
             settings=settings,
             later=self._call_later,
         )
-
-    def _installed(self) -> Installed:
-        """The plugins that the registry has loaded by name, and those of the entry points."""
-        installed = Installed()
-        installed.add(getattr(self.registry, "installed", installed))
-        if self._settings.entry_points is not None:
-            found = installed_plugins(self._settings.entry_points)
-            installed.add(found)
-            installed.errors = found.errors
-        self._not_installed = installed.errors
-        return installed
 
     def _take_hold(self, steps: AsyncExitStack) -> None:
         """Have the registry run by our settings; `steps` end that, the last one first."""

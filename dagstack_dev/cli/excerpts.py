@@ -54,6 +54,11 @@ def short(text: str) -> str:
     return text.replace(f"file://{_HERE}", "").replace(_HERE, "")
 
 
+def at(path: str | None, line: int | None, before: str = ", at ") -> str:
+    """Where something is, behind `before`; nothing where that is not known."""
+    return f"{before}{short(path)}{f':{line}' if line else ''}" if path else ""
+
+
 def headline(text: str) -> str:
     """The first line of `text`, without a last clause that only announces further lines."""
     first = text.partition("\n")[0]
@@ -89,10 +94,10 @@ def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
     if len(frames) > FRAMES_LIMIT + 1:
         yield Text(f"{len(frames) - FRAMES_LIMIT - 1} more calls", "dim")
     for frame in frames[-FRAMES_LIMIT - 1 : -1]:
-        yield Text(f"{short(frame.path)}:{frame.line} in {frame.function}", "dim")
+        yield Text(f"{at(frame.path, frame.line, '')} in {frame.function}", "dim")
     if frames:
         innermost = frames[-1]
-        place = f"{short(innermost.path)}:{innermost.line} in {innermost.function}"
+        place = f"{at(innermost.path, innermost.line, '')} in {innermost.function}"
         yield Text(place, "cyan")
         known = texts.get(innermost.path)
         lines = _read(innermost.path) if known is None else known
@@ -101,7 +106,7 @@ def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
         found = blame(error)
         ran = next((each.ran for each in getattr(error, "unfinished", ())), ())
         if found.path is not None and found.line is not None and ran:
-            yield Text(f"{short(found.path)}:{found.line}", "cyan")
+            yield Text(at(found.path, found.line, ""), "cyan")
             lines = [""] * (found.line - len(ran)) + list(ran)
             yield from _marked(lines, found.path, found.line, last=found.line)
         elif found.path is not None:
@@ -141,7 +146,7 @@ def _notes(error: BaseException) -> Sequence[str]:
 
 def _place(error: BaseException) -> str:
     frames = plugin_frames(error)
-    return f" at {short(frames[-1].path)}:{frames[-1].line}" if frames else ""
+    return at(frames[-1].path, frames[-1].line, " at ") if frames else ""
 
 
 def _message(text: str) -> Iterator[Text]:
@@ -160,7 +165,7 @@ def _file_lines(path: str, line: int | None, named: str | None = None) -> Iterat
     Where the disk has moved on and has not the line that was `named` any more, only that one is
     shown.
     """
-    yield Text(f"{short(path)}{f':{line}' if line else ''}", "cyan")
+    yield Text(at(path, line, ""), "cyan")
     if line is None:
         return
     lines = _read(path)

@@ -6,22 +6,102 @@ import asyncio
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from dagstack_dev.cli.leftovers import PATIENCE_SECONDS
-from dagstack_dev.cli.loop import Stray, SturdyLoop
 from dagstack_dev.cli.output import say
 from dagstack_dev.cli.signals import answer
 from dagstack_dev.core.blame import plugin_frames
+from dagstack_dev.core.errors import in_words, said
 from dagstack_dev.core.events import PluginOverstepped
+from dagstack_dev.host.current import current_plugin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dagstack_dev.cli.signals import Ending
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.registry import Registry
+
+
+class SturdyLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop that goes on where others end.
+
+    asyncio lets a `SystemExit` or `KeyboardInterrupt` of any task or callback end the whole loop,
+    and whoever gets hold of the loop may stop it. Here both are told and survived. Whoever awaits
+    the task still gets the exception.
+
+    Args:
+        on_stray: told on the loop's thread what plugin code did to it: which plugin, if that is
+            known, in words, and the exception, if there was one.
+    """
+
+    def __init__(
+        self, on_stray: Callable[[PluginRef | None, str, BaseException | None], None]
+    ) -> None:
+        super().__init__()
+        self._on_stray = on_stray
+        self._threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
+        self.set_default_executor(self._threads)
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Run until `future` is done, whatever else happens."""
+        if self.is_running():
+            return super().run_until_complete(future)  # It says why not.
+        main = asyncio.ensure_future(future, loop=self)
+        while True:
+            try:
+                return super().run_until_complete(main)
+            except BaseException as error:
+                if main.done() or self.is_closed() or not self._survives(error):
+                    raise
+
+    def _survives(self, error: BaseException) -> bool:
+        """Whether `error` is not ours; then it has been told."""
+        ref = _culprit(error)
+        if isinstance(error, RuntimeError) and "loop stopped before" in said(error):
+            did = "stopped the event loop"
+        elif isinstance(error, SystemExit):
+            did = f"called sys.exit({said(error)}) in a task or callback"
+        elif isinstance(error, KeyboardInterrupt) or ref is not None or plugin_frames(error):
+            did = f"raised {in_words(error)} in a task, a callback or a signal handler"
+        else:
+            return False
+        self._on_stray(ref, f"{did}; the server goes on", error)
+        return True
+
+    def stop(self) -> None:
+        """Stop; but not for a plugin."""
+        if not self._refuses("stop the event loop, which belongs to the server and goes on"):
+            super().stop()
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - asyncio's signature
+        """End idle threads; but do not wait for busy ones, and do nothing for a plugin."""
+        if not self._refuses("end the threads of the event loop, which others use; they stay"):
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _refuses(self, what: str) -> bool:
+        """Whether it is a plugin that wants that; then it has been told."""
+        ref = current_plugin.get()
+        if ref is not None:
+            self._on_stray(ref, f"wanted to {what}", None)
+        return ref is not None
+
+
+def _culprit(error: BaseException) -> PluginRef | None:
+    """The plugin on whose behalf the callback ran that raised `error`."""
+    step = error.__traceback__
+    while step is not None:
+        frame = step.tb_frame
+        if frame.f_code is asyncio.Handle._run.__code__:  # noqa: SLF001 - there is no other way
+            context = frame.f_locals["self"]._context  # noqa: SLF001 - (the same)
+            return context.get(current_plugin)  # type: ignore[no-any-return]
+        step = step.tb_next
+    return None
 
 
 class Process:
@@ -65,15 +145,14 @@ class Process:
             message = f"replaced the handler of {number.name}; the server has taken it back"
             self._tell(self._registry.table.plugin_at(path) if path else None, message, path, line)
 
-    def _on_stray(self, stray: Stray) -> None:
-        if isinstance(stray.error, KeyboardInterrupt) and not self.ending.answers_ctrl_c:
+    def _on_stray(self, ref: PluginRef | None, message: str, error: BaseException | None) -> None:
+        if isinstance(error, KeyboardInterrupt) and not self.ending.answers_ctrl_c:
             self.ending.ask()  # It is the user's: a plugin has restored Python's own handler.
             return
-        frames = plugin_frames(stray.error) if stray.error is not None else ()
+        frames = plugin_frames(error) if error is not None else ()
         path, line = (frames[-1].path, frames[-1].line) if frames else (None, None)
         owners = (self._registry.table.plugin_at(frame.path) for frame in reversed(frames))
-        ref = stray.ref or next(filter(None, owners), None)
-        self._tell(ref, stray.message, path, line)
+        self._tell(ref or next(filter(None, owners), None), message, path, line)
 
     def _on_alarm(self, *_: Any) -> None:
         message = "set an alarm that nothing handles; the server goes on"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.padding import Padding
 from rich.text import Text
 
-from dagstack_dev.cli.excerpts import short
+from dagstack_dev.cli.excerpts import at, short
 from dagstack_dev.cli.screen import timed
 from dagstack_dev.core.blame import blame
 from dagstack_dev.core.errors import in_words
@@ -47,13 +47,9 @@ def remarks(fact: Fact) -> Iterator[RenderableType]:
             yield timed(Text.assemble(("✓ ", "green"), f"{where}{fact.message}"))
         case ReloadWaiting():
             for wait in fact.waits[:_WAITS]:
-                at = f" ({short(wait.path)}:{wait.line})" if wait.path else ""
-                yield timed(
-                    Text(
-                        f"  waiting for {wait.ref}: {wait.what} since {wait.seconds:.0f} s{at}",
-                        "dim",
-                    )
-                )
+                where = f" ({at(wait.path, wait.line, '')})" if wait.path else ""
+                since = f"{wait.what} since {wait.seconds:.0f} s{where}"
+                yield timed(Text(f"  waiting for {wait.ref}: {since}", "dim"))
             more = len(fact.waits[_WAITS:]) + fact.more
             if more:
                 yield timed(Text(f"  and {more} more", "dim"))
@@ -74,20 +70,16 @@ def _message(fact: Fact) -> str | None:
         case PluginRequiresRestart():
             return f"{fact.ref}: {fact.reason}; restart dagstack-dev to be sure"
         case PluginBlocking():
-            return (
-                f"{fact.ref}: {fact.method} has kept the event loop busy for "
-                f"{fact.seconds:.1f} s, at {short(fact.path)}:{fact.line}"
-            )
+            busy = f"has kept the event loop busy for {fact.seconds:.1f} s"
+            return f"{fact.ref}: {fact.method} {busy}{at(fact.path, fact.line)}"
         case PluginOverstepped():
-            who = str(fact.ref) if fact.ref else "something"
-            where = f", at {short(fact.path)}:{fact.line}" if fact.path else ""
-            return f"{who} {fact.message}{where}"
+            return f"{fact.ref or 'something'} {fact.message}{at(fact.path, fact.line)}"
         case UndeclaredImport():
-            return f"{fact.ref} {short(fact.message)}, at {short(fact.path)}:{fact.line}"
+            return f"{fact.ref} {short(fact.message)}{at(fact.path, fact.line)}"
         case DrainTimedOut():
             calls = "1 call" if fact.calls == 1 else f"{fact.calls} calls"
-            at = f", at {', '.join(map(short, fact.places))}" if fact.places else ""
-            return f"{fact.ref}: {calls} still in flight after {fact.seconds:g} s{at}"
+            where = f", at {', '.join(map(short, fact.places))}" if fact.places else ""
+            return f"{fact.ref}: {calls} still in flight after {fact.seconds:g} s{where}"
         case HookFailed():
             return f"{fact.ref}: {fact.hook} raised {_reason(fact.error)}"
         case TaskFailed():
@@ -102,8 +94,8 @@ def _message(fact: Fact) -> str | None:
 def _reason(error: BaseException) -> str:
     """What `error` says, and the line that it blames."""
     cause = blame(error)
-    place = f", at {short(cause.path)}:{cause.line}" if cause.path else ""
-    return f"{getattr(error, 'reason', None) or in_words(error)}{place}"
+    reason = getattr(error, "reason", None) or in_words(error)
+    return f"{reason}{at(cause.path, cause.line)}"
 
 
 def _warning(message: str) -> Text:

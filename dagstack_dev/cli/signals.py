@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.cli.leftovers import end_at_once
@@ -26,7 +27,7 @@ class Ending:
 
     def __init__(self) -> None:
         self.asked = False
-        self._stop: Callable[[], None] = _do_nothing
+        self._stop: Callable[[], object] = lambda: None
         self._answered: list[signal.Signals] = []
 
     def on_signals(self) -> None:
@@ -72,17 +73,13 @@ class Ending:
     @contextmanager
     def calling(self, stop: Callable[[], None], loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         """Inside this block, asking calls `stop` in `loop`; at once if that was before it."""
-
-        def stop_soon() -> None:
-            loop.call_soon_threadsafe(stop)
-
-        self._stop = stop_soon
+        self._stop = partial(loop.call_soon_threadsafe, stop)
         if self.asked:
             stop()
         try:
             yield
         finally:
-            self._stop = _do_nothing
+            self._stop = lambda: None
 
 
 _answered: Final[dict[signal.Signals, Callable[[int, FrameType | None], object]]] = {}
@@ -110,7 +107,3 @@ def _wipe_echo() -> None:
     with suppress(OSError):
         if os.isatty(1):
             os.write(1, b"\r  \r")
-
-
-def _do_nothing() -> None:
-    pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
-
-    from dagstack_dev.testing.suite import ContractResult
 
 
 def run(
@@ -58,18 +57,16 @@ async def _run(
     checks: Collection[str],
     ignore: Sequence[str],
 ) -> int:
-    passed = failed = 0
+    outcomes: Counter[bool] = Counter()
     async for report in check_folders(roots, config=config, ignore=ignore, checks=checks or None):
         _show(console, report)
-        if report.passed:
-            passed += 1
-        else:
-            failed += 1
+        outcomes[report.passed] += 1
         sys.stdout.flush()
-    if not passed + failed:
+    passed, failed = outcomes[True], outcomes[False]
+    number = passed + failed
+    if not number:
         console.print(f"no plugins below {', '.join(map(short, roots))}")
         return 1
-    number = passed + failed
     counts = f"{number} {'plugin' if number == 1 else 'plugins'}: {passed} passed"
     console.print(f"{counts}, {failed} failed" if failed else counts)
     return 1 if failed else 0
@@ -80,17 +77,12 @@ def _show(console: Console, report: PluginReport) -> None:
         Text.assemble((str(report.ref or "?"), "bold"), (f"  {short(report.folder)}", "dim"))
     )
     for result in report.results:
-        _line(console, result.check_name, _outcome(result), passed=result.passed)
+        broken = "ok" if result.passed else type(result.error).__name__
+        _line(console, result.check_name, result.message or broken, passed=result.passed)
     if report.tests is not None:
         _line(console, "tests", report.tests.summary, passed=report.tests.passed)
         if not report.tests.passed and report.tests.output:
             console.print(Text(report.tests.output))
-
-
-def _outcome(result: ContractResult) -> str:
-    if result.passed:
-        return result.message or "ok"
-    return result.message or type(result.error).__name__
 
 
 def _line(console: Console, name: str, words: str, *, passed: bool) -> None:

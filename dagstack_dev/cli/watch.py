@@ -25,7 +25,7 @@ from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.server import DevServer
 from dagstack_dev.app.services import with_services
 from dagstack_dev.app.settings import Settings
-from dagstack_dev.cli.excerpts import short
+from dagstack_dev.cli.excerpts import at, short
 from dagstack_dev.cli.leftovers import end_in_spite_of, threads_left
 from dagstack_dev.cli.log_lines import LogFormat
 from dagstack_dev.cli.log_stream import LogStream, open_log_file
@@ -242,7 +242,7 @@ def _fault(error: BaseException, options: WatchOptions) -> click.ClickException:
         lines = masked_text("".join(traceback.format_exception(error)))
         click.echo(printable(lines), nl=False, err=True)
     if culprits := plugin_frames(root):
-        place = f" at {short(culprits[-1].path)}:{culprits[-1].line}"
+        place = at(culprits[-1].path, culprits[-1].line, " at ")
         whose = "plugin code broke what the server runs on and ended it"
     else:
         place = _place(root.__traceback__)
@@ -258,7 +258,7 @@ def _place(step: TracebackType | None) -> str:
     """The innermost line, found without the help of modules that may be broken."""
     place = ""
     while step is not None:
-        place = f" at {short(step.tb_frame.f_code.co_filename)}:{step.tb_lineno}"
+        place = at(step.tb_frame.f_code.co_filename, step.tb_lineno, " at ")
         step = step.tb_next
     return place
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from dagstack_dev.host.tasks import is_interruption
 from dagstack_dev.testing.ambient_state import ambient_state
 from dagstack_dev.testing.harness import minimal_context, tell_nobody
 from dagstack_dev.testing.own_tests import TestRun, run_own_tests
-from dagstack_dev.testing.samples import Samples, SamplesInvalid, read_samples
+from dagstack_dev.testing.samples import SamplesInvalid, read_samples
 from dagstack_dev.testing.suite import ALL_CHECKS, ContractResult, run_contract_suite
 
 if TYPE_CHECKING:
@@ -72,14 +72,6 @@ class _Tree:
     folders: dict[PluginRef, str] = field(default_factory=dict)
     errors: dict[str, PluginRegistryError] = field(default_factory=dict)
     graph: DependencyGraph = field(default_factory=DependencyGraph)
-
-
-class _DependencyFailed(Exception):
-    """A plugin that another one depends on could not be set up, for `reason`."""
-
-    def __init__(self, reason: BaseException) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 async def check_folders(
@@ -160,47 +152,39 @@ async def _check(
     config: Mapping[str, Any],
     checks: frozenset[str],
 ) -> list[ContractResult]:
-    """Run the suite for one plugin, among the plugins that it depends on."""
+    """Run the suite for one plugin, in a registry where the plugins it depends on are ready."""
     source = tree.sources[tree.folders[ref]]
+    registry = _registry(tree, rules)
+    ctx = minimal_context(registry, config)
     try:
         samples = read_samples(source)
-        needed = _dependencies(tree.graph, ref)
-        async with _surroundings(tree, needed, rules, config) as ctx:
-            return await _check_among(ctx, source, samples, checks)
+        needed = [tree.sources[tree.folders[each]] for each in _dependencies(tree.graph, ref)]
+        registry.register_offers([_prepare(each, registry) for each in needed])
     except SamplesInvalid as error:
         return [_failure("samples", said(error), error)]
-    except _DependencyFailed as error:
-        words = in_words(error.reason)
-        message = f"a plugin that it depends on cannot be set up: {words}"
-        return [_failure("load", message, error.reason)]
     except PluginRegistryError as error:
         return [_failure("load", said(error), error)]
-
-
-@asynccontextmanager
-async def _surroundings(
-    tree: _Tree, refs: Iterable[PluginRef], rules: IgnoreRules, config: Mapping[str, Any]
-) -> AsyncIterator[PluginContext]:
-    """A context in whose registry the plugins `refs` are ready."""
-    registry = _registry(tree, rules)
-    offers = [_prepare(tree.sources[tree.folders[ref]], registry) for ref in refs]
-    registry.register_offers(offers)
-    ctx = minimal_context(registry, config)
     try:
         await registry.setup_all(ctx)
     except BaseException as error:
         if is_interruption(error):
             raise
-        raise _DependencyFailed(error) from error
+        message = f"a plugin that it depends on cannot be set up: {in_words(error)}"
+        return [_failure("load", message, error)]
     try:
-        yield ctx
+        return await _check_among(ctx, source, samples, checks)
+    except PluginRegistryError as error:
+        return [_failure("load", said(error), error)]
     finally:
         with suppress(TeardownErrors):  # The report on the plugin that it happens to tells.
             await registry.teardown_all()
 
 
 async def _check_among(
-    ctx: PluginContext, source: PluginSource, samples: Samples, checks: frozenset[str]
+    ctx: PluginContext,
+    source: PluginSource,
+    samples: dict[str, dict[str, Any]],
+    checks: frozenset[str],
 ) -> list[ContractResult]:
     offer = _prepare(source, ctx.registry)
     assert offer.prepared is not None, "read from disk"  # noqa: S101 - `prepare` has made it
@@ -210,8 +194,8 @@ async def _check_among(
             generation.instantiate,
             offer.manifest,
             checks=checks - {"ambient_state"},
-            hook_samples=samples.arguments,
-            expected_outputs=samples.expected,
+            hook_samples={hook: table.get("arguments", {}) for hook, table in samples.items()},
+            expected_outputs={hook: table.get("expected") for hook, table in samples.items()},
             ctx=ctx,
         )
     finally:

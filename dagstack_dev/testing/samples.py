@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.documents import DocumentInvalid, decoded, parse_toml
@@ -10,8 +9,6 @@ from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.disk.paths import read_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dagstack_dev.core.sources import PluginSource
 
 SAMPLES_FILE: Final = "tests/contract.toml"
@@ -24,22 +21,14 @@ class SamplesInvalid(ValueError):
     """The file cannot be used; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """One call per hook, and what some of them are to answer."""
-
-    arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    expected: Mapping[str, Any] = field(default_factory=dict)
-
-
-def read_samples(source: PluginSource) -> Samples:
-    """The calls that a plugin's folder describes; none where it has no such file.
+def read_samples(source: PluginSource) -> dict[str, dict[str, Any]]:
+    """Read the file in a plugin's folder; the answer is a table by hook, none without a file.
 
     Raises:
         SamplesInvalid: the file cannot be read, is no TOML, or of another shape.
     """
     if SAMPLES_FILE not in source.files:
-        return Samples()
+        return {}
     path = f"{source.folder}/{SAMPLES_FILE}"
     try:
         tables = parse_toml(decoded(read_regular(path)))
@@ -47,10 +36,7 @@ def read_samples(source: PluginSource) -> Samples:
             _check(hook, table)
     except (OSError, DocumentInvalid, SamplesInvalid) as error:
         raise SamplesInvalid(f"{path}: {error}") from error
-    return Samples(
-        {hook: table.get("arguments", {}) for hook, table in tables.items()},
-        {hook: table["expected"] for hook, table in tables.items() if "expected" in table},
-    )
+    return tables
 
 
 def _check(hook: str, table: object) -> None:
