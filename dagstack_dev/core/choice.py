@@ -131,7 +131,12 @@ def _waits(target: Target, ref: PluginRef, others: Collection[PluginRef]) -> boo
 def _news_upstream(target: Target, ref: PluginRef) -> set[Unit]:
     """What would be other than it runs of all that `ref` depends on or imports."""
     upstream = target.upstream(ref)
-    found: set[Unit] = {*filter(target.is_news, upstream)}
+    found: set[Unit] = {
+        each
+        for each in filter(target.is_news, upstream)
+        # To leave it down would not help what depends on it.
+        if target.news.goes_on(each) or ref not in target.graph.downstream([each])
+    }
     return found | {change.name for each in upstream for change in target.changes(each)}
 
 

@@ -268,12 +268,17 @@ class News:
     shared: Mapping[str, SharedNews] = field(default_factory=dict)
     failures: Failures = field(default_factory=dict)
 
+    def goes_on(self, ref: PluginRef) -> bool:
+        """Whether what runs of `ref` does so still if its candidate is left out."""
+        candidate = self.candidates.get(ref)
+        return self.world.is_live(ref) and not (candidate is not None and candidate.is_lost)
+
     def at_stake(self, candidate: Candidate) -> set[PluginRef]:
         """What runs and goes on if `candidate` is left out: not what is offered elsewhere."""
-        found = set() if candidate.is_lost else {candidate.ref}
+        found = {candidate.ref}
         if candidate.replaces is not None and candidate.replaces not in self.candidates:
             found.add(candidate.replaces)
-        return {ref for ref in found if self.world.is_live(ref)}
+        return set(filter(self.goes_on, found))
 
     def seen(self, unit: PluginRef | str) -> int:
         """Since which batch the news of `unit` have been on disk; 0 for what does not run."""

@@ -104,13 +104,6 @@ class Target:
                     because = f"{other} has to wait: {ref} goes on running, since {error}"
                     todo.append((other, AmbiguousPlugin(because, ref=other, candidates=[ref])))
 
-    def _has_to_stop(self, ref: PluginRef) -> bool:
-        """Whether nothing of `ref` is to run, for its candidate is left out."""
-        news = self.news
-        return ref in self.left_out and (
-            not news.world.is_live(ref) or news.candidates[ref].is_lost
-        )
-
     def _wire(self) -> None:
         """The graph with every offer in force; what is rejected keeps what its names meant."""
         before = self.news.world.graph
@@ -158,7 +151,7 @@ class Target:
         """Downstream of every change, before and after, and by imported code but that of `idle`."""
         world = self.news.world
         reached: set[PluginRef] = set()
-        changing = {*filter(self._has_to_stop, self.left_out)}
+        changing = {*filterfalse(self.news.goes_on, self.left_out)}
         changing |= {ref for change in self.shared for ref in change.plugins}
         frontier = {*self.offers, *self.leaving, *(changing & self.graph.refs)}
         while frontier:
@@ -226,10 +219,9 @@ class Target:
         """Why there is nothing to build `ref` from."""
         if ref in self.offers:
             return self.offers[ref].error
-        if self._has_to_stop(ref):
-            return self.left_out[ref]
-        world = self.news.world
-        return None if world.is_live(ref) else world.problem(ref)
+        if self.news.goes_on(ref):
+            return None
+        return self.left_out.get(ref) or self.news.world.problem(ref)
 
     def _broken_import(self, ref: PluginRef) -> BaseException | None:
         """Why `ref`, which runs, cannot be loaded with the shared code that it imports.
