@@ -74,6 +74,12 @@ class OriginalRegistry(PluginRegistry):
         self._was_set_up = False
         self._hooked: dict[str, PluginRef] = {}
 
+    @property
+    def _loaded(self) -> list[Any]:
+        """What the original holds."""
+        loaded: list[Any] = self.original._loaded  # noqa: SLF001 - there is no public way
+        return loaded
+
     async def take(self, sources: Iterable[PluginSource]) -> None:
         """Take the plugins over: those the app has set up are torn down, and are ours from now on.
 
@@ -92,9 +98,9 @@ class OriginalRegistry(PluginRegistry):
             raise RuntimeError(msg)
         for name in original.resources.names():
             self.resources.register(name, original.resources.get(name), replace=True)
-        self._held = list(original._loaded)  # noqa: SLF001 - there is no public way
+        self._held = list(self._loaded)
         self._adopt(self._held, _refs(sources))
-        self._was_set_up = bool(original._setup_done)  # noqa: SLF001 - likewise
+        self._was_set_up = bool(original._setup_done)  # noqa: SLF001 - there is no public way
         tear_down = original.teardown_all
         original.setup_all = original.teardown_all = _nothing_to_do
         try:
@@ -108,7 +114,7 @@ class OriginalRegistry(PluginRegistry):
         for loaded in self._held:
             if hooks.has_plugin(loaded.manifest.name):
                 hooks.unregister(name=loaded.manifest.name)
-        original._loaded.clear()  # noqa: SLF001 - likewise
+        self._loaded.clear()
         self._release = self.observe(self._follow)
 
     async def give_back(self, context: Any, *, set_up: bool) -> None:
@@ -129,9 +135,8 @@ class OriginalRegistry(PluginRegistry):
         del original.setup_all, original.teardown_all
         for ref in tuple(self._hooked.values()):
             self._unhook(ref)
-        loaded = original._loaded  # noqa: SLF001 - there is no public way
-        new = [each for each in loaded if _ref(each) not in self.table.entries]
-        loaded[:] = [*self._held, *new]
+        new = [each for each in self._loaded if _ref(each) not in self.table.entries]
+        self._loaded[:] = [*self._held, *new]
         for each in self._held:
             hooks.register(each.instance, name=each.manifest.name)
         if self._was_set_up and set_up:
@@ -153,9 +158,7 @@ class OriginalRegistry(PluginRegistry):
         if not isinstance(fact, Transition):
             return
         if fact.to_state is State.REMOVED:
-            loaded = self.original._loaded  # noqa: SLF001 - there is no public way
-            place = self._place(fact.ref)
-            del loaded[place : place + 1]
+            del self._loaded[self._slot(fact.ref)]
             self._unhook(fact.ref)
         elif fact.to_state in {State.LOADED, State.READY, *_DOWN}:
             self._put_in(fact.ref, fact.to_state)
@@ -172,17 +175,16 @@ class OriginalRegistry(PluginRegistry):
             self._report(f"{ref} runs, but the app's registry cannot hold it: {error}", entry)
             return
         shown = LoadedPlugin(_Down(proxy) if state in _DOWN else proxy, manifest)
-        place = self._place(ref)
-        self.original._loaded[place : place + 1] = [shown]  # noqa: SLF001 - no public way
+        self._loaded[self._slot(ref)] = [shown]
         if state is not State.LOADED:
             self._unhook(ref)
         if state is State.READY:
             self._hook(entry, proxy)
 
-    def _place(self, ref: PluginRef) -> int:
+    def _slot(self, ref: PluginRef) -> slice:
         """Where the original has `ref`, or the place after its last plugin."""
-        loaded = self.original._loaded  # noqa: SLF001 - there is no public way
-        return next((place for place, each in enumerate(loaded) if _ref(each) == ref), len(loaded))
+        at = next((n for n, each in enumerate(self._loaded) if _ref(each) == ref), None)
+        return slice(len(self._loaded), None) if at is None else slice(at, at + 1)
 
     def _hook(self, entry: Entry, proxy: object) -> None:
         hooks, name = self.original.plugin_manager, entry.ref.name

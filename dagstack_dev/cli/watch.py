@@ -18,9 +18,8 @@ import anyio
 import click
 from packaging.version import InvalidVersion, Version
 
-from dagstack_dev.app.config import ConfigInvalid, read_config
+from dagstack_dev.app.config import ConfigInvalid
 from dagstack_dev.app.entry_points import DEFAULT_GROUP
-from dagstack_dev.app.hookspec_files import read_hookspecs
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.server import DevServer
 from dagstack_dev.app.services import with_services
@@ -40,7 +39,6 @@ from dagstack_dev.core.dispatch_errors import HookspecsInvalid
 from dagstack_dev.core.errors import in_words
 from dagstack_dev.core.events import Leaks, PluginLeaked
 from dagstack_dev.core.secrets import masked_text
-from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.registry import CORE_VERSION
 from dagstack_dev.host.tasks import ctrl_c_raises
@@ -188,7 +186,7 @@ def _unfailing(observer: Observer) -> Observer:
 
 
 def _check(options: WatchOptions) -> None:
-    """Refuse what cannot work before anything is started."""
+    """Refuse what cannot work; folders and files are for the server to judge."""
     if not options.paths and not options.entry_points:
         msg = "nothing to watch; name at least one folder with plugins: dagstack-dev watch plugins/"
         raise click.UsageError(msg)
@@ -198,17 +196,6 @@ def _check(options: WatchOptions) -> None:
     except InvalidVersion:
         msg = f"--core-version {version!r} is not a PEP 440 version; write for example 0.1.0"
         raise click.UsageError(msg) from None
-    try:
-        for path in options.paths:
-            root_folder(path)
-        for path in options.code_roots:
-            root_folder(path, holds="code")
-        if options.config_file is not None:
-            read_config(options.config_file.expanduser())
-        for path in options.hookspec_files:
-            read_hookspecs(path)
-    except (FileNotFoundError, ConfigInvalid, HookspecsInvalid) as error:
-        raise click.UsageError(str(error)) from error
 
 
 def _log_format(options: WatchOptions) -> LogFormat:
