@@ -286,7 +286,7 @@ class ReloadState(Revisions):
                     self.failures[ref] = left
             if ref in plan.taken:
                 self._built[ref] = candidates[ref].version[2]  # type: ignore[index]  # see `version`
-        for ref in applied.built | applied.rolled_back:
+        for ref in applied.built:
             self._beside.pop(ref, None)
         for ref in filter(self.is_live, applied.rolled_back):
             self._beside[ref] = self.source(self.place(ref) or "")
