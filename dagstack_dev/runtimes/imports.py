@@ -186,12 +186,12 @@ class ImportLog:
 
     @property
     def missing(self) -> frozenset[str]:
-        """The modules that somebody has tried to import in vain."""
-        return frozenset(filter(self.misses, self._missed_by))
+        """The modules that somebody has imported or tried to, and that are not there."""
+        return frozenset(filter(self.misses, [*self._importers]))
 
     def misses(self, module: str) -> bool:
-        """Whether somebody has tried to import `module` in vain."""
-        return module in self._missed_by and module not in self._owners
+        """Whether somebody has imported `module` or tried to, and it is not there."""
+        return module in self._importers and not self._is_there(module)
 
     @property
     def late(self) -> frozenset[str]:
