@@ -175,9 +175,11 @@ class Settlement:
             run.failed |= run.applied.lost
 
     def _missing(self, coming_back: Collection[PluginRef]) -> Iterator[PluginRef]:
-        """What plugins that are to come back depend on and that does not: it had died itself."""
+        """What does not come back of what others depend on, for it had died itself, or is gone."""
         table = self._table
         for ref in coming_back:
+            if table.graph.problem(ref) is not None:
+                yield ref
             for other in table.graph.dependencies(ref):
                 if other not in coming_back and table.states.get(other) is not State.READY:
                     yield other
