@@ -42,8 +42,11 @@ _FIELDS: Final[dict[type, dict[str, str]]] = {
 }
 """Of every fact: the fields that are logged, and their names in the log."""
 
-_PLAIN: Final = frozenset({str, int, bool, type(None)})
-"""What most values are, and may be logged as they are."""
+_FORMS: Final[dict[type, type[str] | None]] = {
+    **dict.fromkeys((str, int, bool, type(None))),
+    **dict.fromkeys((PluginRef, State), str),
+}
+"""What becomes of most values, by their type; None: they are logged as they are."""
 
 _ONLY_OF_SOME: Final = ("error", "stage", "blocked_by")
 """Fields of transitions that are logged only where there is something to tell."""
@@ -94,10 +97,11 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
 
 
 def _fields(fact: Fact | Wait) -> dict[str, Any]:
-    names = _FIELDS[type(fact)]
     return {
-        shown: value if type(value := getattr(fact, name)) in _PLAIN else _plain(value)
-        for name, shown in names.items()
+        shown: value
+        if (form := _FORMS.get(type(value := getattr(fact, name)), _plain)) is None
+        else form(value)
+        for name, shown in _FIELDS[type(fact)].items()
     }
 
 

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
-from structlog.processors import CallsiteParameter, CallsiteParameterAdder
+from structlog.processors import NAME_TO_LEVEL, CallsiteParameter, CallsiteParameterAdder
 from structlog.stdlib import ProcessorFormatter
 
 from dagstack_dev.cli.log_lines import LineFormatter, LogFormat
 from dagstack_dev.cli.output import OutputFile, say
 from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.core.errors import in_words
-from dagstack_dev.logs import LOGGER_NAME
+from dagstack_dev.logs import LOGGER_NAME, as_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from structlog.typing import EventDict, Processor
 
+    from dagstack_dev.core.events import Fact
     from dagstack_dev.core.refs import PluginRef
 
 T = TypeVar("T")
@@ -80,6 +81,16 @@ class LogStream:
             wrapper_class=structlog.make_filtering_bound_logger(self._level),
         )
         return logger.bind()
+
+    def tell(self, fact: Fact, /) -> None:
+        """Write a fact: no processor has anything to add to what the server itself says."""
+        level, name, fields = as_event(fact)
+        if NAME_TO_LEVEL[level] >= self._level:
+            event = _stamp(
+                None, "", {**fields, "event": name, "level": level, "logger": LOGGER_NAME}
+            )
+            for writer in self._writers:
+                writer.write(LOGGER_NAME, event)
 
     def take_all(self) -> None:
         """Send what goes through structlog and the standard `logging` into the stream, too."""
@@ -185,7 +196,7 @@ class _BindPlugin:
     def __call__(self, logger: Any, _: str, event: EventDict) -> EventDict:
         record: logging.LogRecord | None = event.get("_record")
         name = record.name if record is not None else logger.name
-        if "plugin" in event or name == LOGGER_NAME:
+        if "plugin" in event:
             return event
         parts = name.split(".")
         if parts[0].startswith(NAMESPACE) and len(parts) > 2:  # noqa: PLR2004 - kind and name

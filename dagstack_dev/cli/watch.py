@@ -42,7 +42,6 @@ from dagstack_dev.core.secrets import masked_text
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.registry import CORE_VERSION
 from dagstack_dev.host.tasks import ctrl_c_raises
-from dagstack_dev.logs import LOGGER_NAME, FactLogger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -110,7 +109,7 @@ def run(options: WatchOptions) -> int:
     ending.on_signals()
     registry = PluginRegistry(
         core_version=options.core_version or CORE_VERSION,
-        observer=_unfailing(FactLogger(stream.logger(LOGGER_NAME))),
+        observer=_unfailing(stream.tell),
     )
     if shared:
         registry.observe(_unfailing(Terminal(registry, console)))
