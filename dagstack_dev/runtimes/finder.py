@@ -48,8 +48,7 @@ if TYPE_CHECKING:
 
 _PACKAGE_PARTS: Final = 3
 _YOUNG: Final = 1
-_ALL: Final = 2
-"""Arguments of `gc.collect`."""
+"""An argument of `gc.collect`."""
 
 _NOTHING: Final[frozenset[str]] = frozenset()  # One for all: each takes 216 bytes.
 _NO_CODE: Final = compile("", "<package>", "exec")
@@ -207,14 +206,16 @@ class PluginFinder(MetaPathFinder):
     def collect_failed(self) -> None:
         """Have what has failed freed, garbage included: it may hold a port, or a lock.
 
-        To be called before code of a plugin runs that may want just that. What has failed is
-        young, so that a small collection does nearly always.
+        To be called before code of a plugin runs that may want just that. For what is young a
+        small collection does; after a full one, too, it would be there if something holds it, and
+        each new try of the plugin would take as long.
         """
         failed, self.failed = self.failed, []
-        for generation in (_YOUNG, _ALL):
-            if all(each.is_freed for each in failed):
-                return
-            gc.collect(generation)
+        if all(each.is_freed for each in failed):
+            return
+        gc.collect(_YOUNG)
+        if any(each.is_old and not each.is_freed for each in failed):
+            gc.collect()
 
     def holds_kind(self, package: str) -> bool:
         """Whether some plugin is active in the package of a kind."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from contextlib import suppress
+from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 _NOTHING: Final[frozenset[str]] = frozenset()  # One for all: each takes 216 bytes.
 _ANCHOR: Final = "__dagstack_retired__"
+
+_YOUNG_SECONDS: Final = 1.0
+"""How long what a plugin makes in its setup is young: it is hardly ever looked at meanwhile."""
 
 
 class _Anchor:
@@ -48,12 +52,14 @@ class Remains:
         self._objects: list[tuple[str, weakref.ref[object]]] = []
         self._anchors: list[weakref.ref[_Anchor]] = []
         self._handlers: list[tuple[str, weakref.ref[logging.Handler]]] = []
+        self._born = monotonic()
         if cls is not None:
             self._remember(f"class {name_of(cls)}", cls)
 
     def add_instance(self, instance: object) -> None:
         """One more instance; those that are gone are forgotten."""
         self._objects = [each for each in self._objects if each[1]() is not None]
+        self._born = monotonic()
         self._remember(f"instance of {name_of(type(instance))}", instance)
 
     def note_handlers(self, modules: Iterable[str]) -> None:
@@ -97,23 +103,25 @@ class Remains:
 
     @property
     def is_freed(self) -> bool:
-        """Whether nothing of it exists, not even as garbage; before it is retired, no instance."""
-        things = (ref() for _, ref in self._objects)
-        return all(ref() is None for ref in self._anchors) and all(
-            thing is None or (not self.modules and issubclass(type(thing), type))
-            for thing in things
-        )
+        """Whether nothing of it exists, not even as garbage."""
+        return not self.existing()[0]
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the garbage collector may count its newest instance as old by now."""
+        return monotonic() - self._born > _YOUNG_SECONDS
 
     def existing(self) -> tuple[list[str], list[object]]:
         """What still exists, as descriptions and as the very objects; both have one length.
 
-        The list holds the only references that this makes, so that references can be counted.
+        Before it is retired, its classes are there by right, and left out. The list holds the
+        only references that this makes, so that references can be counted.
         """
         words: list[str] = []
         objects: list[object] = []
         for what, ref in self._objects:
             thing = ref()
-            if thing is not None:
+            if thing is not None and (self.modules or not issubclass(type(thing), type)):
                 words.append(what)
                 objects.append(thing)
         for anchored in self._anchors:

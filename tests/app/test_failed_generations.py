@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 
 import pytest
@@ -13,6 +14,7 @@ from dagstack_dev.core.events import ReloadRolledBack, TeardownFailed, Transitio
 
 BINDS = """
 import asyncio
+import gc
 import socket
 
 class bind:
@@ -26,6 +28,13 @@ class bind:
 def fail(subject):
     kept = subject  # A variable of a frame.
     raise LookupError("broken")
+"""
+
+HELD = """
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["kept"].append(self)
+        raise LookupError("broken")
 """
 
 SYNC = """
@@ -233,3 +242,27 @@ async def test_a_teardown_that_fails_leaves_its_port(
         assert len(live.of(TeardownFailed)) == 1
         assert live.status("base").generation == 2
         assert live.state("base") is State.READY
+
+
+async def test_to_try_again_what_something_holds_takes_no_full_collection(tree: PluginTree) -> None:
+    tree.plugin("held", code=HELD)
+    tree.plugin("next")
+    kept: list[object] = []
+    async with serving(tree, extras={"kept": kept}) as live:
+        gc.callbacks.append(note := _Full())
+        try:
+            for value in range(2, 5):
+                tree.plugin("next", value=value)
+                await live.settle()
+        finally:
+            gc.callbacks.remove(note)
+    assert (len(kept), note.collections) == (4, 0)
+
+
+class _Full:
+    """Counts full collections."""
+
+    collections = 0
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        self.collections += phase == "start" and info["generation"] == 2
