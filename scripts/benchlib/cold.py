@@ -15,32 +15,17 @@ import logging
 import math
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from scripts.benchlib.checkouts import HERE, Checkout
-from scripts.benchlib.fresh import in_fresh_process, log_into_nothing, resident_mb
+from scripts.benchlib.fresh import Cost, in_fresh_process, log_into_nothing, since, spent
 from scripts.benchlib.report import Table, percentile, say
 from scripts.benchlib.trees import ASYNC, PLAIN, write_tree
 
 BARE: Final = "bare import"
-
-Cost = tuple[float, float, float]
-"""Milliseconds, those of CPU, and megabytes."""
-
-
-def spent() -> Cost:
-    """What this process has taken so far."""
-    return time.perf_counter() * 1000, time.process_time() * 1000, resident_mb()
-
-
-def since(before: Cost) -> Cost:
-    """What it has taken from `before` on."""
-    ms, cpu_ms, mb = (now - then for now, then in zip(spent(), before, strict=True))
-    return ms, cpu_ms, mb
 
 
 def start_bare(tree: str) -> Cost:

@@ -59,3 +59,18 @@ def resident_mb(pid: int | str = "self") -> float:
         return 0.0
     pages = int(status.read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+Cost = tuple[float, float, float]
+"""Milliseconds, those of CPU, and megabytes."""
+
+
+def spent() -> Cost:
+    """What this process has taken so far."""
+    return time.perf_counter() * 1000, time.process_time() * 1000, resident_mb()
+
+
+def since(before: Cost) -> Cost:
+    """What it has taken from `before` on."""
+    ms, cpu_ms, mb = (now - then for now, then in zip(spent(), before, strict=True))
+    return ms, cpu_ms, mb
