@@ -150,7 +150,7 @@ class PluginFolders:
             self.touched.update(
                 f"{folder}/{path}"
                 for path, each in seen.items()
-                if each is not (old := known.get(path)) and (old is None or each.stamp != old.stamp)
+                if (old := known.get(path, each)) is not each and each.stamp != old.stamp
             )
             self._seen[folder] = seen
             self._links.update(f"{folder}/{path}" for path, each in seen.items() if each.is_link)

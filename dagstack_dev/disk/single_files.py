@@ -108,7 +108,7 @@ class SingleFiles:
             if seen is None and self._is_away(path):
                 continue
             file, held = _content(seen), _content(before)
-            if seen is not None and (before is None or seen.stamp != before.stamp):
+            if seen is not None and before is not None and seen.stamp != before.stamp:
                 self.touched.add(path)
             is_new = path not in self._seen
             self._take(path, seen)

@@ -267,3 +267,44 @@ async def test_shared_code_of_what_may_be_rolled_back_is_not_let_go_meanwhile(
         await live.server.wait_idle()
         assert live.plugin("slow").value() == "old"
         assert live.status("slow").pending
+
+
+async def test_what_is_mended_beside_a_slow_reload_is_not_pending_when_that_ends(
+    tree: PluginTree, slow: Path
+) -> None:
+    gate = anyio.Event()
+    gate.set()
+    async with serving(tree, extras={"gate": gate, "begun": []}) as live:
+        live.server._context.extras["gate"] = gate = anyio.Event()
+        live.forget()
+        aside = tree.root / "aside/plugin.py"
+        edit(slow / "plugin.py", "VALUE = 1", "VALUE = 2")
+        edit(aside, "class Plugin:", "class Plugin")
+        await begins(live, "slow")
+        await live.fact(PluginRejected)
+        edit(aside, "class Plugin", "class Plugin:")
+        await live.fact(PluginFixed)
+        gate.set()
+        await live.server.wait_idle()
+        assert not live.status("aside").pending
+        assert len(live.of(PluginFixed)) == 1
+
+
+async def test_a_request_for_what_is_rejected_and_waits_for_a_slow_setup_is_answered(
+    tree: PluginTree, slow: Path
+) -> None:
+    gate = anyio.Event()
+    gate.set()
+    async with serving(tree, extras={"gate": gate, "begun": []}) as live:
+        tree.plugin("aside", depends_on=["slow", "nobody"])
+        await live.settle()
+        assert live.status("aside").pending
+        live.server._context.extras["gate"] = gate = anyio.Event()
+        live.forget()
+        edit(slow / "plugin.py", "VALUE = 1", "VALUE = 2")
+        await begins(live, "slow")
+        async with anyio.create_task_group() as group:
+            group.start_soon(live.server.reload, ref("aside"))
+            await anyio.wait_all_tasks_blocked()
+            gate.set()
+        assert live.status("aside").pending

@@ -194,10 +194,14 @@ class ReloadLoop:
                     self._idle.set()
                     self._idle = anyio.Event()
                 if await self.inbox.wait(None if self._under_way else seconds):
+                    batch = self.inbox.take()
+                    if not batch and self._under_way:
+                        self._answer()  # What differs is dealt with by what is under way.
+                        continue
                     self._under_way += 1
                     try:
                         with rare_collections():
-                            await self._handle(self._free_part(self.inbox.take()))
+                            await self._handle(self._free_part(batch))
                     finally:
                         self._under_way -= 1
                     continue
@@ -316,7 +320,7 @@ class ReloadLoop:
         code = self._shared.news(shared)
         news = self._state.refs_at(reasons) | self._shared.importers(code)
         if news or code:  # They are a wish to try again, whatever has failed.
-            again = self._state.forget_failures(news, all_of_them=bool(shared))
+            again = self._state.forget_failures(news, all_of_them=bool(code))
             reasons = dict.fromkeys(again, PENDING) | reasons
         reasons |= self._happened(batch)
         self._asked += batch.requests

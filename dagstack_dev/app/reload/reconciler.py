@@ -170,11 +170,11 @@ class Reconciler:
             differs comes to more than what is known already.
         """
         turn = self._plan(reasons, contents, occasion)
+        self.unsettled |= dict.fromkeys(self.unsettled.keys() & turn.places.keys(), PENDING)
         if not is_news and not self._reloader.has_work(turn.plan, turn.offers):
             self._tell_rejected(turn, None)
             self._settle(turn, Applied(), None, occasion)
             return None
-        self.unsettled |= dict.fromkeys(self.unsettled.keys() & turn.places.keys(), PENDING)
         self.building |= turn.plan.affected
         self._on_planned(turn.plan.affected)
         self._table.graph = turn.plan.graph  # At once: the next plan is made upon it.
@@ -375,6 +375,7 @@ class Reconciler:
             return  # As when it has just been rolled back for that.
         if entry is not None and self._state.is_live(ref):
             self._table.keep_pending(entry, error)
+            self._pending.add(ref)
         self._reports.rejected(ref, self._state.place(ref) or "", error, reload_id)
 
     def _settle(
@@ -391,7 +392,8 @@ class Reconciler:
         self._shared.settle(turn.news)
         for ref in filter(state.is_live, kept):
             known = table.entries[ref].pending_error
-            if known is None or said(known) != said(kept[ref]):
+            is_other = known is None or said(known) != said(kept[ref])
+            if is_other and self._differs_at(state.place(ref) or ""):  # Else it is mended by now.
                 table.keep_pending(table.entries[ref], kept[ref])
         noted = map(table.present_entry, self._pending | applied.touched | kept.keys())
         self._pending = {entry.ref for entry in noted if entry is not None and entry.pending}
@@ -429,6 +431,8 @@ class Reconciler:
         """Why nothing was to be done, in words."""
         if turn.plan.rejected or turn.plan.held:
             return "nothing can be taken over"
+        if self.building and self.unsettled.keys() - turn.places.keys():
+            return "it waits for what is being set up"
         if turn.contents and not turn.changes:
             return "no plugin imports what changed"
         return AGAIN if turn.wanted.unchanged else NOTHING

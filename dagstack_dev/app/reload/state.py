@@ -26,7 +26,7 @@ from dagstack_dev.app.reload.revisions import Revisions, digest_of
 from dagstack_dev.app.reload.shared import shared_code
 from dagstack_dev.core.errors import PluginLoadError
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.passing import SetupPreempted, may_pass
+from dagstack_dev.core.passing import RetryPreempted, SetupPreempted, may_pass
 from dagstack_dev.core.plan import Failure, Load
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.target import is_known_failure
@@ -233,7 +233,8 @@ class ReloadState(Revisions):
         before = self.failed()
         entries = self._table.entries  # What has died is not in the graph that is in force.
         wants = {ref: entries[ref].manifest.depends_on for ref in self.retried}
-        concerned = self._table.graph.updated(wants)[0].downstream(news)
+        reached = self._table.reached_by(news)
+        concerned = reached | self._table.graph.updated(wants)[0].downstream(reached)
         kept = set() if all_of_them else self.retried - concerned
         self.clearings += 1
         self.failures = {ref: self.failures[ref] for ref in kept}
@@ -268,15 +269,17 @@ class ReloadState(Revisions):
                 for there have been news; what may pass is, by itself.
         """
 
-        def is_known(error: BaseException) -> bool:
+        def is_known(ref: PluginRef, error: BaseException) -> bool:
             if type(error) is SetupPreempted:  # Then it had no chance to fail.
                 return False
+            if type(error) is RetryPreempted and self.is_live(ref):
+                return False  # It came back, and nothing would try it again by itself.
             return clearings == self.clearings or may_pass(error)
 
         log = self._code.log
         absent, log.given_up = log.given_up, set()
         for ref, error in applied.failed.items():
-            if is_known(error):
+            if is_known(ref, error):
                 failure = Failure(plan.key(ref), error, plan.files(ref), absent=absent)
                 self._fail(ref, failure)
         for ref in applied.built:
@@ -286,12 +289,13 @@ class ReloadState(Revisions):
                     self.failures[ref] = left
             if ref in plan.taken:
                 self._built[ref] = candidates[ref].version[2]  # type: ignore[index]  # see `version`
-        for ref in applied.built:
+            elif ref not in candidates:  # It came along, and nothing of it is asked for any more.
+                self._built[ref] = self._asked[ref]
             self._beside.pop(ref, None)
         for ref in filter(self.is_live, applied.rolled_back):
             self._beside[ref] = self.source(self.place(ref) or "")
         for ref, error in applied.lost.items():
-            if is_known(error):
+            if is_known(ref, error):
                 self._fail(ref, Failure(self.world().key(ref), error))
 
 
