@@ -86,6 +86,9 @@ class SharedCodeChange(Protocol):
     def plugins(self) -> frozenset[PluginRef]:
         """Those that import it."""
 
+    def importers(self) -> frozenset[PluginRef]:
+        """Those that have imported it by now, `plugins` or not."""
+
     def put_in(self) -> None:
         """Let imports find the new content; the plugins that import it must be down."""
 

@@ -344,13 +344,18 @@ class _Build:
         """
         together = {run: [run] for run in self._runs}
         for run in self._runs if len(self._runs) > 1 else ():
-            for ref, step in run.steps.items():
-                for importer in self._table.importers(ref) if step.load is Load.IMPORT else ():
-                    mine, others = together[run], together[self._run_of.get(importer, run)]
-                    if mine is not others:
-                        mine += others
-                        together |= dict.fromkeys(others, mine)
+            for importer in self._importers(run):
+                mine, others = together[run], together[self._run_of.get(importer, run)]
+                if mine is not others:
+                    mine += others
+                    together |= dict.fromkeys(others, mine)
         return together
+
+    def _importers(self, run: TransactionRun) -> frozenset[PluginRef]:
+        """The plugins that have imported code which goes if `run` is rolled back."""
+        anew = (ref for ref, step in run.steps.items() if step.load is Load.IMPORT)
+        shared = (change.importers() for change in run.shared)
+        return frozenset().union(*map(self._table.importers, anew), *shared)
 
     def _give_up(self, ref: PluginRef, error: BaseException) -> Collection[PluginRef]:
         """A setup failed; a failure that has to be rolled back gives its part up."""
@@ -388,14 +393,13 @@ class _Build:
         """Have rolled back, too, what has come to import code that is rolled back."""
         doomed = [run for run in runs if run.doomed]
         for run in doomed:  # It grows.
-            for ref, step in run.steps.items():
-                for importer in self._table.importers(ref) if step.load is Load.IMPORT else ():
-                    other = self._run_of.get(importer, run)
-                    if other in runs and other is not run:
-                        other.failed.pop(importer, None)  # It had no chance by itself.
-                        other.failed |= run.failed
-                        doomed += () if other.doomed else [other]
-                        other.doomed = True
+            for importer in self._importers(run):
+                other = self._run_of.get(importer, run)
+                if other in runs and other is not run:
+                    other.failed.pop(importer, None)  # It had no chance by itself.
+                    other.failed |= run.failed
+                    doomed += () if other.doomed else [other]
+                    other.doomed = True
 
     async def _roll_back(self) -> None:
         """Roll back what is doomed and has ended by now, together, until nothing is left."""

@@ -70,6 +70,10 @@ class SharedChange:
         self._before = self._code.exchange(self.files)
         self._set_aside = self._code.set_aside(self.modules)
 
+    def importers(self) -> frozenset[PluginRef]:
+        """The plugins that import any of `modules` by now."""
+        return self._code.reach(self.modules).plugins
+
     def take_back(self) -> None:
         """The reverse of `put_in`: what ran before is what imports find again."""
         tried = self._code.set_aside(self._code.reach(self.modules).modules)

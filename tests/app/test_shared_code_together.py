@@ -184,6 +184,30 @@ async def test_a_plugin_whose_own_news_are_not_in_force_gets_new_shared_code(
         assert live.plugin("broken").value() == "new"
 
 
+@pytest.mark.parametrize(
+    ("imports", "name"),
+    [
+        ("from importlib import import_module\nfound = import_module('wo' + 'rds')", "words"),
+        ("import outer as found", "outer"),
+    ],
+    ids=["unnamed", "through others"],
+)
+async def test_who_comes_to_import_code_on_trial_runs_none_of_it_after_the_roll_back(
+    tree: PluginTree, imports: str, name: str
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "bound", "from words import WORD", "WORD")
+    async with serving(tree) as live:
+        words.write_text("NAME = 'new'\n")
+        tree.write("outer.py", "import inner\n")
+        tree.write("inner.py", "import words\n")
+        user(tree, "new", imports, "found")
+        await live.settle()
+        assert live.plugin("bound").value() == "old"
+        assert live.plugin("new").value() is sys.modules[name]
+        assert [live.status(each).pending for each in ("bound", "new")] == [True, True]
+
+
 async def test_shared_code_that_only_goes_with_news_that_are_broken_waits_for_these(
     tree: PluginTree,
 ) -> None:
