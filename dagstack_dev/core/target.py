@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import filterfalse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.errors import AmbiguousPlugin, DependencyCycle
 from dagstack_dev.core.plan import Candidate, Load, News, key_of
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
 
     Unit = PluginRef | str  # A plugin by its ref, shared code by a change's name or a path.
+
+
+_NOTHING: Final[Mapping[str, Hashable]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,16 +284,21 @@ class Target:
             for code in {*held, *self.files(ref)}
         )
 
-    def files(self, ref: PluginRef) -> Mapping[Unit, Hashable]:
+    def files(
+        self, ref: PluginRef, imported: Mapping[str, Hashable] = _NOTHING
+    ) -> Mapping[Unit, Hashable]:
         """What the code holds that is news for `ref` or for what it is built with, and not theirs.
 
-        By the path of each file of shared code, and by the ref of each other plugin.
+        By the path of each file of shared code, and by the ref of each other plugin. Of what its
+        build has `imported`, the news count too, as it got them.
         """
         found: set[Unit] = set()
         for each in self.upstream(ref):
             found |= self._imported.get(each, set())
             found |= {path for change in self.news.changes.get(each, ()) for path in change.files}
-        return {code: self.content(code) for code in found}
+        changes = self.news.shared.values()
+        got = {path: imported[path] for each in changes for path in each.files.keys() & imported}
+        return {code: self.content(code) for code in found} | got
 
     def content(self, code: Unit) -> Hashable:
         """What there will be of a file of shared code, or of a plugin; None for nothing."""

@@ -176,6 +176,11 @@ class ImportLog:
                 todo += () if self.is_plugins(name) else self._imports.get(name, ())
         return reached
 
+    def reached_by(self, owner: str) -> set[str]:
+        """The modules that those of `owner` import, directly or through shared ones."""
+        imports = (self._imports.get(each, ()) for each in self.members(owner))
+        return set().union(*map(self.reached_from, set().union(*imports)))
+
     def is_plugins(self, module: str) -> bool:
         """Whether it is a module of some plugin's."""
         return module.startswith(f"{self.namespace}.")

@@ -84,6 +84,7 @@ class InProcessCode:
             raise load_error(self, "import", error) from error
 
     def _load_failed(self) -> None:
+        self.shared.note_failure(self.manifest.ref, self.package)
         self.shared.set_importers_aside(self.package)
         self.finder.load_failed(self.package)
 
@@ -166,6 +167,7 @@ class InProcessGeneration:
     def note_failure(self) -> None:
         """Its newest instance is to be freed before more code of plugins runs."""
         if self._code is not None:
+            self._code.shared.note_failure(self._code.manifest.ref, self._code.package)
             self._code.finder.failed.append(self._remains)
 
     def set_aside(self) -> None:

@@ -52,10 +52,15 @@ class SharedModules:
     Args:
         log: who imports whom.
         plugin_of: the plugin that owns what the log knows by this owner, or None.
+
+    Attributes:
+        failed_with: what each plugin that has failed had imported, by path, with the content that
+            it got; to be taken out by who takes note of that.
     """
 
     def __init__(self, log: ImportLog, plugin_of: Callable[[str], PluginRef | None]) -> None:
         self.log = log
+        self.failed_with: dict[PluginRef, Mapping[str, bytes | None]] = {}
         log.renew = self._renew
         self._plugin_of = plugin_of
         self._running: dict[str, CodeFile] = {}
@@ -141,6 +146,11 @@ class SharedModules:
     def _parts(self, package: str) -> Collection[str]:
         """The modules in a shared package, at any depth: they are bound to that very package."""
         return self._inside.get(package, ()) if package in self._paths else ()
+
+    def note_failure(self, ref: PluginRef, package: str) -> None:
+        """Note what `ref`, whose `package` this is, has imported: it may be forgotten soon."""
+        paths = map(self._paths.get, self.log.reached_by(package))
+        self.failed_with[ref] = {path: self.fingerprint(path) for path in paths if path}
 
     # Changing it
 

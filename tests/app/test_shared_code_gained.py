@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from serving import serving
-from sharing import user
+from sharing import USER, user
 from trees import PluginTree
 
 from dagstack_dev.core.events import ReloadRolledBack, ReloadStarted
@@ -145,3 +145,34 @@ async def test_a_plugin_that_finds_a_module_at_its_second_attempt_is_left_alone(
         await live.settle()
         assert live.of(ReloadStarted) == []
         assert live.plugin("user").value() == 1
+
+
+PICKY = """
+from words import WORD
+class Plugin:
+    def setup(self, ctx):
+        assert WORD == "old"
+"""
+
+
+@pytest.mark.parametrize("fails", ["at import", "when it is made", "in setup"])
+async def test_an_edit_that_fails_beside_news_that_it_comes_to_import_is_tried_without_them(
+    tree: PluginTree, fails: str
+) -> None:
+    tree.write("words.py", "WORD = 'old'\n")
+    tree.write("through.py", "import words\n")
+    user(tree, "base", "", "'plain'")
+    tree.plugin("picky", code=PICKY, depends_on=["base"])
+    async with serving(tree) as live:
+        tree.write("words.py", "WORD = 'new'\n")
+        check = "assert through.words.WORD == 'old'"
+        code = USER.format(imports="import through", value="through.words.WORD")
+        if fails == "at import":
+            code = code.replace("import through", f"import through\n{check}")
+        else:
+            name = "__init__(self)" if fails == "when it is made" else "setup(self, ctx)"
+            code += f"    def {name}:\n        {check}\n"
+        tree.write("base/plugin.py", code)
+        await live.settle()
+        assert live.status("picky").pending
+        assert live.plugin("base").value() == "old"

@@ -288,7 +288,8 @@ class Model:
     def _take_down(self, plan: ReloadPlan, applied: Applied) -> None:
         for ref, build in applied.failed.items():
             failed = [(each.key, each.files) for each in self.failures.get(ref, ())]
-            key, files = plan.key(ref), plan.files(ref)
+            key = plan.key(ref)
+            files = plan.files(ref, {name: repr(each) for name, each in build.modules.items()})
             assert (key, files) not in failed, f"{ref} is built again from what failed"
             self._record(ref, build, key, files)
         for ref, build in applied.lost.items():

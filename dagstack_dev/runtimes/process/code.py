@@ -104,7 +104,9 @@ class ProcessGeneration:
         return nullcontext()
 
     def note_failure(self) -> None:
-        """Whatever it has left has ended with its process."""
+        """Whatever it has left has ended with its process, but for what it has imported."""
+        if self._code is not None:
+            self._code.shared.note_failure(self._code.manifest.ref, self._code.package)
 
     def retire(self) -> None:
         """Let go of the code."""
