@@ -315,8 +315,7 @@ class ReloadPlan:
         taken: candidates that are put in force.
         held: changes of shared code that are not put in force, by name, with the reason.
         files: tells what the code holds then that is news for a plugin of the plan, or for what
-            it depends on, and not theirs, given the files that its build has imported, with what
-            it got; see `Failure`.
+            it depends on, and not theirs, given what else its build has imported; see `Failure`.
         key: tells the key by which a plugin of the plan is built.
     """
 
@@ -325,7 +324,7 @@ class ReloadPlan:
     rejected: Mapping[PluginRef, BaseException] = field(default_factory=dict)
     taken: AbstractSet[PluginRef] = frozenset()
     held: Mapping[str, BaseException] = field(default_factory=dict)
-    files: Callable[[PluginRef, Mapping[str, Hashable]], Mapping[str | PluginRef, Hashable]] = (
+    files: Callable[[PluginRef, Iterable[str | PluginRef]], Mapping[str | PluginRef, Hashable]] = (
         lambda *_: {}
     )
     key: Callable[[PluginRef], Key] = lambda _: b""

@@ -10,22 +10,19 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import filterfalse
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.core.errors import AmbiguousPlugin, DependencyCycle
 from dagstack_dev.core.plan import Candidate, Load, News, key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.plan import Failure, Failures, Key, SharedNews, World
     from dagstack_dev.core.refs import PluginRef
 
     Unit = PluginRef | str  # A plugin by its ref, shared code by a change's name or a path.
-
-
-_NOTHING: Final[Mapping[str, Hashable]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,21 +281,22 @@ class Target:
             for code in {*held, *self.files(ref)}
         )
 
-    def files(
-        self, ref: PluginRef, imported: Mapping[str, Hashable] = _NOTHING
-    ) -> Mapping[Unit, Hashable]:
+    def files(self, ref: PluginRef, imported: Iterable[Unit] = ()) -> Mapping[Unit, Hashable]:
         """What the code holds that is news for `ref` or for what it is built with, and not theirs.
 
         By the path of each file of shared code, and by the ref of each other plugin. Of what its
-        build has `imported`, the news count too, as it got them.
+        build has `imported`, the news count too.
         """
-        found: set[Unit] = set()
+        found = {code for code in imported if code in self.affected or code in self._news}
         for each in self.upstream(ref):
             found |= self._imported.get(each, set())
             found |= {path for change in self.news.changes.get(each, ()) for path in change.files}
-        changes = self.news.shared.values()
-        got = {path: imported[path] for each in changes for path in each.files.keys() & imported}
-        return {code: self.content(code) for code in found} | got
+        return {code: self.content(code) for code in found}
+
+    @cached_property
+    def _news(self) -> AbstractSet[Unit]:
+        """The paths of all shared code that there are news of, taken or not."""
+        return {path for change in self.news.shared.values() for path in change.files}
 
     def content(self, code: Unit) -> Hashable:
         """What there will be of a file of shared code, or of a plugin; None for nothing."""

@@ -177,9 +177,14 @@ class ImportLog:
         return reached
 
     def reached_by(self, owner: str) -> set[str]:
-        """The modules that those of `owner` import, directly or through shared ones."""
-        imports = (self._imports.get(each, ()) for each in self.members(owner))
-        return set().union(*map(self.reached_from, set().union(*imports)))
+        """The modules that those of `owner` have imported or tried to, directly or not."""
+        reached: set[str] = set()
+        todo = [*self.members(owner)]
+        while todo:
+            news = self._imports.get(todo.pop(), set()) - reached
+            reached |= news
+            todo += news
+        return reached
 
     def is_plugins(self, module: str) -> bool:
         """Whether it is a module of some plugin's."""

@@ -54,13 +54,13 @@ class SharedModules:
         plugin_of: the plugin that owns what the log knows by this owner, or None.
 
     Attributes:
-        failed_with: what each plugin that has failed had imported, by path, with the content that
-            it got; to be taken out by who takes note of that.
+        failed_with: what each plugin that has failed had imported or tried to: the paths of shared
+            code, and other plugins; to be taken out by who takes note of that.
     """
 
     def __init__(self, log: ImportLog, plugin_of: Callable[[str], PluginRef | None]) -> None:
         self.log = log
-        self.failed_with: dict[PluginRef, Mapping[str, bytes | None]] = {}
+        self.failed_with: dict[PluginRef, set[str | PluginRef]] = {}
         log.renew = self._renew
         self._plugin_of = plugin_of
         self._running: dict[str, CodeFile] = {}
@@ -149,8 +149,10 @@ class SharedModules:
 
     def note_failure(self, ref: PluginRef, package: str) -> None:
         """Note what `ref`, whose `package` this is, has imported: it may be forgotten soon."""
-        paths = map(self._paths.get, self.log.reached_by(package))
-        self.failed_with[ref] = {path: self.fingerprint(path) for path in paths if path}
+        names = self.log.reached_by(package)
+        plugins = (self._plugin_of(".".join(each.split(".")[:3])) for each in names)
+        found = {*map(self._paths.get, names), *plugins}
+        self.failed_with[ref] = {each for each in found if each is not None} - {ref}
 
     # Changing it
 

@@ -176,3 +176,32 @@ async def test_an_edit_that_fails_beside_news_that_it_comes_to_import_is_tried_w
         await live.settle()
         assert live.status("picky").pending
         assert live.plugin("base").value() == "old"
+
+
+TRIES = """
+class Plugin:
+    def setup(self, ctx):
+        from dagstack_plugins.demo.{name} import plugin
+        assert {check}
+    def value(self):
+        return "new"
+"""
+
+
+async def test_an_edit_that_fails_beside_another_plugins_news_that_it_imports_is_tried_without_them(
+    tree: PluginTree,
+) -> None:
+    user(tree, "base", "WORD = 'old'", "WORD")
+    user(tree, "middle", "", "'old'")
+    tree.plugin(
+        "picky",
+        code=TRIES.format(name="base", check="plugin.WORD == 'old'"),
+        depends_on=["base", "middle"],
+    )
+    async with serving(tree) as live:
+        user(tree, "base", "WORD = 'new'", "WORD")
+        check = "plugin.WORD == 'old'"
+        tree.write("middle/plugin.py", TRIES.format(name="base", check=check))
+        await live.settle()
+        assert live.plugin("base").value() == "old"
+        assert live.plugin("middle").value() == "new"

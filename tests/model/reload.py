@@ -289,7 +289,8 @@ class Model:
         for ref, build in applied.failed.items():
             failed = [(each.key, each.files) for each in self.failures.get(ref, ())]
             key = plan.key(ref)
-            files = plan.files(ref, {name: repr(each) for name, each in build.modules.items()})
+            imported: set[str | PluginRef] = {*build.modules, *build.inputs.text.borrows}
+            files = plan.files(ref, imported)
             assert (key, files) not in failed, f"{ref} is built again from what failed"
             self._record(ref, build, key, files)
         for ref, build in applied.lost.items():

@@ -280,7 +280,7 @@ class ReloadState(Revisions):
         absent, log.given_up = log.given_up, set()
         for ref, error in applied.failed.items():
             if is_known(ref, error):
-                files = plan.files(ref, self._code.failed_with.pop(ref, {}))
+                files = plan.files(ref, self._code.failed_with.pop(ref, ()))
                 self._fail(ref, Failure(plan.key(ref), error, files, absent=absent))
         for ref in applied.built:
             if known := self.failures.pop(ref, None):
