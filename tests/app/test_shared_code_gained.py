@@ -155,13 +155,14 @@ class Plugin:
 """
 
 
-@pytest.mark.parametrize("fails", ["at import", "when it is made", "in setup"])
+@pytest.mark.parametrize("fails", ["at import", "when it is made", "in setup", "in a process"])
 async def test_an_edit_that_fails_beside_news_that_it_comes_to_import_is_tried_without_them(
     tree: PluginTree, fails: str
 ) -> None:
     tree.write("words.py", "WORD = 'old'\n")
     tree.write("through.py", "import words\n")
-    user(tree, "base", "", "'plain'")
+    model = 'execution_model = "process_cpu_bound"\n' if fails == "in a process" else ""
+    user(tree, "base", "", "'plain'", manifest=model)
     tree.plugin("picky", code=PICKY, depends_on=["base"])
     async with serving(tree) as live:
         tree.write("words.py", "WORD = 'new'\n")
@@ -175,7 +176,8 @@ async def test_an_edit_that_fails_beside_news_that_it_comes_to_import_is_tried_w
         tree.write("base/plugin.py", code)
         await live.settle()
         assert live.status("picky").pending
-        assert live.plugin("base").value() == "old"
+        value = live.plugin("base").value()
+        assert (await value if model else value) == "old"
 
 
 TRIES = """
