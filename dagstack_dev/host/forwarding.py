@@ -86,7 +86,7 @@ def forwarder_like(gate: Gate, name: str, member: object) -> Any:
 def shape_at(gate: Gate, name: str, function: Any) -> str:
     """As `shape_of`; public plain methods run in threads where the gate says so."""
     shape = shape_of(function)
-    if shape == "plain" and gate.threads is not None and not name.startswith("_"):
+    if shape == "plain" and gate.threads and not name.startswith("_"):
         return "thread"
     return shape
 

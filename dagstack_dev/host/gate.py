@@ -64,12 +64,12 @@ class Gate(Calls):
         too_early: why a call that is held back here must not wait, see `PluginTable.too_early`.
 
     Attributes:
-        threads: the limit of the worker threads that public plain methods run in; None where they
-            run on the caller's side.
+        threads: whether public plain methods run in worker threads, and not on the caller's side.
     """
 
     __slots__ = (
         "_answers",
+        "_limit",
         "_thread",
         "closed",
         "instance",
@@ -92,7 +92,8 @@ class Gate(Calls):
         self.owner = owner
         self.too_early = too_early
         self.instance: Any = None
-        self.threads: RunVar[CapacityLimiter] | None = None
+        self.threads = False
+        self._limit: RunVar[CapacityLimiter] = RunVar("dagstack_threads")
         self.closed = False
         self.unavailable: str | None = None
         self.patience = patience
@@ -100,13 +101,9 @@ class Gate(Calls):
         self._thread = 0
 
     def put_in(self, instance: object, *, in_threads: bool) -> None:
-        """Have calls go to `instance`, those of plain methods in worker threads or not.
-
-        A plugin has a limit of its own, so that one whose calls hang takes no thread from others.
-        """
+        """Have calls go to `instance`, those of plain methods in worker threads or not."""
         self.instance = instance
-        if in_threads != (self.threads is not None):
-            self.threads = RunVar("dagstack_threads") if in_threads else None
+        self.threads = in_threads
 
     def close(self, drain: Drain | None = None, *, answers: bool = True) -> None:
         """Hold new calls back until `open` or `give_up`. To be called on the loop's thread.
@@ -282,6 +279,9 @@ class Gate(Calls):
 
         What it returns is awaited here when that can be: a decorator may hide an `async def`.
 
+        A plugin has a limit of its own, so that one whose calls hang takes no thread from others.
+        It outlives `threads`: who waited at the gate, or has kept a method, still comes here.
+
         As with anyio and trio themselves, the cancellation of a caller waits until its thread has
         ended. One that asyncio's own `Task.cancel` brings about cannot be held back; therefore a
         thread has a mark besides that of its caller, and a drain counts it to its end.
@@ -297,9 +297,8 @@ class Gate(Calls):
                 if self.closed:
                     self.call_ended()
 
-        assert self.threads is not None  # noqa: S101 - or this would not be called
         try:
-            result = await anyio.to_thread.run_sync(run, limiter=thread_limiter(self.threads))
+            result = await anyio.to_thread.run_sync(run, limiter=thread_limiter(self._limit))
         except BaseException:
             is_abandoned = True  # Before the caller's mark is lifted.
             raise

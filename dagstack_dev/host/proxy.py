@@ -74,7 +74,7 @@ class PluginProxy:
     __dagstack_class__: type
     __dagstack_methods__: frozenset[str]
     __dagstack_shadows__: dict[str, str | None]
-    __dagstack_threads__: object
+    __dagstack_threads__: bool
     __dagstack_reserved__: Mapping[str, DispatchClass]
 
     def __getattr__(self, name: str) -> Any:
@@ -207,7 +207,7 @@ def follow(proxy: PluginProxy) -> None:
     gate = cls.__dagstack_gate__
     if (
         cls.__dagstack_class__ is not type(gate.instance)
-        or cls.__dagstack_threads__ is not gate.threads
+        or cls.__dagstack_threads__ != gate.threads
         or _shadows(gate, cls.__dagstack_methods__) != cls.__dagstack_shadows__
     ):
         refit(proxy)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from serving import edit, serving
 from trees import PluginTree
@@ -181,6 +182,49 @@ async def test_a_change_of_the_model_moves_it(tree: PluginTree, apart: Path) -> 
         edit(manifest, "thread_cpu_bound", "process_cpu_bound")
         await live.settle()
         assert await plugin.pid() != os.getpid()
+
+
+IN_THREAD = """
+VALUE = 1
+
+class Plugin:
+    async def setup(self, ctx):
+        if VALUE == 2:
+            ctx.extras["begun"].set()
+            await ctx.extras["may_end"].wait()
+
+    def value(self):
+        return VALUE
+"""
+
+
+async def test_calls_that_wait_and_kept_methods_outlive_a_change_of_the_model(
+    tree: PluginTree,
+) -> None:
+    begun, may_end = anyio.Event(), anyio.Event()
+    folder = tree.plugin("it", code=IN_THREAD, manifest='execution_model = "thread_cpu_bound"\n')
+    told: list[object] = []
+    async with serving(tree, extras={"begun": begun, "may_end": may_end}) as live:
+        kept = live.plugin("it").value
+
+        async def ask() -> None:
+            told.append(await kept())
+
+        edit(folder / "dagstack.toml", "thread_cpu_bound", "sync")
+        edit(folder / "plugin.py", "VALUE = 1", "VALUE = 2")
+        async with anyio.create_task_group() as group:
+            group.start_soon(live.settle)
+            await begun.wait()
+            group.start_soon(ask)
+            await anyio.lowlevel.checkpoint()
+            assert not told
+            may_end.set()
+        assert told == [2]
+        assert live.plugin("it").value() == await kept() == 2
+        edit(folder / "dagstack.toml", "sync", "process_cpu_bound")
+        edit(folder / "plugin.py", "VALUE = 2", "VALUE = 3")
+        await live.settle()
+        assert await kept() == 3
 
 
 async def test_nothing_of_an_old_generation_is_left(
