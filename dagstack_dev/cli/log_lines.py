@@ -9,6 +9,8 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +27,7 @@ from dagstack_dev.core.errors import in_words, shown
 from dagstack_dev.core.secrets import masked, masked_text, may_hold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
     from structlog.typing import EventDict, ExcInfo, Processor
@@ -216,16 +218,19 @@ def _json(event: Mapping[str, Any], **options: Any) -> str:
     options |= {
         "ensure_ascii": False,
         "allow_nan": False,
-        "default": lambda value: masked(as_plain(value)),
+        "default": lambda value: masked(value if isinstance(value, Mapping) else as_plain(value)),
     }
-    line = _dumped(ordered, options)
-    return printable_json(_dumped(masked(ordered), options) if may_hold(line) else line)
+    with suppress(BaseException):  # Odd keys, a circle, a NaN, a __repr__ that raises.
+        line = json.dumps(ordered, **options)
+        if not may_hold(line):
+            return printable_json(line)
+    return printable_json(_dumped(masked(ordered), options))
 
 
 def _dumped(event: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     try:
         return json.dumps(event, **options)
-    except BaseException:  # noqa: BLE001 - odd keys, a circle, a NaN, a __repr__ that raises
+    except BaseException:  # noqa: BLE001 - (the same)
         plain = {_text(key): _plain(value, options) for key, value in event.items()}
         return json.dumps(plain, **options)
 

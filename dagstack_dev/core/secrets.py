@@ -174,11 +174,15 @@ def masked(value: Any, above: tuple[int, ...] = ()) -> Any:
             for key, each in value.items()
         }
     is_pair = type(value) is tuple and len(value) == 2  # noqa: PLR2004 - a key and its value
-    keys = ["", *(each if is_pair or str(each).startswith("--") else "" for each in value[:-1])]
+    keys = ["", *(each if is_pair or _is_option(each) else "" for each in value[:-1])]
     return type(value)(
         MASK if _is_secret(key, each) else masked(each, above)
         for key, each in zip(keys, value, strict=False)
     )
+
+
+def _is_option(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("--")
 
 
 def _is_secret(key: object, value: object) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import pickle
 import sys
+from collections import UserDict
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import pytest
@@ -235,3 +238,28 @@ def test_what_json_cannot_say_is_written_as_python_would() -> None:
     assert _json(event, default=repr) == (
         '{"event": "e", "plugin": "a/b", "circle": ["..."], "keys": "{(1,): 2}", "n": 1}'
     )
+
+
+class _Mute:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("beside", ["plain", "sk-0123456789abcdefgh", math.nan, [_Mute(), 1]])
+def test_mappings_are_objects_in_json_whatever_else_a_line_holds(beside: object) -> None:
+    event = {
+        "event": "e",
+        "beside": beside,
+        "proxy": MappingProxyType({"run": 1}),
+        "user": UserDict({"runs": [UserDict({"run": 2})]}),
+    }
+    line = json.loads(_json(event, default=repr))
+    assert line["proxy"] == {"run": 1}
+    assert line["user"] == {"runs": [{"run": 2}]}
+    assert set(line) == set(event)
+
+
+def test_secrets_in_mappings_are_masked_in_json() -> None:
+    event = {"event": "e", "user": UserDict({"run": UserDict({"password": "hush"})})}
+    line = _json(event, default=repr)
+    assert line == '{"event": "e", "user": {"run": {"password": "***"}}}'
