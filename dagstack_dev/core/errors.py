@@ -67,7 +67,8 @@ class PluginRegistryError(Exception):
 
     What a subclass annotates are its facts, as in a dataclass: they are given when it is made, in
     this order or by name, and `str()` fills them into its `template`; there, `{place}` stands for
-    `path` and `line` in brackets, if there are any.
+    `path` and `line` in brackets, if there are any. What a subclass with an `__init__` of its own
+    annotates are no facts.
 
     Attributes:
         ref: the plugin concerned, when it is known.
@@ -89,7 +90,9 @@ class PluginRegistryError(Exception):
     others: tuple[PluginRegistryError, ...] = ()
 
     def __init_subclass__(cls) -> None:
-        own = {name: kind for name, kind in cls.__annotations__.items() if "ClassVar" not in kind}
+        annotated = {} if "__init__" in vars(cls) else cls.__annotations__
+        kinds = {name: str(kind) for name, kind in annotated.items()}
+        own = {name: kind for name, kind in kinds.items() if "ClassVar" not in kind}
         new = (name for name in own if name not in vars(cls) and name not in cls._facts)
         cls._needed = (*cls._needed, *new)
         cls._facts = cls._facts | own
@@ -98,10 +101,14 @@ class PluginRegistryError(Exception):
         if not self._facts:
             super().__init__(*args)
             return
-        facts |= zip(self._facts, args, strict=False)
-        super().__init__(*(facts[name] for name in self._needed))
-        for name, value in facts.items():
-            is_sequence = self._facts[name].startswith("Sequence")
+        given = dict(zip(self._facts, args, strict=False)) | facts
+        is_any_lost = len(given) < len(args) + len(facts)
+        if is_any_lost or not set(self._needed) <= given.keys() <= self._facts.keys():
+            takes, needs = ", ".join(self._facts), ", ".join(self._needed) or "none"
+            raise TypeError(f"{type(self).__name__} takes {takes}, each once; it needs {needs}")
+        super().__init__(*(given[name] for name in self._needed))
+        for name, value in given.items():
+            is_sequence = self._facts[name].partition("[")[0].endswith("Sequence")
             setattr(self, name, tuple(value) if is_sequence else value)
         self._complete()
 

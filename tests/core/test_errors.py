@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from typing import Any
 
 import pytest
 
@@ -198,3 +199,55 @@ def test_further_errors_ride_along_as_facts_and_in_the_traceback() -> None:
 
 def test_an_error_alone_has_no_others() -> None:
     assert DependencyCycle([A]).others == ()
+
+
+EVALUATED = """
+from collections.abc import Sequence
+from typing import ClassVar
+from dagstack_dev.core.errors import PluginRegistryError
+
+class QuotaExceeded(PluginRegistryError):
+    is_passing: ClassVar[bool] = True
+    used: int
+    names: Sequence[str]
+    limit: int = 3
+    template = "{used} of {limit}"
+"""
+
+
+def test_annotations_may_be_types_as_in_a_module_that_does_not_put_them_off() -> None:
+    names: dict[str, Any] = {"__name__": __name__}
+    exec(compile(EVALUATED, "quota.py", "exec", dont_inherit=True), names)
+    error = names["QuotaExceeded"](5, ["a"])
+    assert (error.used, error.names, error.limit, error.is_passing) == (5, ("a",), 3, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "facts"),
+    [
+        ((A,), {}),
+        ((A, "gone", "for good"), {}),
+        ((A, "gone"), {"reason": "away"}),
+        ((A, "gone"), {"since": 3}),
+    ],
+    ids=["missing", "too many", "twice", "unknown"],
+)
+def test_facts_that_do_not_fit_are_refused_as_arguments_are(
+    args: tuple[Any, ...], facts: dict[str, Any]
+) -> None:
+    with pytest.raises(TypeError, match="PluginUnavailable takes ref, reason, each once; it needs"):
+        PluginUnavailable(*args, **facts)
+
+
+def test_a_subclass_with_an_init_of_its_own_sees_to_what_it_annotates() -> None:
+    class QuotaExceeded(PluginRegistryError):
+        used: int
+        limit: int
+
+        def __init__(self, message: str, used: int, limit: int) -> None:
+            super().__init__(message)
+            self.used = used
+            self.limit = limit
+
+    error = QuotaExceeded("too much", 5, 3)
+    assert (str(error), error.used, error.limit) == ("too much", 5, 3)
