@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import Any
@@ -21,6 +22,7 @@ from dagstack_dev.core.runtime_errors import (
     ServerLost,
 )
 from dagstack_dev.runtimes.mcp import plugin as plugin_module
+from dagstack_dev.runtimes.mcp.server_log import LONGEST_LINE
 
 Events = list[dict[str, Any]]
 
@@ -181,6 +183,10 @@ async def test_what_is_printed_among_messages_does_no_harm(
         await server.garble()
         await heard(captured_events, "\ufffd\ufffd")
         await heard(captured_events, "caf\ufffd")
+        await server.print("dump " + "x" * LONGEST_LINE)
+        event = (await heard(captured_events, "dump "))["event"]
+        assert "print to standard error instead" in event
+        assert re.search(r"dump x+\.\.\. \(\d+ characters\)$", event)
         assert await server.value() == "1"
 
 

@@ -23,7 +23,6 @@ from mcp.types import (
 )
 
 from dagstack_dev.runtimes.mcp.lines import PIPE_CLOSED, LineSplitter
-from dagstack_dev.runtimes.mcp.server_log import shortened
 from dagstack_dev.runtimes.mcp.wire import (
     LONGEST_MESSAGE,
     TOO_LONG,
@@ -178,9 +177,9 @@ class MessageReader(ObjectReceiveStream[SessionMessage | Exception]):
     def _stray(self, line: bytes) -> None:
         self._strays += 1
         if self._strays <= MOST_STRAYS:
-            said = shortened(line.decode(errors="replace"))
+            said = line.decode(errors="replace")
             hint = "standard output belongs to the protocol, print to standard error instead"
-            self._log.say(f"not JSON-RPC on standard output: {said} ({hint})", "warning")
+            self._log.say(f"not JSON-RPC ({hint}): {said}", "warning")
         if self._strays == MOST_STRAYS:
             self._log.say("further lines that are not JSON-RPC are not logged", "warning")
 
