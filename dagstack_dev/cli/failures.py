@@ -137,9 +137,11 @@ class Failures:
         for ref in refs:
             self._last.pop(ref, None)
 
-    def end_retries(self, ref: PluginRef) -> None:
-        """It has come up or gone: the next failure of its setup is news."""
+    def end_retries(self, ref: PluginRef, *, is_gone: bool = False) -> None:
+        """It has come up or gone: the next failure of its setup is news, or any if it is gone."""
         self._pauses.pop(ref, None)
+        if is_gone:
+            self._crashes.pop(ref, None)
 
 
 def alike(

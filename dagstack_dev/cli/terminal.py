@@ -106,7 +106,7 @@ class Terminal:
 
     def _remember(self, fact: Transition) -> None:
         if fact.to_state in {State.READY, State.REMOVED}:
-            self._failures.end_retries(fact.ref)
+            self._failures.end_retries(fact.ref, is_gone=fact.to_state is State.REMOVED)
         if fact.reload_id is not None:
             self._steps.append(fact)
         elif fact.to_state is State.FAILED:
@@ -167,6 +167,7 @@ class Terminal:
         self._print(summary)
         for retry in self._early_retries:
             self._failures.show_retry(retry)
+        self._early_retries.clear()
 
     # Reloads
 

@@ -44,6 +44,15 @@ def retrying(attempt: int, seconds: float, *, is_longest: bool = False) -> Plugi
     )
 
 
+def registered() -> PluginRegistry:
+    registry = PluginRegistry()
+    manifest = {"kind": "llm", "core_version": ">=0.1", "runtime": "in_process"}
+    registry.register_manifest(
+        {**manifest, "name": "openai", "entry_point": "plugin:Plugin"}, object()
+    )
+    return registry
+
+
 @pytest.fixture
 def show() -> Shown:
     """Let a terminal view see facts; the answer is what it printed."""
@@ -140,6 +149,22 @@ def test_an_edit_or_a_long_life_before_the_same_end_is_news(show: Shown) -> None
     assert anew.endswith("  llm/openai: tries again in 0.5 s\n")
 
 
+def test_the_end_of_another_plugin_of_that_name_is_framed(show: Shown) -> None:
+    gone = transition(State.REMOVED, State.FAILED)
+    assert show(STARTED, CRASH, gone, *BACK, CRASH).count("─ llm/openai failed: ") == 2
+
+
+def test_what_is_tried_again_before_the_banner_is_told_once() -> None:
+    file = StringIO()
+    terminal = Terminal(registered(), Console(file=file, width=100))
+    for fact in (AT_START, retrying(1, 0.5), STARTED):
+        terminal(fact)
+    assert file.getvalue().endswith("  llm/openai: tries again in 0.5 s\n")
+    terminal(READY)
+    terminal(STARTED)
+    assert file.getvalue().count("tries again") == 1
+
+
 UNHEALTHY = PluginUnhealthy(OPENAI, "health() returned False")
 REMARKS = {
     "degraded": (
@@ -169,11 +194,7 @@ def test_a_remark_says_it(show: Shown, fact: Fact, says: str) -> None:
 
 
 def test_the_tree_says_who_is_degraded_and_who_needs_a_restart() -> None:
-    registry = PluginRegistry()
-    manifest = {"kind": "llm", "core_version": ">=0.1", "runtime": "in_process"}
-    registry.register_manifest(
-        {**manifest, "name": "openai", "entry_point": "plugin:Plugin"}, object()
-    )
+    registry = registered()
     table = registry.table
     table.degrade(table.entries[OPENAI], UNHEALTHY)
     table.require_restart(table.entries[OPENAI])
