@@ -1,54 +1,33 @@
-"""The facts that tell how a reload ended."""
+"""The facts that tell how a part of a reload went wrong."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.events import ReloadCommitted, ReloadFailed, ReloadRolledBack
+from dagstack_dev.core.events import ReloadFailed, ReloadRolledBack
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.host.elapsed import ms_since
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-
-    from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.table import PluginTable
     from dagstack_dev.host.transaction import TransactionRun
 
 
-def tell_outcome(
-    table: PluginTable,
-    runs: Iterable[TransactionRun],
-    candidates: Collection[PluginRef],
-    *,
-    reload_id: int,
-    began: float,
-) -> None:
-    """Publish one fact for each transaction that went wrong, and one for all that went well.
+def tell_failure(
+    table: PluginTable, run: TransactionRun, reload_id: int, began: float
+) -> ReloadRolledBack | ReloadFailed | None:
+    """Publish what went wrong with a transaction that has just ended, if anything did.
 
     Args:
         table: where the plugins are, and who is told.
-        runs: the transactions, settled.
-        candidates: the plugins that changed.
+        run: the transaction.
         reload_id: the reload.
         began: when it began, on the clock of `time.perf_counter`.
     """
-    good: set[PluginRef] = set()
-    for run in runs:
-        failure = _failure(table, run, reload_id=reload_id, duration_ms=ms_since(began))
-        if failure is not None:
-            table.publish(failure)
-        else:
-            good |= run.transaction.refs
-    if good:
-        table.publish(
-            ReloadCommitted(
-                reload_id=reload_id,
-                duration_ms=ms_since(began),
-                changed=tuple(sorted(good.intersection(candidates))),
-                affected=tuple(sorted(good)),
-            )
-        )
+    failure = _failure(table, run, reload_id=reload_id, duration_ms=ms_since(began))
+    if failure is not None:
+        table.publish(failure)
+    return failure
 
 
 def _failure(

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio.lowlevel
 
 from dagstack_dev.core.errors import PluginRegistryError
-from dagstack_dev.core.events import ReloadStarted
+from dagstack_dev.core.events import ReloadCommitted, ReloadStarted
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.conductor import Conductor, SetupRun
+from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.entry import Entry, Offer
-from dagstack_dev.host.outcome import tell_outcome
+from dagstack_dev.host.outcome import tell_failure
 from dagstack_dev.host.schedule import Progress
 from dagstack_dev.host.settlement import Settlement, fails_already, waits_already
 from dagstack_dev.host.transaction import Applied, TransactionRun
@@ -100,7 +101,7 @@ class Reloader:
         applied = Applied(touched={ref for run in news for ref in run.transaction.refs})
         changed = {ref for run in runs for each in run.shared for ref in each.plugins}
         changed |= candidates.keys()
-        reload_id = cause.reload_id
+        reload_id, began = cause.reload_id, cause.began
         if reload_id is not None and news:
             table.publish(
                 ReloadStarted(
@@ -115,6 +116,8 @@ class Reloader:
         def note_end(run: TransactionRun) -> None:
             run.has_ended = True
             applied.add(run.applied)
+            if reload_id is not None and run in news and tell_failure(table, run, reload_id, began):
+                news.remove(run)
             ended(run.applied)
 
         async with self._conductor.turn.shared():
@@ -125,8 +128,16 @@ class Reloader:
                 self._load(runs, candidates, in_force, plan.rejected)
                 build = _Build(self._conductor, runs, candidates, before, note_end)
                 await build.run()
-        if reload_id is not None:
-            tell_outcome(table, news, changed, reload_id=reload_id, began=cause.began)
+        good = {ref for run in news for ref in run.transaction.refs}
+        if reload_id is not None and good:
+            table.publish(
+                ReloadCommitted(
+                    reload_id=reload_id,
+                    duration_ms=ms_since(began),
+                    changed=tuple(sorted(good & changed)),
+                    affected=tuple(sorted(good)),
+                )
+            )
         return applied
 
     def has_work(self, plan: ReloadPlan, offers: Mapping[PluginRef, Offer]) -> bool:

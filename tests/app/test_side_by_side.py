@@ -308,3 +308,26 @@ async def test_a_request_for_what_is_rejected_and_waits_for_a_slow_setup_is_answ
             await anyio.wait_all_tasks_blocked()
             gate.set()
         assert live.status("aside").pending
+
+
+async def test_an_edit_during_a_setup_waits_for_no_other_plugin_of_the_same_reload(
+    tree: PluginTree, slow: Path
+) -> None:
+    tree.plugin("other")
+    gate = anyio.Event()
+    gate.set()
+    async with serving(tree, extras={"gate": gate, "begun": []}) as live:
+        live.server._context.extras["gate"] = gate = anyio.Event()
+        live.forget()
+        edit(slow / "plugin.py", "VALUE = 1", "VALUE = 2")
+        tree.plugin("other", code=SLOW.format(value=2))
+        await begins(live, "slow")
+        await begins(live, "other")
+        tree.plugin("other", value=3)
+        await live.fact(ReloadRolledBack)
+        await live.fact(ReloadCommitted)
+        assert live.plugin("other").value() == 3
+        assert live.state("slow") is State.SETTING_UP
+        gate.set()
+        await live.server.wait_idle()
+        assert live.plugin("slow").value() == 2

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.disk.snapshot import Snapshot
     from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.transaction import Retired
 
 
 class ReloadLoop:
@@ -128,7 +129,7 @@ class ReloadLoop:
             self._reports,
             planned=self._preemption.planned,
             building=self._building,
-            ended=self.leaks.add,
+            ended=self._part_has_ended,
         )
         self._batches = 0
         self._under_way = 0  # Reloads, and looks at what has come in.
@@ -376,11 +377,17 @@ class ReloadLoop:
         for each in asked:
             if each.refs is not None and (
                 self._reconciler.is_building(self._table.reached_by(each.refs))
-                or self._reconciler.is_due(each.refs)
+                or self._reconciler.is_due(each.refs, to_be_tried=self._under_way > 0)
             ):
                 self._asked.append(each)
             else:
                 each.done.set()
+
+    def _part_has_ended(self, retired: Iterable[Retired]) -> None:
+        """Deal with what has waited for this part of a reload; others may last for long yet."""
+        self.leaks.add(retired)
+        self.inbox.put(Batch())
+        self._may_go_on()
 
     def _may_go_on(self) -> bool:
         """Whether nothing has come in meanwhile; what was held is looked at again."""

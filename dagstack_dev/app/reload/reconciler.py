@@ -136,10 +136,15 @@ class Reconciler:
         """Whether something of any of `refs` is under way."""
         return not self.building.isdisjoint(refs)
 
-    def is_due(self, refs: Iterable[PluginRef]) -> bool:
-        """Whether something that has happened to any of `refs` has not been dealt with yet."""
-        reasons = (self.unsettled.get(place, PENDING) for place in self._places(refs))
-        return any(reason != PENDING for reason in reasons)
+    def is_due(self, refs: Iterable[PluginRef], *, to_be_tried: bool) -> bool:
+        """Whether something that has happened to any of `refs` has not been dealt with yet.
+
+        Args:
+            refs: the plugins.
+            to_be_tried: whether whatever else differs there is going to be tried, too.
+        """
+        places = self._places(refs) & self.unsettled.keys()
+        return any(to_be_tried or self.unsettled[place] != PENDING for place in places)
 
     def next_id(self) -> int:
         """The number of another reload."""
