@@ -173,6 +173,8 @@ class Plugin:
         ctx.logger.info("joined", code=sleeper.exitcode)
         with forking.Pool(2) as pool:
             ctx.logger.info("counted", counted=pool.map(abs, [-1, 2]))
+            pool.close()  # Python loses a SIGTERM to a child that has hardly begun.
+            pool.join()
 """
 
 
