@@ -9,9 +9,13 @@
                 back in a roll-back: its data
     failures    what did not work, from what, when  ref -> failures
                 it is tried again, what it misses
+    clearings   how often these were forgotten      a number
+    in vain     missing modules that were there     (place, name)
+                and did not help
 
 Everything else is derived: who owns which name, what is pending, what is to be tried. `record` is
-the only writer of `failures` and of the requests that were met.
+the only writer of the requests that were met. It notes failures, as `fail_running` does;
+`forget_failures` and a retry that has nothing to try clear them, and `Retries` adds when to try.
 """
 
 from __future__ import annotations
