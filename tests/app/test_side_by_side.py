@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -38,6 +40,17 @@ async def begins(live: Live, name: str) -> None:
     )
 
 
+@asynccontextmanager
+async def gated(tree: PluginTree) -> AsyncIterator[tuple[Live, anyio.Event]]:
+    """A server whose slow plugin is up, and the gate that its next setup waits for."""
+    gate = anyio.Event()
+    gate.set()
+    async with serving(tree, extras={"gate": gate, "begun": []}) as live:
+        live.server._context.extras["gate"] = gate = anyio.Event()
+        live.forget()
+        yield live, gate
+
+
 @pytest.fixture
 def slow(tree: PluginTree) -> Path:
     """A plugin whose setup lasts until the gate is opened, and one beside it."""
@@ -65,11 +78,7 @@ async def test_what_is_beside_a_slow_setup_is_reloaded_at_the_start_already(
 async def test_what_is_beside_a_slow_reload_is_reloaded_and_rolled_back_meanwhile(
     tree: PluginTree, slow: Path
 ) -> None:
-    gate = anyio.Event()
-    gate.set()
-    async with serving(tree, extras={"gate": gate, "begun": []}) as live:
-        live.server._context.extras["gate"] = gate = anyio.Event()
-        live.forget()
+    async with gated(tree) as (live, gate):
         edit(slow / "plugin.py", "VALUE = 1", "VALUE = 2")
         await begins(live, "slow")
         tree.plugin("aside", value=2)
@@ -272,11 +281,7 @@ async def test_shared_code_of_what_may_be_rolled_back_is_not_let_go_meanwhile(
 async def test_what_is_mended_beside_a_slow_reload_is_not_pending_when_that_ends(
     tree: PluginTree, slow: Path
 ) -> None:
-    gate = anyio.Event()
-    gate.set()
-    async with serving(tree, extras={"gate": gate, "begun": []}) as live:
-        live.server._context.extras["gate"] = gate = anyio.Event()
-        live.forget()
+    async with gated(tree) as (live, gate):
         aside = tree.root / "aside/plugin.py"
         edit(slow / "plugin.py", "VALUE = 1", "VALUE = 2")
         edit(aside, "class Plugin:", "class Plugin")
@@ -314,11 +319,7 @@ async def test_an_edit_during_a_setup_waits_for_no_other_plugin_of_the_same_relo
     tree: PluginTree, slow: Path
 ) -> None:
     tree.plugin("other")
-    gate = anyio.Event()
-    gate.set()
-    async with serving(tree, extras={"gate": gate, "begun": []}) as live:
-        live.server._context.extras["gate"] = gate = anyio.Event()
-        live.forget()
+    async with gated(tree) as (live, gate):
         edit(slow / "plugin.py", "VALUE = 1", "VALUE = 2")
         tree.plugin("other", code=SLOW.format(value=2))
         await begins(live, "slow")
