@@ -97,7 +97,7 @@ def every_fact() -> list[Fact]:
         PluginFixed(
             ref=OPENAI,
             path="/srv/plugins/openai",
-            message="what is on disk matches what runs",
+            message="the file matches what runs",
             reload_id=4,
         ),
         PluginLeaked(

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from dagstack_dev.app.plugin_connection import Connection
+from dagstack_dev.compat.imports import answer_for
 from dagstack_dev.core.errors import PluginCrashed, PluginRegistryError, TeardownErrors
 from dagstack_dev.core.execution_errors import NotTransferable, OutOfReach
 from dagstack_dev.core.manifest import ExecutionModel
@@ -28,7 +29,6 @@ from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.sections import section_of
 from dagstack_dev.host.services.checkpoint import PluginCheckpoints
 from dagstack_dev.host.tasks import new_task
-from dagstack_dev.runtimes import original
 from dagstack_dev.runtimes.finder import PluginFinder
 from dagstack_dev.runtimes.imports import ImportLog
 from dagstack_dev.runtimes.process.description import methods_of
@@ -105,7 +105,7 @@ class Service:
         self._imports = ImportLog()
         self._finder = PluginFinder(order.code.package.partition(".")[0], self._imports)
         self._shared = SharedCode(self._imports, self._finder.plugin_of)
-        original.install()
+        answer_for(self)
         self._resources = ResourceRegistry()
         self._registry = Registry(resource_registry=self._resources, runtimes={})
         self._registry.conductor.on_crash = self._crashed

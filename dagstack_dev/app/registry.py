@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.app.entry_points import DEFAULT_GROUP, Installed, installed_plugins, module_plugin
 from dagstack_dev.app.hookspec_files import read_hookspecs
+from dagstack_dev.compat.imports import answer_for
 from dagstack_dev.core.errors import PluginRegistryError
 from dagstack_dev.core.manifest import manifest_from
 from dagstack_dev.core.sources import ModulePlugin
@@ -57,6 +58,7 @@ class PluginRegistry(Registry):
         observer: Observer | None = None,
     ) -> None:
         runtime = InProcessRuntime(worker="dagstack_dev.app.plugin_process")
+        answer_for(runtime)
         super().__init__(
             core_version=core_version,
             resource_registry=resource_registry,

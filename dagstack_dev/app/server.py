@@ -18,7 +18,6 @@ from dagstack_dev.app.config import read_config
 from dagstack_dev.app.entry_points import Installed, installed_plugins
 from dagstack_dev.app.events import WAITING, EventStream
 from dagstack_dev.app.hookspec_files import HookspecFiles
-from dagstack_dev.app.original import OriginalRegistry, context_from, is_original
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.reload.loop import ReloadLoop
 from dagstack_dev.app.reload.shared import SharedFiles, shared_code
@@ -26,6 +25,7 @@ from dagstack_dev.app.reloading_parent import warn_of_reloading_parent
 from dagstack_dev.app.services import with_services
 from dagstack_dev.app.settings import Settings
 from dagstack_dev.app.unattended import UnattendedTasks
+from dagstack_dev.compat.registry import Driver, context_from, core_version_of, is_original
 from dagstack_dev.core.errors import KindUnknown, TeardownErrors
 from dagstack_dev.core.events import WatchStarted, WatchStopped
 from dagstack_dev.core.recorded import recorded
@@ -74,7 +74,7 @@ class DevServer:
         registry: a registry of the app, set up already or not; `context.registry` by default,
             else a new one. One that is set up is taken over as it runs, and is left running at
             the end: who set it up tears it down. One of `dagstack-plugin-system` will do, too; see
-            `app.original`.
+            `compat.registry`.
         context: what plugins are given; by default an empty configuration, and a logger that is
             called like one of structlog and logs as the app has configured structlog, or else the
             standard logger `dagstack_plugins`.
@@ -100,15 +100,16 @@ class DevServer:
         settings: Settings | None = None,
     ) -> None:
         given = registry if registry is not None else getattr(context, "registry", None)
-        if is_original(given):
-            given = OriginalRegistry(given)
+        original: Any = given if is_original(given) else None
+        if original is not None:
+            given = PluginRegistry(core_version=core_version_of(original))
         self.registry: Registry = given if given is not None else PluginRegistry()
         if context is None:
             logger = AppLogger("dagstack_plugins")
             context = PluginContext(config={}, logger=logger, registry=self.registry)
         elif context.registry is None:
             context = replace(context, registry=self.registry)
-        self._context_of_app = context
+        self._driver = Driver(original, self.registry, context) if original is not None else None
         context = context_from(context)
         self._context = with_services(context) if given is None else context
         self._settings = settings or Settings()
@@ -325,8 +326,8 @@ class DevServer:
         steps.callback(self._shared.close)
         steps.callback(self._tell_stopped)
         conductor.context = self._context
-        if isinstance(self.registry, OriginalRegistry):
-            steps.push_async_callback(self._give_back, self.registry)
+        if self._driver is not None:
+            steps.push_async_callback(self._give_back, self._driver)
         if self._owns_plugins:
             self.registry.take_over(self._context)
             steps.push_async_callback(self._tear_down)
@@ -334,9 +335,9 @@ class DevServer:
 
     async def _start(self, began: float) -> None:
         """Watch first, then look: what is written in between is in an event."""
-        if isinstance(self.registry, OriginalRegistry):
+        if self._driver is not None:
             of_modules = filter(None, (module.read() for module in self._modules))
-            await self.registry.take((*plugin_sources(self.roots, self._rules), *of_modules))
+            await self._driver.take((*plugin_sources(self.roots, self._rules), *of_modules))
         warn_of_reloading_parent((*self.roots, *self.code_roots))
         reason = None if self._settings.polling else reason_to_poll()
         polling = self._settings.polling or reason is not None
@@ -399,8 +400,8 @@ class DevServer:
         except TeardownErrors as error:
             self._teardown_errors = tuple(map(recorded, error.errors))
 
-    async def _give_back(self, registry: OriginalRegistry) -> None:
-        await registry.give_back(self._context_of_app, set_up=self._app_goes_on)
+    async def _give_back(self, driver: Driver) -> None:
+        await driver.give_back(set_up=self._app_goes_on)
 
     def _tell_stopped(self) -> None:
         duration = ms_since(self._ending_since)

@@ -21,7 +21,6 @@ from dagstack_dev.core.errors import (
 )
 from dagstack_dev.core.manifest import ExecutionModel, line_in
 from dagstack_dev.core.refs import closest
-from dagstack_dev.runtimes import original
 from dagstack_dev.runtimes.code import (
     CodeFile,
     compile_all,
@@ -68,8 +67,6 @@ class InProcessRuntime:
         log = ImportLog()
         self._finder = PluginFinder(self.namespace, log)
         self.shared = SharedCode(log, self._finder.plugin_of)
-        original.install()
-        when_gone(self, original.uninstall)
         when_gone(self, self._finder.uninstall)
         when_gone(self, self.shared.close)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from dagstack_dev.compat.imports import answer_for
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.reading import read_plugin
@@ -33,6 +34,7 @@ _runtime: Final = InProcessRuntime()
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
     """Make the plugin's package importable, before anything of its tests is imported."""
+    answer_for(_runtime)
     about: dict[str, Any] = json.loads(os.environ[OWN_TESTS])
     folder, rules = about["folder"], IgnoreRules(about["ignore"])
     for root in about["roots"]:

@@ -12,7 +12,7 @@ from trees import PluginTree
 from dagstack_dev.core.events import PluginFixed, PluginRejected, WatchProblem, WatchRecovered
 from dagstack_dev.logs import error_fields
 
-MATCHES = "what is on disk matches what runs"
+MATCHES = "the file matches what runs"
 
 
 def fixed(live: Live) -> list[tuple[object, str, str]]:

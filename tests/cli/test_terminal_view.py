@@ -380,12 +380,12 @@ def test_what_a_person_need_not_know_prints_nothing(show: Show) -> None:
 @pytest.mark.parametrize(
     ("ref", "line"),
     [
-        (OPENAI, "✓ llm/openai fixed: what is on disk matches what runs\n"),
-        (None, "✓ /srv/dup fixed: what is on disk matches what runs\n"),
+        (OPENAI, "✓ llm/openai fixed: the file matches what runs\n"),
+        (None, "✓ /srv/dup fixed: the file matches what runs\n"),
     ],
 )
 def test_the_end_of_a_rejection_is_a_line(show: Show, ref: PluginRef | None, line: str) -> None:
-    message = "what is on disk matches what runs"
+    message = "the file matches what runs"
     assert show(PluginFixed(ref=ref, path="/srv/dup", message=message, reload_id=1)) == line
 
 

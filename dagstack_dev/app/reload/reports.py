@@ -51,7 +51,7 @@ class Reports:
     def settled(self, path: str, ref: PluginRef, reload_id: int | None) -> None:
         """What was pending at `path`, told or not, is again what runs."""
         self._told.pop(path, None)
-        self._tell_fixed(path, ref, "what is on disk matches what runs", reload_id)
+        self._tell_fixed(path, ref, "the file matches what runs", reload_id)
 
     def _tell_fixed(
         self, path: str, ref: PluginRef | None, message: str, reload_id: int | None

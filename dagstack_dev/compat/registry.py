@@ -12,7 +12,6 @@ from dataclasses import fields
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.core.errors import ManifestInvalid, PluginUnavailable, in_words
 from dagstack_dev.core.events import Transition, WatchProblem
 from dagstack_dev.core.lifecycle import State
@@ -58,17 +57,25 @@ def context_from(context: Any) -> PluginContext:
     )
 
 
-class OriginalRegistry(PluginRegistry):
-    """Our registry in the place of one of `dagstack-plugin-system`.
+def core_version_of(original: Any) -> str:
+    """The version that a registry of the original holds `core_version` of its plugins against."""
+    return str(original._core_version)  # noqa: SLF001 - there is no public way
+
+
+class Driver:
+    """Has a registry of ours run the plugins of one of `dagstack-plugin-system`.
 
     Args:
-        original: the app's registry. Its resources are offered to the plugins, and its version is
-            the one that their `core_version` is held against.
+        original: the app's registry. Its resources are offered to the plugins.
+        registry: ours.
+        context: what the app gives its plugins; for their setup when it has them back.
     """
 
-    def __init__(self, original: Any) -> None:
-        super().__init__(core_version=str(original._core_version))  # noqa: SLF001 - no public way
+    def __init__(self, original: Any, registry: Registry, context: Any) -> None:
         self.original = original
+        self._registry = registry
+        self._table = registry.table
+        self._context = context
         self._release: Callable[[], object] | None = None
         self._held: list[Any] = []
         self._was_set_up = False
@@ -97,7 +104,7 @@ class OriginalRegistry(PluginRegistry):
             msg = "another DevServer drives this registry; leave its block first"
             raise RuntimeError(msg)
         for name in original.resources.names():
-            self.resources.register(name, original.resources.get(name), replace=True)
+            self._registry.resources.register(name, original.resources.get(name), replace=True)
         self._held = list(self._loaded)
         self._adopt(self._held, _refs(sources))
         self._was_set_up = bool(original._setup_done)  # noqa: SLF001 - there is no public way
@@ -115,13 +122,12 @@ class OriginalRegistry(PluginRegistry):
             if hooks.has_plugin(loaded.manifest.name):
                 hooks.unregister(name=loaded.manifest.name)
         self._loaded.clear()
-        self._release = self.observe(self._follow)
+        self._release = self._registry.observe(self._follow)
 
-    async def give_back(self, context: Any, *, set_up: bool) -> None:
+    async def give_back(self, *, set_up: bool) -> None:
         """The reverse of `take`: the app has its own instances again.
 
         Args:
-            context: for their setup.
             set_up: whether to set them up if they were; not for an app that is being cancelled.
 
         Raises:
@@ -135,12 +141,12 @@ class OriginalRegistry(PluginRegistry):
         del original.setup_all, original.teardown_all
         for ref in tuple(self._hooked.values()):
             self._unhook(ref)
-        new = [each for each in self._loaded if _ref(each) not in self.table.entries]
+        new = [each for each in self._loaded if _ref(each) not in self._table.entries]
         self._loaded[:] = [*self._held, *new]
         for each in self._held:
             hooks.register(each.instance, name=each.manifest.name)
         if self._was_set_up and set_up:
-            await original.setup_all(context)
+            await original.setup_all(self._context)
 
     def _adopt(self, held: Iterable[Any], on_disk: Collection[PluginRef]) -> None:
         """Register the app's own objects, with what counts of their manifests for an object."""
@@ -151,7 +157,7 @@ class OriginalRegistry(PluginRegistry):
                 continue
             if fields["runtime"] != "in_process":
                 fields |= {"runtime": "in_process", "entry_point": _NO_ENTRY_POINT}
-            self.register_manifest(fields, loaded.instance)
+            self._registry.register_manifest(fields, loaded.instance)
 
     def _follow(self, fact: Fact) -> None:
         """Keep the original's list like ours, one plugin at a time."""
@@ -167,8 +173,8 @@ class OriginalRegistry(PluginRegistry):
         from dagstack.plugin_system.adapters.in_process import LoadedPlugin  # noqa: PLC0415 - it
         # is imported where the app has imported it, and nowhere else.
 
-        entry = self.table.entries[ref]
-        proxy = self.table.proxy(entry)
+        entry = self._table.entries[ref]
+        proxy = self._table.proxy(entry)
         try:
             manifest = _manifest_of_original(entry.manifest)
         except Exception as error:  # noqa: BLE001 - what its own schema makes of ours
@@ -207,7 +213,7 @@ class OriginalRegistry(PluginRegistry):
 
     def _report(self, message: str, entry: Entry | None = None) -> None:
         path = entry.offer.folder if entry is not None else ""
-        self.table.publish(WatchProblem(message=" ".join(message.split()), path=path))
+        self._table.publish(WatchProblem(message=" ".join(message.split()), path=path))
 
 
 def _ref(loaded: Any) -> PluginRef:

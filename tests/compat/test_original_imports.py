@@ -13,7 +13,8 @@ from trees import PluginTree
 
 import dagstack_dev
 from dagstack_dev import PluginLoadError, PluginRegistry
-from dagstack_dev.runtimes import original
+from dagstack_dev.compat import imports
+from dagstack_dev.runtimes.put_off import clear_up
 
 
 class WithoutOriginal(PathFinder):
@@ -121,19 +122,24 @@ def test_our_registry_is_not_taken_for_the_packages(tree: PluginTree) -> None:
 def test_nothing_stands_for_the_package_when_the_last_registry_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gc.collect()  # No registry of another test is to be uninstalled in the midst of this one.
-    others = [each for each in sys.meta_path if not isinstance(each, original.OriginalFinder)]
+    gc.collect()  # No registry of another test is to leave in the midst of this one.
+    clear_up()
+    others = [each for each in sys.meta_path if not isinstance(each, imports.OriginalFinder)]
     monkeypatch.setattr(sys, "meta_path", others)
-    finder = original.OriginalFinder()
-    monkeypatch.setattr(original, "_finder", finder)
-    monkeypatch.setattr(original, "_users", 0)
-    monkeypatch.setattr(original, "followed_importer", lambda: True)
-    original.install()
-    original.install()
+    finder = imports.OriginalFinder()
+    monkeypatch.setattr(imports, "_finder", finder)
+    monkeypatch.setattr(imports, "_users", 0)
+    monkeypatch.setattr(imports, "followed_importer", lambda: True)
+    owners = [WithoutOriginal(), WithoutOriginal()]
+    for each in owners:
+        imports.answer_for(each)
+    del each
     __import__("dagstack.plugin_system.errors")
-    original.uninstall()
+    owners.pop()
+    clear_up()
     assert "dagstack.plugin_system.errors" in sys.modules
-    original.uninstall()
+    owners.pop()
+    clear_up()
     with pytest.raises(ModuleNotFoundError):
         __import__("dagstack.plugin_system")
 

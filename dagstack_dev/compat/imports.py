@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from dagstack_dev._version import __version__
 from dagstack_dev.runtimes.import_hooks import followed_importer
+from dagstack_dev.runtimes.put_off import when_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,16 +84,16 @@ _finder: Final = OriginalFinder()
 _users = 0
 
 
-def install() -> None:
-    """Answer from now on, until `uninstall` has been called as often."""
+def answer_for(owner: object) -> None:
+    """Answer from now on, until `owner` and all others are gone."""
     global _users  # noqa: PLW0603 - `sys.meta_path` is one for the process, too
     _users += 1
+    when_gone(owner, _leave)
     if _finder not in sys.meta_path:
         sys.meta_path.append(_finder)
 
 
-def uninstall() -> None:
-    """The reverse of `install`."""
+def _leave() -> None:
     global _users  # noqa: PLW0603 - likewise
     _users -= 1
     if not _users and _finder in sys.meta_path:

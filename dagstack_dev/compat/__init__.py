@@ -1,0 +1,1 @@
+"""The original package, PyPI `dagstack-plugin-system`: its registry and its imports."""
