@@ -21,6 +21,7 @@ from time import monotonic
 import anyio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from model.sequence import STEPS, sequence
 from soaking.cold import ColdStarts

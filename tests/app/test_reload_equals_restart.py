@@ -120,6 +120,7 @@ def test_a_failing_sequence_is_shortened_to_what_it_takes() -> None:
 WRONG = f"""
 import runpy, sys
 sys.path.insert(0, {str(SOAK.parents[1] / "tests")!r})
+sys.path.insert(0, {str(SOAK.parents[1] / "tests" / "support")!r})
 import soaking.live
 soaking.live.differs = lambda *_: ["nothing is as it should be"]
 del sys.argv[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-NODE_MODULES = Path(__file__).parents[1] / "playground/mixed/node_modules"
+NODE_MODULES = Path(__file__).parents[2] / "playground/mixed/node_modules"
 """The installed packages; to be linked above a copy of a plugin."""
 
 

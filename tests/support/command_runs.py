@@ -22,7 +22,7 @@ from typing import Any
 GUARD_SECONDS = 30.0
 """Only against hanging: how long a line of output is waited for."""
 
-CHECKOUT = {"PYTHONPATH": str(Path(__file__).parents[1])}
+CHECKOUT = {"PYTHONPATH": str(Path(__file__).parents[2])}
 """What a process needs to run the code under test, installed or not."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

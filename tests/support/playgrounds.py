@@ -15,7 +15,7 @@ import structlog
 from dagstack_dev import DevServer, PluginRef, State
 from dagstack_dev.core.events import Fact
 
-PLAYGROUND = Path(__file__).parents[1] / "playground"
+PLAYGROUND = Path(__file__).parents[2] / "playground"
 
 CONFIG = """\
 [store.settings]
