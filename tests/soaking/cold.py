@@ -21,6 +21,7 @@ from typing import Self
 import anyio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from soaking.host import Host, silence_logs
 from soaking.pictures import Picture, picture
