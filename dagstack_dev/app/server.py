@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -11,13 +10,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
-import anyio.lowlevel
 
-from dagstack_dev.app.block import Block
 from dagstack_dev.app.config import read_config
 from dagstack_dev.app.entry_points import Installed, installed_plugins
 from dagstack_dev.app.events import WAITING, EventStream
 from dagstack_dev.app.hookspec_files import HookspecFiles
+from dagstack_dev.app.lifetime import Lifetime
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.reload.loop import ReloadLoop
 from dagstack_dev.app.reload.shared import SharedFiles, shared_code
@@ -40,9 +38,7 @@ from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.gc_pause import rare_collections
-from dagstack_dev.host.guarding import report
 from dagstack_dev.host.loggers import AppLogger
-from dagstack_dev.host.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -117,21 +113,15 @@ class DevServer:
         self._given_roots = roots or tuple(getattr(self.registry, "roots", ()))
         self._table = self.registry.table
         self._streams: list[EventStream] = []
-        self._owns_plugins = True
-        self._block: Block | None = None
-        self._loop_token: object = None
-        self._failure: BaseException | None = None
-        self._is_told = False
-        self._app_goes_on = True
+        self._life = Lifetime(self._run)
         self._teardown_errors: tuple[BaseException, ...] = ()
-        self._stopping = False
         self._ended = False
 
     # Entering and leaving
 
     async def __aenter__(self) -> Self:
         await self.start()
-        self._block = Block()
+        self._life.enter_block()
         return self
 
     async def __aexit__(
@@ -140,20 +130,7 @@ class DevServer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stopping = True
-        try:
-            raised = exc if self._block is None else await self._block.leave(exc)
-            if raised is not None and _is_cancellation(raised):
-                self._app_goes_on = False
-        finally:
-            await self._end()
-        failure, self._is_told = self._failure, True
-        if failure is None or failure is exc or (raised is not None and _is_cancellation(failure)):
-            return  # What the block raised is to come out of it as it is.
-        if raised is None or _is_cancellation(raised):
-            raise failure
-        of_server = failure.exceptions if isinstance(failure, BaseExceptionGroup) else (failure,)
-        raise BaseExceptionGroup("the block and the server have failed", [raised, *of_server])
+        await self._life.leave_block(exc)
 
     async def start(self) -> Self:
         """Bring the plugins up, and keep them up to date until `stop`; once.
@@ -167,23 +144,7 @@ class DevServer:
         Raises:
             As on entering.
         """
-        if self._loop_token is not None:
-            msg = "a DevServer can be started once; make a new one"
-            raise RuntimeError(msg)
-        self._has_started, self._is_over = anyio.Event(), anyio.Event()
-        self._scope = anyio.CancelScope()
-        self._loop_token = anyio.lowlevel.current_token()
-        spawn(self._run, "dagstack-dev server")
-        try:
-            await self._has_started.wait()
-        except BaseException:
-            self._app_goes_on = False
-            await self._end()
-            raise
-        if self._failure is not None:
-            await self._end()
-            self._is_told = True
-            raise _the_only_one(self._failure)
+        await self._life.start()
         return self
 
     async def stop(self) -> None:
@@ -196,68 +157,19 @@ class DevServer:
             RuntimeError: the server has been started in another event loop, which still runs.
             BaseExceptionGroup: the server had failed by then, and no `stop` has told yet.
         """
-        await self._end()
-        failure = self._failure
-        if failure is not None and not self._is_told and not _is_cancellation(failure):
-            self._is_told = True
-            raise failure
+        await self._life.stop()
 
-    async def _end(self) -> None:
-        """Have the server end, and wait until it has."""
-        self._stopping = True
-        if self._loop_token is None or self._is_over.is_set():
-            return
-        self._check_loop()
-        self._scope.cancel()
-        cancellation: BaseException | None = None
-        with anyio.CancelScope(shield=True):
-            while not self._is_over.is_set():
-                try:
-                    await self._is_over.wait()
-                except asyncio.CancelledError as error:  # `Task.cancel` gets through the shield.
-                    cancellation = error
-        if cancellation is not None:
-            raise cancellation
-
-    def _check_loop(self) -> None:
-        """Raise a `RuntimeError` unless it runs in the running event loop."""
-        if self._loop_token is None:
-            raise RuntimeError("this DevServer has not been started")
-        if anyio.lowlevel.current_token() != self._loop_token:
-            raise RuntimeError("this DevServer runs in another event loop; use it there")
-
-    async def _run(self) -> None:
-        """The server, from start to end, in a task of its own: neither is tied to another's."""
-        steps = AsyncExitStack()
+    async def _run(self, steps: AsyncExitStack, is_up: Callable[[], None]) -> None:
         try:
-            with self._scope:
-                began = perf_counter()
-                self._build()
-                self._take_hold(steps)
-                async with anyio.create_task_group() as self._group:
-                    await self._start(began)
-                    self._has_started.set()
-                    await anyio.sleep_forever()
-        except BaseException as error:  # noqa: BLE001 - it is raised by whoever ends this
-            self._fail(error)
-        self._ending_since = perf_counter()
-        try:
-            with anyio.CancelScope(shield=True):
-                await steps.aclose()
-        except BaseException as error:  # noqa: BLE001 - likewise
-            self._fail(error)
-        self._has_started.set()
-        self._is_over.set()
-
-    def _fail(self, error: BaseException) -> None:
-        """Let the app know that the server ends, for a reason of its own."""
-        self._failure = self._failure or error
-        self._app_goes_on = False
-        was_stopping, self._stopping = self._stopping, True
-        if was_stopping or not self._has_started.is_set():
-            return  # Whoever waits for that raises it.
-        if (self._block is None or not self._block.cancel()) and not _is_cancellation(error):
-            report("the DevServer has ended by itself; server.stop() raises this, too", error)
+            began = perf_counter()
+            self._build()
+            self._take_hold(steps)
+            async with anyio.create_task_group() as self._group:
+                await self._start(began)
+                is_up()
+                await anyio.sleep_forever()
+        finally:
+            self._ending_since = perf_counter()
 
     def _build(self) -> None:
         """Make the parts; what raises here has touched nothing."""
@@ -401,7 +313,7 @@ class DevServer:
             self._teardown_errors = tuple(map(recorded, error.errors))
 
     async def _give_back(self, driver: Driver) -> None:
-        await driver.give_back(set_up=self._app_goes_on)
+        await driver.give_back(set_up=not self._life.was_cut_short)
 
     def _tell_stopped(self) -> None:
         duration = ms_since(self._ending_since)
@@ -454,33 +366,15 @@ class DevServer:
         A server that stops is waited for no longer than it takes to end.
         """
         await self._request(None)
-        if not self._stopping:
+        if self._life.is_running:
             await self._loop.come_to_rest()
-            self._check_failure()
+            self._life.check()
 
     async def _request(self, refs: set[PluginRef] | None) -> None:
-        if not self._stopping:  # Nobody would answer any more.
-            self._check_loop()
+        if self._life.is_running:  # Else nobody would answer any more.
             await self._loop.inbox.request(refs).wait()
-        self._check_failure()
-
-    def _check_failure(self) -> None:
-        """Raise a `RuntimeError` if it has failed, unless the block is cancelled for that."""
-        if self._failure is not None and (self._block is None or not self._block.is_cancelled):
-            raise RuntimeError("the DevServer has ended by itself") from self._failure
+        self._life.check()
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
     return str(Path(path).expanduser().absolute())
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    """Whether somebody has cancelled the task."""
-    return isinstance(error, anyio.get_cancelled_exc_class())
-
-
-def _the_only_one(error: BaseException) -> BaseException:
-    """What a task group has wrapped, if it is one error."""
-    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        return error.exceptions[0]
-    return error

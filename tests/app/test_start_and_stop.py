@@ -298,7 +298,7 @@ async def test_a_block_that_ends_just_as_the_server_fails_is_not_cancelled_after
     live = make_live(tree)
     with pytest.raises(Fault):
         async with live.server:
-            live.server._fail(Fault())
+            live.server._life._fail(Fault())
     await asyncio.sleep(0)
 
 
