@@ -25,7 +25,7 @@ FREE_RELOADS: Final = 10
 """How often in a row a plugin is reloaded for what differs near each of its setups."""
 
 PAUSE_SECONDS: Final = 60.0
-"""How long it is then waited before the next reload for code."""
+"""How long it is then waited before the next one."""
 
 _CODE: Final = (".py", ".toml", *MANIFEST_NAMES)
 
@@ -46,10 +46,9 @@ class _Series:
 class OwnWrites:
     """Keeps a plugin that writes into its own folder from being reloaded for that.
 
-    Data that the plugin's own code writes reloads nothing; who is behind another process cannot
-    be told, only when it writes. Data that changes near each of several setups is left alone
-    until code changes. Code that changes during each of them, whoever writes it, is reloaded
-    once a minute: an author who saves during slow setups is never left with old code.
+    Data that the plugin's own code writes reloads nothing. Who is behind another process cannot
+    be told, nor whose code it is that changes, only when. What changes near each of several setups
+    is reloaded once a minute: an author who saves during slow setups is never left with old files.
 
     Args:
         writes: what plugins have written.
@@ -72,7 +71,7 @@ class OwnWrites:
         self._on_problem = on_problem
         self._began: dict[str, int] = {}
         self._setups: dict[str, tuple[int, int]] = {}  # When the last one of each folder was.
-        self._series: dict[tuple[str, bool], _Series] = {}  # Of data, and of code.
+        self._series: dict[str, _Series] = {}
         self._told: set[tuple[str, str]] = set()
         self.waiting: set[str] = set()
 
@@ -116,37 +115,22 @@ class OwnWrites:
                 folder, files[0], "is written by the plugin itself, which is not reloaded for that"
             )
             return False
-        if code:
-            self._series.pop((folder, False), None)
-        series = self._series.setdefault((folder, bool(code)), _Series())
-        is_given_up = not code and series.reloads >= FREE_RELOADS
-        if is_given_up and all(each in series.files or each not in before.files for each in others):
-            return False
         began, ended = self._setups.get(folder, (0, 0))
         near_until = ended + (0 if code else NEAR_NS)
+        series = self._series.setdefault(folder, _Series())
         far = {each for each in others if not began <= _written(each, seen) <= near_until}
         if far:
             if not series.files.isdisjoint(far):
-                del self._series[folder, bool(code)]
+                del self._series[folder]
             return True
         series.reloads += 1
         series.files.update(others)
-        if series.reloads < FREE_RELOADS:
-            return True
-        if not code:
-            self._tell(
-                folder,
-                others[0],
-                f"has changed after each of {FREE_RELOADS} reloads of its plugin, which is not "
-                "reloaded for it any more until its code changes",
-            )
-            return False
-        if time.time_ns() >= ended + PAUSE_SECONDS * 1e9:
+        if series.reloads < FREE_RELOADS or time.time_ns() >= ended + PAUSE_SECONDS * 1e9:
             return True
         self._tell(
             folder,
             others[0],
-            f"has changed during each of {FREE_RELOADS} setups of its plugin, which is reloaded "
+            f"has changed with each of {FREE_RELOADS} setups of its plugin, which is reloaded "
             "for that once a minute at most",
         )
         if folder not in self.waiting:

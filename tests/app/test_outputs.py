@@ -173,7 +173,7 @@ async def test_what_another_plugin_writes_reloads_the_one_it_belongs_to(tree: Pl
 
 
 @pytest.mark.parametrize("name", ["state.json", "run-{number}.json"], ids=["one file", "many"])
-async def test_what_another_process_writes_at_every_setup_is_given_up_on(
+async def test_what_another_process_writes_at_every_setup_reloads_once_a_minute_at_most(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(outputs, "FREE_RELOADS", 3)
@@ -182,17 +182,16 @@ async def test_what_another_process_writes_at_every_setup_is_given_up_on(
     async with serving(tree) as live:
         problem = await live.fact(WatchProblem)
         assert (problem.path or "").startswith(str(folder))
-        assert "has changed after each of 3 reloads of its plugin" in problem.message
+        assert "has changed with each of 3 setups of its plugin" in problem.message
         assert "write ignore = [" in problem.message
         await live.server.wait_idle()
         assert len(live.journal) == outputs.FREE_RELOADS
-        (folder / name.replace("{number}", "99")).write_text("anything")
-        await live.settle()
-        assert live.facts == [], "for good"
-        tree.write("base/page.html", "new")
-        tree.plugin("base", code=code + "# edited\n")
-        await live.fact(ReloadCommitted)
-        assert live.journal
+        for text in ("new", "newer"):
+            await live.settle()
+            assert live.journal == [], "nobody has touched it"
+            tree.plugin("base", code=f"{code}# {text}\n")
+            await live.fact(ReloadCommitted)
+            assert live.journal
 
 
 async def test_assets_saved_in_quick_succession_all_end_up_live(tree: PluginTree) -> None:
