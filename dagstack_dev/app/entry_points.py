@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, PluginRegistryError, in_words
+from dagstack_dev.core.errors.base import PluginRegistryError, in_words
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest_module import (
     MANIFEST_ATTRIBUTE,
     MANIFEST_FUNCTION,

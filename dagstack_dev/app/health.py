@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.lowlevel
 
-from dagstack_dev.core.health_errors import PluginUnhealthy
+from dagstack_dev.core.errors.life import PluginUnhealthy
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.health import ask, can_be_asked, did_not_end, has_health
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from dagstack_dev.app.settings import Settings
-    from dagstack_dev.core.errors import PluginRegistryError
+    from dagstack_dev.core.errors.base import PluginRegistryError
     from dagstack_dev.core.events import Transition
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.entry import Entry

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagstack_dev.app.reload.reports import Reports
-from dagstack_dev.core.dispatch_errors import HookspecsInvalid
 from dagstack_dev.core.documents import DocumentInvalid, decoded
-from dagstack_dev.core.errors import ManifestProblem
+from dagstack_dev.core.errors.files import HookspecsInvalid, ManifestProblem
 from dagstack_dev.core.hookspec_yaml import parse_hookspecs
 from dagstack_dev.core.hookspecs import NO_KINDS, Kinds
 from dagstack_dev.disk.paths import reason_of

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from dagstack_dev.app.plugin_connection import Connection
 from dagstack_dev.compat.imports import answer_for
-from dagstack_dev.core.errors import PluginCrashed, PluginRegistryError, TeardownErrors
-from dagstack_dev.core.execution_errors import NotTransferable, OutOfReach
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.life import PluginCrashed, TeardownErrors
+from dagstack_dev.core.errors.remote import NotTransferable, OutOfReach
 from dagstack_dev.core.manifest import ExecutionModel
 from dagstack_dev.core.sources import PluginSource
 from dagstack_dev.host import patience

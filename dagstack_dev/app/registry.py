@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dagstack_dev.app.entry_points import DEFAULT_GROUP, Installed, installed_plugins, module_plugin
 from dagstack_dev.app.hookspec_files import read_hookspecs
 from dagstack_dev.compat.imports import answer_for
-from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.manifest import manifest_from
 from dagstack_dev.core.sources import ModulePlugin
 from dagstack_dev.disk.discovery import plugin_sources

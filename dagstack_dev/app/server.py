@@ -24,7 +24,8 @@ from dagstack_dev.app.services import with_services
 from dagstack_dev.app.settings import Settings
 from dagstack_dev.app.unattended import UnattendedTasks
 from dagstack_dev.compat.registry import Driver, context_from, core_version_of, is_original
-from dagstack_dev.core.errors import KindUnknown, TeardownErrors
+from dagstack_dev.core.errors.life import TeardownErrors
+from dagstack_dev.core.errors.registry import KindUnknown
 from dagstack_dev.core.events import WatchStarted, WatchStopped
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.core.refs import PluginRef

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.blame import NAMESPACE
-from dagstack_dev.core.errors import ManifestInvalid
+from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.discovery import plugin_sources

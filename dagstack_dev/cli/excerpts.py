@@ -17,7 +17,9 @@ from dagstack_dev.core.blame import (
     source_lines,
     unwrapped,
 )
-from dagstack_dev.core.errors import ManifestInvalid, PluginLoadError, PluginRegistryError, said
+from dagstack_dev.core.errors.base import PluginRegistryError, said
+from dagstack_dev.core.errors.files import ManifestInvalid
+from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.secrets import LINES_OF_A_SECRET, masked_lines, masked_text
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dagstack_dev.cli.excerpts import error_lines, headline
 from dagstack_dev.cli.printable import printable
 from dagstack_dev.cli.screen import clock, timed
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import in_words
+from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.passing import may_pass
 
 if TYPE_CHECKING:

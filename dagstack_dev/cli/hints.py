@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.blame import NAMESPACE
-from dagstack_dev.core.errors import said
+from dagstack_dev.core.errors.base import said
 from dagstack_dev.core.refs import did_you_mean
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from structlog.stdlib import ProcessorFormatter
 from dagstack_dev.cli.log_lines import LineFormatter, LogFormat
 from dagstack_dev.cli.output import OutputFile, say
 from dagstack_dev.core.blame import NAMESPACE
-from dagstack_dev.core.errors import in_words
+from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.logs import LOGGER_NAME, as_event
 
 if TYPE_CHECKING:

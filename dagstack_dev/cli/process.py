@@ -16,7 +16,7 @@ from dagstack_dev.cli.leftovers import PATIENCE_SECONDS
 from dagstack_dev.cli.output import say
 from dagstack_dev.cli.signals import answer
 from dagstack_dev.core.blame import plugin_frames
-from dagstack_dev.core.errors import in_words, said
+from dagstack_dev.core.errors.base import in_words, said
 from dagstack_dev.core.events import PluginOverstepped
 from dagstack_dev.host.current import current_plugin
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from dagstack_dev.cli.excerpts import at, short
 from dagstack_dev.cli.screen import timed
 from dagstack_dev.core.blame import blame
-from dagstack_dev.core.errors import in_words
+from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.events import (
     DrainTimedOut,
     Fact,

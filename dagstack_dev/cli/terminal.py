@@ -12,6 +12,7 @@ from dagstack_dev.cli.failures import NAMES_LIMIT, Failures, alike, names
 from dagstack_dev.cli.plugin_tree import blockers, label, plugin_tree
 from dagstack_dev.cli.remarks import remarks
 from dagstack_dev.cli.screen import timed
+from dagstack_dev.core.errors.life import SetupPreempted
 from dagstack_dev.core.events import (
     Fact,
     PluginFixed,
@@ -29,7 +30,6 @@ from dagstack_dev.core.events import (
     WatchStopped,
 )
 from dagstack_dev.core.lifecycle import Stage, State
-from dagstack_dev.core.passing import SetupPreempted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -35,8 +35,8 @@ from dagstack_dev.cli.screen import Screen
 from dagstack_dev.cli.signals import Ending
 from dagstack_dev.cli.terminal import Terminal
 from dagstack_dev.core.blame import plugin_frames, root_error
-from dagstack_dev.core.dispatch_errors import HookspecsInvalid
-from dagstack_dev.core.errors import in_words
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.errors.files import HookspecsInvalid
 from dagstack_dev.core.events import Leaks, PluginLeaked
 from dagstack_dev.core.secrets import masked_text
 from dagstack_dev.host.context import PluginContext

@@ -12,7 +12,9 @@ from dataclasses import fields
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.errors import ManifestInvalid, PluginUnavailable, in_words
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.errors.calls import PluginUnavailable
+from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.events import Transition, WatchProblem
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.refs import PluginRef

@@ -10,7 +10,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.errors import PluginCancelled, PluginLoadError, PluginRegistryError, said
+from dagstack_dev.core.errors.base import PluginRegistryError, said
+from dagstack_dev.core.errors.life import PluginCancelled, PluginLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, Final
 
-from dagstack_dev.core.dispatch_errors import HookspecMissing
+from dagstack_dev.core.errors.registry import HookspecMissing
 from dagstack_dev.core.hookspecs import NO_KINDS, DispatchClass, HookSpec, Kinds, KindSpec
 
 UNIT_STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled", "expired")

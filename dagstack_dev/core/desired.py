@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from dagstack_dev.core.errors import AmbiguousPlugin, PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.registry import AmbiguousPlugin
 from dagstack_dev.core.plan import Candidate, Load
 
 if TYPE_CHECKING:

@@ -6,12 +6,8 @@ from collections import defaultdict
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from dagstack_dev.core.errors import (
-    AmbiguousPlugin,
-    DependencyCycle,
-    DependencyMissing,
-    PluginRegistryError,
-)
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.registry import AmbiguousPlugin, DependencyCycle, DependencyMissing
 from dagstack_dev.core.refs import PluginRef
 
 if TYPE_CHECKING:

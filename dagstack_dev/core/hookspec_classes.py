@@ -6,8 +6,7 @@ import inspect
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
-from dagstack_dev.core.dispatch_errors import HookspecsInvalid
-from dagstack_dev.core.errors import ManifestProblem
+from dagstack_dev.core.errors.files import HookspecsInvalid, ManifestProblem
 from dagstack_dev.core.hookspecs import (
     NO_HOOKS,
     TOOL_NAME_TEMPLATE,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.dispatch_errors import HookspecsInvalid
-from dagstack_dev.core.errors import ManifestProblem, in_words
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.errors.files import HookspecsInvalid, ManifestProblem
 from dagstack_dev.core.hookspecs import (
     TOOL_NAME_TEMPLATE,
     DispatchClass,

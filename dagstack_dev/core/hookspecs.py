@@ -15,7 +15,7 @@ from string import Formatter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.dispatch_errors import HookspecMissing, KindVersionIncompatible
+from dagstack_dev.core.errors.registry import HookspecMissing, KindVersionIncompatible
 from dagstack_dev.core.refs import did_you_mean
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.errors import InvalidTransition
+from dagstack_dev.core.errors.life import InvalidTransition
 
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest_fields import (
     IDENTIFIER,
     ExecutionModel,

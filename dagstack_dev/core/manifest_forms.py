@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core import json_lines, toml_lines
 from dagstack_dev.core.documents import DocumentInvalid, decoded, parse_json, parse_toml
-from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable

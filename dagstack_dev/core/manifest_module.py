@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest import load_manifest_from_dict, validated
 
 if TYPE_CHECKING:

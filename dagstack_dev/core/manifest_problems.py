@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
-from dagstack_dev.core.errors import ManifestProblem
+from dagstack_dev.core.errors.files import ManifestProblem
 from dagstack_dev.core.manifest_fields import (
     FIELD_HELP,
     PluginManifest,

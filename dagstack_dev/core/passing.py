@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from dagstack_dev.core.blame import related
-from dagstack_dev.core.errors import PluginRegistryError
-
-if TYPE_CHECKING:
-    from dagstack_dev.core.refs import PluginRef
 
 _PASSING_ERRNO: Final = frozenset(
     {
@@ -31,21 +27,6 @@ _PASSING_ERRNO: Final = frozenset(
 )
 _SEVERAL: Final = re.compile(r"Multiple exceptions: \[Errno (\d+)\]")
 """How asyncio tells that no address of a host could be connected to, without an `errno`."""
-
-
-class SetupPreempted(PluginRegistryError):
-    """What a plugin was being set up from was edited meanwhile; that takes its place."""
-
-    ref: PluginRef
-
-    template = "{ref}: setup was broken off for an edit"
-
-
-class RetryPreempted(SetupPreempted):
-    """A plugin was being tried again when something newer came in; that goes first."""
-
-    is_passing = True
-    template = "{ref}: setup was broken off for an edit or a request"
 
 
 def may_pass(error: BaseException | None) -> bool:

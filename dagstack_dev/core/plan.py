@@ -10,7 +10,7 @@ from hashlib import blake2b
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.lifecycle import State
 
 if TYPE_CHECKING:

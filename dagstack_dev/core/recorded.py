@@ -20,7 +20,7 @@ from types import (
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dagstack_dev.core.blame import is_plugin_code, related, source_lines
-from dagstack_dev.core.errors import PluginRegistryError, said, shown
+from dagstack_dev.core.errors.base import PluginRegistryError, said, shown
 from dagstack_dev.core.secrets import LINES_OF_A_SECRET, masked_lines
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
 
-from dagstack_dev.core.errors import AmbiguousPlugin, DependencyCycle
+from dagstack_dev.core.errors.registry import AmbiguousPlugin, DependencyCycle
 from dagstack_dev.core.plan import Candidate, Load, News, key_of
 
 if TYPE_CHECKING:

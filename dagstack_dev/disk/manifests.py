@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest import parse_manifest
 from dagstack_dev.core.manifest_forms import (
     EMBEDDED_NAMES,

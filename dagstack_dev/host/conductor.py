@@ -11,16 +11,16 @@ import anyio
 import anyio.lowlevel
 
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.errors import (
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.errors.life import (
     BlockedOutdated,
     EventLoopClosed,
     PluginCrashed,
     PluginLoadError,
-    in_words,
+    SetupPreempted,
 )
 from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage, State
-from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded, trim
 from dagstack_dev.host.context import PluginContext, derive_context_for_plugin
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
-    from dagstack_dev.core.health_errors import PluginUnhealthy
+    from dagstack_dev.core.errors.life import PluginUnhealthy
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.entry import Entry
     from dagstack_dev.host.resources import ResourceRegistry

@@ -14,9 +14,9 @@ from datetime import date, time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from dagstack_dev.core.config_document import ConfigDocument
-from dagstack_dev.core.config_errors import ConfigSectionInvalid
 from dagstack_dev.core.documents import DocumentInvalid, decoded, parse_json
-from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, in_words
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.errors.files import ConfigSectionInvalid, ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest import line_in_manifest
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.host.config_problems import Keys, dotted, problem_of, pydantic_words, quoted

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from dagstack_dev.core.errors import PluginUnavailable
+from dagstack_dev.core.errors.calls import PluginUnavailable
 from dagstack_dev.host.drain import POLL_SECONDS, Calls
 from dagstack_dev.host.patience import running_time
 from dagstack_dev.host.stacks import plugins_calling
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from anyio import CapacityLimiter
 
-    from dagstack_dev.core.errors import PluginNotSetUp
+    from dagstack_dev.core.errors.calls import PluginNotSetUp
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.drain import Drain
 

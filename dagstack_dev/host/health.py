@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from dagstack_dev.core.blame import plugin_frames
-from dagstack_dev.core.errors import BlockedTooLong, PluginUnavailable, in_words, shown
-from dagstack_dev.core.health_errors import HealthCheckInvalid, PluginUnhealthy
+from dagstack_dev.core.errors.base import in_words, shown
+from dagstack_dev.core.errors.calls import PluginUnavailable
+from dagstack_dev.core.errors.life import BlockedTooLong, HealthCheckInvalid, PluginUnhealthy
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.patience import move_on_after
@@ -19,7 +20,7 @@ from dagstack_dev.host.tasks import is_interruption, is_stray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dagstack_dev.core.errors import PluginRegistryError
+    from dagstack_dev.core.errors.base import PluginRegistryError
     from dagstack_dev.host.entry import Entry
     from dagstack_dev.host.table import PluginTable
 

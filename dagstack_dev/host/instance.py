@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import anyio
 import anyio.lowlevel
 
-from dagstack_dev.core.errors import (
+from dagstack_dev.core.errors.life import (
     ONE_LOOP,
     PluginCancelled,
+    SetupPreempted,
     SetupTimeout,
     TeardownTimeout,
     Unfinished,
 )
 from dagstack_dev.core.manifest import ExecutionModel, PluginManifest
 from dagstack_dev.core.operations import Operation, OperationKind
-from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.current import become_plugin
 from dagstack_dev.host.jobs import cancelled_by_itself

@@ -11,7 +11,7 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
-from dagstack_dev.core.errors import PluginCancelled
+from dagstack_dev.core.errors.life import PluginCancelled
 from dagstack_dev.host.current import become_plugin
 from dagstack_dev.host.stacks import frame_of, running_at, suspended_at
 from dagstack_dev.host.tasks import is_stray
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
-    from dagstack_dev.core.errors import Unfinished
+    from dagstack_dev.core.errors.life import Unfinished
     from dagstack_dev.core.refs import PluginRef
 
 _JOIN_SECONDS = 1.0

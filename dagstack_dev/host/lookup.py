@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dagstack_dev.core.errors import AmbiguousPlugin, KindUnknown
+from dagstack_dev.core.errors.registry import AmbiguousPlugin, KindUnknown
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.host.selection import RoutingPolicy, select
 

@@ -12,16 +12,16 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from dagstack_dev.core.errors import (
+from dagstack_dev.core.errors.life import (
     BlockedOutdated,
     BlockedTooLong,
     PluginCancelled,
+    SetupPreempted,
     SetupTimeout,
     TeardownTimeout,
     Unfinished,
 )
 from dagstack_dev.core.manifest import ExecutionModel
-from dagstack_dev.core.passing import SetupPreempted
 from dagstack_dev.host.signatures import check_method
 from dagstack_dev.host.stacks import frame_of, running_at, suspended_at
 from dagstack_dev.host.tasks import thread_limiter

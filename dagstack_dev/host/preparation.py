@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.dispatch_errors import HookspecMissing, KindVersionIncompatible
-from dagstack_dev.core.errors import (
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.registry import (
     AmbiguousPlugin,
     DependencyCycle,
     DependencyMissing,
-    ManifestInvalid,
-    ManifestProblem,
-    PluginRegistryError,
+    HookspecMissing,
+    KindVersionIncompatible,
     RuntimeNotSupported,
     VersionIncompatible,
 )

@@ -12,8 +12,7 @@ from functools import update_wrapper
 from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.dispatch_errors import DispatchMismatch
-from dagstack_dev.core.errors import PluginUnavailable
+from dagstack_dev.core.errors.calls import DispatchMismatch, PluginUnavailable
 from dagstack_dev.host.forwarding import forwarder_like, is_special, make_forwarder, shape_at
 
 if TYPE_CHECKING:

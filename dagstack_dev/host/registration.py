@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.dispatch_errors import HookspecMissing, KindVersionIncompatible
-from dagstack_dev.core.errors import AmbiguousPlugin, PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.registry import (
+    AmbiguousPlugin,
+    HookspecMissing,
+    KindVersionIncompatible,
+)
 from dagstack_dev.core.lifecycle import State
 
 if TYPE_CHECKING:

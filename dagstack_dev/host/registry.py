@@ -9,17 +9,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.errors import (
-    DependencyCycle,
-    EventLoopClosed,
-    ManifestInvalid,
-    ManifestProblem,
-    PluginRegistryError,
-    PluginUnavailable,
-    TeardownErrors,
-    add_note,
-    in_words,
-)
+from dagstack_dev.core.errors.base import PluginRegistryError, add_note, in_words
+from dagstack_dev.core.errors.calls import PluginUnavailable
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.life import EventLoopClosed, TeardownErrors
+from dagstack_dev.core.errors.registry import DependencyCycle
 from dagstack_dev.core.hookspec_classes import spec_of
 from dagstack_dev.core.hookspecs import Kinds, KindSpec, problem_of_hook_name
 from dagstack_dev.core.lifecycle import State

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.lowlevel
 
-from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.events import ReloadCommitted, ReloadStarted
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load

@@ -6,7 +6,8 @@ import threading
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from dagstack_dev.core.errors import PluginUnavailable, in_words
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.errors.calls import PluginUnavailable
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.host.services.ownership import ResourceRequest
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import anyio
 import anyio.lowlevel
 
-from dagstack_dev.core.errors import PluginRegistryError, Unfinished, add_note
+from dagstack_dev.core.errors.base import PluginRegistryError, add_note
+from dagstack_dev.core.errors.life import Unfinished
 from dagstack_dev.core.operations import Operation, OperationKind
 from dagstack_dev.host.jobs import (
     BackgroundTask,

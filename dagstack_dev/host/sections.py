@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dagstack_dev.core.config_errors import ConfigSectionInvalid
+from dagstack_dev.core.errors.files import ConfigSectionInvalid
 from dagstack_dev.core.secrets import remember, secrets_in
 from dagstack_dev.host.config_schema import checked_section, class_schema
 from dagstack_dev.host.context import PluginContext, plugin_config

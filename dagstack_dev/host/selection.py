@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
-from dagstack_dev.core.dispatch_errors import ActiveUnknown
-from dagstack_dev.core.errors import AmbiguousPlugin
+from dagstack_dev.core.errors.registry import ActiveUnknown, AmbiguousPlugin
 
 if TYPE_CHECKING:
     from dagstack_dev.core.manifest import PluginManifest

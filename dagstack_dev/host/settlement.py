@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from dagstack_dev.core.errors import PluginCrashed, PluginLoadError, PluginRegistryError, said
-from dagstack_dev.core.health_errors import PluginUnhealthy
+from dagstack_dev.core.errors.base import PluginRegistryError, said
+from dagstack_dev.core.errors.life import PluginCrashed, PluginLoadError, PluginUnhealthy
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.signature_errors import SignatureMismatch
+from dagstack_dev.core.errors.life import SignatureMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

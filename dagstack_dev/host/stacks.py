@@ -9,7 +9,7 @@ from os.path import dirname
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.errors import Unfinished
+from dagstack_dev.core.errors.life import Unfinished
 from dagstack_dev.core.recorded import last_lines
 from dagstack_dev.host.current import current_plugin
 

@@ -11,7 +11,7 @@ from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.errors import PluginNotSetUp
+from dagstack_dev.core.errors.calls import PluginNotSetUp
 from dagstack_dev.core.events import (
     Fact,
     PluginDegraded,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.errors import Unfinished
+from dagstack_dev.core.errors.life import Unfinished
 from dagstack_dev.core.events import ReloadWaiting, Wait
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.host.current import current_reload

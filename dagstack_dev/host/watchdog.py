@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import ReferenceType, ref
 
-from dagstack_dev.core.errors import BlockedOutdated, BlockedTooLong
+from dagstack_dev.core.errors.life import BlockedOutdated, BlockedTooLong
 from dagstack_dev.core.events import PluginBlocking
 from dagstack_dev.host import patience
 from dagstack_dev.host.stacks import frame_of, running_at

@@ -13,7 +13,7 @@ from opcode import opmap
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.errors import in_words
+from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.runtimes.bytecode import compile_cached, compile_text
 
 if TYPE_CHECKING:

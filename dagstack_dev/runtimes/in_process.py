@@ -14,11 +14,8 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.blame import NAMESPACE
-from dagstack_dev.core.errors import (
-    ManifestInvalid,
-    ManifestProblem,
-    PluginLoadError,
-)
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.manifest import ExecutionModel, line_in
 from dagstack_dev.core.refs import closest
 from dagstack_dev.runtimes.code import (

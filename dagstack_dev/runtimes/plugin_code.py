@@ -8,7 +8,8 @@ from importlib import import_module
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
-from dagstack_dev.core.errors import PluginLoadError, add_note, in_words
+from dagstack_dev.core.errors.base import add_note, in_words
+from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.runtimes.leaks import is_gone, leaks
 from dagstack_dev.runtimes.registrations import held_by
 from dagstack_dev.runtimes.remains import Remains

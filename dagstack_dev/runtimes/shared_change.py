@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.errors import PluginLoadError
+from dagstack_dev.core.errors.life import PluginLoadError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

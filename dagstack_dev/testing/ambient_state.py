@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.contract_errors import AmbientStateError
+from dagstack_dev.testing.errors import AmbientStateError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.contract_errors import DeterminismError, SerializationError
-from dagstack_dev.core.errors import shown
+from dagstack_dev.core.errors.base import shown
 from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.testing.errors import DeterminismError, SerializationError
 from dagstack_dev.testing.harness import (
     assert_manifest_valid,
     in_a_loop,

@@ -8,15 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.app.registry import PluginRegistry
-from dagstack_dev.core.contract_errors import AmbientStateError
-from dagstack_dev.core.errors import (
-    AmbiguousPlugin,
-    DependencyCycle,
-    PluginRegistryError,
-    TeardownErrors,
-    in_words,
-    said,
-)
+from dagstack_dev.core.errors.base import PluginRegistryError, in_words, said
+from dagstack_dev.core.errors.life import TeardownErrors
+from dagstack_dev.core.errors.registry import AmbiguousPlugin, DependencyCycle
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.ignore import IgnoreRules
@@ -24,6 +18,7 @@ from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.tasks import is_interruption
 from dagstack_dev.testing.ambient_state import ambient_state
+from dagstack_dev.testing.errors import AmbientStateError
 from dagstack_dev.testing.harness import minimal_context, tell_nobody
 from dagstack_dev.testing.own_tests import TestRun, run_own_tests
 from dagstack_dev.testing.samples import SamplesInvalid, read_samples

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
 
-from dagstack_dev.core.contract_errors import LeakDetected
 from dagstack_dev.host.proxy import unwrap
+from dagstack_dev.testing.errors import LeakDetected
 from dagstack_dev.testing.harness import assert_manifest_valid, running_plugin
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.errors import in_words, said
+from dagstack_dev.core.errors.base import in_words, said
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.host.tasks import is_interruption, is_stray
 from dagstack_dev.testing.ambient_state import assert_no_ambient_state

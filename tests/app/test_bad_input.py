@@ -15,7 +15,7 @@ from trees import PluginTree
 from dagstack_dev import ManifestInvalid
 from dagstack_dev.app.config import ConfigInvalid
 from dagstack_dev.app.hookspec_files import read_hookspecs
-from dagstack_dev.core.dispatch_errors import HookspecsInvalid
+from dagstack_dev.core.errors.files import HookspecsInvalid
 from dagstack_dev.core.events import PluginRejected, WatchProblem
 from dagstack_dev.disk.manifests import load_manifest
 

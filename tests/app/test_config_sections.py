@@ -9,7 +9,7 @@ from serving import edit, serving
 from trees import PluginTree
 
 from dagstack_dev import State
-from dagstack_dev.core.config_errors import ConfigSectionInvalid
+from dagstack_dev.core.errors.files import ConfigSectionInvalid
 from dagstack_dev.core.events import (
     PluginRejected,
     ReloadCommitted,

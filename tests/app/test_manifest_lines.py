@@ -6,7 +6,7 @@ import pytest
 from serving import ref, serving
 from trees import PluginTree
 
-from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError
 
 
 @pytest.mark.parametrize(

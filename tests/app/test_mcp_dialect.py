@@ -18,8 +18,8 @@ from serving import edit, serving
 from trees import PluginTree
 
 from dagstack_dev import PluginRef, ServerExited, ServerLost, State, ToolArgumentsInvalid, ToolError
+from dagstack_dev.core.errors.remote import ToolTimeout
 from dagstack_dev.core.events import ReloadCommitted, Transition
-from dagstack_dev.core.runtime_errors import ToolTimeout
 
 EXAMPLES = Path(__file__).parents[2] / ".cache" / "dagstack-plugin-system" / "examples"
 needs_examples = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from mcp_servers import mcp_plugin
 from trees import PluginTree
 
 from dagstack_dev import PluginRegistry
-from dagstack_dev.core.errors import INSTALL_MCP, RuntimeNotSupported
+from dagstack_dev.core.errors.registry import INSTALL_MCP, RuntimeNotSupported
 from dagstack_dev.host.services.http import INSTALL_HTTP
 from dagstack_dev.runtimes.mcp import is_installed
 

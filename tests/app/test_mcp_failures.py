@@ -13,14 +13,14 @@ from mcp_servers import is_running, mcp_plugin
 from serving import edit, ref, serving
 from trees import PluginTree
 
-from dagstack_dev.core.events import Transition
-from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.runtime_errors import (
+from dagstack_dev.core.errors.remote import (
     HandshakeFailed,
     HandshakeTimeout,
     ServerExited,
     ServerLost,
 )
+from dagstack_dev.core.events import Transition
+from dagstack_dev.core.lifecycle import State
 from dagstack_dev.runtimes.mcp import plugin as plugin_module
 from dagstack_dev.runtimes.mcp.server_log import LONGEST_LINE
 

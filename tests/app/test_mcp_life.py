@@ -12,7 +12,8 @@ from serving import edit, serving
 from trees import PluginTree
 
 from dagstack_dev import PluginContext, PluginRegistry
-from dagstack_dev.core.errors import ManifestInvalid, PluginLoadError
+from dagstack_dev.core.errors.files import ManifestInvalid
+from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.events import PluginRejected, ReloadCommitted, ReloadRolledBack, Transition
 from dagstack_dev.core.lifecycle import State
 

@@ -11,7 +11,7 @@ from mcp_servers import mcp_plugin
 from serving import edit, serving
 from trees import PluginTree
 
-from dagstack_dev.core.runtime_errors import ToolArgumentsInvalid, ToolResultInvalid, ToolTimeout
+from dagstack_dev.core.errors.remote import ToolArgumentsInvalid, ToolResultInvalid, ToolTimeout
 from dagstack_dev.runtimes.mcp import messages
 
 

@@ -12,7 +12,7 @@ from mcp_servers import SDK_SERVER, mcp_plugin
 from serving import Live, serving
 from trees import PluginTree
 
-from dagstack_dev.core.runtime_errors import (
+from dagstack_dev.core.errors.remote import (
     ToolArgumentsInvalid,
     ToolError,
     ToolResultInvalid,

@@ -14,7 +14,7 @@ from trees import PluginTree
 from dagstack_dev import ReloadCommitted
 from dagstack_dev.app import leaks
 from dagstack_dev.app.reload import loop, missing
-from dagstack_dev.core.errors import INSTALL_MCP
+from dagstack_dev.core.errors.registry import INSTALL_MCP
 
 WAYS = {
     "at import": "import late_to_come\nclass Plugin: ...",

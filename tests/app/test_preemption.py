@@ -24,8 +24,8 @@ from dagstack_dev import (
 from dagstack_dev.app.reload import preemption
 from dagstack_dev.app.reload.collect import Collected
 from dagstack_dev.app.reload.inbox import TRIED_AGAIN, Batch
+from dagstack_dev.core.errors.life import RetryPreempted, SetupPreempted
 from dagstack_dev.core.events import Fact
-from dagstack_dev.core.passing import RetryPreempted, SetupPreempted
 
 
 async def until_tried(live: Live, times: int) -> PluginRetrying:

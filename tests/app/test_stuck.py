@@ -15,7 +15,7 @@ from serving import edit, serving
 from trees import PluginTree
 
 from dagstack_dev import SetupTimeout, TeardownTimeout
-from dagstack_dev.core.errors import Unfinished
+from dagstack_dev.core.errors.life import Unfinished
 from dagstack_dev.core.events import (
     DrainTimedOut,
     PluginBlocking,

@@ -21,7 +21,7 @@ from dagstack_dev.app.config import ConfigInvalid
 from dagstack_dev.cli import excerpts
 from dagstack_dev.cli.excerpts import FRAMES_LIMIT, MESSAGE_LINES, error_lines
 from dagstack_dev.cli.log_lines import _ConsoleLine, _json
-from dagstack_dev.core.errors import PluginLoadError
+from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.runtimes.process.failures import describe, rebuild
 

@@ -16,6 +16,7 @@ from trees import PluginTree
 from dagstack_dev import PluginRegistry
 from dagstack_dev.cli.plugin_tree import label
 from dagstack_dev.cli.terminal import Terminal
+from dagstack_dev.core.errors.life import HealthCheckInvalid, PluginUnhealthy
 from dagstack_dev.core.events import (
     Fact,
     PluginDegraded,
@@ -26,7 +27,6 @@ from dagstack_dev.core.events import (
     ReloadFailed,
     WatchStarted,
 )
-from dagstack_dev.core.health_errors import HealthCheckInvalid, PluginUnhealthy
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.host.table import TEARDOWN_FALSE
 

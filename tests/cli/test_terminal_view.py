@@ -13,7 +13,8 @@ from rich.console import Console
 from dagstack_dev import PluginManifest, PluginRegistry
 from dagstack_dev.cli.failures import NAMES_LIMIT
 from dagstack_dev.cli.terminal import TREE_LIMIT, Terminal
-from dagstack_dev.core.errors import DependencyCycle, PluginLoadError
+from dagstack_dev.core.errors.life import PluginLoadError
+from dagstack_dev.core.errors.registry import DependencyCycle
 from dagstack_dev.core.events import (
     DrainTimedOut,
     Fact,

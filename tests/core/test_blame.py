@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dagstack_dev.core.blame import NAMESPACE, Blame, Frame, blame, plugin_frames, root_error
-from dagstack_dev.core.errors import PluginCancelled, PluginLoadError, PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.life import PluginCancelled, PluginLoadError
 from dagstack_dev.core.refs import PluginRef
 
 REF = PluginRef("tool", "a")

@@ -7,24 +7,24 @@ from typing import Any
 
 import pytest
 
-from dagstack_dev.core.errors import (
-    AmbiguousPlugin,
-    DependencyCycle,
-    DependencyMissing,
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.calls import PluginNotSetUp, PluginUnavailable
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.life import (
     InvalidTransition,
-    KindUnknown,
-    ManifestInvalid,
-    ManifestProblem,
     PluginCancelled,
     PluginCrashed,
     PluginLoadError,
-    PluginNotSetUp,
-    PluginRegistryError,
-    PluginUnavailable,
-    RuntimeNotSupported,
     SetupTimeout,
     TeardownErrors,
     TeardownTimeout,
+)
+from dagstack_dev.core.errors.registry import (
+    AmbiguousPlugin,
+    DependencyCycle,
+    DependencyMissing,
+    KindUnknown,
+    RuntimeNotSupported,
     VersionIncompatible,
 )
 from dagstack_dev.core.refs import PluginRef
@@ -204,7 +204,7 @@ def test_an_error_alone_has_no_others() -> None:
 EVALUATED = """
 from collections.abc import Sequence
 from typing import ClassVar
-from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError
 
 class QuotaExceeded(PluginRegistryError):
     is_passing: ClassVar[bool] = True

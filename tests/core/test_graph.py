@@ -7,7 +7,7 @@ from itertools import permutations
 
 import pytest
 
-from dagstack_dev.core.errors import AmbiguousPlugin, DependencyCycle, DependencyMissing
+from dagstack_dev.core.errors.registry import AmbiguousPlugin, DependencyCycle, DependencyMissing
 from dagstack_dev.core.graph import DependencyGraph, topo_sort
 from dagstack_dev.core.manifest import PluginManifest
 from dagstack_dev.core.refs import PluginRef

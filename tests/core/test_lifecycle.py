@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from dagstack_dev.core.errors import InvalidTransition
+from dagstack_dev.core.errors.life import InvalidTransition
 from dagstack_dev.core.lifecycle import TRANSITIONS, State, check_transition
 from dagstack_dev.core.refs import PluginRef
 

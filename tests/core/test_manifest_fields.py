@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dagstack_dev.core.errors import ManifestInvalid
+from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.manifest import PluginManifest, manifest_from, parse_manifest
 from dagstack_dev.core.manifest_mcp import McpHttp, McpStdio
 from dagstack_dev.core.refs import PluginRef

@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from dagstack_dev.core.errors import ManifestInvalid
+from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.json_lines import line_of
 from dagstack_dev.core.manifest import line_in_manifest, parse_manifest
 from dagstack_dev.core.manifest_forms import differing_forms, manifest_among

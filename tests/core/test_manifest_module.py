@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from dagstack_dev.core.errors import ManifestInvalid
+from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.manifest_module import module_manifest, parsed_module, written_manifest
 from dagstack_dev.core.sources import ModulePlugin, PluginSource, SourceFile
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dagstack_dev.core.errors import ManifestInvalid
+from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.manifest import PluginManifest, load_manifest_from_dict
 
 FIELDS: dict[str, Any] = {

@@ -14,9 +14,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dagstack_dev.core.errors import PluginCrashed, PluginLoadError
-from dagstack_dev.core.health_errors import HealthCheckInvalid, PluginUnhealthy
-from dagstack_dev.core.passing import RetryPreempted, SetupPreempted, may_pass
+from dagstack_dev.core.errors.life import (
+    HealthCheckInvalid,
+    PluginCrashed,
+    PluginLoadError,
+    PluginUnhealthy,
+    RetryPreempted,
+    SetupPreempted,
+)
+from dagstack_dev.core.passing import may_pass
 from dagstack_dev.core.refs import PluginRef
 
 REF = PluginRef("demo", "it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from worlds import Change, changes
 
-from dagstack_dev.core.errors import DependencyCycle
+from dagstack_dev.core.errors.registry import DependencyCycle
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.plan import Load, ReloadPlan
 from dagstack_dev.core.planning import plan_reload

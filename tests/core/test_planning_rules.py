@@ -6,12 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from dagstack_dev.core.errors import (
-    AmbiguousPlugin,
-    DependencyCycle,
-    DependencyMissing,
-    PluginLoadError,
-)
+from dagstack_dev.core.errors.life import PluginLoadError
+from dagstack_dev.core.errors.registry import AmbiguousPlugin, DependencyCycle, DependencyMissing
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, DependencyBlocked, Load, ReloadPlan, SharedNews, World

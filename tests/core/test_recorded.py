@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from dagstack_dev.core.blame import Frame, plugin_frames
-from dagstack_dev.core.errors import PluginLoadError
+from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.passing import may_pass
 from dagstack_dev.core.recorded import copy_of, recorded, trim
 from dagstack_dev.core.refs import PluginRef

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from trees import PluginTree
 
-from dagstack_dev.core.errors import ManifestInvalid
+from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.manifest_forms import LARGEST_MANIFEST
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.ignore import IgnoreRules

@@ -12,7 +12,7 @@ from serving import serving
 from trees import PluginTree
 
 import dagstack_dev
-from dagstack_dev.core import runtime_errors
+from dagstack_dev.core.errors import remote
 from dagstack_dev.core.manifest_mcp import McpHttp, McpStdio
 from dagstack_dev.runtimes.mcp.plugin import McpPlugin
 
@@ -65,7 +65,7 @@ def test_every_key_of_the_table_for_services_is_told() -> None:
 
 
 def test_every_error_is_told_and_public() -> None:
-    public = {name for name in vars(runtime_errors) if name.startswith(("Tool", "Server", "Hand"))}
+    public = {name for name in vars(remote) if name.startswith(("Tool", "Server", "Hand"))}
     table = set(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`.*?) \|", PAGE))))
     assert public <= table
     assert public <= {*dir(dagstack_dev)}

@@ -10,7 +10,7 @@ import pytest
 from pydantic import create_model
 
 from dagstack_dev import PluginContext, PluginRegistry
-from dagstack_dev.core.config_errors import ConfigSectionInvalid
+from dagstack_dev.core.errors.files import ConfigSectionInvalid
 
 
 class Reads:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from dataclasses import replace
 
 from dagstack_dev.core.desired import Revision, Wanted, want
-from dagstack_dev.core.errors import PluginLoadError, PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.plan import Failure, Key, Load, ReloadPlan, SharedNews, World
 from dagstack_dev.core.planning import plan_reload

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem, TeardownTimeout
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.life import PluginUnhealthy, TeardownTimeout
 from dagstack_dev.core.events import (
     DrainTimedOut,
     EventsMissed,
@@ -35,7 +36,6 @@ from dagstack_dev.core.events import (
     WatchStarted,
     WatchStopped,
 )
-from dagstack_dev.core.health_errors import PluginUnhealthy
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.host.table import TEARDOWN_FALSE

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from dagstack_dev import PluginRef
-from dagstack_dev.core.runtime_errors import HandshakeFailed
+from dagstack_dev.core.errors.remote import HandshakeFailed
 from dagstack_dev.runtimes.mcp.catalogue import Tool
 from dagstack_dev.runtimes.mcp.http import trusting_nobody
 from dagstack_dev.runtimes.mcp.http_connection import HttpConnection, connection

@@ -14,7 +14,7 @@ import structlog
 from mcp_talks import REF, no_new_tools, talking
 
 from dagstack_dev import PluginRegistryError
-from dagstack_dev.core.runtime_errors import ServerExited
+from dagstack_dev.core.errors.remote import ServerExited
 from dagstack_dev.runtimes.mcp.catalogue import Tool
 from dagstack_dev.runtimes.mcp.messages import MessageReader, OpenRequests, write_messages
 from dagstack_dev.runtimes.mcp.server_log import ServerLog

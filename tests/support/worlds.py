@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from dagstack_dev.core.errors import DependencyCycle, PluginLoadError
+from dagstack_dev.core.errors.life import PluginLoadError
+from dagstack_dev.core.errors.registry import DependencyCycle
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Candidate, Load, World

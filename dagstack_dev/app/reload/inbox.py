@@ -10,7 +10,7 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dagstack_dev.core.errors import PluginRegistryError
+    from dagstack_dev.core.errors.base import PluginRegistryError
     from dagstack_dev.core.refs import PluginRef
 
 CRASHED: Final = "a task of its own ended it"

@@ -32,7 +32,8 @@ from dagstack_dev.app.reload.shared import in_process
 from dagstack_dev.app.reload.state import ReloadState
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.desired import PENDING
-from dagstack_dev.core.errors import PluginCrashed, in_words
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.errors.life import PluginCrashed
 from dagstack_dev.core.events import Transition, WatchProblem, WatchRecovered
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.disk.reading import changed_at, has_changed

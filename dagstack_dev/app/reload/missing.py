@@ -8,7 +8,8 @@ from importlib.machinery import PathFinder
 from typing import Final
 
 from dagstack_dev.core.blame import related
-from dagstack_dev.core.errors import INSTALL_MCP, said
+from dagstack_dev.core.errors.base import said
+from dagstack_dev.core.errors.registry import INSTALL_MCP
 
 LOOK_SECONDS: Final = 1.0
 """How often it is looked whether a module has come; a look takes some 50 µs for each."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.app.reload.collect import EDITED
 from dagstack_dev.app.reload.inbox import CRASHED, Batch
+from dagstack_dev.core.errors.life import RetryPreempted, SetupPreempted
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.passing import RetryPreempted, SetupPreempted
 from dagstack_dev.host.patience import is_held
 from dagstack_dev.host.settlement import ROLLED_BACK
 

@@ -8,7 +8,8 @@ from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.desired import PENDING, want
-from dagstack_dev.core.errors import DependencyCycle, PluginRegistryError, said
+from dagstack_dev.core.errors.base import PluginRegistryError, said
+from dagstack_dev.core.errors.registry import DependencyCycle
 from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.host.preparation import locate

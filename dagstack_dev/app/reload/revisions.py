@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dagstack_dev.app.reload.missing import missing_in
 from dagstack_dev.core.desired import PENDING, Revision
-from dagstack_dev.core.dispatch_errors import HookspecMissing, KindVersionIncompatible
-from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.registry import HookspecMissing, KindVersionIncompatible
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.host.entry import Offer

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any, Final
 from dagstack_dev.app.reload.missing import is_installed, missing_in
 from dagstack_dev.app.reload.revisions import Revisions, digest_of
 from dagstack_dev.app.reload.shared import shared_code
-from dagstack_dev.core.errors import PluginLoadError
+from dagstack_dev.core.errors.life import PluginLoadError, RetryPreempted, SetupPreempted
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.passing import RetryPreempted, SetupPreempted, may_pass
+from dagstack_dev.core.passing import may_pass
 from dagstack_dev.core.plan import Failure, Load
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.target import is_known_failure
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.desired import Revision
-    from dagstack_dev.core.errors import PluginRegistryError
+    from dagstack_dev.core.errors.base import PluginRegistryError
     from dagstack_dev.core.plan import Candidate, ReloadPlan, World
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.entry import Entry, Offer

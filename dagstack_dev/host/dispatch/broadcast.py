@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 
-from dagstack_dev.core.dispatch_errors import BroadcastErrors
-from dagstack_dev.core.errors import add_note
+from dagstack_dev.core.errors.base import add_note
+from dagstack_dev.core.errors.calls import BroadcastErrors
 from dagstack_dev.core.hookspecs import DispatchClass, ErrorPolicy
 from dagstack_dev.core.recorded import trim
 from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from dagstack_dev.core.dispatch_errors import NoCapabilityMatch
+from dagstack_dev.core.errors.calls import NoCapabilityMatch
 from dagstack_dev.core.hookspecs import DispatchClass
 from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
-from dagstack_dev.core.dispatch_errors import NotForChains
+from dagstack_dev.core.errors.registry import NotForChains
 from dagstack_dev.core.hookspecs import DispatchClass
 from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher, at_once
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeAlias, Type
 import anyio
 
 from dagstack_dev.core.builtin_kinds import find_spec
-from dagstack_dev.core.dispatch_errors import DispatchMismatch
-from dagstack_dev.core.errors import PluginCancelled, PluginUnavailable
+from dagstack_dev.core.errors.calls import DispatchMismatch, PluginUnavailable
+from dagstack_dev.core.errors.life import PluginCancelled
 from dagstack_dev.core.events import HookFailed
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.recorded import recorded

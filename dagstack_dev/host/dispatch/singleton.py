@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dagstack_dev.core.dispatch_errors import NobodyAnswers
+from dagstack_dev.core.errors.calls import NobodyAnswers
 from dagstack_dev.core.hookspecs import DispatchClass
 from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher
 from dagstack_dev.host.selection import select

@@ -10,8 +10,8 @@ from unicodedata import normalize
 
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
+from dagstack_dev.core.errors.remote import ToolArgumentsInvalid
 from dagstack_dev.core.refs import did_you_mean
-from dagstack_dev.core.runtime_errors import ToolArgumentsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

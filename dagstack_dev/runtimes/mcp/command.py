@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.errors import PluginLoadError
+from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.manifest_mcp import McpStdio
 from dagstack_dev.core.refs import closest
 from dagstack_dev.runtimes.code import compile_all, named_files

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractAsyncContextManager
 
-    from dagstack_dev.core.errors import PluginRegistryError
+    from dagstack_dev.core.errors.base import PluginRegistryError
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.mcp.catalogue import Tool
     from dagstack_dev.runtimes.mcp.server_log import ServerLog

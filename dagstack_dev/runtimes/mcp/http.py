@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import anyio.to_thread
 
-from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest import line_in
 from dagstack_dev.core.manifest_mcp import CALL_SECONDS, SENDABLE, McpHttp
 from dagstack_dev.core.secrets import remember

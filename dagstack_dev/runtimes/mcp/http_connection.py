@@ -12,7 +12,7 @@ import anyio
 import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
-from dagstack_dev.core.runtime_errors import HandshakeFailed
+from dagstack_dev.core.errors.remote import HandshakeFailed
 from dagstack_dev.runtimes.mcp.endpoint import Connection
 from dagstack_dev.runtimes.mcp.http_client import ServerClient
 from dagstack_dev.runtimes.mcp.http_proxy import proxy_for
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from dagstack_dev.core.errors import PluginRegistryError
+    from dagstack_dev.core.errors.base import PluginRegistryError
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.mcp.catalogue import Tool
 

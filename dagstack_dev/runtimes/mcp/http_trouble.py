@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from dagstack_dev.core.blame import related
-from dagstack_dev.core.errors import in_words
-from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.errors.remote import HandshakeFailed, ServerLost
 
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef

@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
+from dagstack_dev.core.errors.remote import HandshakeFailed, HandshakeTimeout, ServerLost, ToolError
 from dagstack_dev.core.refs import did_you_mean
-from dagstack_dev.core.runtime_errors import (
-    HandshakeFailed,
-    HandshakeTimeout,
-    ServerLost,
-    ToolError,
-)
 from dagstack_dev.runtimes.mcp.methods import class_of, method_name
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
 

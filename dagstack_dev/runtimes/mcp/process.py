@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.abc
 
-from dagstack_dev.core.runtime_errors import ServerExited
+from dagstack_dev.core.errors.remote import ServerExited
 from dagstack_dev.runtimes import groups
 from dagstack_dev.runtimes.mcp.lines import PIPE_CLOSED, LineSplitter
 from dagstack_dev.runtimes.mcp.server_log import shortened

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.runtime_errors import ToolError, ToolResultInvalid
+from dagstack_dev.core.errors.remote import ToolError, ToolResultInvalid
 from dagstack_dev.runtimes.mcp.server_log import shortened
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CONNECTION_CLOSED, REQUEST_TIMEOUT
 from pydantic import ValidationError
 
-from dagstack_dev.core.errors import in_words
-from dagstack_dev.core.runtime_errors import ToolError, ToolResultInvalid
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.errors.remote import ToolError, ToolResultInvalid
 from dagstack_dev.runtimes.mcp.wire import PARSE_ERROR, plain_data, said_by_server
 
 if TYPE_CHECKING:

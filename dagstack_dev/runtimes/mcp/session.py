@@ -29,8 +29,8 @@ from pydantic import RootModel, ValidationError
 from pydantic_core import to_json
 
 from dagstack_dev._version import __version__
-from dagstack_dev.core.errors import PluginRegistryError
-from dagstack_dev.core.runtime_errors import (
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.remote import (
     HandshakeFailed,
     ToolArgumentsInvalid,
     ToolError,

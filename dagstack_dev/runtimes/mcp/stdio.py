@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import anyio.to_thread
 
-from dagstack_dev.core.errors import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest import line_in
 from dagstack_dev.core.manifest_mcp import CALL_SECONDS, McpStdio
 from dagstack_dev.runtimes.mcp.command import (

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.execution_errors import NotTransferable
+from dagstack_dev.core.errors.remote import NotTransferable
 from dagstack_dev.runtimes.code import all_code
 from dagstack_dev.runtimes.process.transfer import packed_copy, unpack
 

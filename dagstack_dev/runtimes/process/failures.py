@@ -10,8 +10,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.errors import said
-from dagstack_dev.core.execution_errors import NotTransferable, RemoteError
+from dagstack_dev.core.errors.base import said
+from dagstack_dev.core.errors.remote import NotTransferable, RemoteError
 from dagstack_dev.core.passing import may_pass
 from dagstack_dev.core.recorded import LONGEST_CHAIN, Step, steps_of, traceback_of
 from dagstack_dev.runtimes.process.transfer import packed_copy, unpack

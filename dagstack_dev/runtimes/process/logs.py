@@ -8,8 +8,8 @@ from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.errors import PluginRegistryError, shown
-from dagstack_dev.core.execution_errors import NotTransferable
+from dagstack_dev.core.errors.base import PluginRegistryError, shown
+from dagstack_dev.core.errors.remote import NotTransferable
 from dagstack_dev.runtimes.process.failures import Failure, describe, rebuild
 from dagstack_dev.runtimes.process.transfer import pack, unpack
 

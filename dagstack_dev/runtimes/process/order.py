@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.execution_errors import NotTransferable
+from dagstack_dev.core.errors.remote import NotTransferable
 from dagstack_dev.runtimes.process.transfer import pack
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import SocketStream
 
-from dagstack_dev.core.errors import PluginRegistryError, PluginUnavailable
-from dagstack_dev.core.execution_errors import NotTransferable, ProcessDied
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.calls import PluginUnavailable
+from dagstack_dev.core.errors.remote import NotTransferable, ProcessDied
 from dagstack_dev.runtimes.process.child import Child
 from dagstack_dev.runtimes.process.failures import rebuild
 from dagstack_dev.runtimes.process.logs import log_here

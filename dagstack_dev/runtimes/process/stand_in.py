@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dagstack_dev.core.errors import PluginUnavailable
-from dagstack_dev.core.execution_errors import NotTransferable, OutOfReach
+from dagstack_dev.core.errors.calls import PluginUnavailable
+from dagstack_dev.core.errors.remote import NotTransferable, OutOfReach
 from dagstack_dev.runtimes.process.description import signature
 
 if TYPE_CHECKING:

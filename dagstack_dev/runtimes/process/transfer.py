@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.core.blame import NAMESPACE
-from dagstack_dev.core.errors import in_words
-from dagstack_dev.core.execution_errors import NotTransferable
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.errors.remote import NotTransferable
 
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dagstack_dev import PluginContext, PluginRef
-from dagstack_dev.core.runtime_errors import ToolArgumentsInvalid
+from dagstack_dev.core.errors.remote import ToolArgumentsInvalid
 from dagstack_dev.runtimes.mcp.arguments import Arguments
 from dagstack_dev.runtimes.mcp.catalogue import Tool
 

@@ -10,7 +10,7 @@ import pytest
 from mcp_talks import REF
 from odd_servers import outcome, over_pipes, result_of, usual
 
-from dagstack_dev.core.runtime_errors import ToolError, ToolResultInvalid, ToolTimeout
+from dagstack_dev.core.errors.remote import ToolError, ToolResultInvalid, ToolTimeout
 from dagstack_dev.runtimes.mcp import session as sessions
 from dagstack_dev.runtimes.mcp.catalogue import Tool
 from dagstack_dev.runtimes.mcp.methods import class_of

@@ -21,7 +21,7 @@ from odd_servers import (
     usual,
 )
 
-from dagstack_dev.core.runtime_errors import ServerLost, ToolError, ToolResultInvalid
+from dagstack_dev.core.errors.remote import ServerLost, ToolError, ToolResultInvalid
 from dagstack_dev.runtimes.mcp import http_client, http_events, messages
 from dagstack_dev.runtimes.mcp.catalogue import Tool
 

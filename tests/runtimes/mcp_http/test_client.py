@@ -9,7 +9,7 @@ import pytest
 from mcp_service import Service, serving_mcp
 from mcp_talks import refusal, talking
 
-from dagstack_dev.core.runtime_errors import ServerLost, ToolError
+from dagstack_dev.core.errors.remote import ServerLost, ToolError
 from dagstack_dev.runtimes.mcp import http_client
 
 

@@ -12,9 +12,9 @@ from remotes import QUICK, remote
 from serving import edit, serving
 from trees import PluginTree
 
-from dagstack_dev.core.errors import ManifestInvalid
+from dagstack_dev.core.errors.files import ManifestInvalid
+from dagstack_dev.core.errors.remote import HandshakeFailed
 from dagstack_dev.core.events import PluginRejected
-from dagstack_dev.core.runtime_errors import HandshakeFailed
 
 
 async def test_an_edit_of_the_url_connects_to_another_server(

@@ -13,7 +13,7 @@ import pytest
 from mcp_talks import REF, refusal, talking
 from odd_servers import http_usual, over_http, plain
 
-from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
+from dagstack_dev.core.errors.remote import HandshakeFailed, ServerLost
 from dagstack_dev.runtimes.mcp import http_client, http_events
 from dagstack_dev.runtimes.mcp.http import trusting_nobody
 from dagstack_dev.runtimes.mcp.http_client import ServerClient

@@ -6,7 +6,7 @@ import pytest
 from mcp_talks import refusal
 from odd_servers import http_usual, over_http, plain
 
-from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
+from dagstack_dev.core.errors.remote import HandshakeFailed, ServerLost
 from dagstack_dev.runtimes.mcp.http_proxy import proxy_for
 
 NOWHERE = "http://no-such-host.invalid/mcp"

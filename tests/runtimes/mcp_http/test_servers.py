@@ -11,8 +11,8 @@ from remotes import QUICK, reached, remote
 from serving import serving
 from trees import PluginTree
 
+from dagstack_dev.core.errors.remote import HandshakeFailed, HandshakeTimeout, ServerLost
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.runtime_errors import HandshakeFailed, HandshakeTimeout, ServerLost
 from dagstack_dev.runtimes.mcp import http
 
 

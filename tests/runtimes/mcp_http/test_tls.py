@@ -17,7 +17,7 @@ from remotes import remote
 from serving import serving
 from trees import PluginTree
 
-from dagstack_dev.core.runtime_errors import HandshakeFailed, ServerLost
+from dagstack_dev.core.errors.remote import HandshakeFailed, ServerLost
 
 
 def make_certificates(folder: Path) -> tuple[Path, Path]:

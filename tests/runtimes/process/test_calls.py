@@ -18,7 +18,7 @@ from trees import PluginTree
 
 from dagstack_dev import PluginContext, PluginRegistry
 from dagstack_dev.core.blame import blame
-from dagstack_dev.core.execution_errors import NotTransferable, OutOfReach, RemoteError
+from dagstack_dev.core.errors.remote import NotTransferable, OutOfReach, RemoteError
 
 pytestmark = pytest.mark.usefixtures("imports_forgotten")
 

@@ -14,7 +14,7 @@ from trees import PluginTree
 
 from dagstack_dev import PluginContext, PluginRegistry
 from dagstack_dev.core.blame import plugin_frames
-from dagstack_dev.core.execution_errors import NotTransferable, ProcessDied
+from dagstack_dev.core.errors.remote import NotTransferable, ProcessDied
 
 MANIFEST = 'execution_model = "process_cpu_bound"\n'
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagstack_dev.core.errors import PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError
 
 
 class LeakDetected(PluginRegistryError):
