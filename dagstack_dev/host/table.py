@@ -82,6 +82,7 @@ class PluginTable:
         self._by_folder: defaultdict[str | None, dict[PluginRef, None]] = defaultdict(dict)
         self.setup_order: dict[PluginRef, int] = {}
         self.draining: dict[PluginRef, float] = {}  # Since when, in running time.
+        self.pending: set[PluginRef] = set()  # Those of which something newer is not in force.
         self.priorities: dict[PluginRef, int] = {}
         self._runtimes = runtimes
         self.graph = DependencyGraph()
@@ -206,7 +207,8 @@ class PluginTable:
         """Put back in force what ran before; calls wait until it has been set up again."""
         self.offer(entry, saved.offer)
         entry.generation, entry.number = saved.generation, saved.number
-        entry.context, entry.pending_error = saved.context, saved.pending_error
+        entry.context = saved.context
+        self._note_pending(entry, saved.pending_error)
         entry.gate.close()
 
     # From setup to teardown
@@ -337,7 +339,7 @@ class PluginTable:
         entry.failure, entry.stage, entry.blocked_by = failure, stage, blocked_by
         entry.degraded_by = None
         if to_state in _DOWN:
-            entry.pending_error = None
+            self._note_pending(entry, None)
         if before is State.TEARING_DOWN:
             self.setup_order.pop(ref, None)
         self.members.note(entry, to_state)
@@ -347,11 +349,15 @@ class PluginTable:
 
     def keep_pending(self, entry: Entry, error: BaseException) -> None:
         """What runs goes on, though it is not what is on disk; `error` says why."""
-        entry.pending_error = recorded(error)
+        self._note_pending(entry, recorded(error))
 
     def up_to_date(self, entry: Entry) -> None:
         """What runs is what is on disk."""
-        entry.pending_error = None
+        self._note_pending(entry, None)
+
+    def _note_pending(self, entry: Entry, error: BaseException | None) -> None:
+        entry.pending_error = error
+        (self.pending.discard if error is None else self.pending.add)(entry.ref)
 
     def degrade(self, entry: Entry, error: BaseException) -> None:
         """Note that a ready plugin is not well: it goes on, but `error` is known of it.

@@ -38,8 +38,6 @@ class ImportLog:
             `NAMESPACE` is written in its place.
         stale: modules that are out of date, as is whatever imports them; no plugin does.
         renew: called with a module that is none of them and those that it is about to import.
-        given_up: modules that were missing and that nobody who is followed waits for any more;
-            what has failed may. To be emptied by who takes note of that.
         adopt: called with a module that is imported and not followed; it may `follow` it.
         on_rewired: called when shared code has come to import something else.
         on_outside: called with a module and those that it has imported which are followed and
@@ -53,7 +51,6 @@ class ImportLog:
         self.adopt: Callable[[str], object] = lambda _: None
         self.on_rewired: Callable[[], None] = lambda: None
         self.on_outside: Callable[[str, Collection[str]], None] = lambda *_: None
-        self.given_up: set[str] = set()
         self._owners: dict[str, str] = {}
         self._members: defaultdict[str, set[str]] = defaultdict(set)
         self._imports: dict[str, set[str]] = {}
@@ -146,8 +143,6 @@ class ImportLog:
             missing.discard(importer)
             if not missing:
                 del self._missed_by[imported]
-                if imported not in self._owners:
-                    self.given_up.add(imported)
 
     def follows(self, module: str) -> bool:
         """Whether the imports of `module` are noted."""

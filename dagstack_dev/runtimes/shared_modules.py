@@ -15,6 +15,7 @@ from dagstack_dev.runtimes.static_imports import with_parents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
     from types import ModuleType
 
     from dagstack_dev.core.refs import PluginRef
@@ -39,6 +40,18 @@ class SetAside(NamedTuple):
     is_stale: bool
 
 
+class Imported(NamedTuple):
+    """What a plugin had imported, or tried to, when it failed.
+
+    Attributes:
+        code: the paths of shared code, and other plugins.
+        absent: the modules that were not there.
+    """
+
+    code: AbstractSet[str | PluginRef] = frozenset()
+    absent: AbstractSet[str] = frozenset()
+
+
 class Reach(NamedTuple):
     """Some modules and what has imported them, directly or through others."""
 
@@ -52,15 +65,11 @@ class SharedModules:
     Args:
         log: who imports whom.
         plugin_of: the plugin that owns what the log knows by this owner, or None.
-
-    Attributes:
-        failed_with: what each plugin that has failed had imported or tried to: the paths of shared
-            code, and other plugins; to be taken out by who takes note of that.
     """
 
     def __init__(self, log: ImportLog, plugin_of: Callable[[str], PluginRef | None]) -> None:
         self.log = log
-        self.failed_with: dict[PluginRef, set[str | PluginRef]] = {}
+        self._at_failure: dict[PluginRef, Imported] = {}
         log.renew = self._renew
         self._plugin_of = plugin_of
         self._running: dict[str, CodeFile] = {}
@@ -152,7 +161,12 @@ class SharedModules:
         names = self.log.reached_by(package)
         plugins = (self._plugin_of(".".join(each.split(".")[:3])) for each in names)
         found = {*map(self._paths.get, names), *plugins}
-        self.failed_with[ref] = {each for each in found if each is not None} - {ref}
+        code = {each for each in found if each is not None} - {ref}
+        self._at_failure[ref] = Imported(code, set(filter(self.log.misses, names)))
+
+    def take_failure(self, ref: PluginRef) -> Imported:
+        """What `ref` had imported when it last failed; told once."""
+        return self._at_failure.pop(ref, Imported())
 
     # Changing it
 

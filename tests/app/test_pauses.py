@@ -53,7 +53,7 @@ class Story:
         self._table.failed(entry, error, Stage.SETUP, "tried", refusal="it failed")
         failure = Failure(b"key", error, is_of_running=after is not None)
         self.state.failures.setdefault(REF, []).append(failure)
-        self.retries.arrange()
+        self.retries.arrange([REF])
 
     @property
     def pauses(self) -> list[float]:

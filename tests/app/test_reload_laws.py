@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Live, edit, serving
+from serving import Live, edit, ref, serving
 from trees import PluginTree
 
 from dagstack_dev.app.reload.inbox import Inbox
@@ -28,6 +28,13 @@ class Plugin:
         assert words.WORD != {refused!r}
     def value(self):
         return words.WORD
+"""
+TELLS = """
+import words
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["journal"].append(words.WORD)
+        assert words.WORD != "third"
 """
 CONFIGURED = """
 class Plugin:
@@ -391,6 +398,42 @@ async def test_a_failure_is_one_of_all_that_it_was_built_from(world: World) -> N
         world.tree.plugin("user", depends_on=["base"])
         await world.live.settle()
         assert not world.live.status("user").pending
+
+
+async def test_what_fails_with_shared_code_is_not_tried_again_when_it_runs_beside_the_old(
+    world: World,
+) -> None:
+    async with world.serving() as world.live:
+        code("reader", TELLS)(world)
+        world.words.write_text("WORD = 'third'\n")
+        await world.live.settle()
+        assert world.live.status("reader").pending
+        assert world.live.journal.count("third") == 1
+
+
+async def test_what_comes_under_the_name_of_what_was_removed_is_another_plugin(
+    world: World,
+) -> None:
+    async with world.serving() as world.live:
+        state = world.live.server._loop._state
+        base = world.tree.root / "base"
+
+        def inputs() -> object:
+            revision = state.revision(str(base))
+            assert revision is not None
+            return state.version(ref("base"), revision)
+
+        before = inputs()
+        await world.live.server.reload(ref("base"))
+        code("base", FAILS)(world)
+        await world.live.settle()
+        assert ref("base") in state.failures
+        shutil.rmtree(base)
+        await world.live.settle()
+        assert ref("base") not in state.failures
+        world.tree.plugin("base")
+        await world.live.settle()
+        assert inputs() == before
 
 
 # 3. What is gone from disk goes, whatever fails beside it

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.disk.snapshot import Snapshot
     from dagstack_dev.host.registry import Registry
-    from dagstack_dev.host.transaction import Retired
+    from dagstack_dev.host.transaction import Applied
 
 
 class ReloadLoop:
@@ -189,13 +189,10 @@ class ReloadLoop:
         await self._has_started.wait()
         async with anyio.create_task_group() as self._group:
             while True:
-                self._retries.arrange()
-                look_seconds = LOOK_SECONDS if self._state.absent() else None
-                seconds = self.leaks.idle_seconds or look_seconds
                 if self._is_idle:
                     self._idle.set()
                     self._idle = anyio.Event()
-                if await self.inbox.wait(None if self._under_way else seconds):
+                if await self.inbox.wait(None if self._under_way else self._idle_seconds):
                     batch = self.inbox.take()
                     if not batch and self._under_way:
                         self._answer()  # What differs is dealt with by what is under way.
@@ -210,6 +207,11 @@ class ReloadLoop:
                 await self.leaks.look(lambda: not self.inbox.empty)
                 if places := self._state.come():
                     self.inbox.put(Batch(again=places))
+
+    @property
+    def _idle_seconds(self) -> float | None:
+        """How long nothing should happen before there is something to be looked at."""
+        return self.leaks.idle_seconds or (LOOK_SECONDS if self._state.absent() else None)
 
     def _free_part(self, batch: Batch) -> Batch:
         """What of `batch` touches nothing that is being built; the rest is held until that ends."""
@@ -384,9 +386,10 @@ class ReloadLoop:
             else:
                 each.done.set()
 
-    def _part_has_ended(self, retired: Iterable[Retired]) -> None:
+    def _part_has_ended(self, applied: Applied) -> None:
         """Deal with what has waited for this part of a reload; others may last for long yet."""
-        self.leaks.add(retired)
+        self.leaks.add(applied.retired)
+        self._retries.arrange(applied.touched)
         self.inbox.put(Batch())
         self._may_go_on()
 
@@ -419,6 +422,7 @@ class ReloadLoop:
                 self._state.request([ref])
             else:
                 self._state.fail_running(ref, error)
+                self._retries.arrange([ref])
             found[ref] = reason
         return {self._state.place(ref) or "": reason for ref, reason in found.items()}
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.host.entry import Offer
     from dagstack_dev.host.registry import Registry
-    from dagstack_dev.host.transaction import Retired
     from dagstack_dev.runtimes.shared_change import SharedChange
 
 
@@ -92,7 +91,7 @@ class Reconciler:
         reports: who is told.
         planned: called with the plugins that are to be torn down and set up.
         building: makes a block in which plugins, by ref and by place, are torn down and set up.
-        ended: called with the generations that nothing should hold any more.
+        ended: called with what has become of each part, once it is recorded.
 
     Attributes:
         unsettled: the places where something differs from what runs, or from what was tried last,
@@ -111,7 +110,7 @@ class Reconciler:
         *,
         planned: Callable[[AbstractSet[PluginRef]], None],
         building: Callable[[AbstractSet[PluginRef], set[str]], AbstractContextManager[None]],
-        ended: Callable[[Iterable[Retired]], None],
+        ended: Callable[[Applied], None],
     ) -> None:
         self._registry = registry
         self._table = registry.table
@@ -123,7 +122,6 @@ class Reconciler:
         self._building_of = building
         self._on_ended = ended
         self._reloads = 0
-        self._pending: set[PluginRef] = set()
         self.unsettled: dict[str, str] = {}
         self.building: set[PluginRef] = set()
         self.ended_ns = 0
@@ -322,7 +320,7 @@ class Reconciler:
             self.ended_ns = time_ns()
             self._state.record(plan, turn.wanted.candidates, applied, turn.clearings)
             self._look_at(self._places(applied.touched) & turn.places.keys())
-            self._on_ended(applied.retired)
+            self._on_ended(applied)
 
         try:
             places = self._places(affected) | {*turn.wanted.places.values()}
@@ -381,7 +379,6 @@ class Reconciler:
             return  # As when it has just been rolled back for that.
         if entry is not None and self._state.is_live(ref):
             self._table.keep_pending(entry, error)
-            self._pending.add(ref)
         self._reports.rejected(ref, self._state.place(ref) or "", error, reload_id)
 
     def _settle(
@@ -401,14 +398,11 @@ class Reconciler:
             is_other = known is None or said(known) != said(kept[ref])
             if is_other and self._differs_at(state.place(ref) or ""):  # Else it is mended by now.
                 table.keep_pending(table.entries[ref], kept[ref])
-        noted = map(table.present_entry, self._pending | applied.touched | kept.keys())
-        self._pending = {entry.ref for entry in noted if entry is not None and entry.pending}
         # Another turn may have come later to what this one has not, or be about to set it up.
-        left = filter(state.is_live, self._pending - kept.keys())
+        left = filter(state.is_live, table.pending - kept.keys())
         settled = sorted(ref for ref in left if not self._differs_at(state.place(ref) or ""))
         for ref in settled:
             table.up_to_date(table.entries[ref])
-        self._pending -= {*settled}
         if reload_id is not None and (settled or not applied.touched):
             reason = AGAIN if applied.touched else self._nothing(turn)
             refs = settled if applied.touched else turn.wanted.unchanged | {*settled}

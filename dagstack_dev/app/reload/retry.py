@@ -13,7 +13,7 @@ from dagstack_dev.core.passing import may_pass
 from dagstack_dev.core.plan import Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from dagstack_dev.app.reload.state import ReloadState
     from dagstack_dev.core.plan import Failure
@@ -61,10 +61,13 @@ class Retries:
         self._later = later
         self._on_due = on_due
 
-    def arrange(self) -> None:
-        """Decide about what has failed since the last time."""
-        for ref, known in self._state.failures.items():
-            if known[-1].retry is None and self._table.states.get(ref) is State.FAILED:
+    def arrange(self, refs: Iterable[PluginRef]) -> None:
+        """Decide about those of `refs` that have just failed."""
+        for ref in refs:
+            known = self._state.failures.get(ref)
+            if not known or self._table.states.get(ref) is not State.FAILED:
+                continue
+            if known[-1].retry is None:
                 known[-1] = replace(known[-1], retry=Retry())
                 if self._first and may_pass(known[-1].error):
                     known[-1] = self._wait(ref, known)

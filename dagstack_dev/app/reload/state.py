@@ -280,17 +280,13 @@ class ReloadState(Revisions):
                 return False  # It came back, and nothing would try it again by itself.
             return clearings == self.clearings or may_pass(error)
 
-        log = self._code.log
-        absent, log.given_up = log.given_up, set()
         for ref, error in applied.failed.items():
             if is_known(ref, error):
-                files = plan.files(ref, self._code.failed_with.pop(ref, ()))
+                code, absent = self._code.take_failure(ref)
+                files = plan.files(ref, code)
                 self._fail(ref, Failure(plan.key(ref), error, files, absent=absent))
         for ref in applied.built:
-            if known := self.failures.pop(ref, None):
-                key = plan.key(ref)
-                if left := [each for each in known if each.key != key]:
-                    self.failures[ref] = left
+            self._refute(ref, plan)
             if ref in plan.taken:
                 self._built[ref] = candidates[ref].version[2]  # type: ignore[index]  # see `version`
             elif ref not in candidates:  # It came along, and nothing of it is asked for any more.
@@ -301,6 +297,27 @@ class ReloadState(Revisions):
         for ref, error in applied.lost.items():
             if is_known(ref, error):
                 self._fail(ref, Failure(self.world().key(ref), error))
+        for ref in applied.touched:
+            if self.place(ref) is None and not self.claims(ref):
+                self._forget_plugin(ref)
+
+    def _refute(self, ref: PluginRef, plan: ReloadPlan) -> None:
+        """Forget the failures of what has just worked; beside other shared code it may fail."""
+        key = plan.key(ref)
+        known = [
+            each
+            for each in self.failures.pop(ref, ())
+            if each.key != key or not each.files.items() <= plan.files(ref, each.files).items()
+        ]
+        if known:
+            self.failures[ref] = known
+
+    def _forget_plugin(self, ref: PluginRef) -> None:
+        """Nothing is known of a plugin that is gone; one that comes under its name is another."""
+        self.failures.pop(ref, None)
+        self._code.take_failure(ref)
+        for known in (self._asked, self._built, self._beside):
+            known.pop(ref, None)
 
 
 def _has_data_of(beside: PluginSource | None, source: PluginSource) -> bool:
