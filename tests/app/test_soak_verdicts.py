@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from soaking.modules import Module, Way
+from soaking.modules import Flaw, Module, Way
 from soaking.soundness import unsound
 from soaking.sources import Source
 from soaking.verdicts import Known, differs
@@ -137,3 +137,24 @@ def test_what_needs_nothing_that_was_removed_is_not_lost() -> None:
     tree = Tree({"a": A, "b": B})
     found = [*differs(live, cold, tree, Known(ran=ran, versions={"000001"}))]
     assert found == ["demo/a was ready, nothing that it needs was removed, and it is failed now"]
+
+
+def test_what_has_exchanged_names_is_one_part_even_when_it_has_settled() -> None:
+    ran = picture(plugin("a"), plugin("b"))
+    live = picture(
+        plugin("a", **FAILED, by_accident=True, folder="b"),
+        plugin("b", folder="a"),
+        plugin("c", **FAILED),
+    )
+    cold = picture(plugin("a", folder="b"), plugin("b", folder="a"), plugin("c", **FAILED))
+    tree = Tree({"a": B, "b": Source("demo", "a", 2), "c": Source("demo", "c", 2, wants=("b",))})
+    assert [*differs(live, cold, tree, Known(ran=ran))] == []
+
+
+def test_what_does_not_compile_may_be_held_back_though_a_restart_never_imports_it() -> None:
+    shared = {"helpers": ["000001"]}
+    a = Source("demo", "a", 2, shared=(("helpers", Way.OPTIONAL),))
+    live = picture(plugin("a", **PENDING, shared=shared))
+    cold = picture(plugin("a", shared={"helpers": ["missing"]}))
+    assert compared(live, cold, a, helpers=Module(2, flaw=Flaw.SYNTAX)) == ""
+    assert compared(live, cold, a, helpers=Module(2, flaw=Flaw.IMPORT)) != ""

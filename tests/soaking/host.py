@@ -109,11 +109,16 @@ class Host:
                 broken.set()
 
     def suffering(self, state: State) -> set[PluginRef]:
-        """What is in `state`, and has not come further for the service was out of order."""
+        """What is in `state`, and has not come further for the service was out of order.
+
+        News may wait for a plugin that has failed for that and is nowhere to be seen: what has its
+        folder runs again.
+        """
+        reasons = _PASSING | ({"DependencyBlocked"} if state is State.READY else set())
         return {
             ref
             for ref, status in self.server.statuses().items()
-            if status.state is state and not _PASSING.isdisjoint(kinds(status.error))
+            if status.state is state and not reasons.isdisjoint(kinds(status.error))
         }
 
     def has_crashed(self) -> bool:

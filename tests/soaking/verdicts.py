@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from soaking.modules import closure
+from soaking.modules import Flaw, closure
 from soaking.notation import expression
 from soaking.pictures import Picture
 from soaking.soundness import READY
@@ -46,7 +46,9 @@ def differs(live: Picture, cold: Picture, tree: Tree, known: Known) -> Iterator[
         unique = len(claimed) == len(set(claimed))
         there = [live["plugins"][ref] for ref in part & live["plugins"].keys()]
         crashed = any(each["crashed"] for each in there)
-        startable = unique and not crashed and all(_starts(ref, cold) for ref in claimed)
+        # What does not compile is held back, though a restart may never come to import it.
+        broken = any(name in part and m.flaw is Flaw.SYNTAX for name, m in tree.modules.items())
+        startable = unique and not (crashed or broken) and all(_starts(r, cold) for r in claimed)
         whole = whole and startable
         past = any(each["pending"] or each["by_accident"] for each in there)
         if startable or (unique and not past):
@@ -80,8 +82,11 @@ def _parts(live: Picture, cold: Picture, tree: Tree, known: Known) -> list[set[s
     for folder, source in tree.folders.items():
         mentioned = {each.rpartition("/")[2] for each in (*source.wants, *source.borrows)}
         links.append([source.ref, *(ref for name in mentioned for ref in names[name])])
-        links += [
-            [source.ref, ref] for ref, each in live["plugins"].items() if each["folder"] == folder
+        links += [  # An exchange of names goes, and comes back, as a whole.
+            [source.ref, ref]
+            for seen in (live, known.ran)
+            for ref, each in seen["plugins"].items()
+            if each["folder"] == folder
         ]
         links.append([source.ref, *(closure(source.shared, tree.modules) - steady)])
     for seen in (live, known.ran):
