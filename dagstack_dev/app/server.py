@@ -32,9 +32,8 @@ from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.paths import lies_in, root_folder
-from dagstack_dev.disk.polling import reason_to_poll
 from dagstack_dev.disk.snapshot import Snapshot
-from dagstack_dev.disk.sweep import Sweep
+from dagstack_dev.disk.sweep import Sweep, reason_to_poll
 from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.elapsed import ms_since
@@ -254,9 +253,15 @@ class DevServer:
         warn_of_reloading_parent((*self.roots, *self.code_roots))
         reason = None if self._settings.polling else reason_to_poll()
         polling = self._settings.polling or reason is not None
-        await self._group.start(self._watcher(polling=polling).run)
+        sweep = Sweep(
+            self._snapshot,
+            seconds=self._settings.sweep_seconds,
+            on_paths=self._loop.inbox.paths,
+        )
+        await self._group.start(self._watcher(sweep, polling=polling).run)
         with rare_collections(adds_only=True):
             self._group.start_soon(self._loop.run, name="dagstack-dev reload loop")
+            self._group.start_soon(self._sweep_from_the_first_look, sweep)
             await self._loop.start(owns_plugins=self._owns_plugins)
         self._table.publish(
             WatchStarted(
@@ -277,24 +282,23 @@ class DevServer:
         for place, error in self._not_installed.items():
             reason = str(error).removeprefix(f"{place}: ")
             self._loop.report_problem(place, f"is left out: {reason}")
-        sweep = Sweep(
-            self._snapshot,
-            seconds=self._settings.sweep_seconds,
-            on_paths=self._loop.inbox.paths,
-        )
-        self._group.start_soon(sweep.run, name="dagstack-dev sweep")
-        self._group.start_soon(sweep.run_links, name="dagstack-dev links")
         self._group.start_soon(self._loop.health.run, name="dagstack-dev health")
         tasks = UnattendedTasks(self._table)
         self._group.start_soon(tasks.run, name="dagstack-dev unattended tasks")
 
-    def _watcher(self, *, polling: bool) -> Watcher:
+    async def _sweep_from_the_first_look(self, sweep: Sweep) -> None:
+        await self._loop.has_started.wait()
+        self._group.start_soon(sweep.run, name="dagstack-dev sweep")
+        self._group.start_soon(sweep.run_links, name="dagstack-dev links")
+
+    def _watcher(self, sweep: Sweep, *, polling: bool) -> Watcher:
         further = (each for each in self.code_roots if not lies_in(each, list(self.roots)))
         return Watcher(
             folders=(*self.roots, *further),
             single=self._single,
             step_ms=self._settings.settle_ms,
             polling=polling,
+            sweep=sweep,
             on_paths=self._loop.inbox.paths,
             on_problem=self._loop.report_problem,
             on_recovered=self._loop.report_recovery,

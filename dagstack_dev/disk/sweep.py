@@ -3,10 +3,18 @@
 Events are lost when a queue overflows, and never come for a write through a hard link, on some
 network disks, or behind a link to a file: the system reports it only where the file lies, which
 may be anywhere, behind any number of further links. To ask is cheaper than to watch all of that.
+Where the system reports nothing at all, there are only sweeps, one after the other.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import os
+import platform
+import sys
+from contextlib import contextmanager
+from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -16,12 +24,15 @@ import anyio.to_thread
 from dagstack_dev.disk.reading import stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from dagstack_dev.disk.snapshot import Snapshot
 
 REST_PER_SWEEP: Final = 1000
 """How many times as long as it took a sweep is rested from: it costs 0.1 % of a core at most."""
+
+POLL_SECONDS: Final = 0.05
+"""The shortest rest between two sweeps where there are no events."""
 
 LINKS_SECONDS: Final = 0.1
 """The shortest rest between two looks at what is behind links to files."""
@@ -45,14 +56,36 @@ class Sweep:
         self._snapshot = snapshot
         self._seconds = seconds
         self._on_paths = on_paths
+        self._polled = 0
+        self._is_polled = anyio.Event()
+
+    @contextmanager
+    def polling(self) -> Iterator[None]:
+        """Rest no longer than a sweep takes, for there are no events inside this block."""
+        self._polled += 1
+        self._is_polled.set()
+        try:
+            yield
+        finally:
+            self._polled -= 1
+            if not self._polled:
+                self._is_polled = anyio.Event()
 
     async def run(self) -> None:
         """Look at everything until cancelled."""
-        await self._repeat(self._everywhere, self._seconds, REST_PER_SWEEP)
+
+        async def rest(took: float) -> None:
+            with anyio.move_on_after(max(self._seconds, took * REST_PER_SWEEP)):
+                await self._is_polled.wait()
+                await anyio.sleep(max(POLL_SECONDS, took))
+
+        await self._repeat(self._everywhere, rest)
 
     async def run_links(self) -> None:
         """Likewise, at what is behind links to files."""
-        await self._repeat(self._behind_links, LINKS_SECONDS, REST_PER_LINKS)
+        await self._repeat(
+            self._behind_links, lambda took: anyio.sleep(max(LINKS_SECONDS, took * REST_PER_LINKS))
+        )
 
     async def _everywhere(self) -> dict[str, object]:
         now = self._snapshot.copy()
@@ -67,12 +100,14 @@ class Sweep:
         return {path: stamp for path, stamp in now.items() if stamp != seen[path]}
 
     async def _repeat(
-        self, look: Callable[[], Awaitable[dict[str, object]]], seconds: float, rest_per_look: int
+        self,
+        look: Callable[[], Awaitable[dict[str, object]]],
+        rest: Callable[[float], Awaitable[None]],
     ) -> None:
         told: dict[str, object] = {}
         took = 0.0
         while True:
-            await anyio.sleep(max(seconds, took * rest_per_look))
+            await rest(took)
             began = perf_counter()
             code = self._snapshot.look(()).files  # That of code which has come to run since.
             found = await look() | {path: self._snapshot.file(path) for path in code}
@@ -80,3 +115,28 @@ class Sweep:
             if news := {path for path, now in found.items() if (path, now) not in told.items()}:
                 self._on_paths(news)
             told = found  # A look may leave what is told, as in a root that is away.
+
+
+def reason_to_poll() -> str | None:
+    """Why file events are not to be had on this machine, or not wanted; None when they are."""
+    wanted = os.environ.get("WATCHFILES_FORCE_POLLING", "").lower()
+    if wanted in {"false", "disable", "disabled"}:
+        return None
+    if wanted:
+        return "WATCHFILES_FORCE_POLLING is set"
+    if "microsoft-standard" in platform.release():
+        return "on WSL, Windows' drives report no file events"
+    if sys.platform == "linux" and not _has_inotify():
+        return "this system has no inotify"
+    return None
+
+
+@cache
+def _has_inotify() -> bool:
+    # Closing a handle can take milliseconds, and the kernel stays the one it is.
+    libc = ctypes.CDLL(None, use_errno=True)
+    handle = libc.inotify_init1(0)
+    if handle < 0:
+        return ctypes.get_errno() != errno.ENOSYS
+    os.close(handle)
+    return True

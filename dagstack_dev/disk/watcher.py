@@ -15,12 +15,13 @@ import anyio.to_thread
 from watchfiles import awatch
 
 from dagstack_dev.disk.links import Links, behind_links, identity_of
-from dagstack_dev.disk.polling import poll
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from anyio.abc import TaskStatus
+
+    from dagstack_dev.disk.sweep import Sweep
 
 RETRY_SECONDS: Final = 0.25
 """How often a root that is gone is looked for."""
@@ -33,9 +34,6 @@ PATIENCE: Final = 3
 
 POLL_FOR_SECONDS: Final = 60.0
 """How long a folder whose watch breaks is polled before another watch is tried."""
-
-_POLL_SECONDS: Final = 0.05
-"""The shortest rest between two looks of a watch that polls."""
 
 _DEBOUNCE_MS: Final = 400
 """A batch that never falls quiet ends after this time."""
@@ -52,7 +50,8 @@ class Watcher:
         folders: absolute folders, watched with everything below them.
         single: absolute files, each watched through its parent folder.
         step_ms: how long the disk has to be quiet for a batch to end, in milliseconds.
-        polling: look at intervals instead of asking the system for events.
+        polling: have everything swept instead of asking the system for events.
+        sweep: what looks where there are no events, as after a watch that could not be kept.
         on_paths: called with the absolute paths of a batch, on the loop's thread; what lies behind
             a link is reported by its real path too.
         on_problem: called with a folder and a message when a watch had to be given up.
@@ -66,6 +65,7 @@ class Watcher:
         single: Iterable[str] = (),
         step_ms: int,
         polling: bool,
+        sweep: Sweep,
         on_paths: Callable[[set[str]], None],
         on_problem: Callable[[str, str], None],
         on_recovered: Callable[[str, str], None] = lambda *_: None,
@@ -74,6 +74,7 @@ class Watcher:
         self._single = frozenset(single)
         self._step_ms = step_ms
         self._polling = polling
+        self._sweep = sweep
         self._on_paths = on_paths
         self._on_problem = on_problem
         self._on_recovered = on_recovered
@@ -120,16 +121,18 @@ class Watcher:
                     if watching.is_set():
                         watching = anyio.Event()
                         group.start_soon(self._report_when, watching, folder, recursive)
-                    watch = self._poll if self._polling or breaks.too_many else self._watch
-                    if breaks.told and watch == self._watch:
-                        group.start_soon(self._recover_when, watching, folder, breaks)
-                    problem = await watch(folder, recursive=recursive, watching=watching)
-                    if problem is not None:
-                        breaks.note(problem, lasted=anyio.current_time() - began)
-                        watching.set()  # A start does not wait for what may never work.
-                        await anyio.sleep(RETRY_SECONDS)
-                    elif breaks.too_many:
+                    if self._polling or breaks.too_many:
+                        watching.set()
+                        await self._poll()
                         breaks.try_again()
+                    else:
+                        if breaks.told:
+                            group.start_soon(self._recover_when, watching, folder, breaks)
+                        problem = await self._watch(folder, recursive=recursive, watching=watching)
+                        if problem is not None:
+                            breaks.note(problem, lasted=anyio.current_time() - began)
+                            watching.set()  # A start does not wait for what may never work.
+                            await anyio.sleep(RETRY_SECONDS)
                     group.cancel_scope.cancel()
             self._on_paths({folder} if recursive else self._single_in(folder))
 
@@ -189,15 +192,11 @@ class Watcher:
             problem = "; ".join(_in_words(message) for message in _messages(errors))
         return problem
 
-    async def _poll(self, folder: str, *, recursive: bool, watching: anyio.Event) -> str | None:
-        """As `_watch`, by looking; for a while, if events are wanted."""
-        seconds = max(self._step_ms / 1000, _POLL_SECONDS)
-        looks = poll(folder, watching, recursive=recursive, seconds=seconds)
+    async def _poll(self) -> None:
+        """Have everything swept; for a while, if events are wanted."""
         with anyio.move_on_after(math.inf if self._polling else POLL_FOR_SECONDS):
-            async with aclosing(looks):
-                async for paths in looks:
-                    self._report(folder, paths, recursive=recursive)
-        return None
+            with self._sweep.polling():
+                await anyio.sleep_forever()
 
     def _report(self, folder: str, paths: set[str], *, recursive: bool) -> None:
         paths = paths | behind_links(folder, paths) if recursive else paths & self._single

@@ -9,7 +9,7 @@ import structlog
 from trees import PluginTree
 
 from dagstack_dev import DevServer, ReloadCommitted, WatchProblem
-from dagstack_dev.disk.polling import reason_to_poll
+from dagstack_dev.disk.sweep import reason_to_poll
 
 
 @pytest.mark.parametrize("value", ["1", "true", "yes"])

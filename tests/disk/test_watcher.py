@@ -91,9 +91,8 @@ async def test_a_plugin_in_a_folder_made_after_the_start_is_found_by_a_look_at_t
 
 @pytest.mark.parametrize("name", ["0-link", "z-link", "build"])
 @pytest.mark.parametrize("inside", [True, False])
-@pytest.mark.parametrize("polling", [True, False])
 async def test_an_edit_behind_links_is_found_by_a_look_at_the_events(
-    tree: PluginTree, tmp_path: Path, name: str, inside: bool, polling: bool
+    tree: PluginTree, tmp_path: Path, name: str, inside: bool
 ) -> None:
     """The system reports a folder by one path only, which may be that of a link."""
     home = tree if inside else PluginTree(tmp_path / "elsewhere")
@@ -103,7 +102,7 @@ async def test_an_edit_behind_links_is_found_by_a_look_at_the_events(
     (tree.root / name).symlink_to(home.root / "group")
     disk = Snapshot([str(tree.root)], IgnoreRules())
     disk.look().folders.clear()
-    async with watching(tree.root, polling=polling) as reports:
+    async with watching(tree.root) as reports:
         path.write_text("X = 2\n", encoding="utf-8")
         await reports.until(path)
         assert len(disk.look(reports.paths).folders) == 1

@@ -113,7 +113,7 @@ async def test_polling_does_without_the_library(
     library = FakeLibrary(event)
     monkeypatch.setattr(module, "awatch", library)
     async with watching(tree.root, polling=True) as reports:
-        await reports.until(tree.write("b.py", "X = 1"))
+        await reports.until(tree.plugin("b"))
     assert not library.calls
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import anyio
 
+from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.snapshot import Snapshot
+from dagstack_dev.disk.sweep import Sweep
 from dagstack_dev.disk.watcher import Watcher
 
 PATIENCE = 20.0
@@ -72,11 +75,15 @@ async def watching(
 ) -> AsyncIterator[Reports]:
     """Watch `folders` while the block runs."""
     reports = Reports()
+    snapshot = Snapshot([*map(str, folders)], IgnoreRules())
+    snapshot.look().folders.clear()
+    sweep = Sweep(snapshot, seconds=60 * PATIENCE, on_paths=reports.on_paths)
     watcher = Watcher(
         folders=map(str, folders),
         single=map(str, single),
         step_ms=10,
         polling=polling,
+        sweep=sweep,
         on_paths=reports.on_paths,
         on_problem=reports.on_problem,
         on_recovered=reports.on_recovered,
@@ -84,5 +91,6 @@ async def watching(
     async with anyio.create_task_group() as group:
         with anyio.fail_after(PATIENCE):
             await group.start(watcher.run)
+        group.start_soon(sweep.run)
         yield reports
         group.cancel_scope.cancel()

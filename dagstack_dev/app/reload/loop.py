@@ -136,7 +136,7 @@ class ReloadLoop:
         self._under_way = 0  # Reloads, and looks at what has come in.
         self._held = Batch()
         self._asked: list[Request] = []
-        self._has_started = anyio.Event()
+        self.has_started = anyio.Event()
         self._idle = anyio.Event()
         self._ended = False
         self._look_away = registry.observe(self._note)
@@ -181,12 +181,12 @@ class ReloadLoop:
         reasons |= self._state.update(plugins, self._batches)
         turn = self._reconciler.begin(reasons, shared, occasion, is_news=True)
         self._begun()
-        self._has_started.set()
+        self.has_started.set()
         await self._reload(turn, occasion)
 
     async def run(self) -> None:
         """Take in one batch after the other; the reloads that follow may go on side by side."""
-        await self._has_started.wait()
+        await self.has_started.wait()
         async with anyio.create_task_group() as self._group:
             while True:
                 if self._is_idle:
