@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from dagstack_dev.app.reload.reports import Reports
 from dagstack_dev.core.documents import DocumentInvalid, decoded
 from dagstack_dev.core.errors.files import HookspecsInvalid, ManifestProblem
-from dagstack_dev.core.hookspec_yaml import parse_hookspecs
-from dagstack_dev.core.hookspecs import NO_KINDS, Kinds
+from dagstack_dev.core.hookspecs.kinds import NO_KINDS, Kinds
+from dagstack_dev.core.hookspecs.yaml_text import parse_hookspecs
 from dagstack_dev.disk.paths import reason_of
 from dagstack_dev.disk.reading import content_of
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    from dagstack_dev.core.hookspecs import KindSpec
+    from dagstack_dev.core.hookspecs.kinds import KindSpec
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.host.registry import Registry
 

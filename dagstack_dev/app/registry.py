@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-    from dagstack_dev.core.hookspecs import KindSpec
+    from dagstack_dev.core.hookspecs.kinds import KindSpec
     from dagstack_dev.core.manifest import PluginManifest
     from dagstack_dev.core.ports import Observer, Runtime
     from dagstack_dev.core.sources import PluginSource

@@ -15,7 +15,7 @@ from dagstack_dev.core.errors.registry import (
     RuntimeNotSupported,
     VersionIncompatible,
 )
-from dagstack_dev.core.hookspecs import NO_KINDS, Kinds
+from dagstack_dev.core.hookspecs.kinds import NO_KINDS, Kinds
 from dagstack_dev.core.manifest import PluginManifest, line_in, parse_manifest
 from dagstack_dev.core.manifest_module import module_manifest
 from dagstack_dev.core.secrets import remember, remember_environment, secrets_in

@@ -18,7 +18,7 @@ from dagstack_dev.host.forwarding import forwarder_like, is_special, make_forwar
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dagstack_dev.core.hookspecs import DispatchClass
+    from dagstack_dev.core.hookspecs.kinds import DispatchClass
     from dagstack_dev.host.gate import Gate
 
 _set_type: Final = vars(object)["__class__"].__set__

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dagstack_dev.core.graph import DependencyGraph
-    from dagstack_dev.core.hookspecs import Kinds
+    from dagstack_dev.core.hookspecs.kinds import Kinds
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.entry import Entry, Offer
     from dagstack_dev.host.table import PluginTable

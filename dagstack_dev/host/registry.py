@@ -14,8 +14,8 @@ from dagstack_dev.core.errors.calls import PluginUnavailable
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.errors.life import EventLoopClosed, TeardownErrors
 from dagstack_dev.core.errors.registry import DependencyCycle
-from dagstack_dev.core.hookspec_classes import spec_of
-from dagstack_dev.core.hookspecs import Kinds, KindSpec, problem_of_hook_name
+from dagstack_dev.core.hookspecs.classes import spec_of
+from dagstack_dev.core.hookspecs.kinds import Kinds, KindSpec, problem_of
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.manifest import ExecutionModel, PluginManifest, manifest_from
 from dagstack_dev.core.plan import Load
@@ -411,7 +411,7 @@ class Registry(Lookup):
 def _as_spec(spec: object) -> KindSpec:
     if isinstance(spec, KindSpec):
         for hook in spec.hooks:
-            if problem := problem_of_hook_name(hook.name):
+            if problem := problem_of("name", hook.name):
                 raise ValueError(f"kind {spec.kind}: hook {problem}")
         return spec
     found = spec_of(spec) if isinstance(spec, type) else None

@@ -20,7 +20,7 @@ from dagstack_dev.core.events import (
     Transition,
 )
 from dagstack_dev.core.graph import DependencyGraph
-from dagstack_dev.core.hookspecs import NO_KINDS, DispatchClass, Kinds
+from dagstack_dev.core.hookspecs.kinds import NO_KINDS, DispatchClass, Kinds
 from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transition
 from dagstack_dev.core.manifest import ExecutionModel, place_of_dependencies
 from dagstack_dev.core.plan import World

@@ -25,8 +25,8 @@ from dagstack_dev import (
     hookspecs,
     singleton,
 )
-from dagstack_dev.core.hookspec_classes import spec_of
-from dagstack_dev.core.hookspecs import Kinds
+from dagstack_dev.core.hookspecs.classes import spec_of
+from dagstack_dev.core.hookspecs.kinds import Kinds
 
 
 @hookspecs(kind="search", kind_api_version="2.1")

@@ -12,7 +12,7 @@ from serving import context
 from trees import PluginTree
 
 from dagstack_dev import DispatchClass, PluginRegistry, parse_hookspecs
-from dagstack_dev.core.hookspec_classes import spec_of
+from dagstack_dev.core.hookspecs.classes import spec_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "dispatch.md").read_text(encoding="utf-8")
 PYTHON = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PAGE, re.DOTALL))

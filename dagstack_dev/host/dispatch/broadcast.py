@@ -8,7 +8,7 @@ import anyio
 
 from dagstack_dev.core.errors.base import add_note
 from dagstack_dev.core.errors.calls import BroadcastErrors
-from dagstack_dev.core.hookspecs import DispatchClass, ErrorPolicy
+from dagstack_dev.core.hookspecs.kinds import DispatchClass, ErrorPolicy
 from dagstack_dev.core.recorded import trim
 from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher
 

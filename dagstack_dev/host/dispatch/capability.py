@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from dagstack_dev.core.errors.calls import NoCapabilityMatch
-from dagstack_dev.core.hookspecs import DispatchClass
+from dagstack_dev.core.hookspecs.kinds import DispatchClass
 from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher
 
 if TYPE_CHECKING:

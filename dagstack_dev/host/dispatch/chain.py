@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from dagstack_dev.core.errors.registry import NotForChains
-from dagstack_dev.core.hookspecs import DispatchClass
+from dagstack_dev.core.hookspecs.kinds import DispatchClass
 from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher, at_once
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeAlias, Type
 
 import anyio
 
-from dagstack_dev.core.builtin_kinds import find_spec
 from dagstack_dev.core.errors.calls import DispatchMismatch, PluginUnavailable
 from dagstack_dev.core.errors.life import PluginCancelled
 from dagstack_dev.core.events import HookFailed
+from dagstack_dev.core.hookspecs.builtin import find_spec
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.current import current_plugin
@@ -20,7 +20,7 @@ from dagstack_dev.host.tasks import is_stray
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
-    from dagstack_dev.core.hookspecs import DispatchClass, HookSpec
+    from dagstack_dev.core.hookspecs.kinds import DispatchClass, HookSpec
     from dagstack_dev.host.members import Member
     from dagstack_dev.host.registry import Registry
 

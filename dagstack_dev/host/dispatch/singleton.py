@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dagstack_dev.core.errors.calls import NobodyAnswers
-from dagstack_dev.core.hookspecs import DispatchClass
+from dagstack_dev.core.hookspecs.kinds import DispatchClass
 from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher
 from dagstack_dev.host.selection import select
 

@@ -1,7 +1,7 @@
 """What a kind asks of its plugins: its hooks, each with the way in which it is called.
 
-Specs are values. They come from a decorated class (`core.hookspec_classes`), from YAML
-(`core.hookspec_yaml`), or are built in (`core.builtin_kinds`).
+Specs are values. They come from a decorated class (`core.hookspecs.classes`), from YAML
+(`core.hookspecs.yaml_text`), or are built in (`core.hookspecs.builtin`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from dagstack_dev.core.errors.registry import HookspecMissing, KindVersionIncomp
 from dagstack_dev.core.refs import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dagstack_dev.core.manifest import PluginManifest
 
 _KIND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -185,23 +187,23 @@ def major_of(version: str) -> str:
     return str(int(major)) if major.isdecimal() else major
 
 
-# What is wrong with a single value, in words, or None; for every form that specs come in.
+def problem_of(field: str, value: str) -> str | None:
+    """What is wrong with the value of a field, in words, or None; in whatever form it came."""
+    check = _CHECKS.get(field)
+    return None if check is None else check(value)
 
 
-def problem_of_kind(kind: str) -> str | None:
-    """Whether `kind` can be one."""
+def _problem_of_kind(kind: str) -> str | None:
     if _KIND.fullmatch(kind):
         return None
     return f"{kind!r} may hold letters, digits, '-', '_' and '.' only, a letter or digit first"
 
 
-def problem_of_version(version: str) -> str | None:
-    """Whether `version` can be that of a kind."""
+def _problem_of_version(version: str) -> str | None:
     return None if _VERSION.fullmatch(version) else f'{version!r} must read "1" or "1.0.0"'
 
 
-def problem_of_hook_name(name: str) -> str | None:
-    """Whether a method can have that name, and be called by dispatchers only."""
+def _problem_of_hook_name(name: str) -> str | None:
     if name in NO_HOOKS:
         return f"{name!r} is no hook: plugins of every kind may have it, and the host calls it"
     if name.isidentifier() and not iskeyword(name) and not name.startswith("_"):
@@ -209,16 +211,7 @@ def problem_of_hook_name(name: str) -> str | None:
     return f"{name!r} must be the name of a public method"
 
 
-def problem_of_word(word: str, known: type[StrEnum]) -> str | None:
-    """Whether `word` is one of the words of an enumeration."""
-    words = [member.value for member in known]
-    if word in words:
-        return None
-    return f"{word!r} is none of {', '.join(words)}{did_you_mean(word, words)}"
-
-
-def problem_of_template(template: str) -> str | None:
-    """Whether `template` can be filled in to name a tool."""
+def _problem_of_template(template: str) -> str | None:
     try:
         names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
     except ValueError as error:
@@ -228,3 +221,24 @@ def problem_of_template(template: str) -> str | None:
         return None
     known = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)
     return f"{{{unknown}}} is none of {known}{did_you_mean(unknown, _PLACEHOLDERS)}"
+
+
+def _none_of(known: type[StrEnum]) -> Callable[[str], str | None]:
+    words = [member.value for member in known]
+
+    def check(word: str) -> str | None:
+        if word in words:
+            return None
+        return f"{word!r} is none of {', '.join(words)}{did_you_mean(word, words)}"
+
+    return check
+
+
+_CHECKS: Final = {
+    "kind": _problem_of_kind,
+    "kind_api_version": _problem_of_version,
+    "name": _problem_of_hook_name,
+    "dispatch": _none_of(DispatchClass),
+    "error_policy": _none_of(ErrorPolicy),
+    "mcp_tool_name_template": _problem_of_template,
+}

@@ -7,18 +7,14 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
 from dagstack_dev.core.errors.files import HookspecsInvalid, ManifestProblem
-from dagstack_dev.core.hookspecs import (
+from dagstack_dev.core.hookspecs.kinds import (
     NO_HOOKS,
     TOOL_NAME_TEMPLATE,
     DispatchClass,
     ErrorPolicy,
     HookSpec,
     KindSpec,
-    problem_of_hook_name,
-    problem_of_kind,
-    problem_of_template,
-    problem_of_version,
-    problem_of_word,
+    problem_of,
 )
 
 if TYPE_CHECKING:
@@ -94,11 +90,8 @@ def hookspecs(*, kind: str, kind_api_version: str = "1") -> Callable[[_Class], _
     def decorate(cls: _Class) -> _Class:
         problems = [
             ManifestProblem(field, message)
-            for field, message in (
-                ("kind", problem_of_kind(kind)),
-                ("kind_api_version", problem_of_version(kind_api_version)),
-            )
-            if message is not None
+            for field, value in (("kind", kind), ("kind_api_version", kind_api_version))
+            if (message := problem_of(field, value)) is not None
         ]
         hooks = tuple(_hooks(cls, problems))
         if problems:
@@ -133,22 +126,14 @@ def _hooks(cls: type, problems: list[ManifestProblem]) -> Iterator[HookSpec]:
                 problems.append(ManifestProblem(name, message, _line(member)))
             continue
         dispatch, options = mark
-        found = _problem(name, options)
+        given = {"name": name, "error_policy": ErrorPolicy.BEST_EFFORT, **options}
+        found = next(filter(None, map(problem_of, given, given.values())), None)
         if found is not None:
             problems.append(ManifestProblem(name, found, _line(member)))
             continue
-        given = dict(options)
-        given["error_policy"] = ErrorPolicy(given.get("error_policy", ErrorPolicy.BEST_EFFORT))
+        given["error_policy"] = ErrorPolicy(given["error_policy"])
         text = inspect.cleandoc(getattr(member, "__doc__", None) or "")
-        yield HookSpec(name=name, dispatch=dispatch, description=text, **given)
-
-
-def _problem(name: str, options: dict[str, Any]) -> str | None:
-    return (
-        problem_of_hook_name(name)
-        or problem_of_word(options.get("error_policy", ErrorPolicy.BEST_EFFORT), ErrorPolicy)
-        or problem_of_template(options.get("mcp_tool_name_template", TOOL_NAME_TEMPLATE))
-    )
+        yield HookSpec(dispatch=dispatch, description=text, **given)
 
 
 def _line(member: object) -> int | None:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from dagstack_dev.core.errors.registry import HookspecMissing
-from dagstack_dev.core.hookspecs import NO_KINDS, DispatchClass, HookSpec, Kinds, KindSpec
+from dagstack_dev.core.hookspecs.kinds import NO_KINDS, DispatchClass, HookSpec, Kinds, KindSpec
 
 UNIT_STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
 """What a unit of work can be, as `orchestrator.status` tells it."""
