@@ -108,9 +108,8 @@ class TransactionRun:
             return
         lost = graph.downstream([ref]) & self.steps.keys()
         self.out_of_reach |= lost
-        lost -= self.transaction.unprotected
-        changed = {other: candidates[other].keeps for other in lost & candidates.keys()}
-        self.doomed = any(self._can_come_back(changed.get(other, other)) for other in lost)
+        keeps = {candidates[other].keeps for other in lost & candidates.keys()}
+        self.doomed = any(map(self._can_come_back, lost | keeps))
 
     def comes_back(self, ref: PluginRef) -> bool:
         """Whether what ran of `ref` before is to run again."""

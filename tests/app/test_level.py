@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,6 +159,19 @@ async def test_nothing_vanishes_when_names_are_exchanged_and_one_folder_cannot_b
         await live.settle()
         assert [live.plugin(name).value() for name in ("one", "two")] == [2, 1]
         assert not any(live.status(name).pending for name in every)
+
+
+async def test_what_moves_in_vain_to_the_folder_of_a_plugin_at_rest_runs_on(
+    tree: PluginTree,
+) -> None:
+    one = tree.plugin("one")
+    tree.plugin("two", depends_on=["missing"])
+    async with serving(tree) as live:
+        shutil.rmtree(one)
+        tree.plugin("one", folder="two", code=BREAKS)
+        await live.settle()
+        assert live.states["one"] == "ready"
+        assert live.status("one").pending
 
 
 async def test_names_exchanged_in_vain_and_back_again_leave_nothing_pending(

@@ -284,6 +284,20 @@ async def test_an_import_against_the_dependencies_is_told_not_to_be_declared(
         )
 
 
+async def test_who_fails_with_the_news_of_a_dependent_is_tried_with_what_runs_of_it(
+    tree: PluginTree,
+) -> None:
+    code = "from ..zbase.plugin import WORD\nassert WORD == 'one'\n" + BASE
+    base = tree.plugin("zbase", code=BASE, depends_on=["auser"])
+    tree.plugin("auser", code=BASE)
+    async with serving(tree) as live:
+        (base / "plugin.py").write_text(BASE.replace("one", "two") + "    setup = 1\n")
+        tree.plugin("auser", code=code.replace('WORD = "one"', ""))
+        await live.settle()
+        assert live.states == {"auser": "ready", "zbase": "ready"}
+        assert [name for name in live.states if live.status(name).pending] == ["zbase"]
+
+
 async def test_what_is_loaded_ahead_has_a_life_of_its_own(tree: PluginTree) -> None:
     """Its context variables, the plugin that logs, and the time that it takes."""
     user(

@@ -163,7 +163,6 @@ class Machine:
             applied.failed[ref] = build
             self._rest(ref, there[ref], State.FAILED)
             stuck = plan.graph.downstream([ref]) & {each.ref for each in transaction.set_up}
-            stuck -= transaction.unprotected
             if any(each in safe or there[each].folder in homes for each in stuck):
                 applied.is_rolled_back = True
                 self._withdraw(transaction, there, homes, applied)
