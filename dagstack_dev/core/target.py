@@ -75,6 +75,7 @@ class Target:
         self.shared = [each for name, each in news.shared.items() if name not in yielded]
         self._files = {path: each for change in self.shared for path, each in change.files.items()}
         self._keys: dict[PluginRef, Key] = {}
+        self._loads: dict[PluginRef | None, AbstractSet[PluginRef]] = {}
         self._wire()
         self.affected = self._affected(frozenset())
         self.verdicts = self._judge(self._recurs)
@@ -277,7 +278,7 @@ class Target:
         """Whether the code that is not its own is what it was when `ref` failed."""
         held, running = failure.files, self.news.world.code
         return all(
-            self.content(code) == (held[code] if code in held else running(code))
+            self.content(code, ref) == (held[code] if code in held else running(code))
             for code in {*held, *self.files(ref)}
         )
 
@@ -291,26 +292,29 @@ class Target:
         for each in self.upstream(ref):
             found |= self._imported.get(each, set())
             found |= {path for change in self.news.changes.get(each, ()) for path in change.files}
-        return {code: self.content(code) for code in found}
+        return {code: self.content(code, ref) for code in found}
 
     @cached_property
     def _news(self) -> AbstractSet[Unit]:
         """The paths of all shared code that there are news of, taken or not."""
         return {path for change in self.news.shared.values() for path in change.files}
 
-    def content(self, code: Unit) -> Hashable:
-        """What there will be of a file of shared code, or of a plugin; None for nothing."""
+    def content(self, code: Unit, ref: PluginRef) -> Hashable:
+        """What `ref` would find of a file of shared code, or of a plugin; None for nothing."""
         if isinstance(code, str) and code in self._files:
             return self._files[code]
         if isinstance(code, str) or code not in self.affected:
             return self.news.world.code(code)
-        return self._version(code) if code in self._loading else None
+        # What depends on `ref` waits for it only if it fails, which is what is to be found out.
+        is_above = code not in self._loading() and code in self.graph.downstream([ref])
+        return self._version(code) if code in self._loading(ref if is_above else None) else None
 
-    @cached_property
-    def _loading(self) -> set[PluginRef]:
-        """The affected plugins whose code there will be."""
-        verdicts = self._judge(lambda *_: True)
-        return {ref for ref, verdict in verdicts.items() if verdict.viable}
+    def _loading(self, ref: PluginRef | None = None) -> AbstractSet[PluginRef]:
+        """The affected plugins whose code there will be, for all that is known of all but `ref`."""
+        if ref not in self._loads:
+            verdicts = self._judge(lambda other, _: other != ref)
+            self._loads[ref] = {other for other, each in verdicts.items() if each.viable}
+        return self._loads[ref]
 
     def upstream(self, ref: PluginRef) -> set[PluginRef]:
         """`ref`, what it depends on, and of what it imports the affected, directly or not."""

@@ -360,6 +360,20 @@ async def test_who_imports_what_is_blocked_by_a_removal_fails_as_after_a_restart
         assert live.state("auser") is live.state("zbase") is State.READY
 
 
+async def test_who_imports_what_is_removed_takes_no_other_plugin_down_with_it(
+    tree: PluginTree,
+) -> None:
+    home = user(tree, IMPORT)
+    base = tree.plugin("zbase", code=BASE)
+    tree.plugin("third")
+    async with serving(tree) as live:
+        shutil.rmtree(base)
+        shutil.rmtree(home)
+        tree.plugin("auser", folder="third", code="1 / 0\nclass Plugin: pass\n")
+        await live.settle()
+        assert live.states == {"third": "ready"}
+
+
 @pytest.mark.parametrize("is_new", [False, True])
 async def test_who_has_come_to_import_what_is_rolled_back_is_rolled_back_too_and_tried_again(
     tree: PluginTree, is_new: bool
