@@ -35,7 +35,7 @@ class Settings:
             `dagstack.plugins`; those that are installed in editable mode are watched.
         leaks: what to do about old generations of which something stays behind: a reference, a
             task, a thread, a handler. See `Leaks`.
-        retry_seconds: how long after its failure a plugin is tried again whose error may pass,
+        retry_seconds: how long after its failure a plugin is tried again whose error is transient,
             as that of a server that is down; each further pause is twice as long. 0 switches it
             off.
         retry_limit_seconds: the longest such pause, and how long a plugin has to be ready for

@@ -13,7 +13,7 @@ from dagstack_dev.cli.printable import printable
 from dagstack_dev.cli.screen import clock, timed
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.errors.base import in_words
-from dagstack_dev.core.passing import may_pass
+from dagstack_dev.core.transient import is_transient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -89,7 +89,7 @@ class Failures:
         """Frame the end of `ref`; in a line, if it came up again only to end the same way."""
         root = root_error(error) if error is not None else None
         before, self._crashes[ref] = self._crashes.get(ref), root
-        if before and root and may_pass(root) and in_words(before) == in_words(root):
+        if before and root and is_transient(root) and in_words(before) == in_words(root):
             self._kept_back.add(ref)
             self._line(f"{ref} fails as before: {headline(in_words(root))}")
         else:
@@ -120,7 +120,7 @@ class Failures:
 
         Any other failure ends the trying.
         """
-        if may_pass(error):
+        if is_transient(error):
             return ref in self._pauses
         self.end_retries(ref)
         return False

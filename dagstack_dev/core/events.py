@@ -166,7 +166,7 @@ class UndeclaredImport(Fact, event="plugin.undeclared_import", level="warning"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRetrying(Fact, event="plugin.retrying", level="warning"):
-    """A plugin failed for a reason that may pass, and is tried again in `seconds`.
+    """A plugin failed for a transient reason, and is tried again in `seconds`.
 
     `attempt` counts from 1 since it last ran for a while or was edited. `is_longest` is whether
     the pauses do not grow any more.

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from dagstack_dev.core.blame import is_plugin_code, related, source_lines
 from dagstack_dev.core.errors.base import PluginRegistryError, said, shown
 from dagstack_dev.core.secrets import LINES_OF_A_SECRET, masked_lines
+from dagstack_dev.core.transient import says_transient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -215,7 +216,7 @@ def _copy(error: Any, known: dict[int, BaseException], depth: int) -> Any:
             "__module__": cls.__module__,
             "__qualname__": cls.__qualname__,
             "__str__": lambda _: message,
-            "is_passing": getattr(cls, "is_passing", False) or issubclass(cls, ConnectionError),
+            "is_transient": says_transient(cls) or issubclass(cls, ConnectionError),
         }
         for each in (base, _builtin(cls)):
             with suppress(TypeError):  # It does not want to be derived from.

@@ -23,7 +23,7 @@ class Odd(OSError):
     "its path, line and notes": """
 class Odd(Exception):
     def fail(self): raise LookupError
-    path = line = ref = retry_after = __notes__ = sqlite_errorname = is_passing = property(fail)
+    path = line = ref = retry_after = __notes__ = sqlite_errorname = is_transient = property(fail)
 """,
 }
 

@@ -1,4 +1,4 @@
-"""What failed for a reason that may pass is tried again, without an edit."""
+"""A transient failure is tried again, without an edit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dagstack_dev import (
 
 UNTIL_UP = """
 class Down(Exception):
-    is_passing = True
+    is_transient = True
 
 class Plugin:
     def setup(self, ctx):
@@ -109,7 +109,7 @@ async def test_old_tries_do_not_pile_up(tree: PluginTree) -> None:
 
 
 async def test_any_other_failure_waits_for_an_edit(tree: PluginTree) -> None:
-    tree.plugin("broken", code=UNTIL_UP.replace("is_passing = True", "is_passing = False"))
+    tree.plugin("broken", code=UNTIL_UP.replace("is_transient = True", "is_transient = False"))
     tree.plugin("base", code=UNTIL_UP)
     async with serving(tree, extras={"up": []}, retry_seconds=0.01) as live:
         await until_tried(live, 3)
@@ -221,7 +221,7 @@ async def test_0_switches_it_off(tree: PluginTree) -> None:
         assert live.of(PluginRetrying) == []
 
 
-async def test_a_crash_that_may_pass_blocks_and_unblocks_its_dependents(tree: PluginTree) -> None:
+async def test_a_transient_crash_blocks_and_unblocks_its_dependents(tree: PluginTree) -> None:
     tree.plugin("base", code=CRASHES)
     tree.plugin("user", depends_on=["base"])
     async with serving(tree, retry_seconds=0.01) as live:

@@ -207,7 +207,7 @@ from typing import ClassVar
 from dagstack_dev.core.errors.base import PluginRegistryError
 
 class QuotaExceeded(PluginRegistryError):
-    is_passing: ClassVar[bool] = True
+    is_transient: ClassVar[bool] = True
     used: int
     names: Sequence[str]
     limit: int = 3
@@ -219,7 +219,7 @@ def test_annotations_may_be_types_as_in_a_module_that_does_not_put_them_off() ->
     names: dict[str, Any] = {"__name__": __name__}
     exec(compile(EVALUATED, "quota.py", "exec", dont_inherit=True), names)
     error = names["QuotaExceeded"](5, ["a"])
-    assert (error.used, error.names, error.limit, error.is_passing) == (5, ("a",), 3, True)
+    assert (error.used, error.names, error.limit, error.is_transient) == (5, ("a",), 3, True)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 
 from dagstack_dev.core.blame import Frame, plugin_frames
 from dagstack_dev.core.errors.life import PluginLoadError
-from dagstack_dev.core.passing import may_pass
 from dagstack_dev.core.recorded import copy_of, recorded, trim
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.transient import is_transient
 
 CODE = """
 class Odd(Exception):
@@ -141,10 +141,10 @@ def test_a_class_of_the_plugin_is_kept_by_name_and_by_what_it_derives_from() -> 
     assert type(record).__qualname__ == "Down"
     assert str(record) == "no of Held"
     assert isinstance(record, ConnectionError)
-    assert may_pass(record)
+    assert is_transient(record)
     assert vars(record)["word"] == "no"
     assert "held" not in vars(record)
-    assert not may_pass(raised(odd)[0])
+    assert not is_transient(raised(odd)[0])
 
 
 def test_the_errors_of_a_group_are_records_too() -> None:

@@ -1,4 +1,4 @@
-"""Has plugins tried again whose failure may pass, after pauses that grow."""
+"""Retries plugins whose failure is transient, after pauses that grow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.events import PluginRetrying
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.passing import may_pass
 from dagstack_dev.core.plan import Retry
+from dagstack_dev.core.transient import is_transient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ _LONGEST_ASKED_FOR: Final = 600.0
 
 
 class Retries:
-    """Decides when a failure that may pass (`core.passing`) is tried again; it is noted with it.
+    """Decides when a transient failure (`core.transient`) is tried again; it is noted with it.
 
     The first pause is short, each further one twice as long as the one before, up to a limit. A
     plugin that has run since its last retry for as long as the longest pause begins anew. An error
@@ -69,7 +69,7 @@ class Retries:
                 continue
             if known[-1].retry is None:
                 known[-1] = replace(known[-1], retry=Retry())
-                if self._first and may_pass(known[-1].error):
+                if self._first and is_transient(known[-1].error):
                     known[-1] = self._wait(ref, known)
 
     def _wait(self, ref: PluginRef, known: list[Failure]) -> Failure:

@@ -30,10 +30,10 @@ from dagstack_dev.app.reload.revisions import Revisions, digest_of
 from dagstack_dev.app.reload.shared import shared_code
 from dagstack_dev.core.errors.life import PluginLoadError, RetryPreempted, SetupPreempted
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.passing import may_pass
 from dagstack_dev.core.plan import Failure, Load
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.target import is_known_failure
+from dagstack_dev.core.transient import is_transient
 from dagstack_dev.host.context import plugin_config, sees_the_same
 from dagstack_dev.host.sections import section_problem
 
@@ -270,7 +270,7 @@ class ReloadState(Revisions):
             candidates: what it was made from.
             applied: what has become of it.
             clearings: as they were when it was made. What has failed since the last is tried again,
-                for there have been news; what may pass is, by itself.
+                for there have been news; what is transient is, by itself.
         """
 
         def is_known(ref: PluginRef, error: BaseException) -> bool:
@@ -278,7 +278,7 @@ class ReloadState(Revisions):
                 return False
             if type(error) is RetryPreempted and self.is_live(ref):
                 return False  # It came back, and nothing would try it again by itself.
-            return clearings == self.clearings or may_pass(error)
+            return clearings == self.clearings or is_transient(error)
 
         for ref, error in applied.failed.items():
             if is_known(ref, error):

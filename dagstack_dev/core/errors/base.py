@@ -6,6 +6,7 @@ own for what only a live system meets: a plugin that crashed, or takes too long,
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
@@ -56,6 +57,14 @@ def in_place(path: str | None, line: int | None) -> str:
     return f" ({place})" if place else ""
 
 
+class _OldName:
+    """`is_transient` by the name that it had, for one release."""
+
+    def __get__(self, error: object, cls: type[PluginRegistryError]) -> bool:
+        warnings.warn("is_passing is called is_transient now", DeprecationWarning, stacklevel=2)
+        return cls.is_transient
+
+
 @dataclass_transform()
 class PluginRegistryError(Exception):
     """Base of every error of the registry: facts, and one template that puts them into words.
@@ -71,12 +80,13 @@ class PluginRegistryError(Exception):
         line: the line in `path`, counted from 1.
         others: further errors of the same operation, so that nobody mends one only to meet
             the next.
-        is_passing: whether the same thing may work when it is tried again, though nothing was
+        is_transient: whether the same thing may work when it is tried again, though nothing was
             edited: a server that is down, a process that died.
     """
 
     template: ClassVar[str] = ""
-    is_passing: ClassVar[bool] = False
+    is_transient: ClassVar[bool] = False
+    is_passing = _OldName()
     _facts: ClassVar[dict[str, str]] = {}  # And the type of each.
     _needed: ClassVar[tuple[str, ...]] = ()
     ref: PluginRef | None = None

@@ -224,7 +224,7 @@ class PluginUnhealthy(PluginRegistryError):
     ref: PluginRef
     reason: str
 
-    is_passing = True
+    is_transient = True
     template = "{ref} is not healthy: {reason}"
 
 
@@ -270,5 +270,5 @@ class SetupPreempted(PluginRegistryError):
 class RetryPreempted(SetupPreempted):
     """A plugin was being tried again when something newer came in; that goes first."""
 
-    is_passing = True
+    is_transient = True
     template = "{ref}: setup was broken off for an edit or a request"

@@ -25,7 +25,7 @@ class ProcessDied(PluginRegistryError):
     ref: PluginRef
     ending: str
 
-    is_passing: ClassVar[bool] = True
+    is_transient: ClassVar[bool] = True
     template = "{ref}: its process {ending}"
 
 
@@ -142,7 +142,7 @@ class ServerLost(_ServerError):
     `retry_after` is in how many seconds it wants to be tried again, where it says so.
     """
 
-    is_passing = True
+    is_transient = True
     retry_after: float = 0.0
 
 
@@ -163,4 +163,4 @@ class HandshakeFailed(_ServerError):
 class HandshakeTimeout(HandshakeFailed, TimeoutError):
     """A server did not answer the handshake in time."""
 
-    is_passing = True
+    is_transient = True

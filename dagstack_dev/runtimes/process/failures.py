@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.core.errors.base import said
 from dagstack_dev.core.errors.remote import NotTransferable, RemoteError
-from dagstack_dev.core.passing import may_pass
 from dagstack_dev.core.recorded import LONGEST_CHAIN, Step, steps_of, traceback_of
+from dagstack_dev.core.transient import is_transient
 from dagstack_dev.runtimes.process.transfer import packed_copy, unpack
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Failure:
         cause: what it was raised from.
         context: what was being handled when it was raised, if that is not the cause.
         hides_context: whether that is not to be shown.
-        is_passing: whether it is worth while to try again; see `core.passing`.
+        is_transient: whether a retry is worth while; see `core.transient`.
     """
 
     type: str
@@ -46,7 +46,7 @@ class Failure:
     cause: Failure | None
     context: Failure | None
     hides_context: bool
-    is_passing: bool
+    is_transient: bool
 
 
 def describe(error: BaseException, ref: PluginRef, depth: int = 0) -> Failure:
@@ -64,7 +64,7 @@ def describe(error: BaseException, ref: PluginRef, depth: int = 0) -> Failure:
         cause=earlier if is_cause else None,
         context=None if is_cause else earlier,
         hides_context=error.__suppress_context__,
-        is_passing=may_pass(error),
+        is_transient=is_transient(error),
     )
 
 
@@ -100,7 +100,7 @@ def _from_pickle(failure: Failure, ref: PluginRef) -> BaseException | None:
 def _likeness(failure: Failure, ref: PluginRef) -> BaseException:
     name = failure.type.rpartition(".")[2]
     error: BaseException | None = None
-    members = {"__module__": __name__, "is_passing": failure.is_passing}
+    members = {"__module__": __name__, "is_transient": failure.is_transient}
     for base in failure.bases:
         kind = getattr(sys.modules["builtins"], base, None)
         if isinstance(kind, type) and issubclass(kind, Exception):

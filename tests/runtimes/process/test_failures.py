@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from dagstack_dev import PluginRef
-from dagstack_dev.core.passing import may_pass
+from dagstack_dev.core.transient import is_transient
 from dagstack_dev.runtimes.process.failures import describe, rebuild
 
 REF = PluginRef("demo", "it")
@@ -17,13 +17,13 @@ def sent(error: BaseException) -> BaseException:
     return rebuild(pickle.loads(pickle.dumps(describe(error, REF))), REF)
 
 
-@pytest.mark.parametrize("is_passing", [True, False])
-def test_a_class_that_is_passing_comes_back_as_one(*, is_passing: bool) -> None:
+@pytest.mark.parametrize("expected", [True, False])
+def test_a_class_that_is_transient_comes_back_as_one(*, expected: bool) -> None:
     class Down(Exception):  # Cannot be pickled, as no class of a plugin can.
         pass
 
-    Down.is_passing = is_passing  # type: ignore[attr-defined]
-    assert may_pass(sent(Down("nobody is there"))) is is_passing
+    Down.is_transient = expected  # type: ignore[attr-defined]
+    assert is_transient(sent(Down("nobody is there"))) is expected
 
 
 @pytest.mark.parametrize("hide", [True, False])
@@ -34,7 +34,7 @@ def test_what_was_being_handled_comes_too(*, hide: bool) -> None:
     assert isinstance(back.__context__, ConnectionRefusedError)
     assert back.__cause__ is None
     assert back.__suppress_context__ is hide
-    assert may_pass(back)
+    assert is_transient(back)
 
 
 def test_a_chain_without_end_is_cut() -> None:

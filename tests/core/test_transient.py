@@ -22,18 +22,18 @@ from dagstack_dev.core.errors.life import (
     RetryPreempted,
     SetupPreempted,
 )
-from dagstack_dev.core.passing import may_pass
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.transient import is_transient
 
 REF = PluginRef("demo", "it")
 
 
 class Down(Exception):
-    is_passing = True
+    is_transient = True
 
 
 class Odd(Exception):
-    is_passing = "perhaps"
+    is_transient = "perhaps"
 
 
 def caused_by(error: BaseException, cause: BaseException) -> BaseException:
@@ -50,7 +50,7 @@ def circle() -> BaseException:
     return caused_by(first := ValueError(), caused_by(KeyError(), first))
 
 
-PASSING = {
+TRANSIENT = {
     "says so": Down(),
     "refused": ConnectionRefusedError(),
     "reset": ConnectionResetError(),
@@ -87,14 +87,35 @@ STAYING = {
 }
 
 
-@pytest.mark.parametrize("error", PASSING.values(), ids=PASSING.keys())
-def test_it_may_pass(error: BaseException) -> None:
-    assert may_pass(error)
+@pytest.mark.parametrize("error", TRANSIENT.values(), ids=TRANSIENT.keys())
+def test_it_is_transient(error: BaseException) -> None:
+    assert is_transient(error)
 
 
 @pytest.mark.parametrize("error", STAYING.values(), ids=STAYING.keys())
 def test_it_takes_an_edit(error: BaseException | None) -> None:
-    assert not may_pass(error)
+    assert not is_transient(error)
+
+
+class DownByItsOldName(Exception):
+    is_passing = True
+
+
+class Refused(RetryPreempted):
+    is_passing = False
+
+
+@pytest.mark.parametrize(("error", "may"), [(DownByItsOldName(), True), (Refused(REF), False)])
+def test_the_old_name_works_for_one_release(error: BaseException, may: bool) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{type(error).__name__} says `is_passing`"):
+        assert is_transient(error) is may
+
+
+def test_the_errors_of_the_registry_are_asked_by_the_old_name_for_one_release() -> None:
+    with pytest.warns(DeprecationWarning, match="is_passing is called is_transient now"):
+        assert RetryPreempted(REF).is_passing
+    with pytest.warns(DeprecationWarning, match="is_passing is called is_transient now"):
+        assert not SetupPreempted.is_passing
 
 
 async def refused_on_two_addresses() -> None:
@@ -106,17 +127,17 @@ def test_what_asyncio_raises_when_no_address_of_a_host_answers() -> None:
         "Multiple exceptions: [Errno 111] Connect call failed ('::1', 1, 0, 0), "
         "[Errno 111] Connect call failed ('127.0.0.1', 1)"
     )
-    assert may_pass(error)
+    assert is_transient(error)
     with pytest.raises(OSError, match="Connect call failed") as caught:
         asyncio.run(refused_on_two_addresses())
-    assert may_pass(caught.value)
+    assert is_transient(caught.value)
 
 
 def test_an_address_that_another_listens_at() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         with pytest.raises(OSError, match="in use") as caught:
             socket.create_server(taken.getsockname())
-        assert may_pass(caught.value)
+        assert is_transient(caught.value)
 
 
 @pytest.mark.parametrize(("statement", "may"), [("CREATE TABLE b(x)", True), ("FLY", False)])
@@ -129,7 +150,7 @@ def test_a_database_that_another_has_locked(tmp_path: Path, statement: str, may:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(sqlite3.OperationalError) as caught:
             own.execute(statement)
-        assert may_pass(caught.value) is may
+        assert is_transient(caught.value) is may
 
 
 def refused_by_urllib(url: str) -> None:
@@ -146,4 +167,4 @@ def test_libraries_for_http_hide_the_refusal_in_their_own_ways(ask: Callable[[st
         address = server.getsockname()
     with pytest.raises(Exception) as caught:  # noqa: PT011 - each library has one of its own
         ask(f"http://{address[0]}:{address[1]}/")
-    assert may_pass(caught.value)
+    assert is_transient(caught.value)
