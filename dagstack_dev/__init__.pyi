@@ -92,10 +92,10 @@ from dagstack_dev.core.hookspecs.kinds import KindSpec as KindSpec
 from dagstack_dev.core.hookspecs.yaml_text import parse_hookspecs as parse_hookspecs
 from dagstack_dev.core.lifecycle import PluginStatus as PluginStatus
 from dagstack_dev.core.lifecycle import State as State
-from dagstack_dev.core.manifest import PluginManifest as PluginManifest
-from dagstack_dev.core.manifest import ResourcesSpec as ResourcesSpec
-from dagstack_dev.core.manifest import UnitOfWorkSpec as UnitOfWorkSpec
-from dagstack_dev.core.manifest import load_manifest_from_dict as load_manifest_from_dict
+from dagstack_dev.core.manifest.fields import PluginManifest as PluginManifest
+from dagstack_dev.core.manifest.fields import ResourcesSpec as ResourcesSpec
+from dagstack_dev.core.manifest.fields import UnitOfWorkSpec as UnitOfWorkSpec
+from dagstack_dev.core.manifest.parsing import load_manifest_from_dict as load_manifest_from_dict
 from dagstack_dev.core.operations import Operation as Operation
 from dagstack_dev.core.operations import OperationKind as OperationKind
 from dagstack_dev.core.refs import PluginRef as PluginRef

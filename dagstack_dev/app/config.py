@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.config_document import ConfigDocument
-from dagstack_dev.core.documents import DocumentInvalid, decoded, parse_toml
+from dagstack_dev.core.config import ConfigDocument
+from dagstack_dev.core.documents import DocumentInvalid, read_document
 from dagstack_dev.core.secrets import remember, secrets_in
 from dagstack_dev.disk.paths import reason_of
 from dagstack_dev.disk.reading import content_of
@@ -42,11 +42,10 @@ def read_config(path: str | os.PathLike[str], file: SourceFile | None = None) ->
     """
     path = str(path)
     try:
-        text = decoded(content_of(path, file))
-        document = ConfigDocument(parse_toml(text), path=path, text=text)
+        read = read_document(content_of(path, file))
     except OSError as error:
         raise ConfigInvalid(path, f"cannot be read: {reason_of(error)}") from error
     except DocumentInvalid as error:
         raise ConfigInvalid(path, error.reason, error.line) from error
-    remember(secrets_in(document))
-    return document
+    remember(secrets_in(read.values))
+    return ConfigDocument(read.values, path=path, text=read.text)

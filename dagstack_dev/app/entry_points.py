@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from dagstack_dev.core.errors.base import PluginRegistryError, in_words
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
-from dagstack_dev.core.manifest_module import (
+from dagstack_dev.core.manifest.module import (
     MANIFEST_ATTRIBUTE,
     MANIFEST_FUNCTION,
     parsed_module,

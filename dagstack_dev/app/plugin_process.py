@@ -20,7 +20,7 @@ from dagstack_dev.compat.imports import answer_for
 from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.errors.life import PluginCrashed, TeardownErrors
 from dagstack_dev.core.errors.remote import NotTransferable, OutOfReach
-from dagstack_dev.core.manifest import ExecutionModel
+from dagstack_dev.core.manifest.fields import ExecutionModel
 from dagstack_dev.core.sources import PluginSource
 from dagstack_dev.host import patience
 from dagstack_dev.host.context import PluginContext, derive_context_for_plugin

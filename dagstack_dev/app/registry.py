@@ -9,7 +9,7 @@ from dagstack_dev.app.entry_points import DEFAULT_GROUP, Installed, installed_pl
 from dagstack_dev.app.hookspec_files import read_hookspecs
 from dagstack_dev.compat.imports import answer_for
 from dagstack_dev.core.errors.base import PluginRegistryError
-from dagstack_dev.core.manifest import manifest_from
+from dagstack_dev.core.manifest.parsing import manifest_from
 from dagstack_dev.core.sources import ModulePlugin
 from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.ignore import IgnoreRules
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from dagstack_dev.core.hookspecs.kinds import KindSpec
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.ports import Observer, Runtime
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.entry import Offer

@@ -24,7 +24,7 @@ from dagstack_dev.runtimes.static_imports import static_imports
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.sources import PluginSource
 
     Importers = Mapping[str, Mapping[PluginRef | str, str]]

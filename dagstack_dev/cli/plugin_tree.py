@@ -9,7 +9,7 @@ from rich.tree import Tree
 
 from dagstack_dev.cli.excerpts import short
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.manifest import line_in
+from dagstack_dev.core.manifest.parsing import line_in
 from dagstack_dev.core.refs import did_you_mean
 
 if TYPE_CHECKING:

@@ -18,13 +18,9 @@ _SPACED: Final = re.compile(r"(?<=[\w*])\s+(?=[<>=!~])")
 _USUAL: Final = ">=0.1,<1"
 
 
+@lru_cache(maxsize=1024)
 def accepts(specifier_text: str, core_version: str) -> bool:
     """Whether `core_version` satisfies the specifier; pre-releases count as versions."""
-    return _accepts(specifier_text, core_version)
-
-
-@lru_cache(maxsize=1024)
-def _accepts(specifier_text: str, core_version: str) -> bool:
     specifier = _specifier(specifier_text)
     return specifier is not None and specifier.contains(Version(core_version), prereleases=True)
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core import json_lines, toml_lines
-from dagstack_dev.core.documents import DocumentInvalid, decoded, parse_json, parse_toml
+from dagstack_dev.core.documents import Document, DocumentInvalid, read_document
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 
 if TYPE_CHECKING:
@@ -108,10 +107,10 @@ def differing_forms(read: Callable[[str], bytes | None]) -> tuple[str, ...]:
 
 def _table_of(form: ManifestForm, content: bytes) -> object:
     try:
-        document = read_document(content, form.file_name, form)
+        found = find_table(content, form.file_name, form)
     except ManifestInvalid:
         return None
-    return document and document.table
+    return found and found.fields
 
 
 def holds_manifest(form: ManifestForm, content: bytes) -> bool:
@@ -127,37 +126,31 @@ def holds_manifest(form: ManifestForm, content: bytes) -> bool:
 @lru_cache(maxsize=1 << 14)  # A look everywhere asks for each such plugin, in the same order.
 def _has_table(form: ManifestForm, content: bytes) -> bool:
     try:
-        document = read_document(content, form.file_name, form)
+        return find_table(content, form.file_name, form) is not None
     except ManifestInvalid:
         return (_JSON_TABLE if form.is_json else _TOML_TABLE).search(content) is not None
-    return document is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ManifestTable:
     """A manifest as it is written: what stands in its table, and in which line.
 
     Attributes:
-        table: the fields; anything else than a dict is a mistake of the author's.
+        fields: what the table holds; anything else than a dict is a mistake of the author's.
         place: the keys that lead to the table.
     """
 
-    text: str
-    table: object
+    fields: object
     place: tuple[str, ...]
-    is_json: bool
+    document: Document
 
     def line_of(self, keys: Sequence[str]) -> int | None:
         """The line in which the field `keys` stands; none: that of the table itself."""
         where = (*self.place, *keys)
-        if not where:
-            return 1
-        if self.is_json:
-            return json_lines.line_of(self.text, where)
-        return toml_lines.line_of(self.text, where)
+        return self.document.line_of(where) if where else 1
 
 
-def read_document(data: bytes, path: str, form: ManifestForm) -> Document | None:
+def find_table(data: bytes, path: str, form: ManifestForm) -> ManifestTable | None:
     """Parse the bytes of a file; None when it has none of the tables that make it a manifest.
 
     Raises:
@@ -166,15 +159,14 @@ def read_document(data: bytes, path: str, form: ManifestForm) -> Document | None
     if not data.removeprefix(BOM_UTF8).strip():
         raise ManifestInvalid(path, [ManifestProblem("", "is empty; a manifest was expected")])
     try:
-        text = decoded(data)
-        parsed = parse_json(text) if form.is_json else parse_toml(text)
+        document = read_document(data, is_json=form.is_json)
     except DocumentInvalid as error:
         problem = ManifestProblem("", error.reason, error.line)
         raise ManifestInvalid(path, [problem]) from error
     for place in form.tables:
-        found, table = _table_at(parsed, place)
+        found, fields = _table_at(document.values, place)
         if found:
-            return Document(text, table, place, form.is_json)
+            return ManifestTable(fields, place, document)
     return None
 
 
@@ -189,11 +181,11 @@ def ignored_in(name: str, content: bytes) -> tuple[str, ...]:
 @lru_cache(maxsize=1 << 10)
 def _ignored_in(name: str, content: bytes) -> tuple[str, ...]:
     try:
-        document = read_document(content, name, form_at(name))
+        table = find_table(content, name, form_at(name))
     except ManifestInvalid:
         return ()
-    table = document.table if document else None
-    patterns = table.get("ignore") if isinstance(table, dict) else None
+    fields = table.fields if table else None
+    patterns = fields.get("ignore") if isinstance(fields, dict) else None
     found = patterns if isinstance(patterns, list) else ()
     return tuple(each for each in found if isinstance(each, str) and not pattern_problem(each))
 

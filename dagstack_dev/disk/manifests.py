@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
-from dagstack_dev.core.manifest import parse_manifest
+from dagstack_dev.core.manifest.parsing import parse_manifest
 from dagstack_dev.core.manifest_forms import (
     EMBEDDED_NAMES,
     FORMS,
@@ -20,7 +20,7 @@ from dagstack_dev.core.manifest_forms import (
 from dagstack_dev.disk.paths import read_regular, reason_of
 
 if TYPE_CHECKING:
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
 
 
 def is_plugin_folder(folder: str, names: Collection[str] | None = None) -> bool:

@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from datetime import date, time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from dagstack_dev.core.config_document import ConfigDocument
-from dagstack_dev.core.documents import DocumentInvalid, decoded, parse_json
+from dagstack_dev.core.config import ConfigDocument
+from dagstack_dev.core.documents import DocumentInvalid, read_document
 from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.errors.files import ConfigSectionInvalid, ManifestInvalid, ManifestProblem
-from dagstack_dev.core.manifest import line_in_manifest
+from dagstack_dev.core.manifest.parsing import line_in_manifest
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.host.config_problems import Keys, dotted, problem_of, pydantic_words, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
 
@@ -116,7 +116,7 @@ def _from_file(manifest: PluginManifest, source: PluginSource | None, name: str)
         reason = file.error or "a schema is a file *.json of 64 KiB at most"
         raise _invalid(manifest, source, f"{name!r} cannot be read: {reason}")
     try:
-        schema = parse_json(decoded(file.content))
+        schema = read_document(file.content, is_json=True).values
     except DocumentInvalid as error:
         place = f", line {error.line}," if error.line else ""
         raise _invalid(manifest, source, f"{name!r}{place} {error.reason}") from error

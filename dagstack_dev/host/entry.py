@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dagstack_dev.core.manifest import PluginManifest
+from dagstack_dev.core.manifest.fields import PluginManifest
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -19,7 +19,7 @@ from dagstack_dev.core.errors.life import (
     TeardownTimeout,
     Unfinished,
 )
-from dagstack_dev.core.manifest import ExecutionModel, PluginManifest
+from dagstack_dev.core.manifest.fields import ExecutionModel, PluginManifest
 from dagstack_dev.core.operations import Operation, OperationKind
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.current import become_plugin

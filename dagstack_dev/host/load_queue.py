@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from dagstack_dev.core.blame import blame
 from dagstack_dev.core.events import UndeclaredImport
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.manifest import place_of_dependencies
+from dagstack_dev.core.manifest.parsing import place_of_dependencies
 from dagstack_dev.host.current import current_plugin
 
 if TYPE_CHECKING:

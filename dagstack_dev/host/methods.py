@@ -21,7 +21,7 @@ from dagstack_dev.core.errors.life import (
     TeardownTimeout,
     Unfinished,
 )
-from dagstack_dev.core.manifest import ExecutionModel
+from dagstack_dev.core.manifest.fields import ExecutionModel
 from dagstack_dev.host.signatures import check_method
 from dagstack_dev.host.stacks import frame_of, running_at, suspended_at
 from dagstack_dev.host.tasks import thread_limiter
@@ -29,7 +29,7 @@ from dagstack_dev.host.tasks import thread_limiter
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.host.watchdog import Watchdog
 
 

@@ -14,7 +14,7 @@ import anyio
 
 from dagstack_dev.core.errors.base import PluginRegistryError, in_words
 from dagstack_dev.core.errors.life import PluginCancelled
-from dagstack_dev.core.manifest import IdempotencyMode
+from dagstack_dev.core.manifest.fields import IdempotencyMode
 from dagstack_dev.host.context import derive_context_for_plugin
 from dagstack_dev.host.sections import section_of
 from dagstack_dev.host.tasks import is_stray

@@ -16,8 +16,9 @@ from dagstack_dev.core.errors.registry import (
     VersionIncompatible,
 )
 from dagstack_dev.core.hookspecs.kinds import NO_KINDS, Kinds
-from dagstack_dev.core.manifest import PluginManifest, line_in, parse_manifest
-from dagstack_dev.core.manifest_module import module_manifest
+from dagstack_dev.core.manifest.fields import PluginManifest
+from dagstack_dev.core.manifest.module import module_manifest
+from dagstack_dev.core.manifest.parsing import line_in, parse_manifest
 from dagstack_dev.core.secrets import remember, remember_environment, secrets_in
 from dagstack_dev.host.config_schema import manifest_schema
 from dagstack_dev.host.entry import Offer

@@ -17,7 +17,8 @@ from dagstack_dev.core.errors.registry import DependencyCycle
 from dagstack_dev.core.hookspecs.classes import spec_of
 from dagstack_dev.core.hookspecs.kinds import Kinds, KindSpec, problem_of
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.manifest import ExecutionModel, PluginManifest, manifest_from
+from dagstack_dev.core.manifest.fields import ExecutionModel, PluginManifest
+from dagstack_dev.core.manifest.parsing import manifest_from
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import copy_of
 from dagstack_dev.host.conductor import Conductor, SetupRun

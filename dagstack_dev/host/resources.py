@@ -14,7 +14,7 @@ from dagstack_dev.host.services.ownership import ResourceRequest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.host.services.ownership import Owner, ResourceFactory, ResourceWrapper
 
 

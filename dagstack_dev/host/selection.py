@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 from dagstack_dev.core.errors.registry import ActiveUnknown, AmbiguousPlugin
 
 if TYPE_CHECKING:
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
 
 RoutingPolicy: TypeAlias = "Callable[[str, Sequence[PluginManifest]], str | None]"
 """Given a kind and its plugins' manifests, names the active one, or leaves it open with None."""

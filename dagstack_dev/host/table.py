@@ -22,7 +22,8 @@ from dagstack_dev.core.events import (
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.hookspecs.kinds import NO_KINDS, DispatchClass, Kinds
 from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transition
-from dagstack_dev.core.manifest import ExecutionModel, place_of_dependencies
+from dagstack_dev.core.manifest.fields import ExecutionModel
+from dagstack_dev.core.manifest.parsing import place_of_dependencies
 from dagstack_dev.core.plan import World
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.current import current_reload

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.errors.life import PluginLoadError
-from dagstack_dev.core.manifest import ExecutionModel, line_in
+from dagstack_dev.core.manifest.fields import ExecutionModel
+from dagstack_dev.core.manifest.parsing import line_in
 from dagstack_dev.core.refs import closest
 from dagstack_dev.runtimes.code import (
     CodeFile,
@@ -37,7 +38,7 @@ from dagstack_dev.runtimes.stubs import STUB_MODULE, stub_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.ports import LoadsOnDemand, Prepared
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource, SourceFile

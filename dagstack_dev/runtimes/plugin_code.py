@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import ModuleType
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.runtimes.code import CodeFile
     from dagstack_dev.runtimes.finder import PluginFinder, TakenOut
     from dagstack_dev.runtimes.shared import SharedCode

@@ -15,7 +15,7 @@ from dagstack_dev.runtimes.code import compile_file
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.runtimes.code import CodeFile
 
 STUB_MODULE: Final = "entry"

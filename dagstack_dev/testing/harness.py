@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio.from_thread
 
 from dagstack_dev.app.registry import PluginRegistry
-from dagstack_dev.core.manifest import ExecutionModel, PluginManifest, manifest_from
+from dagstack_dev.core.manifest.fields import ExecutionModel, PluginManifest
+from dagstack_dev.core.manifest.parsing import manifest_from
 from dagstack_dev.host.context import PluginContext
 from dagstack_dev.host.loggers import AppLogger
 from dagstack_dev.host.resources import ResourceRegistry

@@ -16,7 +16,7 @@ from dagstack_dev.testing.harness import assert_manifest_valid, running_plugin
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.host.context import PluginContext
 
 

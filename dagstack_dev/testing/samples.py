@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.documents import DocumentInvalid, decoded, parse_toml
+from dagstack_dev.core.documents import DocumentInvalid, read_document
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.disk.paths import read_regular
 
@@ -31,7 +31,7 @@ def read_samples(source: PluginSource) -> dict[str, dict[str, Any]]:
         return {}
     path = f"{source.folder}/{SAMPLES_FILE}"
     try:
-        tables = parse_toml(decoded(read_regular(path)))
+        tables: dict[str, dict[str, Any]] = read_document(read_regular(path)).values
         for hook, table in tables.items():
             _check(hook, table)
     except (OSError, DocumentInvalid, SamplesInvalid) as error:

@@ -17,7 +17,7 @@ from dagstack_dev import PluginContext, PluginManifest, load_manifest_from_dict
 from dagstack_dev.app.config import read_config
 from dagstack_dev.cli.excerpts import error_lines
 from dagstack_dev.core.errors.files import ManifestInvalid
-from dagstack_dev.core.manifest import parse_manifest
+from dagstack_dev.core.manifest.parsing import parse_manifest
 
 SECRETS = ["k3y-abcdef", "c0nfig-pw", "t0k-logged", "l1ne-before", "pw-in-url", "n3sted-one"]
 

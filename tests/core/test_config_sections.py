@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import tomli
 
-from dagstack_dev.core.config_document import ConfigDocument
-from dagstack_dev.core.config_sections import misspelt_sections
+from dagstack_dev.core.config import ConfigDocument, misspelt_sections
 from dagstack_dev.core.refs import PluginRef
 
 PLUGINS = [PluginRef("tool", "mailer"), PluginRef("tool", "v1.search"), PluginRef("llm", "openai")]

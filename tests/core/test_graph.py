@@ -9,7 +9,7 @@ import pytest
 
 from dagstack_dev.core.errors.registry import AmbiguousPlugin, DependencyCycle, DependencyMissing
 from dagstack_dev.core.graph import DependencyGraph, topo_sort
-from dagstack_dev.core.manifest import PluginManifest
+from dagstack_dev.core.manifest.fields import PluginManifest
 from dagstack_dev.core.refs import PluginRef
 
 

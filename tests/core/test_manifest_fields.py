@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from dagstack_dev.core.errors.files import ManifestInvalid
-from dagstack_dev.core.manifest import PluginManifest, manifest_from, parse_manifest
-from dagstack_dev.core.manifest_mcp import McpHttp, McpStdio
+from dagstack_dev.core.manifest.fields import PluginManifest
+from dagstack_dev.core.manifest.mcp import McpHttp, McpStdio
+from dagstack_dev.core.manifest.parsing import manifest_from, parse_manifest
 from dagstack_dev.core.refs import PluginRef
 
 BASE = {

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from textwrap import dedent
 
 import pytest
 
 from dagstack_dev.core.errors.files import ManifestInvalid
-from dagstack_dev.core.json_lines import line_of
-from dagstack_dev.core.manifest import line_in_manifest, parse_manifest
+from dagstack_dev.core.manifest.parsing import line_in_manifest, parse_manifest
 from dagstack_dev.core.manifest_forms import differing_forms, manifest_among
 from dagstack_dev.core.sources import PluginSource, SourceFile
 
@@ -185,22 +183,3 @@ def test_what_holds_no_manifest_says_what_is_missing(name: str, text: str, messa
     with pytest.raises(ManifestInvalid) as caught:
         parse_manifest(text.encode(), name)
     assert str(caught.value) == f"{name}:{'' if message[0].isdigit() else ' '}{message}"
-
-
-def test_lines_of_json_keys_are_found_at_any_depth_and_not_in_values() -> None:
-    text = dedent(
-        """\
-        {"a": ":",
-         "b": {"a": ["a:", {"c": 1}],
-               "c\\"": 2},
-         "a": 3,
-         "c": {"b": {"d": [[1], {}], "e":
-            1}}}
-        """
-    )
-    assert line_of(text, ["a"]) == 4  # The last one counts, as it does for the parser.
-    assert line_of(text, ["b", "a"]) == 2
-    assert line_of(text, ["b", 'c"']) == 3
-    assert line_of(text, ["c", "b", "e"]) == 5
-    assert line_of(text, ["c", "b", "c"]) is None
-    assert line_of(text, ["b", "a", "c"]) is None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dagstack_dev.core.errors.files import ManifestInvalid
-from dagstack_dev.core.manifest import parse_manifest
+from dagstack_dev.core.manifest.parsing import parse_manifest
 from dagstack_dev.core.sources import PluginSource
 from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
 

@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from dagstack_dev.core.errors.files import ManifestInvalid
-from dagstack_dev.core.manifest_module import module_manifest, parsed_module, written_manifest
+from dagstack_dev.core.manifest.module import module_manifest, parsed_module, written_manifest
 from dagstack_dev.core.sources import ModulePlugin, PluginSource, SourceFile
 
 FIELDS = (

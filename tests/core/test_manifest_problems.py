@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from dagstack_dev.core.errors.files import ManifestInvalid
-from dagstack_dev.core.manifest import load_manifest_from_dict, parse_manifest
+from dagstack_dev.core.manifest.parsing import load_manifest_from_dict, parse_manifest
 from dagstack_dev.core.refs import PluginRef
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from dagstack_dev.core.errors.files import ManifestInvalid
-from dagstack_dev.core.manifest import PluginManifest, load_manifest_from_dict
+from dagstack_dev.core.manifest.fields import PluginManifest
+from dagstack_dev.core.manifest.parsing import load_manifest_from_dict
 
 FIELDS: dict[str, Any] = {
     "name": "greeter",

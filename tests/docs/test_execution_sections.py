@@ -10,7 +10,7 @@ from serving import edit, serving
 from trees import PluginTree
 
 from dagstack_dev import ConfigSectionInvalid, PluginRejected
-from dagstack_dev.core.manifest import ExecutionModel
+from dagstack_dev.core.manifest.fields import ExecutionModel
 
 PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 CODE = dict(re.findall(r"```python\n# plugins/(\w+)/plugin.py\n(.*?)```", PAGE, re.DOTALL))

@@ -12,8 +12,8 @@ from installing import installation
 from trees import PluginTree
 
 from dagstack_dev import PluginManifest, PluginRegistry, load_manifest
+from dagstack_dev.core.manifest.problems import REFUSED
 from dagstack_dev.core.manifest_forms import FORMS
-from dagstack_dev.core.manifest_problems import REFUSED
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.ignore import IgnoreRules
 

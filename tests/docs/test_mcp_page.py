@@ -13,7 +13,7 @@ from trees import PluginTree
 
 import dagstack_dev
 from dagstack_dev.core.errors import remote
-from dagstack_dev.core.manifest_mcp import McpHttp, McpStdio
+from dagstack_dev.core.manifest.mcp import McpHttp, McpStdio
 from dagstack_dev.runtimes.mcp.plugin import McpPlugin
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mcp.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, field_validator
 from trees import PluginTree
 
 from dagstack_dev import ManifestInvalid, PluginContext, PluginRegistry, State
-from dagstack_dev.core.config_document import ConfigDocument
+from dagstack_dev.core.config import ConfigDocument
 from dagstack_dev.core.errors.files import ConfigSectionInvalid
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.host.config_schema import class_schema

@@ -10,7 +10,7 @@ import pytest
 from trees import PluginTree
 
 from dagstack_dev import PluginLoadError
-from dagstack_dev.core.manifest import parse_manifest
+from dagstack_dev.core.manifest.parsing import parse_manifest
 from dagstack_dev.core.ports import Prepared
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.reading import read_plugin

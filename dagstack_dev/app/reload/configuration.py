@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.app.config import ConfigInvalid, read_config
 from dagstack_dev.app.reload.reports import Reports
-from dagstack_dev.core.config_document import ConfigDocument
-from dagstack_dev.core.config_sections import misspelt_sections
+from dagstack_dev.core.config import ConfigDocument, misspelt_sections
 from dagstack_dev.core.events import WatchProblem
 from dagstack_dev.host.context import sees_the_same
 

@@ -21,7 +21,7 @@ from dagstack_dev.core.refs import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
 
 _KIND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VERSION: Final = re.compile(r"[0-9]+(\.[0-9]+){0,2}")

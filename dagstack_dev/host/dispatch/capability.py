@@ -11,7 +11,7 @@ from dagstack_dev.core.hookspecs.kinds import DispatchClass
 from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher
 
 if TYPE_CHECKING:
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.host.members import Member
     from dagstack_dev.host.registry import Registry
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.errors.life import PluginLoadError
-from dagstack_dev.core.manifest_mcp import McpStdio
+from dagstack_dev.core.manifest.mcp import McpStdio
 from dagstack_dev.core.refs import closest
 from dagstack_dev.runtimes.code import compile_all, named_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
 

@@ -11,7 +11,7 @@ from dagstack_dev.runtimes.mcp.plugin import KnownTools, McpPlugin
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.ports import Prepared
     from dagstack_dev.runtimes.mcp.endpoint import Connection, Endpoint
 

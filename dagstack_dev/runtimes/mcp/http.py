@@ -15,15 +15,15 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import anyio.to_thread
 
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
-from dagstack_dev.core.manifest import line_in
-from dagstack_dev.core.manifest_mcp import CALL_SECONDS, SENDABLE, McpHttp
+from dagstack_dev.core.manifest.mcp import CALL_SECONDS, SENDABLE, McpHttp
+from dagstack_dev.core.manifest.parsing import line_in
 from dagstack_dev.core.secrets import remember
 from dagstack_dev.runtimes.mcp.generation import McpCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.ports import Prepared
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource

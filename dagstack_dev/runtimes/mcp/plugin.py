@@ -17,7 +17,7 @@ from dagstack_dev.runtimes.mcp.server_log import ServerLog
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.ports import OwningContext
     from dagstack_dev.runtimes.mcp.arguments import Arguments
     from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource, Tool

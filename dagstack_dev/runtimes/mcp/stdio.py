@@ -13,8 +13,8 @@ import anyio
 import anyio.to_thread
 
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
-from dagstack_dev.core.manifest import line_in
-from dagstack_dev.core.manifest_mcp import CALL_SECONDS, McpStdio
+from dagstack_dev.core.manifest.mcp import CALL_SECONDS, McpStdio
+from dagstack_dev.core.manifest.parsing import line_in
 from dagstack_dev.runtimes.mcp.command import (
     StdioSettings,
     check_python,
@@ -30,7 +30,7 @@ from dagstack_dev.runtimes.mcp.process import ServerProcess
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.ports import Prepared
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource

@@ -11,7 +11,7 @@ from dagstack_dev.runtimes.process.description import signature
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.ports import OwningContext
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.process.description import Method

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagstack_dev.core.lifecycle import Stage, State
-from dagstack_dev.core.manifest import PluginManifest
+from dagstack_dev.core.manifest.fields import PluginManifest
 from dagstack_dev.host.entry import Entry, Offer
 from dagstack_dev.host.table import PluginTable
 

@@ -29,7 +29,7 @@ from dagstack_dev import (
     derive_context_for_plugin,
     inject_resources,
 )
-from dagstack_dev.core.manifest import PluginManifest
+from dagstack_dev.core.manifest.fields import PluginManifest
 from dagstack_dev.host.services import http, standard
 
 Put = Callable[..., Any]

@@ -22,9 +22,8 @@ from pydantic import (
 )
 
 from dagstack_dev.core.core_version import accepts, specifier_problem
-from dagstack_dev.core.frozen import FrozenMapping, thawed
-from dagstack_dev.core.manifest_forms import pattern_problem
-from dagstack_dev.core.manifest_mcp import (
+from dagstack_dev.core.manifest.frozen import FrozenMapping, thawed
+from dagstack_dev.core.manifest.mcp import (
     Auth,
     Command,
     Environment,
@@ -35,6 +34,7 @@ from dagstack_dev.core.manifest_mcp import (
     mcp_contradictions,
     with_startup_timeout,
 )
+from dagstack_dev.core.manifest_forms import pattern_problem
 from dagstack_dev.core.refs import PluginRef
 
 IDENTIFIER: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"

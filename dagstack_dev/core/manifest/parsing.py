@@ -1,6 +1,6 @@
-"""The manifest: the validated, immutable content of a plugin's `dagstack.toml`.
+"""From the text of a manifest to its validated content, and in which line of it what stands.
 
-Its fields are in `manifest_fields`, the files that may hold it in `manifest_forms`.
+Which files may hold one, `core.manifest_forms` tells.
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
-from dagstack_dev.core.manifest_fields import (
+from dagstack_dev.core.manifest.fields import (
     IDENTIFIER,
-    ExecutionModel,
-    IdempotencyMode,
     PluginManifest,
-    ResourcesSpec,
-    UnitOfWorkSpec,
 )
-from dagstack_dev.core.manifest_forms import MANIFEST_NAME, form_at, read_document
-from dagstack_dev.core.manifest_problems import problems_of
+from dagstack_dev.core.manifest.problems import problems_of
+from dagstack_dev.core.manifest_forms import find_table, form_at
 from dagstack_dev.core.refs import PluginRef, closest
 
 if TYPE_CHECKING:
@@ -29,51 +25,35 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.sources import PluginSource
 
-__all__ = [
-    "MANIFEST_NAME",
-    "ExecutionModel",
-    "IdempotencyMode",
-    "PluginManifest",
-    "ResourcesSpec",
-    "UnitOfWorkSpec",
-    "line_in",
-    "line_in_manifest",
-    "load_manifest_from_dict",
-    "manifest_from",
-    "parse_manifest",
-    "place_of_dependencies",
-    "validated",
-]
-
 
 def parse_manifest(data: bytes, path: str) -> PluginManifest:
     """Parse and validate the bytes of a file that holds a manifest.
 
     Args:
         data: the file's content.
-        path: where it was read; its name tells the form, see `manifest_forms`.
+        path: where it was read; its name tells the form, see `core.manifest_forms`.
 
     Raises:
         ManifestInvalid: with every problem at once, each with its line (specification, "Ошибки
             реестра"). Its `ref` is set when kind and name could be read all the same.
     """
     form = form_at(path)
-    document = read_document(data, path, form)
-    if document is None:
+    table = find_table(data, path, form)
+    if table is None:
         message = f"holds no manifest; add {_spelt(form.tables[0], is_json=form.is_json)}"
         raise ManifestInvalid(path, [ManifestProblem("", message)])
-    if not isinstance(document.table, dict):
+    fields = table.fields
+    if not isinstance(fields, dict):
         noun = "an object" if form.is_json else "a table"
-        problem = ManifestProblem(".".join(document.place), f"must be {noun}", document.line_of(()))
+        problem = ManifestProblem(".".join(table.place), f"must be {noun}", table.line_of(()))
         raise ManifestInvalid(path, [problem])
-    fields = document.table
-    if not document.place and (table := _misspelt_table(fields)):
+    if not table.place and (name := _misspelt_table(fields)):
         meant = '"plugin"' if form.is_json else "[plugin]"
-        problem = ManifestProblem(table, f"is not read; write {meant}", document.line_of([table]))
+        problem = ManifestProblem(name, f"is not read; write {meant}", table.line_of([name]))
         raise ManifestInvalid(path, [problem])
     if form.is_json:  # Editors find the schema of a JSON file by it.
         fields = {key: value for key, value in fields.items() if key != "$schema"}
-    return validated(fields, path, document.line_of, in_toml=not form.is_json)
+    return validated(fields, path, table.line_of, in_toml=not form.is_json)
 
 
 def _misspelt_table(fields: Mapping[str, object]) -> str | None:
@@ -96,10 +76,10 @@ def line_in_manifest(data: bytes, path: str, field: str) -> int | None:
     module holds none of its forms.
     """
     try:
-        document = read_document(data, path, form_at(path))
+        table = find_table(data, path, form_at(path))
     except ManifestInvalid:
         return None
-    return None if document is None else document.line_of(field.split(".") if field else ())
+    return None if table is None else table.line_of(field.split(".") if field else ())
 
 
 def line_in(source: PluginSource, field: str, name: str = "") -> int | None:

@@ -1,19 +1,45 @@
-"""Tables of a configuration that were evidently meant for a plugin, and reach none."""
+"""A configuration that knows its lines, and what of it was evidently meant for a plugin."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from dagstack_dev.core.documents import Document
 from dagstack_dev.core.refs import PluginRef, closest
+from dagstack_dev.core.secrets import masked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from dagstack_dev.core.config_document import ConfigDocument
+    from collections.abc import Iterable, Sequence
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class ConfigDocument(dict[str, Any]):
+    """The content of a TOML file.
+
+    Args:
+        values: its tables.
+        path: the file.
+        text: its text, valid TOML.
+    """
+
+    def __init__(self, values: Mapping[str, Any], *, path: str, text: str) -> None:
+        super().__init__(values)
+        self.path = path
+        self._document = Document(values, text)
+
+    def __repr__(self) -> str:
+        return repr(masked(dict(self)))
+
+    def line_of(self, keys: Sequence[str]) -> int | None:
+        """The line of what stands at `keys`; where nothing does, of what is around it."""
+        for length in range(len(keys), 0, -1):
+            line = self._document.line_of(keys[:length])
+            if line is not None:
+                return line
+        return None
 
 
 def misspelt_sections(config: ConfigDocument, refs: Iterable[PluginRef]) -> Mapping[PluginRef, str]:

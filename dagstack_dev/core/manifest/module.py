@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
-from dagstack_dev.core.manifest import load_manifest_from_dict, validated
+from dagstack_dev.core.manifest.parsing import load_manifest_from_dict, validated
 
 if TYPE_CHECKING:
-    from dagstack_dev.core.manifest import PluginManifest
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.sources import PluginSource
 
 MANIFEST_ATTRIBUTE: Final = "DAGSTACK_PLUGIN_MANIFEST"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 from dagstack_dev.core.errors.files import ManifestProblem
-from dagstack_dev.core.manifest_fields import (
+from dagstack_dev.core.manifest.fields import (
     FIELD_HELP,
     PluginManifest,
     ResourcesSpec,
@@ -16,7 +16,7 @@ from dagstack_dev.core.manifest_fields import (
     UnitOfWorkSpec,
     contradictions,
 )
-from dagstack_dev.core.manifest_mcp import McpHttp, McpStdio
+from dagstack_dev.core.manifest.mcp import McpHttp, McpStdio
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.core.secrets import MASK, SECRET_TABLES, is_secret_key, masked, masked_text
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from textwrap import dedent
+
 import pytest
 
-from dagstack_dev.core.toml_lines import line_of
+from dagstack_dev.core.documents import read_document
 
 TEXT = """\
 # name = "in a comment"
@@ -59,17 +61,37 @@ second = 2
     ],
 )
 def test_a_key_is_found_where_its_statement_begins(path: str, line: int | None) -> None:
-    assert line_of(TEXT, path.split(".")) == line
+    assert read_document(TEXT.encode()).line_of(path.split(".")) == line
 
 
 @pytest.mark.parametrize("odd", ["\u2028", "\x85", "\u2029"])
 def test_only_newlines_count_as_lines_as_in_editors(odd: str) -> None:
-    assert line_of(f'a = "{odd}"\nb = 1\n', ["b"]) == 2
+    assert read_document(f'a = "{odd}"\nb = 1\n'.encode()).line_of(["b"]) == 2
 
 
 def test_windows_newlines_count_once() -> None:
-    assert line_of("a = 1\r\n\r\nb = 1\r\n", ["b"]) == 3
+    assert read_document(b"a = 1\r\n\r\nb = 1\r\n").line_of(["b"]) == 3
 
 
 def test_the_last_line_needs_no_newline() -> None:
-    assert line_of("a = 1\nb = 2", ["b"]) == 2
+    assert read_document(b"a = 1\nb = 2").line_of(["b"]) == 2
+
+
+def test_lines_of_json_keys_are_found_at_any_depth_and_not_in_values() -> None:
+    text = dedent(
+        """\
+        {"a": ":",
+         "b": {"a": ["a:", {"c": 1}],
+               "c\\"": 2},
+         "a": 3,
+         "c": {"b": {"d": [[1], {}], "e":
+            1}}}
+        """
+    )
+    lines = read_document(text.encode(), is_json=True)
+    assert lines.line_of(["a"]) == 4  # The last one counts, as it does for the parser.
+    assert lines.line_of(["b", "a"]) == 2
+    assert lines.line_of(["b", 'c"']) == 3
+    assert lines.line_of(["c", "b", "e"]) == 5
+    assert lines.line_of(["c", "b", "c"]) is None
+    assert lines.line_of(["b", "a", "c"]) is None
