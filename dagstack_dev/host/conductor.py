@@ -30,14 +30,13 @@ from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.instance import PluginInstance
 from dagstack_dev.host.load_queue import LoadQueue
 from dagstack_dev.host.patience import running_time
-from dagstack_dev.host.schedule import Progress, bring_up
 from dagstack_dev.host.sections import section_of
 from dagstack_dev.host.stacks import calls_through
 from dagstack_dev.host.tasks import is_closed, is_interruption
 from dagstack_dev.host.turn import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from anyio.lowlevel import EventLoopToken
 
@@ -74,7 +73,7 @@ class Conductor:
         self.turn = Turn()
         self.drain_seconds = DRAIN_SECONDS
         self.on_crash: Callable[[PluginRef, BaseException | None], None] = lambda *_: None
-        self.crashes: dict[PluginRef, BaseException | None] = {}
+        self.crashes: dict[PluginRef, BaseException] = {}
         self._early_crashes: dict[PluginRef, BaseException | None] = {}
         self.home: EventLoopToken | None = None
         self.ended_with_loop: dict[PluginRef, int] = {}
@@ -134,14 +133,6 @@ class Conductor:
         refusal = f"it was not healthy: {error.reason}"
         self.table.failed(entry, error, Stage.HEALTH, reason, refusal=refusal)
 
-    async def bring_up(
-        self, order: Sequence[PluginRef], steps: SetupRun, progress: Progress
-    ) -> None:
-        """As `schedule.bring_up`; until then the plugins of `order` hold calls back."""
-        for ref in order:
-            self.table.hold(self.table.entries[ref])
-        await bring_up(order, self.table.graph.dependencies, steps, progress)
-
     def begin_setup(self, entry: Entry, reason: str) -> Awaitable[None] | None:
         """Start `setup`; None when it has ended already.
 
@@ -181,42 +172,49 @@ class Conductor:
         if entry.ref in self._early_crashes:
             self._die(entry, self._early_crashes.pop(entry.ref))
 
-    async def drain(
-        self, entries: Iterable[Entry], *, down: Iterable[Entry] = ()
-    ) -> set[PluginRef]:
-        """Close the gates of plugins that are to be torn down, and let calls in flight end.
+    async def take_down(
+        self, steps: Sequence[tuple[Entry, str]], *, down: Iterable[Entry] = ()
+    ) -> list[tuple[PluginRef, BaseException]]:
+        """Tear plugins down one after the other, when the calls of all of them have ended.
 
-        All instances are still there meanwhile, so that calls among these plugins can be
-        answered. What is in flight at the end, a task of one of the plugins may hold; `tear_down`
-        waits for it when that plugin is down.
+        All instances are still there while the calls end, so that those among these plugins can be
+        answered. What is in flight after that, a task of one of the plugins may hold; it is waited
+        for again when that plugin is down. No cancellation leaves a plugin half-way.
 
         Args:
-            entries: the plugins, in the order of their teardowns.
+            steps: the plugins in this order, each with the reason.
             down: others, down already; where calls wait for one of them to come back, those
-                that come from `entries` are refused, since it cannot before they have ended.
+                that come from the plugins are refused, since it cannot before they have ended.
 
         Returns:
-            The plugins whose calls did not end within `drain_seconds`.
+            What went wrong in the teardowns, in order. It never stops anything else.
         """
-        entries = [*entries]
+        table, entries = self.table, [entry for entry, _ in steps]
         drain = Drain(entry.gate for entry in entries)
         for entry in down:
             if entry.gate.is_held:
-                self.table.hold(entry, drain, answers=False)
+                table.hold(entry, drain, answers=False)
         for entry in entries:
-            self.table.hold(entry, drain)
-            self.table.draining[entry.ref] = running_time()
+            table.hold(entry, drain)
+            table.draining[entry.ref] = running_time()
+        failures = []
         with anyio.CancelScope(shield=True):
             await drain.settle(self.drain_seconds)
             for entry in entries:
-                self.table.draining.pop(entry.ref, None)
+                table.draining.pop(entry.ref, None)
             # Nothing that is torn down before can hold the first one.
-            late = {entry.ref for entry in entries[:1] if await self._drain(entry)}
-        drain.finish()
-        return late
+            late = [entry for entry in entries[:1] if await self._drain(entry)]
+            drain.finish()
+            for entry, reason in steps:
+                is_quiet = entry not in late and not await self._drain(entry)
+                table.hold(entry)
+                if is_quiet:  # Threads may have called in between.
+                    await self._drain(entry)
+                failures += [(entry.ref, each) for each in await self._tear_down(entry, reason)]
+        return failures
 
     async def _drain(self, entry: Entry) -> int:
-        """Let calls in flight end; the answer is how many have not."""
+        """Let calls in flight end, and return how many have not."""
         gate = entry.gate
         if not gate.in_flight:
             return 0
@@ -237,43 +235,31 @@ class Conductor:
             )
         return left
 
-    async def tear_down(
-        self, entry: Entry, reason: str, late: Collection[PluginRef]
-    ) -> list[BaseException]:
-        """Close the gate for good, let calls end that came since `drain`, run `teardown`.
-
-        To be called inside a shielded scope, one for all plugins, so that none stays half-way.
-
-        Args:
-            entry: the plugin.
-            reason: why.
-            late: what `drain` answered: calls of these are waited for no longer.
-
-        Returns:
-            What went wrong in it, in order. It never stops anything else.
-        """
-        table = self.table
-        in_time = entry.ref not in late and not await self._drain(entry)
-        table.hold(entry)
-        if in_time:  # Threads may have called in between.
-            await self._drain(entry)
+    async def _tear_down(self, entry: Entry, reason: str) -> list[BaseException]:
+        """Run `teardown`, unless the plugin has died meanwhile, and return what went wrong."""
+        table, running = self.table, entry.running
         is_ready = table.states[entry.ref] is State.READY
         if not is_ready and self.ended_with_loop.pop(entry.ref, None) is None:
-            died_of = self.crashes.pop(entry.ref, None)  # It died while it was drained.
+            died_of = self.crashes.pop(entry.ref, None)
             return [] if died_of is None else [died_of]
         if is_ready:
             table.tearing_down(entry, reason)
         began = perf_counter()
-        running = entry.running
         with entry.tearing_down():
             errors = await running.tear_down() if running is not None else []
         table.stopped(entry, reason, ms_since(began))
-        self.report_teardown(entry, errors)
+        self._torn_down(entry, running, errors)
         if errors:
             entry.note_failure()
-        if running is not None and running.requires_restart:
-            table.require_restart(entry)
         return errors
+
+    def _torn_down(
+        self, entry: Entry, running: PluginInstance | None, errors: Iterable[BaseException]
+    ) -> None:
+        """Publish what a teardown has come to."""
+        self.report_teardown(entry, errors)
+        if running is not None and running.requires_restart:
+            self.table.require_restart(entry)
 
     def report_teardown(self, entry: Entry, errors: Iterable[BaseException]) -> None:
         """Tell the observers what went wrong in a teardown, or in undoing a setup that failed."""
@@ -327,90 +313,16 @@ class Conductor:
 
     def _die(self, entry: Entry, error: BaseException | None) -> None:
         reason = "a task of its own ended the plugin"
-        self.crashes[entry.ref] = error
+        if error is not None:
+            self.crashes[entry.ref] = error
         running = entry.running
         undo_errors = running.undo_errors if running is not None else ()
         root = root_error(error) if error is not None else None
         refusal = f"{reason}: {in_words(root)}" if root else reason
         shown = error or PluginCrashed(entry.ref, "its own scope was cancelled")
         self.table.failed(entry, shown, Stage.RUN, reason, refusal=refusal)
-        self.report_teardown(entry, undo_errors)
-        if running is not None and running.requires_restart:
-            self.table.require_restart(entry)
+        self._torn_down(entry, running, undo_errors)
         self.on_crash(entry.ref, error)
-
-
-class SetupRun:
-    """The `Steps` of one schedule: setups with their reasons, times and transitions.
-
-    Args:
-        reasons: why each plugin is set up.
-        give_up: what a failure takes with it; it is called before the plugin counts as failed.
-        comes_back: whether an earlier generation of a plugin that failed is to run again, asked
-            after `give_up`. Then calls go on waiting.
-        ended: called with each plugin whose setup has ended, well or not.
-    """
-
-    def __init__(
-        self,
-        conductor: Conductor,
-        reasons: Callable[[PluginRef], str],
-        give_up: Callable[[PluginRef, BaseException], Iterable[PluginRef]],
-        comes_back: Callable[[PluginRef], bool] = lambda _: False,
-        ended: Callable[[PluginRef], None] = lambda _: None,
-    ) -> None:
-        self._conductor = conductor
-        self._ended = ended
-        self._reasons = reasons
-        self._give_up = give_up
-        self._comes_back = comes_back
-        self._began: dict[PluginRef, float] = {}
-
-    def begin(self, ref: PluginRef) -> Awaitable[None] | None:
-        """Start one setup."""
-        self._began[ref] = perf_counter()
-        entry = self._conductor.table.entries[ref]
-        return self._conductor.begin_setup(entry, self._reasons(ref))
-
-    def succeeded(self, ref: PluginRef) -> None:
-        """One setup ended well."""
-        entry = self._conductor.table.entries[ref]
-        duration = ms_since(self._began[ref])
-        self._conductor.setup_succeeded(entry, self._reasons(ref), duration)
-        self._ended(ref)
-
-    def failed(self, ref: PluginRef, error: BaseException) -> set[PluginRef]:
-        """One setup raised."""
-        table = self._conductor.table
-        entry = table.entries[ref]
-        self._conclude(entry)
-        entry.note_failure()
-        record = recorded(error)
-        given_up = set(self._give_up(ref, record))
-        comes_back = self._comes_back(ref)
-        table.failed(
-            entry,
-            record,
-            Stage.SETUP,
-            f"setup raised {type(error).__name__}",
-            refusal=None if comes_back else f"its setup failed: {in_words(error)}",
-            duration_ms=ms_since(self._began[ref]),
-        )
-        self._ended(ref)
-        return given_up
-
-    def abandoned(self, ref: PluginRef) -> None:
-        """One setup was cancelled half-way."""
-        table = self._conductor.table
-        entry = table.entries[ref]
-        self._conclude(entry)
-        table.stopped(entry, "setup cancelled", ms_since(self._began[ref]))
-        self._ended(ref)
-
-    def _conclude(self, entry: Entry) -> None:
-        """Report what went wrong in undoing a setup that has not succeeded."""
-        if entry.running is not None:
-            self._conductor.report_teardown(entry, entry.running.undo_errors)
 
 
 def _load_code(table: PluginTable, entry: Entry, how: Load) -> object:

@@ -21,7 +21,7 @@ from dagstack_dev.core.manifest.fields import ExecutionModel, PluginManifest
 from dagstack_dev.core.manifest.parsing import manifest_from
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import copy_of
-from dagstack_dev.host.conductor import Conductor, SetupRun
+from dagstack_dev.host.conductor import Conductor
 from dagstack_dev.host.config_schema import manifest_schema
 from dagstack_dev.host.entry import Entry, Offer
 from dagstack_dev.host.gc_pause import rare_collections
@@ -36,7 +36,7 @@ from dagstack_dev.host.registration import (
     refuse_undeclared,
 )
 from dagstack_dev.host.resources import ResourceRegistry
-from dagstack_dev.host.schedule import Progress
+from dagstack_dev.host.schedule import Setups
 from dagstack_dev.host.sections import section_problem
 from dagstack_dev.host.table import PluginTable
 from dagstack_dev.host.tasks import run_to_the_end
@@ -291,19 +291,18 @@ class Registry(Lookup):
         for ref in order:
             table.provide(table.entries[ref], ctx)
         self._check_sections(order, ctx)
-        progress = Progress()
         everything = set(order)
         undo = partial(self._undo, everything)
-        run = SetupRun(self.conductor, lambda _: "setup_all", lambda *_: everything)
+        setups = Setups(self.conductor, order, lambda _: "setup_all", give_up=lambda *_: everything)
         try:
             with watching(table, order):
-                await self.conductor.bring_up(order, run, progress)
+                await setups.run()
         except BaseException as error:
             for ref, failure in await run_to_the_end(undo):
                 add_note(error, _note("teardown", ref, failure))
             raise
-        failed = [*progress.failed.items()]
-        progress.failed.clear()  # A frame of the plugin leads here, too, by those that called it.
+        failed = [*setups.failed.items()]
+        setups.failed.clear()  # A frame of the plugin leads here, too, by those that called it.
         if not failed:
             return []
         notes = [_note("setup", ref, failure) for ref, failure in failed[1:]]
@@ -336,7 +335,7 @@ class Registry(Lookup):
         failures = await self._tear_down(refs)
         self.table.watchdog.stop()
         crashes = self.conductor.crashes
-        failures += [(ref, error) for ref, error in crashes.items() if error is not None]
+        failures += crashes.items()
         crashes.clear()
         self._is_set_up = self._is_taken_over = False
         for entry in self.table.present():
@@ -366,15 +365,10 @@ class Registry(Lookup):
         self._is_set_up = self._is_taken_over = True
 
     async def _tear_down(self, refs: Sequence[PluginRef]) -> list[tuple[PluginRef, BaseException]]:
-        """To be called by `run_to_the_end`, so that none stays half-way."""
-        failures = []
-        entries = [self.table.entries[ref] for ref in refs]
+        """Tear plugins down in this order, and return what went wrong."""
+        steps = [(self.table.entries[ref], "teardown_all") for ref in refs]
         with watching(self.table, refs):
-            late = await self.conductor.drain(entries, down=self.table.present())
-            for entry in entries:
-                errors = await self.conductor.tear_down(entry, "teardown_all", late)
-                failures += [(entry.ref, error) for error in errors]
-        return failures
+            return await self.conductor.take_down(steps, down=self.table.present())
 
     async def _undo(self, refs: Collection[PluginRef]) -> list[tuple[PluginRef, BaseException]]:
         """Tear down what of `refs` has been set up; all of them are loaded again, and no more."""

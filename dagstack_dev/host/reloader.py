@@ -9,7 +9,6 @@ dealt with here.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.lowlevel
@@ -19,22 +18,21 @@ from dagstack_dev.core.events import ReloadCommitted, ReloadStarted
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded
-from dagstack_dev.host.conductor import Conductor, SetupRun
 from dagstack_dev.host.elapsed import ms_since
-from dagstack_dev.host.entry import Entry, Offer
-from dagstack_dev.host.outcome import tell_failure
-from dagstack_dev.host.schedule import Progress
-from dagstack_dev.host.settlement import Settlement, fails_already, waits_already
-from dagstack_dev.host.transaction import Applied, TransactionRun
+from dagstack_dev.host.rollback import RollBack
+from dagstack_dev.host.schedule import Setups
+from dagstack_dev.host.transaction import Applied, TransactionRun, is_known
 from dagstack_dev.host.waiting import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from dagstack_dev.core.graph import DependencyGraph
-    from dagstack_dev.core.plan import Candidate, ReloadPlan, Step, Transaction
+    from dagstack_dev.core.plan import Candidate, ReloadPlan, Step
     from dagstack_dev.core.ports import SharedCodeChange
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.conductor import Conductor
+    from dagstack_dev.host.entry import Entry, Offer
 
 
 class Cause(NamedTuple):
@@ -94,10 +92,12 @@ class Reloader:
         """
         table = self._table
         runs = [
-            TransactionRun(transaction, [(shared or {})[name] for name in transaction.shared])
-            for transaction in plan.transactions
+            TransactionRun(
+                self._conductor, each, [(shared or {})[name] for name in each.shared], candidates
+            )
+            for each in plan.transactions
         ]
-        news = [run for run in runs if not self._is_known(run.transaction, cause.refs)]
+        news = [run for run in runs if not is_known(table, run.transaction, cause.refs)]
         applied = Applied(touched={ref for run in news for ref in run.transaction.refs})
         changed = {ref for run in runs for each in run.shared for ref in each.plugins}
         changed |= candidates.keys()
@@ -116,8 +116,11 @@ class Reloader:
         def note_end(run: TransactionRun) -> None:
             run.has_ended = True
             applied.add(run.applied)
-            if reload_id is not None and run in news and tell_failure(table, run, reload_id, began):
-                news.remove(run)
+            if reload_id is not None and run in news:
+                failure = run.failure(reload_id=reload_id, duration_ms=ms_since(began))
+                if failure is not None:
+                    table.publish(failure)
+                    news.remove(run)
             ended(run.applied)
 
         async with self._conductor.turn.shared():
@@ -125,7 +128,7 @@ class Reloader:
             with watching(table, refs, reload_id):
                 await self._tear_down(runs)
                 await anyio.lowlevel.checkpoint_if_cancelled()
-                self._load(runs, candidates, in_force, plan.rejected)
+                self._load(runs, in_force, plan.rejected)
                 build = _Build(self._conductor, runs, candidates, before, note_end)
                 await build.run()
         good = {ref for run in news for ref in run.transaction.refs}
@@ -143,24 +146,9 @@ class Reloader:
     def has_work(self, plan: ReloadPlan, offers: Mapping[PluginRef, Offer]) -> bool:
         """Whether `plan` comes to more than what is known already, from other `offers` included."""
         entries = self._table.entries
-        return not all(self._is_known(each, ()) for each in plan.transactions) or any(
+        return not all(is_known(self._table, each, ()) for each in plan.transactions) or any(
             entries[ref].offer.source != offers[ref].source for ref in plan.taken & offers.keys()
         )
-
-    def _is_known(self, transaction: Transaction, happened: Collection[PluginRef]) -> bool:
-        """Whether all that `transaction` comes to is what is known already: still broken."""
-        return (
-            not (transaction.tear_down or transaction.remove or transaction.set_up)
-            and all(
-                fails_already(self._table, replace(step, is_known=False))
-                if step.ref in happened
-                else fails_already(self._table, step)
-                for step in transaction.fail
-            )
-            and all(waits_already(self._table, step) for step in transaction.block)
-        )
-
-    # Tear down
 
     async def _tear_down(self, runs: Iterable[TransactionRun]) -> None:
         """Take everything affected down, strictly in reverse of the order of setups."""
@@ -177,19 +165,17 @@ class Reloader:
             if step.ref in ended
         ]
         steps.sort(key=lambda each: each[0], reverse=True)
-        late = await self._conductor.drain(table.entries[step.ref] for _, step, _ in steps)
-        with anyio.CancelScope(shield=True):
-            for _, step, run in steps:
-                entry = table.entries[step.ref]
-                run.saved[step.ref] = entry.saved
-                await self._conductor.tear_down(entry, step.reason, late)
+        for _, step, run in steps:
+            run.saved[step.ref] = table.entries[step.ref].saved
+        await self._conductor.take_down(
+            [(table.entries[step.ref], step.reason) for _, step, _ in steps]
+        )
 
     # Import
 
     def _load(
         self,
         runs: Sequence[TransactionRun],
-        candidates: Mapping[PluginRef, Candidate],
         offers: Mapping[PluginRef, Offer],
         rejected: Collection[PluginRef],
     ) -> None:
@@ -207,7 +193,7 @@ class Reloader:
 
         def load(ref: PluginRef) -> None:
             run = run_of[ref]
-            if run.doomed:
+            if run.must_roll_back:
                 return
             if ref in run.out_of_reach:
                 run.waiting.add(ref)
@@ -222,10 +208,10 @@ class Reloader:
                 how = Load.IMPORT if ref in undone else step.load
                 self._conductor.load(entry, how, step.reason)
             except PluginRegistryError as raised:
-                if run.doomed:  # By a plugin whose code it imports: that has failed, not this one.
-                    return  # type: ignore[unreachable]  # it was not doomed before
+                if run.must_roll_back:  # For a plugin whose code it imports has failed, not this.
+                    return  # type: ignore[unreachable]  # it had not to before
                 error = recorded(raised)
-                run.fail(ref, error, table.graph, candidates)
+                run.fail(ref, error)
                 self._conductor.load_failed(
                     entry,
                     error,
@@ -320,9 +306,7 @@ class _Build:
         self._candidates = candidates
         self._before = before
         self._ended = ended
-        self._settlement = Settlement(conductor, candidates)
-        self._doomed: list[TransactionRun] = []
-        self._progress = Progress()
+        self._to_roll_back: list[TransactionRun] = []
         self._ending_together = self._together()
 
     async def run(self) -> None:
@@ -331,22 +315,23 @@ class _Build:
         able = [
             ref
             for run in self._runs
-            if not run.doomed
+            if not run.must_roll_back
             for ref in run.steps
             if ref not in run.out_of_reach
         ]
         order = table.graph.order(able, lambda ref: table.priorities.get(ref, 0))
-        steps = SetupRun(
+        self._setups = Setups(
             self._conductor,
+            order,
             lambda ref: self._run_of[ref].steps[ref].reason,
-            self._give_up,
-            lambda ref: self._run_of[ref].comes_back(ref),
-            lambda ref: self._look_at(self._run_of[ref], ref),
+            give_up=self._give_up,
+            comes_back=lambda ref: self._run_of[ref].comes_back(ref),
+            ended=lambda ref: self._look_at(self._run_of[ref], ref),
         )
         async with anyio.create_task_group() as self._group:
             for run in self._runs:
                 self._look_at(run)
-            await self._conductor.bring_up(order, steps, self._progress)
+            await self._setups.run()
 
     def _together(self) -> dict[TransactionRun, list[TransactionRun]]:
         """For each transaction those that end with it, for one has come to import code of another.
@@ -371,52 +356,56 @@ class _Build:
     def _give_up(self, ref: PluginRef, error: BaseException) -> Collection[PluginRef]:
         """A setup failed; a failure that has to be rolled back gives its part up."""
         run = self._run_of[ref]
-        run.fail(ref, error, self._table.graph, self._candidates)
-        return run.steps.keys() if run.doomed else ()
+        run.fail(ref, error)
+        return run.steps.keys() if run.must_roll_back else ()
 
     def _look_at(self, run: TransactionRun, ended: PluginRef | None = None) -> None:
         """End `run` if nothing of it is under way any more; the setup of `ended` no longer is."""
-        if ended is not None and not run.doomed and self._table.states[ended] is State.STOPPED:
+        if (
+            ended is not None
+            and not run.must_roll_back
+            and self._table.states[ended] is State.STOPPED
+        ):
             return  # All is being cancelled.
         run.open -= {ended}
         together = self._ending_together[run]
-        if any(map(self._is_under_way, together)) or run.has_ended or run in self._doomed:
+        if any(map(self._is_under_way, together)) or run.has_ended or run in self._to_roll_back:
             return
-        self._progress.failed.clear()  # An error may hold what is wanted again, such as a port.
-        self._doom_importers(together)
+        self._setups.failed.clear()  # An error may hold what is wanted again, such as a port.
+        self._roll_back_importers(together)
         for each in together:
-            if not each.doomed:
-                self._settlement.commit(each)
+            if not each.must_roll_back:
+                each.commit()
                 self._ended(each)
-        doomed = [each for each in together if each.doomed]
-        if doomed and not self._doomed:
+        failed = [each for each in together if each.must_roll_back]
+        if failed and not self._to_roll_back:
             self._group.start_soon(self._roll_back)
-        self._doomed += doomed
+        self._to_roll_back += failed
 
     def _is_under_way(self, run: TransactionRun) -> bool:
         run.open -= run.out_of_reach
-        if run.doomed:
+        if run.must_roll_back:
             states = self._table.states
             run.open = {ref for ref in run.open if states[ref] is State.SETTING_UP}
         return bool(run.open)
 
-    def _doom_importers(self, runs: Sequence[TransactionRun]) -> None:
+    def _roll_back_importers(self, runs: Sequence[TransactionRun]) -> None:
         """Have rolled back, too, what has come to import code that is rolled back."""
-        doomed = [run for run in runs if run.doomed]
-        for run in doomed:  # It grows.
+        failed = [run for run in runs if run.must_roll_back]
+        for run in failed:  # It grows.
             for importer in self._importers(run):
                 other = self._run_of.get(importer, run)
                 if other in runs and other is not run:
                     other.failed.pop(importer, None)  # It had no chance by itself.
                     other.failed |= run.failed
-                    doomed += () if other.doomed else [other]
-                    other.doomed = True
+                    failed += () if other.must_roll_back else [other]
+                    other.must_roll_back = True
 
     async def _roll_back(self) -> None:
-        """Roll back what is doomed and has ended by now, together, until nothing is left."""
+        """Roll back what has to be and has ended by now, together, until nothing is left."""
         await anyio.lowlevel.checkpoint_if_cancelled()
-        while doomed := list(self._doomed):
-            await self._settlement.roll_back(doomed, self._before)
-            for run in doomed:
+        while runs := list(self._to_roll_back):
+            await RollBack(self._conductor, runs, self._candidates, self._before).run()
+            for run in runs:
                 self._ended(run)
-            self._doomed = [run for run in self._doomed if not run.has_ended]
+            self._to_roll_back = [run for run in self._to_roll_back if not run.has_ended]

@@ -3,137 +3,127 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.lowlevel
 
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.recorded import trim
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.lifecycle import Stage
+from dagstack_dev.core.recorded import recorded, trim
+from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.tasks import is_interruption
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from anyio import TaskHandle
     from anyio.abc import TaskGroup
 
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.conductor import Conductor
 
 TURN_SECONDS: Final = 0.02
 """How long synchronous setups may follow one another before the event loop gets a turn."""
 
 
-class Steps(Protocol):
-    """What the schedule does with one plugin; see `host.conductor`."""
+class Setups:
+    """Sets up plugins, each with its transitions.
 
-    def begin(self, ref: PluginRef) -> Awaitable[None] | None:
-        """Start a setup; None when it has ended already. May raise what the plugin raised."""
-
-    def succeeded(self, ref: PluginRef) -> None:
-        """The setup ended well."""
-
-    def failed(self, ref: PluginRef, error: BaseException) -> Collection[PluginRef]:
-        """The setup raised `error`; the answer is what to give up because of that."""
-
-    def abandoned(self, ref: PluginRef) -> None:
-        """The setup was cancelled half-way."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a schedule has come; valid after a cancellation too."""
-
-    ready: list[PluginRef] = field(default_factory=list)
-    failed: dict[PluginRef, BaseException] = field(default_factory=dict)
-    given_up: set[PluginRef] = field(default_factory=set)
-
-
-async def bring_up(
-    order: Sequence[PluginRef],
-    dependencies: Callable[[PluginRef], Iterable[PluginRef]],
-    steps: Steps,
-    progress: Progress,
-) -> None:
-    """Set up the plugins of `order`, a topological order, into `progress`.
-
-    A plugin begins when all of its `dependencies` within `order` are ready; whatever may begin
+    A plugin begins when all that it depends on among these plugins is ready; whatever may begin
     does, in the order given. What depends on a failure never begins. Plugins that wait for
     something run at the same time, each in a job of its own.
 
-    A cancellation cancels the setups under way and is passed on; `progress` then tells what is
-    ready and has to be torn down.
-    """
-    try:
-        await _Schedule(order, dependencies, steps, progress).run()
-    except BaseExceptionGroup as group:  # A task group can raise nothing else.
-        interrupts = group.subgroup(KeyboardInterrupt)
-        if interrupts is None:
-            raise
-        raise root_error(interrupts) from None
+    Args:
+        conductor: takes the steps.
+        order: the plugins, in topological order.
+        reason: returns why a plugin is set up.
+        give_up: returns what a failure takes with it; called before the plugin counts as failed.
+        comes_back: returns whether an earlier generation of a plugin that failed is to run again,
+            asked after `give_up`. Then calls go on waiting.
+        ended: called with each plugin whose setup has ended, well or not.
 
-
-class _Schedule:
-    """One call of `bring_up`.
-
-    `startable` holds positions in the order, so that a heap yields them in that order; `waiting`
-    counts the dependencies of each plugin that are not ready yet.
+    Attributes:
+        failed: what setups raised; valid after a cancellation, too.
     """
 
     def __init__(
         self,
+        conductor: Conductor,
         order: Sequence[PluginRef],
-        dependencies: Callable[[PluginRef], Iterable[PluginRef]],
-        steps: Steps,
-        progress: Progress,
+        reason: Callable[[PluginRef], str],
+        *,
+        give_up: Callable[[PluginRef, BaseException], Collection[PluginRef]] = lambda *_: (),
+        comes_back: Callable[[PluginRef], bool] = lambda _: False,
+        ended: Callable[[PluginRef], object] = lambda _: None,
     ) -> None:
+        self._conductor = conductor
+        self._table = conductor.table
         self._order = order
-        self._steps = steps
-        self._progress = progress
+        self._reason = reason
+        self._give_up = give_up
+        self._comes_back = comes_back
+        self._ended = ended
+        self.failed: dict[PluginRef, BaseException] = {}
+        self._given_up: set[PluginRef] = set()
+        self._began: dict[PluginRef, float] = {}
         self._position = {ref: index for index, ref in enumerate(order)}
-        self._waiting: dict[PluginRef, int] = {}
+        self._waiting: dict[PluginRef, int] = {}  # How many dependencies are not ready yet.
         self._unlocks: defaultdict[PluginRef, list[PluginRef]] = defaultdict(list)
-        self._startable: list[int] = []
+        self._startable: list[int] = []  # Positions, so that a heap yields them in order.
         self._jobs: dict[PluginRef, TaskHandle[None]] = {}
         self._job_ended = anyio.Event()
+
+    async def run(self) -> None:
+        """Return when no setup is under way and none can begin any more.
+
+        A cancellation cancels the setups under way and is passed on.
+        """
         for ref, index in self._position.items():
-            inside = [other for other in dependencies(ref) if other in self._position]
+            self._table.hold(self._table.entries[ref])
+            dependencies = self._table.graph.dependencies(ref)
+            inside = [other for other in dependencies if other in self._position]
             self._waiting[ref] = len(inside)
             for other in inside:
                 self._unlocks[other].append(ref)
             if not inside:
                 self._startable.append(index)
-
-    async def run(self) -> None:
-        async with anyio.create_task_group() as group:
-            while self._startable or self._jobs:
-                await self._begin_all(group)
-                if self._jobs and not self._startable:
-                    await self._job_ended.wait()
-                    self._job_ended = anyio.Event()
+        try:
+            async with anyio.create_task_group() as group:
+                while self._startable or self._jobs:
+                    await self._begin_all(group)
+                    if self._jobs and not self._startable:
+                        await self._job_ended.wait()
+                        self._job_ended = anyio.Event()
+        except BaseExceptionGroup as raised:  # A task group can raise nothing else.
+            interrupts = raised.subgroup(KeyboardInterrupt)
+            if interrupts is None:
+                raise
+            raise root_error(interrupts) from None
 
     async def _begin_all(self, group: TaskGroup) -> None:
         """Begin whatever may; let the event loop have a turn now and then."""
         turn_ends = monotonic() + TURN_SECONDS
         while self._startable:
             ref = self._order[heappop(self._startable)]
-            if ref in self._progress.given_up:
+            if ref in self._given_up:
                 continue
+            self._began[ref] = perf_counter()
             try:
-                setup = self._steps.begin(ref)
+                setup = self._conductor.begin_setup(self._table.entries[ref], self._reason(ref))
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt) and is_interruption(error):
-                    self._steps.abandoned(ref)
+                    self._abandon(ref)
                     raise
-                self._settle(ref, error)
+                self._fail(ref, error)
                 continue
             if setup is not None:
                 self._jobs[ref] = group.start_soon(self._job, ref, setup)
                 continue
-            self._settle(ref, None)
+            self._succeed(ref)
             if monotonic() > turn_ends:
                 await anyio.lowlevel.checkpoint()
                 turn_ends = monotonic() + TURN_SECONDS
@@ -145,27 +135,57 @@ class _Schedule:
             await setup
         except BaseException as raised:
             if is_interruption(raised):
-                self._steps.abandoned(ref)
+                self._abandon(ref)
                 raise
             error = raised
         finally:
             del self._jobs[ref]
             self._job_ended.set()
-        self._settle(ref, error)
-
-    def _settle(self, ref: PluginRef, error: BaseException | None) -> None:
-        """A setup ended: release what waited for it, or give up what cannot follow."""
         if error is None:
-            self._steps.succeeded(ref)
-            self._progress.ready.append(ref)
-            for other in self._unlocks[ref]:
-                self._waiting[other] -= 1
-                if not self._waiting[other]:
-                    heappush(self._startable, self._position[other])
-            return
+            self._succeed(ref)
+        else:
+            self._fail(ref, error)
+
+    def _succeed(self, ref: PluginRef) -> None:
+        """The plugin is ready: begin what has waited for it."""
+        entry = self._table.entries[ref]
+        self._conductor.setup_succeeded(entry, self._reason(ref), ms_since(self._began[ref]))
+        self._ended(ref)
+        for other in self._unlocks[ref]:
+            self._waiting[other] -= 1
+            if not self._waiting[other]:
+                heappush(self._startable, self._position[other])
+
+    def _fail(self, ref: PluginRef, error: BaseException) -> None:
+        """The setup raised: give up what cannot follow."""
         trim(error)
-        self._progress.failed[ref] = error
-        for other in self._steps.failed(ref, error):
-            self._progress.given_up.add(other)
+        self.failed[ref] = error
+        entry, record = self._table.entries[ref], recorded(error)
+        self._report_undoing(ref)
+        entry.note_failure()
+        given_up = self._give_up(ref, record)
+        self._table.failed(
+            entry,
+            record,
+            Stage.SETUP,
+            f"setup raised {type(error).__name__}",
+            refusal=None if self._comes_back(ref) else f"its setup failed: {in_words(error)}",
+            duration_ms=ms_since(self._began[ref]),
+        )
+        self._ended(ref)
+        self._given_up.update(given_up)
+        for other in given_up:
             if other in self._jobs:
                 self._jobs[other].cancel()
+
+    def _abandon(self, ref: PluginRef) -> None:
+        """The setup was cancelled half-way."""
+        self._report_undoing(ref)
+        entry = self._table.entries[ref]
+        self._table.stopped(entry, "setup cancelled", ms_since(self._began[ref]))
+        self._ended(ref)
+
+    def _report_undoing(self, ref: PluginRef) -> None:
+        entry = self._table.entries[ref]
+        if entry.running is not None:
+            self._conductor.report_teardown(entry, entry.running.undo_errors)

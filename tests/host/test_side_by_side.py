@@ -13,8 +13,7 @@ from dagstack_dev import PluginContext, PluginRef, PluginRegistry, ReloadWaiting
 from dagstack_dev.core.events import Fact, TeardownFailed, Transition
 from dagstack_dev.core.plan import Load
 from dagstack_dev.host import waiting
-from dagstack_dev.host.conductor import SetupRun
-from dagstack_dev.host.schedule import Progress
+from dagstack_dev.host.schedule import Setups
 from dagstack_dev.host.waiting import watching
 from dagstack_dev.host.watchdog import Watchdog
 
@@ -46,11 +45,9 @@ async def reload(registry: PluginRegistry, name: str, reload_id: int) -> None:
     conductor, table, ref = registry.conductor, registry.table, PluginRef("demo", name)
     entry = table.entries[ref]
     with watching(table, [ref], reload_id):
-        late = await conductor.drain([entry])
-        await conductor.tear_down(entry, "an edit", late)
+        await conductor.take_down([(entry, "an edit")])
         conductor.load(entry, Load.RENEW, "an edit")
-        steps = SetupRun(conductor, lambda _: "an edit", lambda *_: ())
-        await conductor.bring_up([ref], steps, Progress())
+        await Setups(conductor, [ref], lambda _: "an edit").run()
 
 
 def ids(facts: list[Fact], name: str) -> set[int | None]:

@@ -11,7 +11,7 @@ from dagstack_dev.app.reload.inbox import CRASHED, Batch
 from dagstack_dev.core.errors.life import RetryPreempted, SetupPreempted
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.host.patience import is_held
-from dagstack_dev.host.settlement import ROLLED_BACK
+from dagstack_dev.host.transaction import ROLLED_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
