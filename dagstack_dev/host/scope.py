@@ -157,9 +157,9 @@ class Scope:
         value: T = held.value
         return value
 
-    def callback(self, function: Callable[[], object]) -> None:
-        """See `PluginContext.callback`."""
-        on_loop(self._token, self._push, f"callback {_name_of(function)}", function)
+    def callback(self, function: Callable[[], object]) -> Callable[[], object]:
+        """See `PluginContext.callback`; call what is returned to have it called no more."""
+        return on_loop(self._token, self._push, f"callback {_name_of(function)}", function)
 
     # Keeping
 
@@ -167,9 +167,11 @@ class Scope:
         if self._context is not None:
             raise gone(self._ref)
 
-    def _push(self, name: str, function: Callable[[], object]) -> None:
+    def _push(self, name: str, function: Callable[[], object]) -> Callable[[], object]:
         self._check_open()
-        self._owned[object()] = partial(self._call_back, name, function)
+        key = object()
+        self._owned[key] = partial(self._call_back, name, function)
+        return lambda: self._owned.pop(key, None)
 
     def _add(self, job: Job) -> None:
         self._check_open()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
-import anyio
 import anyio.lowlevel
 
 from dagstack_dev.host.loggers import AppLogger
@@ -47,42 +47,66 @@ class EventBus(Protocol):
 class Subscription:
     """Events on their way to one handler, called with one after the other.
 
+    A task delivers them as long as any wait. The handler has the context variables of the moment
+    in which the subscription was made.
+
     Args:
         topic: of the events.
         handler: called with each.
+        start: starts a task for a coroutine function.
         backlog: how many wait at most while it is busy.
         logger: told what the handler raises, and once when events begin to be lost.
+        is_over: tells whether no event is to reach the handler any more.
     """
 
-    def __init__(self, topic: str, handler: Handler, *, backlog: int, logger: Any) -> None:
+    def __init__(
+        self,
+        topic: str,
+        handler: Handler,
+        start: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],
+        *,
+        backlog: int,
+        logger: Any,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.topic = topic
         self._handler = handler
+        self._start = start
+        self._context = copy_context()
         self._waiting: deque[dict[str, Any]] = deque()
         self._backlog = backlog
         self._logger = logger
+        self._is_over = is_over
         self._is_losing = False
-        self._is_over = False
+        self._is_running = False
 
     def put(self, payload: Mapping[str, Any]) -> None:
         """Keep an event for the handler, unless too many wait."""
-        if self._is_over:
+        if self._is_over():
             return
-        if len(self._waiting) < self._backlog:
-            self._waiting.append(dict(payload))
-        elif not self._is_losing:
-            self._is_losing = True
-            self._log("warning", "event_bus.overflow", waiting=self._backlog)
+        if len(self._waiting) >= self._backlog:
+            if not self._is_losing:
+                self._is_losing = True
+                self._log("warning", "event_bus.overflow", waiting=self._backlog)
+            return
+        self._waiting.append(dict(payload))
+        if not self._is_running:
+            self._is_running = True
+            self._context.run(self._start, self._deliver)
 
     def end(self) -> None:
         """Call the handler with no further event."""
-        self._is_over = True
+        self._is_over = lambda: True
         self._waiting.clear()
 
-    async def deliver(self) -> None:
+    async def _deliver(self) -> None:
         """Call the handler with everything that waits."""
-        while self._waiting:
-            await self._call(self._waiting.popleft())
-        self._is_losing = False
+        try:
+            while self._waiting and not self._is_over():
+                await self._call(self._waiting.popleft())
+            self._is_losing = False
+        finally:
+            self._is_running = False
 
     async def _call(self, payload: dict[str, Any]) -> None:
         """Raises nothing but cancellations that are meant for us, and Ctrl-C."""
@@ -115,7 +139,7 @@ class InMemoryEventBus:
     def __init__(self, *, backlog: int = BACKLOG, logger: Any = None) -> None:
         self._backlog = backlog
         self._logger = AppLogger("dagstack_plugins") if logger is None else logger
-        self._topics: dict[str, dict[_HostSubscription, None]] = {}
+        self._topics: dict[str, dict[Subscription, None]] = {}
 
     async def publish(self, topic: str, payload: Mapping[str, Any]) -> None:
         """See `EventBus.publish`. Once the event is handed on, no cancellation takes it back."""
@@ -131,7 +155,10 @@ class InMemoryEventBus:
             TypeError: `handler` cannot be called with one argument.
         """
         check_call("event_bus.subscribe", handler, ({},), {})
-        subscription = _HostSubscription(topic, handler, backlog=self._backlog, logger=self._logger)
+        start = partial(spawn, name=f"dagstack events of {topic!r}")
+        subscription = Subscription(
+            topic, handler, start, backlog=self._backlog, logger=self._logger
+        )
         self._topics.setdefault(topic, {})[subscription] = None
         return subscription
 
@@ -139,30 +166,9 @@ class InMemoryEventBus:
         """See `EventBus.unsubscribe`. A call of the handler that is under way goes on."""
         subscription.end()
         listening = self._topics.get(subscription.topic, {})
-        listening.pop(subscription, None)  # type: ignore[call-overload]  # of another bus, maybe
+        listening.pop(subscription, None)
         if not listening:
             self._topics.pop(subscription.topic, None)
-
-
-class _HostSubscription(Subscription):
-    """A subscription that runs its handler in a task whenever there is something to do."""
-
-    def __init__(self, topic: str, handler: Handler, *, backlog: int, logger: Any) -> None:
-        super().__init__(topic, handler, backlog=backlog, logger=logger)
-        self._context = copy_context()
-        self._is_running = False
-
-    def put(self, payload: Mapping[str, Any]) -> None:
-        super().put(payload)
-        if self._waiting and not self._is_running:
-            self._is_running = True
-            spawn(self._run, f"dagstack events of {self.topic!r}", self._context)
-
-    async def _run(self) -> None:
-        try:
-            await self.deliver()
-        finally:
-            self._is_running = False
 
 
 class PluginEventBus:
@@ -195,11 +201,18 @@ class PluginEventBus:
         """
         check_call("event_bus.subscribe", handler, ({},), {})
         scope = self._owner.scope
-        subscription = PluginSubscription(topic, handler, owner=self._owner, logger=self._logger)
+        subscription = PluginSubscription(
+            topic,
+            handler,
+            partial(scope.start_soon, name=f"subscription to {topic!r}"),
+            backlog=BACKLOG,
+            logger=self._logger,
+            is_over=lambda: self._owner.is_ending,
+        )
         inner = await self._bus.subscribe(topic, subscription.take)
-        subscription.on_leave(self._bus, inner)
+        subscription.inner = self._bus, inner
         try:
-            scope.start_soon(subscription.run, name=f"subscription to {topic!r}")
+            subscription.forget = scope.callback(subscription.leave)
         except BaseException:
             await subscription.leave()
             raise
@@ -211,44 +224,25 @@ class PluginEventBus:
 
 
 class PluginSubscription(Subscription):
-    """A subscription of a plugin, whose handler runs in a task of that plugin."""
+    """A subscription of a plugin, and what it is to the host's bus.
 
-    def __init__(self, topic: str, handler: Handler, *, owner: Owner, logger: Any) -> None:
-        super().__init__(topic, handler, backlog=BACKLOG, logger=logger)
-        self._owner = owner
-        self._arrived = anyio.Event()
-        self._inner: tuple[EventBus, Any] | None = None
+    Attributes:
+        inner: that bus, with its name for the subscription; None when it has ended.
+        forget: has the plugin own it no longer.
+    """
 
-    def on_leave(self, bus: EventBus, subscription: Any) -> None:
-        """Note what it is to `bus`."""
-        self._inner = bus, subscription
+    inner: tuple[EventBus, Any] | None = None
+    forget: Callable[[], object] = staticmethod(lambda: None)
 
     async def take(self, payload: dict[str, Any]) -> None:
-        """The handler that the host's bus calls; never waits."""
+        """Take an event from the host's bus; never waits."""
         self.put(payload)
-        self._arrived.set()
-
-    async def run(self) -> None:
-        """Call the handler with each event until the subscription or the plugin ends."""
-        try:
-            while not self._is_over:
-                self._arrived = anyio.Event()
-                await self.deliver()
-                if not self._is_over:
-                    await self._arrived.wait()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self.leave()
 
     async def leave(self) -> None:
         """End it."""
         self.end()
-        self._arrived.set()
-        inner, self._inner = self._inner, None
+        self.forget()
+        inner, self.inner = self.inner, None
         if inner is not None:
             bus, subscription = inner
             await bus.unsubscribe(subscription)
-
-    async def _call(self, payload: dict[str, Any]) -> None:
-        if not self._owner.is_ending:
-            await super()._call(payload)
