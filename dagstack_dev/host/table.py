@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections import defaultdict
 from collections.abc import Mapping
-from functools import cache
 from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.core.errors.calls import PluginNotSetUp
 from dagstack_dev.core.events import (
     Fact,
     PluginDegraded,
@@ -19,12 +14,9 @@ from dagstack_dev.core.events import (
     PluginRequiresRestart,
     Transition,
 )
-from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.hookspecs.kinds import NO_KINDS, DispatchClass, Kinds
-from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transition
+from dagstack_dev.core.lifecycle import Stage, State, check_transition
 from dagstack_dev.core.manifest.fields import ExecutionModel
-from dagstack_dev.core.manifest.parsing import place_of_dependencies
-from dagstack_dev.core.plan import World
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.current import current_reload
 from dagstack_dev.host.entry import Entry
@@ -32,14 +24,13 @@ from dagstack_dev.host.gate import Gate
 from dagstack_dev.host.guarding import Guard
 from dagstack_dev.host.members import Members
 from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy, refit
+from dagstack_dev.host.table_view import PluginView
 from dagstack_dev.host.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-    from types import FrameType
+    from collections.abc import Callable
 
     from dagstack_dev.core.ports import Generation, Observer, Runtime
-    from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.drain import Drain
     from dagstack_dev.host.entry import Offer, Saved
@@ -48,16 +39,13 @@ if TYPE_CHECKING:
 
 TEARDOWN_FALSE: Final = "its teardown returned False, so something of it has stayed"
 
-_UP: Final = frozenset({State.READY, State.TEARING_DOWN})
-"""The states in which a plugin may call any other: its setup has ended."""
-
 _NOTHING: Final[Mapping[str, DispatchClass]] = MappingProxyType({})
 
 _DOWN: Final = frozenset({State.FAILED, State.BLOCKED, State.REMOVED})
 """Where nothing runs that could differ from what is on disk, nor comes back."""
 
 
-class PluginTable:
+class PluginTable(PluginView):
     """The plugins of one registry by ref.
 
     What happens to a plugin is a method here. It changes the state, the gate and all that belongs
@@ -77,16 +65,8 @@ class PluginTable:
         call_patience: float = 30.0,
         owner: object = None,
     ) -> None:
+        super().__init__(runtimes)
         self._owner = owner
-        self.entries: dict[PluginRef, Entry] = {}
-        self.states: dict[PluginRef, State] = {}
-        self._by_folder: defaultdict[str | None, dict[PluginRef, None]] = defaultdict(dict)
-        self.setup_order: dict[PluginRef, int] = {}
-        self.draining: dict[PluginRef, float] = {}  # Since when, in running time.
-        self.pending: set[PluginRef] = set()  # Those of which something newer is not in force.
-        self.priorities: dict[PluginRef, int] = {}
-        self._runtimes = runtimes
-        self.graph = DependencyGraph()
         self.members = Members()
         self._kinds = NO_KINDS
         self.watchdog = Watchdog(self.publish)
@@ -135,11 +115,7 @@ class PluginTable:
         self.entries[offer.ref] = entry
         self._by_folder[offer.folder][offer.ref] = None
         self.priorities[offer.ref] = offer.manifest.priority
-        before = self.states.get(offer.ref)
-        if before is not None:
-            check_transition(offer.ref, before, State.DISCOVERED)
-        self.states[offer.ref] = State.DISCOVERED
-        self._tell(entry, before, State.DISCOVERED, reason, None)
+        self._advance(entry, State.DISCOVERED, reason)
         return entry
 
     def offer(self, entry: Entry, offer: Offer) -> None:
@@ -334,8 +310,9 @@ class PluginTable:
     ) -> None:
         """Bring `entry` into `to_state`, with what there is to know of it, and tell observers."""
         ref = entry.ref
-        before = self.states[ref]
-        check_transition(ref, before, to_state)
+        before = self.states.get(ref)
+        if before is not None:
+            check_transition(ref, before, to_state)
         self.states[ref] = to_state
         entry.failure, entry.stage, entry.blocked_by = failure, stage, blocked_by
         entry.degraded_by = None
@@ -344,7 +321,21 @@ class PluginTable:
         if before is State.TEARING_DOWN:
             self.setup_order.pop(ref, None)
         self.members.note(entry, to_state)
-        self._tell(entry, before, to_state, reason, duration_ms)
+        if self._observers:
+            self.publish(
+                Transition(
+                    ref=ref,
+                    from_state=before,
+                    to_state=to_state,
+                    generation=entry.number,
+                    reason=reason,
+                    reload_id=current_reload.get(),
+                    duration_ms=duration_ms,
+                    error=failure,
+                    stage=stage,
+                    blocked_by=blocked_by,
+                )
+            )
 
     # What is known of a plugin that runs
 
@@ -390,68 +381,6 @@ class PluginTable:
                 )
             )
 
-    def _tell(
-        self,
-        entry: Entry,
-        before: State | None,
-        to_state: State,
-        reason: str,
-        duration_ms: float | None,
-    ) -> None:
-        if self._observers:
-            fact = Transition(
-                ref=entry.ref,
-                from_state=before,
-                to_state=to_state,
-                generation=entry.number,
-                reason=reason,
-                reload_id=current_reload.get(),
-                duration_ms=duration_ms,
-                error=entry.failure,
-                stage=entry.stage,
-                blocked_by=entry.blocked_by,
-            )
-            self.publish(fact)
-
-    def too_early(
-        self,
-        ref: PluginRef,
-        callers: Sequence[PluginRef],
-        *,
-        can_wait: bool,
-    ) -> PluginNotSetUp | None:
-        """Why a call must not wait until `ref`, whose gate is closed, has been set up.
-
-        It comes from the import or setup of a plugin that does not depend on `ref`: in another
-        order, or with `ref` waiting for that setup in turn, nobody would be there to answer.
-        Where the setup of `ref` is under way, it can be waited for.
-
-        Args:
-            ref: the plugin that is called.
-            callers: those that the call comes from, the innermost first; none for the app.
-            can_wait: whether the call may wait at all.
-        """
-        states = self.states
-        if states[ref] in _UP or (can_wait and states[ref] is State.SETTING_UP):
-            return None
-        known = [each for each in callers or self._on_stack() if each in states]
-        if all(states[each] in _UP for each in known):
-            return None
-        path, line = place_of_dependencies(self.entries[known[0]].offer.source)
-        below = next((each for each in known if ref in self.graph.downstream([each])), None)
-        return PluginNotSetUp(
-            ref, below or known[0], path=path, line=line, is_downstream=below is not None
-        )
-
-    def _on_stack(self) -> Iterator[PluginRef]:
-        """The plugins whose code is on the stack, the innermost first; for threads made by hand."""
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no other way
-        while frame is not None:
-            ref = self.plugin_at(frame.f_code.co_filename)
-            if ref is not None:
-                yield ref
-            frame = frame.f_back
-
     def proxy(self, entry: Entry) -> PluginProxy:
         """The one proxy of `entry`, made when it is first asked for, by whichever thread."""
         if entry.proxy is None:
@@ -477,104 +406,3 @@ class PluginTable:
         """The hooks of a kind that only dispatchers may call."""
         spec = self._kinds.specs.get(kind)
         return _NOTHING if spec is None else spec.reserved
-
-    def plugin_at(self, path: str) -> PluginRef | None:
-        """The plugin that a source file belongs to, at a cost that does not grow with plugins."""
-        folder, inner = os.path.dirname(path), path  # noqa: PTH120 - for each line that is logged
-        while folder not in self._by_folder and folder != inner:
-            folder, inner = os.path.dirname(folder), folder  # noqa: PTH120 - (the same)
-        return self.owner(folder)
-
-    def owner(self, folder: str) -> PluginRef | None:
-        """The plugin that is loaded from `folder`, or was last tried from it."""
-        return next(iter(self.owners(folder)), None)
-
-    def owners(self, folder: str) -> list[PluginRef]:
-        """All of these, the one that runs first, then the latest; of two at rest one has to go."""
-        latest = reversed(self._by_folder.get(folder, ()))
-        return sorted(latest, key=lambda ref: ref not in self.setup_order)
-
-    def present_entry(self, ref: PluginRef) -> Entry | None:
-        """The entry of `ref`, unless that is unknown or removed."""
-        return None if self.states.get(ref, State.REMOVED) is State.REMOVED else self.entries[ref]
-
-    def present(self) -> Iterable[Entry]:
-        """Every entry that is not removed, in the order of registration."""
-        return (
-            entry for ref, entry in self.entries.items() if self.states[ref] is not State.REMOVED
-        )
-
-    def ready_refs(self) -> list[PluginRef]:
-        """The ready plugins in the order in which their setups ended."""
-        return sorted(self.setup_order, key=self.setup_order.__getitem__)
-
-    def status(self, entry: Entry) -> PluginStatus:
-        """What is known of `entry` now."""
-        return PluginStatus(
-            ref=entry.ref,
-            state=self.states[entry.ref],
-            generation=entry.number if entry.generation is not None else 0,
-            path=entry.offer.folder,
-            error=entry.error if entry.error is not None else entry.degraded_by,
-            pending=entry.pending,
-            degraded=entry.degraded_by is not None,
-            requires_restart=entry.requires_restart,
-            stage=entry.stage,
-            blocked_by=entry.blocked_by,
-        )
-
-    def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
-        """The plugins that have imported code of `ref`, whatever they depend on."""
-        return frozenset().union(*(each.importers(ref) for each in self._runtimes.values()))
-
-    def undone(self, generations: Mapping[PluginRef, Generation | None]) -> set[PluginRef]:
-        """What has to be imported anew though its code has not changed.
-
-        That is code whose teardown has taken out of other modules what only the import puts there,
-        and code that has imported it.
-
-        Args:
-            generations: those that are about to be set up again, by plugin.
-        """
-        found = {ref for ref, each in generations.items() if each is not None and each.is_undone}
-        frontier = [*found]
-        while frontier:
-            importers = (self.importers(frontier.pop()) & generations.keys()) - found
-            found |= importers
-            frontier += importers
-        return found
-
-    def reached_by(self, refs: Iterable[PluginRef]) -> set[PluginRef]:
-        """`refs`, and the plugins that depend on them or have imported their code."""
-        reached: set[PluginRef] = set()
-        frontier = {*refs}
-        while frontier:
-            reached |= frontier
-            frontier = self.graph.downstream(frontier).union(*map(self.importers, frontier))
-            frontier -= reached
-        return reached
-
-    def world(
-        self,
-        version: Callable[[PluginRef], Hashable],
-        problem: Callable[[PluginRef], BaseException | None],
-        content: Callable[[str], Hashable],
-    ) -> World:
-        """What runs, for the planner. Views, not copies: plan before anything changes.
-
-        Args:
-            version: see `World`.
-            problem: likewise.
-            content: likewise.
-        """
-        graph = self.graph
-        return World(
-            graph=graph,
-            states=self.states,
-            setup_order=self.setup_order,
-            priorities=self.priorities,
-            importers=cache(lambda ref: self.importers(ref) & graph.refs),  # Not what just leaves.
-            version=version,
-            problem=problem,
-            content=content,
-        )
