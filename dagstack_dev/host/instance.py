@@ -24,6 +24,7 @@ from dagstack_dev.core.operations import Operation, OperationKind
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.current import become_plugin
 from dagstack_dev.host.jobs import cancelled_by_itself
+from dagstack_dev.host.life_task import LifeTask
 from dagstack_dev.host.methods import Methods
 from dagstack_dev.host.patience import move_on_after, running_time
 from dagstack_dev.host.scope import GRACE_SECONDS, Scope, gone
@@ -45,40 +46,13 @@ if TYPE_CHECKING:
     from dagstack_dev.host.watchdog import Watchdog
 
 
-class _Task:
-    """The task of an instance.
-
-    Attributes:
-        scope: around all that runs in it.
-        settled: set when `setup` has ended.
-        stop: set when `teardown` is to run.
-        ended: set when it is over.
-    """
-
-    def __init__(self) -> None:
-        self.scope = anyio.CancelScope(shield=True)
-        self.settled, self.stop, self.ended = anyio.Event(), anyio.Event(), anyio.Event()
-
-    async def cancel(self) -> None:
-        """Cancel all that the plugin has open, and give it a moment to end."""
-        self.scope.cancel()
-        with anyio.CancelScope(shield=True), anyio.move_on_after(GRACE_SECONDS):
-            await self.ended.wait()
-            # Tasks in scopes that the plugin left open get their cancellation a turn later.
-            await anyio.lowlevel.checkpoint()
-            await anyio.lowlevel.checkpoint()
-
-
 class PluginInstance:
     """Runs `setup` and `teardown` of one plugin object, and undoes what it owns.
 
-    A task of its own runs `setup`, says that it is ready, waits to be told to stop and runs
-    `teardown`. Both thus share task, cancel scopes and context variables: a task group entered in
-    one can be left in the other. A plugin whose methods are plain functions needs no task; its
-    methods are called at once, in a context of their own.
-
-    The task's scope is shielded: a cancellation of the host never reaches the plugin by itself.
-    Whoever supervises decides, so that teardown keeps its order.
+    Both run in one task of its own, and share its cancel scopes and context variables: a task group
+    entered in one can be left in the other. A plugin whose methods are plain functions needs no
+    task; its methods are called at once, in a context of their own. Cancellations are decided here,
+    so that teardown keeps its order.
 
     To be made in the event loop that it is to run in.
 
@@ -106,16 +80,12 @@ class PluginInstance:
     """
 
     _context: Context | None = None
-    _task: _Task | None = None
+    _task: LifeTask | None = None
     _waiting: anyio.CancelScope | None = None
-    _setup_error: BaseException | None = None
-    _teardown_error: BaseException | None = None
     _owned: Scope | None = None
     _dying: anyio.Event | None = None
     _died_of: BaseException | None = None
     _preempted_by: SetupPreempted | None = None
-    _is_set_up = False
-    _is_torn_down = False
     _is_ending = False
     _is_awaited = False
     _is_over = False
@@ -168,7 +138,7 @@ class PluginInstance:
         """
         waits = self._methods.must_be_awaited
         if waits(self._setup) or waits(self._teardown):
-            return self._supervise_setup(context)
+            return self._supervise_setup(partial(self._methods.call, "setup", self._setup, context))
         self._context = copy_context()
         self._context.run(become_plugin, self._ref, self._module)
         if self._setup is None:
@@ -180,7 +150,9 @@ class PluginInstance:
                 return self._fail(error)
             self._let_go()
             raise
-        return self._supervise_setup(result) if inspect.isawaitable(result) else None
+        if not inspect.isawaitable(result):
+            return None
+        return self._supervise_setup(partial(self._methods.wait_for, result))
 
     def refuse(self, error: BaseException) -> Awaitable[None]:
         """There will be no setup, for what it was to be given could not be made.
@@ -197,9 +169,9 @@ class PluginInstance:
         self._context = copy_context()
         return self._fail(error)
 
-    async def _supervise_setup(self, argument: PluginContext | Awaitable[object]) -> None:
-        task = self._task = _Task()
-        self._spawn(partial(self._live, task, argument))
+    async def _supervise_setup(self, setup: Callable[[], Awaitable[object]]) -> None:
+        task = self._task = self._new_task()
+        self._spawn(partial(self._live, task, setup))
         seconds = self._manifest.startup_timeout_sec
         self.began = began = running_time()
         try:
@@ -210,7 +182,7 @@ class PluginInstance:
                 with move_on_after(left) as self._waiting:
                     await task.settled.wait()
         except anyio.get_cancelled_exc_class() as error:
-            if task.settled.is_set() and self._setup_error is None:
+            if task.settled.is_set() and not task.has_failed:
                 return  # It will have to be torn down; our next await is cancelled.
             await task.cancel()
             with suppress(PluginCancelled):
@@ -221,9 +193,17 @@ class PluginInstance:
             overdue = self._preempted_by or SetupTimeout(self._ref, seconds, at)
             await task.cancel()
             await self._fail(overdue)
-        if self._setup_error is not None:
-            failure, self._setup_error = self._setup_error, None
+        if (failure := task.take_error()) is not None:
             await self._fail(failure)
+
+    async def _live(self, task: LifeTask, setup: Callable[[], Awaitable[object]]) -> None:
+        assert self._context is not None  # noqa: S101 - set by _spawn
+        self._context = context_of_task(self._context)
+        become_plugin(self._ref, self._module)
+        await task.live(setup, partial(self._methods.call, "teardown", self._teardown))
+
+    def _new_task(self) -> LifeTask:
+        return LifeTask(self._ref, self._cancelled, self._scope_ended)
 
     def _uncounted(self) -> float:
         """Seconds of the setup that its time does not count; see `LoadsLate`."""
@@ -243,7 +223,7 @@ class PluginInstance:
         One that has gone to its end all the same, as when the last thing it did cannot be
         cancelled, is torn down.
         """
-        if self._is_set_up:
+        if self._task is not None and self._task.is_set_up:
             undo_errors = await self._tear_down(error)
         else:
             undo_errors = await self._undo(error, self._manifest.teardown_timeout_sec)
@@ -296,10 +276,10 @@ class PluginInstance:
         if task is None:
             result = self._tear_down_at_once()
             if not inspect.isawaitable(result):
-                self._note_answer(result)
+                self.requires_restart = result is False
                 return
-            task = self._task = _Task()
-            self._spawn(partial(self._finish, task, result))
+            task = self._task = self._new_task()
+            self._spawn(partial(task.finish, partial(self._methods.wait_for, result)))
         task.stop.set()
         seconds = self._manifest.teardown_timeout_sec
         with anyio.CancelScope(shield=True):
@@ -310,15 +290,15 @@ class PluginInstance:
                 overdue = TeardownTimeout(self._ref, seconds, [at])
                 await task.cancel()
                 raise overdue
-        if self._teardown_error is not None:
-            error, self._teardown_error = self._teardown_error, None
+        self.requires_restart = task.answer is False  # It says that something stays (ADR-1).
+        if (error := task.take_error()) is not None:
             raise error
 
     @property
-    def _task_that_tears_down(self) -> _Task | None:
+    def _task_that_tears_down(self) -> LifeTask | None:
         """The task that `setup` ran in, if it is there to run `teardown` or has done so."""
         task = self._task
-        if task is None or self._is_torn_down:
+        if task is None or task.is_torn_down:
             return task
         return None if task.ended.is_set() or is_closed(self._token) else task
 
@@ -339,24 +319,6 @@ class PluginInstance:
             return self._methods.call("teardown", self._teardown)
         context = self._context or copy_context()
         return self._methods.call_at_once("teardown", self._teardown, context)
-
-    def _note_answer(self, answer: object) -> None:
-        """`teardown` has ended; it may say that something stays (ADR-1)."""
-        self.requires_restart = answer is False
-
-    async def _finish(self, task: _Task, rest: Awaitable[object]) -> None:
-        """Await what a `teardown` returned that has not run in the task of `setup`."""
-        task.scope.__enter__()
-        try:
-            self._note_answer(await self._methods.wait_for(rest))
-        except anyio.get_cancelled_exc_class() as error:
-            if not task.scope.cancel_called:
-                self._teardown_error = cancelled_by_itself(self._ref, "teardown", error)
-        except BaseException as error:  # noqa: BLE001 - handed to whoever awaits tear_down
-            self._teardown_error = error
-        finally:
-            _leave(task.scope)
-            task.ended.set()
 
     # What it owns
 
@@ -435,9 +397,26 @@ class PluginInstance:
             return
         self._died_of = error
         if self._task is not None and not self._task.settled.is_set():
-            self._task.scope.cancel()  # The setup is under way, and fails with it.
+            self._task.fail_setup(error)
         else:
             self._begin_dying()
+
+    def _cancelled(self) -> None:
+        """The plugin's own scope was cancelled while it was ready, and its teardown has run."""
+        task = self._task
+        if task is None or self._is_ending:
+            return
+        self.requires_restart = task.answer is False
+        error = task.take_error()
+        if self._owned is None:
+            self._on_crash(self, error)
+        else:
+            self._died_of = error
+            self._begin_dying()
+
+    def _scope_ended(self) -> None:
+        if not self._is_ending:
+            self._on_loop_end("cancel scope or task group, which its setup has opened")
 
     def _begin_dying(self) -> None:
         self._is_ending = True  # From here, what else fails is no crash of its own.
@@ -462,95 +441,3 @@ class PluginInstance:
     def is_dying(self) -> bool:
         """Whether it crashed, and is being torn down for that."""
         return self._dying is not None
-
-    # The plugin's task
-
-    async def _live(self, task: _Task, argument: PluginContext | Awaitable[object]) -> None:
-        """The plugin's task, from setup to teardown."""
-        assert self._context is not None  # noqa: S101 - set by _spawn
-        self._context = context_of_task(self._context)
-        become_plugin(self._ref, self._module)
-        task.scope.__enter__()
-        try:
-            if await self._run_setup(task, argument):
-                task.settled.set()
-                await self._wait_and_tear_down(task)
-        finally:
-            if not _leave(task.scope) and not self._is_torn_down and not self._is_ending:
-                self._on_loop_end("cancel scope or task group, which its setup has opened")
-            task.settled.set()
-            task.ended.set()
-
-    async def _run_setup(self, task: _Task, argument: PluginContext | Awaitable[object]) -> bool:
-        """Whether it ended well; if not, `_setup_error` says why, unless it was cancelled."""
-        try:
-            if inspect.isawaitable(argument):
-                await self._methods.wait_for(argument)
-            else:
-                await self._methods.call("setup", self._setup, argument)
-        except anyio.get_cancelled_exc_class() as error:
-            if self._died_of is None and not task.scope.cancel_called:
-                self._setup_error = cancelled_by_itself(self._ref, "setup", error)
-        except BaseException as error:  # noqa: BLE001 - handed to whoever awaits set_up
-            self._setup_error = error
-        else:
-            self._is_set_up = True
-            if self._died_of is None:
-                return True
-        self._setup_error = self._setup_error or self._died_of
-        task.scope.cancel()
-        return False
-
-    async def _wait_and_tear_down(self, task: _Task) -> None:
-        cancelled = anyio.get_cancelled_exc_class()
-        crashed, scope = False, task.scope
-        scope.shield = False  # On trio, the end of the loop comes as a cancellation.
-        try:
-            await task.stop.wait()
-        except cancelled:
-            scope.shield = True
-            if scope.cancel_called or not _scope_of_plugin_cancelled():
-                raise
-            crashed = True
-        scope.shield = self._is_torn_down = True
-        try:
-            self._note_answer(await self._methods.call("teardown", self._teardown))
-        except cancelled as error:
-            if not scope.cancel_called and not crashed:
-                self._teardown_error = cancelled_by_itself(self._ref, "teardown", error)
-                scope.cancel()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever awaits tear_down
-            self._teardown_error = error
-            scope.cancel()
-        if crashed and not self._is_ending:
-            died_of, self._teardown_error = self._teardown_error, None
-            if self._owned is None:
-                self._on_crash(self, died_of)
-            else:
-                self._died_of = died_of
-                self._begin_dying()
-
-
-def _scope_of_plugin_cancelled() -> bool:
-    """Whether the cancellation just caught belongs to a scope of anyio.
-
-    Otherwise the task itself was cancelled natively, as when an event loop shuts down.
-    """
-    return anyio.current_effective_deadline() == float("-inf")
-
-
-def _leave(scope: anyio.CancelScope) -> bool:
-    """Leave the task's scope, even when the plugin has left scopes of its own open inside.
-
-    Then the scopes are not nested any more and anyio refuses; cancelled, they are harmless, for
-    the task ends here.
-
-    Returns:
-        Whether none was open.
-    """
-    scope.cancel()
-    try:
-        scope.__exit__(None, None, None)
-    except RuntimeError:
-        return False
-    return True
