@@ -27,11 +27,9 @@ from dagstack_dev.host.stacks import suspended_at
 from dagstack_dev.host.tasks import is_closed, is_current, is_interruption, is_stray, on_loop, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from contextvars import Context
-
-    from anyio.abc import TaskGroup
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.watchdog import Watchdog
@@ -46,9 +44,9 @@ class Scope:
     """Takes what a plugin opens, and undoes it.
 
     Tasks, threads and asynchronous context managers are jobs: each runs by itself, and undoing
-    is no more than to stop it and wait for it. Tasks and managers run in the group of a task of
-    their own, so that nothing here nests with scopes that the plugin opens by hand, and all of
-    it works the same from `setup`, from a worker thread and later on.
+    is no more than to stop it and wait for it. Each has a task or thread of its own, so that
+    nothing here nests with scopes that the plugin opens by hand, and all of it works the same from
+    `setup`, from a worker thread and later on.
 
     To be made on the event loop's thread.
 
@@ -82,15 +80,12 @@ class Scope:
         self._on_loop_end = on_loop_end
         self._token = anyio.lowlevel.current_token()
         self._owned: dict[object, Callable[[], Awaitable[object]]] = {}  # What undoes each.
-        self._group: TaskGroup | None = None
-        self._unstarted: list[Callable[[], object]] = []
         self._context: Context | None = None  # Set, as the next three, when undoing begins.
         self._failure: BaseException | None = None
         self._seconds = 0.0
         self._calling: tuple[str, Awaitable[object] | None] | None = None
-        self._cancelled = ""  # The last job that was cancelled from outside, in words.
         self._undoing = anyio.CancelScope(shield=True)
-        self._undone = anyio.Event()
+        self._is_undone = False
         self._closed = anyio.Event()
         self.errors: list[BaseException] = []
 
@@ -183,7 +178,7 @@ class Scope:
         return [each for each in self._owned if isinstance(each, Job)]
 
     def _start(self, kind: Callable[..., Any], name: str, subject: object) -> Any:
-        """A new job in the group, whose task is begun with the first one."""
+        """Start a new job in a task, in the context variables of this moment."""
         job: TaskJob = kind(name, self._ref, subject)
         self._add(job)
 
@@ -193,42 +188,18 @@ class Scope:
             finally:
                 self._job_ended(job)
 
-        # In the context of this moment, even when the group has not begun yet.
-        start = partial(copy_context().run, self._start_in_group, run, f"{self._ref} {name}")
-        if self._group is not None:
-            start()
-            return job
-        if not self._unstarted:
-            spawn(self._keep_group, f"dagstack plugin {self._ref}: what it owns")
-        self._unstarted.append(start)
+        spawn(run, f"{self._ref} {name}")
         return job
-
-    def _start_in_group(self, run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-        assert self._group is not None  # noqa: S101 - set by whoever calls
-        self._group.start_soon(run, name=name)
-
-    async def _keep_group(self) -> None:
-        try:
-            async with anyio.create_task_group() as group:
-                self._group = group
-                for start in self._unstarted:
-                    start()
-                self._unstarted.clear()
-                await self._undone.wait()
-        except anyio.get_cancelled_exc_class():  # As `asyncio.run` does with all tasks in the end.
-            if self._context is None and self._cancelled:
-                self._on_loop_end(self._cancelled)
-            raise
-        finally:
-            self._closed.set()
 
     def _job_ended(self, job: Job) -> None:
         del self._owned[job]
+        self._close_when_undone()
         error = job.error
         if error is None:
             return
-        if is_interruption(error):
-            self._cancelled = str(job)
+        if is_interruption(error):  # As `asyncio.run` does with all tasks in the end.
+            if self._context is None:
+                self._on_loop_end(str(job))
             return
         if isinstance(job, HeldManager) and not job.is_entered:
             return  # Whoever wanted to enter it is told.
@@ -260,7 +231,7 @@ class Scope:
             What held it up when its time was over, and what is still there after the grace.
         """
         self._context, self._failure, self._seconds = context, failure, seconds
-        if self._closed.is_set() or is_closed(self._token):
+        if is_closed(self._token):
             self._move()
         traceback = failure.__traceback__ if failure is not None else None
         spawn(self._undo_all, f"dagstack plugin {self._ref}: undoing", context.copy())
@@ -283,9 +254,7 @@ class Scope:
     def _move(self) -> None:
         """The tasks of the scope have ended with their event loop; do the rest in this one."""
         self._token = anyio.lowlevel.current_token()
-        self._undone, self._closed = anyio.Event(), anyio.Event()
-        self._group = None
-        self._unstarted.clear()
+        self._closed = anyio.Event()
         for job in self._jobs:
             if isinstance(job, OwnedThread):
                 job.move(self._token)
@@ -320,8 +289,11 @@ class Scope:
                     raise interrupted
             finally:
                 del interrupted  # Its traceback leads here.
-        self._undone.set()
-        if self._group is None and not self._unstarted:
+        self._is_undone = True
+        self._close_when_undone()
+
+    def _close_when_undone(self) -> None:
+        if self._is_undone and not any(isinstance(job, TaskJob) for job in self._owned):
             self._closed.set()
 
     def _abort(self) -> None:
