@@ -30,15 +30,15 @@ from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.sections import section_of
 from dagstack_dev.host.services.checkpoint import PluginCheckpoints
 from dagstack_dev.host.tasks import new_task
-from dagstack_dev.runtimes.finder import PluginFinder
-from dagstack_dev.runtimes.imports import ImportLog
+from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder
 from dagstack_dev.runtimes.process.description import methods_of
 from dagstack_dev.runtimes.process.failures import describe
 from dagstack_dev.runtimes.process.logs import RemoteHandler, RemoteLogger, RemoteProgress
 from dagstack_dev.runtimes.process.messages import Kind, Message
 from dagstack_dev.runtimes.process.order import pack_carry
 from dagstack_dev.runtimes.process.transfer import ContextArgument, is_plugin_module, pack, unpack
-from dagstack_dev.runtimes.shared import SharedCode
+from dagstack_dev.runtimes.shared.imports import ImportLog
+from dagstack_dev.runtimes.shared.shared_code import SharedCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.app.entry_points import DEFAULT_GROUP, Installed, installed_plugins, module_plugin
 from dagstack_dev.app.hookspec_files import read_hookspecs
@@ -20,10 +20,11 @@ from dagstack_dev.host.loggers import AppLogger
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.registry import CORE_VERSION, Registry
 from dagstack_dev.logs import LOGGER_NAME, FactLogger
-from dagstack_dev.runtimes.in_process import InProcessRuntime
+from dagstack_dev.runtimes.in_process.runtime import InProcessRuntime
 from dagstack_dev.runtimes.mcp import is_installed
 from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
 from dagstack_dev.runtimes.mcp.stdio import McpStdioRuntime
+from dagstack_dev.runtimes.process.code import ProcessCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.entry import Offer
     from dagstack_dev.host.resources import ResourceRegistry
+
+_WORKER: Final = "dagstack_dev.app.plugin_process"
+"""What runs in the process of one plugin."""
 
 
 class PluginRegistry(Registry):
@@ -57,7 +61,7 @@ class PluginRegistry(Registry):
         resource_registry: ResourceRegistry | None = None,
         observer: Observer | None = None,
     ) -> None:
-        runtime = InProcessRuntime(worker="dagstack_dev.app.plugin_process")
+        runtime = InProcessRuntime(apart=lambda code: ProcessCode(code, _WORKER))
         answer_for(runtime)
         super().__init__(
             core_version=core_version,

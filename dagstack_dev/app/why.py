@@ -17,9 +17,9 @@ from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.paths import lies_in
 from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.host.preparation import manifest_of
-from dagstack_dev.runtimes.code_roots import CodeRoots
-from dagstack_dev.runtimes.finder import quoted
-from dagstack_dev.runtimes.static_imports import static_imports
+from dagstack_dev.runtimes.in_process.plugin_finder import quoted
+from dagstack_dev.runtimes.shared.roots import CodeRoots
+from dagstack_dev.runtimes.shared.static_imports import static_imports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.disk.paths import lies_in
-from dagstack_dev.runtimes.import_hooks import followed_importer
+from dagstack_dev.runtimes.shared.import_hooks import followed_importer
 
 SOON_NS: Final = 2_000_000_000
 """How long after it was opened a file may still be written, in nanoseconds."""

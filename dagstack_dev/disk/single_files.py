@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RunningCode(Protocol):
-    """What is known of the shared code that runs; see `runtimes.shared`."""
+    """What is known of the shared code that runs; see `runtimes.shared.shared_code`."""
 
     def known(self) -> AbstractSet[str]:
         """The paths of the files that run, and those where one would answer a failed import."""

@@ -21,7 +21,7 @@ from dagstack_dev.compat.imports import answer_for
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.reading import read_plugin
-from dagstack_dev.runtimes.in_process import InProcessRuntime
+from dagstack_dev.runtimes.in_process.runtime import InProcessRuntime
 from dagstack_dev.testing.own_tests import OWN_TESTS
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from dagstack_dev.core.events import (
     Transition,
     WatchStopped,
 )
-from dagstack_dev.runtimes.plugin_code import InProcessGeneration
+from dagstack_dev.runtimes.in_process.plugin_code import InProcessGeneration
 
 
 @pytest.fixture(autouse=True)

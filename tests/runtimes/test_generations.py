@@ -14,8 +14,8 @@ from dagstack_dev.core.manifest.parsing import parse_manifest
 from dagstack_dev.core.ports import Prepared
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.reading import read_plugin
-from dagstack_dev.runtimes.in_process import InProcessRuntime
-from dagstack_dev.runtimes.plugin_code import InProcessCode
+from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
+from dagstack_dev.runtimes.in_process.runtime import InProcessRuntime
 
 CODE = """
     from .helper import WORD

@@ -17,8 +17,8 @@ from serving import serving
 from trees import PluginTree
 
 from dagstack_dev import PluginRegistry
-from dagstack_dev.runtimes.imports import ImportLog
-from dagstack_dev.runtimes.static_imports import static_imports
+from dagstack_dev.runtimes.shared.imports import ImportLog
+from dagstack_dev.runtimes.shared.static_imports import static_imports
 
 IMPORTER = """
 import {target}

@@ -15,9 +15,9 @@ from trees import PluginTree
 
 from dagstack_dev import PluginRef, PluginRegistry, unwrap
 from dagstack_dev.core.ports import Generation
-from dagstack_dev.runtimes import referrers
-from dagstack_dev.runtimes.footholds import _awaited, footholds
-from dagstack_dev.runtimes.remains import Remains
+from dagstack_dev.runtimes.leaks import referrers
+from dagstack_dev.runtimes.leaks.live_references import _awaited, footholds
+from dagstack_dev.runtimes.leaks.retired import Remains
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.host.entry import Offer
     from dagstack_dev.host.registry import Registry
-    from dagstack_dev.runtimes.shared_change import SharedChange
+    from dagstack_dev.runtimes.shared.change import SharedChange
 
 
 AGAIN: Final = "what runs is on disk again"

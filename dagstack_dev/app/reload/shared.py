@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.core.plan import SharedNews
 from dagstack_dev.disk.reading import has_changed
-from dagstack_dev.runtimes.imports import ImportLog
-from dagstack_dev.runtimes.in_process import InProcessRuntime
-from dagstack_dev.runtimes.plugin_code import InProcessCode
-from dagstack_dev.runtimes.shared import SharedCode
+from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
+from dagstack_dev.runtimes.in_process.runtime import InProcessRuntime
+from dagstack_dev.runtimes.shared.imports import ImportLog
+from dagstack_dev.runtimes.shared.shared_code import SharedCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dagstack_dev.disk.snapshot import Snapshot
     from dagstack_dev.host.entry import Offer
     from dagstack_dev.host.registry import Registry
-    from dagstack_dev.runtimes.shared_change import SharedChange
+    from dagstack_dev.runtimes.shared.change import SharedChange
 
 
 class SharedFiles:

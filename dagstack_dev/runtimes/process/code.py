@@ -6,11 +6,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dagstack_dev.runtimes.leaks import is_gone, leaks
+from dagstack_dev.runtimes.leaks.report import is_gone, leaks
+from dagstack_dev.runtimes.leaks.retired import Remains
 from dagstack_dev.runtimes.process.description import early_methods
 from dagstack_dev.runtimes.process.remote import Remote
 from dagstack_dev.runtimes.process.stand_in import make_stand_in, stand_in_class
-from dagstack_dev.runtimes.remains import Remains
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.imports import Imports
-    from dagstack_dev.runtimes.plugin_code import InProcessCode
+    from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
+    from dagstack_dev.runtimes.shared.imports import Imports
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,6 @@ class ProcessCode:
 
     code: InProcessCode
     worker: str
-
-    @property
-    def files(self) -> Mapping[str, CodeFile]:
-        """The files, by path relative to the plugin's folder."""
-        return self.code.files
 
     def load(self) -> ProcessGeneration:
         """A generation; the process starts when an instance of it is set up."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.ports import OwningContext
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.plugin_code import InProcessCode
+    from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
 
 _NOT_SERVICES: Final = frozenset({"config", "logger", "registry", "resources", "owner", "progress"})
 """Fields of a context that go another way, or nowhere."""

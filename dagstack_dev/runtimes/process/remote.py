@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.ports import OwningContext
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.plugin_code import InProcessCode
+    from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
     from dagstack_dev.runtimes.process.description import Method
 
 _CHUNK: Final = 1 << 18

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.shared_modules import Reach, SetAside, SharedModules
+    from dagstack_dev.runtimes.shared.modules import Reach, SetAside, SharedModules
 
 
 class SharedChange:

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.runtimes import children
 from dagstack_dev.runtimes.code import CodeFile, compile_file
-from dagstack_dev.runtimes.code_roots import CodeRoots, may_be_shared, other_form
-from dagstack_dev.runtimes.loaded import is_namespace_package, namespace_of, origin_of
-from dagstack_dev.runtimes.shared_change import SharedChange
-from dagstack_dev.runtimes.shared_finder import SharedFinder
-from dagstack_dev.runtimes.shared_modules import Reach, SharedModules
-from dagstack_dev.runtimes.static_imports import static_imports
+from dagstack_dev.runtimes.shared.change import SharedChange
+from dagstack_dev.runtimes.shared.loaded import is_namespace_package, namespace_of, origin_of
+from dagstack_dev.runtimes.shared.modules import Reach, SharedModules
+from dagstack_dev.runtimes.shared.root_finder import SharedFinder
+from dagstack_dev.runtimes.shared.roots import CodeRoots, may_be_shared, other_form
+from dagstack_dev.runtimes.shared.static_imports import static_imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import SourceFile
-    from dagstack_dev.runtimes.imports import ImportLog
+    from dagstack_dev.runtimes.shared.imports import ImportLog
 
 
 class SharedCode(SharedModules):

@@ -13,15 +13,15 @@ from importlib.util import decode_source, spec_from_file_location
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.recorded import copy_of
-from dagstack_dev.runtimes.import_hooks import followed_importer
+from dagstack_dev.runtimes.shared.import_hooks import followed_importer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import CodeType, ModuleType
 
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.code_roots import CodeRoots
-    from dagstack_dev.runtimes.shared_modules import SharedModules
+    from dagstack_dev.runtimes.shared.modules import SharedModules
+    from dagstack_dev.runtimes.shared.roots import CodeRoots
 
 
 class SharedFinder(MetaPathFinder):

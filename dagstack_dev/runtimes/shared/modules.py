@@ -7,11 +7,11 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagstack_dev.core.sources import SourceFile
-from dagstack_dev.runtimes import registries
 from dagstack_dev.runtimes.code import CodeFile, compile_file
-from dagstack_dev.runtimes.loaded import bind, unbind
-from dagstack_dev.runtimes.registries import Registered
-from dagstack_dev.runtimes.static_imports import with_parents
+from dagstack_dev.runtimes.shared import registries
+from dagstack_dev.runtimes.shared.loaded import bind, unbind
+from dagstack_dev.runtimes.shared.registries import Registered
+from dagstack_dev.runtimes.shared.static_imports import with_parents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.runtimes.imports import ImportLog, Imports
+    from dagstack_dev.runtimes.shared.imports import ImportLog, Imports
 
 
 class SetAside(NamedTuple):

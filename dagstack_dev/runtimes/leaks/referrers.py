@@ -20,7 +20,7 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.runtimes.islands import module_of, name_of
+from dagstack_dev.runtimes.leaks.garbage import module_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Log(Protocol):
-    """Who is told of imports, see `runtimes.imports`.
+    """Who is told of imports, see `runtimes.shared.imports`.
 
     Attributes:
         stale: what `before` may be about; it need not be called while there is none.

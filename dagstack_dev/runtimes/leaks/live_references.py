@@ -12,13 +12,13 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dagstack_dev.runtimes.referrers import frames_of_other_threads
+from dagstack_dev.runtimes.leaks.referrers import frames_of_other_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from dagstack_dev.runtimes.remains import Remains
+    from dagstack_dev.runtimes.leaks.retired import Remains
 
 
 class Foothold(NamedTuple):

@@ -11,12 +11,12 @@ from collections import deque
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from dagstack_dev.runtimes.loaded import namespace_of
+from dagstack_dev.runtimes.shared.loaded import namespace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dagstack_dev.runtimes.imports import ImportLog
+    from dagstack_dev.runtimes.shared.imports import ImportLog
 
 _CONTAINERS: Final = (dict, list, set, deque)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.core.errors.base import add_note, in_words
 from dagstack_dev.core.errors.life import PluginLoadError
-from dagstack_dev.runtimes.leaks import is_gone, leaks
-from dagstack_dev.runtimes.registrations import held_by
-from dagstack_dev.runtimes.remains import Remains
-from dagstack_dev.runtimes.static_imports import static_imports
+from dagstack_dev.runtimes.leaks.report import is_gone, leaks
+from dagstack_dev.runtimes.leaks.retired import Remains
+from dagstack_dev.runtimes.shared.registrations import held_by
+from dagstack_dev.runtimes.shared.static_imports import static_imports
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.finder import PluginFinder, TakenOut
-    from dagstack_dev.runtimes.shared import SharedCode
-    from dagstack_dev.runtimes.shared_modules import SetAside
+    from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder, TakenOut
+    from dagstack_dev.runtimes.shared.modules import SetAside
+    from dagstack_dev.runtimes.shared.shared_code import SharedCode
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from dagstack_dev.core.recorded import copy_of
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.sources import SourceFile
-from dagstack_dev.runtimes import children, registries
+from dagstack_dev.runtimes import children
 from dagstack_dev.runtimes.code import compile_file
+from dagstack_dev.runtimes.leaks.retired import Remains
 from dagstack_dev.runtimes.put_off import when_gone
-from dagstack_dev.runtimes.registrations import Holders, Registrations
-from dagstack_dev.runtimes.registries import Registered
-from dagstack_dev.runtimes.remains import Remains
+from dagstack_dev.runtimes.shared import registries
+from dagstack_dev.runtimes.shared.registrations import Holders, Registrations
+from dagstack_dev.runtimes.shared.registries import Registered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.ports import LoadsOnDemand
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.imports import ImportLog, Imports
+    from dagstack_dev.runtimes.shared.imports import ImportLog, Imports
 
 
 _PACKAGE_PARTS: Final = 3

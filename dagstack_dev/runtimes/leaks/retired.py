@@ -9,7 +9,7 @@ from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.runtimes.islands import module_of, name_of
+from dagstack_dev.runtimes.leaks.garbage import module_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

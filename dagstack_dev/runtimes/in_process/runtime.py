@@ -19,6 +19,7 @@ from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.manifest.fields import ExecutionModel
 from dagstack_dev.core.manifest.parsing import line_in
 from dagstack_dev.core.refs import closest
+from dagstack_dev.core.sources import SourceFile
 from dagstack_dev.runtimes.code import (
     CodeFile,
     compile_all,
@@ -27,21 +28,22 @@ from dagstack_dev.runtimes.code import (
     may_bind,
     named_files,
 )
-from dagstack_dev.runtimes.finder import PluginFinder, quoted
-from dagstack_dev.runtimes.imports import ImportLog
-from dagstack_dev.runtimes.plugin_code import InProcessCode
-from dagstack_dev.runtimes.process.code import ProcessCode
+from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
+from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder, quoted
 from dagstack_dev.runtimes.put_off import clear_up, when_gone
-from dagstack_dev.runtimes.shared import SharedCode
-from dagstack_dev.runtimes.stubs import STUB_MODULE, stub_of
+from dagstack_dev.runtimes.shared.imports import ImportLog
+from dagstack_dev.runtimes.shared.shared_code import SharedCode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.ports import LoadsOnDemand, Prepared
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.core.sources import PluginSource, SourceFile
+    from dagstack_dev.core.sources import PluginSource
+
+_STUB: Final = "entry"
+"""The one module in the package of an installed plugin."""
 
 _numbers = itertools.count(1)
 
@@ -49,17 +51,15 @@ _numbers = itertools.count(1)
 class InProcessRuntime:
     """Imports plugins into this process, under a namespace that no other registry shares.
 
-    Those whose manifest asks for a process of their own are imported there.
-
     Args:
-        worker: the name of the module that does so there; see `process.child`.
+        apart: makes of code what is to run in a process of its own, as its manifest may ask.
     """
 
     name: Final = "in_process"
 
-    def __init__(self, *, worker: str = "") -> None:
+    def __init__(self, *, apart: Callable[[InProcessCode], Prepared] | None = None) -> None:
         clear_up()
-        self._worker = worker
+        self._apart = apart or (lambda code: code)
         number = next(_numbers)
         self.namespace = NAMESPACE if number == 1 else f"{NAMESPACE}_{number}"
         log = ImportLog()
@@ -77,7 +77,7 @@ class InProcessRuntime:
         manifest: PluginManifest,
         source: PluginSource,
         previous: Prepared | None = None,
-    ) -> InProcessCode | ProcessCode:
+    ) -> Prepared:
         """Compile every Python file of `source`; files that `previous` has compiled are reused.
 
         A file that does not compile counts only where the plugin can come to import it: a
@@ -90,15 +90,14 @@ class InProcessRuntime:
         clear_up()
         package = self._package(manifest.ref)
         if source.module is not None:
-            stub = stub_of(manifest)
+            stub = {f"{_STUB}.py": _stub_of(manifest)}
             return self._where_it_runs(
                 InProcessCode(
-                    manifest, source.home, package, STUB_MODULE, stub, self._finder, self.shared
+                    manifest, source.home, package, _STUB, stub, self._finder, self.shared
                 )
             )
-        known: Mapping[str, CodeFile] = (
-            previous.files if isinstance(previous, InProcessCode | ProcessCode) else {}
-        )
+        before_it = getattr(previous, "code", previous)  # What runs apart has it there.
+        known = before_it.files if isinstance(before_it, InProcessCode) else {}
         files: dict[str, CodeFile] = {}
         for relative, file in source.files.items():
             if relative.endswith(".py"):
@@ -127,10 +126,9 @@ class InProcessRuntime:
         self.shared.take_part()
         return package
 
-    def _where_it_runs(self, code: InProcessCode) -> InProcessCode | ProcessCode:
-        if code.manifest.execution_model is ExecutionModel.PROCESS_CPU_BOUND:
-            return ProcessCode(code, self._worker)
-        return code
+    def _where_it_runs(self, code: InProcessCode) -> Prepared:
+        is_apart = code.manifest.execution_model is ExecutionModel.PROCESS_CPU_BOUND
+        return self._apart(code) if is_apart else code
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
         """The other plugins that have imported code of `ref`, also by way of shared code."""
@@ -153,6 +151,17 @@ class InProcessRuntime:
 
     def _package(self, ref: PluginRef) -> str:
         return f"{self.namespace}.{quoted(ref.kind)}.{quoted(ref.name)}"
+
+
+def _stub_of(manifest: PluginManifest) -> CodeFile:
+    """What stands in a plugin's own package when its class is imported by name from elsewhere.
+
+    An installed plugin keeps its modules under their own names, so that its absolute imports work
+    and the app sees the same ones. The stub imports the class, and thereby counts as what imports
+    them: they are code that this plugin shares, and are reloaded as such.
+    """
+    text = f"from {manifest.entry_module} import {manifest.entry_class}\n"
+    return compile_file(f"<{manifest.ref}>/{_STUB}.py", SourceFile.of(text.encode()))
 
 
 def _entry_module(module: str, folder: str, files: Mapping[str, CodeFile]) -> str:

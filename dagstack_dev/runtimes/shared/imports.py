@@ -8,9 +8,9 @@ from itertools import filterfalse
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.blame import NAMESPACE
-from dagstack_dev.runtimes import import_hooks
-from dagstack_dev.runtimes.loaded import namespace_of
-from dagstack_dev.runtimes.static_imports import with_parents
+from dagstack_dev.runtimes.shared import import_hooks
+from dagstack_dev.runtimes.shared.loaded import namespace_of
+from dagstack_dev.runtimes.shared.static_imports import with_parents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

@@ -5,14 +5,14 @@ from __future__ import annotations
 import typing
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.runtimes.footholds import footholds
-from dagstack_dev.runtimes.islands import Island
-from dagstack_dev.runtimes.referrers import Search, in_words, running_with
+from dagstack_dev.runtimes.leaks.garbage import Island
+from dagstack_dev.runtimes.leaks.live_references import footholds
+from dagstack_dev.runtimes.leaks.referrers import Search, in_words, running_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dagstack_dev.runtimes.remains import Remains
+    from dagstack_dev.runtimes.leaks.retired import Remains
 
 LANDINGS: Final = 4
 """Objects whose holders are looked for in one generation; the rest hangs on them."""

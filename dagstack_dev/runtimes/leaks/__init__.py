@@ -1,0 +1,1 @@
+"""What of a retired generation can still be reached, and who holds it."""
