@@ -39,10 +39,10 @@ def end_at_once(code: int) -> NoReturn:
     """End the process, and the servers that are plugins with it, whatever else is going on."""
     # Not above, for it would slow down `--help`.
     from dagstack_dev.runtimes import groups  # noqa: PLC0415
-    from dagstack_dev.runtimes.mcp import kept  # noqa: PLC0415
+    from dagstack_dev.runtimes.mcp import snapshot_copy  # noqa: PLC0415
 
     groups.kill_all()
-    kept.remove_all()
+    snapshot_copy.remove_all()
     with suppress(OSError, RuntimeError, ValueError, AttributeError):
         sys.stdout.flush()  # It may be closed, replaced, or interrupted while it writes.
     os._exit(code)

@@ -12,7 +12,7 @@ from serving import edit, serving
 from trees import PluginTree
 
 from dagstack_dev.core.errors.remote import ToolArgumentsInvalid, ToolResultInvalid, ToolTimeout
-from dagstack_dev.runtimes.mcp import messages
+from dagstack_dev.runtimes.mcp import pipes
 
 
 async def test_a_call_to_a_server_that_does_not_read_runs_out_of_time(tree: PluginTree) -> None:
@@ -49,7 +49,7 @@ async def test_a_flood_of_lines_that_are_no_messages_is_cut_short(
     async with serving(tree) as live:
         await live.plugin("server", "tool").print("one more")
     told = [each["event"] for each in captured_events if "not JSON-RPC" in each["event"]]
-    assert len(told) == messages.MOST_STRAYS + 2
+    assert len(told) == pipes.MOST_STRAYS + 2
     assert "further lines that are not JSON-RPC are not logged" in told[-2]
     assert "one more" in told[-1]
 
@@ -57,7 +57,7 @@ async def test_a_flood_of_lines_that_are_no_messages_is_cut_short(
 async def test_a_line_without_end_does_not_take_all_memory(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(messages, "LONGEST_MESSAGE", 10_000)
+    monkeypatch.setattr(pipes, "LONGEST_MESSAGE", 10_000)
     mcp_plugin(tree, "server")
     async with serving(tree) as live:
         server = live.plugin("server", "tool")

@@ -12,8 +12,8 @@ from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.manifest.fields import PluginManifest
 from dagstack_dev.core.manifest.parsing import load_manifest_from_dict, parse_manifest
 from dagstack_dev.core.sources import PluginSource
-from dagstack_dev.runtimes.mcp.command import StdioSettings
 from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
+from dagstack_dev.runtimes.mcp.stdio import StdioSettings
 
 HEAD = """\
 [plugin]

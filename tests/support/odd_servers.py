@@ -16,7 +16,7 @@ from mcp_talks import REF, no_new_tools, talking
 from dagstack_dev import PluginRegistryError
 from dagstack_dev.core.errors.remote import ServerExited
 from dagstack_dev.runtimes.mcp.catalogue import Tool
-from dagstack_dev.runtimes.mcp.messages import MessageReader, OpenRequests, write_messages
+from dagstack_dev.runtimes.mcp.pipes import Pipes
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
 from dagstack_dev.runtimes.mcp.session import Session
 
@@ -44,8 +44,8 @@ def usual(message: dict[str, Any], *, tools: object = (ODD,), **more: Any) -> by
     return json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}).encode()
 
 
-class Pipes:
-    """Stands for a process, its pipes and the connection over them.
+class Process(Pipes):
+    """Stands for a process and the connection over its pipes.
 
     Args:
         answer: what to write for a message; None closes the pipe.
@@ -53,15 +53,13 @@ class Pipes:
 
     def __init__(self, answer: Callable[[dict[str, Any]], bytes | None]) -> None:
         self._answer = answer
-        self._said, self.stdout = anyio.create_memory_object_stream[bytes](math.inf)
-        self.lost = anyio.Event()
-        self.stdin = self
-        self.streams: Any = None
-        self.got: list[dict[str, Any]] = []
+        self._said, self._heard = anyio.create_memory_object_stream[bytes](math.inf)
+        stdin: Any = self
+        stdout: Any = self._heard
+        super().__init__(stdin, stdout, ServerLog(structlog.get_logger()))
 
     async def send(self, data: bytes) -> None:
-        self.got.append(json.loads(data))
-        said = self._answer(self.got[-1])
+        said = self._answer(json.loads(data))
         if said is None:
             self._said.close()
         elif said:
@@ -69,7 +67,7 @@ class Pipes:
 
     def close(self) -> None:
         self._said.close()
-        self.stdout.close()
+        self._heard.close()
 
     def note_tools(self, tools: object) -> None:
         pass
@@ -84,19 +82,12 @@ class Pipes:
 @asynccontextmanager
 async def over_pipes(answer: Callable[[dict[str, Any]], bytes | None]) -> AsyncIterator[Session]:
     """A session that has shaken hands with a server whose pipes are memory."""
-    pipes: Any = Pipes(answer)
-    requests = OpenRequests()
+    process: Any = Process(answer)
     log = ServerLog(structlog.get_logger())
-    send, receive = anyio.create_memory_object_stream[Any](math.inf)
-    pipes.streams = MessageReader(pipes.stdout, pipes.lost, log, requests), send
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(write_messages, receive, pipes, requests)
-        async with Session(REF, pipes, log, "timeout_sec", no_new_tools) as session:
-            await session.shake_hands()
-            yield session
-        send.close()
-        tasks.cancel_scope.cancel()
-    pipes.close()
+    async with Session(REF, process, log, "timeout_sec", no_new_tools) as session:
+        await session.shake_hands()
+        yield session
+    process.close()
 
 
 @asynccontextmanager

@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from dagstack_dev.runtimes.mcp.catalogue import Tool
-from dagstack_dev.runtimes.mcp.wire import plain_result
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-
-    from pydantic import ValidationError
 
 _MCP_WORDS: Final = frozenset({"initialize", "ping"})
 """The methods of MCP that have no slash in their names."""
@@ -64,7 +61,7 @@ class Dialect:
         if tool.name == "call":
             method, params = params["method"], params.get("params", {})
         async with self._turn:
-            return plain_result(await self._ask(method, params, seconds))
+            return await self._ask(method, params, seconds)
 
     async def shut_down(self, seconds: float) -> None:
         """Ask the server to end, which gets a part of `seconds` for it.
@@ -75,14 +72,9 @@ class Dialect:
         await self._ask("shutdown", {}, min(_SHUTDOWN_SECONDS, seconds / 4))
 
 
-def is_spoken(error: ValidationError) -> bool:
-    """Whether an answer to `initialize` that `error` has refused is one in the dialect."""
-    for problem in error.errors(include_url=False):
-        answer = problem["input"]
-        if problem["type"] == "missing" and problem["loc"] == ("protocolVersion",):
-            known = answer.keys() if isinstance(answer, dict) else frozenset[str]()
-            return "serverInfo" not in known and bool(known & {"capabilities", "server_info"})
-    return False
+def is_spoken(answer: Mapping[str, Any]) -> bool:
+    """Return whether an answer to `initialize` that names no version is one in the dialect."""
+    return "serverInfo" not in answer and bool({"capabilities", "server_info"} & answer.keys())
 
 
 def may_repeat(method: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from dagstack_dev.core.errors.base import PluginRegistryError
@@ -15,30 +15,41 @@ if TYPE_CHECKING:
 
 
 class Connection(Protocol):
-    """One live connection to a server.
+    """One live connection to a server."""
 
-    Attributes:
-        streams: what to read messages from and what to write them to, as the SDK's transports
-            yield.
-    """
+    async def ask(self, message: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+        """Send a request, and return the message that answers it; see `wire.messages_in`.
 
-    streams: tuple[Any, Any]
+        Args:
+            message: as JSON-RPC has it, with a number as its `id`.
+            headers: for transports that have any.
+
+        Raises:
+            NoAnswer: the server has not answered as one does.
+            PluginRegistryError: the connection is lost.
+        """
+
+    async def tell(self, message: dict[str, Any], headers: Mapping[str, str]) -> None:
+        """Send what need not be answered; that it does not arrive is no failure."""
+
+    async def listen(self, take: Callable[[dict[str, Any]], object]) -> None:
+        """Give `take` what the server says by itself, until it cannot be heard any more."""
 
     def note_tools(self, tools: Iterable[Tool]) -> None:
-        """These are the server's tools; told whenever they have been listed."""
+        """Note the server's tools; called whenever they have been listed."""
 
     async def watch(self) -> None:
         """Wait for the server to be lost, and raise the error that says so."""
 
     async def why_lost(self) -> PluginRegistryError:
-        """The error for a call that met a closed connection; may wait a moment to tell more."""
+        """Return the error for who met a closed connection; may wait a moment to tell more."""
 
     def last_words(self) -> tuple[str, ...]:
-        """The last that was heard of the server besides its messages, line by line."""
+        """Return the last lines that were heard of the server besides its messages."""
         return ()
 
     def survivors(self) -> tuple[str, ...]:
-        """What is still alive of it, in words; to be asked after it has been left."""
+        """Return what is still alive of it, in words; to be asked after it has been left."""
         return ()
 
 
@@ -50,16 +61,12 @@ class Endpoint(Protocol):
         """Seconds that one call may take."""
 
     @property
-    def startup_timeout(self) -> float:
-        """Seconds that it may take until the server's tools are known."""
+    def call_timeout_option(self) -> str:
+        """What to raise in the manifest when a call takes longer."""
 
     @property
     def may_come_back(self) -> bool:
         """Whether a server that was reached before may be there again though nothing was edited."""
-
-    @property
-    def call_timeout_option(self) -> str:
-        """What to raise in the manifest when a call takes longer."""
 
     def connect(
         self, ref: PluginRef, log: ServerLog

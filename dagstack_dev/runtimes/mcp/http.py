@@ -71,7 +71,7 @@ class HttpEndpoint:
     Attributes:
         url: without credentials.
         headers: sent with every request: credentials, if any, which are in no `repr()`.
-        call_timeout, startup_timeout: seconds.
+        call_timeout: seconds.
         look_every: seconds between two looks whether the server is still there.
         tls: how certificates are checked; None: as the environment says.
     """
@@ -79,7 +79,6 @@ class HttpEndpoint:
     url: str
     headers: Mapping[str, str] = field(repr=False)
     call_timeout: float
-    startup_timeout: float
     look_every: float
     tls: ssl.SSLContext | None = field(repr=False, compare=False)
 
@@ -126,7 +125,6 @@ def _endpoint(manifest: PluginManifest, folder: str) -> HttpEndpoint:
         url=_without_credentials(url),
         headers=_credentials(table, manifest.auth.get("token"), url),
         call_timeout=table.timeout_sec or CALL_SECONDS,
-        startup_timeout=manifest.startup_timeout_sec,
         look_every=LOOK_SECONDS,
         tls=_tls(table, url, folder),
     )

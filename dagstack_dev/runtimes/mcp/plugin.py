@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from dagstack_dev.core.errors.remote import HandshakeFailed, HandshakeTimeout, ServerLost, ToolError
 from dagstack_dev.core.refs import did_you_mean
-from dagstack_dev.runtimes.mcp.methods import class_of, method_name
+from dagstack_dev.runtimes.mcp.arguments import class_of, method_name
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class McpPlugin:
             ServerLost: it went away meanwhile.
         """
         log = ServerLog(ctx.logger)
-        seconds = self._endpoint.startup_timeout
+        seconds = self._manifest.startup_timeout_sec
         sdk = await self._imported()
         connection: Connection | None = None
         try:

@@ -1,7 +1,7 @@
 """The process of one plugin's server, from its start to the end of its whole group.
 
 The SDK's own transport keeps its process to itself: no exit code, no process id, and a group that
-outlives its leader is left alone. So the process is ours; what goes over its pipes is the SDK's.
+outlives its leader is left alone. So the process is ours.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import signal
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.abc
 
 from dagstack_dev.core.errors.remote import ServerExited
 from dagstack_dev.runtimes import groups
-from dagstack_dev.runtimes.mcp.lines import PIPE_CLOSED, LineSplitter
+from dagstack_dev.runtimes.mcp.pipes import PIPE_CLOSED, LineSplitter, Pipes
 from dagstack_dev.runtimes.mcp.server_log import shortened
 
 if TYPE_CHECKING:
@@ -37,33 +37,22 @@ _TELLING_SECONDS: Final = 1.0
 """How long an exit code or the rest of standard error may be in coming."""
 
 
-class ServerProcess:
-    """A running server, see `endpoint.Connection`. Made by `start`.
-
-    Attributes:
-        streams: what messages are read from and written to, on top of its pipes.
-        stdin, stdout: where it reads and writes.
-        lost: set when it has ended, or has closed what it speaks through.
-    """
-
-    streams: tuple[Any, Any]
+class ServerProcess(Pipes):
+    """A running server, see `endpoint.Connection`. Made by `start`."""
 
     def __init__(
         self, ref: PluginRef, process: anyio.abc.Process, command: str, log: ServerLog
     ) -> None:
-        self._ref = ref
-        self._process = process
         assert process.stdin is not None  # noqa: S101 - pipes were asked for
         assert process.stdout is not None  # noqa: S101
-        self.stdin = process.stdin
-        self.stdout = process.stdout
+        super().__init__(process.stdin, process.stdout, log)
+        self._ref = ref
+        self._process = process
         self._command = command
-        self._log = log
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._exited = anyio.Event()
         self._said_all = anyio.Event()
         self._is_stopping = False
-        self.lost = anyio.Event()
 
     @classmethod
     async def start(
@@ -153,7 +142,7 @@ class ServerProcess:
         self._is_stopping = not self.lost.is_set()
         with anyio.CancelScope(shield=True):
             with suppress(*PIPE_CLOSED):
-                await self.stdin.aclose()
+                await self._stdin.aclose()
             with anyio.move_on_after(min(_EOF_SECONDS, seconds / 4)):
                 await self._process.wait()
             if groups.is_alive(group):

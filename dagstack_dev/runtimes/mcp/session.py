@@ -8,28 +8,31 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import anyio
 from mcp.client.session import ClientSession, IncomingMessage
-from mcp.client.subscriptions import SubscriptionLost, ToolsListChanged, listen
 from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
     METHOD_NOT_FOUND,
     UNSUPPORTED_PROTOCOL_VERSION,
+    EmptyResult,
     Implementation,
+    InitializedNotification,
+    InitializeResult,
     LoggingMessageNotificationParams,
     Request,
     ServerCapabilities,
     ToolListChangedNotification,
 )
-from pydantic import RootModel, ValidationError
+from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from dagstack_dev._version import __version__
-from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError, in_words
 from dagstack_dev.core.errors.remote import (
     HandshakeFailed,
     ToolArgumentsInvalid,
@@ -39,13 +42,13 @@ from dagstack_dev.core.errors.remote import (
 )
 from dagstack_dev.runtimes.mcp import dialect
 from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource, Tool
-from dagstack_dev.runtimes.mcp.dispatcher import Answers
+from dagstack_dev.runtimes.mcp.peer import Answered, Peer
 from dagstack_dev.runtimes.mcp.results import contents_of, error_of, result_of
-from dagstack_dev.runtimes.mcp.sdk_errors import is_loss, is_timeout, one_line, tool_failure
 from dagstack_dev.runtimes.mcp.server_log import shortened
-from dagstack_dev.runtimes.mcp.wire import plain_result, said_by_server
+from dagstack_dev.runtimes.mcp.wire import NoAnswer, Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
     from dagstack_dev.core.refs import PluginRef
@@ -57,10 +60,7 @@ Progress = Callable[[float, float | None, str | None], Awaitable[None]]
 
 T = TypeVar("T")
 
-_AnyObject = RootModel[dict[str, Any]]
-
-_SDK_ERRORS: Final = (MCPError, ValidationError, RuntimeError)
-"""What a request of the SDK's session raises."""
+_US: Final = Implementation(name="dagstack-dev", version=__version__)
 
 _LISTEN_AGAIN_SECONDS: Final = 1.0
 """How long to wait before a stream of changes that has ended is opened again."""
@@ -68,10 +68,9 @@ _LISTEN_AGAIN_SECONDS: Final = 1.0
 MOST_PAGES: Final = 1000
 """Pages of a listing that are asked for; a server that never ends one is to be left."""
 
-# What the SDK logs of odd servers we tell ourselves, on behalf of the plugin. Its session logs as
-# "client"; both would else be written to standard error, with tracebacks.
-for _name in ("mcp", "client"):
-    logging.getLogger(_name).addHandler(logging.NullHandler())
+# What the SDK's session logs of odd servers we tell ourselves, on behalf of the plugin. It would
+# else be written to standard error, with tracebacks.
+logging.getLogger("client").addHandler(logging.NullHandler())
 
 
 class Session:
@@ -104,12 +103,13 @@ class Session:
         self._option = option
         self._on_new_tools = on_new_tools
         self._dialect: dialect.Dialect | None = None
-        self._answers = Answers(*connection.streams)
+        self._offers: Mapping[str, Any] = {}
+        self.instructions: str | None = None
         self._client = ClientSession(
-            dispatcher=self._answers,
+            dispatcher=Peer(connection),
             logging_callback=self._on_log,
             message_handler=self._on_message,
-            client_info=Implementation(name="dagstack-dev", version=__version__),
+            client_info=_US,
             log_level="debug",
         )
 
@@ -136,31 +136,64 @@ class Session:
         Raises:
             HandshakeFailed: what comes back is not what an MCP server says.
         """
+        params = {
+            "protocolVersion": HANDSHAKE_PROTOCOL_VERSIONS[-1],
+            "capabilities": {},
+            "clientInfo": _US.model_dump(exclude_none=True),
+        }
         try:
-            try:
-                await self._client.initialize()
-            except MCPError as error:
-                if error.code not in {UNSUPPORTED_PROTOCOL_VERSION, METHOD_NOT_FOUND}:
-                    raise
-                self._answers.is_modern = True
-                await self._client.discover()
+            answer = await self._ask("initialize", params, None)
         except MCPError as error:
-            if is_loss(error):
-                raise await self._connection.why_lost() from None
-            code = f" (JSON-RPC error {error.code})" if said_by_server(error.data) else ""
-            raise self._refused(f"{error.message}{code}") from error
-        except (ValidationError, RuntimeError) as error:
-            if not isinstance(error, ValidationError) or not dialect.is_spoken(error):
-                raise self._refused(one_line(error)) from error
+            if error.code not in {UNSUPPORTED_PROTOCOL_VERSION, METHOD_NOT_FOUND}:
+                raise self._refused(f"{error.message} (JSON-RPC error {error.code})") from error
+            await self._discover()
+        except NoAnswer as error:
+            raise self._refused(str(error)) from error
+        else:
+            await self._initialize(answer)
+
+    async def _initialize(self, answer: object) -> None:
+        """Agree to what a server has answered to `initialize`."""
+        said = answer if isinstance(answer, dict) else {}
+        version = said.get("protocolVersion")
+        if not isinstance(version, str):
+            if not dialect.is_spoken(said):
+                raise self._refused("its answer to initialize names no version of the protocol")
             self._dialect = dialect.Dialect(self._ask)
             methods = ", ".join(tool.name for tool in dialect.TOOLS)
             text = "speaks the JSON-RPC of dagstack-plugin-system, not MCP; its methods are"
             self._log.say(f"{text} {methods}")
+            return
+        if version not in HANDSHAKE_PROTOCOL_VERSIONS:
+            raise self._refused(f"Unsupported protocol version from the server: {version}")
+        self._note(said.get("capabilities"), said.get("instructions"))
+        known = InitializeResult(
+            protocol_version=version,
+            capabilities=ServerCapabilities(),
+            server_info=Implementation(name="?", version="?"),
+        )
+        self._client.adopt(known)
+        await self._client.send_notification(InitializedNotification())
+
+    async def _discover(self) -> None:
+        """Agree with a server that knows no `initialize`."""
+        try:
+            said = await self._client.discover()
+        except MCPError as error:
+            raise self._refused(f"{error.message} (JSON-RPC error {error.code})") from error
+        except (Answered, NoAnswer, RuntimeError, ValidationError) as error:
+            raise self._refused(in_words(error).partition("\n")[0]) from error
+        self._note(said.capabilities.model_dump(by_alias=True), said.instructions)
+
+    def _note(self, capabilities: object, instructions: object) -> None:
+        """Note what a server has to offer; what is odd of it is left out."""
+        self._offers = capabilities if isinstance(capabilities, dict) else {}
+        self.instructions = instructions if isinstance(instructions, str) else None
 
     async def say_goodbye(self, seconds: float) -> None:
         """Tell the server that it is over, where it wants to be told; in a part of `seconds`."""
         if self._dialect is not None:
-            with suppress(MCPError, ValidationError, RuntimeError):
+            with suppress(MCPError, NoAnswer, TimeoutError, PluginRegistryError):
                 await self._dialect.shut_down(seconds)
 
     def _refused(self, reason: str) -> HandshakeFailed:
@@ -168,38 +201,29 @@ class Session:
         return HandshakeFailed(self._ref, message, last_words=self._connection.last_words())
 
     @property
-    def instructions(self) -> str | None:
-        """What the server says of itself."""
-        return self._client.instructions
-
-    @property
-    def _can(self) -> ServerCapabilities:
-        return self._client.server_capabilities or ServerCapabilities()
-
-    @property
     def must_subscribe(self) -> bool:
         """Whether the server tells of new tools only to those who listen."""
-        changes = self._can.tools is not None and bool(self._can.tools.list_changed)
+        tools = self._offers.get("tools")
+        changes = isinstance(tools, dict) and tools.get("listChanged") is True
         return changes and self._client.discover_result is not None
 
     async def subscribe(self) -> None:
         """Listen until the server is gone, or says that it tells nothing.
 
-        A stream that ends before is opened again, and what it may have missed is looked up.
+        A request that is answered has ended, so it is made again, and what may have been missed
+        is looked up. That the connection is lost, its `watch` says.
         """
+        wanted = {"notifications": {"toolsListChanged": True}}
         while True:
             try:
-                async with listen(self._client, tools_list_changed=True) as events:
-                    async for event in events:
-                        if isinstance(event, ToolsListChanged):
-                            await self._on_new_tools(self)
-            except (SubscriptionLost, MCPError) as error:
-                if isinstance(error, MCPError) and error.code == METHOD_NOT_FOUND:
+                await self._ask("subscriptions/listen", wanted, None)
+            except MCPError as error:
+                if error.code == METHOD_NOT_FOUND:
                     return
-                # Has the connection look whether it is lost; if so, its `watch` says so.
-                await self._connection.why_lost()
+            except (NoAnswer, PluginRegistryError):
+                pass
             await anyio.sleep(_LISTEN_AGAIN_SECONDS)
-            await self._on_new_tools(self)
+            await self._renew()
 
     # Listing
 
@@ -211,7 +235,7 @@ class Session:
         """
         if self._dialect is not None:
             return dialect.TOOLS
-        can_list = self._can.tools is not None
+        can_list = self._has("tools")
         found = await self._listed("tools/list", "tools", seconds) if can_list else []
         tools = {tool.name: tool for tool in reversed(self._valid("tool", Tool.of, found))}
         self._connection.note_tools(tools.values())
@@ -219,7 +243,7 @@ class Session:
 
     async def list_resources(self, seconds: float) -> tuple[Resource, ...]:
         """Every resource, and after that every template."""
-        if self._can.resources is None:
+        if not self._has("resources"):
             return ()
         found = await self._optional("resources/list", "resources", seconds)
         found += await self._optional("resources/templates/list", "resourceTemplates", seconds)
@@ -227,10 +251,14 @@ class Session:
 
     async def list_prompts(self, seconds: float) -> tuple[Prompt, ...]:
         """Every prompt."""
-        if self._can.prompts is None:
+        if not self._has("prompts"):
             return ()
         found = await self._optional("prompts/list", "prompts", seconds)
         return (*self._valid("prompt", Prompt.of, found),)
+
+    def _has(self, part: str) -> bool:
+        offered = self._offers.get(part)
+        return offered is not None and offered is not False
 
     def _valid(self, kind: str, of: Callable[[object], T], found: list[object]) -> list[T]:
         valid = []
@@ -301,10 +329,8 @@ class Session:
                 await listener(progress, total, message)
 
         if self._dialect is not None:
-            try:
+            with self._errors(tool.name, seconds):
                 return await self._dialect.call(tool, arguments, seconds)
-            except _SDK_ERRORS as error:
-                raise await self._failed(tool.name, error, seconds) from error
         params = {"name": tool.name, "arguments": arguments}
         said = await self._asked(tool.name, "tools/call", params, seconds, tell)
         if said.get("isError") is True:
@@ -348,10 +374,8 @@ class Session:
         except ValueError as error:
             reason = f"cannot be sent as JSON: {error}"
             raise ToolArgumentsInvalid(self._ref, what, "", reason) from error
-        try:
-            answer = plain_result(await self._ask(method, params, seconds, listener))
-        except _SDK_ERRORS as error:
-            raise await self._failed(what, error, seconds) from error
+        with self._errors(what, seconds):
+            answer = await self._ask(method, params, seconds, listener)
         if not isinstance(answer, dict):
             given = shortened(json.dumps(answer, ensure_ascii=False))
             raise ToolResultInvalid(self._ref, what, f"the result is {given} and no object")
@@ -363,21 +387,36 @@ class Session:
         self,
         method: str,
         params: dict[str, Any],
-        seconds: float,
+        seconds: float | None,
         listener: ProgressFnT | None = None,
-    ) -> dict[str, Any]:
+    ) -> Any:
+        """Return the answer to a request; see `Peer.send_raw_request` for what it raises."""
         request = Request[dict[str, Any], str](method=method, params=params)
-        await self._client.send_request(request, _AnyObject, seconds, progress_callback=listener)
-        return self._answers.latest  # Nothing else has run since it came in.
+        try:
+            await self._client.send_request(
+                request, EmptyResult, seconds, progress_callback=listener
+            )
+        except Answered as answer:
+            return answer.result
 
-    async def _failed(self, what: str, error: Exception, seconds: float) -> PluginRegistryError:
-        """Our error for what the SDK has raised."""
-        if isinstance(error, MCPError):
-            if is_timeout(error):
-                return ToolTimeout(self._ref, what, seconds, self._option)
-            if is_loss(error):
-                return await self._connection.why_lost()
-        return tool_failure(self._ref, what, error)
+    @contextmanager
+    def _errors(self, what: str, seconds: float) -> Iterator[None]:
+        """Raise errors of ours for a request that fails; `what` names it, `seconds` it had."""
+        try:
+            yield
+        except TimeoutError:
+            raise ToolTimeout(self._ref, what, seconds, self._option) from None
+        except Unreadable as error:
+            raise ToolResultInvalid(self._ref, what, str(error)) from error
+        except NoAnswer as error:
+            raise ToolError(self._ref, what, str(error)) from error
+        except MCPError as error:
+            code, data = error.code, error.data
+            typed = data.get("type") if isinstance(data, dict) else None
+            type_name = typed if isinstance(typed, str) else None
+            raise ToolError(
+                self._ref, what, error.message, type_name=type_name, code=code, data=data
+            ) from error
 
     # What the server says by itself
 
@@ -386,8 +425,11 @@ class Session:
 
     async def _on_message(self, message: IncomingMessage) -> None:
         if isinstance(message, ToolListChangedNotification):
-            try:
-                await self._on_new_tools(self)
-            except PluginRegistryError as error:
-                text = "keeps the tools that are known, for those that it tells of are not"
-                self._log.say(f"{text}: {error}", "warning")
+            await self._renew()
+
+    async def _renew(self) -> None:
+        try:
+            await self._on_new_tools(self)
+        except PluginRegistryError as error:
+            text = "keeps the tools that are known, for those that it tells of are not"
+            self._log.say(f"{text}: {error}", "warning")

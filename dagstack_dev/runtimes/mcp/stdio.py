@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import os
+import shlex
+import shutil
+import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
 
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.manifest.mcp import CALL_SECONDS, McpStdio
 from dagstack_dev.core.manifest.parsing import line_in
-from dagstack_dev.runtimes.mcp.command import (
-    StdioSettings,
-    check_python,
-    environment,
-    place_of,
-    problems_of,
-    script_of,
-)
+from dagstack_dev.core.refs import closest
+from dagstack_dev.runtimes.code import compile_all, named_files
 from dagstack_dev.runtimes.mcp.generation import McpCode
-from dagstack_dev.runtimes.mcp.kept import KeptFolder
 from dagstack_dev.runtimes.mcp.process import ServerProcess
+from dagstack_dev.runtimes.mcp.snapshot_copy import SnapshotCopy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -35,6 +32,11 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.runtimes.mcp.server_log import ServerLog
+
+
+_SCRIPTS: Final = (".py", ".js", ".mjs", ".cjs", ".ts", ".mts", ".sh", ".rb", ".pl", ".php", ".jar")
+
+_USUAL: Final = ("python", "python3", "node", "npx", "uv", "uvx", "deno", "bun", "ruby", "java")
 
 
 class McpStdioRuntime:
@@ -55,7 +57,7 @@ class McpStdioRuntime:
             PluginLoadError: the script is written in Python, and does not compile.
         """
         if isinstance(previous, McpCode) and isinstance(previous.endpoint, StdioEndpoint):
-            previous.endpoint.kept.note_later(source)
+            previous.endpoint.files.note_later(source)
         settings = StdioSettings.of(manifest)
         problems = problems_of(settings, _below(source.home, settings))
         if problems:
@@ -63,9 +65,8 @@ class McpStdioRuntime:
         check_python(manifest.ref, settings, source)
         endpoint = StdioEndpoint(
             settings,
-            KeptFolder(source),
+            SnapshotCopy(source),
             call_timeout=(manifest.mcp_stdio or McpStdio()).timeout_sec or CALL_SECONDS,
-            startup_timeout=manifest.startup_timeout_sec,
             teardown_seconds=manifest.teardown_timeout_sec,
         )
         return McpCode.after(previous, manifest, endpoint)
@@ -76,16 +77,32 @@ class McpStdioRuntime:
 
 
 @dataclass(frozen=True, slots=True)
+class StdioSettings:
+    """How a plugin's process is started."""
+
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    working_dir: str | None
+
+    @classmethod
+    def of(cls, manifest: PluginManifest) -> StdioSettings:
+        """What a valid manifest with the runtime `mcp_stdio` says, wherever it says it."""
+        table = manifest.mcp_stdio or McpStdio()
+        written = manifest.command or table.command
+        words = written or tuple(shlex.split(manifest.entry_point or ""))
+        return cls(words, {**manifest.env, **table.env}, table.working_dir)
+
+
+@dataclass(frozen=True, slots=True)
 class StdioEndpoint:
     """How one plugin's process is started; see `endpoint.Endpoint`.
 
-    `kept` is what it runs. A call, the start and stopping it may take so many seconds.
+    `files` is what it runs. A call and stopping it may take so many seconds.
     """
 
     settings: StdioSettings
-    kept: KeptFolder = field(compare=False)
+    files: SnapshotCopy = field(compare=False)
     call_timeout: float
-    startup_timeout: float
     teardown_seconds: float
 
     call_timeout_option = "mcp_stdio.timeout_sec"
@@ -94,18 +111,12 @@ class StdioEndpoint:
     @asynccontextmanager
     async def connect(self, ref: PluginRef, log: ServerLog) -> AsyncIterator[ServerProcess]:
         """Start the process."""
-        from dagstack_dev.runtimes.mcp.messages import (  # noqa: PLC0415 - it imports the SDK
-            MessageReader,
-            OpenRequests,
-            write_messages,
-        )
-
-        settings, kept = self.settings, self.kept
-        own, place = kept.folder, await anyio.to_thread.run_sync(kept.place)
+        settings, files = self.settings, self.files
+        own, place = files.folder, await anyio.to_thread.run_sync(files.place)
         if place != own:
             log.say("its folder holds something newer than this generation, which runs from a copy")
         script = script_of(settings.command)
-        if script is not None and not kept.holds(place_of(script, settings)):
+        if script is not None and not files.holds(place_of(script, settings)):
             hint = "build into a folder of another name, such as out"
             log.say(f"changes of {script} are not noticed, for it is ignored; {hint}", "warning")
         process = await ServerProcess.start(
@@ -118,18 +129,11 @@ class StdioEndpoint:
             env=environment(settings.env),
             log=log,
         )
-        # The SDK counts the time of a call from when it is sent, so that must not have to wait.
-        send, receive = anyio.create_memory_object_stream[Any](math.inf)
-        requests = OpenRequests()
-        reader = MessageReader(process.stdout, process.lost, log, requests)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(process.note_exit)
             tasks.start_soon(process.log_stderr)
-            tasks.start_soon(write_messages, receive, process, requests)
             try:
-                with send:
-                    process.streams = reader, send
-                    yield process
+                yield process
             finally:
                 # One second is for what else there is to undo.
                 await process.stop(max(self.teardown_seconds - 1, 0.5))
@@ -154,3 +158,90 @@ def _line_of(field: str, source: PluginSource) -> int | None:
     """The line of a field, wherever the manifest gives it."""
     places = (field, f"mcp_stdio.{field}", "entry_point")
     return next((line for each in places if (line := line_in(source, each))), None)
+
+
+def environment(added: Mapping[str, str]) -> dict[str, str]:
+    """Our own environment and what is added to it.
+
+    Programs of the virtual environment that we run in come first, as if it had been activated:
+    `python` is the interpreter that the project's packages are installed for.
+    """
+    env = {**os.environ, **added}
+    path = env.get("PATH", os.defpath)
+    if sys.prefix != sys.base_prefix and "PATH" not in added:
+        own = str(Path(sys.executable).parent)
+        path = os.pathsep.join([own, *(part for part in path.split(os.pathsep) if part != own)])
+    return {**env, "PATH": path}
+
+
+def problems_of(settings: StdioSettings, folder: str) -> dict[str, str]:
+    """What is not there of what a command needs, by the field of the manifest.
+
+    `folder` is where it is to run.
+    """
+    if not Path(folder).is_dir():
+        return {"mcp_stdio.working_dir": f"there is no folder {folder}"}
+    path = environment(settings.env)["PATH"]
+    problem = _program_problem(settings.command[0], folder, path) or _script_problem(
+        settings.command, folder
+    )
+    return {"command": problem} if problem else {}
+
+
+def _program_problem(program: str, folder: str, path: str) -> str | None:
+    if "/" in program:
+        file = Path(folder, program)
+        if not file.is_file():
+            return f"there is no file {file}"
+        if not os.access(file, os.X_OK):
+            return f"{file} is not executable; chmod +x it, or name its interpreter"
+        return None
+    if shutil.which(program, path=path) is not None:
+        return None
+    guess = closest(program, [each for each in _USUAL if shutil.which(each, path=path)])
+    hint = f"; did you mean {guess!r}?" if guess else "; install it or give its path"
+    return f"there is no program {program!r} on PATH{hint}"
+
+
+def _script_problem(command: tuple[str, ...], folder: str) -> str | None:
+    script = script_of(command)
+    if script is None or Path(folder, script).is_file():
+        return None
+    files = [each.name for each in Path(folder).glob(f"*{Path(script).suffix}")]
+    guess = closest(script, files)
+    hint = f"; did you mean {guess!r}?" if guess else "; add the file"
+    return f"there is no {script} in {folder}{hint}"
+
+
+def script_of(command: tuple[str, ...]) -> str | None:
+    """The first argument that looks like a script; what follows it may mean anything."""
+    arguments = command[1:]
+    if arguments and arguments[0] in {"-m", "-c", "-e"}:
+        return None
+    script = next((each for each in arguments if each.endswith(_SCRIPTS)), None)
+    return None if script is None or script.startswith("-") else script
+
+
+def place_of(script: str, settings: StdioSettings) -> str:
+    """A script's path relative to the plugin's folder, if it is below that."""
+    return os.path.normpath(Path(settings.working_dir or ".", script))
+
+
+def check_python(ref: PluginRef, settings: StdioSettings, source: PluginSource) -> None:
+    """Compile a Python script, where this very interpreter is to run it, and what it may import.
+
+    Raises:
+        PluginLoadError: one of these files does not compile.
+    """
+    program = shutil.which(settings.command[0], path=environment(settings.env)["PATH"])
+    script = script_of(settings.command)
+    if script is None or not script.endswith(".py") or program is None:
+        return
+    if os.path.realpath(program) != os.path.realpath(sys.executable):
+        return  # Another version may know another syntax.
+    files = compile_all(source)
+    reached = {place_of(script, settings), *named_files(files)}
+    for relative, file in files.items():
+        if relative in reached and file.error is not None:
+            problem, line = file.problem
+            raise PluginLoadError(ref, "compile", problem, path=file.path, line=line)

@@ -7,8 +7,6 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from mcp.types import InitializeResult
-from pydantic import ValidationError
 
 from dagstack_dev.runtimes.mcp.dialect import (
     TOOLS,
@@ -25,15 +23,12 @@ from dagstack_dev.runtimes.mcp.dialect import (
         ({"capabilities": {}}, True),
         ({"hello": "you"}, False),
         ({"capabilities": {}, "serverInfo": {"name": "forgetful", "version": "1"}}, False),
-        ({"protocolVersion": "2025-11-25"}, False),
     ],
 )
 def test_a_handshake_without_a_version_is_in_the_dialect(
     answer: dict[str, Any], *, spoken: bool
 ) -> None:
-    with pytest.raises(ValidationError) as caught:
-        InitializeResult.model_validate(answer, by_name=False)
-    assert is_spoken(caught.value) is spoken
+    assert is_spoken(answer) is spoken
 
 
 def test_only_what_does_nothing_may_be_sent_twice() -> None:

@@ -12,8 +12,8 @@ from odd_servers import outcome, over_pipes, result_of, usual
 
 from dagstack_dev.core.errors.remote import ToolError, ToolResultInvalid, ToolTimeout
 from dagstack_dev.runtimes.mcp import session as sessions
+from dagstack_dev.runtimes.mcp.arguments import class_of
 from dagstack_dev.runtimes.mcp.catalogue import Tool
-from dagstack_dev.runtimes.mcp.methods import class_of
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
 
 Events = list[dict[str, Any]]

@@ -10,13 +10,13 @@ from mcp_service import Service, serving_mcp
 from mcp_talks import refusal, talking
 
 from dagstack_dev.core.errors.remote import ServerLost, ToolError
-from dagstack_dev.runtimes.mcp import http_client
+from dagstack_dev.runtimes.mcp import http_connection
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are tried again at once."""
-    monkeypatch.setattr(http_client, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(http_connection, "PAUSES", (0.0, 0.0))
 
 
 async def test_a_session_calls_tools_and_ends_with_a_goodbye(steady: Service) -> None:
@@ -128,7 +128,7 @@ async def test_a_restarted_server_without_sessions_goes_on(tmp_path: Path) -> No
 async def test_a_server_that_hangs_is_left_all_the_same(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_client, "GOODBYE_SECONDS", 0.05)
+    monkeypatch.setattr(http_connection, "NOTICE_SECONDS", 0.05)
     async with talking(service.url):
         service.hang()
     assert not any(each.startswith("DELETE") for each in service.requests)

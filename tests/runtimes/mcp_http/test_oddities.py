@@ -8,16 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
+import anyio
 import pytest
-from mcp_talks import REF, refusal, talking
+from anyio.lowlevel import checkpoint
+from mcp_talks import REF, meeting, refusal, talking
 from odd_servers import http_usual, over_http, plain
 
-from dagstack_dev.core.errors.remote import HandshakeFailed, ServerLost
-from dagstack_dev.runtimes.mcp import http_client, http_events
-from dagstack_dev.runtimes.mcp.http import trusting_nobody
-from dagstack_dev.runtimes.mcp.http_client import ServerClient
-from dagstack_dev.runtimes.mcp.http_trouble import public, put_off, refused
+from dagstack_dev.core.errors.remote import HandshakeFailed, ServerLost, ToolError
+from dagstack_dev.runtimes.mcp import http_connection
+from dagstack_dev.runtimes.mcp.http_errors import public, put_off, refused
 
 
 @asynccontextmanager
@@ -148,11 +147,10 @@ async def test_a_server_that_hangs_up() -> None:
 async def test_one_broken_connection_is_not_the_end_of_a_server(
     hang_ups: int, *, is_lost: bool
 ) -> None:
-    async with answering(response("200 OK"), hang_ups=hang_ups) as url:
-        tls = trusting_nobody()
-        async with ServerClient(url, headers={}, tls=tls) as client:
-            client.note_tools([])
-            assert (await client.examine(20) is not None) == is_lost
+    answer = response("200 OK")
+    async with answering(answer, hang_ups=hang_ups) as url, meeting(url) as (connected, _):
+        connected.note_tools([])
+        assert (await connected.examine(20) is not None) == is_lost
 
 
 async def test_a_host_that_is_not_known() -> None:
@@ -175,7 +173,7 @@ async def test_a_session_that_cannot_be_named_again_does_no_harm() -> None:
 
 
 async def test_what_need_not_be_answered_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "NOTICE_SECONDS", 0.01)
+    monkeypatch.setattr(http_connection, "NOTICE_SECONDS", 0.01)
     for_ever = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -208,7 +206,7 @@ def left(message: dict[str, Any]) -> bytes:
 
 
 async def test_a_stream_that_is_resumed_brings_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_events, "_RETRY_MS", (1, 10))
+    monkeypatch.setattr(http_connection, "RETRY_MS", (1, 10))
 
     def resume(head: str) -> bytes:
         said = r'{"content": [{"type": "text", "text": "caf\ud83d"}]}'
@@ -219,38 +217,58 @@ async def test_a_stream_that_is_resumed_brings_the_answer(monkeypatch: pytest.Mo
         assert await talk.call("odd") == "caf\ufffd"
 
 
-async def test_no_stream_is_resumed_for_a_call_that_was_given_up() -> None:
+async def test_no_stream_is_resumed_for_a_call_that_was_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_connection, "RETRY_MS", (1, 1))
     asked: list[str] = []
+    given_up, told = anyio.Event(), anyio.Event()
+
+    def respond(message: dict[str, Any]) -> bytes:
+        if message["method"] == "notifications/cancelled":
+            told.set()
+        return left(message)
 
     def resume(head: str) -> bytes:
         asked.append(head)
+        given_up.set()
         return events("data:\n\n")
 
-    async with over_http(left, resume) as url:
-        tls = trusting_nobody()
-        async with ServerClient(url, headers={}, tls=tls) as client:
-
-            async def status(verb: str, headers: dict[str, str], message: object = None) -> int:
-                request = client.build_request(verb, url, headers=headers, json=message)
-                response = await client.send(request, stream=True)
-                await response.aread()
-                return response.status_code
-
-            call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call"}
-            assert await status("POST", {}, call) == 200
-            assert await status("GET", {"last-event-id": "left"}) == 200
-            notice = {"method": "notifications/cancelled", "params": {"requestId": 7}}
-            assert await status("POST", {}, {"jsonrpc": "2.0", **notice}) == 202
-            assert await status("GET", {"last-event-id": "left"}) == 410
-            assert len(asked) == 1
-            assert await status("GET", {"last-event-id": "of another"}) == 200
+    async with over_http(respond, resume) as url, talking(url) as talk:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(talk.call, "odd")
+            await given_up.wait()
+            tasks.cancel_scope.cancel()
+        await told.wait()
+        before = len(asked)
+        with pytest.raises(ToolError):
+            await talk.session.read_resource("odd:x", 20)
+        assert len(asked) == before
 
 
-@pytest.mark.parametrize(("retry", "pause"), [("0", 1000), ("5000", 5000), ("999999999", 30_000)])
-async def test_a_stream_is_opened_again_after_a_pause_of_our_choice(retry: str, pause: int) -> None:
-    body = f"retry: {retry}\nid: 7\ndata:\n\n".encode()
-    headers = {"content-type": "text/event-stream"}
-    request = httpx2.Request("GET", "http://127.0.0.1/")
-    given = httpx2.Response(200, headers=headers, content=body, request=request)
-    read = b"".join([chunk async for chunk in http_events.Events(given, None, lambda _: None)])
-    assert read == f"retry: {pause}\nid: 7\n\n".encode()
+@pytest.mark.parametrize(("retry", "pause"), [("0", 1), ("5000", 5), ("999999999", 30)])
+async def test_a_stream_is_opened_again_after_a_pause_of_our_choice(
+    retry: str, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    asked_again = anyio.Event()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await checkpoint()
+
+    def begun(message: dict[str, Any]) -> bytes:
+        body = f"retry: {retry}\nid: 7\ndata:\n\n"
+        return events(body) if message["method"] == "tools/call" else http_usual(message)
+
+    def resume(_: str) -> bytes:
+        asked_again.set()
+        return events("data:\n\n")
+
+    async with over_http(begun, resume) as url, talking(url) as talk:
+        monkeypatch.setattr(anyio, "sleep", sleep)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(talk.call, "odd")
+            await asked_again.wait()
+            tasks.cancel_scope.cancel()
+    assert pauses[0] == pause

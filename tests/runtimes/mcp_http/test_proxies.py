@@ -46,7 +46,7 @@ async def test_what_no_proxy_names_is_reached_directly(
     async with over_http(lambda message: http_usual(message, initialize={})) as url:
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
         monkeypatch.setenv(variable, excepted.replace("PORT", url.split(":")[2].split("/")[0]))
-        assert "capabilities: Field required" in await refusal(url)
+        assert "names no version of the protocol" in await refusal(url)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def _remove(root: str) -> None:
         shutil.rmtree(root, ignore_errors=True)
 
 
-class KeptFolder:
+class SnapshotCopy:
     """A plugin's folder as it was read.
 
     A process reads its files itself, and at any time. So the old generation of such a plugin,

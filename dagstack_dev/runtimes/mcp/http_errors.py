@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from dagstack_dev.core.blame import related
 from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.errors.remote import HandshakeFailed, ServerLost
+from dagstack_dev.runtimes.mcp.wire import NoAnswer
 
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
@@ -30,39 +31,42 @@ _LATER: Final = frozenset({408, 425, 429})
 
 
 def is_later(status: int) -> bool:
-    """Whether a server may answer otherwise when it is asked again."""
+    """Return whether a server may answer otherwise when it is asked again."""
     return status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-class Extent(Enum):
-    """How much of a connection a trouble ends."""
+class Severity(Enum):
+    """How much of a connection an error ends."""
 
     ANSWER = auto()  # This one request has failed.
     CONNECTION = auto()  # It broke; whether the server is still there has to be looked up.
     SERVER = auto()  # The server is gone, or another one than we have a session with.
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """One thing that went wrong.
+@dataclass(eq=False)
+class HttpError(NoAnswer):
+    """A request was not answered as an MCP server does.
 
     Attributes:
         reason: one line that says what happened, and what to do where that can be told.
-        extent: how much it ends.
-        is_passing: whether it may work when it is tried again, though nothing was edited.
+        severity: how much it ends.
+        is_transient: whether it may work when it is tried again, though nothing was edited.
+        status: of the response, if that says it.
         retry_after: in how many seconds, where the server says so.
-        is_unreadable: whether there was an answer, which cannot be read.
     """
 
     reason: str
-    extent: Extent = Extent.ANSWER
-    is_passing: bool = False
+    severity: Severity = Severity.ANSWER
+    is_transient: bool = False
+    status: int = 0
     retry_after: float = 0.0
-    is_unreadable: bool = False
+
+    def __str__(self) -> str:
+        return self.reason
 
     def error(self, ref: PluginRef) -> ServerLost | HandshakeFailed:
-        """The error that says so."""
-        if not self.is_passing:
+        """Return the error that says so."""
+        if not self.is_transient:
             return HandshakeFailed(ref, self.reason)
         error = ServerLost(ref, self.reason)
         error.retry_after = self.retry_after
@@ -70,18 +74,18 @@ class Trouble:
 
 
 def public(url: str) -> str:
-    """What of a URL may be shown: neither credentials nor parameters."""
+    """Return what of a URL may be shown: neither credentials nor parameters."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def lost(reason: str) -> Trouble:
-    """The server is gone, but may come back."""
-    return Trouble(reason, Extent.SERVER, is_passing=True)
+def lost(reason: str) -> HttpError:
+    """Return what says that the server is gone, but may come back."""
+    return HttpError(reason, Severity.SERVER, is_transient=True)
 
 
-def not_reached(error: Exception, url: str, proxy: Proxy | None = None) -> Trouble:
-    """What it means that no connection could be made."""
+def not_reached(error: Exception, url: str, proxy: Proxy | None = None) -> HttpError:
+    """Return what it means that no connection could be made."""
     if proxy is not None and type(error).__name__ != "ProxyError":
         found = not_reached(error, proxy.url)
         host = urlsplit(url).hostname
@@ -101,9 +105,9 @@ def not_reached(error: Exception, url: str, proxy: Proxy | None = None) -> Troub
                 f"the certificate of {place} is not trusted ({why}); name the file of its CA in "
                 "[plugin.mcp_http] tls_ca_bundle"
             )
-            return Trouble(reason, Extent.SERVER)
+            return HttpError(reason, Severity.SERVER)
         if kind == "SSLError":
-            return Trouble(f"{place} does not speak TLS; write http://?", Extent.SERVER)
+            return HttpError(f"{place} does not speak TLS; write http://?", Severity.SERVER)
         if isinstance(cause, ConnectionRefusedError):
             reason = f"nothing listens at {place} (connection refused); start the server there"
             return lost(f"{reason}, or correct the URL")
@@ -112,80 +116,84 @@ def not_reached(error: Exception, url: str, proxy: Proxy | None = None) -> Troub
     return lost(f"{place} cannot be reached ({in_words(error)})")
 
 
-def unreadable(error: Exception, url: str) -> Trouble:
-    """An answer has no end, or is not encoded as it says."""
-    reason = f"the answer of {public(url)} cannot be read: {error}"
-    return Trouble(reason, is_unreadable=True)
-
-
-def broken(error: Exception, url: str) -> Trouble:
-    """What it means that a connection ended before the answer."""
+def broken(error: Exception, url: str) -> HttpError:
+    """Return what it means that a connection ended before the answer."""
     place = public(url)
     hint = "; does it speak TLS? then write https://" if url.startswith("http://") else ""
     reason = f"{place} closed the connection before it had answered ({type(error).__name__}){hint}"
-    return Trouble(reason, Extent.CONNECTION, is_passing=True)
+    return HttpError(reason, Severity.CONNECTION, is_transient=True)
 
 
-def broken_off(url: str) -> Trouble:
-    """A stream ended before the answer, though the server is still there."""
+def broken_off(url: str) -> HttpError:
+    """Return what says that a stream ended before the answer, though the server is still there."""
     reason = f"{public(url)} ended its stream before it had answered; the call may have been made"
-    return Trouble(reason, Extent.CONNECTION, is_passing=True)
+    return HttpError(reason, Severity.CONNECTION, is_transient=True)
 
 
-def refused(status: int, url: str, *, has_secret: bool) -> Trouble:
-    """What it means that a request was answered with an error, and no MCP server says more."""
+def refused(status: int, url: str, *, has_secret: bool) -> HttpError:
+    """Return what it means that a request was answered with an error, and no server says more."""
     try:
         told = f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         told = str(status)
-    place = public(url)
+    reason = _refusal(status, public(url), told, has_secret=has_secret)
+    return HttpError(reason, is_transient=is_later(status), status=status)
+
+
+def _refusal(status: int, place: str, told: str, *, has_secret: bool) -> str:
     if status in GATEWAY:
-        return Trouble(f"{place} cannot be reached behind its gateway ({told})", is_passing=True)
+        return f"{place} cannot be reached behind its gateway ({told})"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Trouble(f"{place} failed ({told}); its own log says why", is_passing=True)
+        return f"{place} failed ({told}); its own log says why"
     if is_later(status):
-        return Trouble(f"{place} wants to be asked later ({told})", is_passing=True)
+        return f"{place} wants to be asked later ({told})"
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        return Trouble(f"the proxy on the way to {place} asks for credentials ({told})")
+        return f"the proxy on the way to {place} asks for credentials ({told})"
     if status == HTTPStatus.UNAUTHORIZED and not has_secret:
         reason = f"{place} asks for credentials ({told}); give them in [plugin.mcp_http]"
-        return Trouble(f"{reason} auth_secret_env, the environment variable that holds them")
+        return f"{reason} auth_secret_env, the environment variable that holds them"
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         does_not = "does not accept our credentials" if has_secret else "does not let us in"
-        return Trouble(f"{place} {does_not} ({told})")
+        return f"{place} {does_not} ({told})"
     if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE}:
-        return Trouble(f"there is no MCP server at {place} ({told}); correct the URL's path")
-    return Trouble(f"{place} refused the request ({told})")
+        return f"there is no MCP server at {place} ({told}); correct the URL's path"
+    return f"{place} refused the request ({told})"
 
 
-def put_off(trouble: Trouble, retry_after: str) -> Trouble:
-    """`trouble`, with what the header `Retry-After` says: seconds or a date."""
+def put_off(error: HttpError, retry_after: str) -> HttpError:
+    """Return `error` with what the header `Retry-After` says: seconds or a date."""
     try:
         seconds = float(int(retry_after))
     except (ValueError, OverflowError):
         try:
             seconds = (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
         except (TypeError, ValueError, OverflowError):  # A date without a zone, or something else.
-            return trouble
-    return replace(trouble, retry_after=seconds)
+            return error
+    return replace(error, retry_after=seconds)
 
 
-def forgotten(url: str) -> Trouble:
-    """The server does not know our session any more."""
+def forgotten(url: str) -> HttpError:
+    """Return what says that the server does not know our session any more."""
     return lost(f"{public(url)} does not know our session any more; it has been restarted")
 
 
-def old_transport(url: str) -> Trouble:
-    """The server speaks what streamable HTTP has replaced."""
+def moved(there: str) -> HttpError:
+    """Return what says that the server sends us to the URL `there`."""
+    hint = "use that URL if it is the server that is meant"
+    return HttpError(f"Redirect to {public(there)} not followed; {hint}")
+
+
+def old_transport(url: str) -> HttpError:
+    """Return what says that the server speaks what streamable HTTP has replaced."""
     reason = (
         f"{public(url)} speaks HTTP+SSE, the transport of 2024, which is not supported; have the "
         "server offer streamable HTTP, often at the path /mcp, and correct the URL"
     )
-    return Trouble(reason)
+    return HttpError(reason)
 
 
-def no_mcp(answer: str, url: str) -> Trouble:
-    """The answer is something else than an MCP server's; `answer` says what, in a word or two."""
+def no_mcp(answer: str, url: str) -> HttpError:
+    """Return what says that the answer is of the type `answer`, and so not an MCP server's."""
     kind = answer.partition(";")[0].strip() or "nothing"
     reason = f"{public(url)} answers with {kind} and not as an MCP server does; correct the URL"
-    return Trouble(reason)
+    return HttpError(reason)
