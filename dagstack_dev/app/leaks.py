@@ -1,4 +1,4 @@
-"""Tells what old generations leave behind, without getting in the way of what runs."""
+"""Reports what old generations leave behind, without getting in the way of what runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IDLE_SECONDS: Final = 1.0
 """How long nothing may happen before old generations are looked at, and looked at again."""
 
 LOOKS: Final = 3
-"""How often a generation is found to be held before that is told: it may be about to end."""
+"""How often a generation is found to be held before that is reported: it may be about to end."""
 
 LAST_LOOKS_SECONDS: Final = 0.1
 """The time between looks when the server ends."""
@@ -31,21 +31,17 @@ LAST_LOOKS_SECONDS: Final = 0.1
 MANY: Final = 10
 """Generations of one plugin that wait at most: reload upon reload, and never a moment to look."""
 
-_YOUNG: Final = 1
-_ALL: Final = 2
-"""Arguments of `gc.collect`."""
-
 
 class LeakCheck:
-    """Looks at retired generations until they are gone or told of.
+    """Looks at retired generations until they are gone or reported.
 
     On the way of a reload there is nothing but `add`. A look at one generation takes
-    milliseconds, however many plugins there are. Only what is held at every look costs more: a
+    milliseconds, however many plugins there are. Only what is held at every look costs more: one
     collection of all garbage, and a search for the holders. What goes wrong with it is reported,
     and ends nothing else.
 
     Args:
-        table: its observers are told.
+        table: its observers get the reports.
         leaks: what to do about leaks.
     """
 
@@ -53,7 +49,7 @@ class LeakCheck:
         self._table = table
         self._leaks = leaks
         self._waiting: dict[PluginRef, deque[tuple[Retired, int]]] = {}
-        self._collected = -1
+        self._has_collected = False
         self._guard = Guard("the search for leaks")
 
     @property
@@ -72,7 +68,7 @@ class LeakCheck:
 
     async def look(self, is_wanted: Callable[[], bool]) -> None:
         """Look once at everything that waits, as long as nobody `is_wanted` for something else."""
-        self._collected = -1
+        self._has_collected = False
         for ref in list(self._waiting):
             waiting = self._waiting[ref] = self._waiting.pop(ref)  # The last when it is broken off.
             for _ in range(len(waiting)):
@@ -84,18 +80,17 @@ class LeakCheck:
                 del self._waiting[ref]
 
     def _look_at(self, retired: Retired, looks: int) -> None:
-        """Have it wait for the next look, tell of it, or let it go."""
+        """Have it wait for the next look, report it, or let it go."""
+        if retired.generation.is_gone():
+            return
+        if looks > 1:
+            self._wait(retired, looks - 1)
+            return
+        if not self._has_collected:
+            gc.collect()
+            self._has_collected = True
         if not retired.generation.is_gone():
-            # What a teardown has left is young; what is old is many times as much.
-            needed = _YOUNG if looks > 1 else _ALL
-            if self._collected < needed:
-                gc.collect(needed)
-                self._collected = needed
-            if not retired.generation.is_gone():
-                if looks > 1:
-                    self._wait(retired, looks - 1)
-                else:
-                    self._tell(retired)
+            self._report(retired)
 
     async def finish(self) -> None:
         """Come to an end with what waits, where a leak counts as an error."""
@@ -103,7 +98,7 @@ class LeakCheck:
             await anyio.sleep(LAST_LOOKS_SECONDS)
             await self.look(lambda: False)
 
-    def _tell(self, retired: Retired) -> None:
+    def _report(self, retired: Retired) -> None:
         holders = retired.generation.survivors()
         if holders:
             self._table.publish(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.errors.base import shown
@@ -28,16 +27,14 @@ FEWEST_ITERATIONS: Final = 2
 _CONTEXT_NAMES: Final = frozenset({"ctx", "context"})
 
 
-def assert_json_serializable_boundaries(
+async def check_boundaries(
     plugin_class: Callable[[], object],
     manifest: PluginManifest | Mapping[str, Any],
     *,
     hook_samples: Mapping[str, Mapping[str, Any]] | None = None,
     ctx: PluginContext | None = None,
 ) -> None:
-    """Whether arguments and results of hooks survive JSON unchanged (ADR-3).
-
-    Asynchronous plugins are welcome: they run in an event loop of their own.
+    """Check that arguments and results of hooks survive JSON unchanged (ADR-3).
 
     Args:
         plugin_class: the plugin's class.
@@ -50,25 +47,15 @@ def assert_json_serializable_boundaries(
         SerializationError: a value does not survive, or there is no such hook.
         Exception: whatever the plugin raised.
     """
-    in_a_loop(partial(check_boundaries, plugin_class, manifest, hook_samples or {}, ctx))
-
-
-async def check_boundaries(
-    make: Callable[[], object],
-    manifest: PluginManifest | Mapping[str, Any],
-    samples: Mapping[str, Mapping[str, Any]],
-    ctx: PluginContext | None,
-) -> None:
-    """As `assert_json_serializable_boundaries`, in the running event loop."""
-    async with running_plugin(make, manifest, ctx=ctx) as plugin:
-        for hook, arguments in samples.items():
+    async with running_plugin(plugin_class, manifest, ctx=ctx) as plugin:
+        for hook, arguments in (hook_samples or {}).items():
             method = _hook(plugin, hook, SerializationError)
             for name, value in arguments.items():
                 _survives(value, f"argument {name!r} of {hook}")
             _survives(await _call(method, arguments, ctx), f"the result of {hook}")
 
 
-def assert_deterministic(
+async def check_determinism(
     plugin_class: Callable[[], object],
     manifest: PluginManifest | Mapping[str, Any],
     *,
@@ -78,7 +65,7 @@ def assert_deterministic(
     iterations: int = 3,
     ctx: PluginContext | None = None,
 ) -> None:
-    """Whether a hook answers the same call the same, from a fresh instance each time (ADR-3).
+    """Check that a hook answers the same call the same, from a fresh instance each time (ADR-3).
 
     Args:
         plugin_class: the plugin's class.
@@ -96,47 +83,28 @@ def assert_deterministic(
     """
     if iterations < FEWEST_ITERATIONS:
         raise ValueError(f"iterations is {iterations}; one answer cannot be compared")
-    in_a_loop(
-        partial(
-            check_determinism,
-            plugin_class,
-            manifest,
-            hook_name,
-            hook_kwargs,
-            expected=expected_output,
-            iterations=iterations,
-            ctx=ctx,
-        )
-    )
-
-
-async def check_determinism(
-    make: Callable[[], object],
-    manifest: PluginManifest | Mapping[str, Any],
-    hook: str,
-    arguments: Mapping[str, Any],
-    *,
-    expected: Any,
-    iterations: int,
-    ctx: PluginContext | None,
-) -> None:
-    """As `assert_deterministic`, in the running event loop."""
     valid = assert_manifest_valid(manifest)
     answers = []
     for _ in range(iterations):
-        async with running_plugin(make, valid, ctx=ctx) as plugin:
-            method = _hook(plugin, hook, DeterminismError)
-            answers.append(_normal(await _call(method, arguments, ctx)))
+        async with running_plugin(plugin_class, valid, ctx=ctx) as plugin:
+            method = _hook(plugin, hook_name, DeterminismError)
+            answers.append(_normal(await _call(method, hook_kwargs, ctx)))
     first = answers[0]
     for number, answer in enumerate(answers[1:], start=2):
         if answer != first:
             raise DeterminismError(
-                f"{valid.ref}: {hook} has answered {first} first, and call {number} with {answer}"
+                f"{valid.ref}: {hook_name} has answered {first} first, "
+                f"and call {number} with {answer}"
             )
-    if expected is not None and first != _normal(expected):
+    if expected_output is not None and first != _normal(expected_output):
         raise DeterminismError(
-            f"{valid.ref}: {hook} answers {first}, and {_normal(expected)} was expected"
+            f"{valid.ref}: {hook_name} answers {first}, and {_normal(expected_output)} was expected"
         )
+
+
+# For tests without an event loop; plugins may be asynchronous all the same.
+assert_json_serializable_boundaries = in_a_loop(check_boundaries)
+assert_deterministic = in_a_loop(check_determinism)
 
 
 async def _call(

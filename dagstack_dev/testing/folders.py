@@ -20,8 +20,7 @@ from dagstack_dev.host.tasks import is_interruption
 from dagstack_dev.testing.ambient_state import ambient_state
 from dagstack_dev.testing.errors import AmbientStateError
 from dagstack_dev.testing.harness import minimal_context, tell_nobody
-from dagstack_dev.testing.own_tests import TestRun, run_own_tests
-from dagstack_dev.testing.samples import SamplesInvalid, read_samples
+from dagstack_dev.testing.own_tests import SamplesInvalid, TestRun, read_samples, run_own_tests
 from dagstack_dev.testing.suite import ALL_CHECKS, ContractResult, run_contract_suite
 
 if TYPE_CHECKING:

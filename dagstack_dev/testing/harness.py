@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 import anyio.from_thread
 
@@ -19,10 +20,12 @@ from dagstack_dev.host.services.clock import FrozenClock
 from dagstack_dev.host.services.rng import DeterministicRng
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from dagstack_dev.core.events import Fact
     from dagstack_dev.host.resources import ResourceContainer
+
+P = ParamSpec("P")
 
 _LOGGER: Final = "dagstack_dev.testing"
 _MOMENT: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -105,10 +108,15 @@ def repeatable_resources() -> ResourceRegistry:
     return resources
 
 
-def in_a_loop(function: Callable[[], Awaitable[None]]) -> None:
-    """Run an asynchronous function to its end in an event loop of its own, in a thread.
+def in_a_loop(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Make a plain function of an asynchronous one: it runs in a loop of its own, in a thread.
 
-    So a plain function can do asynchronous work, whether its caller is in an event loop or not.
+    So its caller may be in an event loop or not.
     """
-    with anyio.from_thread.start_blocking_portal() as portal:
-        portal.call(function)
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with anyio.from_thread.start_blocking_portal() as portal:
+            portal.call(partial(function, *args, **kwargs))
+
+    return run

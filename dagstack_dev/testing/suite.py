@@ -110,7 +110,7 @@ async def run_contract_suite(  # noqa: PLR0913 - the contract's own call shape
             case "lifecycle":
                 await assert_lifecycle_clean(plugin_class, manifest, ctx=ctx)
             case "serialization":
-                await check_boundaries(plugin_class, manifest, samples, ctx)
+                await check_boundaries(plugin_class, manifest, hook_samples=samples, ctx=ctx)
                 return "" if samples else "skipped: no hook samples"
             case "ambient_state":
                 if module is None:
@@ -122,9 +122,9 @@ async def run_contract_suite(  # noqa: PLR0913 - the contract's own call shape
                     await check_determinism(
                         plugin_class,
                         manifest,
-                        hook,
-                        arguments,
-                        expected=(expected_outputs or {}).get(hook),
+                        hook_name=hook,
+                        hook_kwargs=arguments,
+                        expected_output=(expected_outputs or {}).get(hook),
                         iterations=determinism_iterations,
                         ctx=ctx,
                     )
