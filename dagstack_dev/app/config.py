@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from dagstack_dev.core.config import ConfigDocument
 from dagstack_dev.core.documents import DocumentInvalid, read_document
 from dagstack_dev.core.secrets import remember, secrets_in
-from dagstack_dev.disk.paths import reason_of
 from dagstack_dev.disk.reading import content_of
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ def read_config(path: str | os.PathLike[str], file: SourceFile | None = None) ->
     path = str(path)
     try:
         read = read_document(content_of(path, file))
-    except OSError as error:
-        raise ConfigInvalid(path, f"cannot be read: {reason_of(error)}") from error
     except DocumentInvalid as error:
         raise ConfigInvalid(path, error.reason, error.line) from error
     remember(secrets_in(read.values))

@@ -10,7 +10,6 @@ from dagstack_dev.core.documents import DocumentInvalid, decoded
 from dagstack_dev.core.errors.files import HookspecsInvalid, ManifestProblem
 from dagstack_dev.core.hookspecs.kinds import NO_KINDS, Kinds
 from dagstack_dev.core.hookspecs.yaml_text import parse_hookspecs
-from dagstack_dev.disk.paths import reason_of
 from dagstack_dev.disk.reading import content_of
 
 if TYPE_CHECKING:
@@ -37,9 +36,6 @@ def read_hookspecs(
     path = str(Path(path).expanduser().absolute())
     try:
         return parse_hookspecs(decoded(content_of(path, file)), path)
-    except OSError as error:
-        problem = ManifestProblem("", f"cannot be read: {reason_of(error)}")
-        raise HookspecsInvalid(path, [problem]) from error
     except DocumentInvalid as error:
         problem = ManifestProblem("", error.reason, error.line)
         raise HookspecsInvalid(path, [problem]) from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dagstack_dev.core.documents import DocumentInvalid
 from dagstack_dev.core.manifest_forms import (
     EMBEDDED_NAMES,
     LARGEST_MANIFEST,
@@ -232,20 +232,23 @@ def read_file(path: str, stamp: Stamp, *, keep: bool = False) -> SourceFile:
     return SourceFile.of(content, keep=keep)
 
 
-def content_of(path: str, file: SourceFile | None) -> bytes:
-    """What a file that a person has named holds.
+def content_of(path: str, file: SourceFile | None = None) -> bytes:
+    """Return what a file that a person has named holds.
 
     Args:
         path: of the file.
         file: what is known of it; None to read it now.
 
     Raises:
-        OSError: it cannot be read.
+        DocumentInvalid: it cannot be read.
     """
     if file is None:
-        return read_regular(path)
+        try:
+            return read_regular(path)
+        except OSError as error:
+            raise DocumentInvalid(f"cannot be read: {reason_of(error)}") from error
     if file.content is None:
-        raise OSError(errno.EIO, file.error, path)
+        raise DocumentInvalid(f"cannot be read: {file.error}")
     return file.content
 
 

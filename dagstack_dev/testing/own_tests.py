@@ -15,7 +15,7 @@ import anyio
 
 from dagstack_dev.core.documents import DocumentInvalid, read_document
 from dagstack_dev.core.refs import did_you_mean
-from dagstack_dev.disk.paths import read_regular
+from dagstack_dev.disk.reading import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,10 +43,10 @@ def read_samples(source: PluginSource) -> dict[str, dict[str, Any]]:
         return {}
     path = f"{source.folder}/{SAMPLES_FILE}"
     try:
-        tables: dict[str, dict[str, Any]] = read_document(read_regular(path)).values
+        tables: dict[str, dict[str, Any]] = read_document(content_of(path)).values
         for hook, table in tables.items():
             _check(hook, table)
-    except (OSError, DocumentInvalid, SamplesInvalid) as error:
+    except (DocumentInvalid, SamplesInvalid) as error:
         raise SamplesInvalid(f"{path}: {error}") from error
     return tables
 
