@@ -101,7 +101,10 @@ from dagstack_dev.core.operations import OperationKind as OperationKind
 from dagstack_dev.core.refs import PluginRef as PluginRef
 from dagstack_dev.disk.ignore import DEFAULT_IGNORE as DEFAULT_IGNORE
 from dagstack_dev.disk.manifests import load_manifest as load_manifest
+from dagstack_dev.host.context import NoOpTenantContext as NoOpTenantContext
 from dagstack_dev.host.context import PluginContext as PluginContext
+from dagstack_dev.host.context import TenantAccessDenied as TenantAccessDenied
+from dagstack_dev.host.context import TenantContext as TenantContext
 from dagstack_dev.host.context import derive_context_for_plugin as derive_context_for_plugin
 from dagstack_dev.host.dispatch.broadcast import (
     BroadcastCollectDispatcher as BroadcastCollectDispatcher,
@@ -154,9 +157,6 @@ from dagstack_dev.host.services.rng import DeterministicRng as DeterministicRng
 from dagstack_dev.host.services.rng import RandomRng as RandomRng
 from dagstack_dev.host.services.rng import Rng as Rng
 from dagstack_dev.host.services.standard import STANDARD_RESOURCES as STANDARD_RESOURCES
-from dagstack_dev.host.services.tenant import NoOpTenantContext as NoOpTenantContext
-from dagstack_dev.host.services.tenant import TenantAccessDenied as TenantAccessDenied
-from dagstack_dev.host.services.tenant import TenantContext as TenantContext
 from dagstack_dev.host.services.tmpdir import FolderTmpDir as FolderTmpDir
 from dagstack_dev.host.services.tmpdir import SystemTmpDir as SystemTmpDir
 from dagstack_dev.host.services.tmpdir import TmpDir as TmpDir

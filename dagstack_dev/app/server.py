@@ -36,9 +36,9 @@ from dagstack_dev.disk.snapshot import Snapshot
 from dagstack_dev.disk.sweep import Sweep, reason_to_poll
 from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.context import PluginContext
-from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.gc_pause import rare_collections
 from dagstack_dev.host.loggers import AppLogger
+from dagstack_dev.host.patience import ms_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

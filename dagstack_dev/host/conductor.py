@@ -26,10 +26,9 @@ from dagstack_dev.core.recorded import recorded, trim
 from dagstack_dev.host.context import PluginContext, derive_context_for_plugin
 from dagstack_dev.host.current import become_plugin, current_reload
 from dagstack_dev.host.drain import Drain
-from dagstack_dev.host.elapsed import ms_since
 from dagstack_dev.host.instance import PluginInstance
 from dagstack_dev.host.load_queue import LoadQueue
-from dagstack_dev.host.patience import running_time
+from dagstack_dev.host.patience import ms_since, running_time
 from dagstack_dev.host.sections import section_of
 from dagstack_dev.host.stacks import calls_through
 from dagstack_dev.host.tasks import is_closed, is_interruption

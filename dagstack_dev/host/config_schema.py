@@ -13,23 +13,21 @@ from dataclasses import dataclass
 from datetime import date, time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from dagstack_dev.core.config import ConfigDocument
 from dagstack_dev.core.documents import DocumentInvalid, read_document
 from dagstack_dev.core.errors.base import in_words
-from dagstack_dev.core.errors.files import ConfigSectionInvalid, ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest.parsing import line_in_manifest
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.host.config_problems import Keys, dotted, problem_of, pydantic_words, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
 
 _ATTRIBUTE: Final = "config_schema"
-_UNKNOWN_FILE: Final = "<configuration>"
 
 
 class SectionSchema(Protocol):
@@ -179,50 +177,6 @@ def class_schema(cls: type, ref: PluginRef) -> SectionSchema | None:
     except _BadSchema as error:
         field = dotted((_ATTRIBUTE, *error.keys))
         raise ManifestInvalid(where, [ManifestProblem(field, str(error))], ref=ref) from error
-
-
-def checked_section(
-    ref: PluginRef,
-    config: Mapping[str, Any],
-    section: Mapping[str, Any],
-    schemas: Iterable[SectionSchema | None],
-) -> Mapping[str, Any]:
-    """The section of `ref`, with the defaults of all `schemas` filled in.
-
-    Args:
-        ref: the plugin.
-        config: the host's configuration.
-        section: what `ref` sees of it.
-        schemas: what to hold it against, one after the other.
-
-    Raises:
-        ConfigSectionInvalid: with everything that does not fit the first schema that it misses.
-    """
-    found = section
-    for schema in schemas:
-        if schema is not None:
-            try:
-                found = schema.filled(found)
-            except SectionMisfit as misfit:
-                raise _section_invalid(ref, config, section, misfit) from misfit.__cause__
-    return found
-
-
-def _section_invalid(
-    ref: PluginRef,
-    config: Mapping[str, Any],
-    section: Mapping[str, Any],
-    misfit: SectionMisfit,
-) -> ConfigSectionInvalid:
-    prefix: Keys = () if section is config else (ref.kind, ref.name)
-    problems = []
-    for keys, message in misfit.problems:
-        full = (*prefix, *keys)
-        named = [key for key in full if isinstance(key, str)]
-        line = config.line_of(named) if isinstance(config, ConfigDocument) else None
-        problems.append(ManifestProblem(dotted(full), message, line))
-    path = config.path if isinstance(config, ConfigDocument) else _UNKNOWN_FILE
-    return ConfigSectionInvalid(path, problems, ref)
 
 
 def _as_json(value: object) -> object:

@@ -7,14 +7,13 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, runtime_checkable
 
 from dagstack_dev.host.loggers import bound_logger
 from dagstack_dev.host.resources import ResourceRegistry, inject_resources
 from dagstack_dev.host.services.checkpoint import PluginCheckpoints
 from dagstack_dev.host.services.event_bus import PluginEventBus
 from dagstack_dev.host.services.progress import PluginProgress
-from dagstack_dev.host.services.tenant import NoOpTenantContext, TenantContext
 from dagstack_dev.host.signatures import check_call, check_plain
 
 if TYPE_CHECKING:
@@ -34,6 +33,29 @@ _NOT_A_PLUGIN: Final = (
     "context that a plugin is given in its setup"
 )
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class TenantAccessDenied(Exception):
+    """The current tenant may not do this; raised by a host's `TenantContext`.
+
+    No `PluginRegistryError`: it is about a request and not about the plugin.
+    """
+
+
+@runtime_checkable
+class TenantContext(Protocol):
+    """What the current tenant may do; asked by plugins before they touch what belongs to one."""
+
+    def check_access(self, resource_kind: str, resource_id: str, action: str = "read") -> None:
+        """Raise `TenantAccessDenied` when this may not be done; return when it may."""
+        ...
+
+
+class NoOpTenantContext:
+    """Allows everything; for hosts that know no tenants."""
+
+    def check_access(self, resource_kind: str, resource_id: str, action: str = "read") -> None:
+        """Allow it."""
 
 
 @dataclass(kw_only=True)

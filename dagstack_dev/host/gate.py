@@ -13,9 +13,9 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from dagstack_dev.core.errors.calls import PluginUnavailable
+from dagstack_dev.host.current import plugins_calling
 from dagstack_dev.host.drain import POLL_SECONDS, Calls
 from dagstack_dev.host.patience import running_time
-from dagstack_dev.host.stacks import plugins_calling
 from dagstack_dev.host.tasks import thread_limiter
 
 if TYPE_CHECKING:

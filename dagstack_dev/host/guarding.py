@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from asyncio import CancelledError
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,3 +46,31 @@ def report(message: str, error: BaseException) -> None:
     lines = traceback.format_exception(type(error), error, below)
     with suppress(Exception):
         sys.stderr.write(f"dagstack-dev: {message}:\n{''.join(lines)}")
+
+
+_LOGGERS: Final = Guard("a logger of the app")
+
+
+def log_event(
+    logger: Any, level: str, event: str, error: BaseException | None = None, **fields: object
+) -> None:
+    """Log one event through a structlog or standard logger; another one is left alone.
+
+    What the logger raises is reported, and concerns nobody else.
+
+    Args:
+        logger: as in `PluginContext.logger`.
+        level: the name of its method.
+        event: what has happened.
+        error: whose traceback is shown.
+        fields: of a structlog event; a standard logger gets them behind the text.
+    """
+    method = getattr(logger, level, None)
+    if not callable(method):
+        return
+    extra = {} if error is None else {"exc_info": error}
+    if isinstance(logger, logging.Logger | logging.LoggerAdapter):
+        text = " ".join([event, *(f"{name}={value!r}" for name, value in fields.items())])
+        _LOGGERS.call(method, "%s", text, **extra)
+    else:
+        _LOGGERS.call(method, event, **fields, **extra)

@@ -11,7 +11,7 @@ import asyncio
 import os
 import sys
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
@@ -55,6 +55,11 @@ def running_time() -> float:
     """A clock in seconds that stands still while a debugger has stopped the program."""
     now = monotonic()
     return now - _looks.lost_at(now)
+
+
+def ms_since(began: float) -> float:
+    """The milliseconds since `began`, which `perf_counter` told."""
+    return (perf_counter() - began) * 1000
 
 
 def lost_seconds() -> float:

@@ -18,7 +18,7 @@ from dagstack_dev.core.events import ReloadCommitted, ReloadStarted
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import recorded
-from dagstack_dev.host.elapsed import ms_since
+from dagstack_dev.host.patience import ms_since
 from dagstack_dev.host.rollback import RollBack
 from dagstack_dev.host.schedule import Setups
 from dagstack_dev.host.transaction import Applied, TransactionRun, is_known

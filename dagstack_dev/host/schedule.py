@@ -14,7 +14,7 @@ from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.lifecycle import Stage
 from dagstack_dev.core.recorded import recorded, trim
-from dagstack_dev.host.elapsed import ms_since
+from dagstack_dev.host.patience import ms_since
 from dagstack_dev.host.tasks import is_interruption
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What stacks tell: at which line something is that does not end, and who calls."""
+"""What stacks tell: at which line something is that does not end."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.errors.life import Unfinished
 from dagstack_dev.core.recorded import last_lines
-from dagstack_dev.host.current import current_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dagstack_dev.core.refs import PluginRef
-
-_HOST: Final = dirname(__file__) + "/"  # noqa: PTH120 - compared with file names
-_PACKAGE: Final = dirname(dirname(__file__)) + "/"  # noqa: PTH120 - likewise
+_HOST: Final = dirname(__file__)  # noqa: PTH120 - compared with file names
+_PACKAGE: Final = dirname(dirname(__file__))  # noqa: PTH120 - likewise
 
 FORWARDER_FILE: Final = "<dagstack_dev proxy>"
 """The file name in the code of generated forwarding methods; tracebacks leave it out."""
@@ -46,7 +43,10 @@ def running_at(what: str, frame: FrameType | None, folder: str | None) -> Unfini
 
     The innermost line of code in `folder`; where there is none, the innermost of any.
     """
-    return _at(what, _innermost_in(folder, _stack(frame)) or frame)
+    inside = frame
+    while inside is not None and not (folder and _is_in(folder, inside)):
+        inside = inside.f_back
+    return _at(what, inside or frame)
 
 
 def frame_of(thread: int | None) -> FrameType | None:
@@ -78,30 +78,13 @@ def calls_through(gate: object, folder: str | None) -> list[Unfinished]:
     return calls
 
 
-def plugins_calling(frame: FrameType | None) -> list[PluginRef]:
-    """The plugins that a call comes from, whose caller is `frame`, the innermost first.
-
-    Those with a forwarding method further up the stack, for they are in flight themselves, and
-    whose lifecycle or task it is.
-    """
-    found: dict[PluginRef, None] = {}
-    while frame is not None:
-        if frame.f_code.co_filename == FORWARDER_FILE:
-            gate = frame.f_locals.get("_dagstack_gate")
-            if gate is not None:
-                found[gate.ref] = None
-        frame = frame.f_back
-    own = current_plugin.get()
-    return [*found] if own is None else [*found, own]
-
-
 def _is_forwarder(frame: FrameType, gate: object) -> bool:
     is_one = frame.f_code.co_filename == FORWARDER_FILE
     return is_one and frame.f_locals.get("_dagstack_gate") is gate
 
 
-def _is_in(package: str, frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith(package)
+def _is_in(folder: str, frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(f"{folder}/")
 
 
 def _at(what: str, frame: FrameType | None) -> Unfinished:
@@ -114,7 +97,7 @@ def _at(what: str, frame: FrameType | None) -> Unfinished:
 def _innermost_in(folder: str | None, frames: Iterable[FrameType]) -> FrameType | None:
     if not folder:
         return None
-    own = [each for each in frames if each.f_code.co_filename.startswith(f"{folder}/")]
+    own = [each for each in frames if _is_in(folder, each)]
     return own[-1] if own else None
 
 

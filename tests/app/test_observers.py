@@ -15,8 +15,8 @@ from trees import PluginTree
 from dagstack_dev import InMemoryEventBus, NoOpProgressSink, PluginRegistry
 from dagstack_dev.core.events import Fact, ReloadCommitted, WatchStopped
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.host import guarding
 from dagstack_dev.host.guarding import Guard
-from dagstack_dev.host.services import plugin_log
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
 from dagstack_dev.runtimes.process.logs import log_here
 
@@ -133,7 +133,7 @@ class Plugin:
 async def test_a_logger_of_the_app_that_raises_costs_no_subscription_and_no_plugin(
     tree: PluginTree, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin_log, "_GUARD", Guard("a logger of the app"))
+    monkeypatch.setattr(guarding, "_LOGGERS", Guard("a logger of the app"))
     tree.plugin("listener", code=LISTENER)
     registry = PluginRegistry().discover(tree.root)
     bus = InMemoryEventBus(logger=BrokenLogger())

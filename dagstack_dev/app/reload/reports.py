@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.core.events import PluginFixed, PluginRejected, ReloadSkipped
 from dagstack_dev.core.recorded import recorded
-from dagstack_dev.host.elapsed import ms_since
+from dagstack_dev.host.patience import ms_since
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_check
 
 import anyio.lowlevel
 
+from dagstack_dev.host.guarding import log_event
 from dagstack_dev.host.loggers import AppLogger
-from dagstack_dev.host.services.plugin_log import log_event
 from dagstack_dev.host.signatures import check_call
 from dagstack_dev.host.tasks import is_interruption, is_stray, spawn
 
