@@ -92,7 +92,6 @@ class Conductor:
             PluginLoadError: the import or the constructor raised. The state is left alone.
             KeyboardInterrupt: Ctrl-C came meanwhile.
         """
-        began, ahead = perf_counter(), self.queue.seconds_ahead
         seconds = entry.manifest.startup_timeout_sec
         what = "import" if how is Load.IMPORT else "constructor"
         watched = self.table.watchdog.calling(entry.ref, what, entry.offer.folder, seconds)
@@ -107,8 +106,8 @@ class Conductor:
             if isinstance(cause, BlockedOutdated):
                 raise SetupPreempted(entry.ref) from error
             raise
-        began += self.queue.seconds_ahead - ahead
-        self.table.loaded(entry, instance, reason, duration_ms=ms_since(began), is_open=is_open)
+        milliseconds = 1000 * watched.seconds
+        self.table.loaded(entry, instance, reason, duration_ms=milliseconds, is_open=is_open)
         self.queue.tell()
 
     def load_failed(

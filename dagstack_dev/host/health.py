@@ -20,6 +20,7 @@ from dagstack_dev.host.tasks import is_interruption, is_stray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dagstack_dev.core.blame import Frame
     from dagstack_dev.core.errors.base import PluginRegistryError
     from dagstack_dev.host.entry import Entry
     from dagstack_dev.host.table import PluginTable
@@ -77,7 +78,7 @@ async def ask(table: PluginTable, entry: Entry, *, seconds: float) -> PluginRegi
         What is wrong with it; None when nothing is, or when it is not there to answer any more.
     """
     name = method_of(entry)
-    check = _Check(table, entry)
+    stuck: list[Frame] = []
     try:
         method = getattr(table.proxy(entry), name, None)
         if not callable(method):
@@ -86,7 +87,9 @@ async def ask(table: PluginTable, entry: Entry, *, seconds: float) -> PluginRegi
         if entry.manifest.health_check and not _needs_nothing(method):
             return HealthCheckInvalid.needs_arguments(entry.ref, name)
         with table.watchdog.watching(), move_on_after(seconds) as scope:
-            complaint = _complaint(await check.call(method, seconds))
+            complaint = _complaint(await _answer(table, entry, method, seconds, stuck))
+    except BlockedTooLong as error:
+        return did_not_end(entry, seconds, error)
     except BaseException as error:
         if is_interruption(error) and not is_stray(error):
             raise
@@ -96,48 +99,32 @@ async def ask(table: PluginTable, entry: Entry, *, seconds: float) -> PluginRegi
         failure.__cause__ = recorded(error)
         return failure
     if scope.cancelled_caught:
-        return check.overdue(seconds)
+        return did_not_end(entry, seconds, *stuck[-1:])
     return PluginUnhealthy(entry.ref, f"{name}() {complaint}") if complaint else None
 
 
-class _Check:
-    """One call of a health check."""
-
-    def __init__(self, table: PluginTable, entry: Entry) -> None:
-        self._watchdog = table.watchdog
-        self._entry = entry
-        self._path: str | None = None
-        self._line: int | None = None
-
-    async def call(self, method: Any, seconds: float) -> object:
-        """Call it, and await what it returns if that can be awaited."""
-        try:
-            entry = self._entry
-            calling = self._watchdog.calling(
-                entry.ref, method_of(entry), entry.offer.folder, seconds
-            )
-            with calling:
-                result = method()
-            return await result if inspect.isawaitable(result) else result
-        except BlockedTooLong as error:
-            self._path, self._line = error.path, error.line
-            raise self.overdue(seconds) from error
-        except anyio.get_cancelled_exc_class() as error:
-            frames = plugin_frames(error)
-            if frames:
-                self._path, self._line = frames[-1].path, frames[-1].line
-            raise
-
-    def overdue(self, seconds: float) -> PluginUnhealthy:
-        """The failure of a check that has not ended in time."""
-        failure = did_not_end(self._entry, seconds)
-        failure.path, failure.line = self._path, self._line
-        return failure
+async def _answer(
+    table: PluginTable, entry: Entry, method: Any, seconds: float, stuck: list[Frame]
+) -> object:
+    """Call a check and await what it returns; if it is cancelled, add where it was to `stuck`."""
+    calling = table.watchdog.calling(entry.ref, method_of(entry), entry.offer.folder, seconds)
+    try:
+        with calling:
+            result = method()
+        return await result if inspect.isawaitable(result) else result
+    except anyio.get_cancelled_exc_class() as error:
+        stuck += plugin_frames(error)
+        raise
 
 
-def did_not_end(entry: Entry, seconds: float) -> PluginUnhealthy:
-    """The failure of a check that takes longer than it may."""
-    return PluginUnhealthy(entry.ref, f"{method_of(entry)}() did not end within {seconds:g} s")
+def did_not_end(
+    entry: Entry, seconds: float, at: Frame | BlockedTooLong | None = None
+) -> PluginUnhealthy:
+    """The failure of a check that takes longer than it may, and the line that it was at."""
+    failure = PluginUnhealthy(entry.ref, f"{method_of(entry)}() did not end within {seconds:g} s")
+    if at is not None:
+        failure.path, failure.line = at.path, at.line
+    return failure
 
 
 def _complaint(answer: object) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from contextvars import Context, copy_context
-from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -39,11 +38,7 @@ class _Import(NamedTuple):
 
 
 class LoadQueue:
-    """Loads plugins; the `core.ports.LoadsOnDemand` of runtimes.
-
-    Attributes:
-        seconds_ahead: how long loads have taken that were made in the midst of other ones.
-    """
+    """Loads plugins; the `core.ports.LoadsOnDemand` of runtimes."""
 
     def __init__(self, table: PluginTable) -> None:
         self._table = table
@@ -54,7 +49,6 @@ class LoadQueue:
         self._thread = 0
         self._untold: list[_Import] = []
         self._known: set[tuple[PluginRef, PluginRef]] = set()
-        self.seconds_ahead = 0.0
 
     def run(
         self,
@@ -92,11 +86,9 @@ class LoadQueue:
             plugin.
         """
         if threading.get_ident() == self._thread and ref in self._left:
-            began, before = perf_counter(), self.seconds_ahead
             for each in self._with_dependencies(ref):
                 if each in self._left:  # Another one of them may have imported it.
                     self._take(each)
-            self.seconds_ahead = before + perf_counter() - began
         return self._problem(ref)
 
     def _with_dependencies(self, ref: PluginRef) -> list[PluginRef]:

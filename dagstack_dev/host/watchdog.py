@@ -16,7 +16,6 @@ from dagstack_dev.host.stacks import frame_of, running_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from types import FrameType
 
     from dagstack_dev.core.refs import PluginRef
@@ -93,13 +92,13 @@ class Watchdog:
 
     def calling(
         self, plugin: PluginRef, method: str, folder: str | None, seconds: float
-    ) -> AbstractContextManager[None]:
+    ) -> Calling:
         """A synchronous method of `plugin`, whose code lies in `folder`, runs inside this block.
 
         Raises:
             BlockedTooLong: it took longer than `seconds`, and there is `interrupt`.
         """
-        return _Calling(self, _Call(plugin, method, folder or "", patience.running_time(), seconds))
+        return Calling(self, _Call(plugin, method, folder or "", patience.running_time(), seconds))
 
     def swap(self, call: _Call | None) -> _Call | None:
         """Make `call` the one under way; the answer is which one was."""
@@ -178,17 +177,21 @@ class Watchdog:
             self._thread = None
 
 
-class _Calling:
+class Calling:
     """A call is under way inside this block.
 
     A class, as `contextmanager` takes several times as long, thrice for each plugin of a reload.
+
+    Attributes:
+        seconds: how long it took, less the calls in its midst.
     """
 
-    __slots__ = ("_call", "_watchdog")
+    __slots__ = ("_call", "_watchdog", "seconds")
 
     def __init__(self, watchdog: Watchdog, call: _Call) -> None:
         self._watchdog = watchdog
         self._call: _Call | None = call
+        self.seconds = 0.0
 
     def __enter__(self) -> None:
         self._call = self._watchdog.swap(self._call)
@@ -196,8 +199,10 @@ class _Calling:
     def __exit__(self, *_: object) -> None:
         outer = self._call
         inner = self._watchdog.swap(outer)
+        if inner is not None:
+            self.seconds = patience.running_time() - inner.began
         if outer is not None and inner is not None:  # The time of the one is not the other's.
-            began = outer.began + patience.running_time() - inner.began
+            began = outer.began + self.seconds
             self._watchdog.swap(outer._replace(began=began))
 
 
