@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +15,7 @@ from dagstack_dev.host.health import ask, can_be_asked, did_not_end, has_health
 from dagstack_dev.host.patience import running_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
     from anyio.abc import TaskGroup
@@ -55,6 +54,7 @@ class HealthWatch:
     Args:
         table: the plugins.
         settings: how often, for how long, and how many failures.
+        building: the plugins that are being reloaded, by now.
         on_unhealthy: called with a plugin that is to be torn down, and why.
     """
 
@@ -63,17 +63,18 @@ class HealthWatch:
         table: PluginTable,
         settings: Settings,
         *,
+        building: AbstractSet[PluginRef],
         on_unhealthy: Callable[[PluginRef, PluginRegistryError], None],
     ) -> None:
         self._table = table
         self._seconds = settings.health_seconds
         self._timeout = settings.health_timeout_seconds
         self._limit = settings.health_failures
+        self._building = building
         self._on_unhealthy = on_unhealthy
         self._failures: dict[PluginRef, int] = {}
         self._polls: dict[PluginRef, _Poll] = {}
         self._has_any = anyio.Event()
-        self._paused: set[PluginRef] = set()
         for ref in table.setup_order:
             self._consider(ref)
 
@@ -90,16 +91,10 @@ class HealthWatch:
             self._polls.pop(ref, None)  # One that could not be cancelled is of no interest now.
             self._has_any.set()
 
-    @contextmanager
-    def paused(self, refs: AbstractSet[PluginRef]) -> Iterator[None]:
-        """None of `refs` is asked inside this block, and what was under way comes to nothing."""
-        self._paused |= refs
+    def interrupt(self, refs: AbstractSet[PluginRef]) -> None:
+        """Let the polls of `refs` that are under way come to nothing."""
         for ref in refs & self._polls.keys():
             self._polls[ref].scope.cancel()
-        try:
-            yield
-        finally:
-            self._paused -= refs
 
     async def run(self) -> None:
         """Ask everybody, rest, and so on; without end."""
@@ -116,7 +111,7 @@ class HealthWatch:
     async def _ask_all(self, group: TaskGroup) -> None:
         for number, ref in enumerate([*self._failures], 1):
             entry = self._table.entries[ref]
-            if ref not in self._paused and can_be_asked(self._table, entry):
+            if ref not in self._building and can_be_asked(self._table, entry):
                 poll = self._polls.get(ref)
                 if poll is None:
                     self._begin(entry, group)

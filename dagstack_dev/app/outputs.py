@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
+from dagstack_dev.disk.reading import changed_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dagstack_dev.app.write_log import WriteLog
     from dagstack_dev.core.sources import PluginSource
@@ -71,6 +72,7 @@ class OwnWrites:
         self._on_problem = on_problem
         self._began: dict[str, int] = {}
         self._setups: dict[str, tuple[int, int]] = {}  # When the last one of each folder was.
+        self._ended_ns = 0
         self._series: dict[str, _Series] = {}
         self._told: set[tuple[str, str]] = set()
         self.waiting: set[str] = set()
@@ -81,7 +83,12 @@ class OwnWrites:
 
     def setup_ended(self, folder: str) -> None:
         """The plugin of a folder has just been set up, or has failed to be."""
-        self._setups[folder] = self._began.get(folder, 0), time.time_ns()
+        self._ended_ns = time.time_ns()
+        self._setups[folder] = self._began.get(folder, 0), self._ended_ns
+
+    def after_setups(self, paths: Iterable[str]) -> Iterator[str]:
+        """Those of `paths` that were written after the last setup has ended."""
+        return (path for path in paths if changed_at(path) > self._ended_ns)
 
     def wait_is_over(self, folder: str) -> None:
         """The time that `later` was asked for has come."""

@@ -225,7 +225,7 @@ class DevServer:
         steps.callback(self._end_streams)
         of_ours: tuple[tuple[object, str, object], ...] = (
             (conductor, "on_crash", self._loop.note_crash),
-            (table.watchdog, "is_outdated", self._loop.is_outdated),
+            (table.watchdog, "is_outdated", self._loop.preemption.is_outdated),
             (conductor, "drain_seconds", self._settings.drain_seconds),
             (table, "call_patience", self._settings.call_patience),
         )
@@ -278,7 +278,7 @@ class DevServer:
                 next(iter((*self.roots, *self.code_roots)), ""),
                 f"looking at intervals, for {reason}",
             )
-        self._loop.configuration.tell_misspelt()
+        self._loop.configuration.tell_misspelt({*self._single})
         for place, error in self._not_installed.items():
             reason = str(error).removeprefix(f"{place}: ")
             self._loop.report_problem(place, f"is left out: {reason}")

@@ -108,31 +108,30 @@ class Wanted:
     unchanged: set[PluginRef] = field(default_factory=set)
 
 
-def want(disk: Disk, running: Running, places: Iterable[str], reasons: Mapping[str, str]) -> Wanted:
+def want(disk: Disk, running: Running, places: Mapping[str, str]) -> Wanted:
     """Compare what lies at `places` with what runs.
 
     Args:
         disk: what is on disk, everywhere.
         running: what runs, everywhere.
-        places: all where something may differ; the answer is about these, and the plugins that
-            have moved there or away.
-        reasons: why each of them is looked at, in words; `PENDING` where not given.
+        places: all where something may differ, each with the reason in words, or `PENDING`; the
+            answer is about these, and the plugins that have moved there or away.
     """
-    return _Comparison(disk, running, reasons).of(places)
+    return _Comparison(disk, running, places).wanted()
 
 
 class _Comparison:
     """One call of `want`."""
 
-    def __init__(self, disk: Disk, running: Running, reasons: Mapping[str, str]) -> None:
+    def __init__(self, disk: Disk, running: Running, places: Mapping[str, str]) -> None:
         self._disk = disk
         self._running = running
-        self._reasons = reasons
+        self._places = places
         self._wanted = Wanted()
         self._refused: dict[str, PluginRegistryError] = {}
 
-    def of(self, places: Iterable[str]) -> Wanted:
-        places = sorted(places)
+    def wanted(self) -> Wanted:
+        places = sorted(self._places)
         refs: set[PluginRef] = set()
         for place in places:
             revision = self._disk.revision(place)
@@ -207,7 +206,7 @@ class _Comparison:
         assert revision is not None  # noqa: S101 - nothing else is put
         home = self._running.place(ref)
         others = (each for each in self._running.owners(place) if each != ref)
-        reason = self._reasons.get(place, PENDING)
+        reason = self._places.get(place, PENDING)
         if home is not None and home != place and self._disk.revision(home) is None:
             reason = f"moved from {home}"
         self._wanted.places[ref] = place

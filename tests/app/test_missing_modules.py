@@ -13,7 +13,8 @@ from trees import PluginTree
 
 from dagstack_dev import ReloadCommitted
 from dagstack_dev.app import leaks
-from dagstack_dev.app.reload import loop, missing
+from dagstack_dev.app.reload import loop
+from dagstack_dev.app.reload.revisions import missing_in
 from dagstack_dev.core.errors.registry import INSTALL_MCP
 
 WAYS = {
@@ -100,6 +101,6 @@ async def test_one_that_is_there_and_does_not_help_is_tried_once(
 
 
 def test_what_an_error_says_is_missing() -> None:
-    assert missing.missing_in(None) == set()
-    assert missing.missing_in(ModuleNotFoundError("No module named 'a.b'")) == {"a.b"}
-    assert missing.missing_in(RuntimeError(f"run {INSTALL_MCP}")) == {"mcp", "httpx2"}
+    assert missing_in(None) == set()
+    assert missing_in(ModuleNotFoundError("No module named 'a.b'")) == {"a.b"}
+    assert missing_in(RuntimeError(f"run {INSTALL_MCP}")) == {"mcp", "httpx2"}

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from dagstack_dev import PluginRef, PluginRegistry, PluginRetrying
+from dagstack_dev import PluginRef, PluginRegistry, PluginRetrying, Settings
 from dagstack_dev.app.reload import retry
+from dagstack_dev.app.reload.inbox import Inbox
 from dagstack_dev.app.reload.retry import Retries
 from dagstack_dev.app.reload.state import ReloadState
 from dagstack_dev.core.events import Fact
@@ -27,17 +28,16 @@ class Story:
         self._table = registry.table
         self.now = 100.0
         self.told: list[PluginRetrying] = []
-        self.due: list[PluginRef] = []
         self.timers: list[Callable[[], None]] = []
         self.state = ReloadState(registry, lambda _: True)
         monkeypatch.setattr(retry, "monotonic", lambda: self.now)
+        self.inbox = Inbox()
         self.retries = Retries(
             registry.table,
             self.state,
-            first=1.0,
-            longest=8.0,
-            later=lambda _, func: self.timers.append(func),
-            on_due=self.due.append,
+            self.inbox,
+            Settings(retry_seconds=1.0, retry_limit_seconds=8.0),
+            lambda _, func: self.timers.append(func),
         )
 
     def _see(self, fact: Fact, /) -> None:
@@ -54,6 +54,10 @@ class Story:
         failure = Failure(b"key", error, is_of_running=after is not None)
         self.state.failures.setdefault(REF, []).append(failure)
         self.retries.arrange([REF])
+
+    @property
+    def due(self) -> list[PluginRef]:
+        return [each.ref for each in self.inbox.waiting.happened]
 
     @property
     def pauses(self) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
@@ -12,7 +13,6 @@ from serving import Live, edit, make_live, ref, serving
 from trees import PluginTree
 
 from dagstack_dev import (
-    PluginRef,
     PluginRetrying,
     ReloadCommitted,
     ReloadRolledBack,
@@ -90,7 +90,7 @@ async def test_a_retry_is_preempted_by_what_came_in_before_its_setup(
     tree.plugin("aside")
     async with serving(tree, retry_seconds=0.2, retry_limit_seconds=1e6) as live:
         loop = live.server._loop
-        collect, retry = loop.collector.collect, loop._retries._on_due
+        collect, retry = loop.collector.collect, loop.inbox.happens
 
         async def collect_and_ask(batch: Batch) -> Collected:
             collected = await collect(batch)
@@ -98,13 +98,13 @@ async def test_a_retry_is_preempted_by_what_came_in_before_its_setup(
                 ask()
             return collected
 
-        def also_edit(plugin: PluginRef) -> None:
+        def also_edit(*retried: Any) -> None:
             if company == "with an edit":
                 tree.plugin("aside", value=2)
                 loop.inbox.paths({str(tree.root / "aside/plugin.py")})
-            retry(plugin)
+            retry(*retried)
 
-        monkeypatch.setattr(loop._retries, "_on_due", also_edit)
+        monkeypatch.setattr(loop.inbox, "happens", also_edit)
         if moment == "while the disk is looked at":
             monkeypatch.setattr(loop.collector, "collect", collect_and_ask)
         else:
@@ -133,7 +133,7 @@ async def test_a_retry_is_not_preempted_by_data(tree: PluginTree) -> None:
     async with serving(tree, extras={"seen": seen}, retry_seconds=0.01) as live:
         await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
         (tree.root / "base/events.log").write_text("tried\n")
-        while not live.server._loop.waiting:
+        while not live.server._loop.inbox.held:
             await anyio.sleep(0.001)
         seen.set()
         await live.fact(Transition, lambda fact: fact.to_state is State.READY)
@@ -310,7 +310,7 @@ async def test_a_roll_back_is_not_preempted(tree: PluginTree) -> None:
             Transition, lambda fact: fact.reason == "rolled back" and is_setting_up(fact)
         )
         tree.plugin("base", value=2)
-        while not live.server._loop.waiting:
+        while not live.server._loop.inbox.held:
             await anyio.sleep(0.001)
         may_end.set()
         await live.fact(ReloadCommitted)

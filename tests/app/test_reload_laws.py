@@ -280,7 +280,7 @@ async def test_a_comparison_of_all_places_finds_just_what_is_kept_as_differing(
 ) -> None:
     async with world.serving() as world.live:
         await played(world, scenario)
-        assert world.differing == world.live.server._loop._reconciler.unsettled.keys()
+        assert world.differing == world.live.server._loop._state.unsettled.keys()
 
 
 @scenarios

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from dagstack_dev.core.desired import Revision, Wanted, want
+from dagstack_dev.core.desired import PENDING, Revision, Wanted, want
 from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.graph import DependencyGraph
@@ -197,7 +197,7 @@ class Model:
         self, places: Iterable[str], dice: random.Random | None = None
     ) -> tuple[ReloadPlan, Wanted]:
         """Decide what to do about these places; with `dice`, from facts in any order."""
-        wanted = want(self, self, places, {})
+        wanted = want(self, self, dict.fromkeys(places, PENDING))
         world = self.world()
         candidates, shared = [*wanted.candidates.values()], [*self._shared_news(wanted)]
         failures = self.failures

@@ -46,10 +46,6 @@ class Configuration:
         assert context is not None, "no context"  # noqa: S101 - a server has given it one
         return context
 
-    def is_among(self, files: AbstractSet[str]) -> bool:
-        """Whether the file is one of `files`."""
-        return self._path in files
-
     def take(self, files: AbstractSet[str]) -> set[PluginRef]:
         """Put in force what the file says if it is among `files`; what cannot be used is told.
 
@@ -85,10 +81,10 @@ class Configuration:
         refs = (entry.ref for entry in self._table.present())
         return {ref for ref in refs if not sees_the_same(ref, in_force, config)}
 
-    def tell_misspelt(self) -> None:
-        """Tell the observers of tables that reach no plugin, once each."""
+    def tell_misspelt(self, files: AbstractSet[str]) -> None:
+        """Tell the observers of tables that reach no plugin, once each, if it is among `files`."""
         config = self._context.config
-        if not isinstance(config, ConfigDocument):
+        if self._path not in files or not isinstance(config, ConfigDocument):
             return
         found = misspelt_sections(config, (entry.ref for entry in self._table.present()))
         for table, message in found.items():

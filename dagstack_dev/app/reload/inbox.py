@@ -33,16 +33,18 @@ class Happening(NamedTuple):
     error: PluginRegistryError | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Request:
-    """What somebody has asked for.
+    """What the app has asked for.
 
     Attributes:
         refs: the plugins to be reloaded; None for a look at the whole disk.
-        done: to be set once it has been dealt with.
+        is_taken_in: whether it has been part of a batch.
+        done: set once it has been dealt with.
     """
 
     refs: frozenset[PluginRef] | None
+    is_taken_in: bool = False
     done: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -86,47 +88,57 @@ class Batch:
 class Inbox:
     """Collects what comes in until the reload loop takes it. For the loop's thread only.
 
-    Args:
+    Attributes:
+        waiting: all that waits.
+        held: what has been taken, and has to wait for what is being built.
+        requests: what was asked for and is not answered yet.
         on_filled: called with what has come in.
     """
 
-    def __init__(self, on_filled: Callable[[Batch], None] = lambda _: None) -> None:
-        self._batch = Batch()
+    def __init__(self) -> None:
+        self.waiting = Batch()
+        self.held = Batch()
+        self.requests: list[Request] = []
+        self.on_filled: Callable[[Batch], None] = lambda _: None
         self._filled = anyio.Event()
-        self._on_filled = on_filled
-        self._asked: set[anyio.Event] = set()
-
-    @property
-    def waiting(self) -> Batch:
-        """All that waits."""
-        return self._batch
 
     @property
     def empty(self) -> bool:
-        """Whether nothing waits."""
-        return not self._batch
+        """Whether nothing waits, but for what is held."""
+        return not self.waiting
 
     def paths(self, paths: set[str]) -> None:
-        """File events were reported at `paths`."""
+        """Take in that file events were reported at `paths`."""
         self.put(Batch(paths=paths))
 
     def request(self, refs: Iterable[PluginRef] | None) -> anyio.Event:
-        """Ask for plugins to be reloaded, or for a look everywhere; the answer is set when done."""
+        """Ask for plugins to be reloaded, or for a look everywhere.
+
+        Returns:
+            Set when that has been done.
+        """
         request = Request(None if refs is None else frozenset(refs))
-        self._asked = {each for each in self._asked if not each.is_set()} | {request.done}
+        self.requests.append(request)
         self.put(Batch(requests=[request]))
         return request.done
 
-    def put(self, news: Batch) -> None:
-        """Something has come in; with nothing in it, whoever waits has a look all the same."""
-        self._batch.join(news)
-        self._filled.set()
-        self._on_filled(news)
+    def happens(
+        self, ref: PluginRef, reason: str, error: PluginRegistryError | None = None
+    ) -> None:
+        """Take in what has happened to a plugin; see `Happening`."""
+        self.put(Batch(happened=[Happening(ref, reason, error)]))
 
-    def answer_all(self) -> None:
-        """Whoever has asked for anything is to wait no longer."""
-        for done in self._asked:
-            done.set()
+    def put(self, news: Batch) -> None:
+        """Take in `news`; with nothing in it, whoever waits has a look all the same."""
+        self.waiting.join(news)
+        self._filled.set()
+        self.on_filled(news)
+
+    def put_held(self) -> None:
+        """Let what was held wait with the rest."""
+        if self.held:
+            held, self.held = self.held, Batch()
+            self.put(held)
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait until something is put in, at most `seconds`; False when they are over."""
@@ -135,7 +147,19 @@ class Inbox:
         return self._filled.is_set()
 
     def take(self) -> Batch:
-        """Everything that waits; afterwards nothing does."""
-        batch, self._batch = self._batch, Batch()
+        """Take out all that waits."""
+        batch, self.waiting = self.waiting, Batch()
         self._filled = anyio.Event()
         return batch
+
+    def answer(self, is_due: Callable[[Request], bool] = lambda _: False) -> None:
+        """Answer the requests that have been taken in, but for those that are still `is_due`."""
+        for each in self.requests:
+            if each.is_taken_in and not is_due(each):
+                each.done.set()
+        self.requests = [each for each in self.requests if not each.done.is_set()]
+
+    def answer_all(self) -> None:
+        """Answer every request, for nothing will be done any more."""
+        for each in self.requests:
+            each.done.set()

@@ -1,4 +1,4 @@
-"""Setups that are broken off for an edit."""
+"""Breaks off setups that an edit has made useless."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ from pathlib import PurePath
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from dagstack_dev.app.events import from_anywhere
 from dagstack_dev.app.reload.collect import EDITED
 from dagstack_dev.app.reload.inbox import CRASHED, Batch
 from dagstack_dev.core.errors.life import RetryPreempted, SetupPreempted
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.disk.reading import has_changed
 from dagstack_dev.host.patience import is_held
 from dagstack_dev.host.transaction import ROLLED_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from collections.abc import Set as AbstractSet
 
+    from dagstack_dev.app.reload.collect import Collector
+    from dagstack_dev.app.reload.configuration import Configuration
+    from dagstack_dev.app.reload.inbox import Inbox
+    from dagstack_dev.app.reload.shared import SharedFiles
+    from dagstack_dev.app.reload.state import ReloadState
     from dagstack_dev.core.events import Transition
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.table import PluginTable
@@ -37,27 +43,33 @@ class Preemption:
 
     Args:
         table: the plugins.
-        building: tells the plugins of which something is under way.
-        retried: tells those that are only tried again, or wait for that.
-        outdated: given what has come in, returns the plugins that it changes by what is on disk
-            now, without those that depend on them.
+        state: what is under way, and what of that is only a retry.
+        inbox: tells what has come in.
+        collector: looks what of that differs.
+        configuration: likewise.
+        shared: likewise.
         later: called with seconds and a function, to have the function called then.
     """
 
     def __init__(
         self,
         table: PluginTable,
+        state: ReloadState,
         *,
-        building: Callable[[], AbstractSet[PluginRef]],
-        retried: Callable[[], AbstractSet[PluginRef]],
-        outdated: Callable[[Batch], Iterable[PluginRef]],
+        inbox: Inbox,
+        collector: Collector,
+        configuration: Configuration,
+        shared: SharedFiles,
         later: Callable[[float, Callable[[], None]], None],
     ) -> None:
         self._table = table
-        self._building = building
-        self._retried = retried
-        self._outdated = outdated
+        self._state = state
+        self._collector = collector
+        self._configuration = configuration
+        self._shared = shared
         self._later = later
+        self._report_paths = from_anywhere(inbox.paths)
+        inbox.on_filled = self.note_input
         self._unseen = Batch()
         self._useless: dict[PluginRef, type[SetupPreempted]] = {}
         self._began: dict[PluginRef, float] = {}
@@ -66,15 +78,14 @@ class Preemption:
 
     def note_input(self, news: Batch) -> None:
         """Something has come in, or had when setups were begun."""
-        building = self._building()
+        building = self._state.building
         if not building:
             self._unseen, self._useless = Batch(), {}
             return
         asked = news.requests or any(each.reason == CRASHED for each in news.happened)
         if asked or any(path.endswith(EDITED) for path in news.paths):
-            self._useless = (
-                dict.fromkeys(self._retried() & building, RetryPreempted) | self._useless
-            )
+            retried = self._state.retried & building
+            self._useless = dict.fromkeys(retried, RetryPreempted) | self._useless
         elif all(PurePath(path).suffix for path in news.paths):
             return  # Data, which is not read for this; no folder has moved either.
         self._unseen.join(news)
@@ -87,13 +98,16 @@ class Preemption:
 
     def note_outdated(self, refs: Iterable[PluginRef]) -> None:
         """`refs` differ on disk from what they are set up from."""
-        self._useless |= dict.fromkeys(self._table.reached_by(refs), SetupPreempted)
+        self._add_outdated(refs)
         self._look()
+
+    def _add_outdated(self, refs: Iterable[PluginRef]) -> None:
+        self._useless |= dict.fromkeys(self._table.reached_by(refs), SetupPreempted)
 
     def note(self, fact: Transition) -> None:
         """A plugin came into another state."""
         if fact.to_state is State.SETTING_UP:
-            if fact.ref in self._building() and fact.reason != ROLLED_BACK:
+            if fact.ref in self._state.building and fact.reason != ROLLED_BACK:
                 self._began[fact.ref] = monotonic()
                 self._look()
             return
@@ -105,10 +119,37 @@ class Preemption:
         elif self._in_a_row and fact.to_state in {State.READY, State.FAILED, State.REMOVED}:
             self._in_a_row.pop(fact.ref, None)
 
-    def may_break_off(self, ref: PluginRef, seconds: float) -> bool:
+    def is_outdated(self, ref: PluginRef, seconds: float) -> bool:
+        """Whether a setup of `ref` that blocks the loop for `seconds` now is of use to nobody.
+
+        Called from the watchdog's thread, as events do not get through. Configuration is not
+        looked at.
+        """
+        if not self._may_break_off(ref, seconds):
+            return False
+        needed, left = {ref}, {ref}
+        while left:
+            left = {each for one in left for each in self._table.graph.dependencies(one)} - needed
+            needed |= left
+        sources = (self._table.entries[each].offer.source for each in needed)
+        edited = {
+            f"{source.home}/{path}"
+            for source in sources
+            if source is not None
+            for path, file in source.files.items()
+            if path.endswith(EDITED) and has_changed(f"{source.home}/{path}", file.fingerprint)
+        }
+        shared = self._shared.changed_on_disk()
+        if not needed.isdisjoint(self._shared.importers(shared)):
+            edited |= shared
+        if edited:  # To be there before the plugin would be tried again.
+            self._report_paths(edited)
+        return bool(edited)
+
+    def _may_break_off(self, ref: PluginRef, seconds: float) -> bool:
         """Whether an import or setup of `ref` that has lasted for `seconds` may be preempted."""
         is_setup = self._table.states[ref] is State.SETTING_UP
-        may_be = ref in self._building() and (not is_setup or ref in self._began)
+        may_be = ref in self._state.building and (not is_setup or ref in self._began)
         return may_be and seconds >= self._pause(ref)
 
     def _pause(self, ref: PluginRef) -> float:
@@ -124,8 +165,7 @@ class Preemption:
             return
         if self._unseen:
             unseen, self._unseen = self._unseen, Batch()
-            outdated = self._table.reached_by(self._outdated(unseen))
-            self._useless |= dict.fromkeys(outdated, SetupPreempted)
+            self._add_outdated(self._differing(unseen))
         useless = self._useless.keys() & self._began.keys()
         now = monotonic()
         due = {ref for ref in useless if now - self._began[ref] >= self._pause(ref)}
@@ -138,6 +178,13 @@ class Preemption:
         if due != useless and not self._looks_again:
             self._looks_again = True
             self._later(PAUSE_SECONDS, self._look_again)
+
+    def _differing(self, batch: Batch) -> set[PluginRef]:
+        """The plugins that differ on disk, by what has come in, from what they are set up from."""
+        folders, files = self._collector.edited(batch)
+        refs = {ref for folder in folders for ref in self._table.owners(folder)}
+        refs |= self._configuration.differing(files)
+        return refs | self._shared.importers(self._shared.news_at(files))
 
     def _look_again(self) -> None:
         self._looks_again = False

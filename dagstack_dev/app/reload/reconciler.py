@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import filterfalse
-from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.desired import PENDING, want
@@ -17,16 +16,14 @@ from dagstack_dev.host.reloader import Cause, Reloader
 from dagstack_dev.host.transaction import Applied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Mapping, Sequence
 
     from dagstack_dev.app.reload.reports import Reports
     from dagstack_dev.app.reload.shared import SharedFiles
     from dagstack_dev.app.reload.state import ReloadState
     from dagstack_dev.core.desired import Wanted
     from dagstack_dev.core.graph import DependencyGraph
-    from dagstack_dev.core.plan import ReloadPlan, SharedNews
+    from dagstack_dev.core.plan import Failures, ReloadPlan, SharedNews
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.host.entry import Offer
     from dagstack_dev.host.registry import Registry
@@ -35,33 +32,6 @@ if TYPE_CHECKING:
 
 AGAIN: Final = "what runs is on disk again"
 NOTHING: Final = "nothing to do"
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What one turn of the loop is about to do.
-
-    Attributes:
-        places: where something may differ, each with what has happened there, or `PENDING`.
-        wanted: what does.
-        offers: what candidates are to be loaded from, where that is not what they have.
-        contents: the files of shared code that differ from what runs.
-        changes: what of that is for plugins, by name.
-        news: the same for the planner.
-        plan: what follows from all that.
-        before: the dependencies that were in force until then.
-        clearings: how often failures had been forgotten by then.
-    """
-
-    places: Mapping[str, str]
-    wanted: Wanted
-    offers: Mapping[PluginRef, Offer]
-    contents: Mapping[str, SourceFile | None]
-    changes: Mapping[str, SharedChange]
-    news: Sequence[SharedNews]
-    plan: ReloadPlan
-    before: DependencyGraph
-    clearings: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,69 +51,59 @@ class Occasion:
     is_first: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn of the loop is about to do.
+
+    Attributes:
+        places: where something may differ, each with what has happened there, or `PENDING`.
+        wanted: what does.
+        offers: what candidates are to be loaded from, where that is not what they have.
+        contents: the files of shared code that differ from what runs.
+        changes: what of that is for plugins, by name.
+        news: the same for the planner.
+        failures: what was known to fail.
+        plan: what follows from all that.
+        before: the dependencies that were in force until then.
+        occasion: why all this is done.
+    """
+
+    places: Mapping[str, str]
+    wanted: Wanted
+    offers: Mapping[PluginRef, Offer]
+    contents: Mapping[str, SourceFile | None]
+    changes: Mapping[str, SharedChange]
+    news: Sequence[SharedNews]
+    failures: Failures
+    plan: ReloadPlan
+    before: DependencyGraph
+    occasion: Occasion
+
+
 class Reconciler:
-    """The loop of a reload.
+    """Plans what is to be done, and does it.
 
     Args:
         registry: what runs.
-        state: what is on disk, and what has failed.
+        state: what is on disk, what has failed, and what is under way.
         shared: the code that plugins share.
-        reports: who is told.
-        planned: called with the plugins that are to be torn down and set up.
-        building: makes a block in which plugins, by ref and by place, are torn down and set up.
-        ended: called with what has become of each part, once it is recorded.
-
-    Attributes:
-        unsettled: the places where something differs from what runs, or from what was tried last,
-            each with what has happened there and was not dealt with yet, or `PENDING`; derived
-            from the state, and kept so that a reload looks nowhere else.
-        building: the plugins of which something is under way.
-        ended_ns: when plugins were last changed, in nanoseconds since the epoch.
+        reports: tells the observers what is not in force.
     """
 
     def __init__(
-        self,
-        registry: Registry,
-        state: ReloadState,
-        shared: SharedFiles,
-        reports: Reports,
-        *,
-        planned: Callable[[AbstractSet[PluginRef]], None],
-        building: Callable[[AbstractSet[PluginRef], set[str]], AbstractContextManager[None]],
-        ended: Callable[[Applied], None],
+        self, registry: Registry, state: ReloadState, shared: SharedFiles, reports: Reports
     ) -> None:
-        self._registry = registry
         self._table = registry.table
         self._state = state
         self._shared = shared
         self._reports = reports
         self._reloader = Reloader(registry.conductor)
-        self._on_planned = planned
-        self._building_of = building
-        self._on_ended = ended
         self._reloads = 0
-        self.unsettled: dict[str, str] = {}
-        self.building: set[PluginRef] = set()
-        self.ended_ns = 0
 
     @property
     def differs(self) -> bool:
         """Whether anything differs from what runs, or from what was tried last."""
-        return bool(self.unsettled) or self._shared.differs
-
-    def is_building(self, refs: AbstractSet[PluginRef]) -> bool:
-        """Whether something of any of `refs` is under way."""
-        return not self.building.isdisjoint(refs)
-
-    def is_due(self, refs: Iterable[PluginRef], *, to_be_tried: bool) -> bool:
-        """Whether something that has happened to any of `refs` has not been dealt with yet.
-
-        Args:
-            refs: the plugins.
-            to_be_tried: whether whatever else differs there is going to be tried, too.
-        """
-        places = self._places(refs) & self.unsettled.keys()
-        return any(to_be_tried or self.unsettled[place] != PENDING for place in places)
+        return bool(self._state.unsettled) or self._shared.differs
 
     def next_id(self) -> int:
         """The number of another reload."""
@@ -170,38 +130,18 @@ class Reconciler:
             is_news: whether anything of that has not been looked at before.
 
         Returns:
-            What `reconcile` is to be called with; None where nothing is news, and nothing of what
+            What `carry_out` is to be called with; None where nothing is news, and nothing of what
             differs comes to more than what is known already.
         """
-        turn = self._plan(reasons, contents, occasion)
-        self.unsettled |= dict.fromkeys(self.unsettled.keys() & turn.places.keys(), PENDING)
+        turn, unsettled = self._plan(reasons, contents, occasion), self._state.unsettled
+        unsettled |= dict.fromkeys(unsettled.keys() & turn.places.keys(), PENDING)
         if not is_news and not self._reloader.has_work(turn.plan, turn.offers):
             self._tell_rejected(turn, None)
-            self._settle(turn, Applied(), None, occasion)
+            self._settle(turn, Applied(), None)
             return None
-        self.building |= turn.plan.affected
-        self._on_planned(turn.plan.affected)
+        self._state.building |= turn.plan.affected
         self._table.graph = turn.plan.graph  # At once: the next plan is made upon it.
         return turn
-
-    async def reconcile(
-        self, turn: Turn | None, occasion: Occasion, may_go_on: Callable[[], bool]
-    ) -> None:
-        """Go on until nothing differs but what is known to fail, or something more comes in.
-
-        Several calls may be under way at the same time.
-
-        Args:
-            turn: what `begin` has returned.
-            occasion: likewise.
-            may_go_on: asked before each further turn.
-        """
-        while turn is not None:
-            await self._carry_out(turn, None if occasion.is_first else self.next_id(), occasion)
-            if not self.differs or not may_go_on():
-                return
-            occasion = Occasion(occasion.number, occasion.paths, perf_counter())
-            turn = self.begin({}, self._shared.differing(()), occasion, is_news=False)
 
     def _plan(
         self,
@@ -210,17 +150,19 @@ class Reconciler:
         occasion: Occasion,
     ) -> Turn:
         """What is to be done now; what would touch what is being built has to wait."""
-        places = {**self.unsettled, **reasons}
-        changes = self._shared.prepare(contents, occasion.number, is_quiet=not self.building)
+        state, building = self._state, self._state.building
+        places = {**state.unsettled, **reasons}
+        changes = self._shared.prepare(contents, occasion.number, is_quiet=not building)
         waiting, late = set[str](), set[str]()
-        if self.building:
-            waiting = set(filter(self._is_busy, places))
-            late = {name for name, each in changes.items() if self.is_building(each.plugins)}
+        if building:
+            waiting = set(filter(state.is_busy, places))
+            late = {name for name, each in changes.items() if state.is_building(each.plugins)}
         while True:
             turn = self._plan_for(
                 {place: reason for place, reason in places.items() if place not in waiting},
                 contents,
                 {name: each for name, each in changes.items() if name not in late},
+                occasion,
             )
             more, names = self._colliding(turn)
             if not more and not names:
@@ -229,7 +171,7 @@ class Reconciler:
                 more, names = {*places}, {*changes}
             waiting |= more
             late |= names
-        self.unsettled |= {place: places.get(place, PENDING) for place in waiting}
+        state.unsettled |= {place: places.get(place, PENDING) for place in waiting}
         for error in turn.plan.errors():
             if isinstance(error, PluginRegistryError):
                 self._locate(error, turn.offers)
@@ -240,11 +182,12 @@ class Reconciler:
         places: Mapping[str, str],
         contents: Mapping[str, SourceFile | None],
         changes: Mapping[str, SharedChange],
+        occasion: Occasion,
     ) -> Turn:
         state = self._state
-        wanted = want(state, state, places, places)
+        wanted = want(state, state, places)
         # What else lies where they were may be had.
-        places = {**dict.fromkeys(self._places(wanted.candidates), PENDING), **places}
+        places = {**dict.fromkeys(state.places(wanted.candidates), PENDING), **places}
         offers = {
             ref: offer
             for ref, place in wanted.places.items()
@@ -253,30 +196,39 @@ class Reconciler:
             and not state.is_loaded(ref, offer)
         }
         news = [self._shared.news_of(change, offers) for change in changes.values()]
+        failures = state.failures
         plan = plan_reload(
             state.world(),
             wanted.candidates.values(),
             wanted.removed,
             shared=news,
-            failures=state.failures,
+            failures=failures,
         )
-        before, clearings = self._table.graph, state.clearings
-        return Turn(places, wanted, offers, contents, changes, news, plan, before, clearings)
-
-    def _is_busy(self, place: str) -> bool:
-        return self.is_building(self._state.refs_at([place]))
+        return Turn(
+            places=places,
+            wanted=wanted,
+            offers=offers,
+            contents=contents,
+            changes=changes,
+            news=news,
+            failures=failures,
+            plan=plan,
+            before=self._table.graph,
+            occasion=occasion,
+        )
 
     def _colliding(self, turn: Turn) -> tuple[set[str], set[str]]:
         """The places and changes of `turn` that would touch what is being built."""
-        if not self.building:
+        building = self._state.building
+        if not building:
             return set(), set()
         graph, wanted = turn.plan.graph, turn.wanted
-        names = {ref.name for ref in self.building}
+        names = {ref.name for ref in building}
         refs, changes = set[PluginRef](), set[str]()
         for each in turn.plan.transactions:
             importers = map(self._table.importers, each.refs)
             near = {*each.refs}.union(*map(graph.dependencies, each.refs), *importers)
-            if not near.isdisjoint(self.building):
+            if not near.isdisjoint(building):
                 refs |= each.refs
                 changes |= {*each.shared}
         for ref, candidate in wanted.candidates.items():
@@ -284,7 +236,7 @@ class Reconciler:
             if candidate.keeps in turn.plan.rejected and not names.isdisjoint(wants):
                 refs.add(ref)
         places = {place for ref, place in wanted.places.items() if ref in refs}
-        places |= self._places(refs & wanted.removed)
+        places |= self._state.places(refs & wanted.removed)
         if refs and not places and not changes:  # A name that some new plugin takes.
             return set(turn.places), set(turn.changes)
         return places, changes
@@ -303,57 +255,48 @@ class Reconciler:
         elif ref in self._table.entries:
             locate(error, self._table.entries[ref].offer.source)
 
-    async def _carry_out(self, turn: Turn, reload_id: int | None, occasion: Occasion) -> None:
-        """Tell what is not taken over, do the rest, and take down what has become of it."""
-        plan = turn.plan
+    async def carry_out(self, turn: Turn, ended: Callable[[Applied], None]) -> None:
+        """Tell what is not taken over, do the rest, and take down what has become of it.
+
+        Several turns may be under way at the same time.
+
+        Args:
+            turn: what `begin` has returned.
+            ended: called with what has become of each part, as soon as that is recorded.
+        """
+        state, plan, occasion = self._state, turn.plan, turn.occasion
+        reload_id = None if occasion.is_first else self.next_id()
         self._tell_rejected(turn, reload_id)
         in_force = {name for each in plan.transactions for name in each.shared}
         for name in turn.changes.keys() - in_force - plan.held.keys():
             turn.changes[name].leave()  # No plugin of the plan imports it any more.
+        left = {*plan.affected}  # What has ended before may be built again, by another turn.
 
-        affected = plan.affected
-        left = {*affected}  # What has ended before may be built again, by another turn.
-
-        def ended(applied: Applied) -> None:
+        def end_part(applied: Applied) -> None:
             left.difference_update(applied.touched)
-            self.building -= applied.touched
-            self.ended_ns = time_ns()
-            self._state.record(plan, turn.wanted.candidates, applied, turn.clearings)
-            self._look_at(self._places(applied.touched) & turn.places.keys())
-            self._on_ended(applied)
+            state.building -= applied.touched
+            state.record(plan, turn.wanted.candidates, applied, turn.failures)
+            state.look_at(state.places(applied.touched) & turn.places.keys())
+            ended(applied)
 
+        happened = {
+            ref
+            for ref, place in turn.wanted.places.items()
+            if turn.places.get(place, PENDING) != PENDING
+        }
         try:
-            places = self._places(affected) | {*turn.wanted.places.values()}
-            with self._building_of(affected, places):
-                applied = await self._reloader.apply(
-                    plan,
-                    turn.wanted.candidates,
-                    turn.offers,
-                    turn.changes,
-                    before=turn.before,
-                    cause=Cause(
-                        reload_id,
-                        occasion.began,
-                        occasion.paths,
-                        {
-                            ref
-                            for ref, place in turn.wanted.places.items()
-                            if turn.places.get(place, PENDING) != PENDING
-                        },
-                    ),
-                    ended=ended,
-                )
+            applied = await self._reloader.apply(
+                plan,
+                turn.wanted.candidates,
+                turn.offers,
+                turn.changes,
+                before=turn.before,
+                cause=Cause(reload_id, occasion.began, occasion.paths, happened),
+                ended=end_part,
+            )
         finally:
-            self.building -= left
-        self._settle(turn, applied, reload_id, occasion)
-
-    def _look_at(self, places: Iterable[str]) -> None:
-        """Derive anew which of `places` are settled."""
-        for place in places:
-            if self._state.is_settled(place):
-                self.unsettled.pop(place, None)
-            else:
-                self.unsettled.setdefault(place, PENDING)
+            state.building -= left
+        self._settle(turn, applied, reload_id)
 
     def _kept(self, turn: Turn) -> dict[PluginRef, BaseException]:
         """What does not run what is on disk, or is not run from there, each with the reason."""
@@ -381,17 +324,15 @@ class Reconciler:
             self._table.keep_pending(entry, error)
         self._reports.rejected(ref, self._state.place(ref) or "", error, reload_id)
 
-    def _settle(
-        self, turn: Turn, applied: Applied, reload_id: int | None, occasion: Occasion
-    ) -> None:
+    def _settle(self, turn: Turn, applied: Applied, reload_id: int | None) -> None:
         """Note what is pending and what differs now, and tell what does not any more."""
-        state, table = self._state, self._table
+        state, table, occasion = self._state, self._table, turn.occasion
         kept = self._kept(turn)
         down = filterfalse(state.is_live, applied.touched)
-        places = turn.places.keys() | self._places(
+        places = turn.places.keys() | state.places(
             {*turn.wanted.candidates, *kept, *applied.rolled_back, *down} | state.failures.keys()
         )
-        self._look_at(place for place in places if not (self.building and self._is_busy(place)))
+        state.look_at(place for place in places if not (state.building and state.is_busy(place)))
         self._shared.settle(turn.news)
         for ref in filter(state.is_live, kept):
             known = table.entries[ref].pending_error
@@ -413,7 +354,7 @@ class Reconciler:
         for place in self._reports.told():
             owner = state.owner(place)
             is_down = owner is not None and not state.is_live(owner)
-            if not (is_down or self._differs_at(place) or self._is_busy(place)):
+            if not (is_down or self._differs_at(place) or state.is_busy(place)):
                 message = "it is gone from disk" if owner is None else "what is on disk runs"
                 self._reports.fixed(place, owner, message, reload_id)
 
@@ -424,14 +365,11 @@ class Reconciler:
             owner is not None and owner in self._shared.importers(self._shared.known)
         )
 
-    def _places(self, refs: Iterable[PluginRef]) -> set[str]:
-        return {place for ref in refs if (place := self._state.place(ref)) is not None}
-
     def _nothing(self, turn: Turn) -> str:
         """Why nothing was to be done, in words."""
         if turn.plan.rejected or turn.plan.held:
             return "nothing can be taken over"
-        if self.building and self.unsettled.keys() - turn.places.keys():
+        if self._state.building and self._state.unsettled.keys() - turn.places.keys():
             return "it waits for what is being set up"
         if turn.contents and not turn.changes:
             return "no plugin imports what changed"

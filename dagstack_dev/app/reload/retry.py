@@ -7,6 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from dagstack_dev.app.reload.inbox import TRIED_AGAIN
 from dagstack_dev.core.events import PluginRetrying
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Retry
@@ -15,7 +16,9 @@ from dagstack_dev.core.transient import is_transient
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from dagstack_dev.app.reload.inbox import Inbox
     from dagstack_dev.app.reload.state import ReloadState
+    from dagstack_dev.app.settings import Settings
     from dagstack_dev.core.plan import Failure
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.table import PluginTable
@@ -38,28 +41,25 @@ class Retries:
     Args:
         table: the plugins.
         state: what has failed.
-        first: the first pause, in seconds; 0 and nothing is tried again.
-        longest: the longest pause, in seconds.
+        inbox: told when a pause is over.
+        settings: how long the first pause and the longest are.
         later: called with seconds and a function, to have the function called then.
-        on_due: called with a plugin whose pause is over.
     """
 
     def __init__(
         self,
         table: PluginTable,
         state: ReloadState,
-        *,
-        first: float,
-        longest: float,
+        inbox: Inbox,
+        settings: Settings,
         later: Callable[[float, Callable[[], None]], None],
-        on_due: Callable[[PluginRef], None],
     ) -> None:
         self._table = table
         self._state = state
-        self._first = first
-        self._longest = longest
+        self._inbox = inbox
+        self._first = settings.retry_seconds
+        self._longest = settings.retry_limit_seconds
         self._later = later
-        self._on_due = on_due
 
     def arrange(self, refs: Iterable[PluginRef]) -> None:
         """Decide about those of `refs` that have just failed."""
@@ -98,4 +98,4 @@ class Retries:
     def _over(self, ref: PluginRef, waiting: Failure) -> None:
         known = self._state.failures.get(ref)
         if known and known[-1] is waiting:
-            self._on_due(ref)
+            self._inbox.happens(ref, TRIED_AGAIN)

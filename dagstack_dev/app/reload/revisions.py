@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dagstack_dev.app.reload.missing import missing_in
+from dagstack_dev.core.blame import related
 from dagstack_dev.core.desired import PENDING, Revision
-from dagstack_dev.core.errors.base import PluginRegistryError
-from dagstack_dev.core.errors.registry import HookspecMissing, KindVersionIncompatible
+from dagstack_dev.core.errors.base import PluginRegistryError, said
+from dagstack_dev.core.errors.registry import (
+    INSTALL_MCP,
+    HookspecMissing,
+    KindVersionIncompatible,
+)
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.host.entry import Offer
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.registry import Registry
+
+_NO_MODULE: Final = re.compile(r"No module named '([\w.]+)'")
 
 
 class _Prepared(NamedTuple):
@@ -95,6 +102,10 @@ class Revisions:
         """Where `ref` was last built from; None when it is not there."""
         entry = self._table.present_entry(ref)
         return None if entry is None else entry.offer.folder or str(ref)
+
+    def places(self, refs: Iterable[PluginRef]) -> set[str]:
+        """Where those of `refs` that are there were last built from."""
+        return {place for ref in refs if (place := self.place(ref)) is not None}
 
     def owner(self, place: str) -> PluginRef | None:
         """The plugin that was last built from `place`; if there are several, the one that runs."""
@@ -225,6 +236,13 @@ def _revision(place: str, offer: Offer, batch: int = 0) -> Revision:
         is_by_hand=offer.by_hand,
         seen=batch,
     )
+
+
+def missing_in(error: BaseException | None) -> set[str]:
+    """Tell the modules that were not found, as `error` and what led to it say."""
+    texts = [said(each) for each in related(error)]
+    names = {name for text in texts for name in _NO_MODULE.findall(text)}
+    return names | ({"mcp", "httpx2"} if any(INSTALL_MCP in text for text in texts) else set())
 
 
 def digest_of(source: PluginSource | None) -> bytes:

@@ -77,6 +77,10 @@ class SharedFiles:
             if self._is_news(path, file) and self._code.fingerprint(path) != _fingerprint(file)
         }
 
+    def news_at(self, paths: Iterable[str]) -> dict[str, SourceFile | None]:
+        """Of the files at `paths` those that are neither what runs nor what they were last time."""
+        return self.news(self._snapshot.files.differing(paths))
+
     def _is_news(self, path: str, file: SourceFile | None) -> bool:
         known = self.known.get(path)
         return known is None or known[0] != _fingerprint(file)

@@ -9,13 +9,17 @@
                 back in a roll-back: its data
     failures    what did not work, from what, when  ref -> failures
                 it is tried again, what it misses
-    clearings   how often these were forgotten      a number
     in vain     missing modules that were there     (place, name)
                 and did not help
+    building    what is under way                   refs
+    unsettled   where anything differs from what    place -> what has happened there and was not
+                runs or was tried last              dealt with, or `PENDING`
 
+`unsettled` could be derived from all places, and is kept so that a reload looks nowhere else.
 Everything else is derived: who owns which name, what is pending, what is to be tried. `record` is
 the only writer of the requests that were met. It notes failures, as `fail_running` does;
 `forget_failures` and a retry that has nothing to try clear them, and `Retries` adds when to try.
+The `Reconciler` says what is being built, and where anything is unsettled.
 """
 
 from __future__ import annotations
@@ -25,9 +29,9 @@ from dataclasses import replace
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.app.reload.missing import is_installed, missing_in
-from dagstack_dev.app.reload.revisions import Revisions, digest_of
+from dagstack_dev.app.reload.revisions import Revisions, digest_of, missing_in
 from dagstack_dev.app.reload.shared import shared_code
+from dagstack_dev.core.desired import PENDING
 from dagstack_dev.core.errors.life import PluginLoadError, RetryPreempted, SetupPreempted
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Failure, Load
@@ -38,12 +42,12 @@ from dagstack_dev.host.context import plugin_config, sees_the_same
 from dagstack_dev.host.sections import section_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.desired import Revision
     from dagstack_dev.core.errors.base import PluginRegistryError
-    from dagstack_dev.core.plan import Candidate, ReloadPlan, World
+    from dagstack_dev.core.plan import Candidate, Failures, ReloadPlan, World
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.entry import Entry, Offer
     from dagstack_dev.host.registry import Registry
@@ -61,8 +65,10 @@ class ReloadState(Revisions):
         is_watched: whether a place lies where the disk is looked at.
 
     Attributes:
-        failures: what did not work, by plugin.
-        clearings: how often these were forgotten, for a save is a wish to try again.
+        failures: what did not work, by plugin; another map each time that they are cleared, for a
+            save is a wish to try again.
+        building: the plugins of which something is under way.
+        unsettled: the places where something differs; see the module.
     """
 
     def __init__(self, registry: Registry, is_watched: Callable[[str], bool]) -> None:
@@ -70,7 +76,8 @@ class ReloadState(Revisions):
         self._conductor = registry.conductor
         self._code = shared_code(registry)
         self.failures: dict[PluginRef, list[Failure]] = {}
-        self.clearings = 0
+        self.building: set[PluginRef] = set()
+        self.unsettled: dict[str, str] = {}
         self._in_vain: set[tuple[str, str]] = set()
         self._asked = Counter[PluginRef]()
         self._built = Counter[PluginRef]()
@@ -190,11 +197,30 @@ class ReloadState(Revisions):
             return True
         return has_failed and is_known_failure(self.world(), self.failures, owner)
 
-    def request(self, refs: Iterable[PluginRef]) -> set[str]:
-        """Have `refs` built anew though nothing differs; the answer is where they lie."""
-        there = [ref for ref in refs if self.place(ref) is not None]
-        self._asked.update(there)
-        return {self.place(ref) or "" for ref in there}
+    def look_at(self, places: Iterable[str]) -> None:
+        """Derive anew which of `places` are settled."""
+        for place in places:
+            if self.is_settled(place):
+                self.unsettled.pop(place, None)
+            else:
+                self.unsettled.setdefault(place, PENDING)
+
+    def is_building(self, refs: AbstractSet[PluginRef]) -> bool:
+        """Whether something of any of `refs` is under way."""
+        return not self.building.isdisjoint(refs)
+
+    def is_busy(self, place: str) -> bool:
+        """Whether something of what lies at `place` is under way."""
+        return self.is_building(self.refs_at([place]))
+
+    def request(self, refs: Collection[PluginRef]) -> set[str]:
+        """Have `refs` built anew though nothing differs.
+
+        Returns:
+            Where they lie.
+        """
+        self._asked.update(ref for ref in refs if self.place(ref) is not None)
+        return self.places(refs)
 
     @property
     def retried(self) -> set[PluginRef]:
@@ -216,14 +242,10 @@ class ReloadState(Revisions):
             return set()
         PathFinder.invalidate_caches()
         names = set[str]().union(*absent.values())
-        there = {name for name in names if is_installed(name) or self._code.has_file_of(name)}
+        there = {name for name in names if self._code.can_find(name)}
         found = {(place, name) for place, names in absent.items() for name in names & there}
         news, self._in_vain = found - self._in_vain, found
         return {place for place, _ in news}
-
-    def failed(self) -> set[str]:
-        """The places of what has failed."""
-        return {place for ref in self.failures if (place := self.place(ref)) is not None}
 
     def forget_failures(self, news: Iterable[PluginRef], *, all_of_them: bool) -> set[str]:
         """Let what has failed be tried again.
@@ -234,15 +256,14 @@ class ReloadState(Revisions):
         Returns:
             The places of what is to be tried.
         """
-        before = self.failed()
+        before = self.places(self.failures)
         entries = self._table.entries  # What has died is not in the graph that is in force.
         wants = {ref: entries[ref].manifest.depends_on for ref in self.retried}
         reached = self._table.reached_by(news)
         concerned = reached | self._table.graph.updated(wants)[0].downstream(reached)
         kept = set() if all_of_them else self.retried - concerned
-        self.clearings += 1
         self.failures = {ref: self.failures[ref] for ref in kept}
-        return before - self.failed()
+        return before - self.places(self.failures)
 
     # What has become of it
 
@@ -261,7 +282,7 @@ class ReloadState(Revisions):
         plan: ReloadPlan,
         candidates: Mapping[PluginRef, Candidate],
         applied: Applied,
-        clearings: int,
+        failures: Failures,
     ) -> None:
         """Take down what has become of `plan`.
 
@@ -269,8 +290,8 @@ class ReloadState(Revisions):
             plan: what was carried out, or a part of it.
             candidates: what it was made from.
             applied: what has become of it.
-            clearings: as they were when it was made. What has failed since the last is tried again,
-                for there have been news; what is transient is, by itself.
+            failures: those that it was made with. What fails after they were cleared is not known
+                to: there have been news. What is transient is noted, for it is tried by itself.
         """
 
         def is_known(ref: PluginRef, error: BaseException) -> bool:
@@ -278,7 +299,7 @@ class ReloadState(Revisions):
                 return False
             if type(error) is RetryPreempted and self.is_live(ref):
                 return False  # It came back, and nothing would try it again by itself.
-            return clearings == self.clearings or is_transient(error)
+            return failures is self.failures or is_transient(error)
 
         for ref, error in applied.failed.items():
             if is_known(ref, error):

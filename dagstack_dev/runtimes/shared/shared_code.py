@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING
 
 from dagstack_dev.runtimes import children
@@ -159,9 +160,14 @@ class SharedCode(SharedModules):
         giving_way = (p for p in paths if not p.endswith("/__init__.py") or p not in self._running)
         return {*paths, *awaited, *filter(None, map(self._roots.home, map(other_form, giving_way)))}
 
-    def has_file_of(self, module: str) -> bool:
-        """Whether `module`, which nothing imports, lies below a code root."""
-        return any(map(os.path.isfile, self._roots.places_of(module)))
+    def can_find(self, module: str) -> bool:
+        """Tell whether a module that nothing could import is there by now, without importing it."""
+        package = module.rpartition(".")[0]
+        path = getattr(sys.modules.get(package), "__path__", None) if package else None
+        is_installed = (path is not None or not package) and PathFinder.find_spec(
+            module, path
+        ) is not None
+        return is_installed or any(map(os.path.isfile, self._roots.places_of(module)))
 
     def is_meant(self, path: str) -> bool:
         """Whether a file at `path` is one that something imports, has tried to, or now would."""
