@@ -2,7 +2,8 @@
 
 A plugin is what its manifest says. A name that several folders claim belongs to the one that runs
 it; where none does, to nobody. A plugin whose name no folder claims has been removed if its own is
-gone or says another name by now; and if its manifest cannot be read, unless it runs.
+gone or says another name by now; and if its manifest cannot be read, unless it runs. It has not
+been renamed while it may be what cannot be read: names are exchanged one folder after the other.
 """
 
 from __future__ import annotations
@@ -235,8 +236,23 @@ class _Comparison:
             self._put(ref, home, revision.error)
         else:
             heir = self._wanted.candidates.get(revision.ref)
-            if heir is None or heir.replaces != ref:  # Else it has been renamed.
+            if heir is None or heir.replaces != ref:
                 self._put(ref, home, self._refused.get(home))
+            elif (unread := self._end_of_exchange(home)) is not None:  # Else it has been renamed.
+                self._put(ref, home, unread.error)
+
+    def _end_of_exchange(self, place: str) -> Revision | None:
+        """What cannot be read, and may be what was at `place`: names are exchanged up to there."""
+        seen: set[str] = set()
+        left: str | None = place
+        while left is not None and left not in seen:
+            seen.add(left)
+            revision = self._disk.revision(left)
+            if revision is None or revision.ref is None:
+                return revision
+            is_live = self._running.is_live(revision.ref)
+            left = self._running.place(revision.ref) if is_live else None
+        return None
 
     def _note_unclaimed(self, places: Iterable[str]) -> None:
         used = set(self._wanted.places.values())

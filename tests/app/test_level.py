@@ -174,6 +174,43 @@ async def test_what_moves_in_vain_to_the_folder_of_a_plugin_at_rest_runs_on(
         assert live.status("one").pending
 
 
+@pytest.mark.parametrize("names", [("one", "two"), ("one", "two", "three")])
+async def test_nothing_is_lost_when_names_are_exchanged_and_a_manifest_is_half_written(
+    tree: PluginTree, names: tuple[str, ...]
+) -> None:
+    for number, name in enumerate(names, 1):
+        tree.plugin(name, value=number)
+    every = dict.fromkeys(names, "ready")
+    async with serving(tree) as live:
+        exchange(tree, *names)
+        edit(tree.root / names[-1] / "dagstack.toml", "[plugin]", "[plugin")
+        await live.settle()
+        assert live.states == every
+        assert live.outcomes == []
+        assert all(live.status(name).pending for name in names)
+
+        edit(tree.root / names[-1] / "dagstack.toml", "[plugin", "[plugin]")
+        tree.write(f"{names[-1]}/plugin.py", BREAKS)
+        await live.settle()
+        assert live.states == every
+        assert [live.plugin(name).value() for name in names] == [*range(1, len(names) + 1)]
+
+        tree.write(f"{names[-1]}/plugin.py", CODE.format(name="one", value=9))
+        await live.settle()
+        assert [live.plugin(name).value() for name in names] == [9, *range(1, len(names))]
+        assert not any(live.status(name).pending for name in names)
+
+
+async def test_a_plugin_is_renamed_beside_a_manifest_that_cannot_be_read(tree: PluginTree) -> None:
+    tree.plugin("one", value=1)
+    tree.plugin("two", value=2)
+    async with serving(tree) as live:
+        edit(tree.root / "two/dagstack.toml", "[plugin]", "[plugin")
+        call(tree.root / "one", "other")
+        await live.settle()
+        assert live.states == {"other": "ready", "two": "ready"}
+
+
 async def test_names_exchanged_in_vain_and_back_again_leave_nothing_pending(
     tree: PluginTree,
 ) -> None:
