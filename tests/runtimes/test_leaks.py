@@ -16,8 +16,8 @@ from trees import PluginTree
 from dagstack_dev import PluginRef, PluginRegistry, unwrap
 from dagstack_dev.core.ports import Generation
 from dagstack_dev.runtimes.leaks import referrers
-from dagstack_dev.runtimes.leaks.live_references import _awaited, footholds
-from dagstack_dev.runtimes.leaks.retired import Remains
+from dagstack_dev.runtimes.leaks.live_references import _awaited, live_references
+from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_what_is_only_held_by_each_other_is_gone_before_it_is_collected(
     try:
         generation = retire(CODE, lambda plugin: setattr(plugin, "me", plugin), collect=False)
         assert generation.is_gone()
-        assert not generation._remains.is_freed  # type: ignore[attr-defined]
+        assert not generation._retired.is_freed  # type: ignore[attr-defined]
     finally:
         gc.enable()
 
@@ -288,12 +288,12 @@ async def test_an_odd_task_and_an_odd_awaitable_spoil_no_search() -> None:
         def __await__(self) -> Any:
             return (yield)
 
-    remains = Remains(None)
+    retired = RetiredGeneration(None)
     waiting = asyncio.ensure_future(_await(Odd()))
     logging.root.addFilter(odd := Meta("Odd", (), {"filter": lambda *_: True})())
     await asyncio.sleep(0)
     try:
-        assert footholds(remains) == []
+        assert live_references(retired) == []
         assert [step for step, _ in _awaited(Odd())] == []
     finally:
         logging.root.removeFilter(odd)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dagstack_dev.core.errors.base import add_note, in_words
 from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.runtimes.leaks.report import is_gone, leaks
-from dagstack_dev.runtimes.leaks.retired import Remains
+from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
 from dagstack_dev.runtimes.shared.registrations import held_by
 from dagstack_dev.runtimes.shared.static_imports import static_imports
 
@@ -124,7 +124,7 @@ class InProcessGeneration:
         is_own = f"{cls.__module__}.".startswith(
             f"{code.package}."
         )  # One of shared code may live on.
-        self._remains = Remains(cls if is_own else None)
+        self._retired = RetiredGeneration(cls if is_own else None)
 
     def instantiate(self) -> object:
         """A new instance; the constructor takes no arguments.
@@ -144,7 +144,7 @@ class InProcessGeneration:
                     error, "a plugin is made without arguments; its setup is given the context"
                 )
             raise load_error(self._code, "construct", error) from error
-        self._remains.add_instance(instance)
+        self._retired.add_instance(instance)
         return instance
 
     def _note_unfinished(self, error: BaseException) -> None:
@@ -152,7 +152,7 @@ class InProcessGeneration:
         step = error.__traceback__ and error.__traceback__.tb_next
         values = list(step.tb_frame.f_locals.values())[:1] if step is not None else []
         if values and type(values[0]) is self._class:
-            self._remains.add_instance(values[0])
+            self._retired.add_instance(values[0])
         self.note_failure()
 
     def tearing_down(self) -> AbstractContextManager[None]:
@@ -169,14 +169,14 @@ class InProcessGeneration:
         """Its newest instance is to be freed before more code of plugins runs."""
         if self._code is not None:
             self._code.shared.note_failure(self._code.manifest.ref, self._code.package)
-            self._code.finder.failed.append(self._remains)
+            self._code.finder.failed.append(self._retired)
 
     def set_aside(self) -> None:
         """Take the modules out of `sys.modules`, so that the next generation gets fresh ones."""
         if self._code is not None and self._set_aside is None:
             self._borrowers = self._code.shared.set_importers_aside(self._code.package)
             self._set_aside = self._code.finder.take_out(self._code.package)
-            self._remains.note_handlers(self._set_aside.modules)
+            self._retired.note_handlers(self._set_aside.modules)
 
     def activate(self) -> None:
         """Put modules that were set aside back in force."""
@@ -191,7 +191,7 @@ class InProcessGeneration:
         """Forget code, modules and class; afterwards `survivors` tells what that did not free."""
         self.set_aside()
         if self._set_aside is not None:
-            self._remains.add_modules(self._set_aside.modules)
+            self._retired.add_modules(self._set_aside.modules)
         if self._code is not None:
             self._code.finder.drop_if_empty(self._code.package)
         self._set_aside = None
@@ -200,11 +200,11 @@ class InProcessGeneration:
 
     def is_gone(self) -> bool:
         """Whether nothing of it can be reached any more."""
-        return is_gone(self._remains)
+        return is_gone(self._retired)
 
     def survivors(self) -> tuple[str, ...]:
         """What is still reachable and what holds it; empty when everything is gone."""
-        return leaks(self._remains)
+        return leaks(self._retired)
 
 
 def _came_to_run(error: BaseException) -> bool:

@@ -32,7 +32,7 @@ from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.sources import SourceFile
 from dagstack_dev.runtimes import children
 from dagstack_dev.runtimes.code import compile_file
-from dagstack_dev.runtimes.leaks.retired import Remains
+from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
 from dagstack_dev.runtimes.put_off import when_gone
 from dagstack_dev.runtimes.shared import registries
 from dagstack_dev.runtimes.shared.registrations import Holders, Registrations
@@ -120,7 +120,7 @@ class PluginFinder(MetaPathFinder):
         self._loaded: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._newest = f"{namespace}%"
         self._links = ""
-        self.failed: list[Remains] = []
+        self.failed: list[RetiredGeneration] = []
         self._in_kind = Counter[str]()  # Active packages by the package of their kind.
 
     def install(self) -> None:
@@ -200,9 +200,9 @@ class PluginFinder(MetaPathFinder):
         """Take `package` out, but remember what it imported, for that may be what is to mend."""
         taken = self.take_out(package)
         self._log.put_back(package, taken.imports)
-        remains = Remains(None)
-        remains.add_modules(taken.modules)
-        self.failed.append(remains)
+        retired = RetiredGeneration(None)
+        retired.add_modules(taken.modules)
+        self.failed.append(retired)
 
     def collect_failed(self) -> None:
         """Have what has failed freed, garbage included: it may hold a port, or a lock.

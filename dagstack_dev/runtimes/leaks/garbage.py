@@ -16,11 +16,11 @@ import sys
 from asyncio import AbstractEventLoop, Future
 from collections import deque
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, ModuleType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from types import FrameType
+    from types import CodeType, FrameType
 
 EXPANDED_LIMIT: Final = 2_000
 """Objects whose references are followed: a few milliseconds."""
@@ -32,14 +32,28 @@ _QUALNAME: Final = type.__dict__["__qualname__"]
 _SHARED: Final = ("dagstack_dev.app.", "dagstack_dev.runtimes.in_process.plugin_finder")
 """Where the classes are from that lead from one plugin to every other."""
 
+_SUSPENDED: Final = {
+    CoroutineType: ("cr_code", "cr_frame", "cr_await"),
+    GeneratorType: ("gi_code", "gi_frame", "gi_yieldfrom"),
+    AsyncGeneratorType: ("ag_code", "ag_frame", "ag_await"),
+}
 
-class Island:
+
+class Suspended(NamedTuple):
+    """A coroutine or generator: its code, its frame unless it has ended, and what it awaits."""
+
+    code: CodeType
+    frame: FrameType | None
+    awaited: object
+
+
+class Reachable:
     """What can be reached from some objects.
 
     Args:
         objects: where to begin; the list is extended, and must hold the only references that the
             caller has to its items.
-        modules: names of the modules whose classes belong to the island.
+        modules: names of the modules whose classes belong to the reachable.
 
     Attributes:
         objects: everything that was reached, the nearest first.
@@ -67,10 +81,10 @@ class Island:
                 todo += fresh
         return True
 
-    def landings(self) -> list[list[int]]:
+    def paths_from_outside(self) -> list[list[int]]:
         """What is held from outside and leads to the beginning, the nearest first.
 
-        Each as positions, from what is held from outside to one of the objects that the island
+        Each as positions, from what is held from outside to one of the objects that the reachable
         began with. What leads there only through another landing is left out.
         """
         into: dict[int, list[int]] = {}
@@ -121,9 +135,9 @@ def _is_beyond(found: object, modules: Collection[str]) -> bool:
         return module_of(found) not in modules  # type: ignore[arg-type]
     if issubclass(kind, Future):
         return not Future.done(found)  # type: ignore[arg-type]
-    frame = _frame_of(found)
-    if frame is not None:
-        return frame.f_globals.get("__name__") not in modules
+    step = suspended(found)
+    if step is not None and step.frame is not None:
+        return step.frame.f_globals.get("__name__") not in modules
     return issubclass(kind, ModuleType | AbstractEventLoop) or (module_of(kind).startswith(_SHARED))
 
 
@@ -144,14 +158,10 @@ def name_of(cls: type) -> str:
     return str(_QUALNAME.__get__(cls))
 
 
-def _frame_of(found: object) -> FrameType | None:
-    """The frame of something suspended, None for what is nothing of the kind or has ended."""
-    kind = type(found)
-    if kind is CoroutineType:
-        return found.cr_frame  # type: ignore[attr-defined, no-any-return]
-    if kind is GeneratorType:
-        return found.gi_frame  # type: ignore[attr-defined, no-any-return]
-    return found.ag_frame if kind is AsyncGeneratorType else None  # type: ignore[attr-defined]
+def suspended(thing: object) -> Suspended | None:
+    """What a coroutine or generator is suspended in, None for what is nothing of the kind."""
+    names = _SUSPENDED.get(type(thing))
+    return None if names is None else Suspended(*(getattr(thing, name) for name in names))
 
 
 def _held_from_outside(objects: list[object], edges: list[list[int]]) -> set[int]:

@@ -7,42 +7,42 @@ import atexit
 import logging
 import signal
 import threading
-from contextlib import suppress
 from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dagstack_dev.runtimes.leaks.garbage import suspended
 from dagstack_dev.runtimes.leaks.referrers import frames_of_other_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from dagstack_dev.runtimes.leaks.retired import Remains
+    from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
 
 
-class Foothold(NamedTuple):
+class LiveReference(NamedTuple):
     """One of them, in words; `explains` are the identities of what it holds the rest by."""
 
     words: str
     explains: frozenset[int]
 
 
-def footholds(remains: Remains) -> list[Foothold]:
-    """Everything by which the code that `remains` stands for still acts or may come to act.
+def live_references(retired: RetiredGeneration) -> list[LiveReference]:
+    """Everything by which the code that `retired` stands for still acts or may come to act.
 
     What belongs to it, its globals tell: a newer generation has the same names and files.
     """
     return [
-        *_tasks(remains),
-        *_threads(remains),
-        *_exit_callbacks(remains),
-        *_signal_handlers(remains),
-        *_logging_handlers(remains),
+        *_tasks(retired),
+        *_threads(retired),
+        *_exit_callbacks(retired),
+        *_signal_handlers(retired),
+        *_logging_handlers(retired),
     ]
 
 
-def _tasks(remains: Remains) -> Iterator[Foothold]:
+def _tasks(retired: RetiredGeneration) -> Iterator[LiveReference]:
     try:
         tasks = asyncio.all_tasks()
     except RuntimeError:  # The loop is trio's, or none runs.
@@ -50,50 +50,41 @@ def _tasks(remains: Remains) -> Iterator[Foothold]:
     for task in tasks:
         steps = list(_awaited(task.get_coro()))
         frames = [frame for _, frame in steps if frame is not None]
-        own = [frame for frame in frames if remains.owns(frame.f_globals)]
+        own = [frame for frame in frames if retired.owns(frame.f_globals)]
         if own:
-            yield Foothold(
+            yield LiveReference(
                 f"task {task.get_name()!r} still runs {_place(own[-1])}",
                 frozenset((id(task), *(id(step) for step, _ in steps), *map(id, frames))),
             )
 
 
-def _awaited(step: Any) -> Iterator[tuple[Any, FrameType | None]]:
+def _awaited(step: object) -> Iterator[tuple[object, FrameType | None]]:
     """A coroutine, what it awaits, and so on, each with its frame."""
-    while (found := _suspended(step)) is not None:
-        frame, inner = found
-        yield step, frame
-        step = inner
+    while (found := suspended(step)) is not None:
+        yield step, found.frame
+        step = found.awaited
 
 
-def _suspended(step: Any) -> tuple[FrameType | None, Any] | None:
-    """The frame of a coroutine and what it awaits; None for what is nothing of the kind."""
-    for kind, following in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
-        with suppress(BaseException):  # An awaitable of any class may raise anything.
-            return getattr(step, f"{kind}_frame"), getattr(step, following)
-    return None
-
-
-def _threads(remains: Remains) -> Iterator[Foothold]:
+def _threads(retired: RetiredGeneration) -> Iterator[LiveReference]:
     threads = {thread.ident: thread for thread in threading.enumerate()}
     for ident, innermost in frames_of_other_threads().items():
         frame: FrameType | None = innermost
-        while frame is not None and not remains.owns(frame.f_globals):
+        while frame is not None and not retired.owns(frame.f_globals):
             frame = frame.f_back
         if frame is not None:
             thread = threads.get(ident)
             name = thread.name if thread is not None else ident
-            yield Foothold(
+            yield LiveReference(
                 f"thread {name!r} still runs {_place(frame)}", frozenset({id(thread), id(frame)})
             )
 
 
-def _exit_callbacks(remains: Remains) -> Iterator[Foothold]:
+def _exit_callbacks(retired: RetiredGeneration) -> Iterator[LiveReference]:
     listing = _Listing()
     atexit.unregister(listing)  # type: ignore[arg-type]  # It is compared, and never called.
     for callback in listing.seen:
-        if _belongs(callback, remains):
-            yield Foothold(f"atexit callback {_callable(callback)}", _parts(callback))
+        if _belongs(callback, retired):
+            yield LiveReference(f"atexit callback {_callable(callback)}", _parts(callback))
 
 
 class _Listing:
@@ -113,15 +104,15 @@ class _Listing:
         return False
 
 
-def _signal_handlers(remains: Remains) -> Iterator[Foothold]:
+def _signal_handlers(retired: RetiredGeneration) -> Iterator[LiveReference]:
     for number in signal.valid_signals():
         handler = signal.getsignal(number)
-        if callable(handler) and _belongs(handler, remains):
+        if callable(handler) and _belongs(handler, retired):
             name = signal.Signals(number).name
-            yield Foothold(f"handler of {name}: {_callable(handler)}", _parts(handler))
+            yield LiveReference(f"handler of {name}: {_callable(handler)}", _parts(handler))
 
 
-def _logging_handlers(remains: Remains) -> Iterator[Foothold]:
+def _logging_handlers(retired: RetiredGeneration) -> Iterator[LiveReference]:
     named = list(logging.Logger.manager.loggerDict.items())
     loggers = [(f"logger {name!r}", logger) for name, logger in named]
     for where, logger in [("the root logger", logging.root), *loggers]:
@@ -129,34 +120,34 @@ def _logging_handlers(remains: Remains) -> Iterator[Foothold]:
             continue  # Only stands for loggers below it.
         for handler in list(logger.handlers):
             parts = (handler, getattr(handler, "stream", None), handler.formatter, *handler.filters)
-            if any(_belongs(part, remains) for part in parts):
+            if any(_belongs(part, retired) for part in parts):
                 words = f"logging handler {type(handler).__qualname__} of {where}"
-                yield Foothold(words, frozenset(map(id, parts)))
+                yield LiveReference(words, frozenset(map(id, parts)))
         for each in logger.filters:
-            if _belongs(each, remains):
-                yield Foothold(f"logging filter {_callable(each)} of {where}", _parts(each))
+            if _belongs(each, retired):
+                yield LiveReference(f"logging filter {_callable(each)} of {where}", _parts(each))
 
 
-def _belongs(thing: Any, remains: Remains) -> bool:
+def _belongs(thing: Any, retired: RetiredGeneration) -> bool:
     """Whether a callable or an object is the plugin's own code, as far as can be told."""
     try:
-        return _is_own(thing, remains)
+        return _is_own(thing, retired)
     except BaseException:  # noqa: BLE001 - an odd object may raise anything
         return False
 
 
-def _is_own(thing: Any, remains: Remains) -> bool:
+def _is_own(thing: Any, retired: RetiredGeneration) -> bool:
     kind = type(thing)
     if kind is partial:
         held = (thing.func, *thing.args, *thing.keywords.values())
-        return any(_belongs(each, remains) for each in held)
+        return any(_belongs(each, retired) for each in held)
     if kind is MethodType:
-        return _belongs(thing.__func__, remains) or _belongs(thing.__self__, remains)
+        return _belongs(thing.__func__, retired) or _belongs(thing.__self__, retired)
     if kind is FunctionType:
-        return remains.owns(thing.__globals__)
+        return retired.owns(thing.__globals__)
     cls = thing if issubclass(kind, type) else kind
     return any(
-        type(member) is FunctionType and remains.owns(member.__globals__)
+        type(member) is FunctionType and retired.owns(member.__globals__)
         for base in cls.__mro__
         for member in list(vars(base).values())
     )

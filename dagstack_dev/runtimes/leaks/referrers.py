@@ -8,23 +8,13 @@ import threading
 from asyncio import AbstractEventLoop, Task
 from itertools import pairwise
 from time import perf_counter
-from types import (
-    AsyncGeneratorType,
-    CellType,
-    CoroutineType,
-    FrameType,
-    FunctionType,
-    GeneratorType,
-    MethodType,
-    ModuleType,
-)
+from types import CellType, FrameType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.runtimes.leaks.garbage import module_of, name_of
+from dagstack_dev.runtimes.leaks.garbage import module_of, name_of, suspended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from types import CodeType
 
 LINKS: Final = 6
 """Objects that a chain goes back to at most; each costs a walk through the whole heap."""
@@ -147,11 +137,13 @@ def describe(thing: object, held: object = None) -> str:
 
 def _described(thing: object, held: object) -> str:
     kind = type(thing)
-    code = _code(thing)
+    step = suspended(thing)
     if type(thing) is FrameType:
         return running(thing)
-    if code is not None:
-        return f"a suspended {code.co_qualname}() at {code.co_filename}:{_line(thing, code)}"
+    if step is not None:
+        code = step.code
+        line = step.frame.f_lineno if step.frame is not None else code.co_firstlineno
+        return f"a suspended {code.co_qualname}() at {code.co_filename}:{line}"
     if type(thing) is FunctionType:
         return f"function {thing.__module__}.{thing.__qualname__}"
     if type(thing) is MethodType:
@@ -232,26 +224,3 @@ def _type_name(thing: object) -> str:
     cls = thing if issubclass(type(thing), type) else type(thing)
     module, name = module_of(cls), name_of(cls)  # type: ignore[arg-type]
     return name if module in ("", "builtins") else f"{module}.{name}"
-
-
-def _code(thing: object) -> CodeType | None:
-    """The code of something that is suspended, None for anything else."""
-    if type(thing) is CoroutineType:
-        return thing.cr_code
-    if type(thing) is GeneratorType:
-        return thing.gi_code
-    if type(thing) is AsyncGeneratorType:
-        return thing.ag_code
-    return None
-
-
-def _line(thing: Any, code: CodeType) -> int:
-    frame = next(
-        (
-            getattr(thing, name)
-            for name in ("cr_frame", "gi_frame", "ag_frame")
-            if hasattr(thing, name)
-        ),
-        None,
-    )
-    return frame.f_lineno if frame is not None else code.co_firstlineno

@@ -5,65 +5,65 @@ from __future__ import annotations
 import typing
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.runtimes.leaks.garbage import Island
-from dagstack_dev.runtimes.leaks.live_references import footholds
+from dagstack_dev.runtimes.leaks.garbage import Reachable
+from dagstack_dev.runtimes.leaks.live_references import live_references
 from dagstack_dev.runtimes.leaks.referrers import Search, in_words, running_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dagstack_dev.runtimes.leaks.retired import Remains
+    from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
 
-LANDINGS: Final = 4
+MOST_HELD: Final = 4
 """Objects whose holders are looked for in one generation; the rest hangs on them."""
 
 _UNSEEN: Final = "something that the garbage collector does not see, as of an extension module"
 
 
-def is_gone(remains: Remains) -> bool:
+def is_gone(retired: RetiredGeneration) -> bool:
     """Whether nothing can be reached: it does not exist, or only waits to be collected.
 
     Takes microseconds where nothing exists, else some milliseconds. False may mean that garbage
     holds it, which only a collection can tell.
     """
-    if remains.stray_handlers():
+    if retired.stray_handlers():
         return False
-    if remains.is_freed or _is_garbage(remains):
+    if retired.is_freed or _is_garbage(retired):
         return True
     for clear in getattr(typing, "_cleanups", ()):
         clear()  # `Optional[Part]` is cached, and would keep the module of `Part`.
-    return _is_garbage(remains)
+    return _is_garbage(retired)
 
 
-def _is_garbage(remains: Remains) -> bool:
-    objects = remains.existing()[1]
-    return Island(objects, remains.modules).is_garbage
+def _is_garbage(retired: RetiredGeneration) -> bool:
+    objects = retired.existing()[1]
+    return Reachable(objects, retired.modules).is_garbage
 
 
-def leaks(remains: Remains) -> tuple[str, ...]:
+def leaks(retired: RetiredGeneration) -> tuple[str, ...]:
     """What can still be reached and who holds it; empty when nothing can.
 
     To be asked after a collection: what garbage holds is told like any other.
     """
-    standing = footholds(remains)
+    standing = live_references(retired)
     explained = frozenset[int]().union(*(each.explains for each in standing))
-    lines = [each.words for each in standing] + remains.stray_handlers()
-    words, objects = remains.existing()
+    lines = [each.words for each in standing] + retired.stray_handlers()
+    words, objects = retired.existing()
     if objects:
-        island = Island(objects, remains.modules)
-        if not island.is_garbage:
-            lines += _held(island, words, explained)
+        reachable = Reachable(objects, retired.modules)
+        if not reachable.is_garbage:
+            lines += _held(reachable, words, explained)
             lines = lines or [f"{words[0]}, held by {_UNSEEN}"]
     return tuple(dict.fromkeys(lines))
 
 
-def _held(island: Island, words: list[str], explained: frozenset[int]) -> Iterator[str]:
-    """What is held from outside, unless a foothold says so already."""
-    paths = island.landings()[:LANDINGS]
-    search = Search([island.objects[path[0]] for path in paths], island.objects)
+def _held(reachable: Reachable, words: list[str], explained: frozenset[int]) -> Iterator[str]:
+    """What is held from outside, unless a live reference says so already."""
+    paths = reachable.paths_from_outside()[:MOST_HELD]
+    search = Search([reachable.objects[path[0]] for path in paths], reachable.objects)
     told: set[int] = set()
     for path, outer in zip(paths, search.chains, strict=True):
-        chain = [*outer, *(island.objects[each] for each in path[1:])]
+        chain = [*outer, *(reachable.objects[each] for each in path[1:])]
         if not explained.isdisjoint(map(id, chain)) or not told.isdisjoint(map(id, outer[:-1])):
             continue
         told.update(map(id, outer[:-1]))

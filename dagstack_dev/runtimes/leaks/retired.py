@@ -40,7 +40,7 @@ def _classes_of(module: str, namespace: Mapping[str, Any]) -> list[type]:
     return [each for each in values if issubclass(type(each), type) and module_of(each) == module]
 
 
-class Remains:
+class RetiredGeneration:
     """Weak references to one generation's instances, modules and classes.
 
     Attributes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dagstack_dev.runtimes.leaks.report import is_gone, leaks
-from dagstack_dev.runtimes.leaks.retired import Remains
+from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
 from dagstack_dev.runtimes.process.description import early_methods
 from dagstack_dev.runtimes.process.remote import Remote
 from dagstack_dev.runtimes.process.stand_in import make_stand_in, stand_in_class
@@ -52,7 +52,7 @@ class ProcessGeneration:
         self._code: InProcessCode | None = code
         self._worker = worker
         self._class = stand_in_class(code.manifest, early_methods(code.files.values()))
-        self._remains = Remains(self._class)
+        self._retired = RetiredGeneration(self._class)
         self._remotes: list[Remote] = []
         self._imports: Mapping[str, Imports] | None = None
         self._log = code.shared.log
@@ -62,7 +62,7 @@ class ProcessGeneration:
         """A stand-in; its setup starts the process."""
         assert self._code is not None, "a retired generation makes no instances"  # noqa: S101
         instance = make_stand_in(self._class, self._make_remote)
-        self._remains.add_instance(instance)
+        self._retired.add_instance(instance)
         return instance
 
     def _make_remote(self) -> Remote:
@@ -111,12 +111,12 @@ class ProcessGeneration:
 
     def is_gone(self) -> bool:
         """Whether its processes have ended, and no stand-in can be reached any more."""
-        return not any(map(_runs, self._remotes)) and is_gone(self._remains)
+        return not any(map(_runs, self._remotes)) and is_gone(self._retired)
 
     def survivors(self) -> tuple[str, ...]:
         """What runs or can be reached still."""
         running = [each.child for each in self._remotes if each.child and _runs(each)]
-        return (*(f"process {each.pid}" for each in running), *leaks(self._remains))
+        return (*(f"process {each.pid}" for each in running), *leaks(self._retired))
 
 
 def _runs(remote: Remote) -> bool:
