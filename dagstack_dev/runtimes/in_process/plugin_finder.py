@@ -9,8 +9,7 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import MetaPathFinder
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
@@ -21,17 +20,22 @@ from importlib.machinery import (
     SourceFileLoader,
     SourcelessFileLoader,
 )
-from importlib.util import decode_source, spec_from_file_location
+from importlib.util import spec_from_file_location
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dagstack_dev.core.recorded import copy_of
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.sources import SourceFile
 from dagstack_dev.runtimes import children
 from dagstack_dev.runtimes.code import compile_file
+from dagstack_dev.runtimes.in_process.loaders import (
+    CompiledLoader,
+    ExtensionLoader,
+    SnapshotLoader,
+    SpaceLoader,
+)
 from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
 from dagstack_dev.runtimes.put_off import when_gone
 from dagstack_dev.runtimes.shared import registries
@@ -40,7 +44,7 @@ from dagstack_dev.runtimes.shared.registries import Registered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from types import CodeType, FrameType
+    from types import FrameType
 
     from dagstack_dev.core.ports import LoadsOnDemand
     from dagstack_dev.runtimes.code import CodeFile
@@ -52,7 +56,6 @@ _YOUNG: Final = 1
 """An argument of `gc.collect`."""
 
 _NOTHING: Final[frozenset[str]] = frozenset()  # One for all: each takes 216 bytes.
-_NO_CODE: Final = compile("", "<package>", "exec")
 
 _extensions: Final[dict[str, tuple[int, ...]]] = {}
 """What tells the extension modules that this process has loaded, by path: it does so once."""
@@ -218,9 +221,9 @@ class PluginFinder(MetaPathFinder):
         if any(each.is_old and not each.is_freed for each in failed):
             gc.collect()
 
-    def holds_kind(self, package: str) -> bool:
-        """Whether some plugin is active in the package of a kind."""
-        return self._in_kind[package] > 0
+    def _space_holds(self, name: str) -> bool:
+        """Whether `name` may be the package of a plugin, or is that of a kind with some active."""
+        return name.count(".") > 1 or self._in_kind[name] > 0
 
     def _note_newest(self) -> None:
         """Note which modules of plugins `sys.modules` has got, whoever has put them there.
@@ -240,15 +243,15 @@ class PluginFinder(MetaPathFinder):
             if name.startswith(self._prefix) and name.count(".") >= _PACKAGE_PARTS - 1:
                 self._loaded[self._package_of(name)][name] = None
 
-    def note_loaded(self, fullname: str) -> None:
+    def _note_loaded(self, fullname: str, path: str) -> None:  # noqa: ARG002 - the loaders' hook
         """A module of some plugin is about to run."""
         package = self._package_of(fullname)
         if package in self._active:
             self._log.follow(fullname, package)
 
-    def note_extension(self, fullname: str, path: str) -> None:
+    def _note_extension(self, fullname: str, path: str) -> None:
         """An extension module is about to be loaded, if the process has not done so before."""
-        self.note_loaded(fullname)
+        self._note_loaded(fullname, path)
         status = os.stat(path)  # noqa: PTH116 - plain strings throughout
         stamp = status.st_ino, status.st_size, status.st_mtime_ns
         if _extensions.setdefault(path, stamp) != stamp:
@@ -277,7 +280,7 @@ class PluginFinder(MetaPathFinder):
         parts = fullname.split(".")
         if len(parts) < _PACKAGE_PARTS:
             self._log.add_space(fullname)
-            return ModuleSpec(fullname, _Space(fullname, self), is_package=True)
+            return ModuleSpec(fullname, SpaceLoader(fullname, self._space_holds), is_package=True)
         active = self._active.get(".".join(parts[:_PACKAGE_PARTS]))
         if active is None and len(parts) == _PACKAGE_PARTS:
             active = self._load_ahead(fullname)
@@ -369,10 +372,13 @@ class PluginFinder(MetaPathFinder):
         if spec is None or source is None:
             return None
         if isinstance(spec.loader, SourceFileLoader):
-            spec.loader = _SnapshotLoader(fullname, path, compile_file(path, source), self)
+            spec.loader = SnapshotLoader(
+                fullname, path, compile_file(path, source), note=self._note_loaded
+            )
+        elif isinstance(spec.loader, ExtensionFileLoader):
+            spec.loader = ExtensionLoader(fullname, path, note=self._note_extension)
         else:
-            kind = _Extension if isinstance(spec.loader, ExtensionFileLoader) else _Compiled
-            spec.loader = kind(fullname, path, self)
+            spec.loader = CompiledLoader(fullname, path, note=self._note_loaded)
         return spec
 
     def _source_spec(
@@ -381,7 +387,7 @@ class PluginFinder(MetaPathFinder):
         return spec_from_file_location(
             fullname,
             path,
-            loader=_SnapshotLoader(fullname, path, file, self),
+            loader=SnapshotLoader(fullname, path, file, note=self._note_loaded),
             submodule_search_locations=None if search is None else [search],
         )
 
@@ -392,93 +398,3 @@ def _read(path: str) -> SourceFile | None:
             return SourceFile.of(file.read(), keep=path.endswith(".py"))
     except FileNotFoundError:
         return None
-
-
-class _Space(Loader):
-    """Makes a package that holds plugins; they are loaded when they are asked of it."""
-
-    def __init__(self, fullname: str, finder: PluginFinder) -> None:
-        self._fullname = fullname
-        self._finder = finder
-
-    def exec_module(self, module: ModuleType) -> None:
-        """There is no code to run."""
-        vars(module)["__getattr__"] = self._load
-
-    def _load(self, name: str) -> ModuleType:
-        """What an attribute of the package stands for."""
-        missing = AttributeError(f"module {self._fullname!r} has no attribute {name!r}")
-        inner = f"{self._fullname}.{name}"
-        if name.startswith("__") or not (inner.count(".") > 1 or self._finder.holds_kind(inner)):
-            raise missing
-        try:
-            return import_module(inner)
-        except ModuleNotFoundError as error:
-            raise missing from error
-
-
-class _SnapshotLoader(SourceFileLoader):
-    """Loads a module from bytes already read; resources and metadata work as for any file.
-
-    Without a file it makes the empty package that a folder without `__init__.py` stands for.
-    """
-
-    def __init__(
-        self, fullname: str, path: str, file: CodeFile | None, finder: PluginFinder
-    ) -> None:
-        super().__init__(fullname, path)
-        self.ran = file
-        self._finder = finder
-        self._is_loaded = False
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """The usual kind of module will do, and its code is about to run.
-
-        Noted here because a frame of ours around its code would be taken for its importer. A
-        package that was loaded while it was looked for is there already, and does not run again.
-        """
-        loaded = sys.modules.get(spec.name)
-        self._is_loaded = loaded is not None and loaded.__spec__ is spec
-        if self._is_loaded:
-            return loaded
-        self._finder.note_loaded(spec.name)
-        return None
-
-    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the import protocol
-        """The code of the snapshot; raises what compiling it raised."""
-        is_loaded, self._is_loaded = self._is_loaded, False
-        if self.ran is None or is_loaded:
-            return _NO_CODE
-        if self.ran.code is None:
-            raise copy_of(self.ran.error or ImportError(self.path))
-        return self.ran.code
-
-    def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
-        """The text of the snapshot."""
-        return decode_source(self.ran.source.content or b"") if self.ran else ""
-
-
-class _Compiled(SourcelessFileLoader):
-    """Loads a module of which there is only the bytecode."""
-
-    def __init__(self, fullname: str, path: str, finder: PluginFinder) -> None:
-        super().__init__(fullname, path)
-        self._finder = finder
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """As any loader of its kind does."""
-        self._finder.note_loaded(spec.name)
-        return super().create_module(spec)
-
-
-class _Extension(ExtensionFileLoader):
-    """Loads an extension module: the library itself only once in a process."""
-
-    def __init__(self, fullname: str, path: str, finder: PluginFinder) -> None:
-        super().__init__(fullname, path)
-        self._finder = finder
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """As any loader of its kind does."""
-        self._finder.note_extension(spec.name, self.path)
-        return super().create_module(spec)

@@ -29,7 +29,11 @@ _MODULE: Final = type.__dict__["__module__"]
 _QUALNAME: Final = type.__dict__["__qualname__"]
 """They ask a class itself: its metaclass may have an idea of its own, or raise."""
 
-_SHARED: Final = ("dagstack_dev.app.", "dagstack_dev.runtimes.in_process.plugin_finder")
+_SHARED: Final = (
+    "dagstack_dev.app.",
+    "dagstack_dev.runtimes.in_process.loaders",
+    "dagstack_dev.runtimes.in_process.plugin_finder",
+)
 """Where the classes are from that lead from one plugin to every other."""
 
 _SUSPENDED: Final = {
