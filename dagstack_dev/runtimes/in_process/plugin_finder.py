@@ -40,7 +40,6 @@ from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
 from dagstack_dev.runtimes.put_off import when_gone
 from dagstack_dev.runtimes.shared import registries
 from dagstack_dev.runtimes.shared.registrations import Holders, Registrations
-from dagstack_dev.runtimes.shared.registries import Registered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -81,12 +80,12 @@ class TakenOut(NamedTuple):
     Attributes:
         modules: by name.
         imports: what each has imported.
-        registered: what the standard library has noted of them.
+        bring_back: notes again what the standard library had noted of them.
     """
 
     modules: Mapping[str, ModuleType]
     imports: Mapping[str, Imports]
-    registered: Registered = Registered()
+    bring_back: Callable[[], None] = lambda: None
 
 
 class PluginFinder(MetaPathFinder):
@@ -182,12 +181,12 @@ class PluginFinder(MetaPathFinder):
         parent, _, child = package.rpartition(".")
         if parent in sys.modules:
             vars(sys.modules[parent]).pop(child, None)
-        return TakenOut(taken, self._log.take_out(package), registries.take_out(taken))
+        return TakenOut(taken, self._log.take_out(package), registries.forget(taken))
 
     def put_back(self, package: str, taken: TakenOut) -> None:
         """The reverse of `take_out`, for a package that has been activated again."""
         self._log.put_back(package, taken.imports)
-        registries.put_back(taken.registered)
+        taken.bring_back()
         sys.modules.update(taken.modules)
         parent, _, child = package.rpartition(".")
         if parent in sys.modules and package in taken.modules:

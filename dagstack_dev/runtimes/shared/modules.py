@@ -10,7 +10,6 @@ from dagstack_dev.core.sources import SourceFile
 from dagstack_dev.runtimes.code import CodeFile, compile_file
 from dagstack_dev.runtimes.shared import registries
 from dagstack_dev.runtimes.shared.loaded import bind, unbind
-from dagstack_dev.runtimes.shared.registries import Registered
 from dagstack_dev.runtimes.shared.static_imports import with_parents
 
 if TYPE_CHECKING:
@@ -29,14 +28,14 @@ class SetAside(NamedTuple):
         module: None if it could not be loaded.
         path: the file.
         imports: what it has imported.
-        registered: what the standard library has noted of it.
+        bring_back: notes again what the standard library had noted of it.
         is_stale: whether it was out of date.
     """
 
     module: ModuleType | None
     path: str
     imports: Imports
-    registered: Registered
+    bring_back: Callable[[], None]
     is_stale: bool
 
 
@@ -223,16 +222,16 @@ class SharedModules:
             if module is not None:
                 unbind(name, module)
             if imports is not None:
-                registered, is_stale = registries.take_out([name]), name in self.log.stale
-                taken[name] = SetAside(module, path, imports, registered, is_stale)
+                bring_back, is_stale = registries.forget([name]), name in self.log.stale
+                taken[name] = SetAside(module, path, imports, bring_back, is_stale)
             self.log.stale.discard(name)
         return taken
 
     def put_back(self, taken: Mapping[str, SetAside]) -> None:
         """The reverse of `set_aside`."""
         for name, aside in taken.items():  # Sorted: packages before their parts.
-            module, path, imports, registered, is_stale = aside
-            registries.put_back(registered)
+            module, path, imports, bring_back, is_stale = aside
+            bring_back()
             if module is not None:
                 sys.modules[name] = module
                 bind(name, module)
