@@ -11,6 +11,7 @@ What is gone from disk, or renamed, holds nothing back: its dependents are block
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.plan import DependencyBlocked
@@ -33,10 +34,16 @@ def choose(news: News) -> Target:
     while more := yielding(target):
         before, target = target, Target(news, {**target.yielded, **more})
         new = target.yielded.keys() - before.yielded.keys()
-        rounds.append(sorted(new, key=lambda unit: (-news.seen(unit), str(unit))))
+        rounds.append(sorted(new, key=partial(_turn, before)))
     for units in rounds:
         target = take_after_all(target, units)
     return target
+
+
+def _turn(target: Target, unit: Unit) -> tuple[int, int, str]:
+    """When `unit` is taken after all: the newest first; what does not run after what it needs."""
+    needs = 0 if isinstance(unit, str) or target.news.goes_on(unit) else len(target.upstream(unit))
+    return -target.news.seen(unit), needs, str(unit)
 
 
 def take_after_all(target: Target, units: Sequence[Unit]) -> Target:
@@ -137,7 +144,7 @@ def _news_upstream(target: Target, ref: PluginRef) -> set[Unit]:
         # To leave it down would not help what depends on it.
         if target.news.goes_on(each) or ref not in target.graph.downstream([each])
     }
-    return found | {change.name for each in upstream for change in target.changes(each)}
+    return found | {change.name for each in upstream for change in target.changes.get(each, ())}
 
 
 def _reasons(target: Target, refs: Iterable[PluginRef]) -> Yielding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from hashlib import blake2b
@@ -14,7 +14,7 @@ from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.lifecycle import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.graph import DependencyGraph
@@ -116,7 +116,8 @@ class SharedNews:
 
     Attributes:
         name: tells it from others of the same reload.
-        plugins: those that import it as they run; they commit or roll back together.
+        plugins: those that import it; they commit or roll back together.
+        naming: those of them that do so by their candidate only, and not as they run.
         reason: why these are reloaded, in words.
         files: what each changed file holds, equal for equal content.
         seen: since which batch this has been on disk.
@@ -126,11 +127,25 @@ class SharedNews:
 
     name: str
     plugins: frozenset[PluginRef]
+    naming: frozenset[PluginRef] = frozenset()
     reason: str = "it imports what changed"
     files: Mapping[str, Hashable] = field(default_factory=dict)
     seen: int = 0
     free: frozenset[PluginRef] = frozenset()
     error_for: Callable[[PluginRef], PluginRegistryError | None] = lambda _: None
+
+    def beside(self, offers: Collection[PluginRef]) -> SharedNews:
+        """It for what imports it if the candidates of just `offers` are taken."""
+        return replace(self, plugins=self.plugins - self.naming.difference(offers))
+
+
+def by_plugin(changes: Iterable[SharedNews]) -> Mapping[PluginRef, Sequence[SharedNews]]:
+    """The changes of shared code that are for each plugin."""
+    found: dict[PluginRef, list[SharedNews]] = {}
+    for change in changes:
+        for ref in change.plugins:
+            found.setdefault(ref, []).append(change)
+    return found
 
 
 Key = bytes
@@ -281,11 +296,11 @@ class News:
         return set(filter(self.goes_on, found))
 
     def seen(self, unit: PluginRef | str) -> int:
-        """Since which batch the news of `unit` have been on disk; 0 for what does not run."""
+        """Since which batch the news of `unit` have been on disk; 0 for what does not go on."""
         if isinstance(unit, str):
             return self.shared[unit].seen
         candidate = self.candidates.get(unit)
-        return candidate.seen if candidate is not None and self.world.is_live(unit) else 0
+        return candidate.seen if candidate is not None and self.goes_on(unit) else 0
 
     @cached_property
     def heirs(self) -> Mapping[PluginRef, PluginRef]:
@@ -296,11 +311,7 @@ class News:
     @cached_property
     def changes(self) -> Mapping[PluginRef, Sequence[SharedNews]]:
         """The changes of shared code that are for each plugin."""
-        found: dict[PluginRef, list[SharedNews]] = {}
-        for change in self.shared.values():
-            for ref in change.plugins:
-                found.setdefault(ref, []).append(change)
-        return found
+        return by_plugin(self.shared.values())
 
 
 @dataclass(frozen=True, slots=True)

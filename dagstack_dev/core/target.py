@@ -13,10 +13,10 @@ from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.core.errors.registry import AmbiguousPlugin, DependencyCycle
-from dagstack_dev.core.plan import Candidate, Load, News, key_of
+from dagstack_dev.core.plan import Candidate, Load, News, by_plugin, key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.plan import Failure, Failures, Key, SharedNews, World
@@ -72,18 +72,19 @@ class Target:
         self._leave_out(yielded)
         left_out: Mapping[Any, BaseException] = self.left_out
         self.yielded: Mapping[Unit, BaseException] = {**yielded, **left_out}
-        self.shared = [each for name, each in news.shared.items() if name not in yielded]
+        self.shared = [
+            each.beside(self.offers) for name, each in news.shared.items() if name not in yielded
+        ]
         self._files = {path: each for change in self.shared for path, each in change.files.items()}
         self._keys: dict[PluginRef, Key] = {}
         self._loads: dict[PluginRef | None, AbstractSet[PluginRef]] = {}
         self._wire()
         self.affected = self._affected(frozenset())
-        self.verdicts = self._judge(self._recurs)
-        idle = {ref for ref in self.affected if not self._is_loaded(ref)}
-        if any(map(news.world.importers, idle)):
+        idle = {ref for ref in self._lending() if ref not in self._possible}
+        if idle:
             self.affected = self._affected(idle)
-            verdicts = self.verdicts.items()
-            self.verdicts = {ref: each for ref, each in verdicts if ref in self.affected}
+            self._loads.clear()
+        self.verdicts = self._judge(self._recurs)
 
     # How things are to be
 
@@ -122,7 +123,7 @@ class Target:
         self.graph, _ = graph.updated(pinned)
         self.renamed = {
             ref
-            for ref in rewired - self.rejected.keys()
+            for ref in rewired - self.rejected.keys() - self.left_out.keys()
             # Where something that it depended on is gone, it will be blocked.
             if not self.graph.problem(ref) or self.leaving.isdisjoint(before.dependencies(ref))
         }
@@ -139,14 +140,16 @@ class Target:
             version=world.version(ref),
         )
 
-    def changes(self, ref: PluginRef) -> list[SharedNews]:
-        """The changes of shared code that are taken and for `ref`."""
-        changes = self.news.changes.get(ref, ())
-        return [each for each in changes if each.name not in self.yielded]
+    @cached_property
+    def changes(self) -> Mapping[PluginRef, Sequence[SharedNews]]:
+        """The changes of shared code that are taken, by the plugins that they are for."""
+        return by_plugin(self.shared)
 
-    def _is_loaded(self, ref: PluginRef) -> bool:
-        """Whether there is, or was, code of `ref` that others import."""
-        return ref in self.leaving or self.news.world.is_live(ref) or self.verdicts[ref].viable
+    def _lending(self) -> set[PluginRef]:
+        """The affected plugins at rest whose code others have imported, or have missed."""
+        world = self.news.world
+        at_rest = filterfalse(world.is_live, self.affected - self.leaving)
+        return {ref for ref in at_rest if world.importers(ref)}
 
     def _affected(self, idle: AbstractSet[PluginRef]) -> set[PluginRef]:
         """Downstream of every change, before and after, and by imported code but that of `idle`."""
@@ -190,6 +193,23 @@ class Target:
                     startable.append(other)
         return verdicts
 
+    def _viable(self, recurs: Callable[[PluginRef, Failure], bool]) -> AbstractSet[PluginRef]:
+        """What can be set up; see `_judge`."""
+        return {ref for ref, verdict in self._judge(recurs).items() if verdict.viable}
+
+    @cached_property
+    def _possible(self) -> AbstractSet[PluginRef]:
+        """What can be set up if all comes up again that runs and has no news.
+
+        Else what makes such a plugin fail would be no news, where it waits for just that plugin.
+        """
+        return self._viable(
+            lambda ref, failure: (
+                (ref in self.offers or not self.news.world.is_live(ref))
+                and self._recurs(ref, failure)
+            )
+        )
+
     def _judge_one(
         self,
         ref: PluginRef,
@@ -230,7 +250,7 @@ class Target:
         What does not run meets that as after a restart: it may do without.
         """
         is_new = ref in self.offers and ref not in self.renamed
-        for change in self.changes(ref) if self.news.world.is_live(ref) else ():
+        for change in self.changes.get(ref, ()) if self.news.world.is_live(ref) else ():
             error = None if is_new and ref in change.free else change.error_for(ref)
             if error is not None:
                 return error
@@ -251,7 +271,7 @@ class Target:
         """Whether there would be something else of `ref` than runs."""
         if self.news.world.is_live(ref):
             return ref in self.offers
-        return ref in self.verdicts and self.verdicts[ref].viable
+        return ref in self.affected and ref in self._possible
 
     # By what each is built
 
@@ -275,12 +295,22 @@ class Target:
         return None
 
     def _recurs(self, ref: PluginRef, failure: Failure) -> bool:
-        """Whether the code that is not its own is what it was when `ref` failed."""
-        held, running = failure.files, self.news.world.code
-        return all(
-            self.content(code, ref) == (held[code] if code in held else running(code))
+        """Whether the code that is not its own is what it was when `ref` failed.
+
+        What came to nothing by itself does so until there is news, whatever has been loaded since.
+        """
+        held = failure.files
+        return failure.is_of_running or all(
+            self.content(code, ref) == (held[code] if code in held else self._former(code, ref))
             for code in {*held, *self.files(ref)}
         )
+
+    def _former(self, code: Unit, ref: PluginRef) -> Hashable:
+        """What runs of a file of shared code or of a plugin, or did until `ref` failed."""
+        world = self.news.world
+        if isinstance(code, str) or code not in world.graph.downstream([ref]):
+            return world.code(code)
+        return world.version(code)
 
     def files(self, ref: PluginRef, imported: Iterable[Unit] = ()) -> Mapping[Unit, Hashable]:
         """What the code holds that is news for `ref` or for what it is built with, and not theirs.
@@ -292,6 +322,7 @@ class Target:
         for each in self.upstream(ref):
             found |= self._imported.get(each, set())
             found |= {path for change in self.news.changes.get(each, ()) for path in change.files}
+        found.discard(ref)
         return {code: self.content(code, ref) for code in found}
 
     @cached_property
@@ -312,8 +343,7 @@ class Target:
     def _loading(self, ref: PluginRef | None = None) -> AbstractSet[PluginRef]:
         """The affected plugins whose code there will be, for all that is known of all but `ref`."""
         if ref not in self._loads:
-            verdicts = self._judge(lambda other, _: other != ref)
-            self._loads[ref] = {other for other, each in verdicts.items() if each.viable}
+            self._loads[ref] = self._viable(lambda other, _: other != ref)
         return self._loads[ref]
 
     def upstream(self, ref: PluginRef) -> set[PluginRef]:

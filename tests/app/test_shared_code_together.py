@@ -34,6 +34,22 @@ async def test_a_plugin_whose_source_is_rejected_takes_a_change_with_what_it_run
         assert [live.status(each).pending for each in ("broken", "sound")] == [True, False]
 
 
+async def test_a_plugin_that_only_rejected_source_would_have_import_it_is_left_alone(
+    tree: PluginTree,
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "waiting", "", "'own'")
+    user(tree, "sound", "from words import WORD", "WORD")
+    async with serving(tree) as live:
+        words.write_text("WORD = 'new'\n")
+        user(tree, "waiting", "from words import WORD", "WORD", depends_on=["missing"])
+        await live.settle()
+        assert live.plugin("sound").value() == "new"
+        assert live.plugin("waiting").value() == "own"
+        generations = [live.status(each).generation for each in ("sound", "waiting")]
+        assert generations == [2, 1]
+
+
 async def test_a_plugin_that_imports_broken_code_no_more_comes_up(tree: PluginTree) -> None:
     words = tree.write("words.py", "WORD = 'old'\n")
     user(tree, "freed", "from words import WORD", "WORD")

@@ -10,7 +10,15 @@ from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.errors.registry import AmbiguousPlugin, DependencyCycle, DependencyMissing
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.plan import Candidate, DependencyBlocked, Load, ReloadPlan, SharedNews, World
+from dagstack_dev.core.plan import (
+    Candidate,
+    DependencyBlocked,
+    Failure,
+    Load,
+    ReloadPlan,
+    SharedNews,
+    World,
+)
 from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.core.refs import PluginRef
 
@@ -289,6 +297,32 @@ def test_changes_of_the_same_shared_code_are_one_transaction() -> None:
         ["a", "z"],
         ["new"],
     ]
+
+
+def test_shared_code_that_only_rejected_news_name_is_not_theirs() -> None:
+    words = SharedNews("words", frozenset({ref("a"), ref("z")}), naming=frozenset({ref("z")}))
+    plan = plan_reload(world("a z"), [change("z", broken=True)], shared=[words])
+    assert told(plan) == ["down a", "import a"]
+    assert plan.rejected.keys() == {ref("z")}
+
+
+def test_what_waits_for_whom_it_makes_fail_stays_down_alone() -> None:
+    """`d` cannot do with the code of `c`, which waits for `b`, which waits for `d`."""
+    before = world("d", at_rest="c", importers={"c": "d"}, c="b")
+    alone = plan_reload(before, [change("b", "d"), change("c", "b")])
+    failed = Failure(alone.key(ref("d")), RuntimeError(), alone.files(ref("d"), [ref("c")]))
+    plan = plan_reload(before, [change("b", "d"), change("c", "b")], failures={ref("d"): [failed]})
+    assert told(plan) == ["import b", "fail c: RuntimeError"]
+
+
+def test_what_an_ill_plugin_has_come_to_need_comes_up_without_it() -> None:
+    """`z` cannot do with the new code of `a`, which cannot go on as it is, and needs `n` now."""
+    before = world("a z", importers={"a": "z"})
+    news = [change("n"), replace(change("a", "n"), is_lost=True, version=2)]
+    both = plan_reload(before, news)
+    failed = Failure(both.key(ref("z")), RuntimeError(), both.files(ref("z"), [ref("a")]))
+    plan = plan_reload(before, news, failures={ref("z"): [failed]})
+    assert told(plan) == ["down z", "down a", "renew z", "fail a: RuntimeError", "import n"]
 
 
 def test_teardown_follows_the_order_in_force_and_setup_the_new_one() -> None:

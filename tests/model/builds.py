@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from types import MappingProxyType
 
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.refs import PluginRef
@@ -164,9 +165,10 @@ def build_all(
     modules: Mapping[str, Module | None],
     oracle: Oracle,
     fails: Callable[[PluginRef, Build], bool] = lambda *_: False,
+    standing: Mapping[PluginRef, Build] = MappingProxyType({}),
 ) -> dict[PluginRef, Build]:
-    """Build all that can be built, dependencies first."""
-    up: dict[PluginRef, Build] = {}
+    """Build all that can be built beside what is `standing`, dependencies first."""
+    up = dict(standing)
     failed: set[PluginRef] = set()
     loaded = _loadable(plugins, oracle)
     grown = True

@@ -91,7 +91,7 @@ def _has_left(ref: PluginRef, rest: Rest) -> bool:
 
 
 def _unlike_a_restart(rest: Rest) -> Iterator[str]:
-    """Law 4: parts that a restart brings up whole are the same; nothing else stays down idly."""
+    """Law 4: parts that a restart brings up whole are the same."""
     up = cold(rest.disk, rest.oracle, rest.fails)
     claims = rest.disk.claims()
     unread = {folder for folder, text in rest.disk.folders.items() if text.ref is None}
@@ -104,25 +104,6 @@ def _unlike_a_restart(rest: Rest) -> Iterator[str]:
         for ref in sorted(refs):
             if rest.live.get(ref) != up.get(ref):
                 yield f"{ref}: a restart has {up.get(ref)}, here is {rest.live.get(ref)}"
-    folders = {build.inputs.folder for build in rest.live.values()}
-    for ref in sorted(up.keys() - rest.live.keys()):
-        if up[ref].inputs.folder not in folders and _has_neighbours(ref, up[ref], rest):
-            yield f"{ref} is down, and a restart has it up beside the same neighbours"
-
-
-def _has_neighbours(ref: PluginRef, build: Build, rest: Rest) -> bool:
-    """Whether what runs is what `build` was built with, and its names mean the same."""
-    live, force, text = rest.live, in_force(rest.live), build.inputs.text
-    return (
-        _needs(ref, build.inputs, rest) == build.inputs.needs
-        and all(other in live and live[other].key == key for other, key in build.beside.items())
-        and all(
-            other in live and live[other].inputs.text == its
-            for other, its in build.borrowed.items()
-        )
-        and all(force.get(name, module) == module for name, module in build.modules.items())
-        and all(each.borrowed.get(ref, text) == text for each in live.values())
-    )
 
 
 def _needs(ref: PluginRef, inputs: Inputs, rest: Rest) -> tuple[PluginRef, ...] | None:
@@ -143,19 +124,38 @@ def _held_back_for_nothing(rest: Rest) -> Iterator[str]:
     for name, module in force.items():
         _set(modules, name, module)
 
-    def loses_nothing(plugins: Mapping[PluginRef, Inputs], code: Mapping[str, Module]) -> bool:
-        return live.keys() <= build_all(plugins, code, rest.oracle, rest.fails).keys()
+    def lose_nothing(
+        anew: Collection[PluginRef],
+        plugins: Mapping[PluginRef, Inputs],
+        code: Mapping[str, Module],
+    ) -> bool:
+        standing = {ref: rest.live[ref] for ref in live.keys() - _downstream(anew, rest.live)}
+        built = build_all(plugins, code, rest.oracle, rest.fails, standing)
+        return plugins.keys() <= built.keys()
 
     for ref, said in wanted(rest.disk, rest.live).items():
         inputs = replace(said, needs=_needs(ref, said, rest))
-        if live.get(ref, inputs) == inputs or folders.get(inputs.folder, ref) != ref:
+        if live.get(ref) == inputs or folders.get(inputs.folder, ref) != ref:
             continue
-        if loses_nothing({**live, ref: inputs}, modules):
+        if lose_nothing({ref}, {**live, ref: inputs}, modules):
             yield f"the news of {ref} are held back for nothing"
     for name, module in force.items():
         new = rest.disk.modules.get(name)
-        if module != new and loses_nothing(live, _set(dict(modules), name, new)):
+        importers = {ref for ref, build in rest.live.items() if name in build.modules}
+        if module != new and lose_nothing(importers, live, _set(dict(modules), name, new)):
             yield f"the news of the module {name} are held back for nothing"
+
+
+def _downstream(refs: Collection[PluginRef], live: Mapping[PluginRef, Build]) -> set[PluginRef]:
+    """Plugins, and all that was built with any of them."""
+    found = {*refs}
+    todo = [*refs]
+    while todo:
+        ref = todo.pop()
+        new = {other for other, each in live.items() if ref in {*each.beside, *each.borrowed}}
+        todo += new - found
+        found |= new
+    return found
 
 
 def in_force(live: Mapping[PluginRef, Build]) -> dict[str, Module | None]:

@@ -239,6 +239,7 @@ class Model:
             yield SharedNews(
                 name,
                 frozenset(importing | naming),
+                frozenset(naming - importing),
                 files={name: repr(module)},
                 seen=disk.since["module", name],
                 free=frozenset((importing & wanted.places.keys()) - naming),

@@ -125,6 +125,7 @@ class SharedFiles:
         return SharedNews(
             change.name,
             change.plugins | naming,
+            frozenset(naming),
             reason=change.reason,
             files={path: known[0] for path, known in contents.items()},
             seen=max(seen for _, seen in contents.values()),
