@@ -6,6 +6,7 @@ import inspect
 import sys
 import threading
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -37,8 +38,20 @@ class TooEarly(Protocol):
         """That, or None."""
 
 
-def _never_early(*_: object, **__: object) -> None:
-    """Whoever calls a plugin may wait for it."""
+@dataclass(slots=True)
+class GateRules:
+    """What holds for all gates of a registry.
+
+    Attributes:
+        too_early: why a call that is held back must not wait, see `PluginTable.too_early`.
+        patience: how long a call waits at a closed gate, in seconds.
+        owner: what must live as long as a proxy does: without its registry, a plugin could
+            import nothing any more.
+    """
+
+    too_early: TooEarly
+    patience: float = 30.0
+    owner: object = None
 
 
 _admitted: ContextVar[tuple[object, int] | None] = ContextVar("dagstack_admitted", default=None)
@@ -58,10 +71,7 @@ class Gate(Calls):
 
     Args:
         ref: the plugin.
-        patience: how long a call waits at the closed gate, in seconds.
-        owner: what must live as long as a proxy does: without its registry, a plugin could
-            import nothing any more.
-        too_early: why a call that is held back here must not wait, see `PluginTable.too_early`.
+        rules: what holds for all gates of the registry.
 
     Attributes:
         threads: whether public plain methods run in worker threads, and not on the caller's side.
@@ -73,30 +83,19 @@ class Gate(Calls):
         "_thread",
         "closed",
         "instance",
-        "owner",
-        "patience",
+        "rules",
         "threads",
-        "too_early",
         "unavailable",
     )
 
-    def __init__(
-        self,
-        ref: PluginRef,
-        *,
-        patience: float = 30.0,
-        owner: object = None,
-        too_early: TooEarly = _never_early,
-    ) -> None:
+    def __init__(self, ref: PluginRef, rules: GateRules) -> None:
         super().__init__(ref)
-        self.owner = owner
-        self.too_early = too_early
+        self.rules = rules
         self.instance: Any = None
         self.threads = False
         self._limit: RunVar[CapacityLimiter] = RunVar("dagstack_threads")
         self.closed = False
         self.unavailable: str | None = None
-        self.patience = patience
         self._answers = True
         self._thread = 0
 
@@ -160,7 +159,7 @@ class Gate(Calls):
         """
         elsewhere = threading.get_ident() != self._thread
         admissions = self.admissions
-        deadline = running_time() + self.patience
+        deadline = running_time() + self.rules.patience
         forwarder = sys._getframe(1)  # noqa: SLF001 - there is no other way to the caller
         callers = plugins_calling(forwarder.f_back)
         while not self._may_pass(callers, admissions):
@@ -203,7 +202,7 @@ class Gate(Calls):
         callers = plugins_calling(sys._getframe(2))  # noqa: SLF001 - there is no other way to the caller
         on_loop = threading.get_ident() == self._thread
         admissions = self.admissions
-        deadline = running_time() + self.patience
+        deadline = running_time() + self.rules.patience
         while True:
             # Before we look; whatever changes after that sets it.
             change = None if on_loop else self.change_for_threads()
@@ -218,7 +217,7 @@ class Gate(Calls):
                     "it is being reloaded, and a synchronous call cannot wait on the event "
                     "loop's thread; make the method async, or list the plugin in depends_on"
                 )
-                early = self.too_early(self.ref, callers, can_wait=False)
+                early = self.rules.too_early(self.ref, callers, can_wait=False)
                 raise early or PluginUnavailable(self.ref, reason)
             self.step_back()
             try:
@@ -248,7 +247,7 @@ class Gate(Calls):
             if self.ref in callers and (self.unavailable is None or self.instance is not None):
                 return True
             if self.unavailable is None:
-                error = self.too_early(self.ref, callers, can_wait=True)
+                error = self.rules.too_early(self.ref, callers, can_wait=True)
                 if error is not None:
                     raise error
             return False
@@ -265,11 +264,11 @@ class Gate(Calls):
         callers = plugins_calling(sys._getframe(2))  # noqa: SLF001 - there is no other way to the caller
         if not self.is_held or self.ref in callers:
             return None
-        return self.too_early(self.ref, callers, can_wait=False)
+        return self.rules.too_early(self.ref, callers, can_wait=False)
 
     def _refuse_at(self, deadline: float) -> None:
         if self.closed and (self.unavailable is not None or running_time() >= deadline):
-            raise self._refusal(f"it is being reloaded, and was for {self.patience:g} s")
+            raise self._refusal(f"it is being reloaded, and was for {self.rules.patience:g} s")
 
     def _refusal(self, reason: str) -> PluginUnavailable:
         return PluginUnavailable(self.ref, self.unavailable or reason)

@@ -26,7 +26,7 @@ from dagstack_dev.host.current import become_plugin
 from dagstack_dev.host.jobs import cancelled_by_itself
 from dagstack_dev.host.life_task import LifeTask
 from dagstack_dev.host.methods import Methods
-from dagstack_dev.host.patience import move_on_after, running_time
+from dagstack_dev.host.patience import running_time
 from dagstack_dev.host.scope import GRACE_SECONDS, Scope, gone
 from dagstack_dev.host.stacks import calls_through
 from dagstack_dev.host.tasks import (
@@ -63,13 +63,10 @@ class PluginInstance:
         folder: where its code lies, to name the line that blocks.
         watchdog: watches its synchronous methods.
         carry: what its context offers as `carry`.
-        on_dying: called when it is about to be torn down because a task or thread that it owns
-            raised.
-        on_crash: called when that is done, with this and what was raised; also when the plugin's
-            own scope was cancelled while it was ready, as by a background task in a group of its
-            own; then with the exception that its teardown raised.
-        on_loop_end: called with this and the name of something of it that ended with the event
-            loop, while it was ready.
+        on_dying: called when it is about to be torn down for a crash: a task or thread that it owns
+            raised, or its own scope was cancelled, as by a task in a group of its own.
+        on_crash: called when that is done, with this and what was raised.
+        on_loop_end: called with this and the name of what ended with the event loop.
 
     Attributes:
         began: when its setup did, or its teardown, in running time.
@@ -81,7 +78,6 @@ class PluginInstance:
 
     _context: Context | None = None
     _task: LifeTask | None = None
-    _waiting: anyio.CancelScope | None = None
     _owned: Scope | None = None
     _dying: anyio.Event | None = None
     _died_of: BaseException | None = None
@@ -117,11 +113,9 @@ class PluginInstance:
         self._on_dying = on_dying
         self._on_crash = on_crash
         self._on_loop_end = partial(on_loop_end, self)
-        self._setup: Callable[[PluginContext], object] | None = getattr(plugin, "setup", None)
-        self._teardown: Callable[[], object] | None = getattr(plugin, "teardown", None)
         self._threaded = manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
         self._token = anyio.lowlevel.current_token()
-        self._methods = Methods(manifest, folder=folder, watchdog=watchdog)
+        self._methods = Methods(plugin, manifest, folder=folder, watchdog=watchdog)
 
     # Set up
 
@@ -136,29 +130,23 @@ class PluginInstance:
             Exception: whatever the plugin raised, unwrapped.
             SetupTimeout: it took longer than `startup_timeout_sec`; it has been cancelled.
         """
-        waits = self._methods.must_be_awaited
-        if waits(self._setup) or waits(self._teardown):
-            return self._supervise_setup(partial(self._methods.call, "setup", self._setup, context))
+        if self._methods.must_be_awaited():
+            return self._supervise_setup(partial(self._methods.call, "setup", context))
         self._context = copy_context()
         self._context.run(become_plugin, self._ref, self._module)
-        if self._setup is None:
-            return None
         try:
-            result = self._methods.call_at_once("setup", self._setup, self._context, context)
-        except BaseException as error:
-            if self._owned is not None:
-                return self._fail(error)
-            self._let_go()
-            raise
+            result = self._methods.begin("setup", self._context, context)
+        except BaseException as error:  # noqa: BLE001 - raised there, or by what is returned
+            return self.refuse(error)
         if not inspect.isawaitable(result):
             return None
         return self._supervise_setup(partial(self._methods.wait_for, result))
 
     def refuse(self, error: BaseException) -> Awaitable[None]:
-        """There will be no setup, for what it was to be given could not be made.
+        """Let the setup fail with `error`, as where what it was to be given could not be made.
 
         Returns:
-            What undoes that part of it which was made, and raises `error`.
+            What undoes what has been made by then, and raises `error`.
 
         Raises:
             BaseException: `error`, right here, where nothing has been made.
@@ -166,21 +154,15 @@ class PluginInstance:
         if self._owned is None:
             self._let_go()
             raise error
-        self._context = copy_context()
+        self._context = self._context or copy_context()
         return self._fail(error)
 
     async def _supervise_setup(self, setup: Callable[[], Awaitable[object]]) -> None:
         task = self._task = self._new_task()
         self._spawn(partial(self._live, task, setup))
-        seconds = self._manifest.startup_timeout_sec
-        self.began = began = running_time()
+        self.began = running_time()
         try:
-            while not task.settled.is_set() and self._preempted_by is None:
-                left = began + seconds + self._uncounted() - running_time()
-                if left <= 0:
-                    break
-                with move_on_after(left) as self._waiting:
-                    await task.settled.wait()
+            is_settled = await task.settle(self._left_for_setup)
         except anyio.get_cancelled_exc_class() as error:
             if task.settled.is_set() and not task.has_failed:
                 return  # It will have to be torn down; our next await is cancelled.
@@ -188,8 +170,8 @@ class PluginInstance:
             with suppress(PluginCancelled):
                 await self._fail(cancelled_by_itself(self._ref, "setup", error))
             raise
-        if not task.settled.is_set():
-            at = [self._methods.unfinished("setup", self._setup)]
+        if not is_settled:
+            at, seconds = [self._methods.unfinished("setup")], self._manifest.startup_timeout_sec
             overdue = self._preempted_by or SetupTimeout(self._ref, seconds, at)
             await task.cancel()
             await self._fail(overdue)
@@ -200,22 +182,23 @@ class PluginInstance:
         assert self._context is not None  # noqa: S101 - set by _spawn
         self._context = context_of_task(self._context)
         become_plugin(self._ref, self._module)
-        await task.live(setup, partial(self._methods.call, "teardown", self._teardown))
+        await task.live(setup, partial(self._methods.call, "teardown"))
 
     def _new_task(self) -> LifeTask:
         return LifeTask(self._ref, self._cancelled, self._scope_ended)
 
-    def _uncounted(self) -> float:
-        """Seconds of the setup that its time does not count; see `LoadsLate`."""
-        plugin = getattr(self._setup, "__self__", None)
-        uncounted = getattr(type(plugin), "_dagstack_uncounted", None)
-        return 0.0 if uncounted is None else uncounted(plugin)
+    def _left_for_setup(self) -> float:
+        """The seconds that the setup may still take."""
+        if self._preempted_by is not None:
+            return 0.0
+        seconds = self._manifest.startup_timeout_sec + self._methods.uncounted()
+        return self.began + seconds - running_time()
 
     def preempt(self, error: SetupPreempted) -> None:
         """Break off the setup, under way or yet to come, if it can be: it fails with `error`."""
         self._preempted_by = self._preempted_by or error
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._task is not None:
+            self._task.look_again()
 
     async def _fail(self, error: BaseException) -> NoReturn:
         """The setup failed: undo what it got to own, and raise `error`.
@@ -274,19 +257,17 @@ class PluginInstance:
     async def _run_teardown(self) -> None:
         task = self._task_that_tears_down
         if task is None:
-            result = self._tear_down_at_once()
+            context = self._context or copy_context()
+            result = self._methods.begin("teardown", context)
             if not inspect.isawaitable(result):
                 self.requires_restart = result is False
                 return
             task = self._task = self._new_task()
             self._spawn(partial(task.finish, partial(self._methods.wait_for, result)))
-        task.stop.set()
         seconds = self._manifest.teardown_timeout_sec
         with anyio.CancelScope(shield=True):
-            with move_on_after(seconds):
-                await task.ended.wait()
-            if not task.ended.is_set():
-                at = self._methods.unfinished("teardown", self._teardown)
+            if not await task.end(seconds):
+                at = self._methods.unfinished("teardown")
                 overdue = TeardownTimeout(self._ref, seconds, [at])
                 await task.cancel()
                 raise overdue
@@ -311,14 +292,6 @@ class PluginInstance:
         """Whether it goes on in another event loop than the running one."""
         goes_on = self._task_that_tears_down or (self._owned is not None and self._owned.is_busy)
         return bool(goes_on) and not is_closed(self._token) and not is_current(self._token)
-
-    def _tear_down_at_once(self) -> object:
-        if self._teardown is None:
-            return None
-        if self._threaded:  # The task that would have waited for the thread is gone.
-            return self._methods.call("teardown", self._teardown)
-        context = self._context or copy_context()
-        return self._methods.call_at_once("teardown", self._teardown, context)
 
     # What it owns
 
@@ -351,9 +324,7 @@ class PluginInstance:
         undone = self._being_undone.under_way() if self._being_undone is not None else []
         if undone:
             return undone[0]
-        if self._is_ending:
-            return self._methods.unfinished("teardown", self._teardown)
-        return self._methods.unfinished("setup", self._setup)
+        return self._methods.unfinished("teardown" if self._is_ending else "setup")
 
     def in_flight(self) -> tuple[Operation, ...]:
         """See `PluginContext.in_flight`."""
@@ -362,12 +333,10 @@ class PluginInstance:
         return on_loop(self._token, self._in_flight)
 
     def _in_flight(self) -> tuple[Operation, ...]:
+        jobs = () if self._owned is None else self._owned.operations()
         calls = calls_through(self._gate, self._folder)
-        jobs = self._owned.operations() if self._owned is not None else ()
-        return (
-            *(Operation(OperationKind.CALL, each.what, each.path, each.line) for each in calls),
-            *jobs,
-        )
+        found = (Operation(OperationKind.CALL, each.what, each.path, each.line) for each in calls)
+        return (*found, *jobs)
 
     async def _undo(self, failure: BaseException | None, seconds: float) -> list[BaseException]:
         """Undo what the plugin owns and let go of it; the answer is what went wrong."""
@@ -387,7 +356,8 @@ class PluginInstance:
     def _let_go(self) -> None:
         """It is over. Hold nothing of the plugin: its context may be kept for longer."""
         self._is_over = True
-        self._owned = self._setup = self._teardown = self._context = None
+        self._owned = self._context = None
+        self._methods.forget()
 
     def _job_failed(self, error: BaseException) -> None:
         """A task or thread that the plugin owns raised."""
@@ -403,15 +373,8 @@ class PluginInstance:
 
     def _cancelled(self) -> None:
         """The plugin's own scope was cancelled while it was ready, and its teardown has run."""
-        task = self._task
-        if task is None or self._is_ending:
-            return
-        self.requires_restart = task.answer is False
-        error = task.take_error()
-        if self._owned is None:
-            self._on_crash(self, error)
-        else:
-            self._died_of = error
+        if self._task is not None and not self._is_ending:
+            self._died_of = self._task.take_error()
             self._begin_dying()
 
     def _scope_ended(self) -> None:
@@ -420,14 +383,13 @@ class PluginInstance:
 
     def _begin_dying(self) -> None:
         self._is_ending = True  # From here, what else fails is no crash of its own.
-        self._dying = anyio.Event()
+        self._dying = dying = anyio.Event()
         self._on_dying()
-        spawn(self._die, f"dagstack plugin {self._ref}: ending")
+        spawn(partial(self._die, dying), f"dagstack plugin {self._ref}: ending")
 
-    async def _die(self) -> None:
-        assert self._dying is not None  # noqa: S101 - set by _begin_dying
+    async def _die(self, dying: anyio.Event) -> None:
         self.undo_errors = (*map(recorded, await self._tear_down()),)
-        self._dying.set()
+        dying.set()
         if not self._is_awaited:
             died_of, self._died_of = self._died_of, None
             self._on_crash(self, died_of)

@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 
 from dagstack_dev.host.jobs import cancelled_by_itself
+from dagstack_dev.host.patience import move_on_after
 from dagstack_dev.host.scope import GRACE_SECONDS
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class LifeTask:
         self._on_crash = on_crash
         self._on_loop_end = on_loop_end
         self._scope = anyio.CancelScope(shield=True)
+        self._waiting: anyio.CancelScope | None = None
         self._error: BaseException | None = None
         self._failed_by: BaseException | None = None
         self.settled, self.stop, self.ended = anyio.Event(), anyio.Event(), anyio.Event()
@@ -69,6 +71,29 @@ class LifeTask:
         """Have the setup that is under way fail with `error`."""
         self._failed_by = error
         self._scope.cancel()
+
+    async def settle(self, left: Callable[[], float]) -> bool:
+        """Wait for the end of the setup for as long as any of its seconds are `left`.
+
+        Returns:
+            Whether it has ended.
+        """
+        while not self.settled.is_set() and (seconds := left()) > 0:
+            with move_on_after(seconds) as self._waiting:
+                await self.settled.wait()
+        return self.settled.is_set()
+
+    def look_again(self) -> None:
+        """Have `settle` ask anew how much time is left."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def end(self, seconds: float) -> bool:
+        """Have `teardown` run, and return whether all has ended within `seconds`."""
+        self.stop.set()
+        with move_on_after(seconds):
+            await self.ended.wait()
+        return self.ended.is_set()
 
     async def cancel(self) -> None:
         """Cancel all that the plugin has open, and give it a moment to end."""

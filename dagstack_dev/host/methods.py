@@ -38,9 +38,10 @@ _LIFECYCLES: Final[RunVar[anyio.CapacityLimiter]] = RunVar("dagstack_lifecycle_t
 
 
 class Methods:
-    """Calls methods of a plugin, and knows where the call under way is.
+    """Calls `setup` and `teardown` of a plugin, and knows where the call under way is.
 
     Args:
+        plugin: the plugin object, which need not have either.
         manifest: for the ref, the timeouts and whether plain functions run in a worker thread.
         folder: where its code lies, to name lines of it.
         watchdog: watches those that run on the loop.
@@ -49,25 +50,47 @@ class Methods:
     _awaiting: Awaitable[object] | None = None
     _thread: threading.Thread | None = None
 
-    def __init__(self, manifest: PluginManifest, *, folder: str | None, watchdog: Watchdog) -> None:
+    def __init__(
+        self, plugin: object, manifest: PluginManifest, *, folder: str | None, watchdog: Watchdog
+    ) -> None:
         self._manifest = manifest
         self._ref = manifest.ref
         self._folder = folder
         self._in_threads = manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
         self._watchdog = watchdog
+        self._plugin: object = plugin
+        self._methods: dict[str, Callable[..., object]] = {
+            name: method
+            for name in ("setup", "teardown")
+            if (method := getattr(plugin, name, None)) is not None
+        }
 
-    def must_be_awaited(self, method: Callable[..., object] | None) -> bool:
-        """Whether `call` of the method has anything to wait for, as far as can be told."""
-        if method is None or self._in_threads:
-            return method is not None
+    def forget(self) -> None:
+        """Let go of the plugin, of which nothing will be called any more."""
+        self._plugin = None
+        self._methods.clear()
+
+    def must_be_awaited(self) -> bool:
+        """Whether a call of either has anything to wait for, as far as can be told."""
+        return any(map(self._waits, self._methods.values()))
+
+    def _waits(self, method: Callable[..., object]) -> bool:
+        if self._in_threads:
+            return True
         code = getattr(method, "__code__", None)  # `inspect` takes ten times as long.
         is_plain = code is not None and not code.co_flags & inspect.CO_COROUTINE
         return not is_plain and inspect.iscoroutinefunction(method)
 
-    def call_at_once(
-        self, name: str, method: Callable[..., object], context: Context, *args: object
-    ) -> object:
-        """Call a plain method. Nobody can cancel it, so that any cancellation is its own."""
+    def begin(self, name: str, context: Context, *args: object) -> Awaitable[object] | object:
+        """Call a method at once where that can be done; return what it does, or is to be awaited.
+
+        Nobody can cancel a method that is called at once, so that any cancellation is its own.
+        """
+        method = self._methods.get(name)
+        if method is None:
+            return None
+        if self._in_threads:
+            return self.call(name, *args)
         try:
             return self._watched(name, partial(context.run, method, *args))
         except TypeError:
@@ -76,13 +99,14 @@ class Methods:
         except anyio.get_cancelled_exc_class() as error:
             raise PluginCancelled(self._ref, name) from error
 
-    async def call(self, name: str, method: Callable[..., object] | None, *args: object) -> object:
-        """Call a method and await what it returns, if that can be awaited; the answer is that.
+    async def call(self, name: str, *args: object) -> object:
+        """Call a method, await what it returns if that can be awaited, and return the result.
 
         Raises:
             SignatureMismatch: the method takes other arguments.
             Exception: what it raised.
         """
+        method = self._methods.get(name)
         if method is None:
             return None
         try:
@@ -139,21 +163,21 @@ class Methods:
         finally:
             _take_over(context)
 
-    def unfinished(self, name: str, method: Callable[..., object] | None) -> Unfinished:
+    def unfinished(self, name: str) -> Unfinished:
         """Where the method is that has not ended, and what it waits for elsewhere."""
         thread = self._thread
         if thread is not None:
             what = f"{name}() in thread {thread.name!r}"
             return running_at(what, frame_of(thread.ident), self._folder)
-        return suspended_at(f"{name}(){_behind(method)}", self._awaiting, self._folder)
+        waits_for = getattr(type(self._plugin), "_dagstack_waits_for", None)  # `ActsElsewhere`
+        calls = waits_for(self._plugin) if waits_for is not None else ()
+        behind = f", which waits for {', '.join(calls)}" if calls else ""
+        return suspended_at(f"{name}(){behind}", self._awaiting, self._folder)
 
-
-def _behind(method: Callable[..., object] | None) -> str:
-    """The calls that have to end before the method does, if that runs elsewhere."""
-    plugin = getattr(method, "__self__", None)
-    waits_for = getattr(type(plugin), "_dagstack_waits_for", None)  # See `ActsElsewhere`.
-    calls = waits_for(plugin) if waits_for is not None else ()
-    return f", which waits for {', '.join(calls)}" if calls else ""
+    def uncounted(self) -> float:
+        """Seconds of the setup that its time does not count; see `LoadsLate`."""
+        uncounted = getattr(type(self._plugin), "_dagstack_uncounted", None)
+        return 0.0 if uncounted is None else uncounted(self._plugin)
 
 
 def _take_over(context: Context) -> None:

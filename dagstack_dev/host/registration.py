@@ -5,18 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.errors.registry import (
     AmbiguousPlugin,
+    DependencyCycle,
     HookspecMissing,
     KindVersionIncompatible,
 )
+from dagstack_dev.core.hookspecs.classes import spec_of
+from dagstack_dev.core.hookspecs.kinds import KindSpec, problem_of
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.manifest.fields import ExecutionModel
+from dagstack_dev.host.preparation import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dagstack_dev.core.graph import DependencyGraph
     from dagstack_dev.core.hookspecs.kinds import Kinds
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.entry import Entry, Offer
     from dagstack_dev.host.table import PluginTable
@@ -91,6 +98,27 @@ def graph_of_present(table: PluginTable, offers: Iterable[Offer] = ()) -> Depend
     return graph
 
 
+def full_order(table: PluginTable) -> list[PluginRef]:
+    """Return all plugins in the order in which they may be set up.
+
+    Raises:
+        DependencyCycle: they close a cycle.
+        DependencyMissing, AmbiguousPlugin: a name in `depends_on` means no plugin, or several; the
+            first, others attached.
+    """
+    refs = [entry.ref for entry in table.present()]
+    problems = [problem for ref in refs if (problem := table.graph.problem(ref)) is not None]
+    cycle = table.graph.find_cycle()
+    if cycle is not None:
+        problems = [DependencyCycle(cycle)]
+    for problem in problems:
+        if problem.ref is not None:
+            locate(problem, table.entries[problem.ref].offer.source)
+    if problems:
+        raise problems[0].with_others(problems[1:])
+    return table.graph.order(refs, lambda ref: table.priorities.get(ref, 0))
+
+
 def load_order(refs: Sequence[PluginRef], graph: DependencyGraph) -> list[PluginRef]:
     """`refs` by dependency, as far as there is such an order, else as they are."""
     pool = set(refs)
@@ -113,3 +141,40 @@ def forget(table: PluginTable, entry: Entry) -> None:
     )
     if generation is not None:
         generation.retire()
+
+
+def as_spec(spec: object) -> KindSpec:
+    """Return the kind that a decorated class, or a value, declares.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: no plugin can have one of its hooks.
+    """
+    if isinstance(spec, KindSpec):
+        for hook in spec.hooks:
+            if problem := problem_of("name", hook.name):
+                raise ValueError(f"kind {spec.kind}: hook {problem}")
+        return spec
+    found = spec_of(spec) if isinstance(spec, type) else None
+    if found is None:
+        name = getattr(spec, "__qualname__", f"a {type(spec).__name__}")
+        cure = "decorate it with @hookspecs(kind=...)"
+        if isinstance(spec, tuple | list):
+            cure = "pass what is in it: add_hookspecs(*specs)"
+        raise TypeError(f"{name} is no hookspec; {cure}")
+    return found
+
+
+def refuse_process(manifest: PluginManifest) -> None:
+    """Refuse a process of its own to a plugin object that the host has made in this one.
+
+    Raises:
+        ManifestInvalid: the manifest asks for one.
+    """
+    if manifest.execution_model is ExecutionModel.PROCESS_CPU_BOUND:
+        message = (
+            "'process_cpu_bound' is for plugins that are loaded from a folder; this object lives "
+            "in this process already"
+        )
+        problem = ManifestProblem("execution_model", message)
+        raise ManifestInvalid("<manifest>", [problem], ref=manifest.ref)

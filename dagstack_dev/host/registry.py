@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.errors.base import PluginRegistryError, add_note, in_words
 from dagstack_dev.core.errors.calls import PluginUnavailable
-from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.errors.life import EventLoopClosed, TeardownErrors
-from dagstack_dev.core.errors.registry import DependencyCycle
-from dagstack_dev.core.hookspecs.classes import spec_of
-from dagstack_dev.core.hookspecs.kinds import Kinds, KindSpec, problem_of
+from dagstack_dev.core.hookspecs.kinds import Kinds, KindSpec
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.manifest.fields import ExecutionModel, PluginManifest
+from dagstack_dev.core.manifest.fields import PluginManifest
 from dagstack_dev.core.manifest.parsing import manifest_from
 from dagstack_dev.core.plan import Load
 from dagstack_dev.core.recorded import copy_of
@@ -26,11 +23,14 @@ from dagstack_dev.host.config_schema import manifest_schema
 from dagstack_dev.host.entry import Entry, Offer
 from dagstack_dev.host.gc_pause import rare_collections
 from dagstack_dev.host.lookup import Lookup
-from dagstack_dev.host.preparation import check_gates, locate
+from dagstack_dev.host.preparation import check_gates
 from dagstack_dev.host.registration import (
+    as_spec,
     forget,
+    full_order,
     graph_of_present,
     load_order,
+    refuse_process,
     refuse_second_fallback,
     refuse_taken,
     refuse_undeclared,
@@ -110,7 +110,7 @@ class Registry(Lookup):
             HookspecMissing, KindVersionIncompatible: a loaded plugin does not comply; the first,
                 others attached. Nothing has changed.
         """
-        added = [_as_spec(spec) for spec in specs]
+        added = [as_spec(spec) for spec in specs]
         if not replace:
             for spec in added:
                 if self.kinds.specs.get(spec.kind, spec) != spec:
@@ -144,7 +144,7 @@ class Registry(Lookup):
         """
         valid = manifest_from(manifest)
         check_gates(valid, self.core_version, self.runtimes, None, self.kinds)
-        _refuse_process(valid)
+        refuse_process(valid)
         offer = Offer(valid, section_schema=manifest_schema(valid, None))
         refuse_taken(self.table, [offer])
         refuse_second_fallback(self.table, [offer])
@@ -239,7 +239,7 @@ class Registry(Lookup):
 
     async def _set_up_everything(self, ctx: PluginContext) -> None:
         table = self.table
-        order = self._full_order()
+        order = full_order(self.table)
         self._load_again(order)
         for ref in order:
             entry = table.entries[ref]
@@ -254,7 +254,7 @@ class Registry(Lookup):
         """Set up what was registered after the others had been set up."""
         states = self.table.states
         if State.LOADED in states.values():
-            order = self._full_order()
+            order = full_order(self.table)
             await self._set_up([ref for ref in order if states[ref] is State.LOADED], ctx)
 
     def _load_again(self, order: Iterable[PluginRef]) -> None:
@@ -384,50 +384,9 @@ class Registry(Lookup):
                 table.release(entry)
         return failures
 
-    def _full_order(self) -> list[PluginRef]:
-        table = self.table
-        refs = [entry.ref for entry in table.present()]
-        problems = [problem for ref in refs if (problem := table.graph.problem(ref)) is not None]
-        cycle = table.graph.find_cycle()
-        if cycle is not None:
-            problems = [DependencyCycle(cycle)]
-        for problem in problems:
-            if problem.ref is not None:
-                locate(problem, table.entries[problem.ref].offer.source)
-        if problems:
-            raise problems[0].with_others(problems[1:])
-        return table.graph.order(refs, lambda ref: table.priorities.get(ref, 0))
-
     def observe(self, observer: Observer) -> Callable[[], object]:
         """Tell `observer` every fact from now on; call the answer to end that."""
         return self.table.observe(observer)
-
-
-def _as_spec(spec: object) -> KindSpec:
-    if isinstance(spec, KindSpec):
-        for hook in spec.hooks:
-            if problem := problem_of("name", hook.name):
-                raise ValueError(f"kind {spec.kind}: hook {problem}")
-        return spec
-    found = spec_of(spec) if isinstance(spec, type) else None
-    if found is None:
-        name = getattr(spec, "__qualname__", f"a {type(spec).__name__}")
-        cure = "decorate it with @hookspecs(kind=...)"
-        if isinstance(spec, tuple | list):
-            cure = "pass what is in it: add_hookspecs(*specs)"
-        raise TypeError(f"{name} is no hookspec; {cure}")
-    return found
-
-
-def _refuse_process(manifest: PluginManifest) -> None:
-    """Refuse a process of its own to a plugin object that the host has made in this one."""
-    if manifest.execution_model is ExecutionModel.PROCESS_CPU_BOUND:
-        message = (
-            "'process_cpu_bound' is for plugins that are loaded from a folder; this object lives "
-            "in this process already"
-        )
-        problem = ManifestProblem("execution_model", message)
-        raise ManifestInvalid("<manifest>", [problem], ref=manifest.ref)
 
 
 def _why_not_loaded(entry: Entry) -> PluginRegistryError:

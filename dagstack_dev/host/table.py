@@ -20,7 +20,7 @@ from dagstack_dev.core.manifest.fields import ExecutionModel
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.current import current_reload
 from dagstack_dev.host.entry import Entry
-from dagstack_dev.host.gate import Gate
+from dagstack_dev.host.gate import Gate, GateRules
 from dagstack_dev.host.guarding import Guard
 from dagstack_dev.host.members import Members
 from dagstack_dev.host.proxy import PluginProxy, follow, make_proxy, refit
@@ -66,25 +66,22 @@ class PluginTable(PluginView):
         owner: object = None,
     ) -> None:
         super().__init__(runtimes)
-        self._owner = owner
+        self._rules = GateRules(self.too_early, call_patience, owner)
         self.members = Members()
         self._kinds = NO_KINDS
         self.watchdog = Watchdog(self.publish)
         self._observers: dict[Guard, Observer] = {}
         self._setups = 0
         self._making_proxy = RLock()  # It looks at the plugin, which may run code of its own.
-        self._call_patience = call_patience
 
     @property
     def call_patience(self) -> float:
         """How long a call waits at a closed gate, in seconds; to be set for all gates at once."""
-        return self._call_patience
+        return self._rules.patience
 
     @call_patience.setter
     def call_patience(self, seconds: float) -> None:
-        self._call_patience = seconds
-        for entry in self.entries.values():
-            entry.gate.patience = seconds
+        self._rules.patience = seconds
 
     def observe(self, observer: Observer) -> Callable[[], object]:
         """Tell `observer` every fact from now on; the answer ends that."""
@@ -100,13 +97,7 @@ class PluginTable(PluginView):
 
     def add(self, offer: Offer, reason: str) -> Entry:
         """A plugin that was not there before."""
-        gate = Gate(
-            offer.ref,
-            patience=self.call_patience,
-            owner=self._owner,
-            too_early=self.too_early,
-        )
-        entry = Entry(offer, gate)
+        entry = Entry(offer, Gate(offer.ref, self._rules))
         known = self.entries.get(offer.ref)
         if known is not None:  # It was removed and is back: its proxy must be the same object.
             entry.gate, entry.proxy, entry.imports = known.gate, known.proxy, known.imports

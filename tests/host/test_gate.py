@@ -134,7 +134,7 @@ async def test_a_call_of_a_thread_waits_on_when_the_gate_closes_again_as_it_wake
 
 
 async def test_waiting_is_bounded(proxy: Any, gate: Gate) -> None:
-    gate.patience = 0.05
+    gate.rules.patience = 0.05
     gate.close()
     with pytest.raises(PluginUnavailable, match=r"was for 0\.05 s") as caught:
         await proxy.asynchronous()
