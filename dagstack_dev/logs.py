@@ -72,7 +72,7 @@ class FactLogger:
 
 
 def _would_log(log: Any, level: str) -> bool:
-    """Whether `log` lets `level` through, as far as it can tell beforehand."""
+    """Return whether `log` lets `level` through, as far as it can tell beforehand."""
     is_enabled_for = getattr(log, "is_enabled_for", None) or getattr(log, "isEnabledFor", None)
     return is_enabled_for is None or is_enabled_for(NAME_TO_LEVEL[level])
 
@@ -82,7 +82,7 @@ def _level_of(fact: Transition) -> str:
 
 
 def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
-    """The level, name and fields under which `fact` is logged."""
+    """Return the level, name and fields under which `fact` is logged."""
     fields = _fields(fact)
     if isinstance(fact, Transition):
         for name in _ONLY_OF_SOME:
@@ -106,7 +106,7 @@ def _fields(fact: Fact | Wait) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """`value` of a fact as values that JSON has."""
+    """Return `value` of a fact as values that JSON has."""
     match value:
         case PluginRef() | StrEnum():
             return str(value)
@@ -125,7 +125,7 @@ def _plain(value: Any) -> Any:
 
 
 def error_fields(error: BaseException) -> dict[str, Any]:
-    """An error as four fields: type, message, path and line."""
+    """Return an error as four fields: type, message, path and line."""
     found = blame(error)
     return {
         "type": found.type,
@@ -136,7 +136,7 @@ def error_fields(error: BaseException) -> dict[str, Any]:
 
 
 def _attribute(error: BaseException, name: str, kind: type) -> Any:
-    """What `error` says of itself, if it does; it may be of any class."""
+    """Return what `error` says of itself, if it does; it may be of any class."""
     try:
         value = getattr(error, name, None)
     except Exception:  # noqa: BLE001 - a property may raise anything

@@ -30,7 +30,7 @@ class ConfigInvalid(ValueError):
 
 
 def read_config(path: str | os.PathLike[str], file: SourceFile | None = None) -> ConfigDocument:
-    """The configuration in a TOML file; it knows its lines.
+    """Read the configuration in a TOML file; it knows its lines.
 
     Args:
         path: of the file.

@@ -56,7 +56,7 @@ class Installed:
     Attributes:
         folders: those that have a manifest file.
         modules: those that have it in their code.
-        code_roots: folders with the code of those, where it is somebody's working copy.
+        code_roots: folders with the code of those, where it is a working copy.
         errors: why something is left out, by what named it.
     """
 
@@ -74,7 +74,7 @@ class Installed:
         self.modules += [module for module in other.modules if module.folder not in known]
 
     def sources(self, ignore: IgnoreRules) -> Iterator[PluginSource]:
-        """What they are loaded from, as it is on disk now."""
+        """Yield what they are loaded from, as it is on disk now."""
         yield from plugin_sources(self.folders, ignore, recursive=False)
         yield from filter(None, (module.read() for module in self.modules))
 
@@ -94,12 +94,12 @@ class _Place(NamedTuple):
 
     @property
     def is_editable(self) -> bool:
-        """Whether it is somebody's working copy, and not installed for good."""
+        """Whether it is a working copy, and not installed for good."""
         return _INSTALLED.isdisjoint(Path(self.file).parts)
 
 
 def installed_plugins(group: str = DEFAULT_GROUP) -> Installed:
-    """What the entry points of `group` name, in the order of their names."""
+    """Return what the entry points of `group` name, in the order of their names."""
     found = Installed()
     for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
         try:
@@ -110,7 +110,7 @@ def installed_plugins(group: str = DEFAULT_GROUP) -> Installed:
 
 
 def module_plugin(module: ModuleType) -> Installed:
-    """The plugin whose manifest an imported module holds (contract, section 1)."""
+    """Return the plugin whose manifest an imported module holds (contract, section 1)."""
     name = module.__name__
     place = _place_of_file(name, getattr(module, "__file__", None))
     fields = _evaluated(module, None, f"module {name}")
@@ -130,7 +130,7 @@ def _plugin_of(entry: EntryPoint) -> Installed:
     plugin = ModulePlugin(entry.module, entry.attr or None)
     try:
         tree = parsed_module(_text(place), place.file)
-    except ManifestInvalid:  # What it names can be told when it is mended.
+    except ManifestInvalid:  # What it names is known when it is fixed.
         return _from_folder(place, entry) or _from_module(place, plugin)
     if entry.attr and written_manifest(tree, entry.attr) is not None:
         return _from_module(place, plugin)
@@ -149,7 +149,7 @@ def _plugin_of(entry: EntryPoint) -> Installed:
 
 
 def _is_class(entry: EntryPoint, tree: ast.Module, label: str) -> bool:
-    """Whether the entry point names a class; imported only where the text does not tell."""
+    """Return whether the entry point names a class; import it only where the text does not say."""
     for statement in tree.body:
         if isinstance(statement, ast.ClassDef) and statement.name == entry.attr:
             return True
@@ -164,7 +164,7 @@ def _from_module(place: _Place | None, plugin: ModulePlugin) -> Installed:
 
 
 def _from_folder(place: _Place, entry: EntryPoint) -> Installed | None:
-    """The nearest folder with a manifest file: the module's, its packages', its project's."""
+    """Find the nearest folder with a manifest file: the module's, a package's, the project's."""
     folders = (each for each in _folders(place, entry) if is_plugin_folder(each))
     nearest = next(folders, None)
     return None if nearest is None else Installed(folders=[nearest])
@@ -183,7 +183,7 @@ def _folders(place: _Place, entry: EntryPoint) -> Iterator[str]:
 
 
 def _editable_project(entry: EntryPoint) -> str | None:
-    """The folder of the project, where it is installed in editable mode (PEP 610)."""
+    """Return the folder of the project, where it is installed in editable mode (PEP 610)."""
     told = entry.dist.read_text("direct_url.json") if entry.dist is not None else None
     try:
         origin = json.loads(told or "{}")
@@ -217,7 +217,7 @@ def _attribute(module: ModuleType, path: str, label: str) -> Any:
 
 
 def _evaluated(module: ModuleType, attribute: str | None, label: str) -> Mapping[str, Any] | None:
-    """The manifest that a module binds, called if it is a function; None when there is none."""
+    """Return the manifest that a module binds, called if it is a function, or None."""
     names = (attribute,) if attribute else (MANIFEST_ATTRIBUTE, MANIFEST_FUNCTION)
     for name in names:
         with _foreign(label, f"{name}()"):
@@ -236,7 +236,7 @@ def _evaluated(module: ModuleType, attribute: str | None, label: str) -> Mapping
 
 @contextmanager
 def _foreign(label: str, what: str) -> Iterator[None]:
-    """Code of others runs: what it raises, `sys.exit` too, costs this entry point alone."""
+    """Run code of others: what it raises, `sys.exit` too, costs this entry point alone."""
     try:
         yield
     except BaseException as error:
@@ -251,7 +251,7 @@ def _unusable(label: str, message: str) -> ManifestInvalid:
 
 
 def _place_of(module: str) -> _Place | None:
-    """Where `module` would be imported from; None when it is not a Python file anywhere.
+    """Return where `module` would be imported from; None when it is not a Python file anywhere.
 
     A package that it is in is not imported to find out: its folders are searched.
     """
@@ -273,7 +273,7 @@ def _holds(folder: str, file: str | None) -> bool:
 
 
 def _place_of_file(module: str, file: str | None) -> _Place | None:
-    """Where a module is that has been imported from `file`."""
+    """Return where a module is that has been imported from `file`."""
     if file is None:
         return None
     depth = module.count(".") + (Path(file).name == "__init__.py")

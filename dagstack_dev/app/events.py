@@ -61,7 +61,7 @@ class EventStream:
         with self._lock:
             readers, self._readers = self._readers, []
         for wake in readers:
-            with suppress(RuntimeError):  # Its loop has ended, and nobody waits there any more.
+            with suppress(RuntimeError):  # Its loop has ended, and with it what waited there.
                 wake()
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class EventStream:
 
 
 def from_anywhere(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What has `function` called in the running event loop, from any thread and without waiting.
+    """Make a function that calls `function` in the running event loop, from any thread.
 
     It raises a `RuntimeError` when that loop has ended.
     """

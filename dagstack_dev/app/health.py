@@ -79,7 +79,7 @@ class HealthWatch:
             self._consider(ref)
 
     def note(self, fact: Transition) -> None:
-        """A plugin came into another state."""
+        """Note that a plugin is in another state."""
         if fact.to_state is State.READY:
             self._consider(fact.ref)
         elif self._failures:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def read_hookspecs(
     path: str | os.PathLike[str], file: SourceFile | None = None
 ) -> tuple[KindSpec, ...]:
-    """The specs of a YAML file.
+    """Read the specs of a YAML file.
 
     Args:
         path: of the file; a leading `~` is expanded.
@@ -75,7 +75,7 @@ class HookspecFiles:
         """Declare what the files say now.
 
         What runs goes on, whatever is declared: what no longer complies is for the catalog to
-        judge. A file that cannot be used is told, and changes nothing.
+        judge. A file that cannot be used is reported, and changes nothing.
         """
         try:
             specs = self._read()

@@ -58,7 +58,7 @@ class LeakCheck:
         return IDLE_SECONDS if self._waiting else None
 
     def add(self, retired: Iterable[Retired]) -> None:
-        """A reload has ended, and has retired these."""
+        """Take what a reload has retired."""
         if self._leaks is not Leaks.OFF:
             for each in retired:
                 self._wait(each, LOOKS)
@@ -67,7 +67,7 @@ class LeakCheck:
         self._waiting.setdefault(retired.ref, deque(maxlen=MANY)).append((retired, looks))
 
     async def look(self, is_wanted: Callable[[], bool]) -> None:
-        """Look once at everything that waits, as long as nobody `is_wanted` for something else."""
+        """Look once at everything that waits, until this `is_wanted` elsewhere."""
         self._has_collected = False
         for ref in list(self._waiting):
             waiting = self._waiting[ref] = self._waiting.pop(ref)  # The last when it is broken off.

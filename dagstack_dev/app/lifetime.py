@@ -25,7 +25,7 @@ class Lifetime:
 
     Attributes:
         failure: what it has failed with.
-        was_cut_short: whether it ends for a failure, or because whoever uses it was cancelled.
+        was_cut_short: whether it ends for a failure, or because its user was cancelled.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Lifetime:
         try:
             with self._scope:
                 await self._function(steps, self._is_up.set)
-        except BaseException as error:  # noqa: BLE001 - it is raised by whoever ends this
+        except BaseException as error:  # noqa: BLE001 - it is raised where this is ended
             self._fail(error)
         try:
             with anyio.CancelScope(shield=True):
@@ -151,7 +151,7 @@ class Lifetime:
         self.was_cut_short = True
         was_stopping, self._is_stopping = self._is_stopping, True
         if was_stopping or not self._is_up.is_set():
-            return  # Whoever waits for that raises it.
+            return  # What waits for that raises it.
         if (self._block is None or not self._block.cancel()) and not _is_cancellation(error):
             report("the DevServer has ended by itself; server.stop() raises this, too", error)
 
@@ -178,7 +178,7 @@ class _Block:
             self._scope = anyio.CancelScope().__enter__()
 
     def cancel(self) -> bool:
-        """Cancel what runs in the block; the answer is whether there is a task to be cancelled."""
+        """Cancel what runs in the block, and return whether there is anything to cancel."""
         if self._scope is not None:
             self._scope.cancel()
         elif self._task is None or self._task.done():
@@ -190,7 +190,7 @@ class _Block:
         return True
 
     async def leave(self, raised: BaseException | None) -> BaseException | None:
-        """What the block has `raised`, but for the cancellation that came from here."""
+        """Return what the block has `raised`, except the cancellation that came from here."""
         if self._scope is not None:
             kind, traceback = (type(raised), raised.__traceback__) if raised else (None, None)
             return None if self._scope.__exit__(kind, raised, traceback) else raised
@@ -206,12 +206,12 @@ class _Block:
 
 
 def _is_cancellation(error: BaseException) -> bool:
-    """Whether somebody has cancelled the task."""
+    """Return whether the task was cancelled."""
     return isinstance(error, anyio.get_cancelled_exc_class())
 
 
 def _the_only_one(error: BaseException) -> BaseException:
-    """What a task group has wrapped, if it is one error."""
+    """Return what a task group has wrapped, if it is one error."""
     if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         return error.exceptions[0]
     return error

@@ -74,28 +74,28 @@ class OwnWrites:
         self._setups: dict[str, tuple[int, int]] = {}  # When the last one of each folder was.
         self._ended_ns = 0
         self._series: dict[str, _Series] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
         self.waiting: set[str] = set()
 
     def reload_begins(self, folders: Iterable[str]) -> None:
-        """The plugins of some folders are going to be imported and set up."""
+        """Note that the plugins of some folders are going to be imported and set up."""
         self._began |= dict.fromkeys(folders, time.time_ns() - CLOCK_TICK_NS)
 
     def setup_ended(self, folder: str) -> None:
-        """The plugin of a folder has just been set up, or has failed to be."""
+        """Note that the plugin of a folder has just been set up, or has failed to be."""
         self._ended_ns = time.time_ns()
         self._setups[folder] = self._began.get(folder, 0), self._ended_ns
 
     def after_setups(self, paths: Iterable[str]) -> Iterator[str]:
-        """Those of `paths` that were written after the last setup has ended."""
+        """Yield those of `paths` that were written after the last setup has ended."""
         return (path for path in paths if changed_at(path) > self._ended_ns)
 
     def wait_is_over(self, folder: str) -> None:
-        """The time that `later` was asked for has come."""
+        """Note that the time that `later` was asked for has come."""
         self.waiting.discard(folder)
 
     def has_written(self, folder: str, path: str, seen: Mapping[str, SeenFile]) -> bool:
-        """Whether a plugin's own code has written what a file of it holds.
+        """Return whether a plugin's own code has written what a file of it holds.
 
         Args:
             folder: the plugin's.
@@ -107,18 +107,21 @@ class OwnWrites:
     def is_to_be_reloaded(
         self, before: PluginSource, now: PluginSource, seen: Mapping[str, SeenFile]
     ) -> bool | None:
-        """Whether a plugin is to be reloaded for what has changed in its folder; None: not yet.
+        """Decide whether a plugin is to be reloaded for what has changed in its folder.
 
         Args:
             before: the folder as it was when it was last asked about.
             now: as it is now.
             seen: its files as they were read.
+
+        Returns:
+            None for not yet: `later` is called.
         """
         folder, files = now.folder, before.changed_files(now)
         code = [each for each in files if each.endswith(_CODE)]
         others = code or [each for each in files if not self.has_written(folder, each, seen)]
         if not others:
-            self._tell(
+            self._report(
                 folder, files[0], "is written by the plugin itself, which is not reloaded for that"
             )
             return False
@@ -134,7 +137,7 @@ class OwnWrites:
         series.files.update(others)
         if series.reloads < FREE_RELOADS or time.time_ns() >= ended + PAUSE_SECONDS * 1e9:
             return True
-        self._tell(
+        self._report(
             folder,
             others[0],
             f"has changed with each of {FREE_RELOADS} setups of its plugin, which is reloaded "
@@ -145,9 +148,9 @@ class OwnWrites:
             self._later(folder, PAUSE_SECONDS)
         return None
 
-    def _tell(self, folder: str, path: str, what: str) -> None:
-        if (folder, what) not in self._told:
-            self._told.add((folder, what))
+    def _report(self, folder: str, path: str, what: str) -> None:
+        if (folder, what) not in self._reported:
+            self._reported.add((folder, what))
             self._on_problem(
                 f"{folder}/{path}",
                 f'{what}; write ignore = ["{path}"] in the manifest to leave it out altogether',
@@ -155,8 +158,8 @@ class OwnWrites:
 
 
 def _written(path: str, seen: Mapping[str, SeenFile]) -> int:
-    """When a file was last written, as the system noted it; now for one that is gone.
+    """Return when a file was last written, as the system noted it; now for one that is gone.
 
-    The modification time is no witness: whoever writes a file may set it at will.
+    The modification time is no witness: a program may set it at will.
     """
     return seen[path].stamp.ctime_ns if path in seen else time.time_ns()

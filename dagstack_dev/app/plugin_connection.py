@@ -34,7 +34,7 @@ class Connection:
         self._messages = self._receive()
 
     def first_order(self) -> Any:
-        """What the process is to run, waited for."""
+        """Return what the process is to run, waited for."""
         return pickle.loads(next(self._messages).payload)  # noqa: S301 - it comes from the app
 
     def listen(self, take: Callable[[Message], object]) -> None:

@@ -112,7 +112,7 @@ class Service:
         self._registry.conductor.on_crash = self._crashed
         self._carry: dict[str, Any] = {}
         self._calls: dict[int, asyncio.Task[None]] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._ended = asyncio.Event()
 
     async def run(self) -> None:
@@ -120,24 +120,24 @@ class Service:
         loop = asyncio.get_running_loop()
         self._connection.listen(lambda message: loop.call_soon_threadsafe(self._take, message))
         is_up = threading.Event()
-        teller = threading.Thread(target=self._tell_held, args=[is_up], daemon=True)
-        vars(teller).update(pydev_do_not_trace=True)
-        teller.start()
+        reporter = threading.Thread(target=self._report_held, args=[is_up], daemon=True)
+        vars(reporter).update(pydev_do_not_trace=True)
+        reporter.start()
         try:
             await self._set_up()
         except Exception as error:  # noqa: BLE001 - the app raises it
             carry, _ = self._packed_carry()
-            self._tell_imports()
+            self._report_imports()
             self._send(Kind.FAILED, (describe(error, self._ref), carry))
             return
         finally:
             is_up.set()
-        self._tell_imports()
+        self._report_imports()
         self._send(Kind.READY, methods_of(self._entry.instance, self._ref))
         await self._ended.wait()
 
-    def _tell_held(self, is_up: threading.Event) -> None:
-        """Tell the app how long a debugger has stopped the setup, for its limit is there."""
+    def _report_held(self, is_up: threading.Event) -> None:
+        """Report to the app how long a debugger has stopped the setup, for its limit is there."""
         while not is_up.wait(_LOOK_SECONDS):
             if held := patience.lost_seconds():
                 self._send(Kind.HELD, held)
@@ -205,7 +205,7 @@ class Service:
         self._ended.set()
 
     def _packed_carry(self) -> tuple[dict[str, bytes], list[NotTransferable]]:
-        """What it carries, and what of that cannot go to the app."""
+        """Return what it carries, and what of that cannot go to the app."""
         packed: dict[str, bytes] = {}
         lost: list[NotTransferable] = []
         for key, value in self._carry.items():
@@ -248,7 +248,7 @@ class Service:
             kind, answer = Kind.ERROR, self._pack(describe(error, self._ref))
         else:
             kind = Kind.RESULT
-        self._tell_imports()
+        self._report_imports()
         self._connection.send(kind, answer, call=message.call)
         del self._calls[message.call]
 
@@ -262,12 +262,12 @@ class Service:
         ctx = derive_context_for_plugin(called, self._order.code.manifest, self._resources)
         return replace(ctx, config=section_of(self._entry, base))
 
-    # What the app is told
+    # Reports to the app
 
-    def _tell_imports(self) -> None:
-        """Tell what the plugin has imported besides what was ordered, so that changes count."""
-        names = {*self._imports.followed(), *self._imports.missing} - self._told
-        self._told |= names
+    def _report_imports(self) -> None:
+        """Report what the plugin has imported besides what was ordered, so that changes count."""
+        names = {*self._imports.followed(), *self._imports.missing} - self._reported
+        self._reported |= names
         found: dict[str, CodeFile] = {}
         for name in sorted(names):
             path = getattr(sys.modules.get(name), "__file__", None)
@@ -283,7 +283,7 @@ class Service:
         self._connection.send(kind, self._pack(value))
 
     def _pack(self, value: object) -> bytes:
-        return pack(value, ref=self._ref, what="what it tells the app")
+        return pack(value, ref=self._ref, what="what it reports to the app")
 
     def _unpack(self, data: bytes, what: str) -> Any:
         return unpack(data, ref=self._ref, what=what, own=self._order.code.package)

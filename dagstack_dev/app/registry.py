@@ -51,7 +51,7 @@ class PluginRegistry(Registry):
     Args:
         core_version: the version that `core_version` of each manifest is held against.
         resource_registry: the host objects that plugins may declare in `[plugin.resources]`.
-        observer: told every fact, in place of that logging.
+        observer: gets every fact, in place of that logging.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class PluginRegistry(Registry):
 
 
 def _runtimes(in_process: InProcessRuntime) -> dict[str, Runtime]:
-    """What can be served here; that of the MCP runtimes, nothing is imported yet."""
+    """Return what can be served here; that of the MCP runtimes, nothing is imported yet."""
     served: dict[str, Runtime] = {InProcessRuntime.name: in_process}
     if is_installed():
         served |= {McpStdioRuntime.name: McpStdioRuntime(), McpHttpRuntime.name: McpHttpRuntime()}
@@ -241,7 +241,7 @@ def discover(
     core_version: str = CORE_VERSION,
     resource_registry: ResourceRegistry | None = None,
 ) -> PluginRegistry:
-    """A registry of every plugin below `path`: the specification's one way to get one.
+    """Make a registry of every plugin below `path`: the specification's way to get one.
 
     Arguments and errors are those of `PluginRegistry` and its `discover`.
     """

@@ -39,7 +39,7 @@ def warn_of_reloading_parent(folders: Iterable[str]) -> None:
 
 
 def _reloaded_by_uvicorn() -> list[str] | None:
-    """The folders whose changes have uvicorn restart this process; None where it does not.
+    """Return the folders whose changes have uvicorn restart this process; None where it does not.
 
     Nothing in the process says so but the arguments of the function that it began with.
     """

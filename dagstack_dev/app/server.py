@@ -155,7 +155,7 @@ class DevServer:
 
         Raises:
             RuntimeError: the server has been started in another event loop, which still runs.
-            BaseExceptionGroup: the server had failed by then, and no `stop` has told yet.
+            BaseExceptionGroup: the server had failed by then, and no `stop` has raised that yet.
         """
         await self._life.stop()
 
@@ -236,7 +236,7 @@ class DevServer:
         self._loop.collector.writes.open()
         steps.callback(self._loop.collector.writes.close)
         steps.callback(self._shared.close)
-        steps.callback(self._tell_stopped)
+        steps.callback(self._report_stopped)
         conductor.context = self._context
         if self._driver is not None:
             steps.push_async_callback(self._give_back, self._driver)
@@ -320,7 +320,7 @@ class DevServer:
     async def _give_back(self, driver: Driver) -> None:
         await driver.give_back(set_up=not self._life.was_cut_short)
 
-    def _tell_stopped(self) -> None:
+    def _report_stopped(self) -> None:
         duration = ms_since(self._ending_since)
         self._table.publish(WatchStopped(duration_ms=duration, errors=self._teardown_errors))
 
@@ -332,11 +332,11 @@ class DevServer:
     # What an app asks
 
     def statuses(self) -> dict[PluginRef, PluginStatus]:
-        """How every plugin is doing, by ref."""
+        """Return how every plugin is doing, by ref."""
         return self.registry.statuses()
 
     def events(self, *, limit: int = WAITING) -> EventStream:
-        """Every fact from now on, to be read with `async for`; it ends when the server stops.
+        """Collect every fact from now on, for `async for`, which ends when the server stops.
 
         Args:
             limit: how many facts may wait for their reader. One that lags further behind misses
@@ -376,7 +376,7 @@ class DevServer:
             self._life.check()
 
     async def _request(self, refs: set[PluginRef] | None) -> None:
-        if self._life.is_running:  # Else nobody would answer any more.
+        if self._life.is_running:  # Else there is no answer any more.
             await self._loop.inbox.request(refs).wait()
         self._life.check()
 

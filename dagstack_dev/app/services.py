@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def with_services(context: PluginContext, *, state_folder: Path | None = None) -> PluginContext:
-    """`context` with a service of every kind, and its registry with the standard resources.
+    """Return `context` with a service of every kind, and its registry with the standard resources.
 
     What is there already stays. Checkpoints and blobs outlive reloads; those in `state_folder`
     outlive the process too.

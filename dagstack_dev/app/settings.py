@@ -1,4 +1,4 @@
-"""What a dev server can be told."""
+"""The settings of a dev server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Settings:
         ignore: globs to leave out, besides the built-in ones.
         polling: look at intervals instead of asking the system for events.
         sweep_seconds: how long to rest at least between two looks everywhere for what no event
-            has told of; the more there is to look at, the longer.
+            has reported; the more there is to look at, the longer.
         hookspec_files: YAML files that declare kinds, on top of what the app has declared; while
             the server runs, a plugin of another kind is rejected. What changes in them is declared
             anew.

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from dagstack_dev.host.table import PluginTable
 
 _LOOK_SECONDS: Final = 0.4
-"""How often tasks are looked at. One has as long to be awaited by whoever wants what it raised."""
+"""How often tasks are looked at. So long one may wait for being awaited."""
 
 _LOOKS: Final = 2
-"""How many times a task has to be found before it is told of."""
+"""How many times a task has to be found before it is reported."""
 
 _REST_PER_WORK: Final = 1000
 """With many tasks, looks are as seldom as it takes to stay at 0.1 % of a core."""
@@ -39,7 +39,7 @@ class UnattendedTasks:
     the loop belongs to.
 
     Args:
-        table: its plugins are meant, and its observers are told.
+        table: its plugins are meant, and its observers get the reports.
     """
 
     def __init__(self, table: PluginTable) -> None:
@@ -64,9 +64,9 @@ class UnattendedTasks:
             if task.done() and _has_failed_unnoticed(task) and task.get_loop() is loop:
                 self._looks[task] = looks = self._looks.get(task, 0) + 1
                 if looks == _LOOKS:
-                    self._tell(task)
+                    self._report(task)
 
-    def _tell(self, task: asyncio.Task[Any]) -> None:
+    def _report(self, task: asyncio.Task[Any]) -> None:
         error = task._exception  # noqa: SLF001 - `exception()` would count as having noticed
         if error is None:
             return
@@ -75,7 +75,7 @@ class UnattendedTasks:
             self._table.publish(TaskFailed(ref=ref, task=task.get_name(), error=recorded(error)))
 
     def _owner(self, task: asyncio.Task[Any], error: BaseException) -> PluginRef | None:
-        """The plugin that the task is of: by the code that it runs, else by its context."""
+        """Return the plugin that the task is of: by the code that it runs, else by its context."""
         code = getattr(task.get_coro(), "cr_code", None)
         paths = [*(each.path for each in plugin_frames(error)), getattr(code, "co_filename", "")]
         owners = (self._table.plugin_at(path) for path in reversed(paths))
@@ -86,7 +86,7 @@ class UnattendedTasks:
 
 
 def _every_task() -> list[asyncio.Task[Any]]:
-    """The tasks of every loop; `asyncio.all_tasks` would leave out those that are done."""
+    """Return the tasks of every loop; `asyncio.all_tasks` would leave out those that are done."""
     found: list[asyncio.Task[Any]] = []
     for name in ("_all_tasks", "_scheduled_tasks"):  # Python 3.11, and from 3.12 on.
         try:
@@ -97,5 +97,5 @@ def _every_task() -> list[asyncio.Task[Any]]:
 
 
 def _has_failed_unnoticed(task: asyncio.Task[Any]) -> bool:
-    """Whether a task that is done has raised, and nobody has asked what."""
+    """Return whether a task has raised, and what it raised was never asked for."""
     return bool(getattr(task, "_log_traceback", False))

@@ -179,7 +179,7 @@ def _follow(
 
 
 def _with_plugins(links: list[Link], plugins: set[str]) -> list[Link]:
-    """`links` without the branches at whose end there is no plugin."""
+    """Return `links` without the branches at whose end there is no plugin."""
     for link in links:
         link.links = _with_plugins(link.links, plugins)
     return [link for link in links if link.links or link.name in plugins]

@@ -57,7 +57,7 @@ class WriteLog:
             _logs.remove(self)
 
     def note(self, path: str) -> None:
-        """A file is about to be written by whoever is on the stack."""
+        """Note that the code on the stack is about to write a file."""
         found = followed_importer()
         if found is None:
             return
@@ -70,7 +70,7 @@ class WriteLog:
             self._writes.pop(next(iter(self._writes)), None)
 
     def is_own(self, folder: str, path: str, changed_ns: int) -> bool:
-        """Whether the last change of a file is that of the plugin it belongs to.
+        """Return whether the last change of a file is that of the plugin it belongs to.
 
         Args:
             folder: the plugin's.
@@ -93,7 +93,7 @@ _logs: Final[list[WriteLog]] = []
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    """Note a write; what is raised here would be raised by whoever writes."""
+    """Note a write; what is raised here would be raised where it is written."""
     paths = _PATHS.get(event)
     if paths is None or not _logs:
         return
@@ -106,7 +106,7 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _is_open(path: str) -> bool:
-    """Whether this process has the file open; False where the system does not tell."""
+    """Return whether this process has the file open; False where the system does not tell."""
     with suppress(OSError):
         meant = os.stat(path)  # noqa: PTH116 - hot path
         for handle in os.listdir("/dev/fd"):  # noqa: PTH208 - a handful of numbers

@@ -50,25 +50,25 @@ _HERE: Final = _current_folder()
 
 
 def short(text: str) -> str:
-    """`text` with paths below the folder where the command was given relative to it."""
+    """Return `text` with paths below the folder where the command was given relative to it."""
     if len(_HERE) <= 1:
         return text
     return text.replace(f"file://{_HERE}", "").replace(_HERE, "")
 
 
 def at(path: str | None, line: int | None, before: str = ", at ") -> str:
-    """Where something is, behind `before`; nothing where that is not known."""
+    """Return where something is, behind `before`; nothing where that is not known."""
     return f"{before}{short(path)}{f':{line}' if line else ''}" if path else ""
 
 
 def headline(text: str) -> str:
-    """The first line of `text`, without a last clause that only announces further lines."""
+    """Return the first line of `text`, without a last clause that only announces further lines."""
     first = text.partition("\n")[0]
     return first.rpartition("; ")[0] or first if first.endswith(":") else first
 
 
 def error_lines(error: BaseException, who: str = "") -> Iterator[Text]:
-    """What went wrong and where, with the lines of the file around it.
+    """Yield what went wrong and where, with the lines of the file around it.
 
     Args:
         error: of a plugin, or of the registry about one.
@@ -134,14 +134,14 @@ def _summary(root: BaseException, who: str) -> str:
 
 
 def _others(error: BaseException) -> Sequence[BaseException]:
-    """What else is in the group that `error` is or was raised for."""
+    """Return what else is in the group that `error` is or was raised for."""
     groups = (each for each in unwrapped(error) if isinstance(each, BaseExceptionGroup))
     group = next(groups, None)
     return group.exceptions[1:] if group is not None else ()
 
 
 def _notes(error: BaseException) -> Sequence[str]:
-    """The notes of `error` that are text; a plugin may set anything."""
+    """Return the notes of `error` that are text; a plugin may set anything."""
     notes = getattr(error, "__notes__", ())
     return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else ()
 
@@ -162,7 +162,7 @@ def _message(text: str) -> Iterator[Text]:
 
 
 def _file_lines(path: str, line: int | None, named: str | None = None) -> Iterator[Text]:
-    """The place and, if there is a line, its neighbourhood as it is on disk now.
+    """Yield the place and, if there is a line, its neighbourhood as it is on disk now.
 
     Where the disk has moved on and has not the line that was `named` any more, only that one is
     shown.
@@ -201,7 +201,7 @@ def _numbered(number: int, text: str, *, here: bool) -> Text:
 
 
 def texts_of(error: BaseException) -> Mapping[str, Sequence[str]]:
-    """The files of plugins in a traceback as they were when they were imported, by path.
+    """Return the files of plugins in a traceback as they were when they were imported, by path.
 
     What a module's loader says, not what is on disk: that may be newer than what runs. One that
     does not know its text is there without lines.

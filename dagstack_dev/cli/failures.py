@@ -105,18 +105,18 @@ class Failures:
         self._kept_back.discard(ref)
         if fact.attempt > 1 and is_known and last == fact.seconds:
             return
-        if fact.attempt == 1 and is_kept_back:  # Its frame, for nobody knew of the edit.
+        if fact.attempt == 1 and is_kept_back:  # Its frame, for the edit was not known then.
             self.show_news([ref], f"{ref} failed", fact.error, None)
         when = f"every {fact.seconds:g} s" if fact.is_longest else f"in {fact.seconds:g} s"
         news = "" if is_known or fact.attempt == 1 else f"{reason}; "
         self._console.print(Text(f"  {ref}: {news}tries again {when}", "dim"))
 
     def is_crash(self, ref: PluginRef, error: BaseException) -> bool:
-        """Whether `error` is what `ref` has died of, which was shown then."""
+        """Return whether `error` is what `ref` has died of, which was shown then."""
         return self._crashes.get(ref) is root_error(error)
 
     def is_retry(self, ref: PluginRef, error: BaseException) -> bool:
-        """Whether `ref` has failed once more of what is being tried again: `show_retry` will do.
+        """Return whether `ref` has failed again of what is being retried: `show_retry` will do.
 
         Any other failure ends the trying.
         """
@@ -129,7 +129,7 @@ class Failures:
         self._console.print(timed(Text.assemble(("! ", "red"), text)))
 
     def remember(self, ref: PluginRef, error: BaseException | None) -> None:
-        """A frame has shown `error`."""
+        """Note that a frame has shown `error`."""
         self._last[ref] = _said(error, str(ref))
 
     def forget(self, refs: Iterable[PluginRef]) -> None:
@@ -147,7 +147,7 @@ class Failures:
 def alike(
     failures: Iterable[tuple[PluginRef, BaseException | None, Stage | None]],
 ) -> Iterable[list[PluginRef]]:
-    """Plugins by what is said of their failures: those of a cycle share one frame."""
+    """Group plugins by what is said of their failures: those of a cycle share one frame."""
     groups: dict[tuple[Stage | None, str], list[PluginRef]] = {}
     for ref, error, stage in failures:
         groups.setdefault((stage, _said(error, str(ref))), []).append(ref)
@@ -155,7 +155,7 @@ def alike(
 
 
 def names(refs: Sequence[PluginRef]) -> str:
-    """Some of `refs` by name, and the number of the rest."""
+    """Return some of `refs` by name, and the number of the rest."""
     named = ", ".join(str(ref) for ref in refs[:NAMES_LIMIT])
     more = len(refs) - NAMES_LIMIT
     return f"{named} and {more} more" if more > 0 else named

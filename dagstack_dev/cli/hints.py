@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def hint(error: BaseException, path: str | None) -> str:
-    """What to append to the message of `error`; empty where nothing comes to mind.
+    """Return what to append to the message of `error`; empty where nothing comes to mind.
 
     Args:
         error: of a plugin.
@@ -31,7 +31,7 @@ def hint(error: BaseException, path: str | None) -> str:
 
 
 def _of_module(name: str, folder: str) -> str:
-    """Modules of a plugin are imported from each other by relative imports alone."""
+    """Suggest the relative import, for a plugin's modules are imported by no other."""
     beside = _modules(folder)
     if name in beside:
         return f"; it lies beside this file, so write: from . import {name}"

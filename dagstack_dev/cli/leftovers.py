@@ -16,7 +16,7 @@ PATIENCE_SECONDS: Final = 0.5
 
 
 def threads_left() -> list[str]:
-    """The threads that do not end although everything else has, by name."""
+    """Return the threads that do not end although everything else has, by name."""
     others = [
         thread
         for thread in threading.enumerate()

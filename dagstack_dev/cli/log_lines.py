@@ -60,7 +60,7 @@ class LineFormatter(logging.Formatter):
         )
 
     def line(self, event: EventDict) -> str:
-        """The line of an event that has gone through the processors, without its end."""
+        """Return the line of an event that has gone through the processors, without its end."""
         try:
             return self._rendered(dict(event))
         except BaseException as broken:  # noqa: BLE001 - whatever the __str__ of a value raises
@@ -76,7 +76,7 @@ class LineFormatter(logging.Formatter):
         return str(line)
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line, without its end."""
         try:
             return self._formatter.format(record)
         except BaseException as broken:  # noqa: BLE001 - whatever the __str__ of an argument raises
@@ -117,14 +117,14 @@ def _renderers(form: LogFormat, console: Console) -> list[Processor]:
 
 
 def _forget_record(_: object, __: str, event: EventDict) -> EventDict:
-    """What `ProcessorFormatter` adds to the events that come as records."""
+    """Remove what `ProcessorFormatter` adds to the events that come as records."""
     event.pop("_record", None)
     event.pop("_from_structlog", None)
     return event
 
 
 def _traceback(exc_info: ExcInfo) -> str:
-    """The whole traceback, with the lines that ran: the files may say something else by now."""
+    """Return the whole traceback with the lines that ran, which the files may have no more."""
     texts: dict[str, Sequence[str]] = {}
     for error in related(exc_info[1]):
         texts = {**texts_of(error), **texts}
@@ -209,7 +209,7 @@ def _exception(exc_info: object) -> BaseException | None:
 
 
 def _json(event: Mapping[str, Any], **options: Any) -> str:
-    """One line of JSON without secrets; what JSON does not know is written as Python would.
+    """Return one line of JSON without secrets; what JSON does not know is written as Python would.
 
     To go through every field takes half the time of a line, and hardly any has a secret.
     """
@@ -250,7 +250,7 @@ def _flatten(_: object, __: str, event: EventDict) -> EventDict:
 
 @lru_cache(maxsize=1024)
 def _one_word(key: str) -> str:
-    """`key` without what ends a key in logfmt; most keys come with every event."""
+    """Return `key` without what ends a key in logfmt; most keys come with every event."""
     return "".join("_" if char <= " " or char in '="' else char for char in key)
 
 

@@ -74,7 +74,7 @@ class LogStream:
         self._writers.append(_Writer(console.file, lines, shows_facts=shows_facts))
 
     def logger(self, name: str) -> Any:
-        """A structlog logger that writes into the stream, whatever plugins do to logging."""
+        """Return a structlog logger that writes into the stream, whatever plugins do to logging."""
         logger = structlog.wrap_logger(
             _EventWriter(name, self._writers),
             processors=[*self._processors, _as_argument],
@@ -109,7 +109,7 @@ class LogStream:
 
 
 def open_log_file(path: str) -> OutputFile:
-    """A file to append to, made if need be, and then for its owner alone.
+    """Open a file to append to; one that is made is for its owner alone.
 
     Raises:
         OSError: it cannot be opened.
@@ -119,7 +119,7 @@ def open_log_file(path: str) -> OutputFile:
 
 
 class _Writer(logging.Handler):
-    """Writes lines; whatever goes wrong with one is told, and never the concern of who logs.
+    """Writes lines; what goes wrong with one is reported, and raises nothing where it is logged.
 
     Args:
         file: where to.
@@ -168,7 +168,7 @@ class _EventWriter:
 
 
 def _stamp(_: object, __: str, event: EventDict) -> EventDict:
-    """`2026-03-07T11:00:03.000000Z`; `strftime` takes several times as long."""
+    """Return `2026-03-07T11:00:03.000000Z`; `strftime` takes several times as long."""
     now = datetime.now(tz=UTC).isoformat(timespec="microseconds")
     event["timestamp"] = now.replace("+00:00", "Z")
     return event
@@ -181,7 +181,7 @@ def _as_argument(_: object, __: str, event: EventDict) -> tuple[tuple[EventDict]
 class _BindPlugin:
     """Binds what is logged with the plugin whose code logs it.
 
-    Whoever has bound it already knows best (`ctx.logger`). Else the name of the logger tells,
+    What is bound already stays (`ctx.logger`). Else the name of the logger says which,
     where it is that of a plugin's module; else the file that the call stands in. What then is
     still unbound, the code of a library, is bound by context variables with the plugin on whose
     behalf it runs.

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 STANDARD_DESCRIPTORS: Final = (0, 1, 2)
 
 _GONE: Final = frozenset({errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO})
-"""Errors by which a pipe or a terminal says that nobody is there any more."""
+"""Errors by which a pipe or a terminal says that its reader is gone."""
 
 
 class OutputFile(TextIOBase):
     """Text straight to a descriptor.
 
     Nothing is buffered, so that nothing waits for the end and a full disk spoils no later line.
-    What cannot be written is lost; that is told once, on standard error.
+    What cannot be written is lost; that is reported once, on standard error.
 
     Args:
         descriptor: where to; it is never closed.
@@ -40,7 +40,7 @@ class OutputFile(TextIOBase):
         self._name = name
         self._encoding = encoding
         self._torn = False
-        self._told = False
+        self._reported = False
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # the base class has a plain attribute
@@ -48,11 +48,11 @@ class OutputFile(TextIOBase):
         return self._encoding
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the descriptor."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Return whether it is a terminal."""
         return os.isatty(self._descriptor)
 
     def writable(self) -> bool:
@@ -63,7 +63,7 @@ class OutputFile(TextIOBase):
         """Write all of `text`, or tell why not.
 
         Raises:
-            OSError: nobody reads it any more.
+            OSError: its reader is gone.
         """
         data = ("\n" if self._torn else "").encode() + text.encode(
             self._encoding, "backslashreplace"
@@ -77,7 +77,7 @@ class OutputFile(TextIOBase):
             self._torn = self._torn or len(data) < whole
             if error.errno in _GONE:
                 raise
-            self._tell(error)
+            self._report(error)
         return len(text)
 
     def _write_some(self, data: bytes) -> int:
@@ -87,9 +87,9 @@ class OutputFile(TextIOBase):
             select.select([], [self._descriptor], [])
             return 0
 
-    def _tell(self, error: OSError) -> None:
-        if not self._told:
-            self._told = True
+    def _report(self, error: OSError) -> None:
+        if not self._reported:
+            self._reported = True
             say(f"{self._name} cannot be written: {error.strerror}; the server goes on without it")
 
     def to_nowhere(self) -> None:
@@ -106,7 +106,7 @@ class StandardOutput(OutputFile):
     Args:
         shared: whether what plugins print is to come out there too; else it goes to standard
             error, and so does what C code and child processes write.
-        on_closed: called when nobody reads it any more.
+        on_closed: called when its reader is gone.
     """
 
     def __init__(self, *, shared: bool, on_closed: Callable[[], None]) -> None:
@@ -132,7 +132,7 @@ class StandardOutput(OutputFile):
         self._on_closed = lambda: None
 
     def write(self, text: str) -> int:
-        """Write `text`; a reader that is gone is told, and is no error."""
+        """Write `text`; call `on_closed` for a reader that is gone, which is no error."""
         try:
             return super().write(text)
         except OSError:
@@ -149,7 +149,7 @@ def _write_lines_at_once(stream: object) -> None:
 
 
 def say(message: str) -> None:
-    """One line on standard error; a plugin may have closed that."""
+    """Write one line to standard error, unless a plugin has closed that."""
     with suppress(OSError, ValueError, AttributeError):
         click.echo(printable(f"dagstack-dev: {message}"), err=True)
 

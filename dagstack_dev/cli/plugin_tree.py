@@ -27,7 +27,7 @@ _STYLES: Final = {
 
 
 def plugin_tree(title: Text, registry: Registry) -> Tree:
-    """Each plugin once, below the dependency that was set up last before it."""
+    """Draw each plugin once, below the dependency that was set up last before it."""
     graph, order = registry.table.graph, registry.table.setup_order
     statuses = registry.statuses()
     tree = Tree(title, guide_style="dim")
@@ -55,7 +55,7 @@ def plugin_tree(title: Text, registry: Registry) -> Tree:
 
 
 def label(status: PluginStatus, registry: Registry) -> Text:
-    """One plugin with its state, and whom it waits for."""
+    """Return the line of one plugin: its state, and what it waits for."""
     text = Text.assemble(
         (str(status.ref), "bold"), "  ", (status.state.value, _STYLES.get(status.state, "dim"))
     )
@@ -68,7 +68,7 @@ def label(status: PluginStatus, registry: Registry) -> Text:
 
 
 def blockers(ref: PluginRef, blocked_by: Iterable[str], registry: Registry) -> str:
-    """What `ref` waits for; a name that nobody has may be misspelt, and its line is told."""
+    """Name what `ref` waits for; where no plugin has the name, with its line and close matches."""
     known = {entry.ref.name for entry in registry.table.present()}
     return ", ".join(
         name

@@ -19,12 +19,12 @@ ACTING: Final = re.compile(
 
 
 def printable(text: str) -> str:
-    r"""`text` with what a terminal would obey written as Python would, as in `\x1b`."""
+    r"""Return `text` with what a terminal would obey written as Python would, as in `\x1b`."""
     return ACTING.sub(_as_escape, text)
 
 
 def printable_json(line: str) -> str:
-    r"""The same for one line of JSON, which stays JSON and says the same.
+    r"""Return the same for one line of JSON, which stays JSON and says the same.
 
     Only the half of a character becomes text, as in `\udc80`: many parsers refuse the whole line
     over one.

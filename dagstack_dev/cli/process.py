@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from dagstack_dev.host.registry import Registry
 
 
-class SturdyLoop(asyncio.SelectorEventLoop):
+class GuardedLoop(asyncio.SelectorEventLoop):
     """An asyncio loop that goes on where others end.
 
     asyncio lets a `SystemExit` or `KeyboardInterrupt` of any task or callback end the whole loop,
-    and whoever gets hold of the loop may stop it. Here both are told and survived. Whoever awaits
-    the task still gets the exception.
+    and code that has the loop may stop it. Here both are reported and survived. What awaits the
+    task still gets the exception.
 
     Args:
-        on_stray: told on the loop's thread what plugin code did to it: which plugin, if that is
-            known, in words, and the exception, if there was one.
+        on_stray: called on the loop's thread with what plugin code did to it: the plugin, if that
+            is known, a message, and the exception, if there was one.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SturdyLoop(asyncio.SelectorEventLoop):
                     raise
 
     def _survives(self, error: BaseException) -> bool:
-        """Whether `error` is not ours; then it has been told."""
+        """Report `error` if it is a plugin's, and return whether it is."""
         ref = _culprit(error)
         if isinstance(error, RuntimeError) and "loop stopped before" in said(error):
             did = "stopped the event loop"
@@ -85,7 +85,7 @@ class SturdyLoop(asyncio.SelectorEventLoop):
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _refuses(self, what: str) -> bool:
-        """Whether it is a plugin that wants that; then it has been told."""
+        """Report it if a plugin wants that, and return whether one does."""
         ref = current_plugin.get()
         if ref is not None:
             self._on_stray(ref, f"wanted to {what}", None)
@@ -93,7 +93,7 @@ class SturdyLoop(asyncio.SelectorEventLoop):
 
 
 def _culprit(error: BaseException) -> PluginRef | None:
-    """The plugin on whose behalf the callback ran that raised `error`."""
+    """Return the plugin on whose behalf the callback ran that raised `error`."""
     step = error.__traceback__
     while step is not None:
         frame = step.tb_frame
@@ -105,21 +105,21 @@ def _culprit(error: BaseException) -> PluginRef | None:
 
 
 class Process:
-    """Tells of plugin code that oversteps, and takes back what it took.
+    """Reports plugin code that breaks the rules of the process, and takes back what it took.
 
     Args:
-        registry: whose observers are told.
+        registry: whose observers get the reports.
         ending: answers Ctrl-C.
     """
 
     def __init__(self, registry: Registry, ending: Ending) -> None:
         self.ending = ending
         self._registry = registry
-        self._loop: SturdyLoop | None = None
+        self._loop: GuardedLoop | None = None
 
-    def make_loop(self) -> SturdyLoop:
-        """The event loop to run in; an alarm that no plugin handles does not end the process."""
-        self._loop = SturdyLoop(self._on_stray)
+    def make_loop(self) -> GuardedLoop:
+        """Make the event loop to run in, and keep alarms from ending the process."""
+        self._loop = GuardedLoop(self._on_stray)
         os.register_at_fork(after_in_child=self._on_fork)
         if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
             answer(signal.SIGALRM, self._on_alarm)
@@ -130,7 +130,7 @@ class Process:
         """Let the watchdog end a plain method that blocks the loop for longer than it may.
 
         A handler that raises ends most of what waits in the system, such as a sleep, and any
-        Python code. The signal is one that nobody minds when no handler is there any more.
+        Python code. The signal is one that does nothing when no handler is there any more.
         """
         watchdog, thread = self._registry.table.watchdog, threading.get_ident()
         answer(signal.SIGURG, lambda _, frame: watchdog.break_off(frame))
@@ -143,7 +143,9 @@ class Process:
             if path is not None and path.endswith("/pdb.py"):
                 continue  # As `continue` at its prompt does.
             message = f"replaced the handler of {number.name}; the server has taken it back"
-            self._tell(self._registry.table.plugin_at(path) if path else None, message, path, line)
+            self._report(
+                self._registry.table.plugin_at(path) if path else None, message, path, line
+            )
 
     def _on_stray(self, ref: PluginRef | None, message: str, error: BaseException | None) -> None:
         if isinstance(error, KeyboardInterrupt) and not self.ending.answers_ctrl_c:
@@ -152,14 +154,14 @@ class Process:
         frames = plugin_frames(error) if error is not None else ()
         path, line = (frames[-1].path, frames[-1].line) if frames else (None, None)
         owners = (self._registry.table.plugin_at(frame.path) for frame in reversed(frames))
-        self._tell(ref or next(filter(None, owners), None), message, path, line)
+        self._report(ref or next(filter(None, owners), None), message, path, line)
 
     def _on_alarm(self, *_: Any) -> None:
         message = "set an alarm that nothing handles; the server goes on"
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._tell, None, message, None, None)
+            self._loop.call_soon_threadsafe(self._report, None, message, None, None)
 
-    def _tell(
+    def _report(
         self, ref: PluginRef | None, message: str, path: str | None, line: int | None
     ) -> None:
         fact = PluginOverstepped(ref=ref, message=message, path=path, line=line)

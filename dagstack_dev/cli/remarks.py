@@ -38,7 +38,7 @@ _WAITS: Final = 3
 
 
 def remarks(fact: Fact) -> Iterator[RenderableType]:
-    """What to print of `fact`; nothing for one that is no single remark."""
+    """Yield what to print of `fact`; nothing for one that is no single remark."""
     match fact:
         case PluginRecovered():
             yield timed(Text.assemble(("✓ ", "green"), f"{fact.ref} is healthy again"))
@@ -92,7 +92,7 @@ def _message(fact: Fact) -> str | None:
 
 
 def _reason(error: BaseException) -> str:
-    """What `error` says, and the line that it blames."""
+    """Return what `error` says, and the line that it blames."""
     cause = blame(error)
     reason = getattr(error, "reason", None) or in_words(error)
     return f"{reason}{at(cause.path, cause.line)}"

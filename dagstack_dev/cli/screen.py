@@ -52,17 +52,17 @@ class Screen(Console):
 
 
 def timed(line: Text) -> Text:
-    """`line` after the time of day."""
+    """Return `line` after the time of day."""
     return Text.assemble((f"{clock()} ", "dim"), line)
 
 
 def clock() -> str:
-    """The time of day."""
+    """Return the time of day."""
     return time.strftime("%H:%M:%S")
 
 
 def _safe(text: Text) -> Text:
-    """`text` without known secrets and made printable, with its styles where they were."""
+    """Return `text` without known secrets and made printable, with its styles where they were."""
     plain = text.plain
     if (secretless := without_known(plain)) != plain:
         text = text.blank_copy(secretless)  # Where styles were to begin, cannot be told.

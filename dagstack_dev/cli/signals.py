@@ -23,7 +23,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Ending:
-    """Whether the program has been asked to end, by a signal or because nobody reads it."""
+    """Whether the program has been asked to end, by a signal or because its reader is gone."""
 
     def __init__(self) -> None:
         self.asked = False

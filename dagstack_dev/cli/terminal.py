@@ -202,9 +202,9 @@ class Terminal:
             line.append(f"  {short(news[0])}{more}", "dim")
         line.append(f"  {_milliseconds(fact.duration_ms)}", "dim")
         self._print(timed(line))
-        self._tell_waiting(blocked)
+        self._print_waiting(blocked)
 
-    def _tell_waiting(self, blocked: Sequence[Transition]) -> None:
+    def _print_waiting(self, blocked: Sequence[Transition]) -> None:
         for step in blocked[:NAMES_LIMIT]:
             whom = blockers(step.ref, step.blocked_by, self._registry)
             why = f" waits for {whom}" if whom else " is blocked"
@@ -272,14 +272,14 @@ class Terminal:
             waiting = None
         if went:
             self._print(timed(Text.assemble(("- ", "yellow"), (names(went), "bold"))))
-        self._tell_waiting([step for step in blocked if step.ref not in behind])
+        self._print_waiting([step for step in blocked if step.ref not in behind])
 
     def _forget_steps(self, refs: Collection[PluginRef]) -> None:
-        """What has been told of `refs` now is no part of the line about the rest of a reload."""
+        """Leave `refs`, which have been reported, out of the line about the rest of a reload."""
         self._steps = [step for step in self._steps if step.ref not in refs]
 
     def _is_preempted(self, error: BaseException | None) -> bool:
-        """Whether a setup was broken off for an edit: a line will do, the next reload is near."""
+        """Print a line for a setup that was broken off for an edit, and return whether it was."""
         if type(error) is not SetupPreempted:
             return False
         self._print(Text(f"  {error}", "dim"))
@@ -303,7 +303,7 @@ class Terminal:
             self._print(*remarks(fact))
 
     def _is_ending(self, fact: PluginRequiresRestart) -> bool:
-        """Whether everything is being torn down, and the process about to end anyhow."""
+        """Return whether everything is being torn down, and the process about to end anyhow."""
         stopped = self._registry.table.states.get(fact.ref) is State.STOPPED
         return stopped and fact.reload_id is None
 
@@ -317,7 +317,7 @@ def _milliseconds(duration: float) -> str:
 
 
 def _waiting_for(failed: Iterable[PluginRef], blocked: Collection[Transition]) -> list[PluginRef]:
-    """Those of `blocked` that wait for any of `failed`, directly or through others."""
+    """Return those of `blocked` that wait for any of `failed`, directly or through others."""
     found: list[PluginRef] = []
     behind = {str(ref) for ref in failed}
     left = list(blocked)

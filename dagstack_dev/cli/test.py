@@ -32,7 +32,7 @@ def run(
     checks: Collection[str],
     ignore: Sequence[str],
 ) -> int:
-    """Print what comes of each plugin below `paths`; the answer is the exit code.
+    """Print what comes of each plugin below `paths`; return the exit code.
 
     Raises:
         click.UsageError: a folder does not exist, none is given, or the configuration is unusable.

@@ -80,7 +80,7 @@ class WatchOptions:
 
 
 def run(options: WatchOptions) -> int:
-    """Watch until a signal; the answer is the exit code.
+    """Watch until a signal; return the exit code.
 
     Raises:
         click.UsageError: an argument cannot be used; exit code 2.
@@ -172,7 +172,7 @@ async def _serve(server: DevServer, process: Process, leaks: _LeakCounter) -> No
 
 
 def _unfailing(observer: Observer) -> Observer:
-    """An observer that survives what it cannot show, as some error of a plugin may be."""
+    """Make an observer that survives what it cannot show, as some error of a plugin may be."""
 
     def tell(fact: Fact, /) -> None:
         end_if_forked()
@@ -204,7 +204,7 @@ def _log_format(options: WatchOptions) -> LogFormat:
 
 
 def _own_output_patterns(options: WatchOptions) -> Iterator[str]:
-    """What to ignore so that our own output into a watched folder is no change of it."""
+    """Yield what to ignore so that our own output into a watched folder is no change of it."""
     written = [options.log_file.resolve()] if options.log_file is not None else []
     if options.state_folder is not None:
         written.append(options.state_folder.expanduser().resolve())
@@ -219,7 +219,7 @@ def _own_output_patterns(options: WatchOptions) -> Iterator[str]:
 
 
 def _fault(error: BaseException, options: WatchOptions) -> click.ClickException:
-    """One line for what should not end the server; the traceback only for who asks for it."""
+    """Describe in a line what should not end the server; with the traceback at level `debug`."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     root = root_error(error)
@@ -241,7 +241,7 @@ def _fault(error: BaseException, options: WatchOptions) -> click.ClickException:
 
 
 def _place(step: TracebackType | None) -> str:
-    """The innermost line, found without the help of modules that may be broken."""
+    """Find the innermost line, without the help of modules that may be broken."""
     place = ""
     while step is not None:
         place = at(step.tb_frame.f_code.co_filename, step.tb_lineno, " at ")
@@ -261,5 +261,5 @@ class _LeakCounter:
             self._errors += 1
 
     def exit_code(self, left: Sequence[str]) -> int:
-        """How the run ends when the threads and tasks of `left` are still there."""
+        """Return how the run ends when the threads and tasks of `left` are still there."""
         return LEAK_EXIT_CODE if self._errors or (left and self.policy is Leaks.ERROR) else 0

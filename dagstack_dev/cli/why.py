@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run(file: Path, roots: Sequence[Path], code_roots: Sequence[Path]) -> int:
-    """Print what a change of `file` would reload; the answer is the exit code.
+    """Print what a change of `file` would reload; return the exit code.
 
     Raises:
         click.UsageError: a folder does not exist, or none is given, or `file` is one.

@@ -104,7 +104,7 @@ def _leave() -> None:
 
 
 def _public(module: str, name: str) -> Any:
-    """What `name` of the original's `module` is here.
+    """Return what `name` of the original's `module` is here.
 
     Raises:
         AttributeError: there is no such thing.
@@ -131,5 +131,5 @@ def _marker(function: F, /) -> F: ...
 @overload
 def _marker(function: None = None, /, **options: object) -> Callable[[F], F]: ...
 def _marker(function: Any = None, /, **_options: object) -> Any:
-    """The decorators of pluggy, as plugins use them; hooks are found by their names here."""
+    """Stand for the decorators of pluggy; hooks are found by their names here."""
     return function if function is not None else lambda marked: marked

@@ -42,7 +42,7 @@ _DOWN: Final = frozenset({State.FAILED, State.BLOCKED})
 
 
 def is_original(registry: object) -> bool:
-    """Whether `registry` is one of `dagstack-plugin-system`, which is not imported for that."""
+    """Return whether `registry` is one of `dagstack-plugin-system`, without importing that."""
     module = sys.modules.get(f"{_PACKAGE}.registry")
     # Where the package is missing, a plugin may have imported the module that stands for it.
     is_one = module is not None and isinstance(registry, module.PluginRegistry)
@@ -50,7 +50,7 @@ def is_original(registry: object) -> bool:
 
 
 def context_from(context: Any) -> PluginContext:
-    """A context of the original, or of ours, as one of ours."""
+    """Make a context of ours of one of the original's."""
     if isinstance(context, PluginContext):
         return context
     known = (each.name for each in fields(PluginContext) if each.init)
@@ -60,7 +60,7 @@ def context_from(context: Any) -> PluginContext:
 
 
 def core_version_of(original: Any) -> str:
-    """The version that a registry of the original holds `core_version` of its plugins against."""
+    """Return the version that a registry of the original checks `core_version` against."""
     return str(original._core_version)  # noqa: SLF001 - there is no public way
 
 
@@ -127,7 +127,7 @@ class Driver:
         self._release = self._registry.observe(self._follow)
 
     async def give_back(self, *, set_up: bool) -> None:
-        """The reverse of `take`: the app has its own instances again.
+        """Undo `take`: the app has its own instances again.
 
         Args:
             set_up: whether to set them up if they were; not for an app that is being cancelled.
@@ -190,7 +190,7 @@ class Driver:
             self._hook(entry, proxy)
 
     def _slot(self, ref: PluginRef) -> slice:
-        """Where the original has `ref`, or the place after its last plugin."""
+        """Return where the original has `ref`, or the place after its last plugin."""
         at = next((n for n, each in enumerate(self._loaded) if _ref(each) == ref), None)
         return slice(len(self._loaded), None) if at is None else slice(at, at + 1)
 
@@ -223,7 +223,7 @@ def _ref(loaded: Any) -> PluginRef:
 
 
 def _refs(sources: Iterable[PluginSource]) -> set[PluginRef]:
-    """The plugins that `sources` offer, as far as their manifests tell."""
+    """Return the plugins that `sources` offer, as far as their manifests tell."""
     found = set()
     for source in sources:
         try:

@@ -35,7 +35,7 @@ def find_plugins(
     links: list[str] | None = None,
     denied: dict[str, str] | None = None,
 ) -> Iterator[str]:
-    """The plugin folders at and below `start` (by default `root`), sorted by path.
+    """Yield the plugin folders at and below `start` (by default `root`), sorted by path.
 
     A folder with a `dagstack.toml`, or another form of it, is a plugin, and nothing below it is
     searched (ADR-6). A file of another tool makes it one only if it has the table for that.

@@ -43,7 +43,7 @@ class _Patterns:
         self._known: dict[str, bool | None] = {}
 
     def leave_out(self, path: str) -> bool | None:
-        """Whether they leave out `path`, of a folder with `/` at its end; None: not mentioned."""
+        """Return whether they leave out `path`, with `/` at the end of a folder; None: no word."""
         if path not in self._known:
             self._known[path] = self._spec.check_file(path[len(self.base) + 1 :]).include
         return self._known[path]
@@ -78,7 +78,7 @@ class FolderRules:
         self._chains = {"": _around(folder, root) + _at(folder)}
 
     def leaves_out(self, relative: str, *, is_folder: bool) -> bool:
-        """Whether what is at `relative` is left out; the folder that it lies in is not."""
+        """Return whether what is at `relative` is left out; the folder that it lies in is not."""
         name = relative.rpartition("/")[2]
         place = self._above + relative
         if not is_folder and self._ignore.file(name, place):
@@ -101,11 +101,11 @@ class FolderRules:
         return not self._is_named(relative, is_folder=is_folder)
 
     def is_environment(self, relative: str, names: Iterable[str]) -> bool:
-        """Whether the folder at `relative`, which holds `names`, is a virtual environment."""
+        """Return whether the folder at `relative`, with `names` in it, is a virtual environment."""
         return self._ignore.is_environment(self._above + relative, names)
 
     def path(self, relative: str) -> bool:
-        """Whether what is at `relative` is left out, or a folder that it lies in."""
+        """Return whether what is at `relative` is left out, or a folder that it lies in."""
         parts = relative.split("/")
         for above in itertools.accumulate(parts[:-1], "{}/{}".format):
             if self._ignore.is_known_environment(self._above + above):
@@ -116,7 +116,7 @@ class FolderRules:
         return self.leaves_out(relative, is_folder=is_folder)
 
     def _is_named(self, relative: str, *, is_folder: bool) -> bool:
-        """Whether the manifest's text has that path."""
+        """Return whether the manifest's text has that path."""
         end = rb"[/.:]" if is_folder else rb"(?![\w-])"
         named = rb"(?<![\w-])" + re.escape(relative.encode(errors="surrogateescape")) + end
         return re.search(named, self._text) is not None
@@ -129,13 +129,13 @@ class FolderRules:
 
 
 def _decide(chain: tuple[_Patterns, ...], path: str) -> bool | None:
-    """What the innermost of `chain` says that says anything."""
+    """Return what the innermost of `chain` says that says anything."""
     decided = (each.leave_out(path) for each in reversed(chain))
     return next((each for each in decided if each is not None), None)
 
 
 def _around(folder: str, root: str) -> tuple[_Patterns, ...]:
-    """The patterns above `folder`; none where they leave out the folder itself."""
+    """Return the patterns above `folder`; none where they leave out the folder itself."""
     top = _top(folder, root)
     chain: tuple[_Patterns, ...] = ()
     above = top
@@ -148,7 +148,7 @@ def _around(folder: str, root: str) -> tuple[_Patterns, ...]:
 
 
 def _top(folder: str, root: str) -> str:
-    """Where the working tree begins that `folder` is in; without one, the root."""
+    """Return where the working tree begins that `folder` is in; without one, the root."""
     return _working_tree(folder) or root
 
 
@@ -167,7 +167,7 @@ def _own(folder: str, patterns: tuple[str, ...]) -> _Patterns:
 
 
 def _at(folder: str) -> tuple[_Patterns, ...]:
-    """The patterns of the file in `folder`, if there is one."""
+    """Return the patterns of the file in `folder`, if there is one."""
     path = f"{folder}/{_NAME}"
     try:
         status = os.stat(path)  # noqa: PTH116 - hot path

@@ -204,11 +204,11 @@ class IgnoreRules:
         self._path = _any_of(map(_translate_path, paths)) if paths else None
 
     def folder(self, name: str, relative: str) -> bool:
-        """Whether the folder `name`, at `relative` below its root, is left out."""
+        """Return whether the folder `name`, at `relative` below its root, is left out."""
         return self._folder(name) or (self._path is not None and self._path(relative))
 
     def is_environment(self, relative: str, names: Iterable[str]) -> bool:
-        """Whether the folder at `relative`, which holds `names`, is a virtual environment.
+        """Return whether the folder at `relative`, with `names` in it, is a virtual environment.
 
         Noted, so that what happens in it later does not count either.
         """
@@ -217,19 +217,19 @@ class IgnoreRules:
         return found
 
     def is_known_environment(self, relative: str) -> bool:
-        """Whether the folder at `relative` was a virtual environment when it was last looked at."""
+        """Return whether the folder at `relative` was a virtual environment at the last look."""
         return relative in self._environments
 
     def file(self, name: str, relative: str) -> bool:
-        """Whether the file `name`, at `relative` below its root, is left out."""
+        """Return whether the file `name`, at `relative` below its root, is left out."""
         return self._file(name) or (self._path is not None and self._path(relative))
 
     def path(self, relative: str) -> bool:
-        """Whether `relative`, a file's or a folder's, is left out by any of its parts."""
+        """Return whether `relative`, a file's or a folder's, is left out by any of its parts."""
         return self.folders(relative) or self.file(relative.rpartition("/")[2], relative)
 
     def excludes(self, relative: str) -> bool:
-        """Whether `relative` is left out by a pattern that somebody has named, not a built-in one.
+        """Return whether `relative` is left out by a pattern of the user, not a built-in one.
 
         Code that is imported counts wherever it lies, but for that.
         """
@@ -240,7 +240,7 @@ class IgnoreRules:
         return self._path is not None and any(map(self._path, above))
 
     def folders(self, relative: str) -> bool:
-        """Whether the folder at `relative`, or one that it lies in, is left out."""
+        """Return whether the folder at `relative`, or one that it lies in, is left out."""
         above = ""
         for part in relative.split("/"):
             above = f"{above}/{part}" if above else part
@@ -250,7 +250,7 @@ class IgnoreRules:
 
 
 def _any_of(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a text matches one of some regular expressions; names come again and again."""
+    """Make a test for whether a text matches any of `patterns`, with a cache: names recur."""
     match = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)).match
 
     @lru_cache(maxsize=1 << 14)
@@ -261,7 +261,7 @@ def _any_of(patterns: Iterable[str]) -> Callable[[str], bool]:
 
 
 def _translate_path(pattern: str) -> str:
-    """A glob over a whole path as a regular expression."""
+    """Translate a glob over a whole path into a regular expression."""
     parts = pattern.split("/")
     regex = ""
     for index, part in enumerate(parts):

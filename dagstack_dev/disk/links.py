@@ -21,7 +21,7 @@ class Links:
         self._targets: dict[str, tuple[int, int]] = {}
 
     def have_moved(self, folder: str, paths: Iterable[str]) -> bool:
-        """Whether one of `paths`, below `folder`, is a link that leads to another folder now."""
+        """Return whether one of `paths`, below `folder`, is a link to another folder by now."""
         moved = False
         for path in paths:
             if not os.path.islink(path) or not os.path.isdir(path):  # noqa: PTH112, PTH114 - many
@@ -34,7 +34,7 @@ class Links:
 
 
 def behind_links(folder: str, paths: set[str]) -> set[str]:
-    """Where those of `paths` really are that lie behind links below `folder`.
+    """Return where those of `paths` really are that lie behind links below `folder`.
 
     The system watches a folder once, whatever the number of links to it, and reports it by the
     path that happened to be added last.
@@ -53,7 +53,7 @@ def behind_links(folder: str, paths: set[str]) -> set[str]:
 
 
 def identity_of(folder: str) -> tuple[int, int] | None:
-    """What tells a folder from one that takes its place; None when there is nothing."""
+    """Return what identifies a folder, and not one that takes its place; None if it is gone."""
     try:
         status = os.stat(folder)  # noqa: PTH116 - asked four times a second
     except OSError:

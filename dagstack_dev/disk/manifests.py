@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def is_plugin_folder(folder: str, names: Collection[str] | None = None) -> bool:
-    """Whether `folder` holds a manifest in one of its forms.
+    """Return whether `folder` holds a manifest in one of its forms.
 
     Args:
         folder: an absolute path.
@@ -44,7 +44,7 @@ def is_plugin_folder(folder: str, names: Collection[str] | None = None) -> bool:
 
 
 def _start_of(path: str) -> bytes | None:
-    """What the file holds, up to more than any manifest may have."""
+    """Return what the file holds, up to more than any manifest may have."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - hot path
             return file.read(LARGEST_MANIFEST + 1)

@@ -36,7 +36,7 @@ class ModuleSource:
         return f"{path}:{self.plugin.attribute}" if self.plugin.attribute else path
 
     def source(self, file: Callable[[str], SourceFile | None]) -> PluginSource | None:
-        """The source, of what `file` says its file holds; None when that is gone."""
+        """Return the source, of what `file` says its file holds; None when that is gone."""
         if self.path is None:
             return PluginSource(self.folder, {}, self.plugin)
         held = file(self.path)
@@ -45,5 +45,5 @@ class ModuleSource:
         return PluginSource(self.folder, {os.path.basename(self.path): held}, self.plugin)  # noqa: PTH119 - as all over here
 
     def read(self) -> PluginSource | None:
-        """The source as it is on disk now; None when the module's file is gone."""
+        """Return the source as it is on disk now; None when the module's file is gone."""
         return self.source(lambda path: seen.file if (seen := see_file(path)) else None)

@@ -18,17 +18,17 @@ ABSENT: Final = frozenset(
 
 
 def below(root: str, path: str) -> str:
-    """`path` relative to `root`, empty for the root itself; both absolute and normal."""
+    """Return `path` relative to `root`, empty for the root itself; both absolute and normal."""
     return path[len(root) :].lstrip(os.sep)
 
 
 def lies_in(path: str, folders: list[str]) -> bool:
-    """Whether `path` is one of `folders` or below one; all absolute and normal."""
+    """Return whether `path` is one of `folders` or below one; all absolute and normal."""
     return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
 
 
 def root_folder(path: str | os.PathLike[str], *, holds: str = "plugins") -> str:
-    """`path` as an absolute folder; `~` is expanded, relative paths start at the current folder.
+    """Return `path` as an absolute folder, with `~` expanded.
 
     Args:
         path: of the folder.
@@ -46,7 +46,7 @@ def root_folder(path: str | os.PathLike[str], *, holds: str = "plugins") -> str:
 
 
 def _did_you_mean(path: Path) -> str:
-    """The folder that differs from `path` where that begins to be none, if there is one."""
+    """Return the folder that differs from `path` where that begins to be none, if there is one."""
     missing = path
     with suppress(OSError):
         while not missing.parent.is_dir() and missing != missing.parent:
@@ -60,7 +60,7 @@ def _did_you_mean(path: Path) -> str:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether `entry` is a folder, or a link to one."""
+    """Return whether `entry` is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:
@@ -68,7 +68,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether `entry` is a file, or a link to one."""
+    """Return whether `entry` is a file, or a link to one."""
     try:
         return entry.is_file()
     except OSError:
@@ -76,7 +76,7 @@ def is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def read_regular(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file that a person has named.
+    """Read a file that a person has named.
 
     Raises:
         OSError: it cannot be read, or is something else: opening a named pipe would wait for a
@@ -89,10 +89,10 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
 
 
 def open_at_once(path: str, flags: int) -> int:
-    """An `opener` for `open` that does not wait, whatever `path` is."""
+    """Open a file without waiting, whatever `path` is; an `opener` for `open`."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def reason_of(error: OSError) -> str:
-    """What the system says, without number and path."""
+    """Return what the system says, without number and path."""
     return error.strerror or str(error)

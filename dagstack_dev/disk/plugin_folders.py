@@ -67,7 +67,7 @@ class PluginFolders:
         self._rules: dict[str, FolderRules] = {}  # As they were at the last look.
 
     def counts(self, path: str) -> bool:
-        """Whether an event at `path` may matter: below a root, not ignored."""
+        """Return whether an event at `path` may matter: below a root, not ignored."""
         path = self._home(path)
         root = self._root_of(path)
         if root is None or path == root:
@@ -84,23 +84,23 @@ class PluginFolders:
         return os.path.isdir(path) and not self._ignore.folders(relative)  # noqa: PTH112 - hot path
 
     def _rules_of(self, folder: str, root: str) -> FolderRules:
-        """What is left out of a plugin's folder."""
+        """Return what is left out of a plugin's folder."""
         if folder not in self._rules:
             self._rules[folder] = rules_for(self.sources[folder], root, self._ignore)
         return self._rules[folder]
 
     def plugin_at(self, path: str) -> str | None:
-        """The plugin folder that `path` is or lies in."""
+        """Return the plugin folder that `path` is or lies in."""
         path = self._home(path)
         root = self._root_of(path)
         return None if root is None else self._owner(path, root)
 
     def seen(self, folder: str) -> Mapping[str, SeenFile]:
-        """The files of a folder with their stamps, by relative path; none where it is gone."""
+        """Return the files of a folder with their stamps, by relative path."""
         return self._seen.get(folder, {})
 
     def stamps_of_links(self) -> dict[str, Stamp]:
-        """What was seen behind each link to a file."""
+        """Return what was seen behind each link to a file."""
         return {path: self._stamp(path) for path in self._links}
 
     def _stamp(self, path: str) -> Stamp:
@@ -171,7 +171,7 @@ class PluginFolders:
     def _read(
         self, folder: str, root: str, inside: AbstractSet[str]
     ) -> tuple[PluginSource, dict[str, SeenFile]]:
-        """One plugin folder; the files `inside`, relative paths, are read whatever their stamps.
+        """Read one plugin folder; the files `inside`, relative paths, whatever their stamps.
 
         The empty path is the folder itself: then anything in it may have changed, or may count by
         now, as after an edit of what says so.
@@ -212,7 +212,7 @@ class PluginFolders:
                 searches.add((path, root))
         found, gone = self._search({(_start(path, root), root) for path, root in searches})
         if searches and self._has_linked_folders:
-            # Which of several links to a folder counts can only be told from the whole.
+            # Which of several links to a folder counts, only the whole can show.
             found, gone = self._search({(root, root) for _, root in searches})
         for owner in inside.keys() - gone:
             root = self._root_of(owner) or ""
@@ -254,7 +254,7 @@ class PluginFolders:
         return found, gone.difference(found, *spared)
 
     def _home(self, path: str) -> str:
-        """`path` as it is found below a root, should it be the real path of something linked."""
+        """Return `path` as it is found below a root, if it is the real path of something linked."""
         if not self._linked or self._root_of(path) is not None:
             return path
         real = path
@@ -265,12 +265,12 @@ class PluginFolders:
         return path
 
     def _root_of(self, path: str) -> str | None:
-        """The innermost root that `path` is or lies in."""
+        """Return the innermost root that `path` is or lies in."""
         roots = (root for root in self.roots if path == root or path.startswith(root + os.sep))
         return max(roots, key=len, default=None)
 
     def _owner(self, path: str, root: str) -> str | None:
-        """The known plugin folder that `path` is or lies in."""
+        """Return the known plugin folder that `path` is or lies in."""
         while True:
             if path in self.sources:
                 return path
@@ -279,7 +279,7 @@ class PluginFolders:
             path = os.path.dirname(path)  # noqa: PTH120 - hot path
 
     def _known_below(self, path: str) -> set[str]:
-        """The known plugin folders that are `path` or lie in it."""
+        """Return the known plugin folders that are `path` or lie in it."""
         if self._ordered is None:
             self._ordered = sorted(self.sources)
         prefix = path + os.sep
@@ -289,7 +289,7 @@ class PluginFolders:
 
 
 def _start(path: str, root: str) -> str:
-    """Where to search so that what happened at `path` is seen: there, or at a plugin above."""
+    """Find where to search so that what happened at `path` is seen: there or above."""
     above = root
     for part in below(root, path).split(os.sep):  # noqa: PTH206 - hot path
         if is_plugin_folder(above):

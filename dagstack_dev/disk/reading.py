@@ -56,7 +56,7 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
-        """The stamp in a stat result."""
+        """Make the stamp of a stat result."""
         return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
@@ -123,7 +123,7 @@ def _source(folder: str, seen: Mapping[str, SeenFile]) -> PluginSource:
 
 
 def rules_for(source: PluginSource, root: str, ignore: IgnoreRules) -> FolderRules:
-    """What of a plugin's folder does not count, by the manifest that it has.
+    """Return what of a plugin's folder does not count, by the manifest that it has.
 
     Args:
         source: the folder as it was read.
@@ -163,7 +163,7 @@ def read_some(
 
 
 def stamp_of(path: str) -> Stamp:
-    """The stamp of the regular file at `path`, that of nothing when there is none."""
+    """Return the stamp of the regular file at `path`, that of nothing when there is none."""
     try:
         status = os.stat(path)  # noqa: PTH116 - hot path
     except OSError:
@@ -172,7 +172,7 @@ def stamp_of(path: str) -> Stamp:
 
 
 def see_file(path: str, before: SeenFile | None = None, *, keep: bool = True) -> SeenFile | None:
-    """One file by itself; None where there is no regular file.
+    """Read one file by itself; None where there is no regular file.
 
     Args:
         path: of the file.
@@ -185,7 +185,7 @@ def see_file(path: str, before: SeenFile | None = None, *, keep: bool = True) ->
 
 
 def _see(path: str, before: SeenFile | None, *, keep: bool = False) -> SeenFile | None:
-    """One file of a plugin, read only if its stamp tells too little; None if it does not count."""
+    """Read one file of a plugin, unless its stamp says enough; None if it does not count."""
     try:
         status = os.stat(path)  # noqa: PTH116 - per file on the hot path
     except OSError as error:
@@ -203,7 +203,7 @@ def _see(path: str, before: SeenFile | None, *, keep: bool = False) -> SeenFile 
 
 
 def read_file(path: str, stamp: Stamp, *, keep: bool = False) -> SourceFile:
-    """The content of one file, or why it could not be read.
+    """Read one file, or say why it cannot be read.
 
     Never waits for a writer, as opening a named pipe would, and reads no more than it takes. What
     is no code is kept only if `keep` says so.
@@ -253,9 +253,9 @@ def content_of(path: str, file: SourceFile | None = None) -> bytes:
 
 
 def changed_at(path: str) -> int:
-    """When the file at `path` was last written, touched or put there, in nanoseconds; or 0.
+    """Return when the file at `path` was last written, in nanoseconds; or 0.
 
-    As the system noted it: whoever writes a file may set its modification time at will.
+    As the system noted it: a program may set the modification time of what it writes.
     """
     try:
         return os.stat(path).st_ctime_ns  # noqa: PTH116 - as all over here
@@ -264,7 +264,7 @@ def changed_at(path: str) -> int:
 
 
 def has_changed(path: str, fingerprint: bytes | None) -> bool:
-    """Whether a file holds something else by now; one that is empty or gone is being saved.
+    """Return whether a file holds something else by now; one that is empty or gone is being saved.
 
     Args:
         path: of the file.
@@ -299,7 +299,7 @@ class Walk:
         self.names = {entry.name for entry in self._top}
 
     def files(self, rules: FolderRules) -> Iterator[tuple[str, str, bool]]:
-        """Each file that counts: its path, the path relative to the folder, whether it is a link.
+        """Yield each file that counts: path, relative path, and whether it is a link.
 
         Args:
             rules: what of the folder does not count.
@@ -337,7 +337,7 @@ class Walk:
             yield path, relative, os.path.islink(path)  # noqa: PTH114 - hot path
 
     def _entries(self, folder: str, relative: str) -> list[os.DirEntry[str]]:
-        """What is in a folder; nothing in one that cannot be read."""
+        """Return what is in a folder; nothing in one that cannot be read."""
         try:
             with os.scandir(folder) as scan:
                 return list(scan)

@@ -47,12 +47,12 @@ class GitLocks:
                 for path, _, _ in held:
                     self._on_problem(path, "git has held this lock for long; not waiting for it")
                 break
-            # git tells nobody that it has let go; a look every 10 ms is all there is.
+            # git does not report that it has let go; a look every 10 ms is all there is.
             await anyio.sleep(_LOOK_SECONDS)
         return was_held
 
     def _held(self) -> set[tuple[str, int, int]]:
-        """The locks that are held now and worth waiting for."""
+        """Return the locks that are held now and worth waiting for."""
         held = set()
         for path in self._locks:
             with suppress(OSError):
@@ -62,7 +62,7 @@ class GitLocks:
 
 
 def _git_folder(folder: Path) -> Path | None:
-    """Where the repository around `folder` keeps its index."""
+    """Return where the repository around `folder` keeps its index."""
     for parent in (folder, *folder.parents):
         git = parent / ".git"
         if git.is_dir():

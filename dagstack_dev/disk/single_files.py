@@ -21,13 +21,13 @@ class RunningCode(Protocol):
     """What is known of the shared code that runs; see `runtimes.shared.shared_code`."""
 
     def known(self) -> AbstractSet[str]:
-        """The paths of the files that run, and those where one would answer a failed import."""
+        """Return the paths of what runs, and those where a file would answer a failed import."""
 
     def is_meant(self, path: str) -> bool:
-        """Whether something imports a file at `path`, or would."""
+        """Return whether something imports a file at `path`, or would."""
 
     def fingerprint(self, path: str) -> bytes | None:
-        """What tells the content that runs of the file at `path`; None when nothing does."""
+        """Return what tells the content that runs of the file at `path`; None when nothing does."""
 
 
 class SingleFiles:
@@ -59,7 +59,7 @@ class SingleFiles:
         self.touched: set[str] = set()
 
     def counts(self, path: str) -> bool:
-        """Whether an event at `path` may be about shared code."""
+        """Return whether an event at `path` may be about shared code."""
         return path.endswith(".py") and any(
             path.startswith(f"{root}/") and self._counts_below(root, path) for root in self._roots
         )
@@ -71,17 +71,17 @@ class SingleFiles:
         return not self._ignore.excludes(relative) and self._is_meant(path)
 
     def has_seen(self, path: str) -> bool:
-        """Whether `path` has been looked at."""
+        """Return whether `path` has been looked at."""
         return path in self._seen
 
     def seen(self, path: str) -> SeenFile | None:
-        """The file at `path`, None where there is none; looked at now if it never was."""
+        """Return the file at `path`, or None; look at it now if that never was."""
         if path not in self._seen:
             self._take(path, see_file(path))
         return self._seen[path]
 
     def stamps_of_links(self) -> dict[str, Stamp]:
-        """What was seen behind each link."""
+        """Return what was seen behind each link."""
         seen = ((path, self._seen[path]) for path in self._links)
         return {path: NOTHING if file is None else file.stamp for path, file in seen}
 
@@ -122,7 +122,7 @@ class SingleFiles:
             (self._links.add if seen.is_link else self._links.discard)(path)
 
     def differing(self, paths: Iterable[str] | None) -> dict[str, SourceFile | None]:
-        """The code at `paths`, or anywhere for None, that holds something else than what runs.
+        """Find the code at `paths`, or anywhere for None, that differs from what runs.
 
         By path; None for a file that is gone.
         """
@@ -134,7 +134,7 @@ class SingleFiles:
         return found
 
     def _near(self, hints: AbstractSet[str]) -> set[str]:
-        """The files that are at `hints`, or in a folder that is, at any depth."""
+        """Return the files that are at `hints`, or in a folder that is, at any depth."""
         near = {path for path in hints if path in self._seen or path in self._named}
         near |= {path for path in hints - near if self._is_meant(path) and self.counts(path)}
         folders = tuple(f"{path}/" for path in hints - near if _may_be_folder(path))
@@ -154,7 +154,7 @@ class SingleFiles:
         return running == (None if file is None else file.fingerprint)
 
     def _is_away(self, path: str) -> bool:
-        """Whether it is not there because its whole root is not, which is waited for."""
+        """Return whether it is not there because its whole root is not, which is waited for."""
         roots = [root for root in self._roots if path.startswith(f"{root}/")]
         return bool(roots) and not any(map(os.path.isdir, roots))
 

@@ -71,30 +71,30 @@ class Snapshot:
         self._of_modules: dict[str, PluginSource] = {}
 
     def source(self, folder: str) -> PluginSource | None:
-        """The plugin in `folder`, or what that stands for; None where there is none."""
+        """Return the plugin in `folder`, or what that stands for; None where there is none."""
         return self.folders.sources.get(folder) or self._of_modules.get(folder)
 
     def file(self, path: str) -> SourceFile | None:
-        """What a single file holds; None where there is none."""
+        """Return what a single file holds; None where there is none."""
         seen = self.files.seen(path)
         return None if seen is None else seen.file
 
     def take_touched(self) -> set[str]:
-        """The files that were saved since they were last read, changed or not; each once."""
+        """Return the files that were saved since they were last read, changed or not; each once."""
         touched = self.folders.touched | self.files.touched
         self.folders.touched, self.files.touched = set(), set()
         return touched
 
     def knows(self, path: str) -> bool:
-        """Whether whatever is saved at `path` is told by `take_touched`."""
+        """Return whether `take_touched` has whatever is saved at `path`."""
         return self.folders.plugin_at(path) is not None or self.files.has_seen(path)
 
     def counts(self, path: str) -> bool:
-        """Whether an event at `path` may be about a plugin's folder or shared code."""
+        """Return whether an event at `path` may be about a plugin's folder or shared code."""
         return self.folders.counts(path) or self.files.counts(path)
 
     def is_watched(self, folder: str) -> bool:
-        """Whether a plugin in `folder`, or what that stands for, would be seen."""
+        """Return whether a plugin in `folder`, or what that stands for, would be seen."""
         return folder in self._modules or self.folders.counts(folder)
 
     def look(self, hints: Iterable[str] | None = None) -> News:
@@ -123,7 +123,7 @@ class Snapshot:
         return {} if now == before else {name: before}
 
     def unfinished(self) -> set[str]:
-        """Where the news look as if they were still being written: where to look again.
+        """Return where the news look as if they were still being written: where to look again.
 
         That is a plugin that has come or gone, and a file that has been emptied or is gone.
         """
@@ -135,7 +135,7 @@ class Snapshot:
         }
 
     def copy(self) -> Snapshot:
-        """What was last looked at, without news, for looks that leave this snapshot alone."""
+        """Copy what was last looked at, without news, for looks that leave this one alone."""
         other = _copy(self)
         other.folders, other.files, other.news = (
             _copy(self.folders),
@@ -145,7 +145,7 @@ class Snapshot:
         return other
 
     def changed(self) -> dict[str, object]:
-        """The paths that the news are of, and what is there.
+        """Return the paths that the news are of, and what is there.
 
         Of a plugin these are the files that differ; the folder, if it has come or gone.
         """
@@ -160,12 +160,12 @@ class Snapshot:
         return found
 
     def stamps_of_links(self) -> dict[str, Stamp]:
-        """What was seen behind each link to a file."""
+        """Return what was seen behind each link to a file."""
         return self.folders.stamps_of_links() | self.files.stamps_of_links()
 
 
 def looks_unfinished(before: PluginSource, now: PluginSource | None) -> bool:
-    """Whether a file was emptied or has vanished, as half-way through a save."""
+    """Return whether a file was emptied or has vanished, as half-way through a save."""
     files = {} if now is None else now.files
     return any(
         not old.is_empty and (path not in files or files[path].is_empty)
@@ -183,7 +183,7 @@ def _add(
 
 
 def _copy(part: _T) -> _T:
-    """A copy with dicts and sets of its own."""
+    """Copy `part`, with dicts and sets of its own."""
     other = copy(part)
     own = {name: each.copy() for name, each in vars(part).items() if isinstance(each, dict | set)}
     vars(other).update(own)

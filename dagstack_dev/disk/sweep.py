@@ -1,4 +1,4 @@
-"""Looks for what no event has told.
+"""Looks for what no event has reported.
 
 Events are lost when a queue overflows, and never come for a write through a hard link, on some
 network disks, or behind a link to a file: the system reports it only where the file lies, which
@@ -104,7 +104,7 @@ class Sweep:
         look: Callable[[], Awaitable[dict[str, object]]],
         rest: Callable[[float], Awaitable[None]],
     ) -> None:
-        told: dict[str, object] = {}
+        reported: dict[str, object] = {}
         took = 0.0
         while True:
             await rest(took)
@@ -112,13 +112,13 @@ class Sweep:
             code = self._snapshot.look(()).files  # That of code which has come to run since.
             found = await look() | {path: self._snapshot.file(path) for path in code}
             took = perf_counter() - began
-            if news := {path for path, now in found.items() if (path, now) not in told.items()}:
+            if news := {path for path, now in found.items() if (path, now) not in reported.items()}:
                 self._on_paths(news)
-            told = found  # A look may leave what is told, as in a root that is away.
+            reported = found  # A look may leave what was reported, as in a root that is away.
 
 
 def reason_to_poll() -> str | None:
-    """Why file events are not to be had on this machine, or not wanted; None when they are."""
+    """Return why there are no file events on this machine, or none are wanted; else None."""
     wanted = os.environ.get("WATCHFILES_FORCE_POLLING", "").lower()
     if wanted in {"false", "disable", "disabled"}:
         return None

@@ -126,7 +126,7 @@ class Watcher:
                         await self._poll()
                         breaks.try_again()
                     else:
-                        if breaks.told:
+                        if breaks.reported:
                             group.start_soon(self._recover_when, watching, folder, breaks)
                         problem = await self._watch(folder, recursive=recursive, watching=watching)
                         if problem is not None:
@@ -148,7 +148,7 @@ class Watcher:
     async def _recover_when(self, watching: anyio.Event, folder: str, breaks: _Breaks) -> None:
         await watching.wait()
         await anyio.sleep(STEADY_SECONDS)  # Another break before that cancels it.
-        breaks.told = ""
+        breaks.reported = ""
         self._on_recovered(folder, "the folder is watched again, by events")
 
     def _single_in(self, folder: str) -> set[str]:
@@ -170,7 +170,7 @@ class Watcher:
             stop_event=stop,  # type: ignore[arg-type]  # it asks for is_set, no more
             recursive=recursive,
             rust_timeout=0,  # At each timeout it forgets what was reported at that very moment.
-            force_polling=False,  # We would not be told; see `reason_to_poll`.
+            force_polling=False,  # We would not know; see `reason_to_poll`.
             # With it watchfiles passes over every error, a lack of watches too.
             ignore_permission_denied=folder in self._partly_denied,
         )
@@ -206,7 +206,7 @@ class Watcher:
     async def _cancel_when_replaced(
         self, folder: str, identity: tuple[int, int] | None, scope: anyio.CancelScope
     ) -> None:
-        """A watch is bound to the folder's inode; end it when the path means another one."""
+        """End a watch, which is bound to the folder's inode, when the path means another one."""
         while identity_of(folder) == identity:
             await anyio.sleep(RETRY_SECONDS)
         self._gone.add(folder)
@@ -215,12 +215,12 @@ class Watcher:
 
 
 class _Breaks:
-    """How often in a row a watch has broken at once, and what was `told` of it."""
+    """How often in a row a watch has broken at once, and what of that was `reported`."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
         self._count = 0
-        self.told = ""
+        self.reported = ""
 
     @property
     def too_many(self) -> bool:
@@ -230,9 +230,9 @@ class _Breaks:
         self._count = self._count + 1 if lasted < RETRY_SECONDS else 1
         if self.too_many:
             problem += "; looking at intervals until events work again"
-        if problem != self.told:
-            self.told = problem
-            self._tell(problem)
+        if problem != self.reported:
+            self.reported = problem
+            self._report(problem)
 
     def try_again(self) -> None:
         self._count = PATIENCE - 1
@@ -273,7 +273,7 @@ def _messages(error: BaseException) -> list[str]:
 
 
 def _in_words(message: str) -> str:
-    """What the watching library says, and what to do about it."""
+    """Return what the watching library says, and what to do about it."""
     if "watch limit" in message:
         return f"{message}; {_raise('max_user_watches', 524288)}, or watch fewer folders"
     if "Too many open files" in message and sys.platform == "linux" and _may_open_files():
@@ -291,7 +291,7 @@ def _raise(limit: str, to: int) -> str:
 
 
 def _may_open_files() -> bool:
-    """Whether this process may open more files; inotify reports both limits by one number."""
+    """Return whether this process may open files; inotify has one error for two limits."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError:

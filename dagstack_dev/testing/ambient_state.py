@@ -58,21 +58,21 @@ class AmbientStateReport:
 
     @property
     def errors(self) -> list[AmbientStateViolation]:
-        """What has to be mended."""
+        """What has to be fixed."""
         return [each for each in self.violations if each.severity is Severity.ERROR]
 
     @property
     def warnings(self) -> list[AmbientStateViolation]:
-        """What is fine as long as nobody changes it."""
+        """What is fine as long as nothing changes it."""
         return [each for each in self.violations if each.severity is Severity.WARNING]
 
     @property
     def has_errors(self) -> bool:
-        """Whether anything has to be mended."""
+        """Whether anything has to be fixed."""
         return bool(self.errors)
 
     def format_report(self) -> str:
-        """A line for each."""
+        """Return a line for each."""
         if not self.violations:
             return "no mutable state in the module"
         return "\n".join(
@@ -82,7 +82,7 @@ class AmbientStateReport:
 
 
 def assert_no_ambient_state(module: ModuleType) -> AmbientStateReport:
-    """Whether `module` binds nothing mutable at its top level; told by its text.
+    """Check, by its text, that `module` binds nothing mutable at its top level.
 
     Names in capitals are constants by convention and warnings only; dunders are left alone.
 
@@ -100,7 +100,7 @@ def assert_no_ambient_state(module: ModuleType) -> AmbientStateReport:
 
 
 def ambient_state(source: str | bytes) -> AmbientStateReport:
-    """What the text of a module binds at its top level and is mutable; bytes as in its file.
+    """Find what the text of a module binds at its top level and is mutable.
 
     Raises:
         SyntaxError: it is no Python.

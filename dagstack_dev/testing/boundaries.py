@@ -119,7 +119,7 @@ async def _call(
 
 
 def _takes_context(method: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
-    """Whether the first parameter is for a context, and no argument of that name is given."""
+    """Return whether the first parameter is for a context that `arguments` does not give."""
     try:
         parameters = inspect.signature(method).parameters.values()
     except (TypeError, ValueError):
@@ -163,7 +163,7 @@ def _equal(value: Any, read: Any) -> bool:
 
 
 def _normal(value: object) -> str:
-    """A value as text that is equal for equal values; JSON where that is possible."""
+    """Return a value as text that is equal for equal values; JSON where that is possible."""
     try:
         return json.dumps(value, sort_keys=True, ensure_ascii=False)
     except (TypeError, ValueError):

@@ -19,7 +19,7 @@ from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.tasks import is_interruption
 from dagstack_dev.testing.ambient_state import ambient_state
 from dagstack_dev.testing.errors import AmbientStateError
-from dagstack_dev.testing.harness import minimal_context, tell_nobody
+from dagstack_dev.testing.harness import ignore_fact, minimal_context
 from dagstack_dev.testing.own_tests import SamplesInvalid, TestRun, read_samples, run_own_tests
 from dagstack_dev.testing.suite import ALL_CHECKS, ContractResult, run_contract_suite
 
@@ -128,7 +128,7 @@ def _read(roots: list[str], rules: IgnoreRules) -> _Tree:
 
 
 def _registry(tree: _Tree, rules: IgnoreRules) -> PluginRegistry:
-    registry = PluginRegistry(observer=tell_nobody)
+    registry = PluginRegistry(observer=ignore_fact)
     registry.resources.register_standard()
     for root in tree.roots:
         registry.add_code_root(root, rules)
@@ -225,7 +225,7 @@ def _ambient_state(source: PluginSource) -> ContractResult:
 
 
 def _dependencies(graph: DependencyGraph, ref: PluginRef) -> list[PluginRef]:
-    """What `ref` needs, directly or not, in the order in which it can be loaded.
+    """Return what `ref` needs, directly or not, in the order in which it can be loaded.
 
     Raises:
         PluginRegistryError: something of it is missing, or in a cycle.

@@ -32,7 +32,7 @@ _MOMENT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def assert_manifest_valid(manifest: PluginManifest | Mapping[str, Any]) -> PluginManifest:
-    """The manifest, validated (contract, section 12).
+    """Validate the manifest (contract, section 12).
 
     Raises:
         ManifestInvalid: with every problem at once.
@@ -47,7 +47,7 @@ async def running_plugin(
     *,
     ctx: PluginContext | None = None,
 ) -> AsyncIterator[Any]:
-    """A new instance of a plugin, set up; torn down at the end, and what it owns undone.
+    """Set up a new instance of a plugin; tear it down at the end, with what it owns.
 
     What is yielded is the registry's proxy, so that calls run where the manifest says; the object
     that `make` makes stays in this process, though. What the plugin depends on is looked up in
@@ -69,7 +69,7 @@ async def running_plugin(
     if valid.execution_model is ExecutionModel.PROCESS_CPU_BOUND:
         here["execution_model"] = ExecutionModel.SYNC
     alone = valid.model_copy(update=here)
-    registry = PluginRegistry(resource_registry=_resources(ctx), observer=tell_nobody)
+    registry = PluginRegistry(resource_registry=_resources(ctx), observer=ignore_fact)
     registry.register_manifest(alone, make())
     context = minimal_context(registry) if ctx is None else replace(ctx, resources=None)
     await registry.setup_all(context)
@@ -79,12 +79,12 @@ async def running_plugin(
         await registry.teardown_all()
 
 
-def tell_nobody(_: Fact) -> None:
-    """Take a fact for no news: a plugin under test is none to whoever reads the app's log."""
+def ignore_fact(_: Fact) -> None:
+    """Ignore a fact: a plugin under test is no news for the app's log."""
 
 
 def minimal_context(registry: object, config: Mapping[str, Any] | None = None) -> PluginContext:
-    """A context with nothing in it but a logger, `registry` and perhaps a configuration."""
+    """Make a context with a logger, `registry` and perhaps a configuration."""
     logger = AppLogger(_LOGGER)
     return PluginContext(config={} if config is None else config, logger=logger, registry=registry)
 
@@ -100,7 +100,7 @@ def _resources(ctx: PluginContext | None) -> ResourceRegistry:
 
 
 def repeatable_resources() -> ResourceRegistry:
-    """The standard resources, with a clock that stands still and random numbers that repeat."""
+    """Make the standard resources, with a clock that stands still and a seeded `rng`."""
     resources = ResourceRegistry()
     resources.register_standard()
     resources.register("clock", FrozenClock(at=_MOMENT), replace=True)

@@ -64,7 +64,7 @@ async def assert_lifecycle_clean(
 async def _live(
     make: Callable[[], object], manifest: PluginManifest, ctx: PluginContext | None
 ) -> weakref.ref[object] | None:
-    """One life; the answer refers weakly to the instance, where that is possible."""
+    """Live once, and return a weak reference to the instance, where that is possible."""
     async with running_plugin(make, manifest, ctx=ctx) as plugin:
         try:
             return weakref.ref(unwrap(plugin))
@@ -73,7 +73,7 @@ async def _live(
 
 
 def _tasks() -> set[asyncio.Task[Any]]:
-    """The tasks of the running loop; trio does not tell."""
+    """Return the tasks of the running loop; trio does not tell."""
     try:
         return asyncio.all_tasks()
     except RuntimeError:  # No loop of asyncio runs here.

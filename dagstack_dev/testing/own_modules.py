@@ -69,7 +69,7 @@ class _ShortNames(MetaPathFinder):
         target: ModuleType | None = None,  # noqa: ARG002 - the import protocol
         /,
     ) -> ModuleSpec | None:
-        """The spec of a file or folder of the plugin; None for anything else."""
+        """Return the spec of a file or folder of the plugin; None for anything else."""
         if f"{fullname}.".startswith(f"{self._package.partition('.')[0]}."):
             return None
         is_top = path is None
@@ -88,7 +88,7 @@ class _ShortNames(MetaPathFinder):
         return None
 
     def _is_elsewhere(self, name: str) -> bool:
-        """Whether a top-level module is there that is none of the plugin's files."""
+        """Return whether a top-level module is there that is none of the plugin's files."""
         if name in sys.stdlib_module_names:
             return True
         for other in sys.meta_path:
@@ -106,7 +106,7 @@ class _Same(Loader):
         self._spec: ModuleSpec | None = None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:  # noqa: ARG002 - the import protocol
-        """The module itself, imported by its own name."""
+        """Return the module itself, imported by its own name."""
         module = import_module(self._name)
         self._spec = module.__spec__
         return module

@@ -34,7 +34,7 @@ class SamplesInvalid(ValueError):
 
 
 def read_samples(source: PluginSource) -> dict[str, dict[str, Any]]:
-    """Read the file in a plugin's folder; the answer is a table by hook, none without a file.
+    """Read the file in a plugin's folder; return a table by hook, empty without a file.
 
     Raises:
         SamplesInvalid: the file cannot be read, is no TOML, or of another shape.
@@ -122,7 +122,7 @@ async def run_own_tests(
 
 
 async def _run(command: list[str], *, folder: str, env: dict[str, str]) -> tuple[int, str]:
-    """The exit code, and all that was written."""
+    """Return the exit code, and all that was written."""
     async with await anyio.open_process(
         command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT
     ) as process:
@@ -138,7 +138,7 @@ async def _run(command: list[str], *, folder: str, env: dict[str, str]) -> tuple
 
 
 def _is_test(path: str) -> bool:
-    """Whether pytest takes the file at `path` for tests, by its name."""
+    """Return whether pytest takes the file at `path` for tests, by its name."""
     name = path.rpartition("/")[2]
     is_named_so = name.startswith("test_") or name.endswith("_test.py")
     return path.startswith("tests/") and name.endswith(".py") and is_named_so

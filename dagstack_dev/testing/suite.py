@@ -56,7 +56,7 @@ class SuiteResult:
         return [each for each in self.results if not each.passed]
 
     def summary(self) -> str:
-        """A line for each check, below one that counts them."""
+        """Return a line for each check, below one that counts them."""
         passed = len(self.results) - len(self.failed)
         lines = [f"contract: {passed} of {len(self.results)} checks passed"]
         for each in self.results:
@@ -65,7 +65,7 @@ class SuiteResult:
         return "\n".join(lines)
 
     def format_failures(self) -> str:
-        """A line for each that has failed."""
+        """Return a line for each that has failed."""
         return "\n".join(f"{each.check_name}: {each.message}" for each in self.failed)
 
 
