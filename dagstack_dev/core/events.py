@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, dataclass_transform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 class Fact:
-    """Something that happened.
+    """Something that happened: a frozen dataclass, whose fields are given by name.
 
     Attributes:
         event: the name under which it is logged; a transition has that of its state.
         level: the level, likewise.
     """
 
-    __slots__ = ()
     event: ClassVar[str]
     level: ClassVar[str]
 
-    def __init_subclass__(cls, event: str | None = None, level: str = "info") -> None:
-        if event is not None:  # A dataclass with slots is made twice.
+    def __init_subclass__(cls, event: str = "", level: str = "info") -> None:
+        if event:
             cls.event, cls.level = event, level
+        dataclass(frozen=True, kw_only=True)(cls)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Transition(Fact):
     """A plugin went from one state to another. The only fact that stands for a state change.
 
@@ -54,7 +54,6 @@ class Transition(Fact):
     blocked_by: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRejected(Fact, event="plugin.rejected", level="error"):
     """A newer source was not taken over. `ref` is None when the manifest does not even tell it.
 
@@ -68,7 +67,6 @@ class PluginRejected(Fact, event="plugin.rejected", level="error"):
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginFixed(Fact, event="plugin.fixed"):
     """What was rejected or rolled back is no more: `message` says what became of it.
 
@@ -93,7 +91,6 @@ class Leaks(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginLeaked(Fact, event="plugin.leaked", level="warning"):
     """Something of an old generation is still there or still runs; told once per generation.
 
@@ -108,7 +105,6 @@ class PluginLeaked(Fact, event="plugin.leaked", level="warning"):
     reload_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginBlocking(Fact, event="plugin.blocking", level="warning"):
     """A synchronous method has kept the event loop busy for `seconds` and still does."""
 
@@ -119,7 +115,6 @@ class PluginBlocking(Fact, event="plugin.blocking", level="warning"):
     line: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginDegraded(Fact, event="plugin.degraded", level="warning"):
     """A ready plugin has failed its health check. It goes on running."""
 
@@ -128,7 +123,6 @@ class PluginDegraded(Fact, event="plugin.degraded", level="warning"):
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRecovered(Fact, event="plugin.recovered"):
     """A plugin that was degraded has passed its health check."""
 
@@ -136,7 +130,6 @@ class PluginRecovered(Fact, event="plugin.recovered"):
     generation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRequiresRestart(Fact, event="plugin.requires_restart", level="warning"):
     """Something of a plugin stays that only a new process is rid of.
 
@@ -150,7 +143,6 @@ class PluginRequiresRestart(Fact, event="plugin.requires_restart", level="warnin
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UndeclaredImport(Fact, event="plugin.undeclared_import", level="warning"):
     """A plugin has imported code of `imported` and does not depend on it; told once for both.
 
@@ -164,7 +156,6 @@ class UndeclaredImport(Fact, event="plugin.undeclared_import", level="warning"):
     line: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRetrying(Fact, event="plugin.retrying", level="warning"):
     """A plugin failed for a transient reason, and is tried again in `seconds`.
 
@@ -179,7 +170,6 @@ class PluginRetrying(Fact, event="plugin.retrying", level="warning"):
     is_longest: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TeardownFailed(Fact, event="plugin.teardown_failed", level="error"):
     """A plugin's teardown raised or ran out of time; everything else went on."""
 
@@ -189,7 +179,6 @@ class TeardownFailed(Fact, event="plugin.teardown_failed", level="error"):
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainTimedOut(Fact, event="plugin.drain_timed_out", level="warning"):
     """Calls were still in flight when the drain time ended; teardown went on without them.
 
@@ -203,7 +192,6 @@ class DrainTimedOut(Fact, event="plugin.drain_timed_out", level="warning"):
     reload_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HookFailed(Fact, event="plugin.hook_failed", level="error"):
     """A plugin's hook raised in a dispatch that goes on without it, and the error is not raised."""
 
@@ -212,7 +200,6 @@ class HookFailed(Fact, event="plugin.hook_failed", level="error"):
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFailed(Fact, event="plugin.task_failed", level="error"):
     """A task that a plugin has made by hand has raised, and nobody has asked for it since."""
 
@@ -222,7 +209,6 @@ class TaskFailed(Fact, event="plugin.task_failed", level="error"):
     message: str = "ctx.start_soon would make this a failure of the plugin"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadStarted(Fact, event="reload.started"):
     """A reload begins to act: `changed` plugins and everything downstream, `affected`."""
 
@@ -246,7 +232,6 @@ class Wait:
     line: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadWaiting(Fact, event="reload.waiting"):
     """A start, a reload or an end waits: for `waits`, the longest first, and as many `more`.
 
@@ -258,7 +243,6 @@ class ReloadWaiting(Fact, event="reload.waiting"):
     more: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadCommitted(Fact, event="reload.committed"):
     """Every transaction over `affected` is in force."""
 
@@ -268,7 +252,6 @@ class ReloadCommitted(Fact, event="reload.committed"):
     affected: tuple[PluginRef, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadRolledBack(Fact, event="reload.rolled_back", level="error"):
     """A transaction failed and the previous generations run again."""
 
@@ -279,7 +262,6 @@ class ReloadRolledBack(Fact, event="reload.rolled_back", level="error"):
     running: Mapping[PluginRef, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadFailed(Fact, event="reload.failed", level="error"):
     """A transaction left plugins of its own `failed`: there was nothing to go back to."""
 
@@ -289,7 +271,6 @@ class ReloadFailed(Fact, event="reload.failed", level="error"):
     errors: Mapping[PluginRef, BaseException] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadSkipped(Fact, event="reload.skipped"):
     """A batch of changes, or the part of it about `settled`, asked for nothing: `reason` says why.
 
@@ -303,7 +284,6 @@ class ReloadSkipped(Fact, event="reload.skipped"):
     settled: tuple[PluginRef, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginOverstepped(Fact, event="plugin.overstepped", level="warning"):
     """Plugin code reached for what belongs to the whole process: `message` says what came of it.
 
@@ -316,7 +296,6 @@ class PluginOverstepped(Fact, event="plugin.overstepped", level="warning"):
     line: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchStarted(Fact, event="watch.started"):
     """The first start has ended and the roots are watched.
 
@@ -331,7 +310,6 @@ class WatchStarted(Fact, event="watch.started"):
     duration_ms: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchStopped(Fact, event="watch.stopped"):
     """Everything is torn down; `errors` are those of the teardowns."""
 
@@ -339,7 +317,6 @@ class WatchStopped(Fact, event="watch.stopped"):
     errors: tuple[BaseException, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchProblem(Fact, event="watch.problem", level="warning"):
     """The watcher had to restart, fall back to polling or ignore a file: `message` says so."""
 
@@ -347,14 +324,12 @@ class WatchProblem(Fact, event="watch.problem", level="warning"):
     path: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EventsMissed(Fact, event="events.missed", level="warning"):
     """A reader of `DevServer.events` was too slow: `count` facts that came before were dropped."""
 
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchRecovered(Fact, event="watch.recovered"):
     """A problem of the watcher with `path` is over: `message` says so."""
 
