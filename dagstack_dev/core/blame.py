@@ -44,7 +44,7 @@ class Blame:
 
 
 def plugin_frames(error: BaseException) -> tuple[Frame, ...]:
-    """The frames of the traceback that belong to plugins and what they share, outermost first.
+    """Return the frames of the traceback that are of plugins and what they share, outermost first.
 
     Those of the exception that tells most, or of what it came wrapped in, if it was never raised.
     """
@@ -60,7 +60,7 @@ def _frames_of(error: BaseException) -> tuple[Frame, ...]:
 
 
 def plugin_steps(error: BaseException) -> Iterator[TracebackType]:
-    """The part of the traceback of `error` itself that is plugins' and shared code."""
+    """Yield the part of the traceback of `error` itself that is plugins' and shared code."""
     step: TracebackType | None = error.__traceback__
     while step is not None:
         if is_plugin_code(step.tb_frame.f_globals):
@@ -69,7 +69,7 @@ def plugin_steps(error: BaseException) -> Iterator[TracebackType]:
 
 
 def is_plugin_code(names: Mapping[str, object]) -> bool:
-    """Whether these are the globals of a module of a plugin, or of what plugins share."""
+    """Return whether these are the globals of a module of a plugin, or of what plugins share."""
     name = names.get("__name__")
     if type(name) is str and name.startswith(NAMESPACE):
         return True
@@ -77,7 +77,7 @@ def is_plugin_code(names: Mapping[str, object]) -> bool:
 
 
 def source_lines(names: Mapping[str, object]) -> list[str]:
-    """The text that the module with these globals ran, as its loader knows it; else nothing.
+    """Return the text that the module with these globals ran, as its loader knows it; else nothing.
 
     The file may say something else by now.
     """
@@ -107,7 +107,7 @@ def related(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def root_error(error: BaseException) -> BaseException:
-    """The exception that tells most: what a load error wraps, the first of a group."""
+    """Return the exception that tells most: what a load error wraps, the first of a group."""
     *_, root = unwrapped(error)
     return root
 

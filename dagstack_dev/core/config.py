@@ -34,7 +34,7 @@ class ConfigDocument(dict[str, Any]):
         return repr(masked(dict(self)))
 
     def line_of(self, keys: Sequence[str]) -> int | None:
-        """The line of what stands at `keys`; where nothing does, of what is around it."""
+        """Return the line of what stands at `keys`; where nothing does, of what is around it."""
         for length in range(len(keys), 0, -1):
             line = self._document.line_of(keys[:length])
             if line is not None:
@@ -43,7 +43,7 @@ class ConfigDocument(dict[str, Any]):
 
 
 def misspelt_sections(config: ConfigDocument, refs: Iterable[PluginRef]) -> Mapping[PluginRef, str]:
-    """What to say of each table of `config` that resembles the section of a plugin without one.
+    """Return what to say of each table of `config` that resembles the section a plugin lacks.
 
     A table that resembles nothing may be the app's.
 
@@ -72,7 +72,7 @@ def misspelt_sections(config: ConfigDocument, refs: Iterable[PluginRef]) -> Mapp
 
 
 def _meant(table: PluginRef, lacking: Iterable[PluginRef]) -> PluginRef | None:
-    """The plugin of that kind with a close name, or of that name and a close kind."""
+    """Return the plugin of that kind with a close name, or of that name and a close kind."""
     name = closest(table.name, [ref.name for ref in lacking if ref.kind == table.kind])
     if name is not None:
         return PluginRef(table.kind, name)

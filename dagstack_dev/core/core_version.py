@@ -20,20 +20,20 @@ _USUAL: Final = ">=0.1,<1"
 
 @lru_cache(maxsize=1024)
 def accepts(specifier_text: str, core_version: str) -> bool:
-    """Whether `core_version` satisfies the specifier; pre-releases count as versions."""
+    """Return whether `core_version` satisfies the specifier; pre-releases count as versions."""
     specifier = _specifier(specifier_text)
     return specifier is not None and specifier.contains(Version(core_version), prereleases=True)
 
 
 def admitting(core_version: str) -> str:
-    """A range that admits `core_version`, later ones too, and none of the next major version."""
+    """Return a range from `core_version` up to the next major version."""
     release = Version(core_version).release
     major, minor = (*release, 0)[:2]
     return f">={major}.{minor},<{major + 1}"
 
 
 def specifier_problem(text: str) -> str | None:
-    """What is wrong with a specifier, with what to write instead; None for a valid one."""
+    """Return what is wrong with a specifier, with what to write instead; None for a valid one."""
     if _specifier(text) is not None:
         return None
     meant = _pep_440(text.strip())
@@ -50,7 +50,7 @@ def _specifier(text: str) -> SpecifierSet | None:
 
 
 def _pep_440(text: str) -> str | None:
-    """The range that npm and Cargo mean by `text`, in the words of PEP 440; None for no idea."""
+    """Return the range that npm and Cargo mean by `text`, in the words of PEP 440, or None."""
     if match := _CARET.fullmatch(text):
         return _range(match, _end_of_caret([int(part) for part in match.groups() if part]))
     if match := _TILDE.fullmatch(text):
@@ -65,7 +65,7 @@ def _pep_440(text: str) -> str | None:
 
 
 def _end_of_caret(parts: list[int]) -> list[int]:
-    """The first version that `^` excludes: its leftmost part that is not 0, plus one."""
+    """Return the first version that `^` excludes: its leftmost part that is not 0, plus one."""
     place = next((at for at, part in enumerate(parts) if part), len(parts) - 1)
     return [*parts[:place], parts[place] + 1]
 

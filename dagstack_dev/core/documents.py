@@ -97,7 +97,7 @@ def _line_in_json(text: str, keys: Sequence[str]) -> int | None:
 
 
 def _json_keys(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Where each key begins, and the keys that lead to it; items of arrays have none."""
+    """Yield where each key begins, and the keys that lead to it; items of arrays have none."""
     above: list[str | None] = []
     key: str | None = None
     string, start = "", 0
@@ -123,7 +123,7 @@ def _line_in_toml(text: str, keys: Sequence[str]) -> int | None:
 
 @lru_cache(maxsize=1)
 def _statements(text: str) -> tuple[tuple[int, dict[str, Any]], ...]:
-    """Each statement's first line, and what it alone says.
+    """Return each statement's first line, and what it alone says.
 
     The TOML parser itself is the judge, whatever the notation (dotted, inline, multi-line): lines
     are added until they parse. A statement that stands below a table's header says it for that
@@ -152,7 +152,7 @@ def _statements(text: str) -> tuple[tuple[int, dict[str, Any]], ...]:
 
 
 def _keys_down(table: dict[str, Any]) -> list[str]:
-    """The keys of a header: `a` and `b` of `[a.b]` or `[[a.b]]`."""
+    """Return the keys of a header: `a` and `b` of `[a.b]` or `[[a.b]]`."""
     keys: list[str] = []
     value: Any = table
     while value:

@@ -60,20 +60,20 @@ class DependencyGraph:
         return self._wants.keys()
 
     def dependencies(self, ref: PluginRef) -> tuple[PluginRef, ...]:
-        """What `ref` depends on directly, as far as it resolves, in the order written."""
+        """Return what `ref` depends on directly, as far as it resolves, in the order written."""
         resolution = self._resolved.get(ref)
         return resolution.edges if resolution else ()
 
     def wants(self, ref: PluginRef) -> tuple[str | PluginRef, ...]:
-        """What `ref` depends on, as written in its manifest."""
+        """Return what `ref` depends on, as written in its manifest."""
         return self._wants[ref]
 
     def dependents(self, ref: PluginRef) -> AbstractSet[PluginRef]:
-        """What depends on `ref` directly."""
+        """Return what depends on `ref` directly."""
         return self._dependents.get(ref, _NOTHING)
 
     def problem(self, ref: PluginRef) -> PluginRegistryError | None:
-        """Why the dependencies of `ref` do not resolve: missing or ambiguous, or None."""
+        """Return why the dependencies of `ref` do not resolve: missing or ambiguous, or None."""
         resolution = self._resolved[ref]
         if resolution.ambiguous:
             name = resolution.ambiguous[0]
@@ -83,7 +83,7 @@ class DependencyGraph:
         return None
 
     def blockers(self, ref: PluginRef, is_up: Callable[[PluginRef], bool]) -> tuple[str, ...]:
-        """What `ref` waits for: names that nobody has, and dependencies that are not up.
+        """Return what `ref` waits for: names that nobody has, and dependencies that are not up.
 
         Nothing where a name is ambiguous, for that is a failure.
         """
@@ -97,7 +97,7 @@ class DependencyGraph:
         put: Mapping[PluginRef, Sequence[str | PluginRef]],
         drop: Iterable[PluginRef] = (),
     ) -> tuple[DependencyGraph, frozenset[PluginRef]]:
-        """A new graph with `put` added or replaced and `drop` gone, except what is in `put`.
+        """Return a new graph with `put` added or replaced and `drop` gone, except what is in `put`.
 
         Returns:
             The graph, and the plugins outside `put` whose dependencies now resolve differently.

@@ -67,7 +67,7 @@ LARGEST_MANIFEST: Final = 1024 * 1024
 
 
 def form_at(path: str) -> ManifestForm:
-    """The form of the file at `path`, by its name; any other name is read by its ending."""
+    """Return the form of the file at `path`, by its name; any other name is read by its ending."""
     name = path.rpartition("/")[2]
     return (
         _BY_NAME.get(name) or _BY_NAME["dagstack.json" if name.endswith(".json") else MANIFEST_NAME]
@@ -75,7 +75,7 @@ def form_at(path: str) -> ManifestForm:
 
 
 def manifest_among(read: Callable[[str], bytes | None]) -> str | None:
-    """The name of the manifest in force in a folder, None where there is none.
+    """Return the name of the manifest in force in a folder, None where there is none.
 
     Args:
         read: called with a file's name; answers what it holds, None when there is no such file.
@@ -91,7 +91,7 @@ def _counts(form: ManifestForm, content: bytes | None) -> bool:
 
 
 def differing_forms(read: Callable[[str], bytes | None]) -> tuple[str, ...]:
-    """The names of manifests that are not in force and do not say what the one in force says.
+    """Return the names of manifests that differ from the one in force.
 
     `read` is that of `manifest_among`.
     """
@@ -114,7 +114,7 @@ def _table_of(form: ManifestForm, content: bytes) -> object:
 
 
 def holds_manifest(form: ManifestForm, content: bytes) -> bool:
-    """Whether the file of another tool has the table of `form`.
+    """Return whether the file of another tool has the table of `form`.
 
     One that does not parse has it where its text names it: half an edit makes no plugin vanish.
     """
@@ -145,7 +145,7 @@ class ManifestTable:
     document: Document
 
     def line_of(self, keys: Sequence[str]) -> int | None:
-        """The line in which the field `keys` stands; none: that of the table itself."""
+        """Return the line in which the field `keys` stands; none: that of the table itself."""
         where = (*self.place, *keys)
         return self.document.line_of(where) if where else 1
 
@@ -171,7 +171,7 @@ def find_table(data: bytes, path: str, form: ManifestForm) -> ManifestTable | No
 
 
 def ignored_in(name: str, content: bytes) -> tuple[str, ...]:
-    """What the manifest in the file `name` ignores; nothing where it cannot be read.
+    """Return what the manifest in the file `name` ignores; nothing where it cannot be read.
 
     A valid one has nothing but proper patterns there.
     """
@@ -191,7 +191,7 @@ def _ignored_in(name: str, content: bytes) -> tuple[str, ...]:
 
 
 def pattern_problem(pattern: str) -> str | None:
-    """What is wrong with a pattern of `ignore`; None when nothing is."""
+    """Return what is wrong with a pattern of `ignore`; None when nothing is."""
     shown = repr(pattern)
     if not pattern.strip("/! ") or pattern.startswith("#"):
         return f"{shown} says nothing; write a pattern as in a .gitignore, such as 'data/'"

@@ -39,7 +39,7 @@ class Generation(Protocol):
     is_undone: bool
 
     def instantiate(self) -> object:
-        """A new instance. Raises `PluginLoadError` when the constructor does."""
+        """Return a new instance. Raises `PluginLoadError` when the constructor does."""
 
     def set_aside(self) -> None:
         """Make room for the next generation; this one may still come back."""
@@ -48,7 +48,7 @@ class Generation(Protocol):
         """Make this the generation that imports resolve to again, after `set_aside`."""
 
     def tearing_down(self) -> AbstractContextManager[None]:
-        """The teardown of its instance runs in the block."""
+        """Return a block in which the teardown of its instance runs."""
 
     def note_failure(self) -> None:
         """Its newest instance has failed, and may have left a port or a lock behind.
@@ -60,13 +60,13 @@ class Generation(Protocol):
         """Drop what only this generation needs. The instance must be torn down already."""
 
     def is_gone(self) -> bool:
-        """Whether nothing of a retired generation can be reached any more.
+        """Return whether nothing of a retired generation can be reached any more.
 
         Quick, and never wrongly true; wrongly false where garbage holds what is left.
         """
 
     def survivors(self) -> tuple[str, ...]:
-        """What of a retired generation can be reached, in words; empty when it is gone.
+        """Return what of a retired generation can be reached, in words; empty when it is gone.
 
         May take a tenth of a second or more. To be asked after a garbage collection.
         """
@@ -87,7 +87,7 @@ class SharedCodeChange(Protocol):
         """Those that import it."""
 
     def importers(self) -> frozenset[PluginRef]:
-        """Those that have imported it by now, `plugins` or not."""
+        """Return those that have imported it by now, `plugins` or not."""
 
     def put_in(self) -> None:
         """Let imports find the new content; the plugins that import it must be down."""
@@ -130,14 +130,14 @@ class Runtime(Protocol):
         """
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
-        """The other plugins whose running code has imported code of `ref`."""
+        """Return the other plugins whose running code has imported code of `ref`."""
 
 
 class ActsElsewhere(Protocol):
     """An instance that a runtime has made for a plugin whose code runs elsewhere."""
 
     def _dagstack_waits_for(self) -> Sequence[str]:
-        """The calls of methods that its teardown waits for, for they keep the plugin busy."""
+        """Return the calls that its teardown waits for, since they keep the plugin busy."""
 
 
 class LoadsLate(Protocol):

@@ -70,7 +70,7 @@ class Step:
 
 
 def steps_of(error: BaseException) -> tuple[Step, ...]:
-    """The frames of plugins and what they share, outermost first; where none are, the app's."""
+    """Return the frames of plugins and what they share, outermost first; else the app's."""
     ran: dict[tuple[str, int], tuple[str, ...]] = {}  # Endless recursion has few that differ.
     steps = [_step(each, ran) for each in _traceback(error)]
     own = [each for each in steps if each.is_plugin_code]
@@ -85,7 +85,7 @@ def _traceback(error: BaseException) -> Iterator[TracebackType]:
 
 
 def _step(step: TracebackType, ran: dict[tuple[str, int], tuple[str, ...]]) -> Step:
-    """What ran there, as the module's loader tells: the file may say something else by now."""
+    """Return what ran there, as the module's loader tells: the file may have changed."""
     code, names = step.tb_frame.f_code, step.tb_frame.f_globals
     path, module, line = code.co_filename, _module(step), step.tb_lineno
     is_own = is_plugin_code(names)
@@ -95,7 +95,7 @@ def _step(step: TracebackType, ran: dict[tuple[str, int], tuple[str, ...]]) -> S
 
 
 def last_lines(names: Mapping[str, object], path: str, line: int) -> tuple[str, ...]:
-    """The lines that are kept of what ran up to `line` of the module with these globals.
+    """Return the lines that are kept of what ran up to `line` of the module with these globals.
 
     Without secrets: once they are parted from the lines before them, a dict of tokens is none.
     """
@@ -104,13 +104,13 @@ def last_lines(names: Mapping[str, object], path: str, line: int) -> tuple[str, 
 
 
 def _module(step: TracebackType) -> str:
-    """The name of the module of a frame; a plugin may have called it anything."""
+    """Return the name of the module of a frame; a plugin may have called it anything."""
     name = step.tb_frame.f_globals.get("__name__")
     return name if type(name) is str else ""
 
 
 def traceback_of(steps: Sequence[Step]) -> TracebackType | None:
-    """A traceback put together from names and lines, for everything that reads tracebacks."""
+    """Return a traceback put together from names and lines, for all that reads tracebacks."""
     loaders: dict[str, _Loader] = {}
     frames: dict[Step, FrameType] = {}  # Endless recursion has few that differ.
     following: TracebackType | None = None
@@ -140,7 +140,7 @@ class _Loader:
         self._lines.update(enumerate(step.text, step.line - len(step.text) + 1))
 
     def get_source(self, _: str) -> str:
-        """The lines that are known, where they stand in the file, and empty ones between them."""
+        """Return the lines that are known, each where it stands in the file, others empty."""
         last = max(self._lines, default=0)
         return "\n".join(self._lines.get(number, "") for number in range(1, last + 1))
 
@@ -182,7 +182,7 @@ def copy_of(error: ErrorT) -> ErrorT:
 
 
 def _is_recorded(error: BaseException) -> bool:
-    """Whether it is a copy, or one of ours that has never been raised: these hold facts alone."""
+    """Return whether it holds facts alone: a copy, or one of ours that was never raised."""
     try:
         is_copy = getattr(error, _MARK, False) is True
     except BaseException:  # noqa: BLE001 - likewise
@@ -195,7 +195,7 @@ def _is_recorded(error: BaseException) -> bool:
 
 
 def _copy(error: Any, known: dict[int, BaseException], depth: int) -> Any:
-    """A copy of an exception and of what belongs to it.
+    """Return a copy of an exception and of what belongs to it.
 
     Args:
         error: the exception.
@@ -241,7 +241,7 @@ def _copy(error: Any, known: dict[int, BaseException], depth: int) -> Any:
 
 
 def _is_of_plugin(cls: type) -> bool:
-    """Whether a class lives and dies with code that is reloaded."""
+    """Return whether a class lives and dies with code that is reloaded."""
     module = str(cls.__module__)
     loader = getattr(sys.modules.get(module), "__loader__", None)
     return module not in sys.modules or is_plugin_code({"__name__": module, "__loader__": loader})
@@ -254,7 +254,7 @@ def _builtin(cls: type) -> type:
 def _of_class(
     cls: Any, error: BaseException, again: Callable[[BaseException], BaseException]
 ) -> BaseException | None:
-    """An exception of `cls` that says of itself what `error` does; None if it cannot be made.
+    """Return an exception of `cls` that says what `error` says; None if it cannot be made.
 
     Without calling its `__init__`, which may want anything: only that of the built-in class.
     """
@@ -308,7 +308,7 @@ def _value(
 
 
 def _nothing(_: object) -> object:
-    """What stands for an attribute that is left out."""
+    """Stand for an attribute that is left out."""
     return _nothing
 
 

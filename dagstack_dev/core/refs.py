@@ -23,7 +23,7 @@ class PluginRef(NamedTuple):
 
 
 def closest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that `word` was most likely meant to be, or None when nothing is close."""
+    """Return the candidate that `word` was most likely meant to be, or None."""
     matches = get_close_matches(word, list(candidates), n=1, cutoff=0.6)
     return matches[0] if matches else None
 

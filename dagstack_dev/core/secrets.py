@@ -101,7 +101,7 @@ _known: dict[str, tuple[str, ...]] = {}
 
 @lru_cache(maxsize=4096)
 def is_secret_key(key: str) -> bool:
-    """Whether what stands under `key` is a secret, by the words in it, however they are joined."""
+    """Return whether what stands under `key` is a secret, by the words of the key."""
     words = [word.lower() for word in _WORD.findall(key)]
     if not words or words[-1] in _ABOUT:
         return False
@@ -129,7 +129,7 @@ def _first_word(value: str) -> str:
 
 
 def _is_unmistakable(value: str) -> bool:
-    """Whether `value` can be nothing else: no short one, no plain word such as `postgres`."""
+    """Return whether `value` is neither short nor a plain word such as `postgres`."""
     is_word = re.fullmatch(r"[A-Z]?[a-z]+|[A-Z]+|[\d.]+", value) is not None
     return len(value) >= (16 if is_word else 6)
 
@@ -144,7 +144,7 @@ def remember_environment(env: Mapping[str, str]) -> None:
 
 
 def secrets_in(config: object, depth: int = 0, *, is_secret: bool = False) -> Iterator[object]:
-    """The values under keys that speak of secrets, at any depth of `config`."""
+    """Yield the values under keys that speak of secrets, at any depth of `config`."""
     if isinstance(config, Mapping | list | tuple):
         keyed = config.items() if isinstance(config, Mapping) else (("", each) for each in config)
         for key, value in keyed if depth < _DEPTH else ():
@@ -186,7 +186,7 @@ def _is_option(value: object) -> bool:
 
 
 def _is_secret(key: object, value: object) -> bool:
-    """Whether `value` is a secret by its key; switches are none, and tokens may be counted."""
+    """Return whether `value` is a secret by its key; no switch, nor a number of tokens."""
     if isinstance(key, bytes):
         key = key.decode("ascii", "replace")
     if not isinstance(key, str) or not is_secret_key(key):
@@ -196,7 +196,7 @@ def _is_secret(key: object, value: object) -> bool:
 
 
 def may_hold(line: str) -> bool:
-    """Whether there may be a secret in `line`, which is JSON: an escape may stand before one."""
+    """Return whether a secret may be in `line`, which is JSON: an escape may stand before one."""
     by_form = "\\" in line or _MAY_HOLD.search(line.lower()) is not None
     return by_form or without_known(line) != line
 
@@ -209,7 +209,7 @@ def masked_text(text: str) -> str:
 
 
 def masked_lines(lines: Sequence[str], path: str) -> list[str]:
-    """The lines of a file with a mask for every secret in them.
+    """Return the lines of a file with a mask for every secret in them.
 
     Args:
         lines: of code or of data; which of them, the end of `path` tells.
@@ -249,14 +249,14 @@ def _without_pairs(text: str, values: re.Pattern[str]) -> str:
 
 
 def _may_be_secret(key: str, value: str) -> bool:
-    """Whether it may be one: no number of tokens, no type, nor a variable as in `token=token`."""
+    """Return whether it may be one: no number, no type, nor a variable as in `token=token`."""
     is_count = value.isdigit() and key.lower().endswith(("token", "tokens", "pass"))
     is_variable = value.isidentifier() and is_secret_key(value)
     return not (is_count or is_variable or _NO_VALUE.fullmatch(value))
 
 
 def _mask_table(match: re.Match[str]) -> str:
-    """A table of a TOML file, with a mask for each value if its name tells that it is secret."""
+    """Return a table of a TOML file, each value masked if its name tells that it is secret."""
     last = match["keys"].rpartition(".")[2].strip(" \"'")
     if last not in SECRET_TABLES and not is_secret_key(last):
         return match[0]

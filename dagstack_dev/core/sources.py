@@ -32,7 +32,7 @@ class SourceFile:
 
     @classmethod
     def of(cls, content: bytes, *, keep: bool = True) -> Self:
-        """A file that holds `content`, which is kept only where `keep` says so."""
+        """Return a file that holds `content`, which is kept only where `keep` says so."""
         digest = blake2b(content, digest_size=16).digest()
         return cls(digest, content if keep else None, is_empty=not content.strip())
 
@@ -97,7 +97,7 @@ class PluginSource:
         return self.files.get(self.manifest_name)
 
     def manifest_text(self, name: str) -> bytes | None:
-        """What the file `name` holds, nothing if it cannot be read; None if there is none."""
+        """Return what the file `name` holds, empty if it cannot be read; None if there is none."""
         file = self.files.get(name)
         return None if file is None else file.content or b""
 

@@ -43,7 +43,7 @@ def compile_text(path: str, content: bytes) -> CodeType:
 
 
 def _read(cache: str, header: bytes) -> CodeType | None:
-    """The code in the file `cache`, or None for any reason to make it anew."""
+    """Return the code in the file `cache`, or None for any reason to make it anew."""
     try:
         with open(cache, "rb", 0) as file:  # noqa: PTH123 - per file on the hot path
             data = file.read()

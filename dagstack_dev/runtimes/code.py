@@ -91,7 +91,7 @@ def compile_file(path: str, source: SourceFile, *, cached: bool = False) -> Code
 
 
 def compile_all(source: PluginSource) -> dict[str, CodeFile]:
-    """The compiled files of a plugin, by path relative to its folder."""
+    """Return the compiled files of a plugin, by path relative to its folder."""
     return {
         relative: compile_file(f"{source.folder}/{relative}", file)
         for relative, file in source.files.items()
@@ -100,7 +100,7 @@ def compile_all(source: PluginSource) -> dict[str, CodeFile]:
 
 
 def named_files(files: Mapping[str, CodeFile]) -> set[str]:
-    """Those of `files` whose name as a module some of them mentions: they may be imported."""
+    """Return those of `files` that some of them name as a module: they may be imported."""
     named = {name for file in files.values() if file.code for name in mentioned_names(file.code)}
     return {
         each
@@ -119,7 +119,7 @@ def all_code(code: CodeType) -> Iterator[CodeType]:
 
 
 def mentioned_names(code: CodeType) -> set[str]:
-    """Every identifier that `code` or code nested in it names, parts of dotted ones included."""
+    """Return every identifier in `code` and code nested in it, parts of dotted ones included."""
     return {
         part
         for each in all_code(code)
@@ -152,7 +152,7 @@ _STORE_NAME: Final = opmap["STORE_NAME"]
 
 
 def may_bind(file: CodeFile, name: str) -> bool:
-    """Whether executing `file` can bind `name` at module level.
+    """Return whether executing `file` can bind `name` at module level.
 
     False is certain, as far as text can be: no statement binds it, there is no star import, no
     module-level `__getattr__`, and nothing reaches for `globals()` or the like.
@@ -174,7 +174,7 @@ def may_bind(file: CodeFile, name: str) -> bool:
 
 
 def _stores(code: CodeType, name: str) -> bool:
-    """Whether a plain statement at module level binds `name`.
+    """Return whether a plain statement at module level binds `name`.
 
     The bytecode tells it in a fraction of the time that the symbol table takes, which has to be
     made from the text.
@@ -186,7 +186,7 @@ def _stores(code: CodeType, name: str) -> bool:
 
 
 def _binds(table: symtable.SymbolTable, name: str) -> bool:
-    """Whether this scope, or a nested one after `global`, binds the module's `name`."""
+    """Return whether this scope, or a nested one after `global`, binds the module's `name`."""
     if name in table.get_identifiers():
         symbol = table.lookup(name)
         here = table.get_type() == "module" or symbol.is_declared_global()
@@ -196,7 +196,7 @@ def _binds(table: symtable.SymbolTable, name: str) -> bool:
 
 
 def found_classes(file: CodeFile, name: str) -> str:
-    """What to say of the classes that `file` defines when it is not `name` that it does.
+    """Return what to say of the classes that `file` defines when it is not `name` that it does.
 
     ` (found: A, B)` with the closest first, or an empty string.
     """

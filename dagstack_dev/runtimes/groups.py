@@ -39,7 +39,7 @@ def kill(group: int, number: signal.Signals) -> None:
 
 
 def is_alive(group: int) -> bool:
-    """Whether any process of the group still runs; what is dead but not collected does not."""
+    """Return whether any process of the group still runs; a zombie does not."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -50,7 +50,7 @@ def is_alive(group: int) -> bool:
 
 
 def _has_running_member(group: int) -> bool:
-    """Whether the group consists of more than zombies, where the system tells.
+    """Return whether the group consists of more than zombies, where the system tells.
 
     Orphans that nobody collects, as in a container without an init, would else look alive.
     """
@@ -68,7 +68,7 @@ def _has_running_member(group: int) -> bool:
 
 
 def ended(returncode: int) -> str:
-    """How a process ended, in words."""
+    """Return how a process ended, in words."""
     if returncode >= 0:
         return f"exited with code {returncode}"
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def said(error: BaseException) -> str:
-    """The message of `error` without secrets, whatever a plugin's own class makes of `str()`."""
+    """Return the message of `error` without secrets, whatever its class makes of `str()`."""
     try:
         return masked_text(str(error))
     except BaseException as broken:  # noqa: BLE001 - it may raise anything
@@ -27,7 +27,7 @@ def said(error: BaseException) -> str:
 
 
 def shown(value: object) -> str:
-    """The `repr()` of any value without secrets, or a note in its place when that raises."""
+    """Return the `repr()` of any value without secrets, or a note in its place when that raises."""
     try:
         return masked_text(repr(value))
     except BaseException as broken:  # noqa: BLE001 - it may raise anything
@@ -52,7 +52,7 @@ def place_of(path: str | None, line: int | None) -> str:
 
 
 def in_place(path: str | None, line: int | None) -> str:
-    """The same in brackets, to end a sentence with."""
+    """Return the same in brackets, to end a sentence with."""
     place = place_of(path, line)
     return f" ({place})" if place else ""
 

@@ -87,7 +87,7 @@ class DispatchMismatch(PluginRegistryError):
 
 
 def dispatcher_of(dispatch: str) -> str:
-    """The name of the dispatcher for a dispatch class."""
+    """Return the name of the dispatcher for a dispatch class."""
     return "".join(word.capitalize() for word in dispatch.split("_")) + "Dispatcher"
 
 

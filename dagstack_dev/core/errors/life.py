@@ -246,13 +246,13 @@ class HealthCheckInvalid(PluginRegistryError):
 
     @classmethod
     def missing(cls, ref: PluginRef, name: str, known: Iterable[str]) -> HealthCheckInvalid:
-        """The plugin has no such method, but those that are `known`."""
+        """Say that the plugin has no such method, but those that are `known`."""
         hint = did_you_mean(name, known) or "; correct the name or leave health_check out"
         return cls(ref, name, f"it has no such method or tool{hint}")
 
     @classmethod
     def needs_arguments(cls, ref: PluginRef, name: str) -> HealthCheckInvalid:
-        """The method cannot be called without arguments."""
+        """Say that the method cannot be called without arguments."""
         return cls(ref, name, f"{name}() needs arguments; name one that needs none")
 
     def __str__(self) -> str:

@@ -65,7 +65,7 @@ class AmbiguousPlugin(PluginRegistryError):
 
     @classmethod
     def lookup(cls, kind: str, candidates: Sequence[PluginRef]) -> AmbiguousPlugin:
-        """A lookup of `kind` without a name found several plugins of the same priority."""
+        """Say that a lookup of `kind` alone found several plugins of one priority."""
         message = (
             f"{len(candidates)} plugins of kind {kind!r} have the highest priority: "
             f"{_spell(candidates)}; pass name= or give one of them a higher priority"

@@ -17,7 +17,7 @@ UNIT_STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled", "
 
 
 def _object(required: dict[str, Any], **optional: Any) -> MappingProxyType[str, Any]:
-    """The schema of an object with these properties and no others."""
+    """Return the schema of an object with these properties and no others."""
     return MappingProxyType(
         {
             "type": "object",
@@ -114,7 +114,7 @@ BUILTIN_KINDS: Final = MappingProxyType(
 
 
 def find_spec(kind: str, kinds: Kinds = NO_KINDS) -> KindSpec:
-    """The spec of a kind: of `kinds`, else a built-in one.
+    """Return the spec of a kind: of `kinds`, else a built-in one.
 
     Raises:
         HookspecMissing: there is none; a `KindUnknown`.
@@ -128,7 +128,7 @@ def find_spec(kind: str, kinds: Kinds = NO_KINDS) -> KindSpec:
 def dispatch_class_for(
     kind: str, hook_name: str, *, api_major: int = 1, kinds: Kinds = NO_KINDS
 ) -> DispatchClass:
-    """How a hook is to be called (contract, section 8).
+    """Return how a hook is to be called (contract, section 8).
 
     Args:
         kind: built in, or one of `kinds`.

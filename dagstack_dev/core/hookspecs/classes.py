@@ -109,7 +109,7 @@ def hookspecs(*, kind: str, kind_api_version: str = "1") -> Callable[[_Class], _
 
 
 def spec_of(cls: type) -> KindSpec | None:
-    """The spec that a class was made by `hookspecs`, or None."""
+    """Return the spec that `hookspecs` has made of a class, or None."""
     return vars(cls).get(_SPEC)
 
 
@@ -141,6 +141,6 @@ def _line(member: object) -> int | None:
 
 
 def _place(cls: type) -> str:
-    """The file of a class as its methods tell it; reading no file."""
+    """Return the file of a class as its methods tell it; reading no file."""
     functions = [each for each in vars(cls).values() if isinstance(each, FunctionType)]
     return functions[0].__code__.co_filename if functions else cls.__qualname__

@@ -111,11 +111,11 @@ class KindSpec:
         return int(major_of(self.kind_api_version))
 
     def find(self, hook: str) -> HookSpec | None:
-        """The hook of that name, or None."""
+        """Return the hook of that name, or None."""
         return self._by_name.get(hook)
 
     def hook(self, name: str) -> HookSpec:
-        """The hook of that name.
+        """Return the hook of that name.
 
         Raises:
             HookspecMissing: there is none; a `KindUnknown`.
@@ -153,7 +153,7 @@ class Kinds:
         return Kinds([*self._specs.values(), *specs])
 
     def allow(self, manifest: PluginManifest) -> bool:
-        """Whether `check` passes."""
+        """Return whether `check` passes."""
         spec = self._specs.get(manifest.kind)
         if spec is None:
             return not self._specs
@@ -182,13 +182,13 @@ NO_KINDS: Final = Kinds()
 
 
 def major_of(version: str) -> str:
-    """What stands before the first dot, without leading zeros."""
+    """Return what stands before the first dot, without leading zeros."""
     major = version.partition(".")[0]
     return str(int(major)) if major.isdecimal() else major
 
 
 def problem_of(field: str, value: str) -> str | None:
-    """What is wrong with the value of a field, in words, or None; in whatever form it came."""
+    """Return what is wrong with the value of a field, in words, or None."""
     check = _CHECKS.get(field)
     return None if check is None else check(value)
 

@@ -73,7 +73,7 @@ class _Reader:
         self.problems: list[ManifestProblem] = []
 
     def kind(self, node: Any) -> KindSpec:
-        """The spec of one document."""
+        """Return the spec of one document."""
         spec = KindSpec(**{"kind": "", **self._fields(node, "", KindSpec, ("kind", "hooks"))})
         self.refuse_twice("hooks", [hook.name for hook in spec.hooks], "one entry per hook")
         return spec
@@ -92,7 +92,7 @@ class _Reader:
     def _fields(
         self, node: Any, prefix: str, spec: type[KindSpec | HookSpec], required: tuple[str, ...]
     ) -> dict[str, Any]:
-        """What a mapping says of the fields of `spec`, without what cannot be used."""
+        """Return what a mapping says of the fields of `spec`, without what cannot be used."""
         if not isinstance(node, self._yaml.MappingNode):
             self._note(prefix.rstrip("."), "must be a mapping", node)
             return {}
@@ -113,7 +113,7 @@ class _Reader:
         return {name: value for name, value in read.items() if value is not None}
 
     def _value(self, key: str, node: Any, field: str) -> object:
-        """The value of a field; None for one that cannot be used, which is noted."""
+        """Return the value of a field; None for one that cannot be used, which is noted."""
         if key == "hooks":
             return self._hooks(node)
         if key in _TYPED:

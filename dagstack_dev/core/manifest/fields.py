@@ -252,12 +252,12 @@ class PluginManifest(Table):
         return self
 
     def accepts_core(self, core_version: str) -> bool:
-        """Whether `core_version` satisfies the specifier; pre-releases count as versions."""
+        """Return whether `core_version` satisfies the specifier; pre-releases count as versions."""
         return accepts(self.core_version, core_version)
 
 
 def contradictions(fields: Mapping[str, object]) -> dict[str, str]:
-    """What is wrong between the fields, by the field to mend; each may still be invalid."""
+    """Return what is wrong between the fields, by the field to mend; each may still be invalid."""
     found: dict[str, str] = {}
     if fields.get("tryfirst") is True and fields.get("trylast") is True:
         found["trylast"] = "tryfirst and trylast exclude each other; keep one"
@@ -299,12 +299,12 @@ def _dependency(item: object) -> str | PluginRef:
 
 
 def _as_written(dependency: str | PluginRef) -> str | dict[str, str]:
-    """What `_dependency` takes for it."""
+    """Return what `_dependency` takes for it."""
     return dependency._asdict() if isinstance(dependency, PluginRef) else dependency
 
 
 def _supported(fields: Mapping[str, object]) -> dict[str, list[str]]:
-    """The names in `[plugin.supports]`, by field of it; only where they are proper ones."""
+    """Return the names in `[plugin.supports]`, by field of it; only where they are proper ones."""
     table = fields.get("supports")
     if table is None:
         return {}
@@ -321,7 +321,7 @@ def _supported(fields: Mapping[str, object]) -> dict[str, list[str]]:
 
 
 def _with_supports(fields: object) -> object:
-    """The fields of a manifest, where `[plugin.supports]` may stand for `supports_*`."""
+    """Return the fields of a manifest, where `[plugin.supports]` may stand for `supports_*`."""
     if not isinstance(fields, Mapping):
         return fields
     spelt = {f"supports_{key}": names for key, names in _supported(fields).items()}

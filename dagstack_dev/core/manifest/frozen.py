@@ -39,7 +39,7 @@ def frozen(value: object) -> object:
 
 
 def thawed(value: object) -> Any:
-    """The reverse of `frozen`: fresh dicts and lists."""
+    """Reverse `frozen`: fresh dicts and lists."""
     if isinstance(value, Mapping):
         return {key: thawed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -93,7 +93,7 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """What `repr()` and `str()` show."""
+        """Yield what `repr()` and `str()` show."""
         for name, value in super().__repr_args__():
             yield name, MASK if name in SECRET_TABLES and value else masked(value)
 
@@ -127,7 +127,7 @@ class McpHttp(Table):
 
 
 def with_startup_timeout(fields: object) -> object:
-    """The fields of a manifest, where `[plugin.mcp_stdio]` may say how long a setup may take."""
+    """Return the fields of a manifest, with how long `[plugin.mcp_stdio]` says a setup may take."""
     if not isinstance(fields, Mapping) or "startup_timeout_sec" in fields:
         return fields
     seconds = _table(fields, "mcp_stdio").get("startup_timeout_sec")
@@ -135,7 +135,7 @@ def with_startup_timeout(fields: object) -> object:
 
 
 def mcp_contradictions(fields: Mapping[str, object]) -> dict[str, str]:
-    """What is wrong between the fields, by the (dotted) field to mend; each may be invalid."""
+    """Return what is wrong between the fields, by the (dotted) field to fix; each may be wrong."""
     runtime = fields.get("runtime")
     declared = runtime if isinstance(runtime, list | tuple) else (runtime,)
     if not ("mcp_stdio" in declared or "mcp_http" in declared or any(map(fields.get, _FIELDS))):
@@ -205,7 +205,7 @@ def _table(fields: Mapping[str, object], key: str) -> Mapping[str, object]:
 
 
 def _words(command: object) -> tuple[object, ...]:
-    """A command that may not have been validated; nothing where it makes no sense."""
+    """Return a command that may not have been validated; nothing where it makes no sense."""
     try:
         words = _command(command)
     except ValueError:

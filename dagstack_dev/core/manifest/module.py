@@ -24,7 +24,7 @@ class Written(NamedTuple):
     node: ast.Dict
 
     def line_of(self, keys: Sequence[str]) -> int | None:
-        """The line in which the field `keys` stands; none: that of the dict itself."""
+        """Return the line in which the field `keys` stands; none: that of the dict itself."""
         node: ast.expr = self.node
         line = node.lineno
         for key in keys:
@@ -37,7 +37,7 @@ class Written(NamedTuple):
 
 
 def module_manifest(source: PluginSource) -> PluginManifest:
-    """The validated manifest of a plugin that is imported by name.
+    """Return the validated manifest of a plugin that is imported by name.
 
     What the text spells out counts, so that an edit of it is seen without running anything; what
     it computes is taken as it was when the module was imported.
@@ -69,7 +69,7 @@ def module_manifest(source: PluginSource) -> PluginManifest:
 
 
 def parsed_module(text: bytes, path: str) -> ast.Module:
-    """The statements of a module.
+    """Return the statements of a module.
 
     Raises:
         ManifestInvalid: the text does not parse.
@@ -83,7 +83,7 @@ def parsed_module(text: bytes, path: str) -> ast.Module:
 
 
 def written_manifest(tree: ast.Module, attribute: str | None = None) -> Written | None:
-    """The dict that a module binds to `attribute`, or has that function return; None for no dict.
+    """Return the dict that a module binds to `attribute`, or has that function return, or None.
 
     Only what one statement spells out counts: constants in dicts, lists and tuples.
     """
@@ -103,7 +103,7 @@ def _literal(node: ast.Dict) -> Written | None:
 
 
 def _touches(statement: ast.stmt, name: str) -> bool:
-    """Whether `statement`, when the module is imported, may bind or alter `name`."""
+    """Return whether `statement`, when the module is imported, may bind or alter `name`."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return statement.name == name
     return any(_alters(node, name) for node in ast.walk(statement))
@@ -124,7 +124,7 @@ def _alters(node: ast.AST, name: str) -> bool:
 
 
 def _dict_of(statement: ast.stmt, name: str) -> ast.Dict | None:
-    """The dict that `statement` binds to `name`, or has a function of that name return."""
+    """Return the dict that `statement` binds to `name`, or has a function of that name return."""
     value: ast.expr | None = None
     match statement:
         case ast.Assign(targets=[ast.Name(id=bound)]) | ast.AnnAssign(target=ast.Name(id=bound)):

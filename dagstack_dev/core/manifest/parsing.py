@@ -57,7 +57,7 @@ def parse_manifest(data: bytes, path: str) -> PluginManifest:
 
 
 def _misspelt_table(fields: Mapping[str, object]) -> str | None:
-    """The table that must be meant to be the manifest, where the top level is none."""
+    """Return the table that must be meant to be the manifest, where the top level is none."""
     if not PluginManifest.model_fields.keys().isdisjoint(fields):
         return None
     tables = (key for key, value in fields.items() if isinstance(value, dict))
@@ -70,7 +70,7 @@ def _spelt(place: Sequence[str], *, is_json: bool) -> str:
 
 
 def line_in_manifest(data: bytes, path: str, field: str) -> int | None:
-    """The line in which `field` stands in a file that holds a manifest, None when nowhere.
+    """Return the line in which `field` stands in a file that holds a manifest, None when nowhere.
 
     `field` is dotted where it stands in a table; without one, it is the line of the table. A
     module holds none of its forms.
@@ -83,7 +83,7 @@ def line_in_manifest(data: bytes, path: str, field: str) -> int | None:
 
 
 def line_in(source: PluginSource, field: str, name: str = "") -> int | None:
-    """The line of the manifest in which `field` stands, or `name` in its value."""
+    """Return the line of the manifest in which `field` stands, or `name` in its value."""
     written = source.manifest.content if source.manifest else None
     line = line_in_manifest(written or b"", source.manifest_path, field)
     if line is None or written is None or not name:
@@ -94,7 +94,7 @@ def line_in(source: PluginSource, field: str, name: str = "") -> int | None:
 
 
 def place_of_dependencies(source: PluginSource | None) -> tuple[str | None, int | None]:
-    """The manifest in which `depends_on` stands or is to be written, and the line of it there.
+    """Return the manifest where `depends_on` stands or is to be written, and its line there.
 
     Without that field it is the line of the manifest's table. None where nothing was read.
     """

@@ -64,7 +64,7 @@ def problems_of(
     *,
     in_toml: bool = True,
 ) -> tuple[ManifestProblem, ...]:
-    """Everything that is wrong with `fields`, by line; beyond `MOST_PROBLEMS` only their number.
+    """Return all that is wrong with `fields`, by line; beyond `MOST_PROBLEMS` only the number.
 
     Args:
         error: what pydantic has found.
@@ -104,7 +104,7 @@ def problems_of(
 
 
 def _known_depth(keys: list[str]) -> int:
-    """How many leading parts of a pydantic location are keys of the file.
+    """Return how many leading parts of a pydantic location are keys of the file.
 
     The rest names the branches of a union, which no reader of the file knows.
     """
@@ -133,13 +133,13 @@ def _in_words(detail: Any, keys: list[str]) -> str:
 
 
 def _shown(value: object, keys: Sequence[str]) -> str:
-    """What a message says of a value: nothing of what stands in secret tables."""
+    """Return what a message says of a value: nothing of what stands in secret tables."""
     is_secret = not SECRET_TABLES.isdisjoint(keys) or any(map(is_secret_key, keys))
     return MASK if is_secret else masked_text(repr(masked(value)))
 
 
 def _as_in_a_dict(advice: str) -> str:
-    """What to write, spelt as an entry of a dict in Python or an object in JSON."""
+    """Return what to write, spelt as an entry of a dict in Python or an object in JSON."""
     return _TOML_TABLE.sub(r'"\1"', _TOML_ENTRY.sub(r'"\1": ', advice))
 
 

@@ -38,7 +38,7 @@ class SpaceLoader(Loader):
         vars(module)["__getattr__"] = self._load
 
     def _load(self, name: str) -> ModuleType:
-        """What an attribute of the package stands for."""
+        """Return what an attribute of the package stands for."""
         missing = AttributeError(f"module {self._fullname!r} has no attribute {name!r}")
         inner = f"{self._fullname}.{name}"
         if name.startswith("__") or not self._holds(inner):
@@ -89,13 +89,13 @@ class SnapshotLoader(_NotingLoader, SourceFileLoader):  # type: ignore[misc] # l
         self._is_loaded = False
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """A package that was loaded while it was looked for is there, and does not run again."""
+        """Return a package that was loaded while it was looked for: it does not run again."""
         loaded = sys.modules.get(spec.name)
         self._is_loaded = loaded is not None and loaded.__spec__ is spec
         return loaded if self._is_loaded else super().create_module(spec)
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the import protocol
-        """The code of the snapshot; raises what compiling it raised."""
+        """Return the code of the snapshot; raises what compiling it raised."""
         is_loaded, self._is_loaded = self._is_loaded, False
         if self.ran is None or is_loaded:
             return _NO_CODE
@@ -104,5 +104,5 @@ class SnapshotLoader(_NotingLoader, SourceFileLoader):  # type: ignore[misc] # l
         return self.ran.code
 
     def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
-        """The text of the snapshot."""
+        """Return the text of the snapshot."""
         return decode_source(self.ran.source.content or b"") if self.ran else ""

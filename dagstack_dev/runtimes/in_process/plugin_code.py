@@ -49,7 +49,7 @@ class InProcessCode:
         return InProcessCode, (*values, None, None)
 
     def names_any_of(self, modules: Collection[str]) -> bool:
-        """Whether the text of some file imports one of `modules`, none of them the plugin's own.
+        """Return whether some file's text imports one of `modules`, none of them the plugin's own.
 
         What it imports by a name that is made up while it runs, the text does not tell.
         """
@@ -127,7 +127,7 @@ class InProcessGeneration:
         self._retired = RetiredGeneration(cls if is_own else None)
 
     def instantiate(self) -> object:
-        """A new instance; the constructor takes no arguments.
+        """Return a new instance; the constructor takes no arguments.
 
         Raises:
             PluginLoadError: the constructor raised; its exception is the cause.
@@ -199,21 +199,21 @@ class InProcessGeneration:
         self._code = self._class = None
 
     def is_gone(self) -> bool:
-        """Whether nothing of it can be reached any more."""
+        """Return whether nothing of it can be reached any more."""
         return is_gone(self._retired)
 
     def survivors(self) -> tuple[str, ...]:
-        """What is still reachable and what holds it; empty when everything is gone."""
+        """Return what is still reachable and what holds it; empty when everything is gone."""
         return leaks(self._retired)
 
 
 def _came_to_run(error: BaseException) -> bool:
-    """Whether `error` was raised by what its catcher has called, and not by the call itself."""
+    """Return whether `error` was raised in what its catcher has called, not by the call."""
     return error.__traceback__ is not None and error.__traceback__.tb_next is not None
 
 
 def load_error(code: InProcessCode, stage: str, error: BaseException) -> PluginLoadError:
-    """What a reader needs of an exception in plugin code: the line of the plugin it came from."""
+    """Return an exception in plugin code with the line of the plugin that it came from."""
     ref = code.manifest.ref
     described = in_words(error)
     if isinstance(error, SyntaxError) and error.filename:

@@ -61,7 +61,7 @@ _extensions: Final[dict[str, tuple[int, ...]]] = {}
 
 
 def quoted(word: str) -> str:
-    """A kind or name as one part of a module name; only dots need another spelling."""
+    """Return a kind or name as one part of a module name; only dots need another spelling."""
     return word.replace(".", "%2E")
 
 
@@ -132,7 +132,7 @@ class PluginFinder(MetaPathFinder):
             children.serve(self.folders_for_children)
 
     def folders_for_children(self) -> list[str]:
-        """A folder in which another process finds what is loaded, by the names it has here."""
+        """Return a folder in which another process finds what is loaded, by its names here."""
         if not self._links:
             self._links = tempfile.mkdtemp(prefix="dagstack-dev-")
             when_gone(self, shutil.rmtree, self._links, ignore_errors=True)
@@ -221,7 +221,7 @@ class PluginFinder(MetaPathFinder):
             gc.collect()
 
     def _space_holds(self, name: str) -> bool:
-        """Whether `name` may be the package of a plugin, or is that of a kind with some active."""
+        """Return whether `name` may be a plugin, or is a kind of which some are active."""
         return name.count(".") > 1 or self._in_kind[name] > 0
 
     def _note_newest(self) -> None:
@@ -257,7 +257,7 @@ class PluginFinder(MetaPathFinder):
             self.outdated[self._package_of(fullname)] = path
 
     def plugin_of(self, package: str) -> PluginRef | None:
-        """The plugin whose package this is, or None when it is none's."""
+        """Return the plugin whose package this is, or None when it is none's."""
         parts = package.split(".")
         if len(parts) != _PACKAGE_PARTS or parts[0] != self._namespace:
             return None
@@ -273,7 +273,7 @@ class PluginFinder(MetaPathFinder):
         target: ModuleType | None = None,  # noqa: ARG002 - the import protocol
         /,
     ) -> ModuleSpec | None:
-        """The spec of a plugin's module, or None for anything else."""
+        """Return the spec of a plugin's module, or None for anything else."""
         if fullname != self._namespace and not fullname.startswith(self._prefix):
             return None
         parts = fullname.split(".")
@@ -316,7 +316,7 @@ class PluginFinder(MetaPathFinder):
             self._registrations = outer
 
     def registered_in(self, package: str) -> frozenset[str]:
-        """The modules of others that imports of `package` have put something into.
+        """Return the modules of others that imports of `package` have put something into.
 
         Those of earlier imports too: what takes the place of something makes them hold no more.
         """

@@ -131,11 +131,11 @@ class InProcessRuntime:
         return self._apart(code) if is_apart else code
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
-        """The other plugins that have imported code of `ref`, also by way of shared code."""
+        """Return the other plugins that have imported code of `ref`, also by way of shared code."""
         return self.shared.importers_of(self._package(ref)) - {ref}
 
     def take_found(self) -> dict[tuple[str, str], SourceFile | None]:
-        """What plugins have imported from their folders although nobody had read it.
+        """Return what plugins have imported from their folders although nobody had read it.
 
         By the plugin's folder and the path below it; None for what was not there. Each is told
         once.
@@ -144,7 +144,7 @@ class InProcessRuntime:
         return found
 
     def take_outdated(self) -> dict[PluginRef, str]:
-        """The plugins that run an old state of an extension module, with its path; told once."""
+        """Return the plugins that run an old state of an extension module, and its path; once."""
         outdated, self._finder.outdated = self._finder.outdated, {}
         plugins = {self._finder.plugin_of(package): path for package, path in outdated.items()}
         return {ref: path for ref, path in plugins.items() if ref is not None}
@@ -154,7 +154,7 @@ class InProcessRuntime:
 
 
 def _stub_of(manifest: PluginManifest) -> CodeFile:
-    """What stands in a plugin's own package when its class is imported by name from elsewhere.
+    """Return what stands in the package of a plugin whose class is imported from elsewhere.
 
     An installed plugin keeps its modules under their own names, so that its absolute imports work
     and the app sees the same ones. The stub imports the class, and thereby counts as what imports
@@ -165,7 +165,7 @@ def _stub_of(manifest: PluginManifest) -> CodeFile:
 
 
 def _entry_module(module: str, folder: str, files: Mapping[str, CodeFile]) -> str:
-    """The module of an entry point, named from within the plugin's folder.
+    """Return the module of an entry point, named from within the plugin's folder.
 
     A name that counts from further up, as that of a package which is imported by its full name
     does, is taken for what is left of it below the folder.
@@ -213,7 +213,7 @@ def _check_compiled(
 
 
 def _packages_above(module: str) -> set[str]:
-    """The files that run before `module` does, where they exist."""
+    """Return the files that run before `module` does, where they exist."""
     folders = itertools.accumulate(f"{part}/" for part in module.split(".")[:-1])
     return {f"{folder}__init__.py" for folder in ("", *folders)}
 

@@ -86,7 +86,7 @@ class Reachable:
         return True
 
     def paths_from_outside(self) -> list[list[int]]:
-        """What is held from outside and leads to the beginning, the nearest first.
+        """Return what is held from outside and leads to the beginning, the nearest first.
 
         Each as positions, from what is held from outside to one of the objects that the reachable
         began with. What leads there only through another landing is left out.
@@ -128,7 +128,7 @@ def _expand(objects: list[object], modules: Collection[str]) -> list[list[int]]:
 
 
 def _is_beyond(found: object, modules: Collection[str]) -> bool:
-    """Whether `found` leads to the rest of the process.
+    """Return whether `found` leads to the rest of the process.
 
     Asks types only, for instances may have their own idea of their class.
     """
@@ -146,7 +146,7 @@ def _is_beyond(found: object, modules: Collection[str]) -> bool:
 
 
 def module_of(cls: type) -> str:
-    """The name of the module that `cls` says it is from; "" when it says none.
+    """Return the name of the module that `cls` says it is from; "" when it says none.
 
     A class that is made by `type(...)` in globals without a name has none.
     """
@@ -158,12 +158,12 @@ def module_of(cls: type) -> str:
 
 
 def name_of(cls: type) -> str:
-    """The qualified name of `cls`."""
+    """Return the qualified name of `cls`."""
     return str(_QUALNAME.__get__(cls))
 
 
 def suspended(thing: object) -> Suspended | None:
-    """What a coroutine or generator is suspended in, None for what is nothing of the kind."""
+    """Return what a coroutine or generator is suspended in, None for anything else."""
     names = _SUSPENDED.get(type(thing))
     return None if names is None else Suspended(*(getattr(thing, name) for name in names))
 

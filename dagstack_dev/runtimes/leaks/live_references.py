@@ -29,7 +29,7 @@ class LiveReference(NamedTuple):
 
 
 def live_references(retired: RetiredGeneration) -> list[LiveReference]:
-    """Everything by which the code that `retired` stands for still acts or may come to act.
+    """Return everything by which the code that `retired` stands for still acts or may come to act.
 
     What belongs to it, its globals tell: a newer generation has the same names and files.
     """
@@ -59,7 +59,7 @@ def _tasks(retired: RetiredGeneration) -> Iterator[LiveReference]:
 
 
 def _awaited(step: object) -> Iterator[tuple[object, FrameType | None]]:
-    """A coroutine, what it awaits, and so on, each with its frame."""
+    """Yield a coroutine, what it awaits, and so on, each with its frame."""
     while (found := suspended(step)) is not None:
         yield step, found.frame
         step = found.awaited
@@ -129,7 +129,7 @@ def _logging_handlers(retired: RetiredGeneration) -> Iterator[LiveReference]:
 
 
 def _belongs(thing: Any, retired: RetiredGeneration) -> bool:
-    """Whether a callable or an object is the plugin's own code, as far as can be told."""
+    """Return whether a callable or an object is the plugin's own code, as far as can be told."""
     try:
         return _is_own(thing, retired)
     except BaseException:  # noqa: BLE001 - an odd object may raise anything
@@ -154,7 +154,7 @@ def _is_own(thing: Any, retired: RetiredGeneration) -> bool:
 
 
 def _parts(thing: Any) -> frozenset[int]:
-    """The identities of a callable and of what it is made of."""
+    """Return the identities of a callable and of what it is made of."""
     parts = [thing]
     if type(thing) is partial:
         parts += [thing.func, *thing.args]

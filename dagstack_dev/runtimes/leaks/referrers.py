@@ -54,7 +54,7 @@ class Search:
         self.chains = [tuple(self._path(end)) for end in ends]
 
     def _search(self) -> list[int]:
-        """Where the chain of each start ends."""
+        """Return where the chain of each start ends."""
         began = perf_counter()
         ends = list(self._start)
         done: set[int] = set()
@@ -94,7 +94,7 @@ class Search:
         return found
 
     def _is_root(self, holder: object) -> bool:
-        """Whether a reader needs to know no more than this."""
+        """Return whether a reader needs to know no more than this."""
         kinds = (FrameType, Task, threading.Thread, AbstractEventLoop, ModuleType)
         return id(holder) in self._globals or issubclass(type(holder), kinds)
 
@@ -106,7 +106,7 @@ class Search:
 
 
 def in_words(chain: Sequence[object]) -> str:
-    """The holders in a chain, the outermost first; empty when there is none."""
+    """Return the holders in a chain, the outermost first; empty when there is none."""
     words = []
     owner = ""
     for holder, held in pairwise(chain):
@@ -125,7 +125,7 @@ def in_words(chain: Sequence[object]) -> str:
 
 
 def describe(thing: object, held: object = None) -> str:
-    """What an object is, and by which attribute it refers to `held`.
+    """Return what an object is, and by which attribute it refers to `held`.
 
     Of one that raises when it is asked, the class alone is told.
     """
@@ -161,13 +161,13 @@ def _described(thing: object, held: object) -> str:
 
 
 def running(frame: FrameType) -> str:
-    """A frame that runs right now."""
+    """Return a frame that runs right now."""
     code = frame.f_code
     return f"a running {code.co_qualname}() at {code.co_filename}:{frame.f_lineno}"
 
 
 def running_with(target: object) -> str | None:
-    """The function that some thread runs with `target` among its variables, if any.
+    """Return the function that some thread runs with `target` among its variables, if any.
 
     The garbage collector does not know the variables of what runs right now.
     """
@@ -181,14 +181,14 @@ def running_with(target: object) -> str | None:
 
 
 def frames_of_other_threads() -> dict[int, FrameType]:
-    """What each thread but this one runs, by the thread's identifier."""
+    """Return what each thread but this one runs, by the thread's identifier."""
     frames = sys._current_frames()  # noqa: SLF001 - there is no other way
     del frames[threading.get_ident()]  # Our own frame among its own variables is a cycle.
     return frames
 
 
 def _stack(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frame and those that called it."""
+    """Yield the frame and those that called it."""
     while frame is not None:
         yield frame
         frame = frame.f_back

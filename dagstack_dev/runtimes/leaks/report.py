@@ -21,7 +21,7 @@ _UNSEEN: Final = "something that the garbage collector does not see, as of an ex
 
 
 def is_gone(retired: RetiredGeneration) -> bool:
-    """Whether nothing can be reached: it does not exist, or only waits to be collected.
+    """Return whether nothing can be reached: it does not exist, or only waits to be collected.
 
     Takes microseconds where nothing exists, else some milliseconds. False may mean that garbage
     holds it, which only a collection can tell.
@@ -41,7 +41,7 @@ def _is_garbage(retired: RetiredGeneration) -> bool:
 
 
 def leaks(retired: RetiredGeneration) -> tuple[str, ...]:
-    """What can still be reached and who holds it; empty when nothing can.
+    """Return what can still be reached and who holds it; empty when nothing can.
 
     To be asked after a collection: what garbage holds is told like any other.
     """
@@ -58,7 +58,7 @@ def leaks(retired: RetiredGeneration) -> tuple[str, ...]:
 
 
 def _held(reachable: Reachable, words: list[str], explained: frozenset[int]) -> Iterator[str]:
-    """What is held from outside, unless a live reference says so already."""
+    """Yield what is held from outside, unless a live reference says so already."""
     paths = reachable.paths_from_outside()[:MOST_HELD]
     search = Search([reachable.objects[path[0]] for path in paths], reachable.objects)
     told: set[int] = set()

@@ -35,7 +35,7 @@ class _Anchor:
 
 
 def _classes_of(module: str, namespace: Mapping[str, Any]) -> list[type]:
-    """The classes that a module has defined; an old enum member, say, keeps no more than its."""
+    """Return the classes that a module has defined: an old enum member keeps only its own."""
     values = list(namespace.values())
     return [each for each in values if issubclass(type(each), type) and module_of(each) == module]
 
@@ -112,7 +112,7 @@ class RetiredGeneration:
         return monotonic() - self._born > _YOUNG_SECONDS
 
     def existing(self) -> tuple[list[str], list[object]]:
-        """What still exists, as descriptions and as the very objects; both have one length.
+        """Return what still exists, as descriptions and as the very objects.
 
         Before it is retired, its classes are there by right, and left out. The list holds the
         only references that this makes, so that references can be counted.
@@ -132,6 +132,6 @@ class RetiredGeneration:
         return words, objects
 
     def owns(self, namespace: Mapping[str, object]) -> bool:
-        """Whether these are the globals of one of the modules."""
+        """Return whether these are the globals of one of the modules."""
         anchor = namespace.get(_ANCHOR)
         return anchor is not None and any(ref() is anchor for ref in self._anchors)

@@ -51,7 +51,7 @@ class SharedChange:
         return any(file is not None and file.error is not None for file in self.files.values())
 
     def error_for(self, ref: PluginRef) -> PluginLoadError | None:
-        """Why `ref` cannot be loaded with this change, if some of it does not compile."""
+        """Return why `ref` cannot be loaded with this change, if some of it does not compile."""
         for path, file in sorted(self.files.items()):
             if file is not None and file.error is not None:
                 problem, line = file.problem
@@ -71,7 +71,7 @@ class SharedChange:
         self._set_aside = self._code.set_aside(self.modules)
 
     def importers(self) -> frozenset[PluginRef]:
-        """The plugins that import any of `modules` by now."""
+        """Return the plugins that import any of `modules` by now."""
         return self._code.reach(self.modules).plugins
 
     def take_back(self) -> None:

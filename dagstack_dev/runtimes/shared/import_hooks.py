@@ -37,13 +37,13 @@ class Log(Protocol):
     stale: set[str]
 
     def own_name(self, module: str, /) -> str:
-        """What `module` means in the code that is followed."""
+        """Return what `module` means in the code that is followed."""
 
     def before(self, importer: str, name: str, names: Sequence[str], /) -> None:
         """`importer` is about to import the module `name`, and from it `names`."""
 
     def is_news(self, importer: str, statement: tuple[str, Sequence[str], int], /) -> bool:
-        """Whether the success of this name, list of names and level is to be noted."""
+        """Return whether the success of this name, list of names and level is to be noted."""
 
     def note(self, importer: str, name: str, names: Sequence[str], /) -> None:
         """`importer` has imported the module `name`, and from it `names`."""
@@ -70,7 +70,7 @@ def leave(module: str, log: Log) -> None:
 
 
 def followed_importer(asker: str = "") -> tuple[Log, str] | None:
-    """The innermost module on the caller's stack that some log follows, with that log.
+    """Return the innermost module on the caller's stack that some log follows, with that log.
 
     Where there is none, `asker` if that is followed, or the module of the plugin whose context
     this is.
@@ -128,7 +128,7 @@ def _absolute(name: str, around: Mapping[str, Any], level: int) -> str:
 
 
 def _noting_import_module(ask: Callable[..., ModuleType], asker: str = "") -> FunctionType:
-    """What stands for `ask`, and counts for `asker` where its own frames tell of nobody."""
+    """Return what stands for `ask`, and counts for `asker` where its own frames tell of nobody."""
 
     @wraps(ask)
     def import_module(name: str, package: str | None = None) -> ModuleType:

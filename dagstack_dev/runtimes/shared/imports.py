@@ -67,7 +67,7 @@ class ImportLog:
         self._spaces.add(module)
 
     def own_name(self, module: str) -> str:
-        """What is meant by `module` in code of this registry."""
+        """Return what is meant by `module` in code of this registry."""
         top, dot, rest = module.partition(".")
         return f"{self.namespace}{dot}{rest}" if top == NAMESPACE else module
 
@@ -145,19 +145,19 @@ class ImportLog:
                 del self._missed_by[imported]
 
     def follows(self, module: str) -> bool:
-        """Whether the imports of `module` are noted."""
+        """Return whether the imports of `module` are noted."""
         return module in self._owners
 
     def followed(self) -> Collection[str]:
-        """The modules whose imports are noted."""
+        """Return the modules whose imports are noted."""
         return list(self._owners)
 
     def members(self, owner: str) -> Collection[str]:
-        """The modules of `owner` that are followed."""
+        """Return the modules of `owner` that are followed."""
         return self._members.get(owner, ())
 
     def owner(self, module: str) -> str:
-        """The owner of a module that is followed."""
+        """Return the owner of a module that is followed."""
         return self._owners[module]
 
     def reached_from(self, module: str) -> set[str]:
@@ -172,7 +172,7 @@ class ImportLog:
         return reached
 
     def reached_by(self, owner: str) -> set[str]:
-        """The modules that those of `owner` have imported or tried to, directly or not."""
+        """Return the modules that those of `owner` have imported or tried to, directly or not."""
         reached: set[str] = set()
         todo = [*self.members(owner)]
         while todo:
@@ -182,11 +182,11 @@ class ImportLog:
         return reached
 
     def is_plugins(self, module: str) -> bool:
-        """Whether it is a module of some plugin's."""
+        """Return whether it is a module of some plugin's."""
         return module.startswith(f"{self.namespace}.")
 
     def importers(self, module: str) -> Sequence[str]:
-        """The modules that have imported `module`, or tried to, sorted."""
+        """Return the modules that have imported `module`, or tried to, sorted."""
         return sorted(self._importers.get(module, ()))
 
     @property
@@ -195,7 +195,7 @@ class ImportLog:
         return frozenset(filter(self.misses, [*self._importers]))
 
     def misses(self, module: str) -> bool:
-        """Whether somebody has imported `module` or tried to, and it is not there."""
+        """Return whether somebody has imported `module` or tried to, and it is not there."""
         return module in self._importers and not self._is_there(module)
 
     @property
@@ -208,7 +208,7 @@ class ImportLog:
         self._missed_by.pop(module, None)
 
     def is_news(self, importer: str, statement: tuple[str, Sequence[str], int]) -> bool:
-        """Whether `importer` has not succeeded yet with this name, list of names and level."""
+        """Return whether `importer` has not yet succeeded with this name, names and level."""
         if importer not in self._owners:
             return False
         known = self._statements.setdefault(importer, set())
@@ -269,6 +269,6 @@ class ImportLog:
 
 
 def _was_looked_for_in_vain(module: str) -> bool:
-    """Whether an attempt to import `module` can have come to it: what it is in must be there."""
+    """Return whether an import can have looked for `module`: the package around it is there."""
     package = module.rpartition(".")[0]
     return module not in sys.modules and (not package or package in sys.modules)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def namespace_of(module: object) -> dict[str, Any]:
-    """The attributes of what `sys.modules` holds, without loading a module that is lazy.
+    """Return the attributes of what `sys.modules` holds, without loading a module that is lazy.
 
     Empty for an object in a module's place that keeps no such dict.
     """
@@ -24,12 +24,12 @@ def namespace_of(module: object) -> dict[str, Any]:
 
 
 def is_namespace_package(module: object) -> bool:
-    """Whether what `sys.modules` holds is a package without a file of its own."""
+    """Return whether what `sys.modules` holds is a package without a file of its own."""
     return isinstance(namespace_of(module).get("__loader__"), NamespaceLoader)
 
 
 def origin_of(module: object) -> str | None:
-    """The file of what `sys.modules` holds; of a package without one, where it would be."""
+    """Return the file of what `sys.modules` holds; of a package without one, where it would be."""
     origin = namespace_of(module).get("__file__")
     if is_namespace_package(module):
         origin = next((f"{each}/__init__.py" for each in namespace_of(module)["__path__"]), None)

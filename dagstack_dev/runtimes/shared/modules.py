@@ -89,7 +89,7 @@ class SharedModules:
             self._inside[package].add(name)
 
     def _remove(self, name: str) -> str | None:
-        """The answer is the file that `name` ran, None if it is no shared module."""
+        """Return the answer is the file that `name` ran, None if it is no shared module."""
         path = self._paths.pop(name, None)
         if path is not None:
             self._at[path].discard(name)
@@ -100,11 +100,11 @@ class SharedModules:
     # What runs
 
     def running(self) -> Collection[CodeFile]:
-        """The files that run, and those that have been asked for."""
+        """Return the files that run, and those that have been asked for."""
         return self._running.values()
 
     def file(self, path: str) -> CodeFile:
-        """The compiled file at `path` as it runs; it is read when it is asked for first.
+        """Return the compiled file at `path` as it runs; it is read when it is asked for first.
 
         Raises:
             OSError: it cannot be read.
@@ -117,12 +117,12 @@ class SharedModules:
         return known
 
     def fingerprint(self, path: str) -> bytes | None:
-        """What tells the content that runs of the file at `path`; None when nothing does."""
+        """Return what tells the content that runs of the file at `path`; None when nothing does."""
         file = self._running.get(path)
         return None if file is None else file.source.fingerprint
 
     def late(self) -> dict[str, SourceFile | None]:
-        """What runs, by path, and was not there yet when somebody tried to import it."""
+        """Return what runs, by path, and was not there yet when somebody tried to import it."""
         paths = {self._paths[name] for name in self.log.late if name in self._paths}
         running = {path: self._running.get(path) for path in paths}
         return {path: None if file is None else file.source for path, file in running.items()}
@@ -147,12 +147,12 @@ class SharedModules:
         return Reach(frozenset(reached), frozenset(plugins))
 
     def importers_of(self, package: str) -> frozenset[PluginRef]:
-        """The plugins that import `package`, a plugin's, directly or through shared code."""
+        """Return the plugins that import `package`, a plugin's, directly or through shared code."""
         kind = package.rpartition(".")[0]
         return self.reach([package, kind, kind.rpartition(".")[0]]).plugins
 
     def _parts(self, package: str) -> Collection[str]:
-        """The modules in a shared package, at any depth: they are bound to that very package."""
+        """Return the modules in a shared package, at any depth: they are bound to that package."""
         return self._inside.get(package, ()) if package in self._paths else ()
 
     def note_failure(self, ref: PluginRef, package: str) -> None:
@@ -164,7 +164,7 @@ class SharedModules:
         self._at_failure[ref] = Imported(code, set(filter(self.log.misses, names)))
 
     def take_failure(self, ref: PluginRef) -> Imported:
-        """What `ref` had imported when it last failed; told once."""
+        """Return what `ref` had imported when it last failed; told once."""
         return self._at_failure.pop(ref, Imported())
 
     # Changing it

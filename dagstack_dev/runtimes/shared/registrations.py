@@ -60,12 +60,12 @@ class Registrations:
                     self._held[name] = names, _held(name, names)
 
     def changed(self) -> set[str]:
-        """Those that hold more or less by now, they or what they import."""
+        """Return those that hold more or less by now, they or what they import."""
         return {each for each, (names, held) in self._held.items() if _held(each, names) != held}
 
 
 def held_by(module: str) -> int:
-    """How many entries the containers at the top of `module` have together."""
+    """Return how many entries the containers at the top of `module` have together."""
     return _held(module, _holding(module))
 
 
@@ -94,7 +94,7 @@ def _held(module: str, names: Iterable[str]) -> int:
 
 
 def _containers_in(value: object, module: str) -> list[object]:
-    """Those among the attributes of an object, or of a class that `module` defines."""
+    """Return those among the attributes of an object, or of a class that `module` defines."""
     names: Mapping[str, object] = namespace_of(value)
     if issubclass(type(value), type):
         names = type.__getattribute__(value, "__dict__")

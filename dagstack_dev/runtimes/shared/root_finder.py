@@ -63,7 +63,7 @@ class SharedFinder(MetaPathFinder):
         target: ModuleType | None = None,
         /,
     ) -> ModuleSpec | None:
-        """The spec of a module below the roots, or None for anything else."""
+        """Return the spec of a module below the roots, or None for anything else."""
         asked = (threading.get_ident(), fullname)
         if asked in self._asking or not self._roots.may_hold(fullname, path):
             return None
@@ -100,7 +100,7 @@ class SharedFinder(MetaPathFinder):
 def _ask_others(
     fullname: str, path: Sequence[str] | None, target: ModuleType | None
 ) -> ModuleSpec | None:
-    """What the other finders say; first comes first, as for any import."""
+    """Return what the other finders say; first comes first, as for any import."""
     for other in list(sys.meta_path):
         ask: Callable[..., ModuleSpec | None] | None = getattr(other, "find_spec", None)
         if ask is not None and not isinstance(other, SharedFinder):
@@ -111,7 +111,7 @@ def _ask_others(
 
 
 def _is_there(fullname: str, path: Sequence[str] | None) -> bool:
-    """Whether a module that nobody has found lies in one of the folders of its package."""
+    """Return whether a module that nobody has found lies in one of the folders of its package."""
     child = fullname.rpartition(".")[2]
     places = (f"{folder}/{child}" for folder in path or ())
     return any(os.path.isdir(place) or os.path.isfile(f"{place}.py") for place in places)  # noqa: PTH112, PTH113 - plain strings
@@ -142,13 +142,13 @@ class SharedLoader(SourceFileLoader):
         self._modules.log.note_load(spec.name)
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the import protocol
-        """The code that counts as running; raises what compiling it raised."""
+        """Return the code that counts as running; raises what compiling it raised."""
         file = self._modules.file(self._home)
         if file.code is None:
             raise copy_of(file.error or ImportError(self.path))
         return file.code
 
     def get_source(self, fullname: str) -> str:  # noqa: ARG002 - the import protocol
-        """The text that its module ran; before that, what counts as running."""
+        """Return the text that its module ran; before that, what counts as running."""
         file = self.ran or self._modules.file(self._home)
         return decode_source(file.source.content or b"")

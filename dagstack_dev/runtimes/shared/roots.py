@@ -63,7 +63,7 @@ class CodeRoots:
         return [root.path for root in self._roots]
 
     def folders_for_children(self) -> list[str]:
-        """What another process needs on its `sys.path` to import what counts here."""
+        """Return what another process needs on its `sys.path` to import what counts here."""
         return [root.base for root in self._roots]
 
     def add(self, root: str, is_ignored: Callable[[str], bool]) -> bool:
@@ -100,7 +100,7 @@ class CodeRoots:
         return None
 
     def names_of(self, path: str) -> Iterator[str]:
-        """The names under which a file at `path` could be imported."""
+        """Yield the names under which a file at `path` could be imported."""
         for base in self.bases():
             if not path.startswith(base + "/") or not path.endswith(".py"):
                 continue
@@ -111,7 +111,7 @@ class CodeRoots:
                 yield ".".join(parts)
 
     def places_of(self, module: str) -> Iterator[str]:
-        """Where a file would have to be to be imported as `module`."""
+        """Yield where a file would have to be to be imported as `module`."""
         relative = module.replace(".", "/")
         for base in self.bases():
             for path in (f"{base}/{relative}.py", f"{base}/{relative}/__init__.py"):
@@ -120,7 +120,7 @@ class CodeRoots:
                     yield home
 
     def bases(self) -> list[str]:
-        """What module names below the roots may be relative to."""
+        """Return what module names below the roots may be relative to."""
         entries: list[object] = [*sys.path]
         path = [entry for entry in entries if isinstance(entry, str)]  # As imports take it.
         asked = self.paths, path, _current_folder()
@@ -137,7 +137,7 @@ class CodeRoots:
         return (start for root in self._roots for start in (root.path, root.real))
 
     def may_hold(self, module: str, search: Sequence[str] | None) -> bool:
-        """Whether `module` may be shared code, by a look at names; most are not.
+        """Return whether `module` may be shared code, by a look at names; most are not.
 
         `search` are the folders of the package it is in, None for a top-level module.
         """
@@ -149,7 +149,7 @@ class CodeRoots:
         return any(_are_nested(folder, start) for folder in search for start in self._starts())
 
     def find(self, module: str) -> Found | None:
-        """A top-level module, or package with an `__init__.py`, right at a root.
+        """Return a top-level module, or package with an `__init__.py`, right at a root.
 
         A plugin's folder is neither.
         """
@@ -167,7 +167,7 @@ class CodeRoots:
 
 @cache
 def other_form(path: str) -> str:
-    """The package's file for that of a module, and the other way round."""
+    """Return the package's file for that of a module, and the other way round."""
     folder, _, name = path.rpartition("/")
     return f"{folder}.py" if name == "__init__.py" else f"{path[: -len('.py')]}/__init__.py"
 
@@ -187,7 +187,7 @@ def _start_of(path: str) -> bytes | None:
 
 
 def may_be_shared(module: str) -> bool:
-    """Whether `module` can be shared code at all, wherever it lies."""
+    """Return whether `module` can be shared code at all, wherever it lies."""
     top = module.partition(".")[0]
     return top not in _NOT_SHARED and not top.startswith(f"{NAMESPACE}_")
 
@@ -204,7 +204,7 @@ def _are_nested(one: str, other: str) -> bool:
 
 
 def _is_installed(path: str, relative: str) -> bool:
-    """Whether the file belongs to something installed below a root, as in a `.venv` there."""
+    """Return whether the file is of something installed below a root, as in a `.venv`."""
     if not set(_INSTALLED).isdisjoint(Path(relative).parts):
         return True
     return path.startswith(_STANDARD)

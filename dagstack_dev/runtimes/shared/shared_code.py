@@ -153,7 +153,7 @@ class SharedCode(SharedModules):
     # What could change
 
     def known(self) -> set[str]:
-        """The files that run, and where one would be imported in their place, or at all."""
+        """Return the files that run, and where one would be imported in their place, or at all."""
         awaited = {path for name in self.log.missing for path in self._roots.places_of(name)}
         paths = {*self._running, *self._paths.values()}
         # What stands in for another form: a module for a package, a folder for either.
@@ -170,11 +170,11 @@ class SharedCode(SharedModules):
         return is_installed or any(map(os.path.isfile, self._roots.places_of(module)))
 
     def is_meant(self, path: str) -> bool:
-        """Whether a file at `path` is one that something imports, has tried to, or now would."""
+        """Return whether something imports a file at `path`, has tried to, or now would."""
         return path in self._running or bool(self._modules_at(path))
 
     def _modules_at(self, path: str) -> set[str]:
-        """The modules that run the file at `path`, or would if they were imported again."""
+        """Return the modules that run the file at `path`, or would if they were imported again."""
         named = {
             name
             for name in self._roots.names_of(path)
@@ -183,7 +183,7 @@ class SharedCode(SharedModules):
         return named | self._at.get(path, set())
 
     def plugins_at(self, paths: Iterable[str]) -> frozenset[PluginRef]:
-        """The plugins that import any of the files at `paths`, directly or through others."""
+        """Return the plugins that import any file at `paths`, directly or through others."""
         return self.reach(name for path in paths for name in self._modules_at(path)).plugins
 
     # Changing it
@@ -221,13 +221,13 @@ class SharedCode(SharedModules):
 
 
 def _ran(module: object) -> CodeFile | None:
-    """What a module runs, if a loader of ours has loaded it."""
+    """Return what a module runs, if a loader of ours has loaded it."""
     ran = namespace_of(namespace_of(module).get("__loader__")).get("ran")
     return ran if isinstance(ran, CodeFile) else None
 
 
 def _imports_in(module: str, file: CodeFile) -> list[str]:
-    """What a module that is loaded imports, as its text tells."""
+    """Return what a module that is loaded imports, as its text tells."""
     is_package = "__path__" in namespace_of(sys.modules.get(module))
     found = static_imports(file.source.content or b"", module, is_package=is_package)
     return [each.module for each in found]

@@ -21,7 +21,7 @@ class StaticImport(NamedTuple):
 
 
 def static_imports(text: bytes, module: str, *, is_package: bool) -> list[StaticImport]:
-    """Every import in `text`, inside functions too, as the code of `module`.
+    """Return every import in `text`, inside functions too, as the code of `module`.
 
     Left out is what stands below `if TYPE_CHECKING:`, and what only running tells, except for
     calls of `import_module` with a name that is written there. Text that is not Python has none.
@@ -79,7 +79,7 @@ def _named(tree: ast.AST, package: str) -> Iterator[tuple[str, int]]:
 
 
 def _absolute(name: str, package: str) -> str:
-    """The module that `name` means inside `package`; empty when that leads out of everything."""
+    """Return the module that `name` means inside `package`; empty outside of everything."""
     try:
         return resolve_name(name, package) if package else name.lstrip(".")
     except ImportError:
