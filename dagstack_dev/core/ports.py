@@ -41,11 +41,11 @@ class Generation(Protocol):
     def instantiate(self) -> object:
         """Return a new instance. Raises `PluginLoadError` when the constructor does."""
 
-    def set_aside(self) -> None:
+    def unload(self) -> None:
         """Make room for the next generation; this one may still come back."""
 
     def activate(self) -> None:
-        """Make this the generation that imports resolve to again, after `set_aside`."""
+        """Make this the generation that imports resolve to again, after `unload`."""
 
     def tearing_down(self) -> AbstractContextManager[None]:
         """Return a block in which the teardown of its instance runs."""
@@ -89,11 +89,11 @@ class SharedCodeChange(Protocol):
     def importers(self) -> frozenset[PluginRef]:
         """Return those that have imported it by now, `plugins` or not."""
 
-    def put_in(self) -> None:
+    def activate(self) -> None:
         """Let imports find the new content; the plugins that import it must be down."""
 
-    def take_back(self) -> None:
-        """The reverse of `put_in`."""
+    def revert(self) -> None:
+        """The reverse of `activate`."""
 
     def keep(self) -> None:
         """The new content stands; there is no way back."""

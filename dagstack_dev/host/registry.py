@@ -263,7 +263,7 @@ class Registry(Lookup):
         undone = self.table.undone({ref: each.generation for ref, each in entries.items()})
         old = [each for ref in undone if (each := entries[ref].generation) is not None]
         for generation in old:
-            generation.set_aside()
+            generation.unload()
         left = [ref for ref, each in entries.items() if each.generation is None or ref in undone]
         with self.table.watchdog.watching():
             self._load_all([ref for ref in left if not entries[ref].offer.by_hand], "set up again")

@@ -243,11 +243,11 @@ class Reloader:
         for ref in (*anew, *leaving):
             entry = self._table.entries.get(ref)
             if entry is not None and entry.generation is not None:
-                entry.generation.set_aside()
+                entry.generation.unload()
         for step in (*run.transaction.set_up, *run.transaction.block, *run.transaction.fail):
             self._entry(step, offers)
         for change in run.shared:
-            change.put_in()
+            change.activate()
 
     def _loaded_already(
         self,

@@ -125,7 +125,7 @@ class RollBack:
         anew = self._table.undone({ref: each.generation for ref, each in saved.items()})
         for ref in anew:
             if (generation := saved[ref].generation) is not None:
-                generation.set_aside()
+                generation.unload()
 
         def load(ref: PluginRef) -> None:
             entry, run = self._table.entries[ref], self._run_of[ref]

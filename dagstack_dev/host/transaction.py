@@ -223,7 +223,7 @@ class TransactionRun:
                     refusal = f"it was rolled back, for {', '.join(failed)} failed"
                     table.blocked(entry, failed, ROLLED_BACK, refusal=refusal)
         for change in reversed(self.shared):
-            change.take_back()
+            change.revert()
 
     def _makes_way(self, ref: PluginRef) -> bool:
         """Remove a plugin that never was, if what runs from its folder comes back."""

@@ -17,7 +17,7 @@ def keep(group: int) -> None:
     _ours[group] = os.getpid()
 
 
-def let_go(group: int) -> None:
+def release(group: int) -> None:
     """`group` is gone, or nothing that we can help."""
     _ours.pop(group, None)
 

@@ -72,7 +72,7 @@ def test_a_new_generation_has_fresh_modules_of_the_same_names(bench: Bench) -> N
     bench.write("new")
     new_code = bench.prepare(old_code)
     assert bench.modules() == before
-    old.set_aside()
+    old.unload()
     assert bench.modules() == {}
     new = new_code.load()
     after = bench.modules()
@@ -88,8 +88,8 @@ def test_a_generation_that_was_set_aside_comes_back_with_its_own_modules(bench: 
     before = bench.modules()
     bench.write("new")
     newer = bench.prepare(code)
-    old.set_aside()
-    newer.load().set_aside()
+    old.unload()
+    newer.load().unload()
     old.activate()
     assert bench.modules() == before
     assert value(old) == ("old", "old")
@@ -102,7 +102,7 @@ def test_a_load_that_fails_leaves_room_for_the_old_generation(bench: Bench) -> N
     before = bench.modules()
     bench.tree.write("one/helper.py", "raise LookupError\n")
     newer = bench.prepare(code)
-    old.set_aside()
+    old.unload()
     with pytest.raises(PluginLoadError):
         newer.load()
     assert bench.modules() == {}
@@ -113,7 +113,7 @@ def test_a_load_that_fails_leaves_room_for_the_old_generation(bench: Bench) -> N
 def test_a_name_that_was_deleted_is_gone(bench: Bench) -> None:
     bench.write("old")
     code = bench.prepare()
-    code.load().set_aside()
+    code.load().unload()
     bench.tree.write("one/helper.py", "OTHER = 1\n")
     with pytest.raises(PluginLoadError, match="cannot import name 'WORD'"):
         bench.prepare(code).load()
@@ -122,7 +122,7 @@ def test_a_name_that_was_deleted_is_gone(bench: Bench) -> None:
 def test_an_edit_of_the_same_length_in_the_same_moment_counts(bench: Bench) -> None:
     bench.write("aaa")
     code = bench.prepare()
-    code.load().set_aside()
+    code.load().unload()
     bench.write("bbb")
     assert value(bench.prepare(code).load()) == ("bbb", "bbb")
 
@@ -148,9 +148,9 @@ def test_linecache_shows_the_text_that_runs(bench: Bench) -> None:
     bench.write("new")
     newer = bench.prepare(code)
     assert line() == "WORD = 'old'\n"
-    old.set_aside()
+    old.unload()
     new = newer.load()
     assert line() == "WORD = 'new'\n"
-    new.set_aside()
+    new.unload()
     old.activate()
     assert line() == "WORD = 'old'\n"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder, TakenOut
-    from dagstack_dev.runtimes.shared.modules import SetAside
+    from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder, UnloadedPackage
+    from dagstack_dev.runtimes.shared.modules import Unloaded
     from dagstack_dev.runtimes.shared.shared_code import SharedCode
 
 
@@ -65,7 +65,7 @@ class InProcessCode:
     def load(self) -> InProcessGeneration:
         """Execute the code: import the entry module and whatever that imports.
 
-        Another generation of the same plugin must have been set aside before.
+        Another generation of the same plugin must have been unloaded before.
 
         Raises:
             PluginLoadError: the import raised, or the module binds no such class after all. No
@@ -86,7 +86,7 @@ class InProcessCode:
 
     def _load_failed(self) -> None:
         self.shared.note_failure(self.manifest.ref, self.package)
-        self.shared.set_importers_aside(self.package)
+        self.shared.unload_importers(self.package)
         self.finder.load_failed(self.package)
 
     def activate(self) -> None:
@@ -119,8 +119,8 @@ class InProcessGeneration:
         self._registered_in = code.finder.registered_in(code.package)
         self._code: InProcessCode | None = code
         self._class: type | None = cls
-        self._set_aside: TakenOut | None = None
-        self._borrowers: Mapping[str, SetAside] = {}  # Shared modules that import this plugin.
+        self._unloaded: UnloadedPackage | None = None
+        self._borrowers: Mapping[str, Unloaded] = {}  # Shared modules that import this plugin.
         is_own = f"{cls.__module__}.".startswith(
             f"{code.package}."
         )  # One of shared code may live on.
@@ -171,30 +171,30 @@ class InProcessGeneration:
             self._code.shared.note_failure(self._code.manifest.ref, self._code.package)
             self._code.finder.failed.append(self._retired)
 
-    def set_aside(self) -> None:
+    def unload(self) -> None:
         """Take the modules out of `sys.modules`, so that the next generation gets fresh ones."""
-        if self._code is not None and self._set_aside is None:
-            self._borrowers = self._code.shared.set_importers_aside(self._code.package)
-            self._set_aside = self._code.finder.take_out(self._code.package)
-            self._retired.note_handlers(self._set_aside.modules)
+        if self._code is not None and self._unloaded is None:
+            self._borrowers = self._code.shared.unload_importers(self._code.package)
+            self._unloaded = self._code.finder.unload(self._code.package)
+            self._retired.note_handlers(self._unloaded.modules)
 
     def activate(self) -> None:
-        """Put modules that were set aside back in force."""
-        if self._code is not None and self._set_aside is not None:
+        """Put unloaded modules back in force."""
+        if self._code is not None and self._unloaded is not None:
             self._code.activate()
-            self._code.finder.put_back(self._code.package, self._set_aside)
-            self._code.shared.put_back(self._borrowers)
-            self._set_aside = None
+            self._code.finder.restore(self._code.package, self._unloaded)
+            self._code.shared.restore(self._borrowers)
+            self._unloaded = None
             self._borrowers = {}
 
     def retire(self) -> None:
         """Forget code, modules and class; afterwards `survivors` tells what that did not free."""
-        self.set_aside()
-        if self._set_aside is not None:
-            self._retired.add_modules(self._set_aside.modules)
+        self.unload()
+        if self._unloaded is not None:
+            self._retired.add_modules(self._unloaded.modules)
         if self._code is not None:
             self._code.finder.drop_if_empty(self._code.package)
-        self._set_aside = None
+        self._unloaded = None
         self._borrowers = {}
         self._code = self._class = None
 

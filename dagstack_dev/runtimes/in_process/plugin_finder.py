@@ -74,7 +74,7 @@ class _Active(NamedTuple):
     files: Mapping[str, CodeFile]
 
 
-class TakenOut(NamedTuple):
+class UnloadedPackage(NamedTuple):
     """The modules of one plugin that were in `sys.modules`, and what was known of them.
 
     Attributes:
@@ -152,7 +152,7 @@ class PluginFinder(MetaPathFinder):
             sys.meta_path.remove(self)
         children.leave(self.folders_for_children)
         for package in list(self._active):
-            self.take_out(package)
+            self.unload(package)
         self._log.close()
         for name in [name for name in sys.modules.copy() if name.startswith(self._prefix)]:
             del sys.modules[name]
@@ -162,15 +162,15 @@ class PluginFinder(MetaPathFinder):
     def activate(self, package: str, folder: str, files: Mapping[str, CodeFile]) -> None:
         """Let imports below `package` resolve to `files`."""
         self.install()
-        self._log.take_out(package)
+        self._log.unfollow(package)
         self._in_kind[package.rpartition(".")[0]] += package not in self._active
         self._active[package] = _Active(folder, files)
 
-    def take_out(self, package: str) -> TakenOut:
+    def unload(self, package: str) -> UnloadedPackage:
         """Deactivate `package`; what was below it in `sys.modules` is the answer."""
         active = self._active.pop(package, None)
         if active is None:
-            return TakenOut({}, {})
+            return UnloadedPackage({}, {})
         self._in_kind[package.rpartition(".")[0]] -= 1
         taken = {}
         self._note_newest()
@@ -181,11 +181,11 @@ class PluginFinder(MetaPathFinder):
         parent, _, child = package.rpartition(".")
         if parent in sys.modules:
             vars(sys.modules[parent]).pop(child, None)
-        return TakenOut(taken, self._log.take_out(package), registries.forget(taken))
+        return UnloadedPackage(taken, self._log.unfollow(package), registries.forget(taken))
 
-    def put_back(self, package: str, taken: TakenOut) -> None:
-        """The reverse of `take_out`, for a package that has been activated again."""
-        self._log.put_back(package, taken.imports)
+    def restore(self, package: str, taken: UnloadedPackage) -> None:
+        """The reverse of `unload`, for a package that has been activated again."""
+        self._log.follow_again(package, taken.imports)
         taken.bring_back()
         sys.modules.update(taken.modules)
         parent, _, child = package.rpartition(".")
@@ -200,8 +200,8 @@ class PluginFinder(MetaPathFinder):
 
     def load_failed(self, package: str) -> None:
         """Take `package` out, but remember what it imported, for that may be what is to mend."""
-        taken = self.take_out(package)
-        self._log.put_back(package, taken.imports)
+        taken = self.unload(package)
+        self._log.follow_again(package, taken.imports)
         retired = RetiredGeneration(None)
         retired.add_modules(taken.modules)
         self.failed.append(retired)

@@ -3,7 +3,7 @@
 Every plugin folder is a package named `<namespace>.<kind>.<name>`; a registry has a namespace of
 its own. `sys.path` is never touched (ADR-6). The modules of a plugin come from the `Code` that
 is active for it: an immutable set of compiled files. A new generation gets fresh module objects
-under the same names; the old ones are set aside until the reload has committed.
+under the same names; the old ones are unloaded, and kept until the reload has committed.
 """
 
 from __future__ import annotations

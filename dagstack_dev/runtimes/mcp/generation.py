@@ -45,7 +45,7 @@ class McpCode:
 class McpGeneration:
     """The connections of one generation; see `core.ports.Generation`.
 
-    There is nothing to set aside: each instance has a server of its own.
+    There is nothing to unload: each instance has a server of its own.
     """
 
     is_undone = False
@@ -63,7 +63,7 @@ class McpGeneration:
         self._connections = [each for each in self._connections if each.survivors()]
         self._connections.append(connection)
 
-    def set_aside(self) -> None:
+    def unload(self) -> None:
         """See the class."""
 
     def activate(self) -> None:

@@ -153,7 +153,7 @@ class ServerProcess(Pipes):
             with anyio.move_on_after(_KILL_SECONDS):
                 await self._process.wait()
                 await self._said_all.wait()
-            groups.let_go(group)
+            groups.release(group)
             with anyio.move_on_after(_KILL_SECONDS):
                 await self._process.aclose()
 

@@ -83,15 +83,15 @@ class ProcessGeneration:
             self._code.shared.note_elsewhere(self._code.package, modules)
             self._log.add(self._code.package, missing)
 
-    def set_aside(self) -> None:
+    def unload(self) -> None:
         """Forget for now what it has imported."""
         if self._code is not None and self._imports is None:
-            self._imports = self._log.take_out(self._code.package)
+            self._imports = self._log.unfollow(self._code.package)
 
     def activate(self) -> None:
-        """Take up again what it has imported, after `set_aside`."""
+        """Take up again what it has imported, after `unload`."""
         if self._code is not None and self._imports is not None:
-            self._log.put_back(self._code.package, self._imports)
+            self._log.follow_again(self._code.package, self._imports)
             self._imports = None
 
     def tearing_down(self) -> AbstractContextManager[None]:
@@ -105,7 +105,7 @@ class ProcessGeneration:
 
     def retire(self) -> None:
         """Let go of the code."""
-        self.set_aside()
+        self.unload()
         self._code = None
         del self._class
 

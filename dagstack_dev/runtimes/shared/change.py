@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.shared.modules import Reach, SetAside, SharedModules
+    from dagstack_dev.runtimes.shared.modules import Reach, SharedModules, Unloaded
 
 
 class SharedChange:
@@ -31,7 +31,7 @@ class SharedChange:
         self.modules = reach.modules
         self.plugins = reach.plugins
         self._before: dict[str, CodeFile | None] = {}
-        self._set_aside: Mapping[str, SetAside] = {}
+        self._unloaded: Mapping[str, Unloaded] = {}
 
     @property
     def name(self) -> str:
@@ -63,26 +63,26 @@ class SharedChange:
 
     def leave(self) -> None:
         """No plugin needs it any more: whoever imports these files next gets them as they are."""
-        self._code.let_go(self.files, self.modules)
+        self._code.release(self.files, self.modules)
 
-    def put_in(self) -> None:
+    def activate(self) -> None:
         """Let imports find the new content; the plugins must have been torn down."""
         self._before = self._code.exchange(self.files)
-        self._set_aside = self._code.set_aside(self.modules)
+        self._unloaded = self._code.unload(self.modules)
 
     def importers(self) -> frozenset[PluginRef]:
         """Return the plugins that import any of `modules` by now."""
         return self._code.reach(self.modules).plugins
 
-    def take_back(self) -> None:
-        """The reverse of `put_in`: what ran before is what imports find again."""
-        tried = self._code.set_aside(self._code.reach(self.modules).modules)
+    def revert(self) -> None:
+        """The reverse of `activate`: what ran before is what imports find again."""
+        tried = self._code.unload(self._code.reach(self.modules).modules)
         self._code.exchange(self._before)
-        self._code.put_back(self._set_aside)
+        self._code.restore(self._unloaded)
         self._code.forget(each.path for each in tried.values())
-        self._set_aside = {}
+        self._unloaded = {}
 
     def keep(self) -> None:
         """The new content stands; let go of the old modules."""
-        self._set_aside = {}
+        self._unloaded = {}
         self._code.accept(self.files)

@@ -29,7 +29,7 @@ class Imports(NamedTuple):
 class ImportLog:
     """The imports made by modules that are followed, by module name.
 
-    A module has an owner: what it is taken out and put back together with, such as a plugin's
+    A module has an owner: what it is unloaded and restored together with, such as a plugin's
     package. An import counts for the module that is imported and for every package around it,
     for those run first. What could not be imported is noted too: it may be there one day.
 
@@ -78,7 +78,7 @@ class ImportLog:
         self._members[owner].add(module)
         import_hooks.follow(module, self)
 
-    def take_out(self, owner: str) -> dict[str, Imports]:
+    def unfollow(self, owner: str) -> dict[str, Imports]:
         """Follow the modules of `owner` no longer; the answer is what each has imported."""
         members = tuple(self._members.pop(owner, ()))
         taken = {}
@@ -91,8 +91,8 @@ class ImportLog:
             import_hooks.leave(module, self)
         return taken
 
-    def put_back(self, owner: str, taken: Mapping[str, Imports]) -> None:
-        """The reverse of `take_out`."""
+    def follow_again(self, owner: str, taken: Mapping[str, Imports]) -> None:
+        """The reverse of `unfollow`."""
         for module, imports in taken.items():
             self.follow(module, owner)
             self._note(module, imports)
@@ -100,7 +100,7 @@ class ImportLog:
     def close(self) -> None:
         """Follow nothing any more."""
         for owner in list(self._members):
-            self.take_out(owner)
+            self.unfollow(owner)
         import_hooks.uninstall_if_idle()
 
     def add(self, importer: str, imported: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dagstack_dev.runtimes.shared.imports import ImportLog, Imports
 
 
-class SetAside(NamedTuple):
+class Unloaded(NamedTuple):
     """A module that imports find no more, the file that it runs, and what was known of it.
 
     Attributes:
@@ -169,7 +169,7 @@ class SharedModules:
 
     # Changing it
 
-    def let_go(self, files: Mapping[str, CodeFile | None], modules: Iterable[str]) -> None:
+    def release(self, files: Mapping[str, CodeFile | None], modules: Iterable[str]) -> None:
         """Changes that no plugin imports: `modules` are renewed when a plugin comes to do so."""
         self.exchange(files)
         self.log.stale |= self._paths.keys() & modules
@@ -189,7 +189,7 @@ class SharedModules:
         """
         users = self.reach([importer])
         if users.plugins or self.log.is_plugins(importer):
-            self.set_aside(self.reach(modules).modules)
+            self.unload(self.reach(modules).modules)
         else:
             self.log.stale |= users.modules
 
@@ -210,35 +210,35 @@ class SharedModules:
             if not self._at.get(path):
                 self._running.pop(path, None)
 
-    def set_aside(self, names: Iterable[str]) -> dict[str, SetAside]:
+    def unload(self, names: Iterable[str]) -> dict[str, Unloaded]:
         """Take shared modules out of `sys.modules`; the answer is what to put back."""
         taken = {}
         for name in sorted(names):
             path = self._remove(name)
             if path is None:
                 continue
-            imports = self.log.take_out(name).get(name)
+            imports = self.log.unfollow(name).get(name)
             module = sys.modules.pop(name, None)
             if module is not None:
                 unbind(name, module)
             if imports is not None:
                 bring_back, is_stale = registries.forget([name]), name in self.log.stale
-                taken[name] = SetAside(module, path, imports, bring_back, is_stale)
+                taken[name] = Unloaded(module, path, imports, bring_back, is_stale)
             self.log.stale.discard(name)
         return taken
 
-    def put_back(self, taken: Mapping[str, SetAside]) -> None:
-        """The reverse of `set_aside`."""
-        for name, aside in taken.items():  # Sorted: packages before their parts.
-            module, path, imports, bring_back, is_stale = aside
+    def restore(self, taken: Mapping[str, Unloaded]) -> None:
+        """The reverse of `unload`."""
+        for name, unloaded in taken.items():  # Sorted: packages before their parts.
+            module, path, imports, bring_back, is_stale = unloaded
             bring_back()
             if module is not None:
                 sys.modules[name] = module
                 bind(name, module)
             self._add(name, path)
-            self.log.put_back(name, {name: imports})
+            self.log.follow_again(name, {name: imports})
             self.log.stale |= {name} if is_stale else set()
 
-    def set_importers_aside(self, package: str) -> dict[str, SetAside]:
-        """As `set_aside`, for the shared modules that import a plugin's package."""
-        return self.set_aside(self.reach([package]).modules)
+    def unload_importers(self, package: str) -> dict[str, Unloaded]:
+        """As `unload`, for the shared modules that import a plugin's package."""
+        return self.unload(self.reach([package]).modules)

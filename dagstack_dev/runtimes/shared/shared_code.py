@@ -210,7 +210,7 @@ class SharedCode(SharedModules):
             reach = self.reach(self._modules_at(path))
             if not reach.plugins:
                 if is_quiet:
-                    self.let_go(files, reach.modules)
+                    self.release(files, reach.modules)
                 continue
             for each in [each for each in changes if _overlap(each[1], reach)]:
                 changes.remove(each)
