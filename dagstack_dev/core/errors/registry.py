@@ -9,7 +9,7 @@ from dagstack_dev.core.errors.base import PluginRegistryError, in_place
 from dagstack_dev.core.refs import PluginRef, closest, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
 
 class AmbiguousPlugin(PluginRegistryError):
@@ -49,16 +49,16 @@ class AmbiguousPlugin(PluginRegistryError):
         tables = " or ".join(
             f'{{ kind = "{other.kind}", name = "{other.name}" }}' for other in candidates
         )
-        message = (
-            f"{ref}: depends_on {name!r} may be {_spell(candidates)}; write {tables} in depends_on"
-        )
+        listed = ", ".join(map(str, candidates))
+        message = f"{ref}: depends_on {name!r} may be {listed}; write {tables} in depends_on"
         return cls(message, ref=ref, candidates=candidates)
 
     @classmethod
     def fallback(cls, refs: Sequence[PluginRef], path: str) -> AmbiguousPlugin:
         """Several plugins of one kind say that they take whatever is left (ADR-2)."""
+        listed = ", ".join(map(str, refs))
         message = (
-            f"{_spell(refs)} both say fallback = true, and a kind can have one; remove it from "
+            f"{listed} both say fallback = true, and a kind can have one; remove it from "
             f"all but one of them (the last is in {path})"
         )
         return cls(message, ref=refs[-1], candidates=refs, paths=(path,))
@@ -66,9 +66,10 @@ class AmbiguousPlugin(PluginRegistryError):
     @classmethod
     def lookup(cls, kind: str, candidates: Sequence[PluginRef]) -> AmbiguousPlugin:
         """Say that a lookup of `kind` alone found several plugins of one priority."""
+        listed = ", ".join(map(str, candidates))
         message = (
             f"{len(candidates)} plugins of kind {kind!r} have the highest priority: "
-            f"{_spell(candidates)}; pass name= or give one of them a higher priority"
+            f"{listed}; pass name= or give one of them a higher priority"
         )
         return cls(message, candidates=candidates)
 
@@ -100,26 +101,24 @@ class KindUnknown(PluginRegistryError):
         if self.name is not None:
             self.ref = PluginRef(self.kind, self.name)
 
+    def _asked(self) -> tuple[str, Sequence[str]]:
+        """Return the word that is not known, and those that are."""
+        kinds = sorted({ref.kind for ref in self.known})
+        if self.name is None or self.kind not in kinds:
+            return self.kind, kinds
+        return self.name, sorted(ref.name for ref in self.known if ref.kind == self.kind)
+
     @property
     def suggestion(self) -> str | None:
-        """The registered kind or name that comes closest, or None."""
-        kinds = {ref.kind for ref in self.known}
-        if self.name is None or self.kind not in kinds:
-            return closest(self.kind, kinds)
-        return closest(self.name, (ref.name for ref in self.known if ref.kind == self.kind))
+        """What is known and comes closest, or None."""
+        return closest(*self._asked())
 
     def __str__(self) -> str:
-        kinds = sorted({ref.kind for ref in self.known})
-        if self.kind not in kinds or self.name is None:
-            listed = ", ".join(kinds) or "none"
-            hint = did_you_mean(self.kind, kinds)
-            return f"no plugin of kind {self.kind!r} is registered{hint} (kinds: {listed})"
-        names = sorted(ref.name for ref in self.known if ref.kind == self.kind)
-        hint = did_you_mean(self.name, names)
-        return (
-            f"kind {self.kind!r} has no plugin named {self.name!r}{hint} "
-            f"(names: {', '.join(names)})"
-        )
+        word, known = self._asked()
+        listed, hint = ", ".join(known) or "none", did_you_mean(word, known)
+        if self.name is None or not any(ref.kind == self.kind for ref in self.known):
+            return f"no plugin of kind {word!r} is registered{hint} (kinds: {listed})"
+        return f"kind {self.kind!r} has no plugin named {word!r}{hint} (names: {listed})"
 
 
 INSTALL_MCP: Final = 'pip install "mcp>=2.3,<3"'
@@ -202,10 +201,6 @@ class DependencyMissing(PluginRegistryError):
         return f"{self.ref} depends on {wanted}, {advice}{place}"
 
 
-def _spell(refs: Iterable[PluginRef]) -> str:
-    return ", ".join(str(ref) for ref in refs)
-
-
 class HookspecMissing(KindUnknown):
     """No hookspec declares a kind, or a hook of it.
 
@@ -232,14 +227,11 @@ class HookspecMissing(KindUnknown):
         self.ref = ref
         self.path = path
 
-    @property
-    def suggestion(self) -> str | None:
-        """The declared kind or hook that comes closest, or None."""
-        return closest(self.hook or self.kind, self.declared)
+    def _asked(self) -> tuple[str, Sequence[str]]:
+        return self.hook or self.kind, self.declared
 
     def __str__(self) -> str:
-        hint = did_you_mean(self.hook or self.kind, self.declared)
-        listed = ", ".join(self.declared) or "none"
+        hint, listed = did_you_mean(*self._asked()), ", ".join(self.declared) or "none"
         if self.hook is not None:
             return f"kind {self.kind!r} has no hook {self.hook!r}{hint} (hooks: {listed})"
         subject = f"{self.ref}: " if self.ref else ""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import sys
-import tempfile
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
@@ -22,7 +20,6 @@ from importlib.machinery import (
 )
 from importlib.util import spec_from_file_location
 from itertools import takewhile
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -37,8 +34,7 @@ from dagstack_dev.runtimes.in_process.loaders import (
     SpaceLoader,
 )
 from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
-from dagstack_dev.runtimes.put_off import when_gone
-from dagstack_dev.runtimes.shared import registries
+from dagstack_dev.runtimes.shared.loaded import forget_notes
 from dagstack_dev.runtimes.shared.registrations import Holders, Registrations
 
 if TYPE_CHECKING:
@@ -121,7 +117,7 @@ class PluginFinder(MetaPathFinder):
         self._active: dict[str, _Active] = {}
         self._loaded: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._newest = f"{namespace}%"
-        self._links = ""
+        self._links = children.LinkedPackages()
         self.failed: list[RetiredGeneration] = []
         self._in_kind = Counter[str]()  # Active packages by the package of their kind.
 
@@ -133,18 +129,10 @@ class PluginFinder(MetaPathFinder):
 
     def folders_for_children(self) -> list[str]:
         """Return a folder in which another process finds what is loaded, by its names here."""
-        if not self._links:
-            self._links = tempfile.mkdtemp(prefix="dagstack-dev-")
-            when_gone(self, shutil.rmtree, self._links, ignore_errors=True)
-        for package, active in list(self._active.items()):
-            if package not in sys.modules:
-                continue
-            link, folder = Path(self._links, *package.split(".")), active.folder
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.is_symlink() or str(link.readlink()) != folder:
-                link.unlink(missing_ok=True)
-                link.symlink_to(folder)
-        return [self._links]
+        active = list(self._active.items())
+        return [
+            self._links.link({name: each.folder for name, each in active if name in sys.modules})
+        ]
 
     def uninstall(self) -> None:
         """Take part no longer, and forget every module of the namespace."""
@@ -181,7 +169,7 @@ class PluginFinder(MetaPathFinder):
         parent, _, child = package.rpartition(".")
         if parent in sys.modules:
             vars(sys.modules[parent]).pop(child, None)
-        return UnloadedPackage(taken, self._log.unfollow(package), registries.forget(taken))
+        return UnloadedPackage(taken, self._log.unfollow(package), forget_notes(taken))
 
     def restore(self, package: str, taken: UnloadedPackage) -> None:
         """The reverse of `unload`, for a package that has been activated again."""

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dagstack_dev.core.sources import SourceFile
 from dagstack_dev.runtimes.code import CodeFile, compile_file
-from dagstack_dev.runtimes.shared import registries
-from dagstack_dev.runtimes.shared.loaded import bind, unbind
+from dagstack_dev.runtimes.shared.loaded import bind, forget_notes, unbind
 from dagstack_dev.runtimes.shared.static_imports import with_parents
 
 if TYPE_CHECKING:
@@ -222,7 +221,7 @@ class SharedModules:
             if module is not None:
                 unbind(name, module)
             if imports is not None:
-                bring_back, is_stale = registries.forget([name]), name in self.log.stale
+                bring_back, is_stale = forget_notes([name]), name in self.log.stale
                 taken[name] = Unloaded(module, path, imports, bring_back, is_stale)
             self.log.stale.discard(name)
         return taken
