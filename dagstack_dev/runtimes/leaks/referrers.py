@@ -26,83 +26,83 @@ SECONDS: Final = 0.3
 """How long a search goes on before it is content with what it has."""
 
 
-class Search:
-    """Goes from objects to what refers to them, breadth first.
+def holders_of(starts: Sequence[object], known: list[object]) -> list[tuple[object, ...]]:
+    """Go from objects to what refers to them, breadth first.
 
     Args:
         starts: where to begin.
         known: what is not to be told as a holder.
 
-    Attributes:
-        chains: for each start, objects of which each refers to the next, the start being the
-            last; as far out as could be found in time. A start alone: nothing is seen to hold it.
+    Returns:
+        For each start, objects of which each refers to the next, the start being the last; as far
+        out as could be found in time. A start alone: nothing is seen to hold it.
+    """
+    search = _Search([starts, known, *known, *_stack(sys._getframe())])  # noqa: SLF001 - ours
+    chains = [search.chain(start) for start in starts]
+    done: set[int] = set()
+    began = perf_counter()
+    frontier = list(enumerate(chains))
+    for _ in range(LINKS):
+        if not frontier or perf_counter() - began > SECONDS:
+            break
+        found = search.extended(frontier[:WIDTH])
+        for at, chain in reversed(found):  # The first one that was found counts,
+            if at not in done:
+                chains[at] = chain
+        for at, chain in found:  # but for one that ends the search.
+            if at not in done and search.is_root(chain[0]):
+                chains[at] = chain
+                done.add(at)
+        frontier = [each for each in found if each[0] not in done]
+    return chains
+
+
+class _Search:
+    """Finds what refers to the outermost objects of chains.
+
+    Args:
+        unwanted: what is no holder, beside what the search itself holds.
     """
 
-    def __init__(self, starts: Sequence[object], known: list[object]) -> None:
-        self._objects = list(starts)
-        self._held: list[int | None] = [None] * len(starts)
-        self._start = list(range(len(starts)))
+    def __init__(self, unwanted: Iterable[object]) -> None:
+        self._unwanted = {id(each) for each in unwanted}
+        self._chains: list[tuple[object, ...]] = []
         self._seen: set[tuple[int, int]] = set()
-        self._unwanted = {id(each) for each in known} | {id(known), id(starts), id(self._objects)}
-        self._unwanted.update(id(frame) for frame in _stack(sys._getframe()))  # noqa: SLF001 - ours
         self._globals = {
             id(vars(module))
             for module in list(sys.modules.values())
             if issubclass(type(module), ModuleType)
         }
-        ends = self._search()
-        self.chains = [tuple(self._path(end)) for end in ends]
 
-    def _search(self) -> list[int]:
-        """Return where the chain of each start ends."""
-        began = perf_counter()
-        ends = list(self._start)
-        done: set[int] = set()
-        frontier = list(self._start)
-        for _ in range(LINKS):
-            if not frontier or perf_counter() - began > SECONDS:
-                break
-            found = self._referrers(frontier)
-            for start in {self._start[each] for each in found}:
-                ends[start] = next(each for each in found if self._start[each] == start)
-            for each in found:
-                start = self._start[each]
-                if start not in done and self._is_root(self._objects[each]):
-                    ends[start] = each
-                    done.add(start)
-            frontier = [each for each in found if self._start[each] not in done]
-        return ends
+    def chain(self, *objects: object) -> tuple[object, ...]:
+        """Return a chain that is no holder itself."""
+        self._chains.append(objects)  # No other object gets its identity.
+        self._unwanted.add(id(objects))
+        return objects
 
-    def _referrers(self, frontier: list[int]) -> list[int]:
-        """Take up what refers to the objects at `frontier`; the answer is where it stands now."""
-        wanted: dict[int, list[int]] = {}
-        for each in frontier[:WIDTH]:
-            wanted.setdefault(id(self._objects[each]), []).append(each)
+    def extended(
+        self, frontier: Sequence[tuple[int, tuple[object, ...]]]
+    ) -> list[tuple[int, tuple[object, ...]]]:
+        """Return each chain of `frontier` with each holder of it, and with the same number."""
+        wanted: dict[int, list[tuple[int, tuple[object, ...]]]] = {}
+        for at, chain in frontier:
+            wanted.setdefault(id(chain[0]), []).append((at, chain))
         found = []
-        asked = tuple(self._objects[each[0]] for each in wanted.values())
+        asked = tuple(each[0][1][0] for each in wanted.values())
         for holder in gc.get_referrers(*asked):
             if holder is asked or id(holder) in self._unwanted:
                 continue
             held_by_it = {id(referent) for referent in gc.get_referents(holder)} & wanted.keys()
-            for held in (each for key in held_by_it for each in wanted[key]):
-                if (id(holder), self._start[held]) not in self._seen:
-                    self._seen.add((id(holder), self._start[held]))
-                    found.append(len(self._objects))
-                    self._objects.append(holder)
-                    self._held.append(held)
-                    self._start.append(self._start[held])
+            for at, chain in (each for key in held_by_it for each in wanted[key]):
+                if (id(holder), at) not in self._seen:
+                    self._seen.add((id(holder), at))
+                    found.append((at, self.chain(holder, *chain)))
         return found
 
-    def _is_root(self, holder: object) -> bool:
+    def is_root(self, holder: object) -> bool:
         """Return whether a reader needs to know no more than this."""
         kinds = (FrameType, Task, threading.Thread, AbstractEventLoop, ModuleType)
         return id(holder) in self._globals or issubclass(type(holder), kinds)
-
-    def _path(self, end: int) -> Iterator[object]:
-        position: int | None = end
-        while position is not None:
-            yield self._objects[position]
-            position = self._held[position]
 
 
 def in_words(chain: Sequence[object]) -> str:

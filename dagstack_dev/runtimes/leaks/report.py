@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.runtimes.leaks.garbage import Reachable
 from dagstack_dev.runtimes.leaks.live_references import live_references
-from dagstack_dev.runtimes.leaks.referrers import Search, in_words, running_with
+from dagstack_dev.runtimes.leaks.referrers import holders_of, in_words, running_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,9 +60,10 @@ def leaks(retired: RetiredGeneration) -> tuple[str, ...]:
 def _held(reachable: Reachable, words: list[str], explained: frozenset[int]) -> Iterator[str]:
     """Yield what is held from outside, unless a live reference says so already."""
     paths = reachable.paths_from_outside()[:MOST_HELD]
-    search = Search([reachable.objects[path[0]] for path in paths], reachable.objects)
+    outermost = [reachable.objects[path[0]] for path in paths]
+    chains = holders_of(outermost, reachable.objects)
     told: set[int] = set()
-    for path, outer in zip(paths, search.chains, strict=True):
+    for path, outer in zip(paths, chains, strict=True):
         chain = [*outer, *(reachable.objects[each] for each in path[1:])]
         if not explained.isdisjoint(map(id, chain)) or not told.isdisjoint(map(id, outer[:-1])):
             continue
