@@ -64,6 +64,7 @@ class Plugin:
         if ctx.extras["failing"]:
             raise RuntimeError(ctx.extras["failing"].pop())
 """
+DOWN = "class Plugin:\n    def setup(self, ctx):\n        raise ConnectionError\n"
 DIES = """
 import anyio
 class Plugin:
@@ -537,9 +538,21 @@ SAVES: dict[str, Callable[[PluginTree], object]] = {
 
 
 async def counts(
-    root: Path, size: int, save: Callable[[PluginTree], object], patch: pytest.MonkeyPatch
+    root: Path,
+    size: int,
+    save: Callable[[PluginTree], object],
+    patch: pytest.MonkeyPatch,
+    code: str | None = None,
 ) -> Counter[str]:
-    """How often what is counted is done for a save in a tree of `size` plugins."""
+    """How often what is counted is done for a save in a tree of `size` plugins.
+
+    Args:
+        root: where the tree is to be.
+        size: how many plugins there are.
+        save: what is done.
+        patch: counts.
+        code: that of the plugins that the save does not touch.
+    """
     tree = PluginTree(root)
     tree.plugin("hub")
     tree.plugin("leaf", depends_on=["hub"])
@@ -547,12 +560,12 @@ async def counts(
     for name in ("first", "second"):
         tree.plugin(name, depends_on=["knot"])
     for number in range(size - 5):
-        tree.plugin(f"plugin_{number}", depends_on=["hub"])
+        tree.plugin(f"plugin_{number}", depends_on=["hub"], code=code)
     found: Counter[str] = Counter()
     with patch.context() as patched:
         # All is found by looking: an event that is late would be another batch.
         patched.setattr(Inbox, "paths", lambda *_: None)
-        async with serving(tree) as live:
+        async with serving(tree, retry_seconds=1000) as live:
             for what, (owner, name) in COUNTED.items():
                 patched.setattr(owner, name, _counting(getattr(owner, name), found, what))
             save(tree)
@@ -576,3 +589,11 @@ async def test_a_save_costs_the_same_in_a_large_tree(
     assert small["prepared"] <= 2
     large = await counts(tmp_path / "large", 300, save, monkeypatch)
     assert large == small
+
+
+@pytest.mark.parametrize("save", [SAVES["a leaf"], SAVES["a newcomer"]], ids=["leaf", "newcomer"])
+async def test_a_save_costs_the_same_where_many_wait_for_a_retry(
+    tmp_path: Path, save: Callable[[PluginTree], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = await counts(tmp_path / "small", 10, save, monkeypatch, DOWN)
+    assert await counts(tmp_path / "large", 200, save, monkeypatch, DOWN) == small

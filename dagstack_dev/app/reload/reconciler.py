@@ -329,8 +329,9 @@ class Reconciler:
         state, table, occasion = self._state, self._table, turn.occasion
         kept = self._kept(turn)
         down = filterfalse(state.is_live, applied.touched)
+        failed = state.failed_near(applied.touched)
         places = turn.places.keys() | state.places(
-            {*turn.wanted.candidates, *kept, *applied.rolled_back, *down} | state.failures.keys()
+            {*turn.wanted.candidates, *kept, *applied.rolled_back, *down, *failed}
         )
         state.look_at(place for place in places if not (state.building and state.is_busy(place)))
         self._shared.settle(turn.news)

@@ -42,7 +42,7 @@ from dagstack_dev.host.context import plugin_config, sees_the_same
 from dagstack_dev.host.sections import section_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.desired import Revision
@@ -221,6 +221,13 @@ class ReloadState(Revisions):
         """
         self._asked.update(ref for ref in refs if self.place(ref) is not None)
         return self.places(refs)
+
+    def failed_near(self, touched: Iterable[PluginRef]) -> Iterator[PluginRef]:
+        """The plugins that have failed and may work by now, for something near was `touched`."""
+        near = self._table.reached_by(touched)
+        for ref, known in self.failures.items():
+            if ref in near or any(each.files for each in known):  # Shared code may be anybody's.
+                yield ref
 
     @property
     def retried(self) -> set[PluginRef]:
