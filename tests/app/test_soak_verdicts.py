@@ -139,18 +139,6 @@ def test_what_needs_nothing_that_was_removed_is_not_lost() -> None:
     assert found == ["demo/a was ready, nothing that it needs was removed, and it is failed now"]
 
 
-def test_what_has_exchanged_names_is_one_part_even_when_it_has_settled() -> None:
-    ran = picture(plugin("a"), plugin("b"))
-    live = picture(
-        plugin("a", **FAILED, by_accident=True, folder="b"),
-        plugin("b", folder="a"),
-        plugin("c", **FAILED),
-    )
-    cold = picture(plugin("a", folder="b"), plugin("b", folder="a"), plugin("c", **FAILED))
-    tree = Tree({"a": B, "b": Source("demo", "a", 2), "c": Source("demo", "c", 2, wants=("b",))})
-    assert [*differs(live, cold, tree, Known(ran=ran))] == []
-
-
 def test_what_does_not_compile_may_be_held_back_though_a_restart_never_imports_it() -> None:
     shared = {"helpers": ["000001"]}
     a = Source("demo", "a", 2, shared=(("helpers", Way.OPTIONAL),))

@@ -21,7 +21,7 @@ class Rest:
         ran: what ran at the rest before.
         fell: what has failed by itself since then: crashed, ill, or failed in a roll back.
         homes: the folders of all plugins that there are, running or at rest.
-        fallen: what has ever, and is not to be tried again.
+        fallen: what has ever crashed or fallen ill, and is not to be tried again.
         known: what is known to fail, by name and the key of the build; a restart that knew as
             much would not try it either.
     """

@@ -30,7 +30,7 @@ class Model:
     Attributes:
         unsettled: the folders where something differs from what runs or was tried.
         known: the builds that are known to fail, as the laws see them.
-        fallen: what has failed by itself, and is not to be tried again.
+        fallen: what has crashed or fallen ill, and is not to be tried again.
         ran: what ran at the last rest.
         fell: what has failed by itself since then.
     """
@@ -295,9 +295,7 @@ class Model:
             files = plan.files(ref, imported)
             assert (key, files) not in failed, f"{ref} is built again from what failed"
             self._record(ref, build, key, files)
-        for ref, build in applied.lost.items():
-            self._fall(ref)
-            self._record(ref, build, self.world().key(ref))
+        self.fell |= applied.lost.keys()  # It has worked before, and is built anew.
 
     def _record(
         self,

@@ -37,8 +37,7 @@ def differs(live: Picture, cold: Picture, tree: Tree, known: Known) -> Iterator[
 
     The plugins fall into parts that have nothing to do with each other. Where all of a part can
     start, or nothing of it is pending, what runs is what a restart brings up. Elsewhere the last
-    good generations run. What has crashed stays down until it is edited, whatever a restart does;
-    so does what has not come back in a roll-back, unless all of its part can start.
+    good generations run. What has crashed stays down until it is edited, whatever a restart does.
     """
     whole = True
     for part in _parts(live, cold, tree, known):
@@ -82,11 +81,8 @@ def _parts(live: Picture, cold: Picture, tree: Tree, known: Known) -> list[set[s
     for folder, source in tree.folders.items():
         mentioned = {each.rpartition("/")[2] for each in (*source.wants, *source.borrows)}
         links.append([source.ref, *(ref for name in mentioned for ref in names[name])])
-        links += [  # An exchange of names goes, and comes back, as a whole.
-            [source.ref, ref]
-            for seen in (live, known.ran)
-            for ref, each in seen["plugins"].items()
-            if each["folder"] == folder
+        links += [
+            [source.ref, ref] for ref, each in live["plugins"].items() if each["folder"] == folder
         ]
         links.append([source.ref, *(closure(source.shared, tree.modules) - steady)])
     for seen in (live, known.ran):

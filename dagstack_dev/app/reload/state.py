@@ -323,7 +323,7 @@ class ReloadState(Revisions):
         for ref in filter(self.is_live, applied.rolled_back):
             self._beside[ref] = self.source(self.place(ref) or "")
         for ref, error in applied.lost.items():
-            if is_known(ref, error):
+            if is_transient(error):  # Anything else has worked before, and is built anew.
                 self._fail(ref, Failure(self.world().key(ref), error))
         for ref in applied.touched:
             if self.place(ref) is None and not self.claims(ref):
