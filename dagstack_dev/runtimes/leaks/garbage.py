@@ -19,7 +19,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType, ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from types import CodeType, FrameType
 
 EXPANDED_LIMIT: Final = 2_000
@@ -57,56 +57,43 @@ class Reachable:
     Args:
         objects: where to begin; the list is extended, and must hold the only references that the
             caller has to its items.
-        modules: names of the modules whose classes belong to the reachable.
+        modules: names of the modules whose classes belong to it.
 
     Attributes:
         objects: everything that was reached, the nearest first.
-        outside: positions in `objects` of what is held from outside.
     """
 
     def __init__(self, objects: list[object], modules: Collection[str]) -> None:
         self.objects = objects
         self._starts = len(objects)
         self._edges = _expand(objects, modules)
-        self.outside = _held_from_outside(objects, self._edges)
+        self._outside = _held_from_outside(objects, self._edges)
 
     @property
     def is_garbage(self) -> bool:
         """Whether nothing outside leads to any of the objects that it began with."""
-        alive = set(self.outside)
-        todo = list(alive)
-        while todo:
-            position = todo.pop()
-            if position < self._starts:
-                return False
-            if position < len(self._edges):
-                fresh = set(self._edges[position]) - alive
-                alive |= fresh
-                todo += fresh
-        return True
+        return next(self.paths_from_outside(), None) is None
 
-    def paths_from_outside(self) -> list[list[int]]:
-        """Return what is held from outside and leads to the beginning, the nearest first.
+    def paths_from_outside(self) -> Iterator[list[int]]:
+        """Yield what is held from outside and leads to the beginning, the nearest first.
 
-        Each as positions, from what is held from outside to one of the objects that the reachable
-        began with. What leads there only through another landing is left out.
+        Each as positions, from what is held from outside to one of the objects that all began
+        with. What leads there only through another one of these is left out.
         """
         into: dict[int, list[int]] = {}
         for position, targets in enumerate(self._edges):
             for target in targets:
                 into.setdefault(target, []).append(position)
-        found = []
         seen = set(range(self._starts))
         todo = deque([position] for position in range(self._starts))
         while todo:
             path = todo.popleft()
-            if path[0] in self.outside:
-                found.append(path)
+            if path[0] in self._outside:
+                yield path
                 continue
             fresh = [each for each in into.get(path[0], ()) if each not in seen]
             seen.update(fresh)
             todo.extend([each, *path] for each in fresh)
-        return found
 
 
 def _expand(objects: list[object], modules: Collection[str]) -> list[list[int]]:

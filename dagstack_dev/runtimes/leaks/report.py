@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.runtimes.leaks.garbage import Reachable
@@ -59,7 +60,7 @@ def leaks(retired: RetiredGeneration) -> tuple[str, ...]:
 
 def _held(reachable: Reachable, words: list[str], explained: frozenset[int]) -> Iterator[str]:
     """Yield what is held from outside, unless a live reference says so already."""
-    paths = reachable.paths_from_outside()[:MOST_HELD]
+    paths = list(islice(reachable.paths_from_outside(), MOST_HELD))
     outermost = [reachable.objects[path[0]] for path in paths]
     chains = holders_of(outermost, reachable.objects)
     told: set[int] = set()
