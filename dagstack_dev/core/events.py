@@ -201,7 +201,7 @@ class HookFailed(Fact, event="plugin.hook_failed", level="error"):
 
 
 class TaskFailed(Fact, event="plugin.task_failed", level="error"):
-    """A task that a plugin has made by hand has raised, and nobody has asked for it since."""
+    """A task that a plugin has made by hand has raised, and nothing has asked for it since."""
 
     ref: PluginRef
     task: str

@@ -83,7 +83,7 @@ class DependencyGraph:
         return None
 
     def blockers(self, ref: PluginRef, is_up: Callable[[PluginRef], bool]) -> tuple[str, ...]:
-        """Return what `ref` waits for: names that nobody has, and dependencies that are not up.
+        """Return what `ref` waits for: names that do not exist, and dependencies that are not up.
 
         Nothing where a name is ambiguous, for that is a failure.
         """

@@ -12,7 +12,7 @@ from dagstack_dev.core.blame import related
 
 _TRANSIENT_ERRNO: Final = frozenset(
     {
-        # Somebody else still has it.
+        # Another process still has it.
         errno.EADDRINUSE,
         errno.EAGAIN,
         errno.EBUSY,

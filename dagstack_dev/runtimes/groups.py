@@ -52,7 +52,7 @@ def is_alive(group: int) -> bool:
 def _has_running_member(group: int) -> bool:
     """Return whether the group consists of more than zombies, where the system tells.
 
-    Orphans that nobody collects, as in a container without an init, would else look alive.
+    Orphans that no parent collects, as in a container without an init, would else look alive.
     """
     processes = Path("/proc")
     if not (processes / "self" / "stat").exists():

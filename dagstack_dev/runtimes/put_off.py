@@ -1,8 +1,8 @@
-"""What is left to do when something is not held any more, put off until that disturbs nobody.
+"""What is left to do when something is not held any more, put off until that does no harm.
 
 A finalizer runs in the midst of whatever has let go of the last reference, or of what the garbage
 collector has interrupted: code that walks through `sys.modules`, say. So it only notes that the
-time has come, and whoever enters this package next does it.
+time has come, and what enters this package next does it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _due: Final[deque[tuple[int, Callable[[], object]]]] = deque()
 def when_gone(
     thing: object, function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
 ) -> None:
-    """Call `function` once nobody holds `thing`, at the next `clear_up`; at the exit at the latest.
+    """Call `function` once nothing holds `thing`, at the next `clear_up` or at the exit.
 
     What it is called with must not hold `thing`. A forked child leaves it to its parent.
     """

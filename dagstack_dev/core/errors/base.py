@@ -78,8 +78,8 @@ class PluginRegistryError(Exception):
         ref: the plugin concerned, when it is known.
         path: the file or folder at fault, when there is one.
         line: the line in `path`, counted from 1.
-        others: further errors of the same operation, so that nobody mends one only to meet
-            the next.
+        others: further errors of the same operation, so that all can be
+            fixed at once.
         is_transient: whether the same thing may work when it is tried again, though nothing was
             edited: a server that is down, a process that died.
     """

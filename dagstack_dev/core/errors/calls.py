@@ -62,7 +62,7 @@ class DispatchMismatch(PluginRegistryError):
     Attributes:
         kind, hook: the hook.
         declared: its dispatch class.
-        expected: the dispatch class of whoever was asked to call it; None for a direct call.
+        expected: the dispatch class of the dispatcher that was asked; None for a direct call.
     """
 
     kind: str

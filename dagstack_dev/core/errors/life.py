@@ -66,7 +66,7 @@ class EventLoopClosed(PluginRegistryError):
 
 
 class PluginCancelled(PluginRegistryError):
-    """A plugin's `method` ended with a cancellation that nobody had asked of it.
+    """A plugin's `method` ended with a cancellation that was not asked of it.
 
     Raised in its place, for a cancellation that came out of `setup_all` would look like one of
     the host. The plugin's own exception is the `__cause__`.
@@ -229,7 +229,7 @@ class PluginUnhealthy(PluginRegistryError):
 
 
 class HealthCheckInvalid(PluginRegistryError):
-    """A manifest names a `health_check` that nobody can call.
+    """A manifest names a `health_check` that cannot be called.
 
     Nothing is known of the plugin's health by that, so it goes on running.
 

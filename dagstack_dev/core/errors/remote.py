@@ -16,7 +16,7 @@ _APART: Final = "{ref} runs in a process of its own (execution_model = 'process_
 
 
 class ProcessDied(PluginRegistryError):
-    """The process of a plugin has ended though nobody had asked it to.
+    """The process of a plugin has ended unasked.
 
     Attributes:
         ending: how, in words: the signal or the exit code.

@@ -121,7 +121,7 @@ class PluginManifest(Table):
 
     `depends_on` keeps what was written: a bare name stays a string, a `{kind, name}` table
     becomes a `PluginRef`. `runtime` is always a tuple, in order of preference. `metadata` is the
-    author's own: nothing here reads it, and nobody can change it.
+    author's own: nothing here reads it, and it is read-only.
     """
 
     name: Identifier

@@ -1,4 +1,4 @@
-"""Nested values that nobody can change: what a manifest carries without knowing its meaning."""
+"""Read-only nested values: what a manifest carries without knowing its meaning."""
 
 from __future__ import annotations
 

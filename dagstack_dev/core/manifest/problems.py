@@ -144,5 +144,5 @@ def _as_in_a_dict(advice: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    """`text`, less the end of what nobody would read to its end."""
+    """`text`, cut where it gets too long to read."""
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."

@@ -92,7 +92,7 @@ class PluginFinder(MetaPathFinder):
     not hold is looked up in the folder itself, and noted.
 
     Attributes:
-        found: what was so looked up and nobody has taken note of yet: generated code, code in
+        found: what was so looked up and is not taken note of yet: generated code, code in
             folders that do not count, compiled modules, what is missing (None). By the plugin's
             folder and the path below it.
         host: who loads plugins, held weakly: as long as it takes part in imports, the finder is
@@ -213,7 +213,7 @@ class PluginFinder(MetaPathFinder):
         return name.count(".") > 1 or self._in_kind[name] > 0
 
     def _note_newest(self) -> None:
-        """Note which modules of plugins `sys.modules` has got, whoever has put them there.
+        """Note which modules of plugins `sys.modules` has got, by whatever way.
 
         It keeps the order in which they came, so that an entry of ours tells how far we were.
         """

@@ -135,7 +135,7 @@ class InProcessRuntime:
         return self.shared.importers_of(self._package(ref)) - {ref}
 
     def take_found(self) -> dict[tuple[str, str], SourceFile | None]:
-        """Return what plugins have imported from their folders although nobody had read it.
+        """Return what plugins have imported from their folders that had not been read.
 
         By the plugin's folder and the path below it; None for what was not there. Each is told
         once.

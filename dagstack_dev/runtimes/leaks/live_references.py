@@ -90,7 +90,7 @@ def _exit_callbacks(retired: RetiredGeneration) -> Iterator[LiveReference]:
 class _Listing:
     """Is equal to nothing, and remembers what it was compared with.
 
-    `atexit` tells nobody what is registered; but to unregister something it compares that with
+    `atexit` does not tell what is registered; but to unregister something it compares that with
     every callback (its documentation says so), and so lists them without unregistering any.
     """
 

@@ -62,7 +62,7 @@ class SharedChange:
         return None
 
     def leave(self) -> None:
-        """No plugin needs it any more: whoever imports these files next gets them as they are."""
+        """No plugin needs it any more: the next import of these files gets them as they are."""
         self._code.release(self.files, self.modules)
 
     def activate(self) -> None:

@@ -128,7 +128,7 @@ def _absolute(name: str, around: Mapping[str, Any], level: int) -> str:
 
 
 def _noting_import_module(ask: Callable[..., ModuleType], asker: str = "") -> FunctionType:
-    """Return what stands for `ask`, and counts for `asker` where its own frames tell of nobody."""
+    """Return what stands for `ask`, and counts for `asker` where no frame tells of a module."""
 
     @wraps(ask)
     def import_module(name: str, package: str | None = None) -> ModuleType:
@@ -156,7 +156,7 @@ class _Importlib(ModuleType):
     """What `importlib` is an object of while some log follows a module.
 
     Each module that is followed sees an `import_module` of its own, which knows who has asked for
-    it; everybody else sees the one in the namespace of `importlib`.
+    it; all others see the one in the namespace of `importlib`.
     """
 
     @property
@@ -206,7 +206,7 @@ def _install() -> None:
 
 
 def uninstall_if_idle() -> None:
-    """Put the originals back when nobody is told any more, unless others have wrapped ours."""
+    """Put the originals back when no log is told any more, unless others have wrapped ours."""
     if _logs:
         return
     for each in list(_replaced):

@@ -62,7 +62,7 @@ class ImportLog:
     def add_space(self, module: str) -> None:
         """`module` is a package without code of its own, where packages with code are.
 
-        It counts for whoever imports just it: anything in it may be what is meant.
+        It counts for a module that imports just it: anything in it may be what is meant.
         """
         self._spaces.add(module)
 
@@ -191,20 +191,20 @@ class ImportLog:
 
     @property
     def missing(self) -> frozenset[str]:
-        """The modules that somebody has imported or tried to, and that are not there."""
+        """The modules that were imported, or tried to, and that are not there."""
         return frozenset(filter(self.misses, [*self._importers]))
 
     def misses(self, module: str) -> bool:
-        """Return whether somebody has imported `module` or tried to, and it is not there."""
+        """Return whether `module` was imported, or tried to, and is not there."""
         return module in self._importers and not self._is_there(module)
 
     @property
     def late(self) -> frozenset[str]:
-        """The modules that are there, and were not yet when somebody tried to import them."""
+        """The modules that are there, and were not yet when a module tried to import them."""
         return frozenset(self._missed_by.keys() & self._owners.keys())
 
     def accept(self, module: str) -> None:
-        """Whoever has done without `module` has had another chance, and does so on purpose."""
+        """What has done without `module` has had another chance, and does so on purpose."""
         self._missed_by.pop(module, None)
 
     def is_news(self, importer: str, statement: tuple[str, Sequence[str], int]) -> bool:

@@ -121,7 +121,7 @@ class SharedModules:
         return None if file is None else file.source.fingerprint
 
     def late(self) -> dict[str, SourceFile | None]:
-        """Return what runs, by path, and was not there yet when somebody tried to import it."""
+        """Return what runs, by path, and was not there yet when a module tried to import it."""
         paths = {self._paths[name] for name in self.log.late if name in self._paths}
         running = {path: self._running.get(path) for path in paths}
         return {path: None if file is None else file.source for path, file in running.items()}
@@ -175,7 +175,7 @@ class SharedModules:
         self.accept(files)
 
     def accept(self, paths: Iterable[str]) -> None:
-        """Whoever was to get the files at `paths` has had the chance."""
+        """What was to get the files at `paths` has had the chance."""
         for path in paths:
             for name in self._at.get(path, ()):
                 self.log.accept(name)

@@ -105,7 +105,7 @@ def _containers_in(value: object, module: str) -> list[object]:
 
 def _size(container: Any) -> int:
     base = next(each for each in _CONTAINERS if issubclass(type(container), each))
-    size: int = base.__len__(container)  # Not that of a class of somebody's, which may do anything.
+    size: int = base.__len__(container)  # Not that of a class of a plugin's, which may do anything.
     if base is dict and 0 < size <= _MOST_NESTED:
         size += sum(len(each) for each in [*dict.values(container)] if type(each) in _CONTAINERS)
     return size

@@ -46,7 +46,7 @@ class SharedFinder(MetaPathFinder):
                 del sys.meta_path[sys.meta_path.index(self, 1)]
 
     def forget(self, root: str) -> None:
-        """`root` counts no longer: drop what nobody else would have found there."""
+        """`root` counts no longer: drop what no other finder would have found there."""
         for name in [name for name, found_in in self._found.items() if found_in == root]:
             del self._found[name]
             for module in [
@@ -111,7 +111,7 @@ def _ask_others(
 
 
 def _is_there(fullname: str, path: Sequence[str] | None) -> bool:
-    """Return whether a module that nobody has found lies in one of the folders of its package."""
+    """Return whether a module that was not found lies in one of the folders of its package."""
     child = fullname.rpartition(".")[2]
     places = (f"{folder}/{child}" for folder in path or ())
     return any(os.path.isdir(place) or os.path.isfile(f"{place}.py") for place in places)  # noqa: PTH112, PTH113 - plain strings

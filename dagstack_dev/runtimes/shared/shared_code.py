@@ -65,7 +65,7 @@ class SharedCode(SharedModules):
         return True
 
     def take_part(self) -> None:
-        """Find modules before anybody else does, whatever has happened to `sys.meta_path`."""
+        """Find modules before any other finder does, whatever has happened to `sys.meta_path`."""
         if self._roots.paths:
             self._finder.install()
 
@@ -102,7 +102,7 @@ class SharedCode(SharedModules):
         self.log.add(importer, filter(self.log.follows, modules))
 
     def _adopt(self, *names: str) -> Collection[str]:
-        """Count those of these modules that are loaded and shared, whoever has loaded them.
+        """Count those of these modules that are loaded and shared, by whatever loader.
 
         What such a module has imported can only be told from its text.
 
@@ -193,8 +193,8 @@ class SharedCode(SharedModules):
     ) -> list[SharedChange]:
         """Compile files that have changed, and tell for whom; nothing that runs is touched.
 
-        What some plugin or module has in common is one change. A file that nobody imports is
-        left out: it is taken note of, and whoever imports it first gets it as it is now.
+        What some plugin or module has in common is one change. A file that nothing imports is
+        left out: it is taken note of, and the first import gets it as it is now.
 
         Args:
             contents: what they hold, by path.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class StaticImport(NamedTuple):
     """One module that a file names in an import, and the line where it does.
 
-    `from x import y` names `x` and `x.y`, for `y` may be a module; whoever asks knows which are.
+    `from x import y` names `x` and `x.y`, for `y` may be a module; the caller knows which are.
     """
 
     module: str
