@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Group, RenderableType
@@ -9,7 +11,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from dagstack_dev.cli.excerpts import error_lines, headline
-from dagstack_dev.cli.printable import printable
+from dagstack_dev.cli.output import printable
 from dagstack_dev.cli.screen import clock, timed
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.errors.base import in_words
@@ -31,16 +33,31 @@ NAMES_LIMIT: Final = 3
 """Plugins that one line names before it counts."""
 
 
+@dataclass(slots=True)
+class _Shown:
+    """What has been shown of one plugin.
+
+    Attributes:
+        frame: the text of its last frame; None when its next failure is news whatever it is.
+        crash: what it has last died of.
+        pause: the one of the last line about a retry, in seconds; None when it is not retried.
+        reason: the one of that line.
+        is_held_back: whether it has crashed since without a frame.
+    """
+
+    frame: str | None = None
+    crash: BaseException | None = None
+    pause: float | None = None
+    reason: str | None = None
+    is_held_back: bool = False
+
+
 class Failures:
     """Prints failures, and remembers what has been shown of each plugin."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._last: dict[PluginRef, str] = {}
-        self._crashes: dict[PluginRef, BaseException | None] = {}
-        self._pauses: dict[PluginRef, float] = {}
-        self._reasons: dict[PluginRef, str] = {}
-        self._kept_back: set[PluginRef] = set()
+        self._shown: defaultdict[PluginRef, _Shown] = defaultdict(_Shown)
 
     def show(
         self, who: str, title: str, error: BaseException | None, keeps: str | None = None
@@ -75,37 +92,38 @@ class Failures:
 
         What has failed is tried again with every reload of others, too.
         """
-        before = [self._last.get(ref) for ref in refs]
+        before = [self._shown[ref].frame for ref in refs]
         for ref in refs:
             self.remember(ref, error)
-        if [self._last[ref] for ref in refs] != before:
+        frames = [self._shown[ref].frame or "" for ref in refs]
+        if frames != before:
             self.show(str(refs[0]), title, error, keeps)
             return
         who = f"{names(refs)} {'fails' if len(refs) == 1 else 'fail'} as before"
         note = f"; {keeps}" if keeps else ""
-        self._line(f"{who}: {headline(self._last[refs[0]])}{note}")
+        self._line(f"{who}: {headline(frames[0])}{note}")
 
     def show_crash(self, ref: PluginRef, title: str, error: BaseException | None) -> None:
         """Frame the end of `ref`; in a line, if it came up again only to end the same way."""
         root = root_error(error) if error is not None else None
-        before, self._crashes[ref] = self._crashes.get(ref), root
+        shown = self._shown[ref]
+        before, shown.crash = shown.crash, root
         if before and root and is_transient(root) and in_words(before) == in_words(root):
-            self._kept_back.add(ref)
+            shown.is_held_back = True
             self._line(f"{ref} fails as before: {headline(in_words(root))}")
         else:
             self.show(str(ref), title, error)
 
     def show_retry(self, fact: PluginRetrying) -> None:
         """Print the pause, unless it is as long as the last one and the reason is the same."""
-        ref, last = fact.ref, self._pauses.get(fact.ref)
-        reason = headline(in_words(root_error(fact.error)))
-        is_known = self._reasons.get(ref) == reason
-        is_kept_back = last is not None or ref in self._kept_back
-        self._pauses[ref], self._reasons[ref] = fact.seconds, reason
-        self._kept_back.discard(ref)
+        ref, shown = fact.ref, self._shown[fact.ref]
+        last, reason = shown.pause, headline(in_words(root_error(fact.error)))
+        is_known = shown.reason == reason
+        is_held_back = last is not None or shown.is_held_back
+        shown.pause, shown.reason, shown.is_held_back = fact.seconds, reason, False
         if fact.attempt > 1 and is_known and last == fact.seconds:
             return
-        if fact.attempt == 1 and is_kept_back:  # Its frame, for the edit was not known then.
+        if fact.attempt == 1 and is_held_back:  # Its frame, for the edit was not known then.
             self.show_news([ref], f"{ref} failed", fact.error, None)
         when = f"every {fact.seconds:g} s" if fact.is_longest else f"in {fact.seconds:g} s"
         news = "" if is_known or fact.attempt == 1 else f"{reason}; "
@@ -113,7 +131,7 @@ class Failures:
 
     def is_crash(self, ref: PluginRef, error: BaseException) -> bool:
         """Return whether `error` is what `ref` has died of, which was shown then."""
-        return self._crashes.get(ref) is root_error(error)
+        return self._shown[ref].crash is root_error(error)
 
     def is_retry(self, ref: PluginRef, error: BaseException) -> bool:
         """Return whether `ref` has failed again of what is being retried: `show_retry` will do.
@@ -121,7 +139,7 @@ class Failures:
         Any other failure ends the trying.
         """
         if is_transient(error):
-            return ref in self._pauses
+            return self._shown[ref].pause is not None
         self.end_retries(ref)
         return False
 
@@ -130,18 +148,18 @@ class Failures:
 
     def remember(self, ref: PluginRef, error: BaseException | None) -> None:
         """Note that a frame has shown `error`."""
-        self._last[ref] = _said(error, str(ref))
+        self._shown[ref].frame = _said(error, str(ref))
 
     def forget(self, refs: Iterable[PluginRef]) -> None:
         """Something else has become of `refs`: their next failure is news whatever it is."""
         for ref in refs:
-            self._last.pop(ref, None)
+            self._shown[ref].frame = None
 
     def end_retries(self, ref: PluginRef, *, is_gone: bool = False) -> None:
         """It has come up or gone: the next failure of its setup is news, or any if it is gone."""
-        self._pauses.pop(ref, None)
+        self._shown[ref].pause = None
         if is_gone:
-            self._crashes.pop(ref, None)
+            self._shown[ref].crash = None
 
 
 def alike(

@@ -21,7 +21,7 @@ from structlog.processors import NAME_TO_LEVEL
 from structlog.stdlib import ProcessorFormatter
 
 from dagstack_dev.cli.excerpts import error_lines, texts_of
-from dagstack_dev.cli.printable import printable, printable_json
+from dagstack_dev.cli.output import printable, printable_json
 from dagstack_dev.core.blame import related
 from dagstack_dev.core.errors.base import in_words, shown
 from dagstack_dev.core.secrets import masked, masked_text, may_hold

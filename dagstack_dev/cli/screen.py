@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from dagstack_dev.cli.printable import ACTING, printable
+from dagstack_dev.cli.output import printable
 from dagstack_dev.core.secrets import without_known
 
 if TYPE_CHECKING:
@@ -62,15 +62,6 @@ def clock() -> str:
 
 
 def _safe(text: Text) -> Text:
-    """Return `text` without known secrets and made printable, with its styles where they were."""
-    plain = text.plain
-    if (secretless := without_known(plain)) != plain:
-        text = text.blank_copy(secretless)  # Where styles were to begin, cannot be told.
-    if ACTING.search(text.plain) is None:
-        return text
-    ends = sorted({end for match in ACTING.finditer(text.plain) for end in match.span()})
-    whole = text.blank_copy()
-    for piece in text.divide(ends):
-        piece.plain = printable(piece.plain)
-        whole.append_text(piece)
-    return whole
+    """Return `text` without known secrets and made printable; what differs has no styles."""
+    safe = printable(without_known(text.plain))
+    return text if safe == text.plain else text.blank_copy(safe)

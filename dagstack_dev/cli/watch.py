@@ -28,8 +28,7 @@ from dagstack_dev.cli.excerpts import at, short
 from dagstack_dev.cli.leftovers import end_in_spite_of, threads_left
 from dagstack_dev.cli.log_lines import LogFormat
 from dagstack_dev.cli.log_stream import LogStream, open_log_file
-from dagstack_dev.cli.output import StandardOutput, say
-from dagstack_dev.cli.printable import printable
+from dagstack_dev.cli.output import StandardOutput, printable, say
 from dagstack_dev.cli.process import Process, end_if_forked, end_tasks
 from dagstack_dev.cli.screen import Screen
 from dagstack_dev.cli.signals import Ending

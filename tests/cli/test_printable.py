@@ -17,7 +17,7 @@ from rich.text import Text
 from trees import PluginTree
 
 from dagstack_dev.cli.log_lines import _json
-from dagstack_dev.cli.printable import printable
+from dagstack_dev.cli.output import printable
 from dagstack_dev.cli.screen import Screen
 
 ACTING = ["\x1b[2J", "\x9b31m", "\x07", "\x08", "\x7f", "\u202e", "\u2066", "\u2028", "\udc80"]
