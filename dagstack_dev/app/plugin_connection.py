@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from dagstack_dev.runtimes.process.messages import Decoder, Kind, Message, encode
+from dagstack_dev.runtimes.process.transfer import Decoder, Kind, Message, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ class Connection:
         self._is_sending = False
         self._messages = self._receive()
 
-    def first_order(self) -> Any:
+    def first_request(self) -> Any:
         """Return what the process is to run, waited for."""
         return pickle.loads(next(self._messages).payload)  # noqa: S301 - it comes from the app
 

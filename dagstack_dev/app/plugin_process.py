@@ -31,12 +31,22 @@ from dagstack_dev.host.sections import section_of
 from dagstack_dev.host.services.checkpoint import PluginCheckpoints
 from dagstack_dev.host.tasks import new_task
 from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder
-from dagstack_dev.runtimes.process.description import methods_of
-from dagstack_dev.runtimes.process.failures import describe
-from dagstack_dev.runtimes.process.logs import RemoteHandler, RemoteLogger, RemoteProgress
-from dagstack_dev.runtimes.process.messages import Kind, Message
-from dagstack_dev.runtimes.process.order import pack_carry
-from dagstack_dev.runtimes.process.transfer import ContextArgument, is_plugin_module, pack, unpack
+from dagstack_dev.runtimes.process.logs import (
+    RemoteHandler,
+    RemoteLogger,
+    RemoteProgress,
+    Target,
+)
+from dagstack_dev.runtimes.process.remote_proxy import methods_of
+from dagstack_dev.runtimes.process.start_request import pack_carry
+from dagstack_dev.runtimes.process.transfer import (
+    ContextArgument,
+    Kind,
+    Message,
+    is_plugin_module,
+    pack,
+    unpack,
+)
 from dagstack_dev.runtimes.shared.imports import ImportLog
 from dagstack_dev.runtimes.shared.shared_code import SharedCode
 
@@ -45,7 +55,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.process.order import Order
+    from dagstack_dev.runtimes.process.start_request import StartRequest
 
 _LOOK_SECONDS: Final = 0.2
 
@@ -56,14 +66,14 @@ _AGES: Final = 10**6
 def main(descriptor: int) -> None:
     """Serve the app at the other end of `descriptor`, a socket, until it says to stop."""
     connection = Connection(descriptor)
-    order: Order = connection.first_order()
-    sys.path[:] = order.sys_path
+    request: StartRequest = connection.first_request()
+    sys.path[:] = request.sys_path
     if "PYTHONBREAKPOINT" not in os.environ:
         sys.breakpointhook = _no_terminal
     logging.basicConfig(
-        level=order.log_level, handlers=[RemoteHandler(connection.log, order.code.manifest.ref)]
+        level=request.log_level, handlers=[RemoteHandler(connection.log, request.code.manifest.ref)]
     )
-    asyncio.run(Service(order, connection).run())
+    asyncio.run(Service(request, connection).run())
 
 
 def _no_terminal(*_: object, **__: object) -> NoReturn:
@@ -95,16 +105,16 @@ class Service:
     """Runs one plugin and does what the app asks for.
 
     Args:
-        order: what to run.
+        request: what to run.
         connection: to the app.
     """
 
-    def __init__(self, order: Order, connection: Connection) -> None:
-        self._order = order
-        self._ref = order.code.manifest.ref
+    def __init__(self, request: StartRequest, connection: Connection) -> None:
+        self._request = request
+        self._ref = request.code.manifest.ref
         self._connection = connection
         self._imports = ImportLog()
-        self._finder = PluginFinder(order.code.package.partition(".")[0], self._imports)
+        self._finder = PluginFinder(request.code.package.partition(".")[0], self._imports)
         self._shared = SharedCode(self._imports, self._finder.plugin_of)
         answer_for(self)
         self._resources = ResourceRegistry()
@@ -128,12 +138,12 @@ class Service:
         except Exception as error:  # noqa: BLE001 - the app raises it
             carry, _ = self._packed_carry()
             self._report_imports()
-            self._send(Kind.FAILED, (describe(error, self._ref), carry))
+            self._send(Kind.FAILED, (error, carry))
             return
         finally:
             is_up.set()
         self._report_imports()
-        self._send(Kind.READY, methods_of(self._entry.instance, self._ref))
+        self._send(Kind.READY, methods_of(self._entry.instance))
         await self._ended.wait()
 
     def _report_held(self, is_up: threading.Event) -> None:
@@ -145,26 +155,26 @@ class Service:
     # Setup and teardown
 
     async def _set_up(self) -> None:
-        for root in self._order.code_roots:
+        for root in self._request.code_roots:
             self._shared.add_root(root, lambda _: False)
-        self._shared.exchange({each.path: each for each in self._order.shared})
-        for name, packed in self._order.resources.items():
+        self._shared.exchange({each.path: each for each in self._request.shared})
+        for name, packed in self._request.resources.items():
             self._resources.register(name, self._unpack(packed, f"the resource {name!r}"))
         self._registry.register_offers([self._offer()])
         self._carry = self._entry.carry
-        for key, packed in self._order.carry.items():
+        for key, packed in self._request.carry.items():
             self._carry[key] = self._unpack(packed, f"ctx.carry[{key!r}]")
         await self._registry.setup_all(self._context())
 
     def _offer(self) -> Offer:
-        order = self._order
+        request = self._request
         changes: dict[str, object] = {
             "depends_on": (),
             "execution_model": ExecutionModel.SYNC,
             "startup_timeout_sec": _AGES,
         }
-        manifest = order.code.manifest.model_copy(update=changes)
-        code = replace(order.code, manifest=manifest, finder=self._finder, shared=self._shared)
+        manifest = request.code.manifest.model_copy(update=changes)
+        code = replace(request.code, manifest=manifest, finder=self._finder, shared=self._shared)
         return Offer(code.manifest, code, PluginSource(code.folder, {}))
 
     @property
@@ -172,16 +182,18 @@ class Service:
         return self._registry.table.entries[self._ref]
 
     def _context(self) -> PluginContext:
-        services = {name: self._service(name, each) for name, each in self._order.services.items()}
+        services = {
+            name: self._service(name, each) for name, each in self._request.services.items()
+        }
         if isinstance(services.get("checkpoint"), PluginCheckpoints):
             services["checkpoint"] = services["checkpoint"].store  # It is wrapped once more here.
-        if self._order.has_progress:
-            services["progress"] = RemoteProgress(self._connection.log, self._ref)
-        section = self._unpack(self._order.config, "its configuration")
+        if self._request.has_progress:
+            services["progress"] = RemoteProgress(self._connection.log, self._ref, Target.PROGRESS)
+        section = self._unpack(self._request.config, "its configuration")
         elsewhere = "other plugins live elsewhere; have the caller pass what is needed of them"
         return PluginContext(
             config={self._ref.kind: {self._ref.name: section}},
-            logger=RemoteLogger(self._connection.log, self._ref),
+            logger=RemoteLogger(self._connection.log, self._ref, Target.LOGGER),
             registry=_NotHere(
                 lambda name: OutOfReach(self._ref, f"ctx.registry.{name}", elsewhere)
             ),
@@ -200,8 +212,7 @@ class Service:
         except TeardownErrors as error:
             errors += error.errors
         carry, lost = self._packed_carry()
-        failures = [describe(each, self._ref) for each in (*errors, *lost)]
-        self._send(Kind.STOPPED, (failures, carry))
+        self._send(Kind.STOPPED, ([*errors, *lost], carry))
         self._ended.set()
 
     def _packed_carry(self) -> tuple[dict[str, bytes], list[NotTransferable]]:
@@ -217,8 +228,7 @@ class Service:
 
     def _crashed(self, ref: PluginRef, error: BaseException | None) -> None:
         self._registry.conductor.crashes.clear()  # The app tells of it.
-        shown = error or PluginCrashed(ref, "its own scope was cancelled")
-        self._send(Kind.CRASHED, describe(shown, ref))
+        self._send(Kind.CRASHED, error or PluginCrashed(ref, "its own scope was cancelled"))
 
     # Calls
 
@@ -245,7 +255,7 @@ class Service:
                 result = await result
             answer = pack(result, ref=self._ref, what=f"what {name}() returns")
         except BaseException as error:  # noqa: BLE001 - the caller in the app gets it
-            kind, answer = Kind.ERROR, self._pack(describe(error, self._ref))
+            kind, answer = Kind.ERROR, self._pack(error)
         else:
             kind = Kind.RESULT
         self._report_imports()
@@ -259,13 +269,13 @@ class Service:
         base = self._entry.context
         assert base is not None  # noqa: S101 - there are no calls before the setup
         called = replace(base, metadata=value.metadata)
-        ctx = derive_context_for_plugin(called, self._order.code.manifest, self._resources)
+        ctx = derive_context_for_plugin(called, self._request.code.manifest, self._resources)
         return replace(ctx, config=section_of(self._entry, base))
 
     # Reports to the app
 
     def _report_imports(self) -> None:
-        """Report what the plugin has imported besides what was ordered, so that changes count."""
+        """Report what the plugin has imported besides what it was given, so that changes count."""
         names = {*self._imports.followed(), *self._imports.missing} - self._reported
         self._reported |= names
         found: dict[str, CodeFile] = {}
@@ -286,4 +296,4 @@ class Service:
         return pack(value, ref=self._ref, what="what it reports to the app")
 
     def _unpack(self, data: bytes, what: str) -> Any:
-        return unpack(data, ref=self._ref, what=what, own=self._order.code.package)
+        return unpack(data, ref=self._ref, what=what, own=self._request.code.package)

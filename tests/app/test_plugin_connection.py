@@ -11,7 +11,7 @@ from types import FrameType
 import pytest
 
 from dagstack_dev.app.plugin_connection import Connection
-from dagstack_dev.runtimes.process.messages import Decoder, Kind, Message
+from dagstack_dev.runtimes.process.transfer import Decoder, Kind, Message
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import pickle
 import sys
 from collections import UserDict
 from dataclasses import replace
@@ -22,8 +21,9 @@ from dagstack_dev.cli import excerpts
 from dagstack_dev.cli.excerpts import FRAMES_LIMIT, MESSAGE_LINES, error_lines
 from dagstack_dev.cli.log_lines import _ConsoleLine, _json
 from dagstack_dev.core.errors.life import PluginLoadError
+from dagstack_dev.core.recorded import steps_of, traceback_of
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.runtimes.process.failures import describe, rebuild
+from dagstack_dev.runtimes.process.transfer import pack, unpack
 
 REF = PluginRef("demo", "a")
 
@@ -83,16 +83,17 @@ def test_the_lines_shown_are_those_that_ran_not_those_on_disk(tmp_path: Path) ->
 def test_the_lines_of_another_process_are_those_that_ran_there(tmp_path: Path, text: str) -> None:
     path = tmp_path / "plugin.py"
     error = plugin_error(text, path)
-    there = pickle.loads(pickle.dumps(describe(error, REF)))
-    assert lines(rebuild(there, REF)) == lines(error)
+    there = pack(error, ref=REF, what="it")
+    assert lines(unpack(there, ref=REF, what="it")) == lines(error)
     assert any(line.endswith("raise OSError('no')") for line in lines(error))
 
 
 def test_where_the_lines_that_ran_are_not_known_none_are_shown(tmp_path: Path) -> None:
     path = tmp_path / "plugin.py"
-    there = describe(plugin_error("raise OSError('no')", path), REF)
-    there = replace(there, steps=tuple(replace(step, text=()) for step in there.steps))
-    assert lines(rebuild(there, REF)) == ["OSError: no", f"{path}:1 in <module>"]
+    error = plugin_error("raise OSError('no')", path)
+    steps = [replace(step, text=()) for step in steps_of(error)]
+    error.__traceback__ = traceback_of(steps)
+    assert lines(error) == ["OSError: no", f"{path}:1 in <module>"]
 
 
 def test_causes_and_notes_are_one_line_each(tmp_path: Path) -> None:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.runtimes.leaks.report import is_gone, leaks
 from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
-from dagstack_dev.runtimes.process.description import early_methods
 from dagstack_dev.runtimes.process.remote import Remote
-from dagstack_dev.runtimes.process.stand_in import make_stand_in, stand_in_class
+from dagstack_dev.runtimes.process.remote_proxy import (
+    early_methods,
+    make_remote_proxy,
+    remote_proxy_class,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,7 +54,7 @@ class ProcessGeneration:
     def __init__(self, code: InProcessCode, worker: str) -> None:
         self._code: InProcessCode | None = code
         self._worker = worker
-        self._class = stand_in_class(code.manifest, early_methods(code.files.values()))
+        self._class = remote_proxy_class(code.manifest, early_methods(code.files.values()))
         self._retired = RetiredGeneration(self._class)
         self._remotes: list[Remote] = []
         self._imports: Mapping[str, Imports] | None = None
@@ -59,9 +62,9 @@ class ProcessGeneration:
         self._log.follow(code.package, code.package)
 
     def instantiate(self) -> object:
-        """A stand-in; its setup starts the process."""
+        """A remote proxy; its setup starts the process."""
         assert self._code is not None, "a retired generation makes no instances"  # noqa: S101
-        instance = make_stand_in(self._class, self._make_remote)
+        instance = make_remote_proxy(self._class, self._make_remote)
         self._retired.add_instance(instance)
         return instance
 
@@ -110,7 +113,7 @@ class ProcessGeneration:
         del self._class
 
     def is_gone(self) -> bool:
-        """Whether its processes have ended, and no stand-in can be reached any more."""
+        """Whether its processes have ended, and no remote proxy can be reached any more."""
         return not any(map(_runs, self._remotes)) and is_gone(self._retired)
 
     def survivors(self) -> tuple[str, ...]:

@@ -18,11 +18,17 @@ from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.errors.calls import PluginUnavailable
 from dagstack_dev.core.errors.remote import NotTransferable, ProcessDied
 from dagstack_dev.runtimes.process.child import Child
-from dagstack_dev.runtimes.process.failures import rebuild
 from dagstack_dev.runtimes.process.logs import log_here
-from dagstack_dev.runtimes.process.messages import Decoder, Kind, Message, encode
-from dagstack_dev.runtimes.process.order import make_order
-from dagstack_dev.runtimes.process.transfer import ContextArgument, pack, unpack
+from dagstack_dev.runtimes.process.start_request import start_request
+from dagstack_dev.runtimes.process.transfer import (
+    ContextArgument,
+    Decoder,
+    Kind,
+    Message,
+    encode,
+    pack,
+    unpack,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.runtimes.code import CodeFile
     from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
-    from dagstack_dev.runtimes.process.description import Method
+    from dagstack_dev.runtimes.process.transfer import Method
 
 _CHUNK: Final = 1 << 18
 ABANDON_SECONDS: Final = 2.0
@@ -101,14 +107,14 @@ class Remote:
             ProcessDied: the process ended meanwhile.
             Exception: what was raised there: `PluginLoadError`, or what its setup raised.
         """
-        order = pack(make_order(self._code, context), ref=self.ref, what="what it is to run")
+        request = pack(start_request(self._code, context), ref=self.ref, what="what it is to run")
         self._context = context
         self._home, self._token = threading.get_ident(), anyio.lowlevel.current_token()
         self._stream = await context.enter_async(self._process())
         context.start_soon(self._listen, name=f"process of {self.ref}")
         assert self.child is not None  # noqa: S101 - it is at the other end of the stream
         context.start_soon(self.child.close_when_ended, name=f"end of the process of {self.ref}")
-        payload = await self._ask(Kind.START, order, number=_LIFE, what="its description")
+        payload = await self._ask(Kind.START, request, number=_LIFE, what="its description")
         methods: tuple[Method, ...] = self._unpack(payload, "its description")
         return methods
 
@@ -122,8 +128,7 @@ class Remote:
             return
         payload = await self._ask(Kind.STOP, b"", number=_LIFE, what="its teardown")
         self._over = True
-        failures, carry = self._unpack(payload, "its teardown")
-        errors = [rebuild(each, self.ref) for each in failures]
+        errors, carry = self._unpack(payload, "its teardown")
         try:
             self._take_carry(carry)
         except NotTransferable as error:
@@ -247,21 +252,20 @@ class Remote:
             case Kind.RESULT | Kind.READY | Kind.STOPPED:
                 self._settle(message.call, payload=message.payload)
             case Kind.ERROR:
-                failure = self._unpack(message.payload, "an exception")
-                self._settle(message.call, error=rebuild(failure, self.ref))
+                error = self._unpack(message.payload, "an exception")
+                self._settle(message.call, error=error)
             case Kind.FAILED:
                 self._over = True
-                failure, carry = self._unpack(message.payload, "an exception")
-                error = rebuild(failure, self.ref)
+                error, carry = self._unpack(message.payload, "an exception")
                 try:
                     self._take_carry(carry)
                 except NotTransferable as lost:
                     error.add_note(str(lost))
                 self._settle(message.call, error=error)
             case Kind.CRASHED:
-                failure = self._unpack(message.payload, "an exception")
                 if self._context is not None:
-                    self._context.start_soon(_raise, rebuild(failure, self.ref))
+                    error = self._unpack(message.payload, "an exception")
+                    self._context.start_soon(_raise, error)
             case Kind.LOG if self._context is not None:
                 context = self._context
                 progress = getattr(context, "progress", None)

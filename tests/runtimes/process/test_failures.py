@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
-
 import pytest
 
 from dagstack_dev import PluginRef
 from dagstack_dev.core.transient import is_transient
-from dagstack_dev.runtimes.process.failures import describe, rebuild
+from dagstack_dev.runtimes.process.transfer import pack, unpack
 
 REF = PluginRef("demo", "it")
 
 
 def sent(error: BaseException) -> BaseException:
-    return rebuild(pickle.loads(pickle.dumps(describe(error, REF))), REF)
+    (back,) = unpack(pack([error], ref=REF, what="it"), ref=REF, what="it")
+    assert isinstance(back, BaseException)
+    return back
 
 
 @pytest.mark.parametrize("expected", [True, False])

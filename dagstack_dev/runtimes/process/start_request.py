@@ -23,7 +23,7 @@ _NOT_SERVICES: Final = frozenset({"config", "logger", "registry", "resources", "
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class StartRequest:
     """What the process is to run.
 
     Attributes:
@@ -51,8 +51,8 @@ class Order:
     log_level: int
 
 
-def make_order(code: InProcessCode, context: OwningContext) -> Order:
-    """The order for a process that is to run `code` with `context`.
+def start_request(code: InProcessCode, context: OwningContext) -> StartRequest:
+    """Return what a process is told that is to run `code` with `context`.
 
     Raises:
         NotTransferable: the configuration, a resource or what the plugin carries cannot go there.
@@ -62,7 +62,7 @@ def make_order(code: InProcessCode, context: OwningContext) -> Order:
     declared = code.manifest.resources
     names = (*declared.required, *declared.optional)
     entries: list[object] = [*sys.path]  # As imports, which pass over anything but text.
-    return Order(
+    return StartRequest(
         code=code,
         code_roots=tuple(code.shared.roots),
         shared=tuple(code.shared.running()),
@@ -80,12 +80,12 @@ def make_order(code: InProcessCode, context: OwningContext) -> Order:
 
 
 def pack_carry(carry: Mapping[str, Any], ref: PluginRef) -> dict[str, bytes]:
-    """What a plugin carries, each value pickled."""
+    """Return what a plugin carries, each value pickled."""
     return {key: pack(value, ref=ref, what=f"ctx.carry[{key!r}]") for key, value in carry.items()}
 
 
 def _services(context: Any, ref: PluginRef) -> dict[str, bytes | str]:
-    """Whatever else the host has put into its context.
+    """Return whatever else the host has put into its context.
 
     A plugin need not use any of it, so what cannot go is no failure before it does.
     """
