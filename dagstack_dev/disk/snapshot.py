@@ -6,8 +6,9 @@ File events are hints: they say where to look. What counts is the content that i
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from dagstack_dev.core.manifest_forms import MANIFEST_NAMES, differing_forms
 from dagstack_dev.disk.plugin_folders import PluginFolders
 from dagstack_dev.disk.single_files import SingleFiles
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from dagstack_dev.disk.single_files import RunningCode
 
 _T = TypeVar("_T")
+
+TOO_MANY_FILES: Final = 10_000
+"""How many files a plugin may have before it is told to hold something that is no source."""
 
 
 class News(NamedTuple):
@@ -133,6 +137,36 @@ class Snapshot:
             *(folder for folder, old, now in plugins if old is None or looks_unfinished(old, now)),
             *(path for path, now in files if now is None or now.is_empty),
         }
+
+    def faults(self) -> dict[str, str]:
+        """Tell what the disk does not let us see, and what is too much to see, in the news.
+
+        Returns:
+            Messages by path.
+        """
+        faults = {
+            folder: f"cannot be searched: {reason}; what runs from it goes on, new plugins in it "
+            "are not found"
+            for folder, reason in self.folders.denied.items()
+        }
+        for source in filter(None, map(self.source, self.news.folders)):
+            for path, file in source.files.items():
+                if file.error is not None and not path.endswith((".py", source.manifest_name)):
+                    faults[f"{source.folder}/{path}"] = (
+                        f"cannot be read: {file.error}; the plugin is taken without it"
+                    )
+            if len(MANIFEST_NAMES & source.files.keys()) > 1:
+                for name in differing_forms(source.manifest_text):
+                    faults[f"{source.folder}/{name}"] = (
+                        f"holds a manifest that does not count: {source.manifest_name} beside it "
+                        "takes precedence and says something else"
+                    )
+            if len(source.files) > TOO_MANY_FILES:
+                faults[source.folder] = (
+                    f"holds more than {TOO_MANY_FILES:,} files, and all of them count as its "
+                    "source; name those that are data in `ignore` of its manifest, or --ignore them"
+                )
+        return faults
 
     def copy(self) -> Snapshot:
         """Copy what was last looked at, without news, for looks that leave this one alone."""

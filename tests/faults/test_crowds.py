@@ -10,9 +10,8 @@ from command_runs import Watching
 from serving import serving
 from trees import PluginTree
 
-from dagstack_dev.app.reload import collect
 from dagstack_dev.core.events import ReloadCommitted, WatchProblem
-from dagstack_dev.disk import plugin_folders
+from dagstack_dev.disk import plugin_folders, snapshot
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.snapshot import Snapshot
 
@@ -59,7 +58,7 @@ async def test_a_crowd_of_files_in_a_plugin_is_told_and_not_walked_with_every_ed
     tree: PluginTree, searched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plugin_folders, "MANY_FILES", 40)
-    monkeypatch.setattr(collect, "CROWD", 40)
+    monkeypatch.setattr(snapshot, "TOO_MANY_FILES", 40)
     folder = tree.plugin("a")
     tree.plugin("b")
     crowd(tree, "a/data", 50)

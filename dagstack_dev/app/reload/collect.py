@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import anyio.to_thread
 
 from dagstack_dev.app.outputs import OwnWrites
-from dagstack_dev.app.reload.inbox import Batch
+from dagstack_dev.app.reload.inbox import Batch, Request
 from dagstack_dev.app.write_log import WriteLog
-from dagstack_dev.core.manifest_forms import MANIFEST_NAMES, differing_forms
+from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
 from dagstack_dev.disk.settling import GitLocks
 from dagstack_dev.disk.snapshot import looks_unfinished
 
@@ -32,11 +32,8 @@ EDITED: Final = (
 )
 """How the names of files end that people edit. Others change by themselves too, as logs do."""
 
-CROWD: Final = 10_000
-"""Files from which a plugin is told to hold something that is no source."""
-
-DOUBT_LIMIT_SECONDS: Final = 3.0
-"""How long a batch may be held back in all because it looks unfinished."""
+DEBOUNCE_LIMIT_SECONDS: Final = 3.0
+"""How long a batch may wait in all because it looks unfinished."""
 
 
 class Collected(NamedTuple):
@@ -62,7 +59,7 @@ class Collector:
         snapshot: what is looked at.
         shared: what runs of code that is no plugin's.
         inbox: where more may come in meanwhile.
-        doubt_seconds: how long something unfinished is given to go on.
+        debounce_seconds: how long something unfinished is given to go on.
         imported: what plugins have come to import that nobody has looked at yet; see
             `PluginFolders.add_imported`.
         later: called with a folder and seconds, to have the folder looked at again then.
@@ -75,7 +72,7 @@ class Collector:
         shared: SharedFiles,
         inbox: Inbox,
         *,
-        doubt_seconds: float,
+        debounce_seconds: float,
         imported: Callable[[], Mapping[tuple[str, str], SourceFile | None]],
         later: Callable[[str, float], None],
         on_problem: Callable[[str, str], None],
@@ -83,10 +80,10 @@ class Collector:
         self._snapshot = snapshot
         self._shared = shared
         self._inbox = inbox
-        self._doubt_seconds = doubt_seconds
+        self._debounce_seconds = debounce_seconds
         self._imported = imported
         self._on_problem = on_problem
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
         self._git = GitLocks(snapshot.folders.roots, on_problem)
         self.writes = WriteLog()
         self.own_writes = OwnWrites(writes=self.writes, later=later, on_problem=on_problem)
@@ -94,8 +91,8 @@ class Collector:
     async def first_look(self) -> Collected:
         """Everything that is on disk."""
         await anyio.to_thread.run_sync(self._snapshot.look)
-        self._tell_of_faults()
-        return self._hand_on(None)
+        self._report_faults()
+        return self._hand_on(Batch(requests=[Request(None)]))
 
     def edited(self, batch: Batch) -> tuple[set[str], set[str]]:
         """Look at what a batch that waits has changed, and hand nothing on.
@@ -126,20 +123,20 @@ class Collector:
         A save that looks unfinished, or looks like part of something larger such as a branch
         switch, is given time to go on, again and again while more comes in, which joins `batch`.
         """
-        give_up_at = perf_counter() + DOUBT_LIMIT_SECONDS
+        give_up_at = perf_counter() + DEBOUNCE_LIMIT_SECONDS
         todo = Batch(paths={*batch.paths}, requests=[*batch.requests])
         while True:
             of_git = await self._git.released(give_up_at)
             self._snapshot.folders.add_imported(self._imported())
             news = self._snapshot.look(None if todo.everywhere else todo.paths)
-            self._tell_of_faults()
+            self._report_faults()
             todo = Batch(paths=self._snapshot.unfinished() - self.own_writes.waiting)
             if perf_counter() >= give_up_at:
                 break
             is_part = of_git or len(news.folders.keys() - self.own_writes.waiting) >= MANY_FOLDERS
             if not todo and not is_part:
                 break
-            seconds = self._doubt_seconds if todo else self._doubt_seconds / 5
+            seconds = self._debounce_seconds / (1 if todo else 5)
             if not await self._more(seconds, batch, todo):
                 give_up_at = 0.0  # It has been quiet: what is seen is what there is.
         return self._hand_on(batch)
@@ -153,57 +150,35 @@ class Collector:
             batch.join(later)
         return True
 
-    def _hand_on(self, batch: Batch | None) -> Collected:
+    def _hand_on(self, batch: Batch) -> Collected:
         """The news, but for what plugins have written themselves or has to wait."""
         news = self._snapshot.news
         saved = self._snapshot.take_touched()
         plugins: dict[str, PluginSource | None] = {}
         for folder in sorted(news.folders):
             before, now = news.folders[folder], self._snapshot.source(folder)
-            is_meant: bool | None = True
-            if before is not None and now is not None:
+            if before is None or now is None:
+                plugins[folder] = now
+            else:
                 seen = self._snapshot.folders.seen(folder)
                 is_meant = self.own_writes.is_to_be_reloaded(before, now, seen)
                 if is_meant is None:
                     continue
-                if not is_meant:
+                if is_meant:
+                    plugins[folder] = now
+                else:
                     own = {f"{folder}/{path}" for path in before.changed_files(now)}
                     saved -= own
-                    if batch is not None:
-                        batch.paths -= own
-            if is_meant:
-                plugins[folder] = now
+                    batch.paths -= own
             del news.folders[folder]
         files = frozenset(news.files)
         news.files.clear()
-        shared = self._shared.differing(None if batch is None or batch.everywhere else files)
+        shared = self._shared.differing(None if batch.everywhere else files)
         return Collected(plugins, files, shared, saved)
 
-    def _tell_of_faults(self) -> None:
+    def _report_faults(self) -> None:
         """Report what the disk does not let us see, and what is too much to see, once each."""
-        faults = {
-            folder: f"cannot be searched: {reason}; what runs from it goes on, new plugins in it "
-            "are not found"
-            for folder, reason in self._snapshot.folders.denied.items()
-        }
-        for source in filter(None, map(self._snapshot.source, self._snapshot.news.folders)):
-            for path, file in source.files.items():
-                if file.error is not None and not path.endswith((".py", source.manifest_name)):
-                    faults[f"{source.folder}/{path}"] = (
-                        f"cannot be read: {file.error}; the plugin is taken without it"
-                    )
-            if len(MANIFEST_NAMES & source.files.keys()) > 1:
-                for name in differing_forms(source.manifest_text):
-                    faults[f"{source.folder}/{name}"] = (
-                        f"holds a manifest that does not count: {source.manifest_name} beside it "
-                        "takes precedence and says something else"
-                    )
-            if len(source.files) > CROWD:
-                faults[source.folder] = (
-                    f"holds more than {CROWD:,} files, and all of them count as its source; "
-                    "name those that are data in `ignore` of its manifest, or --ignore them"
-                )
-        for path, message in faults.items():
-            if self._told.get(path) != message:
-                self._told[path] = message
+        for path, message in self._snapshot.faults().items():
+            if self._reported.get(path) != message:
+                self._reported[path] = message
                 self._on_problem(path, message)
