@@ -87,14 +87,14 @@ async def test_one_that_is_there_and_does_not_help_is_tried_once(
     async with serving(tree) as live:
         install(site)
         looks = 0
-        come = live.server._loop._state.come
+        look = live.server._loop._state.look_for_modules
 
         def count() -> set[str]:
             nonlocal looks
             looks += live.journal == ["tried", "tried"]
-            return come()
+            return look()
 
-        monkeypatch.setattr(live.server._loop._state, "come", count)
+        monkeypatch.setattr(live.server._loop._state, "look_for_modules", count)
         while looks < 3:
             await anyio.sleep(0.01)
         assert live.journal == ["tried", "tried"]

@@ -153,7 +153,7 @@ class ReloadLoop:
                     await self._take_in(self.inbox.take())
                     continue
                 await self.leaks.look(lambda: not self.inbox.empty)
-                if places := self._state.come():
+                if places := self._state.look_for_modules():
                     self.inbox.put(Batch(again=places))
 
     async def come_to_rest(self) -> None:
@@ -176,7 +176,7 @@ class ReloadLoop:
     @property
     def _idle_seconds(self) -> float | None:
         """How long nothing should happen before there is something to be looked at."""
-        return self.leaks.idle_seconds or (LOOK_SECONDS if self._state.absent() else None)
+        return self.leaks.idle_seconds or (LOOK_SECONDS if self._state.missing_modules() else None)
 
     # From a batch to the places where something may differ
 
@@ -234,7 +234,7 @@ class ReloadLoop:
         self.preemption.note_outdated(self._state.refs_at(reasons) & self._state.building)
         again = self._saved_again(saved) | batch.again
         if batch.everywhere:
-            again |= self._state.come()
+            again |= self._state.look_for_modules()
         reasons |= self._state.prepare_again(again - reasons.keys())
         reasons |= dict.fromkeys(self._state.request(batch.asked), "asked for")
         code = self._shared.news(shared)
@@ -246,7 +246,7 @@ class ReloadLoop:
         for request in batch.requests:
             request.is_taken_in = True
         occasion = Occasion(self._batches, paths, began)
-        is_news = bool(reasons) or self._shared.has_changed(shared)
+        is_news = bool(reasons or code) or self._shared.is_undone(shared)
         turn = self._begin(reasons, shared, occasion, is_news=is_news)
         if turn is not None:
             self._under_way += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -21,7 +20,7 @@ from dagstack_dev.host.entry import Offer
 from dagstack_dev.host.preparation import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.sources import PluginSource
@@ -55,8 +54,7 @@ class Revisions:
         self._table = registry.table
         self._is_watched = is_watched
         self._prepared: dict[str, _Prepared] = {}
-        self._claims: defaultdict[PluginRef, set[str]] = defaultdict(set)
-        self._fallbacks: defaultdict[str, set[str]] = defaultdict(set)
+        self._claims: dict[PluginRef | str, set[str]] = {}  # By name; of fallbacks, by kind.
         self._kinds = registry.kinds
         self.broken: dict[str, AbstractSet[str]] = {}
 
@@ -96,7 +94,7 @@ class Revisions:
 
     def fallbacks(self, kind: str) -> Collection[str]:
         """The places that say they are the fallback of `kind`."""
-        return self._fallbacks.get(kind, set())
+        return self._claims.get(kind, set())
 
     def place(self, ref: PluginRef) -> str | None:
         """Where `ref` was last built from; None when it is not there."""
@@ -197,9 +195,10 @@ class Revisions:
     def _forget(self, place: str) -> None:
         found = self._prepared.pop(place, None)
         self.broken.pop(place, None)
-        if found is not None and found.revision.ref is not None:
-            self._claims[found.revision.ref].discard(place)
-            self._fallbacks[found.revision.ref.kind].discard(place)
+        for claim in () if found is None else _claims_of(found.revision):
+            self._claims[claim].discard(place)
+            if not self._claims[claim]:
+                del self._claims[claim]
 
     def _prepare(self, source: PluginSource, batch: int) -> None:
         place = source.folder
@@ -219,10 +218,16 @@ class Revisions:
             revision = Revision(place, error.ref, error=recorded(error), seen=batch)
             self.broken[place] = missing_in(error)
         self._prepared[place] = _Prepared(revision, source, offer)
-        if revision.ref is not None:
-            self._claims[revision.ref].add(place)
-            if revision.is_fallback:
-                self._fallbacks[revision.ref.kind].add(place)
+        for claim in _claims_of(revision):
+            self._claims.setdefault(claim, set()).add(place)
+
+
+def _claims_of(revision: Revision) -> Iterator[PluginRef | str]:
+    """The name that a revision says it has, and the kind that it says it is the fallback of."""
+    if revision.ref is not None:
+        yield revision.ref
+        if revision.is_fallback:
+            yield revision.ref.kind
 
 
 def _revision(place: str, offer: Offer, batch: int = 0) -> Revision:

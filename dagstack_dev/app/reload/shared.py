@@ -40,7 +40,6 @@ class SharedFiles:
     def __init__(
         self, registry: Registry, snapshot: Snapshot, roots: Sequence[str], ignore: IgnoreRules
     ) -> None:
-        self._table = registry.table
         self._snapshot = snapshot
         self._code = shared_code(registry)
         self.known: dict[str, tuple[bytes | None, int]] = {}
@@ -74,16 +73,15 @@ class SharedFiles:
         return {
             path: file
             for path, file in contents.items()
-            if self._is_news(path, file) and self._code.fingerprint(path) != _fingerprint(file)
+            if not self._is_known(path, file) and self._code.fingerprint(path) != _fingerprint(file)
         }
 
     def news_at(self, paths: Iterable[str]) -> dict[str, SourceFile | None]:
         """Of the files at `paths` those that are neither what runs nor what they were last time."""
         return self.news(self._snapshot.files.differing(paths))
 
-    def _is_news(self, path: str, file: SourceFile | None) -> bool:
-        known = self.known.get(path)
-        return known is None or known[0] != _fingerprint(file)
+    def _is_known(self, path: str, file: SourceFile | None) -> bool:
+        return path in self.known and self.known[path][0] == _fingerprint(file)
 
     def importers(self, paths: Iterable[str]) -> frozenset[PluginRef]:
         """The plugins that import any of the files at these paths."""
@@ -102,13 +100,10 @@ class SharedFiles:
         Returns:
             The changes that are for plugins, by name.
         """
-        self.known |= {
-            path: (_fingerprint(file), batch)
+        self.known = {
+            path: self.known[path] if self._is_known(path, file) else (_fingerprint(file), batch)
             for path, file in contents.items()
-            if self._is_news(path, file)
         }
-        for path in self.known.keys() - contents.keys():
-            del self.known[path]
         return {change.name: change for change in self._code.prepare(contents, is_quiet=is_quiet)}
 
     def news_of(self, change: SharedChange, offers: Mapping[PluginRef, Offer]) -> SharedNews:
@@ -152,9 +147,9 @@ class SharedFiles:
         """Whether anything differs, or has come too late for somebody who imports it."""
         return bool(self.known or self._code.log.late)
 
-    def has_changed(self, contents: Mapping[str, SourceFile | None]) -> bool:
-        """Whether `contents`, all that differs, are not what differed the last time."""
-        return bool(self.news(contents)) or not self.known.keys() <= contents.keys()
+    def is_undone(self, contents: Mapping[str, SourceFile | None]) -> bool:
+        """Whether something that differed the last time is not among `contents`, all that does."""
+        return not self.known.keys() <= contents.keys()
 
 
 def _names(offer: Offer, change: SharedChange) -> bool:

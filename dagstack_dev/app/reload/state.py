@@ -9,8 +9,8 @@
                 back in a roll-back: its data
     failures    what did not work, from what, when  ref -> failures
                 it is tried again, what it misses
-    in vain     missing modules that were there     (place, name)
-                and did not help
+    found       missing modules that were there     (place, name)
+                at the last look
     building    what is under way                   refs
     unsettled   where anything differs from what    place -> what has happened there and was not
                 runs or was tried last              dealt with, or `PENDING`
@@ -78,7 +78,7 @@ class ReloadState(Revisions):
         self.failures: dict[PluginRef, list[Failure]] = {}
         self.building: set[PluginRef] = set()
         self.unsettled: dict[str, str] = {}
-        self._in_vain: set[tuple[str, str]] = set()
+        self._found: set[tuple[str, str]] = set()
         self._asked = Counter[PluginRef]()
         self._built = Counter[PluginRef]()
         self._beside: dict[PluginRef, PluginSource | None] = {}
@@ -234,24 +234,26 @@ class ReloadState(Revisions):
         """The plugins that wait to be tried again by themselves, or are just tried."""
         return {ref for ref, known in self.failures.items() if known[-1].is_retried}
 
-    def absent(self) -> dict[str, AbstractSet[str]]:
+    def missing_modules(self) -> dict[str, AbstractSet[str]]:
         """The modules that are missed by what has failed, by its place."""
-        failed = ((self.place(ref) or "", known[-1].absent) for ref, known in self.failures.items())
-        return {place: absent for place, absent in (*self.broken.items(), *failed) if absent}
+        failed = ((self.place(ref), known[-1].absent) for ref, known in self.failures.items())
+        missed = (*self.broken.items(), *failed)
+        return {place: names for place, names in missed if place is not None and names}
 
-    def come(self) -> set[str]:
-        """Look for the modules that are missed, and return the places to be tried again for them.
+    def look_for_modules(self) -> set[str]:
+        """Look for the modules that are missed; one that was found before has not helped.
 
-        What was there before and did not help is looked for in vain: once is enough.
+        Returns:
+            The places to be tried again.
         """
-        absent = self.absent()
+        absent = self.missing_modules()
         if not absent:
             return set()
         PathFinder.invalidate_caches()
         names = set[str]().union(*absent.values())
         there = {name for name in names if self._code.can_find(name)}
         found = {(place, name) for place, names in absent.items() for name in names & there}
-        news, self._in_vain = found - self._in_vain, found
+        news, self._found = found - self._found, found
         return {place for place, _ in news}
 
     def forget_failures(self, news: Iterable[PluginRef], *, all_of_them: bool) -> set[str]:
