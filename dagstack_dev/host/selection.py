@@ -68,4 +68,4 @@ def _named(kind: str, name: str, candidates: Sequence[T], source: str) -> T:
     for each in candidates:
         if each.manifest.name == name:
             return each
-    raise ActiveUnknown(kind, name, source, known=[each.manifest.ref for each in candidates])
+    raise ActiveUnknown(kind, name, source=source, known=[each.manifest.ref for each in candidates])

@@ -114,9 +114,7 @@ class NoCapabilityMatch(PluginRegistryError):
 class NobodyAnswers(KindUnknown):
     """No ready plugin of a kind has a hook (ADR-2); `known` are the plugins that could."""
 
-    def __init__(self, kind: str, hook: str, *, known: Sequence[PluginRef]) -> None:
-        super().__init__(kind, known=known)
-        self.hook = hook
+    hook: str = ""
 
     def __str__(self) -> str:
         there = ", ".join(str(ref) for ref in self.known if ref.kind == self.kind)

@@ -238,11 +238,14 @@ class HealthCheckInvalid(PluginRegistryError):
         reason: what is wrong with that.
     """
 
-    def __init__(self, ref: PluginRef, name: str, problem: str) -> None:
-        super().__init__(ref, name, problem)
-        self.ref = ref
-        self.name = name
-        self.reason = f"its manifest says health_check = {name!r}, but {problem}"
+    ref: PluginRef
+    name: str
+    problem: str
+
+    template = "{ref}: {reason}"
+
+    def _complete(self) -> None:
+        self.reason = f"its manifest says health_check = {self.name!r}, but {self.problem}"
 
     @classmethod
     def missing(cls, ref: PluginRef, name: str, known: Iterable[str]) -> HealthCheckInvalid:
@@ -254,9 +257,6 @@ class HealthCheckInvalid(PluginRegistryError):
     def needs_arguments(cls, ref: PluginRef, name: str) -> HealthCheckInvalid:
         """Say that the method cannot be called without arguments."""
         return cls(ref, name, f"{name}() needs arguments; name one that needs none")
-
-    def __str__(self) -> str:
-        return f"{self.ref}: {self.reason}"
 
 
 class SetupPreempted(PluginRegistryError):

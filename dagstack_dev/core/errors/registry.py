@@ -20,18 +20,14 @@ class AmbiguousPlugin(PluginRegistryError):
     for two fallbacks of a kind (`candidates`).
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        ref: PluginRef | None = None,
-        candidates: Sequence[PluginRef] = (),
-        paths: Sequence[str] = (),
-    ) -> None:
-        super().__init__(message)
-        self.ref = ref
-        self.candidates = tuple(candidates)
-        self.paths = tuple(paths)
+    message: str
+    ref: PluginRef | None = None
+    candidates: Sequence[PluginRef] = ()
+    paths: Sequence[str] = ()
+
+    template = "{message}"
+
+    def _complete(self) -> None:
         self.path = self.paths[-1] if self.paths else None
 
     @classmethod
@@ -212,20 +208,10 @@ class HookspecMissing(KindUnknown):
         path: that plugin's manifest.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        hook: str | None = None,
-        *,
-        declared: Sequence[str],
-        ref: PluginRef | None = None,
-        path: str | None = None,
-    ) -> None:
-        super().__init__(kind)
-        self.hook = hook
-        self.declared = tuple(declared)
-        self.ref = ref
-        self.path = path
+    hook: str | None = None
+    declared: Sequence[str] = ()
+    ref: PluginRef | None = None
+    path: str | None = None
 
     def _asked(self) -> tuple[str, Sequence[str]]:
         return self.hook or self.kind, self.declared
@@ -245,11 +231,8 @@ class HookspecMissing(KindUnknown):
 class KindVersionIncompatible(VersionIncompatible):
     """A plugin is written for another major version of its kind (contract, section 4)."""
 
-    def __init__(self, ref: PluginRef, wanted: str, declared: str, path: str | None) -> None:
-        super().__init__(ref, wanted, declared, path)
-        self.kind = ref.kind
-        self.wanted = wanted
-        self.declared = declared
+    def _complete(self) -> None:
+        self.kind, self.wanted, self.declared = self.ref.kind, self.required, self.core_version
 
     def __str__(self) -> str:
         return (
@@ -262,9 +245,7 @@ class KindVersionIncompatible(VersionIncompatible):
 class ActiveUnknown(KindUnknown):
     """The plugin that is to be the active one of its kind is not there; `source` named it."""
 
-    def __init__(self, kind: str, name: str, source: str, *, known: Sequence[PluginRef]) -> None:
-        super().__init__(kind, name, known=known)
-        self.source = source
+    source: str = ""
 
     def __str__(self) -> str:
         return f"{self.source} names {self.kind}/{self.name}, but {super().__str__()}"

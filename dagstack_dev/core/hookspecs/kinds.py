@@ -122,7 +122,7 @@ class KindSpec:
         """
         found = self._by_name.get(name)
         if found is None:
-            raise HookspecMissing(self.kind, name, declared=sorted(self._by_name))
+            raise HookspecMissing(self.kind, hook=name, declared=sorted(self._by_name))
         return found
 
 

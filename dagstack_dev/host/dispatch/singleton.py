@@ -47,5 +47,5 @@ class SingletonDispatcher(Dispatcher[Any]):
         members = [member for member in live if member not in left] if left else live
         if not members:
             known = [entry.ref for entry in self._table.present()]
-            raise NobodyAnswers(kind, hook, known=known)
+            raise NobodyAnswers(kind, hook=hook, known=known)
         return select(kind, members, self._registry.routing_policy)
