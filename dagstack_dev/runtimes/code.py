@@ -9,7 +9,6 @@ import symtable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from importlib.util import decode_source
-from opcode import opmap
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -120,23 +119,15 @@ def all_code(code: CodeType) -> Iterator[CodeType]:
 
 def mentioned_names(code: CodeType) -> set[str]:
     """Return every identifier in `code` and code nested in it, parts of dotted ones included."""
-    return {
-        part
-        for each in all_code(code)
-        for words in (each.co_names, _import_lists(each), _strings(each))
-        for name in words
-        for part in name.split(".")
-    }
+    return {part for each in all_code(code) for word in _words(each) for part in word.split(".")}
 
 
-def _strings(code: CodeType) -> Iterator[str]:
-    return (const for const in code.co_consts if isinstance(const, str))
-
-
-def _import_lists(code: CodeType) -> Iterator[str]:
+def _words(code: CodeType) -> Iterator[str]:
+    """Yield names and strings, those in tuples included, as of an import."""
+    yield from code.co_names
     for const in code.co_consts:
-        if isinstance(const, tuple):
-            yield from (item for item in const if isinstance(item, str))
+        words = const if isinstance(const, tuple) else (const,)
+        yield from (word for word in words if isinstance(word, str))
 
 
 _BINDING_WORDS: Final = frozenset(
@@ -147,8 +138,6 @@ _BINDING_WORDS: Final = frozenset(
 
 _STAR_IMPORT: Final = ("*",)
 """What an import is told to import, as it stands among the constants of its code."""
-
-_STORE_NAME: Final = opmap["STORE_NAME"]
 
 
 def may_bind(file: CodeFile, name: str) -> bool:
@@ -164,25 +153,11 @@ def may_bind(file: CodeFile, name: str) -> bool:
         return True
     if not _BINDING_WORDS.isdisjoint(code.co_names) or _STAR_IMPORT in code.co_consts:
         return True
-    if _stores(code, name):
-        return True
     text = decode_source(file.source.content or b"")
     try:
         return _binds(symtable.symtable(text, file.path, "exec"), name)
     except (RecursionError, MemoryError):  # Code that compiles may be nested too deeply for this.
         return True
-
-
-def _stores(code: CodeType, name: str) -> bool:
-    """Return whether a plain statement at module level binds `name`.
-
-    The bytecode tells it in a fraction of the time that the symbol table takes, which has to be
-    made from the text.
-    """
-    if name not in code.co_names:
-        return False
-    step = (_STORE_NAME, code.co_names.index(name))  # An index above 255 is in no single step.
-    return step in zip(code.co_code[::2], code.co_code[1::2], strict=True)
 
 
 def _binds(table: symtable.SymbolTable, name: str) -> bool:
