@@ -32,7 +32,7 @@ from dagstack_dev.core.manifest.mcp import (
     McpStdio,
     Table,
     mcp_contradictions,
-    with_startup_timeout,
+    startup_timeout,
 )
 from dagstack_dev.core.manifest_forms import pattern_problem
 from dagstack_dev.core.refs import PluginRef
@@ -66,18 +66,12 @@ class IdempotencyMode(StrEnum):
     NONE = "none"
 
 
-def _one_or_many(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
 _NO_METADATA: Final = FrozenMapping({})  # One for all: pydantic would copy a default.
 
 _NULLABLE: Final = frozenset({"command", "env", "auth"})
 """Fields that may be null, where a form of the manifest knows that, in place of being left out."""
 
 _OTHER_SPELLINGS: Final = frozenset({"mcp_stdio", "supports", *_NULLABLE})
-
-_MCP_FIELDS: Final = ("command", "env", "endpoint", "url", "auth", "mcp_stdio", "mcp_http")
 
 Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
@@ -210,7 +204,7 @@ class PluginManifest(Table):
     @field_validator("runtime", mode="before")
     @classmethod
     def _runtime_list(cls, value: object) -> object:
-        return _one_or_many(value)
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("depends_on", mode="before")
     @classmethod
@@ -236,14 +230,13 @@ class PluginManifest(Table):
     @model_validator(mode="before")
     @classmethod
     def _other_spellings(cls, fields: object) -> object:
-        if isinstance(fields, dict) and not _OTHER_SPELLINGS.isdisjoint(fields):
-            given = {
-                key: value
-                for key, value in fields.items()
-                if value is not None or key not in _NULLABLE
-            }
-            return _with_supports(with_startup_timeout(given))
-        return fields
+        if not isinstance(fields, dict) or _OTHER_SPELLINGS.isdisjoint(fields):
+            return fields
+        given = {
+            key: value for key, value in fields.items() if value is not None or key not in _NULLABLE
+        }
+        spelt = {f"supports_{key}": names for key, names in _supported(given).items()}
+        return {**startup_timeout(given), **spelt, **given}
 
     @model_validator(mode="after")
     def _consistent(self) -> PluginManifest:
@@ -278,9 +271,7 @@ def contradictions(fields: Mapping[str, object]) -> dict[str, str]:
     for key, names in _supported(fields).items():
         if fields.get(f"supports_{key}") not in (None, (), [], names, tuple(names)):
             found[f"supports.{key}"] = f"differs from supports_{key}; keep one of them"
-    if tuple(declared) != ("in_process",) or any(map(fields.get, _MCP_FIELDS)):
-        found |= mcp_contradictions(fields)
-    return found
+    return found | mcp_contradictions(fields)
 
 
 def _dependency(item: object) -> str | PluginRef:
@@ -318,11 +309,3 @@ def _supported(fields: Mapping[str, object]) -> dict[str, list[str]]:
         if isinstance(names := table.get(key), list | tuple)
         and all(isinstance(name, str) for name in names)
     }
-
-
-def _with_supports(fields: object) -> object:
-    """Return the fields of a manifest, where `[plugin.supports]` may stand for `supports_*`."""
-    if not isinstance(fields, Mapping):
-        return fields
-    spelt = {f"supports_{key}": names for key, names in _supported(fields).items()}
-    return {**spelt, **fields}

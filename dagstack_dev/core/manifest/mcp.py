@@ -126,12 +126,10 @@ class McpHttp(Table):
     tls_verify: bool = True
 
 
-def with_startup_timeout(fields: object) -> object:
-    """Return the fields of a manifest, with how long `[plugin.mcp_stdio]` says a setup may take."""
-    if not isinstance(fields, Mapping) or "startup_timeout_sec" in fields:
-        return fields
+def startup_timeout(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the field that says how long a setup may take, as `[plugin.mcp_stdio]` may say it."""
     seconds = _table(fields, "mcp_stdio").get("startup_timeout_sec")
-    return fields if seconds is None else {**fields, "startup_timeout_sec": seconds}
+    return {} if seconds is None else {"startup_timeout_sec": seconds}
 
 
 def mcp_contradictions(fields: Mapping[str, object]) -> dict[str, str]:
