@@ -320,6 +320,8 @@ class Model:
         if self.is_live(owner):
             is_same = revision.error is None and self.difference(owner, revision) is None
             return is_same and not self.is_lost(owner)
+        if any(map(self.is_live, self.machine.graph.dependents(owner))):
+            return False  # They cannot go on without it.
         if self.machine.entries[owner].inputs.text != self.disk.folders[place]:
             return False
         return len(self.claims(owner)) == 1 and self._is_hopeless(owner)

@@ -180,12 +180,14 @@ class ReloadState(Revisions):
         if self.is_live(owner):
             is_same = revision.error is None and self.difference(owner, revision) is None
             return is_same and not self.is_lost(owner)
+        entry, graph = self._table.entries[owner], self._table.graph
+        if any(map(self.is_live, graph.dependents(owner))):
+            return False  # They cannot go on without it.
         source = self.source(place)
-        if source is not None and self._table.entries[owner].offer.source != source:
+        if source is not None and entry.offer.source != source:
             return False
         if len(self.claims(owner)) > 1:
             return False  # It may get its name when that of a rival is gone.
-        entry, graph = self._table.entries[owner], self._table.graph
         if self._problem_of(owner) is not None or owner not in graph:
             return True
         if graph.wants(owner) != tuple(entry.manifest.depends_on):
