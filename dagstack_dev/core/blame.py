@@ -61,10 +61,14 @@ def _frames_of(error: BaseException) -> tuple[Frame, ...]:
 
 def plugin_steps(error: BaseException) -> Iterator[TracebackType]:
     """Yield the part of the traceback of `error` itself that is plugins' and shared code."""
-    step: TracebackType | None = error.__traceback__
+    return (step for step in steps(error) if is_plugin_code(step.tb_frame.f_globals))
+
+
+def steps(error: BaseException) -> Iterator[TracebackType]:
+    """Yield the traceback of `error` itself, outermost first."""
+    step = error.__traceback__
     while step is not None:
-        if is_plugin_code(step.tb_frame.f_globals):
-            yield step
+        yield step
         step = step.tb_next
 
 

@@ -19,7 +19,7 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dagstack_dev.core.blame import is_plugin_code, related, source_lines
+from dagstack_dev.core.blame import is_plugin_code, related, source_lines, steps
 from dagstack_dev.core.errors.base import PluginRegistryError, said, shown
 from dagstack_dev.core.secrets import LINES_OF_A_SECRET, masked_lines
 from dagstack_dev.core.transient import says_transient
@@ -72,16 +72,9 @@ class Step:
 def steps_of(error: BaseException) -> tuple[Step, ...]:
     """Return the frames of plugins and what they share, outermost first; else the app's."""
     ran: dict[tuple[str, int], tuple[str, ...]] = {}  # Endless recursion has few that differ.
-    steps = [_step(each, ran) for each in _traceback(error)]
-    own = [each for each in steps if each.is_plugin_code]
-    return tuple(own or [each for each in steps if not each.module.startswith(_BETWEEN)])
-
-
-def _traceback(error: BaseException) -> Iterator[TracebackType]:
-    step = error.__traceback__
-    while step is not None:
-        yield step
-        step = step.tb_next
+    found = [_step(each, ran) for each in steps(error)]
+    own = [each for each in found if each.is_plugin_code]
+    return tuple(own or [each for each in found if not each.module.startswith(_BETWEEN)])
 
 
 def _step(step: TracebackType, ran: dict[tuple[str, int], tuple[str, ...]]) -> Step:
@@ -109,12 +102,12 @@ def _module(step: TracebackType) -> str:
     return name if type(name) is str else ""
 
 
-def traceback_of(steps: Sequence[Step]) -> TracebackType | None:
+def traceback_of(path: Sequence[Step]) -> TracebackType | None:
     """Return a traceback put together from names and lines, for all that reads tracebacks."""
     loaders: dict[str, _Loader] = {}
     frames: dict[Step, FrameType] = {}  # Endless recursion has few that differ.
     following: TracebackType | None = None
-    for step in reversed(steps):
+    for step in reversed(path):
         loader = loaders.setdefault(step.path, _Loader(is_shared_code=step.is_plugin_code))
         loader.add(step)
         if step not in frames:
@@ -327,8 +320,7 @@ def trim(error: BaseException) -> None:
     that it keeps, until garbage is collected.
     """
     for each in related(error):
-        steps = (step for step in _traceback(each) if not _is_between(step))
-        step = next(steps, None)
+        step = next((step for step in steps(each) if not _is_between(step)), None)
         if step is not None or isinstance(each, PluginRegistryError):
             each.__traceback__ = step
 
