@@ -410,6 +410,17 @@ async def test_a_failure_rolls_back_every_plugin_that_shares_the_code(tree: Plug
         assert live.plugin("picky").value() == "good"
 
 
+async def test_a_roll_back_leaves_a_package_the_names_that_it_has_bound(tree: PluginTree) -> None:
+    tree.write("kit/__init__.py", "from .word import word\n")
+    word = tree.write("kit/word.py", "def word(): return 'old'\n")
+    user(tree, "it", "import kit", "kit.word()")
+    async with serving(tree) as live:
+        word.write_text("raise ValueError\n")
+        await live.settle()
+        assert live.outcomes == [ReloadRolledBack]
+        assert live.plugin("it").value() == "old"
+
+
 async def test_a_change_that_failed_is_tried_again_with_the_next_one(tree: PluginTree) -> None:
     tree.write("helpers/__init__.py", "")
     words = tree.write("helpers/words.py", "from helpers.base import WORD\n")

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder, UnloadedPackage
-    from dagstack_dev.runtimes.shared.modules import Unloaded
+    from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder
+    from dagstack_dev.runtimes.shared.modules import UnloadedModule
     from dagstack_dev.runtimes.shared.shared_code import SharedCode
+    from dagstack_dev.runtimes.shared.unloading import Unloaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +120,12 @@ class InProcessGeneration:
         self._registered_in = code.finder.registered_in(code.package)
         self._code: InProcessCode | None = code
         self._class: type | None = cls
-        self._unloaded: UnloadedPackage | None = None
-        self._borrowers: Mapping[str, Unloaded] = {}  # Shared modules that import this plugin.
-        is_own = f"{cls.__module__}.".startswith(
-            f"{code.package}."
-        )  # One of shared code may live on.
+        self._unloaded: Unloaded | None = None
+        self._borrowers: Mapping[
+            str, UnloadedModule
+        ] = {}  # Shared modules that import this plugin.
+        # A class of shared code may live on.
+        is_own = f"{cls.__module__}.".startswith(f"{code.package}.")
         self._retired = RetiredGeneration(cls if is_own else None)
 
     def instantiate(self) -> object:

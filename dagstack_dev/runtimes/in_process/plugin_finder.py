@@ -34,8 +34,8 @@ from dagstack_dev.runtimes.in_process.loaders import (
     SpaceLoader,
 )
 from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
-from dagstack_dev.runtimes.shared.loaded import forget_notes
 from dagstack_dev.runtimes.shared.registrations import Holders, Registrations
+from dagstack_dev.runtimes.shared.unloading import Unloaded, restore, unload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.ports import LoadsOnDemand
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.shared.imports import ImportLog, Imports
+    from dagstack_dev.runtimes.shared.imports import ImportLog
 
 
 _PACKAGE_PARTS: Final = 3
@@ -68,20 +68,6 @@ def _unquoted(part: str) -> str:
 class _Active(NamedTuple):
     folder: str
     files: Mapping[str, CodeFile]
-
-
-class UnloadedPackage(NamedTuple):
-    """The modules of one plugin that were in `sys.modules`, and what was known of them.
-
-    Attributes:
-        modules: by name.
-        imports: what each has imported.
-        bring_back: notes again what the standard library had noted of them.
-    """
-
-    modules: Mapping[str, ModuleType]
-    imports: Mapping[str, Imports]
-    bring_back: Callable[[], None] = lambda: None
 
 
 class PluginFinder(MetaPathFinder):
@@ -154,31 +140,17 @@ class PluginFinder(MetaPathFinder):
         self._in_kind[package.rpartition(".")[0]] += package not in self._active
         self._active[package] = _Active(folder, files)
 
-    def unload(self, package: str) -> UnloadedPackage:
+    def unload(self, package: str) -> Unloaded:
         """Deactivate `package`; what was below it in `sys.modules` is the answer."""
-        active = self._active.pop(package, None)
-        if active is None:
-            return UnloadedPackage({}, {})
+        if self._active.pop(package, None) is None:
+            return Unloaded()
         self._in_kind[package.rpartition(".")[0]] -= 1
-        taken = {}
         self._note_newest()
-        for name in self._loaded.pop(package, ()):
-            module = sys.modules.pop(name, None)
-            if module is not None:
-                taken[name] = module
-        parent, _, child = package.rpartition(".")
-        if parent in sys.modules:
-            vars(sys.modules[parent]).pop(child, None)
-        return UnloadedPackage(taken, self._log.unfollow(package), forget_notes(taken))
+        return unload(self._loaded.pop(package, ()), package, self._log)
 
-    def restore(self, package: str, taken: UnloadedPackage) -> None:
-        """The reverse of `unload`, for a package that has been activated again."""
-        self._log.follow_again(package, taken.imports)
-        taken.bring_back()
-        sys.modules.update(taken.modules)
-        parent, _, child = package.rpartition(".")
-        if parent in sys.modules and package in taken.modules:
-            setattr(sys.modules[parent], child, taken.modules[package])
+    def restore(self, package: str, unloaded: Unloaded) -> None:
+        """Reverse `unload`, for a package that has been activated again."""
+        restore(unloaded, package, self._log)
 
     def drop_if_empty(self, package: str) -> None:
         """`package` comes back no more; its kind goes with the last of its plugins."""

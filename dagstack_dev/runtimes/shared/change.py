@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.shared.modules import Reach, SharedModules, Unloaded
+    from dagstack_dev.runtimes.shared.modules import Reach, SharedModules, UnloadedModule
 
 
 class SharedChange:
@@ -31,7 +31,7 @@ class SharedChange:
         self.modules = reach.modules
         self.plugins = reach.plugins
         self._before: dict[str, CodeFile | None] = {}
-        self._unloaded: Mapping[str, Unloaded] = {}
+        self._unloaded: Mapping[str, UnloadedModule] = {}
 
     @property
     def name(self) -> str:

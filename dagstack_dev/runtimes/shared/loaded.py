@@ -1,17 +1,9 @@
-"""What `sys.modules` holds, without running any of it, and what is noted of modules elsewhere."""
+"""What `sys.modules` holds, as far as it can be told without running any of it."""
 
 from __future__ import annotations
 
-import copyreg
-import sys
-import typing
-from contextlib import suppress
 from importlib.machinery import NamespaceLoader
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from types import ModuleType
+from typing import Any
 
 
 def namespace_of(module: object) -> dict[str, Any]:
@@ -37,40 +29,3 @@ def origin_of(module: object) -> str | None:
     if is_namespace_package(module):
         origin = next((f"{each}/__init__.py" for each in namespace_of(module)["__path__"]), None)
     return origin if isinstance(origin, str) else None
-
-
-def bind(name: str, module: ModuleType) -> None:
-    """Make `module` an attribute of the package it is in, as importing it does."""
-    parent, _, child = name.rpartition(".")
-    if parent in sys.modules:
-        with suppress(AttributeError):  # Some object in the package's place does not take it.
-            setattr(sys.modules[parent], child, module)
-
-
-def unbind(name: str, module: ModuleType) -> None:
-    """The reverse of `bind`; whatever else has the name stays."""
-    parent, _, child = name.rpartition(".")
-    if namespace_of(sys.modules.get(parent)).get(child) is module:
-        with suppress(AttributeError):
-            delattr(sys.modules[parent], child)
-
-
-def forget_notes(modules: Collection[str]) -> Callable[[], None]:
-    """Forget the overloads and `copyreg` extensions of `modules`; return what brings them back."""
-    noted: dict[str, Any] = getattr(typing, "_overload_registry", {})
-    known: dict[tuple[str, str], int] = getattr(copyreg, "_extension_registry", {})
-    overloads = {name: noted.pop(name) for name in modules if name in noted}
-    extensions = {key: code for key, code in known.items() if key[0] in modules}
-    for key, code in extensions.items():
-        copyreg.remove_extension(*key, code)
-
-    def bring_back() -> None:
-        noted.update(overloads)
-        for key, code in extensions.items():
-            copyreg.add_extension(*key, code)
-
-    return bring_back if overloads or extensions else _nothing
-
-
-def _nothing() -> None:
-    """There is nothing to bring back; one for all, for nearly all modules."""

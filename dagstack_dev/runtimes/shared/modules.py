@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from dagstack_dev.core.sources import SourceFile
 from dagstack_dev.runtimes.code import CodeFile, compile_file
-from dagstack_dev.runtimes.shared.loaded import bind, forget_notes, unbind
 from dagstack_dev.runtimes.shared.static_imports import with_parents
+from dagstack_dev.runtimes.shared.unloading import Unloaded, restore, unload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from collections.abc import Set as AbstractSet
-    from types import ModuleType
 
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.runtimes.shared.imports import ImportLog, Imports
+    from dagstack_dev.runtimes.shared.imports import ImportLog
 
 
-class Unloaded(NamedTuple):
-    """A module that imports find no more, the file that it runs, and what was known of it.
+class UnloadedModule(NamedTuple):
+    """A shared module that imports find no more.
 
     Attributes:
-        module: None if it could not be loaded.
-        path: the file.
-        imports: what it has imported.
-        bring_back: notes again what the standard library had noted of it.
+        path: the file that it runs.
         is_stale: whether it was out of date.
+        unloaded: the module, unless it could not be loaded, and what was known of it.
     """
 
-    module: ModuleType | None
     path: str
-    imports: Imports
-    bring_back: Callable[[], None]
     is_stale: bool
+    unloaded: Unloaded
 
 
 class Imported(NamedTuple):
@@ -209,35 +203,25 @@ class SharedModules:
             if not self._at.get(path):
                 self._running.pop(path, None)
 
-    def unload(self, names: Iterable[str]) -> dict[str, Unloaded]:
-        """Take shared modules out of `sys.modules`; the answer is what to put back."""
+    def unload(self, names: Iterable[str]) -> dict[str, UnloadedModule]:
+        """Take shared modules out of `sys.modules`; the answer is what to restore."""
         taken = {}
         for name in sorted(names):
             path = self._remove(name)
-            if path is None:
-                continue
-            imports = self.log.unfollow(name).get(name)
-            module = sys.modules.pop(name, None)
-            if module is not None:
-                unbind(name, module)
-            if imports is not None:
-                bring_back, is_stale = forget_notes([name]), name in self.log.stale
-                taken[name] = Unloaded(module, path, imports, bring_back, is_stale)
-            self.log.stale.discard(name)
+            if path is not None:
+                unloaded = unload([name], name, self.log)
+                if name in unloaded.imports:
+                    taken[name] = UnloadedModule(path, name in self.log.stale, unloaded)
+                self.log.stale.discard(name)
         return taken
 
-    def restore(self, taken: Mapping[str, Unloaded]) -> None:
-        """The reverse of `unload`."""
-        for name, unloaded in taken.items():  # Sorted: packages before their parts.
-            module, path, imports, bring_back, is_stale = unloaded
-            bring_back()
-            if module is not None:
-                sys.modules[name] = module
-                bind(name, module)
+    def restore(self, taken: Mapping[str, UnloadedModule]) -> None:
+        """Reverse `unload`."""
+        for name, (path, is_stale, unloaded) in taken.items():  # Packages before their parts.
             self._add(name, path)
-            self.log.follow_again(name, {name: imports})
+            restore(unloaded, name, self.log)
             self.log.stale |= {name} if is_stale else set()
 
-    def unload_importers(self, package: str) -> dict[str, Unloaded]:
+    def unload_importers(self, package: str) -> dict[str, UnloadedModule]:
         """As `unload`, for the shared modules that import a plugin's package."""
         return self.unload(self.reach([package]).modules)
