@@ -38,10 +38,10 @@ def end_in_spite_of(left: list[str], code: int) -> None:
 def end_at_once(code: int) -> NoReturn:
     """End the process, and the servers that are plugins with it, whatever else is going on."""
     # Not above, for it would slow down `--help`.
-    from dagstack_dev.runtimes import groups  # noqa: PLC0415
+    from dagstack_dev.runtimes import process_groups  # noqa: PLC0415
     from dagstack_dev.runtimes.mcp import snapshot_copy  # noqa: PLC0415
 
-    groups.kill_all()
+    process_groups.kill_all()
     snapshot_copy.remove_all()
     with suppress(OSError, RuntimeError, ValueError, AttributeError):
         sys.stdout.flush()  # It may be closed, replaced, or interrupted while it writes.

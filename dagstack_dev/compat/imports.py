@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from dagstack_dev._version import __version__
-from dagstack_dev.runtimes.put_off import when_gone
+from dagstack_dev.runtimes.finalizers import when_gone
 from dagstack_dev.runtimes.shared.import_hooks import followed_importer
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from multiprocessing import spawn
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.runtimes.put_off import when_gone
+from dagstack_dev.runtimes.finalizers import when_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

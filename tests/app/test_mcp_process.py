@@ -18,7 +18,7 @@ from trees import PluginTree
 from dagstack_dev.app import leaks
 from dagstack_dev.core.events import PluginLeaked, ReloadCommitted, Transition
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.runtimes import groups
+from dagstack_dev.runtimes import process_groups
 from dagstack_dev.runtimes.mcp import process
 
 
@@ -69,8 +69,10 @@ async def test_a_process_that_is_left_is_told_as_a_leak(
     folder = mcp_plugin(tree, "server")
     async with serving(tree, leaks="warn") as live:
         pid = int(await live.plugin("server", "tool").pid())
-        was_alive = groups.is_alive
-        monkeypatch.setattr(groups, "is_alive", lambda group: group == pid or was_alive(group))
+        was_alive = process_groups.is_alive
+        monkeypatch.setattr(
+            process_groups, "is_alive", lambda group: group == pid or was_alive(group)
+        )
         edit(folder / "server.py", "VALUE = 1", "VALUE = 2")
         leak = await live.fact(PluginLeaked)
         assert f"process group {pid} (python server.py) is still alive" in str(leak)

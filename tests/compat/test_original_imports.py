@@ -14,7 +14,7 @@ from trees import PluginTree
 import dagstack_dev
 from dagstack_dev import PluginLoadError, PluginRegistry
 from dagstack_dev.compat import imports
-from dagstack_dev.runtimes.put_off import clear_up
+from dagstack_dev.runtimes.finalizers import clear_up
 
 
 class WithoutOriginal(PathFinder):

@@ -9,7 +9,7 @@ import pytest
 from trees import PluginTree
 
 from dagstack_dev import PluginRegistry
-from dagstack_dev.runtimes.put_off import clear_up
+from dagstack_dev.runtimes.finalizers import clear_up
 
 WORK = """
 from dataclasses import dataclass

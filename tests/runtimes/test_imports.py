@@ -40,7 +40,7 @@ def test_a_warning_is_given_for_the_line_that_imports(tree: PluginTree) -> None:
 ALONE = """
 import builtins, gc, importlib, sys, threading
 from dagstack_dev import PluginRegistry
-from dagstack_dev.runtimes.put_off import clear_up
+from dagstack_dev.runtimes.finalizers import clear_up
 
 before = (builtins.__import__, importlib.import_module, list(sys.meta_path))
 registry = PluginRegistry().discover(sys.argv[1])

@@ -28,9 +28,9 @@ from dagstack_dev.runtimes.code import (
     may_bind,
     named_files,
 )
+from dagstack_dev.runtimes.finalizers import clear_up, when_gone
 from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
 from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder, quoted
-from dagstack_dev.runtimes.put_off import clear_up, when_gone
 from dagstack_dev.runtimes.shared.imports import ImportLog
 from dagstack_dev.runtimes.shared.shared_code import SharedCode
 

@@ -15,7 +15,7 @@ import anyio
 import anyio.abc
 
 from dagstack_dev.core.errors.remote import ServerExited
-from dagstack_dev.runtimes import groups
+from dagstack_dev.runtimes import process_groups
 from dagstack_dev.runtimes.mcp.pipes import PIPE_CLOSED, LineSplitter, Pipes
 from dagstack_dev.runtimes.mcp.server_log import shortened
 
@@ -74,7 +74,7 @@ class ServerProcess(Pipes):
         except OSError as error:
             reason = f"{command[0]} cannot be run in {folder}: {error.strerror or error}"
             raise ServerExited(ref, reason, returncode=None) from error
-        groups.keep(process.pid)
+        process_groups.keep(process.pid)
         return cls(ref, process, " ".join(command), log)
 
     # While it runs
@@ -128,7 +128,7 @@ class ServerProcess(Pipes):
         elif code is None:
             reason = "its server has closed its input or output, though its process still runs"
         else:
-            reason = f"the process of its server {groups.ended(code)}"
+            reason = f"the process of its server {process_groups.ended(code)}"
         return ServerExited(self._ref, reason, returncode=code, last_words=self.last_words())
 
     # The end
@@ -145,22 +145,22 @@ class ServerProcess(Pipes):
                 await self._stdin.aclose()
             with anyio.move_on_after(min(_EOF_SECONDS, seconds / 4)):
                 await self._process.wait()
-            if groups.is_alive(group):
-                groups.kill(group, signal.SIGTERM)
+            if process_groups.is_alive(group):
+                process_groups.kill(group, signal.SIGTERM)
                 if not await _is_gone(group, min(_TERM_SECONDS, seconds / 2)):
-                    groups.kill(group, signal.SIGKILL)
+                    process_groups.kill(group, signal.SIGKILL)
                     await _is_gone(group, _KILL_SECONDS)
             with anyio.move_on_after(_KILL_SECONDS):
                 await self._process.wait()
                 await self._said_all.wait()
-            groups.release(group)
+            process_groups.release(group)
             with anyio.move_on_after(_KILL_SECONDS):
                 await self._process.aclose()
 
     def survivors(self) -> tuple[str, ...]:
         """Its group, where something of that is still alive."""
         group = self._process.pid
-        if not groups.is_alive(group):
+        if not process_groups.is_alive(group):
             return ()
         return (f"process group {group} ({self._command}) is still alive",)
 
@@ -168,7 +168,7 @@ class ServerProcess(Pipes):
 async def _is_gone(group: int, seconds: float) -> bool:
     """Whether nothing of the group runs any more, after `seconds` at most."""
     with anyio.move_on_after(seconds):
-        while groups.is_alive(group):
+        while process_groups.is_alive(group):
             await anyio.sleep(_POLL_SECONDS)
         return True
     return False

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.sources import SourceFile
-from dagstack_dev.runtimes.put_off import clear_up, when_gone
+from dagstack_dev.runtimes.finalizers import clear_up, when_gone
 
 if TYPE_CHECKING:
     from dagstack_dev.core.sources import PluginSource

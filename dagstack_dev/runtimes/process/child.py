@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from dagstack_dev.runtimes import groups
+from dagstack_dev.runtimes import process_groups
 
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
@@ -89,7 +89,9 @@ class Child:
         """How it has ended, or is about to end, in words."""
         await self._ends_within(_TERM_SECONDS)
         code = self._process.poll()
-        return "has closed its connection, and runs on" if code is None else groups.ended(code)
+        return (
+            "has closed its connection, and runs on" if code is None else process_groups.ended(code)
+        )
 
     async def end(self, *, asked: bool) -> None:
         """Make it end: by itself if it was `asked` to, by SIGTERM, by SIGKILL; then its group.
@@ -99,10 +101,10 @@ class Child:
         try:
             with anyio.CancelScope(shield=True):
                 if not (asked and await self._ends_within(_ASKED_SECONDS)):
-                    groups.kill(self.pid, signal.SIGTERM)
+                    process_groups.kill(self.pid, signal.SIGTERM)
                     await self._ends_within(_TERM_SECONDS)
         finally:
-            groups.kill(self.pid, signal.SIGKILL)
+            process_groups.kill(self.pid, signal.SIGKILL)
             self._process.wait()
 
     async def _ends_within(self, seconds: float) -> bool:
