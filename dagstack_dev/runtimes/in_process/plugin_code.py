@@ -75,7 +75,7 @@ class InProcessCode:
         self.finder.collect_failed()
         self.activate()
         try:
-            with self.finder.counting(self.package):
+            with self.finder.registrations.importing(self.package):
                 module = import_module(f"{self.package}.{self.entry}")
             return InProcessGeneration(self, self._class_in(module))
         except PluginLoadError:
@@ -117,7 +117,7 @@ class InProcessGeneration:
 
     def __init__(self, code: InProcessCode, cls: type) -> None:
         self.is_undone = False
-        self._registered_in = code.finder.registered_in(code.package)
+        self._registered_in = code.finder.registrations.of(code.package)
         self._code: InProcessCode | None = code
         self._class: type | None = cls
         self._unloaded: Unloaded | None = None

@@ -6,7 +6,6 @@ import gc
 import os
 import sys
 from collections import Counter, defaultdict
-from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
@@ -34,11 +33,11 @@ from dagstack_dev.runtimes.in_process.loaders import (
     SpaceLoader,
 )
 from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
-from dagstack_dev.runtimes.shared.registrations import Holders, Registrations
+from dagstack_dev.runtimes.shared.registrations import Registrations
 from dagstack_dev.runtimes.shared.unloading import Unloaded, restore, unload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from types import FrameType
 
     from dagstack_dev.core.ports import LoadsOnDemand
@@ -84,6 +83,7 @@ class PluginFinder(MetaPathFinder):
         host: who loads plugins, held weakly: as long as it takes part in imports, the finder is
             held by the import system.
         outdated: packages whose extension modules have changed since the process loaded them.
+        registrations: what imports of plugins have put into modules of others.
         failed: what is left of generations that have failed since `collect_failed`.
     """
 
@@ -93,10 +93,7 @@ class PluginFinder(MetaPathFinder):
         log.namespace = namespace
         log.on_outside = self._note_outside
         self.host: Callable[[], LoadsOnDemand | None] = lambda: None
-        self._registrations: Registrations | None = None
-        self._holders: dict[str, Holders] = {}
-        log.on_rewired = self._holders.clear
-        self._registered_in: dict[str, frozenset[str]] = {}
+        self.registrations = Registrations(log)
         self._prefix = f"{namespace}."
         self.found: dict[tuple[str, str], SourceFile | None] = {}
         self.outdated: dict[str, str] = {}
@@ -264,28 +261,10 @@ class PluginFinder(MetaPathFinder):
             raise ImportError(problem, name=package)
         return active
 
-    @contextmanager
-    def counting(self, package: str) -> Iterator[None]:
-        """In the block `package` is imported: see which modules of others hold more by that."""
-        outer, self._registrations = self._registrations, Registrations(self._log, self._holders)
-        try:
-            yield
-            if changed := self._registrations.changed():
-                self._registered_in[package] = self.registered_in(package) | changed
-        finally:
-            self._registrations = outer
-
-    def registered_in(self, package: str) -> frozenset[str]:
-        """Return the modules of others that imports of `package` have put something into.
-
-        Those of earlier imports too: what takes the place of something makes them hold no more.
-        """
-        return self._registered_in.get(package, _NOTHING)
-
     def _note_outside(self, importer: str, modules: Collection[str]) -> None:
         """The module `importer` has imported these, which are not of the same plugin."""
-        if self._registrations is not None and importer.startswith(self._prefix):
-            self._registrations.note(modules)
+        if importer.startswith(self._prefix):
+            self.registrations.note(modules)
         for package in {self._log.owner(each) for each in modules}:
             if package.startswith(self._prefix):
                 self._note_borrowed(importer, package)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dagstack_dev.runtimes.shared.loaded import namespace_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from dagstack_dev.runtimes.shared.imports import ImportLog
 
@@ -33,21 +34,43 @@ Holders: TypeAlias = "dict[str, tuple[str, ...]]"
 
 
 class Registrations:
-    """How much modules hold when they are imported, to tell later which of them hold more or less.
+    """Which modules of others hold more since a plugin has imported them.
 
     Args:
         log: who imports whom.
-        known: what has been worked out for a shared module that was imported; kept from import to
-            import, and emptied when shared code imports something else.
     """
 
-    def __init__(self, log: ImportLog, known: dict[str, Holders]) -> None:
+    def __init__(self, log: ImportLog) -> None:
         self._log = log
-        self._known = known
-        self._held: dict[str, tuple[tuple[str, ...], int]] = {}
+        self._known: dict[str, Holders] = {}  # By shared module, until some imports another.
+        log.on_rewired = self._known.clear
+        self._held: dict[str, tuple[tuple[str, ...], int]] | None = None
+        self._found: dict[str, frozenset[str]] = {}
+
+    @contextmanager
+    def importing(self, package: str) -> Iterator[None]:
+        """In the block `package` is imported."""
+        outer, self._held = self._held, {}
+        try:
+            yield
+            held = self._held.items()
+            more = {each for each, (names, count) in held if _held(each, names) != count}
+            if more:
+                self._found[package] = self.of(package) | more
+        finally:
+            self._held = outer
+
+    def of(self, package: str) -> frozenset[str]:
+        """Return the modules of others that imports of `package` have put something into.
+
+        Those of earlier imports too: what takes the place of something makes them hold no more.
+        """
+        return self._found.get(package, frozenset())
 
     def note(self, modules: Iterable[str]) -> None:
         """These have just been imported, and nothing has been put into them yet."""
+        if self._held is None:
+            return
         for module in modules:
             holders = self._known.get(module)
             if holders is None:
@@ -58,10 +81,6 @@ class Registrations:
             for name, names in holders.items():
                 if name not in self._held:
                     self._held[name] = names, _held(name, names)
-
-    def changed(self) -> set[str]:
-        """Return those that hold more or less by now, they or what they import."""
-        return {each for each, (names, held) in self._held.items() if _held(each, names) != held}
 
 
 def held_by(module: str) -> int:
