@@ -53,6 +53,7 @@ class HttpError(NoAnswer):
         is_transient: whether it may work when it is tried again, though nothing was edited.
         status: of the response, if that says it.
         retry_after: in how many seconds, where the server says so.
+        is_unsent: whether the request cannot have arrived.
     """
 
     reason: str
@@ -60,6 +61,7 @@ class HttpError(NoAnswer):
     is_transient: bool = False
     status: int = 0
     retry_after: float = 0.0
+    is_unsent: bool = False
 
     def __str__(self) -> str:
         return self.reason

@@ -22,7 +22,7 @@ from odd_servers import (
 )
 
 from dagstack_dev.core.errors.remote import ServerLost, ToolError, ToolResultInvalid
-from dagstack_dev.runtimes.mcp import http_connection, pipes
+from dagstack_dev.runtimes.mcp import http_exchange, pipes
 from dagstack_dev.runtimes.mcp.catalogue import Tool
 
 ODD = Tool("odd", "", {"type": "object"})
@@ -249,7 +249,7 @@ async def test_a_stream_that_ends_before_the_answer_is_a_loss(
 async def test_an_answer_without_end_ends_the_call_on_every_transport(
     form: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (pipes, http_connection):
+    for module in (pipes, http_exchange):
         monkeypatch.setattr(module, "LONGEST_MESSAGE", 100_000)
 
     async def answered(said: str) -> object:

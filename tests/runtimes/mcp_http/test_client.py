@@ -10,7 +10,7 @@ from mcp_service import Service, serving_mcp
 from mcp_talks import refusal, talking
 
 from dagstack_dev.core.errors.remote import ServerLost, ToolError
-from dagstack_dev.runtimes.mcp import http_connection
+from dagstack_dev.runtimes.mcp import http_connection, http_exchange
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ async def test_a_restarted_server_without_sessions_goes_on(tmp_path: Path) -> No
 async def test_a_server_that_hangs_is_left_all_the_same(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_connection, "NOTICE_SECONDS", 0.05)
+    monkeypatch.setattr(http_exchange, "NOTICE_SECONDS", 0.05)
     async with talking(service.url):
         service.hang()
     assert not any(each.startswith("DELETE") for each in service.requests)

@@ -15,7 +15,7 @@ from mcp_talks import REF, meeting, refusal, talking
 from odd_servers import http_usual, over_http, plain
 
 from dagstack_dev.core.errors.remote import HandshakeFailed, ServerLost, ToolError
-from dagstack_dev.runtimes.mcp import http_connection
+from dagstack_dev.runtimes.mcp import http_connection, http_exchange
 from dagstack_dev.runtimes.mcp.http_errors import public, put_off, refused
 
 
@@ -206,7 +206,7 @@ def left(message: dict[str, Any]) -> bytes:
 
 
 async def test_a_stream_that_is_resumed_brings_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_connection, "RETRY_MS", (1, 10))
+    monkeypatch.setattr(http_exchange, "RETRY_MS", (1, 10))
 
     def resume(head: str) -> bytes:
         said = r'{"content": [{"type": "text", "text": "caf\ud83d"}]}'
@@ -220,7 +220,7 @@ async def test_a_stream_that_is_resumed_brings_the_answer(monkeypatch: pytest.Mo
 async def test_no_stream_is_resumed_for_a_call_that_was_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http_connection, "RETRY_MS", (1, 1))
+    monkeypatch.setattr(http_exchange, "RETRY_MS", (1, 1))
     asked: list[str] = []
     given_up, told = anyio.Event(), anyio.Event()
 
