@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 
 def is_installed() -> bool:
-    """Whether plugins with the runtimes `mcp_stdio` and `mcp_http` can be served.
+    """Return whether plugins with the runtimes `mcp_stdio` and `mcp_http` can be served.
 
     Releases of the SDK that are too old come without `httpx2`.
     """

@@ -112,7 +112,7 @@ class Arguments:
             yield inspect.Parameter(rest, inspect.Parameter.VAR_KEYWORD)
 
     def of_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The arguments to send for a call of the method.
+        """Return the arguments to send for a call of the method.
 
         A context in front is left out: dispatchers pass one to every hook. One mapping in place
         of everything is taken for the arguments themselves, unless the first parameter is an
@@ -181,7 +181,7 @@ class Arguments:
 def class_of(
     base: type, ref: PluginRef, tools: Collection[Tool], *, description: str | None
 ) -> tuple[type, Mapping[str, Arguments]]:
-    """A subclass of `base` with a method for each tool, and how each tool is called.
+    """Make a subclass of `base` with a method for each tool, and what tells how each is called.
 
     A tool whose name is no identifier, or that of something that `base` has, gets no method;
     `{kind}.{plugin}.{hook}` gets one by the name of the hook (ADR-4).
@@ -204,7 +204,7 @@ def class_of(
 
 
 def method_name(ref: PluginRef, tool: str) -> str | None:
-    """The name of the method that stands for a tool, or None if there can be none."""
+    """Return the name of the method that stands for a tool, or None if there can be none."""
     name = normalize("NFKC", tool.removeprefix(f"{ref.kind}.{ref.name}."))
     usable = name.isidentifier() and not iskeyword(name) and not name.startswith("_")
     return name if usable else None
@@ -223,7 +223,7 @@ def _method(name: str, tool: Tool, arguments: Arguments) -> Callable[..., Any]:
 
 
 def parameter_names(names: Iterable[str]) -> dict[str, str]:
-    """The names that can be written in Python, and which of `names` each stands for.
+    """Return the names that can be written in Python, and which of `names` each stands for.
 
     Python takes identifiers for one that are one after NFKC, as `ﬁle` and `file`; the one that is
     written so comes first, and another has no such name.
@@ -238,7 +238,7 @@ def parameter_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def _one_type(schema: Mapping[str, Any]) -> str | None:
-    """The only type that a schema allows, besides null, where that is plain to see."""
+    """Return the only type that a schema allows, besides null, where that is plain to see."""
     types = schema.get("type")
     if isinstance(types, list):
         types = [each for each in types if each != "null"]
@@ -253,5 +253,5 @@ def _free_name(name: str, taken: Collection[str]) -> str:
 
 
 def _is_context(value: object) -> bool:
-    """Whether it is the context that dispatchers pass; known by its shape, for it is the host's."""
+    """Return whether it has the shape of a context, as dispatchers pass it."""
     return hasattr(value, "registry") and hasattr(value, "logger") and hasattr(value, "config")

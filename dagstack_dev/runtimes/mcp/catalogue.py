@@ -17,7 +17,7 @@ class Schema:
         self._validator = validator
 
     def problem_of(self, value: object) -> tuple[str, str] | None:
-        """The first thing that is wrong: the dotted path of the value, and what it is."""
+        """Return the first thing that is wrong: the dotted path of the value, and what it is."""
         try:
             problems = self._validator.iter_errors(value)
             problem = next((each for each in problems if _is_certain(each)), None)
@@ -64,7 +64,7 @@ class Tool:
 
     @classmethod
     def of(cls, said: object) -> Self:
-        """A tool as the protocol spells it; what is odd and need not be there is left out.
+        """Return a tool as the protocol spells it; what is odd and need not be there is left out.
 
         Raises:
             ValueError: its name or its input schema is not there; as for the others.
@@ -95,7 +95,7 @@ class Resource:
 
     @classmethod
     def of(cls, said: object) -> Self:
-        """A resource or a template as the protocol spells it."""
+        """Return a resource or a template as the protocol spells it."""
         key = "uriTemplate" if isinstance(said, Mapping) and "uriTemplate" in said else "uri"
         given = _named(said, key)
         return cls(
@@ -116,7 +116,7 @@ class Prompt:
 
     @classmethod
     def of(cls, said: object) -> Self:
-        """A prompt as the protocol spells it."""
+        """Return a prompt as the protocol spells it."""
         given = _named(said, "name")
         listed = given.get("arguments")
         arguments = [_named(each, "name") for each in (listed if isinstance(listed, list) else ())]
@@ -138,7 +138,7 @@ def _named(said: object, key: str) -> Mapping[str, Any]:
 
 
 def _text(said: Mapping[str, Any], key: str) -> str | None:
-    """The text under `key`, if it is one."""
+    """Return the text under `key`, if it is one."""
     found = said.get(key)
     return found if isinstance(found, str) else None
 
@@ -155,5 +155,5 @@ def _compiled(schema: Mapping[str, Any] | None) -> Schema | None:
 
 
 def _is_certain(problem: jsonschema_rs.ValidationError) -> bool:
-    """Whether a value does not fit; a pattern may have been too much to try, which says nothing."""
+    """Return whether a value does not fit; a pattern that is too much to try says nothing."""
     return not problem.message.startswith("Error executing regex")

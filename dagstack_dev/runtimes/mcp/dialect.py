@@ -56,7 +56,7 @@ class Dialect:
         self._turn = anyio.Lock()
 
     async def call(self, tool: Tool, arguments: Mapping[str, Any], seconds: float) -> Any:
-        """The result of one call; `seconds` begin when it is its turn."""
+        """Return the result of one call; `seconds` begin when it is its turn."""
         method, params = tool.name, dict(arguments)
         if tool.name == "call":
             method, params = params["method"], params.get("params", {})
@@ -78,5 +78,5 @@ def is_spoken(answer: Mapping[str, Any]) -> bool:
 
 
 def may_repeat(method: str) -> bool:
-    """Whether a request may arrive twice: not what a server of the dialect does on demand."""
+    """Return whether a request may arrive twice, as what a server does on demand may not."""
     return "/" in method or method in _MCP_WORDS or method == "get_schema"

@@ -32,7 +32,7 @@ class McpCode:
     def after(
         cls, previous: Prepared | None, manifest: PluginManifest, endpoint: Endpoint
     ) -> McpCode:
-        """What follows `previous`, if that was one of these."""
+        """Return what follows `previous`, if that was one of these."""
         if isinstance(previous, McpCode):
             return cls(manifest, endpoint, previous.known)
         return cls(manifest, endpoint)
@@ -55,7 +55,7 @@ class McpGeneration:
         self._connections: list[Connection] = []
 
     def instantiate(self) -> McpPlugin:
-        """A plugin that will connect in its setup."""
+        """Return a plugin that will connect in its setup."""
         code = self._code
         return McpPlugin(code.manifest, code.endpoint, code.known, self._note)
 
@@ -80,9 +80,9 @@ class McpGeneration:
         """See the class."""
 
     def is_gone(self) -> bool:
-        """Whether nothing is left of what its connections have started."""
+        """Return whether nothing is left of what its connections have started."""
         return not self.survivors()
 
     def survivors(self) -> tuple[str, ...]:
-        """What is left of that, such as a process that cannot be killed."""
+        """Return what is left of that, such as a process that cannot be killed."""
         return tuple(line for each in self._connections for line in each.survivors())

@@ -91,7 +91,7 @@ class HttpEndpoint:
         ref: PluginRef,
         log: ServerLog,  # noqa: ARG002 - what else a server writes, its own host keeps
     ) -> AsyncIterator[HttpConnection]:
-        """All that a session needs; nothing is sent before it begins."""
+        """Make all that a session needs; nothing is sent before it begins."""
         connection, tls = await anyio.to_thread.run_sync(self._parts, abandon_on_cancel=True)
         async with connection(
             ref,
@@ -131,7 +131,7 @@ def _endpoint(manifest: PluginManifest, folder: str) -> HttpEndpoint:
 
 
 def _credentials(table: McpHttp, token: str | None, url: str) -> dict[str, str]:
-    """The header that tells the server who we are; empty when nothing does.
+    """Return the header that tells the server who we are; empty when nothing does.
 
     Raises:
         _Unusable: the environment has no such secret, or none that can be sent.
@@ -154,7 +154,7 @@ def _credentials(table: McpHttp, token: str | None, url: str) -> dict[str, str]:
 
 
 def _basic(url: str) -> dict[str, str]:
-    """What a user and password in `url` say; HTTP libraries would log them with the URL."""
+    """Return what a user and password in `url` say; HTTP libraries would log them with the URL."""
     parts = urlsplit(url)
     if parts.username is None:
         return {}
@@ -169,7 +169,7 @@ def _without_credentials(url: str) -> str:
 
 
 def _tls(table: McpHttp, url: str, folder: str) -> ssl.SSLContext | None:
-    """How certificates are checked; None: as the system does.
+    """Return how certificates are checked; None: as the system does.
 
     Raises:
         _Unusable: the certificates to check them with cannot be read.

@@ -23,7 +23,7 @@ class Proxy:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy through which `url` is to be reached; None where it is reached directly."""
+    """Return the proxy through which `url` is to be reached; None where it is reached directly."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -41,7 +41,7 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def _is_direct(no_proxy: str, host: str, port: int) -> bool:
-    """Whether `NO_PROXY` names a host: by its name, a domain, an address or a network."""
+    """Return whether `NO_PROXY` names a host: by its name, a domain, an address or a network."""
     host = host.lower().rstrip(".")
     for entry in no_proxy.replace(",", " ").lower().split():
         name, _, only_port = entry.rpartition(":") if entry.count(":") == 1 else (entry, "", "")

@@ -110,7 +110,7 @@ class McpPlugin:
             ctx.start_soon(session.subscribe, name="listening for new tools")
 
     async def _imported(self) -> ModuleType:
-        """What needs the SDK; that its import takes a while is not the server's fault."""
+        """Import what needs the SDK; that this takes a while is not the server's fault."""
         self._import_began = anyio.current_time()
         try:
             with anyio.fail_after(IMPORT_SECONDS):
@@ -136,7 +136,7 @@ class McpPlugin:
         return HandshakeTimeout(self._manifest.ref, reason, last_words=last_words)
 
     async def teardown(self) -> None:
-        """Nothing but to say that it is over; what the context owns ends by itself."""
+        """Say that it is over; what the context owns ends by itself."""
         session, self._session = self._session, None
         if session is not None:
             await session.say_goodbye(self._manifest.teardown_timeout_sec)
@@ -223,19 +223,19 @@ class McpPlugin:
     # Resources and prompts
 
     async def list_resources(self) -> tuple[Resource, ...]:
-        """What can be read, and after that the templates, whose `uri` holds `{names}`."""
+        """Return what can be read, and after that the templates, whose `uri` holds `{names}`."""
         return await self._present().list_resources(self._endpoint.call_timeout)
 
     async def read_resource(self, uri: str) -> Any:
-        """The text of a resource, or its bytes; a list of these where it has several parts."""
+        """Return the text or bytes of a resource; a list of these where it has several parts."""
         return await self._present().read_resource(str(uri), self._endpoint.call_timeout)
 
     async def list_prompts(self) -> tuple[Prompt, ...]:
-        """The prompts that can be got."""
+        """Return the prompts that can be got."""
         return await self._present().list_prompts(self._endpoint.call_timeout)
 
     async def get_prompt(self, name: str, /, **arguments: str) -> Any:
-        """The messages of a prompt: dicts with `role` and `content`, as the protocol has them."""
+        """Return the messages of a prompt: dicts with `role` and `content`."""
         return await self._present().get_prompt(name, arguments, self._endpoint.call_timeout)
 
     def _present(self) -> Session:

@@ -80,7 +80,7 @@ class ServerProcess(Pipes):
     # While it runs
 
     def note_tools(self, tools: Iterable[Tool]) -> None:
-        """Nothing depends on them here."""
+        """Do nothing: nothing depends on them here."""
 
     async def watch(self) -> None:
         """Raise when it has ended, or cannot be spoken to any more."""
@@ -114,11 +114,11 @@ class ServerProcess(Pipes):
             self._log.say(text)
 
     def last_words(self) -> tuple[str, ...]:
-        """The last lines of its standard error."""
+        """Return the last lines of its standard error."""
         return tuple(self._last_lines)
 
     async def why_lost(self) -> ServerExited:
-        """What became of it, as an error; the exit code may take a moment to come."""
+        """Return what became of it, as an error; the exit code may take a moment to come."""
         with anyio.move_on_after(_TELLING_SECONDS):
             await self._exited.wait()
             await self._said_all.wait()
@@ -158,7 +158,7 @@ class ServerProcess(Pipes):
                 await self._process.aclose()
 
     def survivors(self) -> tuple[str, ...]:
-        """Its group, where something of that is still alive."""
+        """Return its group, where something of that is still alive."""
         group = self._process.pid
         if not process_groups.is_alive(group):
             return ()
@@ -166,7 +166,7 @@ class ServerProcess(Pipes):
 
 
 async def _is_gone(group: int, seconds: float) -> bool:
-    """Whether nothing of the group runs any more, after `seconds` at most."""
+    """Return whether nothing of the group runs any more, after `seconds` at most."""
     with anyio.move_on_after(seconds):
         while process_groups.is_alive(group):
             await anyio.sleep(_POLL_SECONDS)

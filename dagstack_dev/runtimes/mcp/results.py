@@ -19,7 +19,7 @@ _TYPED: Final = re.compile(r"(?s)(?:.*?: )?([A-Z]\w*(?:Error|Exception|Exit|Inte
 
 
 def result_of(ref: PluginRef, answer: Mapping[str, Any], tool: Tool) -> Any:
-    """What a call returns: the structured result, else the text, else the content as JSON.
+    """Return the structured result, else the text, else the content as JSON.
 
     Args:
         ref: the plugin, for messages.
@@ -48,7 +48,7 @@ def result_of(ref: PluginRef, answer: Mapping[str, Any], tool: Tool) -> Any:
 
 
 def _blocks(answer: Mapping[str, Any]) -> list[Any]:
-    """The content of an answer; some servers do not put a single block into a list."""
+    """Return the content of an answer; some servers do not put a single block into a list."""
     content = answer.get("content")
     if content is None:
         return []
@@ -56,7 +56,7 @@ def _blocks(answer: Mapping[str, Any]) -> list[Any]:
 
 
 def _text_of(block: object) -> str | None:
-    """The text of a block of text."""
+    """Return the text of a block of text."""
     if isinstance(block, str):
         return block
     if not isinstance(block, Mapping) or block.get("type") != "text":
@@ -66,7 +66,7 @@ def _text_of(block: object) -> str | None:
 
 
 def _is_wrapped(value: object, tool: Tool) -> bool:
-    """Whether the SDK has put a result that is no object into one, with the key `result`.
+    """Return whether the SDK has put a result that is no object into one, with the key `result`.
 
     It marks the schema: by the title that it makes up, or in earlier versions by an extension.
     """
@@ -83,7 +83,7 @@ def _is_wrapped(value: object, tool: Tool) -> bool:
 
 
 def error_of(ref: PluginRef, tool: str, answer: Mapping[str, Any]) -> ToolError:
-    """The error for an answer that says `isError`."""
+    """Return the error for an answer that says `isError`."""
     texts = [text for block in _blocks(answer) if (text := _text_of(block))]
     message = "\n".join(texts) or "the server does not say why"
     typed = _TYPED.match(message)
@@ -93,7 +93,7 @@ def error_of(ref: PluginRef, tool: str, answer: Mapping[str, Any]) -> ToolError:
 
 
 def contents_of(ref: PluginRef, what: str, answer: Mapping[str, Any]) -> Any:
-    """What reading a resource returns: text, bytes, or a list where it has several parts.
+    """Return the text or bytes of a resource; a list where it has several parts.
 
     Raises:
         ToolResultInvalid: a part is neither.

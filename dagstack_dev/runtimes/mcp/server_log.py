@@ -33,7 +33,7 @@ class ServerLog:
         self._logger = logger
 
     def message(self, level: str, name: str | None, data: object) -> None:
-        """A log notification."""
+        """Log a notification."""
         text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
         self.say(f"{name}: {text}" if name else text, _LEVELS.get(level, "info"))
 

@@ -228,7 +228,7 @@ class Session:
     # Listing
 
     async def list_tools(self, seconds: float) -> tuple[Tool, ...]:
-        """Every tool of the server; one that is malformed is left out, and named in the log.
+        """Return every tool of the server; one that is malformed is left out, and named in the log.
 
         Args:
             seconds: how long all of it may take; as for the other lists.
@@ -242,7 +242,7 @@ class Session:
         return (*reversed(tools.values()),)
 
     async def list_resources(self, seconds: float) -> tuple[Resource, ...]:
-        """Every resource, and after that every template."""
+        """Return every resource, and after that every template."""
         if not self._has("resources"):
             return ()
         found = await self._optional("resources/list", "resources", seconds)
@@ -250,7 +250,7 @@ class Session:
         return (*self._valid("resource", Resource.of, found),)
 
     async def list_prompts(self, seconds: float) -> tuple[Prompt, ...]:
-        """Every prompt."""
+        """Return every prompt."""
         if not self._has("prompts"):
             return ()
         found = await self._optional("prompts/list", "prompts", seconds)
@@ -306,7 +306,7 @@ class Session:
         seconds: float,
         listener: Progress | None,
     ) -> Any:
-        """The result of one call; when it is cancelled, the server is told.
+        """Return the result of one call; when it is cancelled, the server is told.
 
         Args:
             tool: one of the server's.
@@ -344,7 +344,7 @@ class Session:
         return contents_of(self._ref, what, answer)
 
     async def get_prompt(self, name: str, arguments: dict[str, str], seconds: float) -> Any:
-        """The messages of one prompt."""
+        """Return the messages of one prompt."""
         what = f"prompt {name}"
         params = {"name": name, "arguments": arguments}
         answer = await self._asked(what, "prompts/get", params, seconds)
@@ -360,7 +360,7 @@ class Session:
         seconds: float,
         listener: ProgressFnT | None = None,
     ) -> dict[str, Any]:
-        """The answer to a request, as the server spells it, with errors of ours; see `call_tool`.
+        """Return the answer to a request, as the server spells it; see `call_tool` for errors.
 
         Args:
             what: for messages, the tool's name or what else it is.

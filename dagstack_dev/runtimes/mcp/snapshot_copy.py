@@ -57,11 +57,11 @@ class SnapshotCopy:
         self._copy: str | None = None
 
     def note_later(self, source: PluginSource) -> None:
-        """The folder has come to hold `source`, whose new files this generation must not meet."""
+        """Note that the folder has come to hold `source`, whose new files this must not meet."""
         self._later |= source.files.keys() - self._source.files.keys()
 
     def place(self) -> str:
-        """Where to run from: the plugin's folder as long as it holds what was read, or the copy.
+        """Return where to run from: the plugin's folder while it holds what was read, or the copy.
 
         May take some milliseconds: it reads every file. The folder it is, too, where there is no
         copy: there is too much in it, or it held something else from the start.
@@ -79,7 +79,7 @@ class SnapshotCopy:
         return self._source.home
 
     def holds(self, relative: str) -> bool:
-        """Whether a change of this file is noticed, unless it lies elsewhere."""
+        """Return whether a change of this file is noticed, unless it lies elsewhere."""
         return relative in self._source.files or relative.startswith((os.sep, os.pardir))
 
     def _is_on_disk(self) -> bool:
@@ -137,7 +137,7 @@ class SnapshotCopy:
 
 
 def _below_what_is_above(folder: str, root: str) -> Path:
-    """A path below `root` for a copy of `folder`, where programs find above it what they look for.
+    """Return a path below `root` for a copy of `folder`; programs find above it what they look for.
 
     Folders above that hold nothing of that kind are left out.
     """

@@ -86,7 +86,7 @@ class StdioSettings:
 
     @classmethod
     def of(cls, manifest: PluginManifest) -> StdioSettings:
-        """What a valid manifest with the runtime `mcp_stdio` says, wherever it says it."""
+        """Return what a valid manifest with the runtime `mcp_stdio` says, wherever it says it."""
         table = manifest.mcp_stdio or McpStdio()
         written = manifest.command or table.command
         words = written or tuple(shlex.split(manifest.entry_point or ""))
@@ -155,13 +155,13 @@ def _invalid(
 
 
 def _line_of(field: str, source: PluginSource) -> int | None:
-    """The line of a field, wherever the manifest gives it."""
+    """Return the line of a field, wherever the manifest gives it."""
     places = (field, f"mcp_stdio.{field}", "entry_point")
     return next((line for each in places if (line := line_in(source, each))), None)
 
 
 def environment(added: Mapping[str, str]) -> dict[str, str]:
-    """Our own environment and what is added to it.
+    """Return our own environment and what is added to it.
 
     Programs of the virtual environment that we run in come first, as if it had been activated:
     `python` is the interpreter that the project's packages are installed for.
@@ -175,7 +175,7 @@ def environment(added: Mapping[str, str]) -> dict[str, str]:
 
 
 def problems_of(settings: StdioSettings, folder: str) -> dict[str, str]:
-    """What is not there of what a command needs, by the field of the manifest.
+    """Return what is not there of what a command needs, by the field of the manifest.
 
     `folder` is where it is to run.
     """
@@ -214,7 +214,7 @@ def _script_problem(command: tuple[str, ...], folder: str) -> str | None:
 
 
 def script_of(command: tuple[str, ...]) -> str | None:
-    """The first argument that looks like a script; what follows it may mean anything."""
+    """Return the first argument that looks like a script; what follows it may mean anything."""
     arguments = command[1:]
     if arguments and arguments[0] in {"-m", "-c", "-e"}:
         return None
@@ -223,7 +223,7 @@ def script_of(command: tuple[str, ...]) -> str | None:
 
 
 def place_of(script: str, settings: StdioSettings) -> str:
-    """A script's path relative to the plugin's folder, if it is below that."""
+    """Return a script's path relative to the plugin's folder, if it is below that."""
     return os.path.normpath(Path(settings.working_dir or ".", script))
 
 

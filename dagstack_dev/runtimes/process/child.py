@@ -86,7 +86,7 @@ class Child:
             self.socket.shutdown(socket.SHUT_RDWR)
 
     async def ending(self) -> str:
-        """How it has ended, or is about to end, in words."""
+        """Return how it has ended, or is about to end, in words."""
         await self._ends_within(_TERM_SECONDS)
         code = self._process.poll()
         return (
@@ -115,7 +115,7 @@ class Child:
 
 
 def _descriptor_of(stream: object, default: int) -> int:
-    """Where what plugins print in this process goes, `default` when that cannot be told."""
+    """Return where what plugins print in this process goes, `default` when that cannot be told."""
     try:
         descriptor = stream.fileno()  # type: ignore[attr-defined]  # any object may be there
         os.fstat(descriptor)

@@ -38,7 +38,7 @@ class ProcessCode:
     worker: str
 
     def load(self) -> ProcessGeneration:
-        """A generation; the process starts when an instance of it is set up."""
+        """Return a generation; the process starts when an instance of it is set up."""
         return ProcessGeneration(self.code, self.worker)
 
 
@@ -62,7 +62,7 @@ class ProcessGeneration:
         self._log.follow(code.package, code.package)
 
     def instantiate(self) -> object:
-        """A remote proxy; its setup starts the process."""
+        """Return a remote proxy; its setup starts the process."""
         assert self._code is not None, "a retired generation makes no instances"  # noqa: S101
         instance = make_remote_proxy(self._class, self._make_remote)
         self._retired.add_instance(instance)
@@ -113,11 +113,11 @@ class ProcessGeneration:
         del self._class
 
     def is_gone(self) -> bool:
-        """Whether its processes have ended, and no remote proxy can be reached any more."""
+        """Return whether its processes have ended, and no remote proxy can be reached any more."""
         return not any(map(_runs, self._remotes)) and is_gone(self._retired)
 
     def survivors(self) -> tuple[str, ...]:
-        """What runs or can be reached still."""
+        """Return what runs or can be reached still."""
         running = [each.child for each in self._remotes if each.child and _runs(each)]
         return (*(f"process {each.pid}" for each in running), *leaks(self._retired))
 

@@ -242,7 +242,7 @@ class Remote:
         raise self._died()
 
     def _died(self) -> PluginRegistryError:
-        """One for each who is told: an exception keeps whoever it has been raised in."""
+        """Return an error for one who is told: an exception keeps whoever it has been raised in."""
         if self._ending is None:
             return PluginUnavailable(self.ref, "its process has ended")
         return ProcessDied(self.ref, self._ending)

@@ -62,7 +62,7 @@ class Message(NamedTuple):
 
 
 def encode(kind: Kind, payload: bytes = b"", *, call: int = 0) -> bytes:
-    """A message as bytes."""
+    """Return a message as bytes."""
     return HEADER.pack(kind, call, len(payload)) + payload
 
 
@@ -73,7 +73,7 @@ class Decoder:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """The messages that are complete with `data`."""
+        """Return the messages that are complete with `data`."""
         buffer = self._buffer
         buffer += data
         while len(buffer) >= HEADER.size:
