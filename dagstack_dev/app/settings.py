@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.events import Leaks
@@ -18,8 +19,8 @@ class Settings:
     Attributes:
         settle_ms: how long the disk has to be quiet for a save to count as complete, in
             milliseconds. A plain save pays it once.
-        doubt_ms: how long to wait for more where a save looks unfinished: a file suddenly empty
-            or gone, a new folder, many folders at once. In milliseconds.
+        debounce_ms: how long to wait for more where a save looks unfinished: a file suddenly
+            empty or gone, a new folder, many folders at once. In milliseconds.
         drain_seconds: how long calls in flight get before a teardown goes on without them.
         call_patience: how long a call waits for a plugin that is being reloaded, in seconds.
         ignore: globs to leave out, besides the built-in ones.
@@ -47,7 +48,7 @@ class Settings:
     """
 
     settle_ms: int = 5
-    doubt_ms: int = 150
+    debounce_ms: int = 150
     drain_seconds: float = 5.0
     call_patience: float = 30.0
     ignore: tuple[str, ...] = ()
@@ -62,3 +63,10 @@ class Settings:
     health_seconds: float = 30.0
     health_timeout_seconds: float = 5.0
     health_failures: int = 3
+    doubt_ms: InitVar[int | None] = None  # What `debounce_ms` was called.
+
+    def __post_init__(self, doubt_ms: int | None) -> None:
+        if doubt_ms is not None:
+            message = "Settings: doubt_ms is called debounce_ms now"
+            warnings.warn(message, DeprecationWarning, stacklevel=3)
+            object.__setattr__(self, "debounce_ms", doubt_ms)

@@ -175,7 +175,7 @@ async def test_code_and_configuration_changed_together_are_one_reload(
 async def test_a_configuration_that_is_half_way_through_a_save_is_waited_for(
     tree: PluginTree, config: Path
 ) -> None:
-    async with serving(tree, config_file=config, doubt_ms=2000) as live:
+    async with serving(tree, config_file=config, debounce_ms=2000) as live:
         config.write_text("")
         async with anyio.create_task_group() as group:
             group.start_soon(live.server.wait_idle)

@@ -268,7 +268,7 @@ def all_values(live: Live) -> set[int]:
 async def test_a_burst_over_thirty_plugins_is_one_reload(tree: PluginTree) -> None:
     folders = [tree.root / f"p{number}" for number in range(30)]
     switch_branch(folders, tree, 1)
-    async with serving(tree, doubt_ms=150) as live:
+    async with serving(tree, debounce_ms=150) as live:
         live.forget()
         switch_branch(folders, tree, 2)
         await live.fact(ReloadCommitted)
@@ -284,7 +284,7 @@ async def test_a_branch_switch_is_one_reload_once_git_lets_go_of_its_lock(
     switch_branch(folders, tree, 1)
     lock = tree.root.parent / ".git/index.lock"
     lock.parent.mkdir()
-    async with serving(tree, doubt_ms=150) as live:
+    async with serving(tree, debounce_ms=150) as live:
         live.forget()
         lock.touch()
         for number in range(30):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -11,6 +12,7 @@ import pytest
 from serving import Live, serving
 from trees import CODE, PluginTree
 
+from dagstack_dev.app.settings import Settings
 from dagstack_dev.core.events import (
     PluginRejected,
     ReloadCommitted,
@@ -63,7 +65,7 @@ STYLES = [in_place, atomic_rename, vim_backup, delete_and_write, in_pieces]
 @pytest.mark.parametrize("save", STYLES, ids=lambda save: save.__name__)
 async def test_a_save_is_one_reload(tree: PluginTree, save: Callable[[Path, str], None]) -> None:
     path = tree.plugin("base") / "plugin.py"
-    async with serving(tree, doubt_ms=100) as live:
+    async with serving(tree, debounce_ms=100) as live:
         live.forget()
         save(path, text(2))
         await live.fact(ReloadCommitted)
@@ -84,7 +86,7 @@ async def test_a_file_emptied_first_and_written_later_is_never_taken_for_empty(
     tree: PluginTree,
 ) -> None:
     path = tree.plugin("base") / "plugin.py"
-    async with serving(tree, doubt_ms=2000) as live:
+    async with serving(tree, debounce_ms=2000) as live:
         live.forget()
         with path.open("w") as file:
             await watch_sees(live, path)
@@ -98,7 +100,7 @@ async def test_a_file_emptied_first_and_written_later_is_never_taken_for_empty(
 async def test_a_file_gone_first_and_back_later_is_never_taken_for_gone(tree: PluginTree) -> None:
     path = tree.plugin("base") / "plugin.py"
     manifest = path.with_name("dagstack.toml")
-    async with serving(tree, doubt_ms=2000) as live:
+    async with serving(tree, debounce_ms=2000) as live:
         for file, content in ((path, text(2)), (manifest, manifest.read_text() + "priority = 1\n")):
             live.forget()
             spare = tree.root.parent / "spare"
@@ -111,9 +113,9 @@ async def test_a_file_gone_first_and_back_later_is_never_taken_for_gone(tree: Pl
         assert live.plugin("base").value() == 2
 
 
-async def test_a_file_left_empty_is_rejected_once_the_doubt_is_over(tree: PluginTree) -> None:
+async def test_a_file_left_empty_is_rejected_in_the_end(tree: PluginTree) -> None:
     path = tree.plugin("base") / "plugin.py"
-    async with serving(tree, doubt_ms=10) as live:
+    async with serving(tree, debounce_ms=10) as live:
         live.forget()
         path.write_text("")
         await live.fact(PluginRejected)
@@ -169,7 +171,7 @@ async def test_an_edit_whose_modification_time_is_set_back_is_seen(tree: PluginT
 
 
 async def test_a_folder_created_with_its_files_is_taken_in_whole(tree: PluginTree) -> None:
-    async with serving(tree, doubt_ms=50) as live:
+    async with serving(tree, debounce_ms=50) as live:
         live.forget()
         tree.plugin("new", folder="group/new", code="from .a.b import Plugin")
         tree.write("group/new/a/__init__.py", "")
@@ -216,3 +218,10 @@ async def test_an_edit_right_after_the_start_is_seen_without_being_asked_for(
             path.write_text(text(value))
             await live.fact(ReloadCommitted)
             assert live.plugin("base").value() == value
+
+
+def test_the_old_name_of_a_setting_still_works() -> None:
+    with pytest.deprecated_call(match="debounce_ms"):
+        settings = Settings(doubt_ms=7)
+    assert settings.debounce_ms == 7
+    assert replace(settings, polling=True).debounce_ms == 7

@@ -38,7 +38,7 @@ class Mine:
 
 def live_over(registry: PluginRegistry, journal: list[str]) -> Live:
     ctx = context(journal, registry)
-    return Live(DevServer(context=ctx, settings=Settings(doubt_ms=10)), journal)
+    return Live(DevServer(context=ctx, settings=Settings(debounce_ms=10)), journal)
 
 
 async def test_a_registry_that_is_set_up_is_taken_over_and_left_running(

@@ -68,7 +68,7 @@ class Host:
             extras={"host": self},
         )
         settings = Settings(
-            doubt_ms=10,
+            debounce_ms=10,
             polling=polling,
             config_file=root.with_name("config.toml"),
             retry_seconds=0.01,

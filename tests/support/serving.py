@@ -164,7 +164,7 @@ def make_live(
     registry = registry if registry is not None else PluginRegistry()
     ctx = context(journal, registry, **(extras or {}))
     ctx.config = config or {}
-    options = Settings(**{"doubt_ms": 10, **settings})
+    options = Settings(**{"debounce_ms": 10, **settings})
     server = DevServer(tree.root, code_roots=code_roots, context=ctx, settings=options)
     return Live(server, journal)
 

@@ -91,7 +91,7 @@ class ReloadLoop:
             snapshot,
             shared,
             self.inbox,
-            debounce_seconds=settings.doubt_ms / 1000,
+            debounce_seconds=settings.debounce_ms / 1000,
             imported=self._runtime.take_found if self._runtime else dict,
             later=lambda folder, seconds: later(seconds, lambda: self._look_again(folder)),
             on_problem=self.report_problem,
