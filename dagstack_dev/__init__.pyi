@@ -161,21 +161,21 @@ from dagstack_dev.host.services.tmpdir import FolderTmpDir as FolderTmpDir
 from dagstack_dev.host.services.tmpdir import SystemTmpDir as SystemTmpDir
 from dagstack_dev.host.services.tmpdir import TmpDir as TmpDir
 from dagstack_dev.host.wrapping import wrap_singleton as wrap_singleton
+from dagstack_dev.testing.ambient_state import AmbientStateError as AmbientStateError
 from dagstack_dev.testing.ambient_state import AmbientStateReport as AmbientStateReport
 from dagstack_dev.testing.ambient_state import AmbientStateViolation as AmbientStateViolation
 from dagstack_dev.testing.ambient_state import (
     assert_no_ambient_state as assert_no_ambient_state,
 )
+from dagstack_dev.testing.boundaries import DeterminismError as DeterminismError
+from dagstack_dev.testing.boundaries import SerializationError as SerializationError
 from dagstack_dev.testing.boundaries import assert_deterministic as assert_deterministic
 from dagstack_dev.testing.boundaries import (
     assert_json_serializable_boundaries as assert_json_serializable_boundaries,
 )
-from dagstack_dev.testing.errors import AmbientStateError as AmbientStateError
-from dagstack_dev.testing.errors import DeterminismError as DeterminismError
-from dagstack_dev.testing.errors import LeakDetected as LeakDetected
-from dagstack_dev.testing.errors import SerializationError as SerializationError
 from dagstack_dev.testing.harness import assert_manifest_valid as assert_manifest_valid
 from dagstack_dev.testing.harness import running_plugin as running_plugin
+from dagstack_dev.testing.lifecycle import LeakDetected as LeakDetected
 from dagstack_dev.testing.lifecycle import assert_lifecycle_clean as assert_lifecycle_clean
 from dagstack_dev.testing.suite import ALL_CHECKS as ALL_CHECKS
 from dagstack_dev.testing.suite import ContractResult as ContractResult

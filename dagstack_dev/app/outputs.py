@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from dagstack_dev.app.write_log import is_own_write
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
 from dagstack_dev.disk.reading import changed_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from dagstack_dev.app.write_log import WriteLog
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.reading import SeenFile
 
@@ -52,7 +52,6 @@ class OwnWrites:
     is reloaded once a minute: an author who saves during slow setups is never left with old files.
 
     Args:
-        writes: what plugins have written.
         later: called with a folder and seconds, to have the folder looked at again then.
         on_problem: called with a path and a message for the user.
 
@@ -63,11 +62,9 @@ class OwnWrites:
     def __init__(
         self,
         *,
-        writes: WriteLog,
         later: Callable[[str, float], None],
         on_problem: Callable[[str, str], None],
     ) -> None:
-        self._writes = writes
         self._later = later
         self._on_problem = on_problem
         self._began: dict[str, int] = {}
@@ -102,7 +99,7 @@ class OwnWrites:
             path: relative to that.
             seen: the files of the folder as they were read.
         """
-        return self._writes.is_own(folder, f"{folder}/{path}", _written(path, seen))
+        return is_own_write(folder, f"{folder}/{path}", _written(path, seen))
 
     def is_to_be_reloaded(
         self, before: PluginSource, now: PluginSource, seen: Mapping[str, SeenFile]

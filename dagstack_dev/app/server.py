@@ -23,6 +23,7 @@ from dagstack_dev.app.reloading_parent import warn_of_reloading_parent
 from dagstack_dev.app.services import with_services
 from dagstack_dev.app.settings import Settings
 from dagstack_dev.app.unattended import UnattendedTasks
+from dagstack_dev.app.write_log import writes_noted
 from dagstack_dev.compat.registry import Driver, context_from, core_version_of, is_original
 from dagstack_dev.core.errors.life import TeardownErrors
 from dagstack_dev.core.errors.registry import KindUnknown
@@ -233,8 +234,7 @@ class DevServer:
             steps.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, value)
         steps.callback(self._hookspecs.end)
-        self._loop.collector.writes.open()
-        steps.callback(self._loop.collector.writes.close)
+        steps.enter_context(writes_noted())
         steps.callback(self._shared.close)
         steps.callback(self._report_stopped)
         conductor.context = self._context

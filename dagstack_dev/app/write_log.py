@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.disk.paths import lies_in
 from dagstack_dev.runtimes.shared.import_hooks import followed_importer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SOON_NS: Final = 2_000_000_000
 """How long after it was opened a file may still be written, in nanoseconds."""
@@ -32,77 +35,74 @@ class _Write(NamedTuple):
     is_plugin: bool
 
 
-class WriteLog:
-    """What the code of plugins in this process writes.
+_writes: Final[dict[str, _Write]] = {}
+"""By the real path of the file, in the order of their first writes."""
+
+_kept_open: Final[set[str]] = set()
+_users = 0
+_is_installed = False
+
+
+@contextmanager
+def writes_noted() -> Iterator[None]:
+    """Note what the code of plugins in this process writes inside this block.
 
     Code counts that is on the stack, or whose context variables have reached a thread. What the
-    app writes itself is no plugin's. An audit hook cannot be taken away again; without a log it
-    does nothing.
+    app writes itself is no plugin's. An audit hook cannot be taken away again; outside of such
+    blocks it does nothing.
     """
-
-    def __init__(self) -> None:
-        self._writes: dict[str, _Write] = {}  # By the real path of the file.
-        self._kept_open: set[str] = set()
-
-    def open(self) -> None:
-        """Note what is written from now on."""
-        if not _installed:
-            _installed.append(_hook)
-            sys.addaudithook(_hook)
-        _logs.append(self)
-
-    def close(self) -> None:
-        """Note nothing any more."""
-        if self in _logs:
-            _logs.remove(self)
-
-    def note(self, path: str) -> None:
-        """Note that the code on the stack is about to write a file."""
-        found = followed_importer()
-        if found is None:
-            return
-        name = found[1]
-        code = getattr(sys.modules.get(name), "__file__", None) or ""
-        self._writes[os.path.realpath(path)] = _Write(
-            time.time_ns(), code, name.startswith(NAMESPACE)
-        )
-        if len(self._writes) > _LARGEST:
-            self._writes.pop(next(iter(self._writes)), None)
-
-    def is_own(self, folder: str, path: str, changed_ns: int) -> bool:
-        """Return whether the last change of a file is that of the plugin it belongs to.
-
-        Args:
-            folder: the plugin's.
-            path: of the file, absolute.
-            changed_ns: when it was changed, as the file system says.
-        """
-        path = os.path.realpath(path)
-        write = self._writes.get(path)
-        if write is None or (write.is_plugin and not lies_in(write.code, [folder])):
-            return False
-        if changed_ns <= write.at_ns + SOON_NS:
-            return True
-        was_open = path in self._kept_open  # Then this may be what was written as it was closed.
-        (self._kept_open.add if _is_open(path) else self._kept_open.discard)(path)
-        return was_open or path in self._kept_open
+    global _users, _is_installed  # noqa: PLW0603 - the hook is one for the process, too
+    if not _is_installed:
+        sys.addaudithook(_hook)
+        _is_installed = True
+    _users += 1
+    try:
+        yield
+    finally:
+        _users -= 1
 
 
-_installed: Final[list[object]] = []
-_logs: Final[list[WriteLog]] = []
+def is_own_write(folder: str, path: str, changed_ns: int) -> bool:
+    """Return whether the last change of a file is that of the plugin it belongs to.
+
+    Args:
+        folder: the plugin's.
+        path: of the file, absolute.
+        changed_ns: when it was changed, as the file system says.
+    """
+    path = os.path.realpath(path)
+    write = _writes.get(path)
+    if write is None or (write.is_plugin and not lies_in(write.code, [folder])):
+        return False
+    if changed_ns <= write.at_ns + SOON_NS:
+        return True
+    was_open = path in _kept_open  # Then this may be what was written as it was closed.
+    (_kept_open.add if _is_open(path) else _kept_open.discard)(path)
+    return was_open or path in _kept_open
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     """Note a write; what is raised here would be raised where it is written."""
     paths = _PATHS.get(event)
-    if paths is None or not _logs:
+    if paths is None or not _users:
         return
     with suppress(Exception):
         if event == "open" and not args[2] & _WRITING:
             return
         for each in args[:paths]:
-            for log in _logs:
-                log.note(os.fsdecode(each))
+            _note(os.fsdecode(each))
+
+
+def _note(path: str) -> None:
+    """Note that the code on the stack is about to write a file."""
+    found = followed_importer()
+    if found is None:
+        return
+    name = found[1]
+    code = getattr(sys.modules.get(name), "__file__", None) or ""
+    _writes[os.path.realpath(path)] = _Write(time.time_ns(), code, name.startswith(NAMESPACE))
+    if len(_writes) > _LARGEST:
+        _writes.pop(next(iter(_writes)), None)
 
 
 def _is_open(path: str) -> bool:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from dagstack_dev.testing.errors import AmbientStateError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
@@ -27,6 +25,10 @@ _MUTABLE_CALLS: Final = frozenset(
     }
 )
 _LITERALS: Final = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
+
+
+class AmbientStateError(Exception):
+    """A module keeps mutable state of its own."""
 
 
 class Severity(StrEnum):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.errors.base import shown
 from dagstack_dev.core.refs import did_you_mean
-from dagstack_dev.testing.errors import DeterminismError, SerializationError
 from dagstack_dev.testing.harness import (
     assert_manifest_valid,
     in_a_loop,
@@ -25,6 +24,14 @@ if TYPE_CHECKING:
 
 FEWEST_ITERATIONS: Final = 2
 _CONTEXT_NAMES: Final = frozenset({"ctx", "context"})
+
+
+class SerializationError(Exception):
+    """An argument or a result of a hook does not survive JSON unchanged."""
+
+
+class DeterminismError(Exception):
+    """A hook answers equal calls differently, or not as expected."""
 
 
 async def check_boundaries(

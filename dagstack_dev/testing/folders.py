@@ -17,8 +17,7 @@ from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.host.preparation import prepare
 from dagstack_dev.host.tasks import is_interruption
-from dagstack_dev.testing.ambient_state import ambient_state
-from dagstack_dev.testing.errors import AmbientStateError
+from dagstack_dev.testing.ambient_state import AmbientStateError, ambient_state
 from dagstack_dev.testing.harness import ignore_fact, minimal_context
 from dagstack_dev.testing.own_tests import SamplesInvalid, TestRun, read_samples, run_own_tests
 from dagstack_dev.testing.suite import ALL_CHECKS, ContractResult, run_contract_suite

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
 
+from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.host.proxy import unwrap
-from dagstack_dev.testing.errors import LeakDetected
 from dagstack_dev.testing.harness import assert_manifest_valid, running_plugin
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.host.context import PluginContext
+
+
+class LeakDetected(PluginRegistryError):
+    """Something of a plugin is left after its teardown: a task, or the instance itself."""
 
 
 async def assert_lifecycle_clean(

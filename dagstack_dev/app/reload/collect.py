@@ -9,7 +9,6 @@ import anyio.to_thread
 
 from dagstack_dev.app.outputs import OwnWrites
 from dagstack_dev.app.reload.inbox import Batch, Request
-from dagstack_dev.app.write_log import WriteLog
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
 from dagstack_dev.disk.settling import GitLocks
 from dagstack_dev.disk.snapshot import looks_unfinished
@@ -85,8 +84,7 @@ class Collector:
         self._on_problem = on_problem
         self._reported: dict[str, str] = {}
         self._git = GitLocks(snapshot.folders.roots, on_problem)
-        self.writes = WriteLog()
-        self.own_writes = OwnWrites(writes=self.writes, later=later, on_problem=on_problem)
+        self.own_writes = OwnWrites(later=later, on_problem=on_problem)
 
     async def first_look(self) -> Collected:
         """Everything that is on disk."""
