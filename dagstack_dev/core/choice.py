@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.plan import DependencyBlocked
+from dagstack_dev.core.errors.registry import DependencyBlocked
 from dagstack_dev.core.target import Target
 
 if TYPE_CHECKING:

@@ -351,13 +351,3 @@ class ReloadPlan:
         for step in (step for each in self.transactions for step in each.fail):
             if step.error is not None:
                 yield step.error
-
-
-class DependencyBlocked(PluginRegistryError):
-    """What a plugin depends on is there but cannot be made ready."""
-
-    ref: PluginRef
-    blockers: Sequence[PluginRef]
-
-    def __str__(self) -> str:
-        return f"{self.ref} waits for {', '.join(map(str, self.blockers))}, which is not ready"

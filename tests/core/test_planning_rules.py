@@ -7,18 +7,15 @@ from dataclasses import replace
 import pytest
 
 from dagstack_dev.core.errors.life import PluginLoadError
-from dagstack_dev.core.errors.registry import AmbiguousPlugin, DependencyCycle, DependencyMissing
+from dagstack_dev.core.errors.registry import (
+    AmbiguousPlugin,
+    DependencyBlocked,
+    DependencyCycle,
+    DependencyMissing,
+)
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.plan import (
-    Candidate,
-    DependencyBlocked,
-    Failure,
-    Load,
-    ReloadPlan,
-    SharedNews,
-    World,
-)
+from dagstack_dev.core.plan import Candidate, Failure, Load, ReloadPlan, SharedNews, World
 from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.core.refs import PluginRef
 

@@ -197,6 +197,16 @@ class DependencyMissing(PluginRegistryError):
         return f"{self.ref} depends on {wanted}, {advice}{place}"
 
 
+class DependencyBlocked(PluginRegistryError):
+    """What a plugin depends on is there but cannot be made ready."""
+
+    ref: PluginRef
+    blockers: Sequence[PluginRef]
+
+    def __str__(self) -> str:
+        return f"{self.ref} waits for {', '.join(map(str, self.blockers))}, which is not ready"
+
+
 class HookspecMissing(KindUnknown):
     """No hookspec declares a kind, or a hook of it.
 
