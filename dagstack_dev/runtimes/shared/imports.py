@@ -23,7 +23,7 @@ class Imports(NamedTuple):
     """What a module has imported or tried to, and what of that was not there when it tried."""
 
     names: frozenset[str]
-    in_vain: frozenset[str]
+    absent: frozenset[str]
 
 
 class ImportLog:
@@ -56,7 +56,7 @@ class ImportLog:
         self._imports: dict[str, set[str]] = {}
         self._statements: dict[str, set[tuple[str, Sequence[str], int]]] = {}
         self._importers: defaultdict[str, set[str]] = defaultdict(set)
-        self._missed_by: defaultdict[str, set[str]] = defaultdict(set)
+        self._absent_for: defaultdict[str, set[str]] = defaultdict(set)
         self._spaces: set[str] = set()
 
     def add_space(self, module: str) -> None:
@@ -84,8 +84,8 @@ class ImportLog:
         taken = {}
         for module in members:
             names = frozenset(self._imports.get(module, ()))
-            in_vain = filter(lambda each: module in self._missed_by.get(each, ()), names)
-            taken[module] = Imports(names, frozenset(in_vain))
+            absent = filter(lambda each: module in self._absent_for.get(each, ()), names)
+            taken[module] = Imports(names, frozenset(absent))
             self._clear(module)
             del self._owners[module]
             import_hooks.leave(module, self)
@@ -123,8 +123,8 @@ class ImportLog:
             self.on_rewired()
         for module in imports.names:
             self._importers[module].add(importer)
-        for module in imports.in_vain:
-            self._missed_by[module].add(importer)
+        for module in imports.absent:
+            self._absent_for[module].add(importer)
 
     def _clear(self, module: str) -> None:
         if not self.is_plugins(module):
@@ -135,14 +135,14 @@ class ImportLog:
             importers.discard(module)
             if not importers:
                 del self._importers[imported]
-            self._miss_no_longer(module, imported)
+            self._miss_no_more(module, imported)
 
-    def _miss_no_longer(self, importer: str, imported: str) -> None:
-        missing = self._missed_by.get(imported, set())
+    def _miss_no_more(self, importer: str, imported: str) -> None:
+        missing = self._absent_for.get(imported, set())
         if importer in missing:
             missing.discard(importer)
             if not missing:
-                del self._missed_by[imported]
+                del self._absent_for[imported]
 
     def follows(self, module: str) -> bool:
         """Return whether the imports of `module` are noted."""
@@ -192,20 +192,20 @@ class ImportLog:
     @property
     def missing(self) -> frozenset[str]:
         """The modules that were imported, or tried to, and that are not there."""
-        return frozenset(filter(self.misses, [*self._importers]))
+        return frozenset(filter(self.is_absent, [*self._importers]))
 
-    def misses(self, module: str) -> bool:
+    def is_absent(self, module: str) -> bool:
         """Return whether `module` was imported, or tried to, and is not there."""
         return module in self._importers and not self._is_there(module)
 
     @property
     def late(self) -> frozenset[str]:
         """The modules that are there, and were not yet when a module tried to import them."""
-        return frozenset(self._missed_by.keys() & self._owners.keys())
+        return frozenset(self._absent_for.keys() & self._owners.keys())
 
     def accept(self, module: str) -> None:
         """What has done without `module` has had another chance, and does so on purpose."""
-        self._missed_by.pop(module, None)
+        self._absent_for.pop(module, None)
 
     def is_news(self, importer: str, statement: tuple[str, Sequence[str], int]) -> bool:
         """Return whether `importer` has not yet succeeded with this name, names and level."""
@@ -251,7 +251,7 @@ class ImportLog:
         found = import_hooks.followed_importer()
         if found is not None and found[0] is self:
             self._note(found[1], Imports(frozenset({module}), frozenset()))
-            self._miss_no_longer(found[1], module)  # It has made `module` to be found.
+            self._miss_no_more(found[1], module)  # It has made `module` to be found.
 
     def before(self, importer: str, name: str, names: Iterable[str]) -> None:
         """`importer` is about to import the module `name`, and from it `names`."""
@@ -265,10 +265,10 @@ class ImportLog:
         """`importer` could not import the module `name`, or from it one of `names`."""
         self.note(importer, name, names)  # A package may have been found, though not all in it.
         attempted = {*with_parents(name), *(f"{name}.{each}" for each in names if each != "*")}
-        self.add(importer, filter(_was_looked_for_in_vain, attempted))
+        self.add(importer, filter(_was_looked_for, attempted))
 
 
-def _was_looked_for_in_vain(module: str) -> bool:
+def _was_looked_for(module: str) -> bool:
     """Return whether an import can have looked for `module`: the package around it is there."""
     package = module.rpartition(".")[0]
     return module not in sys.modules and (not package or package in sys.modules)

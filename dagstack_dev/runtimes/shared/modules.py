@@ -154,7 +154,7 @@ class SharedModules:
         plugins = (self._plugin_of(".".join(each.split(".")[:3])) for each in names)
         found = {*map(self._paths.get, names), *plugins}
         code = {each for each in found if each is not None} - {ref}
-        self._at_failure[ref] = Imported(code, set(filter(self.log.misses, names)))
+        self._at_failure[ref] = Imported(code, set(filter(self.log.is_absent, names)))
 
     def take_failure(self, ref: PluginRef) -> Imported:
         """Return what `ref` had imported when it last failed; told once."""

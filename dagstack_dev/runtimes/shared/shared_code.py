@@ -178,7 +178,7 @@ class SharedCode(SharedModules):
         named = {
             name
             for name in self._roots.names_of(path)
-            if self.log.follows(name) or self.log.misses(name)
+            if self.log.follows(name) or self.log.is_absent(name)
         }
         return named | self._at.get(path, set())
 
