@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from soaking.modules import Flaw, Module, Way
 from soaking.soundness import unsound
-from soaking.sources import Source
+from soaking.sources import Fault, Source
 from soaking.verdicts import Known, differs
 from soaking.workspace import Tree
 
@@ -137,6 +137,14 @@ def test_what_needs_nothing_that_was_removed_is_not_lost() -> None:
     tree = Tree({"a": A, "b": B})
     found = [*differs(live, cold, tree, Known(ran=ran, versions={"000001"}))]
     assert found == ["demo/a was ready, nothing that it needs was removed, and it is failed now"]
+
+
+def test_what_was_renamed_in_vain_is_gone_when_its_folder_moves() -> None:
+    ran = picture(plugin("b", **PENDING, folder="old"), plugin("c", **FAILED))
+    live, cold = picture(plugin("c", **FAILED)), picture(plugin("c", **FAILED))
+    named_c = Source("demo", "c", 2)
+    tree = Tree({"new": named_c, "c": named_c, "b": Source("demo", "b", 2, fault=Fault.TOML)})
+    assert [*differs(live, cold, tree, Known(ran=ran))] == []
 
 
 def test_what_does_not_compile_may_be_held_back_though_a_restart_never_imports_it() -> None:

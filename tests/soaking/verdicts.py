@@ -174,10 +174,12 @@ def _not_last_good(
     gone |= {ref for ref, each in live["plugins"].items() if each["by_accident"]}
     runs_from = _runs_from(live)
     claims = Counter(s.ref for s in tree.folders.values() if s.fault is not Fault.TOML)
-    gone |= {  # Renamed, some time ago, to one that has come up only now; nobody owns the name.
+    # Renamed, some time ago, to one that has come up or moved only now; nobody owns the name.
+    gone |= {
         ref
         for ref, each in known.ran["plugins"].items()
-        if claims[ref] != 1 and runs_from.get(each["folder"], ref) != ref
+        if claims[ref] != 1
+        and (runs_from.get(each["folder"], ref) != ref or each["folder"] not in tree.folders)
     }
     for ref in sorted(part):
         now, before = live["plugins"].get(ref), known.ran["plugins"].get(ref)
