@@ -78,11 +78,14 @@ class Build:
     def _together(self) -> dict[TransactionRun, list[TransactionRun]]:
         """For each transaction those that end with it, for one has come to import code of another.
 
-        The plan could not know: it is what the new code imports.
+        The plan could not know: it is what the new code imports, and calls import meanwhile.
         """
         together = {run: [run] for run in self._runs}
-        for run in self._runs if len(self._runs) > 1 else ():
-            for importer in self._importers(run):
+        planned = {ref for run in self._runs for ref in run.transaction.refs}
+        for run in self._runs:
+            importers = self._importers(run)
+            run.applied.overtaken |= importers - planned
+            for importer in importers & planned:
                 mine, others = together[run], together[self._run_of.get(importer, run)]
                 if mine is not others:
                     mine += others
@@ -148,6 +151,9 @@ class Build:
         await anyio.lowlevel.checkpoint_if_cancelled()
         while runs := list(self._to_roll_back):
             await RollBack(self._conductor, runs, self._candidates, self._before).run()
-            for run in runs:
+            back = [run for run in self._runs if run.must_roll_back]
+            known = {ref for run in back for ref in run.transaction.refs}
+            for run in runs:  # Setups of other parts may have imported what was on trial.
+                run.applied.overtaken |= self._importers(run) - known
                 self._ended(run)
             self._to_roll_back = [run for run in self._to_roll_back if not run.has_ended]

@@ -43,6 +43,7 @@ class Applied:
         rolled_back: every plugin of a transaction that was rolled back, and any other of which
             a name means something else by that.
         touched: every plugin for which there was anything to do.
+        overtaken: others that have imported code which was replaced or taken back meanwhile.
         retired: generations that nothing should hold any more.
     """
 
@@ -51,6 +52,7 @@ class Applied:
     lost: dict[PluginRef, BaseException] = field(default_factory=dict)
     rolled_back: set[PluginRef] = field(default_factory=set)
     touched: set[PluginRef] = field(default_factory=set)
+    overtaken: set[PluginRef] = field(default_factory=set)
     retired: list[Retired] = field(default_factory=list)
 
     def add(self, other: Applied) -> None:

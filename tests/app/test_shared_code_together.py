@@ -260,6 +260,66 @@ async def test_of_two_edits_of_which_one_fails_the_other_is_in_force_at_once(
         assert [live.status(each).pending for each in ("first", "second")] == [False, True]
 
 
+IN_SETUP = """
+from importlib import import_module
+class Plugin:
+    def setup(self, ctx):
+        self.found = import_module("wo" + "rds")
+    def value(self):
+        return self.found
+"""
+
+
+async def test_whose_setup_imports_code_on_trial_runs_none_of_it_after_the_roll_back(
+    tree: PluginTree,
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    user(tree, "bound", "from words import WORD", "WORD")
+    async with serving(tree) as live:
+        words.write_text("NAME = 'new'\n")
+        tree.plugin("late", code=IN_SETUP)
+        await live.settle()
+        assert live.plugin("bound").value() == "old"
+        assert live.plugin("late").value() is sys.modules["words"]
+        assert [live.status(each).pending for each in ("bound", "late")] == [True, True]
+
+
+ONCE = """
+class Plugin:
+    found = None
+    def value(self):
+        {imports} as now
+        self.found = self.found or now
+        return self.found.WORD
+"""
+
+CALLS = """
+import words
+WORD = words.WORD
+class Plugin:
+    def setup(self, ctx):
+        self.ctx = ctx
+    def teardown(self):
+        late = self.ctx.registry.get_plugin("demo", "late")
+        self.ctx.extras["journal"].append(late.value())
+"""
+
+
+@pytest.mark.parametrize("imports", ["import words", "from ..bound import plugin"])
+async def test_who_comes_to_import_code_just_before_it_is_replaced_runs_none_of_it_then(
+    tree: PluginTree, imports: str
+) -> None:
+    words = tree.write("words.py", "WORD = 'old'\n")
+    tree.plugin("bound", code=CALLS)
+    tree.plugin("late", code=ONCE.format(imports=imports))
+    async with serving(tree) as live:
+        words.write_text("WORD = 'new'\n")
+        await live.settle()
+        assert live.journal == ["old"]
+        assert live.plugin("late").value() == "new"
+        assert live.outcomes == [ReloadCommitted, ReloadCommitted]
+
+
 LATE = """
 class Plugin:
     def value(self):

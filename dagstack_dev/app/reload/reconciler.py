@@ -63,6 +63,7 @@ class Turn:
         changes: what of that is for plugins, by name.
         news: the same for the planner.
         failures: what was known to fail.
+        asked: how often each plugin was asked for.
         plan: what follows from all that.
         before: the dependencies that were in force until then.
         occasion: why all this is done.
@@ -75,6 +76,7 @@ class Turn:
     changes: Mapping[str, SharedChange]
     news: Sequence[SharedNews]
     failures: Failures
+    asked: Mapping[PluginRef, int]
     plan: ReloadPlan
     before: DependencyGraph
     occasion: Occasion
@@ -212,6 +214,7 @@ class Reconciler:
             changes=changes,
             news=news,
             failures=failures,
+            asked=dict(state.asked),
             plan=plan,
             before=self._table.graph,
             occasion=occasion,
@@ -275,8 +278,10 @@ class Reconciler:
         def end_part(applied: Applied) -> None:
             left.difference_update(applied.touched)
             state.building -= applied.touched
-            state.record(plan, turn.wanted.candidates, applied, turn.failures)
+            state.record(plan, turn.wanted.candidates, applied, turn.failures, turn.asked)
             state.look_at(state.places(applied.touched) & turn.places.keys())
+            late = {ref for ref in applied.overtaken if state.is_live(ref) or ref in state.building}
+            state.unsettled |= dict.fromkeys(state.request(late), "it has imported what is gone")
             ended(applied)
 
         happened = {

@@ -67,6 +67,7 @@ class ReloadState(Revisions):
     Attributes:
         failures: what did not work, by plugin; another map each time that they are cleared, for a
             save is a wish to try again.
+        asked: how often a new instance of each was asked for without an edit.
         building: the plugins of which something is under way.
         unsettled: the places where something differs; see the module.
     """
@@ -79,7 +80,7 @@ class ReloadState(Revisions):
         self.building: set[PluginRef] = set()
         self.unsettled: dict[str, str] = {}
         self._found: set[tuple[str, str]] = set()
-        self._asked = Counter[PluginRef]()
+        self.asked = Counter[PluginRef]()
         self._built = Counter[PluginRef]()
         self._beside: dict[PluginRef, PluginSource | None] = {}
 
@@ -115,7 +116,7 @@ class ReloadState(Revisions):
         entry = self._table.entries[ref]
         source = self.source(revision.place)
         is_same = source is None or entry.offer.source == source
-        if not is_same or self._asked[ref] != self._built[ref]:
+        if not is_same or self.asked[ref] != self._built[ref]:
             return Load.IMPORT
         if self._table.graph.wants(ref) != tuple(entry.manifest.depends_on):
             return Load.RENEW  # They were pinned to what its names meant.
@@ -133,7 +134,7 @@ class ReloadState(Revisions):
     def version(self, ref: PluginRef, revision: Revision) -> Hashable:
         """All that `ref` would be built from with `revision`, but for its dependencies."""
         source = self.source(revision.place)
-        return digest_of(source), self._section(self._conductor, ref), self._asked[ref]
+        return digest_of(source), self._section(self._conductor, ref), self.asked[ref]
 
     def problem(self, revision: Revision) -> PluginRegistryError | None:
         """Why the section of the configuration does not fit the manifest of `revision`."""
@@ -146,7 +147,7 @@ class ReloadState(Revisions):
         if entry is None:
             return None  # It is about to come.
         is_live = self.is_live(ref)
-        given, asked = (entry, self._built) if is_live else (self._conductor, self._asked)
+        given, asked = (entry, self._built) if is_live else (self._conductor, self.asked)
         return digest_of(entry.offer.source), self._section(given, ref), asked[ref]
 
     def _problem_of(self, ref: PluginRef) -> BaseException | None:
@@ -221,7 +222,7 @@ class ReloadState(Revisions):
         Returns:
             Where they lie.
         """
-        self._asked.update(ref for ref in refs if self.place(ref) is not None)
+        self.asked.update(ref for ref in refs if self.place(ref) is not None)
         return self.places(refs)
 
     def failed_near(self, touched: Iterable[PluginRef]) -> Iterator[PluginRef]:
@@ -294,6 +295,7 @@ class ReloadState(Revisions):
         candidates: Mapping[PluginRef, Candidate],
         applied: Applied,
         failures: Failures,
+        asked: Mapping[PluginRef, int],
     ) -> None:
         """Take down what has become of `plan`.
 
@@ -303,6 +305,7 @@ class ReloadState(Revisions):
             applied: what has become of it.
             failures: those that it was made with. What fails after they were cleared is not known
                 to: there have been news. What is transient is noted, for it is tried by itself.
+            asked: how often each plugin had been asked for by then.
         """
 
         def is_known(ref: PluginRef, error: BaseException) -> bool:
@@ -319,10 +322,8 @@ class ReloadState(Revisions):
                 self._fail(ref, Failure(plan.key(ref), error, files, absent=absent))
         for ref in applied.built:
             self._refute(ref, plan)
-            if ref in plan.taken:
-                self._built[ref] = candidates[ref].version[2]  # type: ignore[index]  # see `version`
-            elif ref not in candidates:  # It came along, and nothing of it is asked for any more.
-                self._built[ref] = self._asked[ref]
+            if ref in plan.taken or ref not in candidates:  # Else it came back as it was.
+                self._built[ref] = asked.get(ref, 0)
             self._beside.pop(ref, None)
         for ref in filter(self.is_live, applied.rolled_back):
             self._beside[ref] = self.source(self.place(ref) or "")
@@ -348,7 +349,7 @@ class ReloadState(Revisions):
         """Nothing is known of a plugin that is gone; one that comes under its name is another."""
         self.failures.pop(ref, None)
         self._code.take_failure(ref)
-        for known in (self._asked, self._built, self._beside):
+        for known in (self.asked, self._built, self._beside):
             known.pop(ref, None)
 
 
