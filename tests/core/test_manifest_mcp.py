@@ -92,7 +92,7 @@ def test_a_url_may_stand_in_several_places(text: str) -> None:
     manifest = parse(f'runtime = "mcp_http"\n{text}')
     endpoint: Any = McpHttpRuntime().prepare(manifest, PluginSource("", {})).endpoint
     assert (endpoint.url, endpoint.headers) == ("http://localhost:8000/mcp", {})
-    assert (endpoint.call_timeout, endpoint.startup_timeout) == (60, 30)
+    assert endpoint.call_timeout == 60
 
 
 def test_a_token_becomes_a_header() -> None:
@@ -178,11 +178,11 @@ def test_contradictions_between_field_and_table_are_told() -> None:
         auth_secret_env = "SECRET"
     """)
     assert found == {
-        "mcp_stdio.command": (14, "differs from command in [plugin]; keep one of them"),
-        "mcp_stdio.env": (15, "env stands in [plugin] as well; keep one of them"),
+        "mcp_stdio.command": (14, "differs from command; keep one of them"),
+        "mcp_stdio.env": (15, "differs from env; keep one of them"),
         "mcp_stdio.startup_timeout_sec": (
             16,
-            "[plugin] says startup_timeout_sec = 5; keep one of them",
+            "differs from startup_timeout_sec; keep one of them",
         ),
         "url": (11, "differs from endpoint; keep one of them"),
         "mcp_http.url": (18, "differs from endpoint; keep one of them"),

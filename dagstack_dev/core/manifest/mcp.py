@@ -33,6 +33,14 @@ SENDABLE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 """What can stand in an HTTP header."""
 
 _FIELDS: Final = ("command", "env", "endpoint", "url", "auth", "mcp_stdio", "mcp_http")
+_PLACES: Final = (
+    ("command", "mcp_stdio.command"),
+    ("env", "mcp_stdio.env"),
+    ("startup_timeout_sec", "mcp_stdio.startup_timeout_sec"),
+    ("endpoint", "url", "mcp_http.url"),
+)
+"""Where the same thing may stand."""
+
 _AUTH_KEYS: Final = ("token",)
 _NO_COMMAND: Final = 'missing; add command = ["python", "server.py"]'
 _NO_URL: Final = 'missing; add endpoint = "http://localhost:8000/mcp"'
@@ -138,61 +146,53 @@ def mcp_contradictions(fields: Mapping[str, object]) -> dict[str, str]:
     declared = runtime if isinstance(runtime, list | tuple) else (runtime,)
     if not ("mcp_stdio" in declared or "mcp_http" in declared or any(map(fields.get, _FIELDS))):
         return {}  # As for nearly all of many thousand plugins.
-    return {
-        **_stdio_contradictions(fields, declared),
-        **_http_contradictions(fields, declared),
-    }
+    return {**_missing(fields, declared), **_differences(fields), **_misplaced(fields, declared)}
 
 
-def _stdio_contradictions(
-    fields: Mapping[str, object], declared: tuple[object, ...] | list[object]
-) -> dict[str, str]:
+def _differences(fields: Mapping[str, object]) -> dict[str, str]:
     found: dict[str, str] = {}
-    table = _table(fields, "mcp_stdio")
-    written, tabled = _words(fields.get("command")), _words(table.get("command"))
-    if written and tabled and written != tabled:
-        found["mcp_stdio.command"] = "differs from command in [plugin]; keep one of them"
-    can_fall_back = "in_process" not in declared and _words(fields.get("entry_point"))
-    if "mcp_stdio" in declared and not (written or tabled or can_fall_back):
-        found["command"] = _NO_COMMAND
-    if fields.get("env") and table.get("env"):
-        found["mcp_stdio.env"] = "env stands in [plugin] as well; keep one of them"
-    seconds, tabled_seconds = fields.get("startup_timeout_sec"), table.get("startup_timeout_sec")
-    if tabled_seconds is not None and seconds not in (None, tabled_seconds):
-        found["mcp_stdio.startup_timeout_sec"] = (
-            f"[plugin] says startup_timeout_sec = {seconds}; keep one of them"
-        )
+    for places in _PLACES:
+        given = {place: value for place in places if (value := _said_at(fields, place))}
+        for place, value in given.items():
+            first = next(iter(given))
+            if value != given[first]:
+                found[place] = f"differs from {first}; keep one of them"
     return found
 
 
-def _http_contradictions(
+def _missing(
+    fields: Mapping[str, object], declared: tuple[object, ...] | list[object]
+) -> dict[str, str]:
+    commands = ("command", "mcp_stdio.command")
+    has_command = any(_said_at(fields, place) for place in commands)
+    can_fall_back = "in_process" not in declared and _words(fields.get("entry_point"))
+    if "mcp_stdio" in declared and not (has_command or can_fall_back):
+        return {"command": _NO_COMMAND}
+    has_url = any(_said_at(fields, place) for place in _PLACES[-1])
+    return {"endpoint": _NO_URL} if "mcp_http" in declared and not has_url else {}
+
+
+def _misplaced(
     fields: Mapping[str, object], declared: tuple[object, ...] | list[object]
 ) -> dict[str, str]:
     found: dict[str, str] = {}
-    table = _table(fields, "mcp_http")
-    given = {
-        "endpoint": fields.get("endpoint"),
-        "url": fields.get("url"),
-        "mcp_http.url": table.get("url"),
-    }
-    (first, url), *others = [(key, url) for key, url in given.items() if url] or [("", None)]
-    for key, other in others:
-        if other != url:
-            found[key] = f"differs from {first}; keep one of them"
-    if "mcp_http" in declared:
-        if url is None:
-            found["endpoint"] = _NO_URL
-    else:
-        for key in ("endpoint", "url"):
-            if given[key]:
-                found[key] = 'is for runtime = "mcp_http"; remove it or change runtime'
-    auth = fields.get("auth")
+    if "mcp_http" not in declared:
+        reason = 'is for runtime = "mcp_http"; remove it or change runtime'
+        found |= {key: reason for key in ("endpoint", "url") if fields.get(key)}
+    table, auth = _table(fields, "mcp_http"), fields.get("auth")
     has_token = isinstance(auth, Mapping) and bool(auth.get("token"))
     if has_token and table.get("auth_secret_env"):
         found["auth"] = "mcp_http.auth_secret_env names a secret as well; keep one of them"
     if table.get("auth_header") and not (has_token or table.get("auth_secret_env")):
         found["mcp_http.auth_header"] = "has nothing to carry; add auth_secret_env"
     return found
+
+
+def _said_at(fields: Mapping[str, object], place: str) -> object:
+    """Return what stands at `place`, dotted where that is in a table; a command as its words."""
+    table, _, key = place.rpartition(".")
+    value = (_table(fields, table) if table else fields).get(key)
+    return _words(value) if key == "command" else value
 
 
 def _table(fields: Mapping[str, object], key: str) -> Mapping[str, object]:

@@ -9,17 +9,10 @@ from typing import Any, Final
 LONGEST_LINE: Final = 2000
 """Characters of a line that are logged."""
 
-_LEVELS: Final = {
-    "debug": "debug",
-    "info": "info",
-    "notice": "info",
-    "warning": "warning",
-    "error": "error",
-    "critical": "critical",
-    "alert": "critical",
-    "emergency": "critical",
-}
-"""The levels of MCP, which are those of syslog, as levels of Python's."""
+_LEVELS: Final = {"notice": "info", "alert": "critical", "emergency": "critical"}
+"""The levels of MCP, which are those of syslog, that Python has not."""
+
+_KNOWN: Final = frozenset({"debug", "info", "warning", "error", "critical"})
 
 
 class ServerLog:
@@ -35,7 +28,8 @@ class ServerLog:
     def message(self, level: str, name: str | None, data: object) -> None:
         """Log a notification."""
         text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-        self.say(f"{name}: {text}" if name else text, _LEVELS.get(level, "info"))
+        level = _LEVELS.get(level, level)
+        self.say(f"{name}: {text}" if name else text, level if level in _KNOWN else "info")
 
     def say(self, text: str, level: str = "info") -> None:
         """Log something of the server's, or about it."""
