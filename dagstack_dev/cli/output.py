@@ -189,7 +189,7 @@ def printable_json(line: str) -> str:
     Only the half of a character becomes text, as in `\udc80`: many parsers refuse the whole line
     over one.
     """
-    return _ACTING.sub(_as_json_escape, line)
+    return line if line.isprintable() else _ACTING.sub(_as_json_escape, line)
 
 
 def _as_escape(match: re.Match[str]) -> str:

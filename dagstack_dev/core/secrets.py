@@ -61,9 +61,12 @@ _FORMS: Final = re.compile(
     r"|\b(?:sk-[\w-]{16,}|gh[oprsu]_\w{20,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}"
     r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)"
 )
-_MAY_HOLD: Final = re.compile(rf"{_TELLING}|://|basic|sk-|gh._|xox|akia|eyj")
-"""What any text has in it that holds a secret by name or form, once it is in lower case: to look
-for either case takes many times as long."""
+_SIGNS: Final = (
+    *_TELLING.split("|"),
+    *("://", "basic", "sk-", "gho_", "ghp_", "ghr_", "ghs_", "ghu_", "xox", "akia", "eyj"),
+)
+"""What any text has one of in it that holds a secret by name or form, once it is in lower case. To
+look for them one by one is faster than any regular expression, by far where that ignores case."""
 
 _LITERAL: Final = (
     r"[A-Za-z]{0,2}(?:\"\"\"(?s:.*?)(?:\"\"\"|\Z)|'''(?s:.*?)(?:'''|\Z)"
@@ -197,15 +200,18 @@ def _is_secret(key: object, value: object) -> bool:
 
 def may_hold(line: str) -> bool:
     """Return whether a secret may be in `line`, which is JSON: an escape may stand before one."""
-    by_form = "\\" in line or _MAY_HOLD.search(line.lower()) is not None
-    return by_form or without_known(line) != line
+    return "\\" in line or _has_sign(line) or without_known(line) != line
 
 
 def masked_text(text: str) -> str:
     """`text` with a mask for every secret in it."""
-    if _MAY_HOLD.search(text.lower()) is not None:
+    if _has_sign(text):
         text = _without_pairs(_FORMS.sub(_mask_form, text), _IN_TEXT)
     return without_known(text)
+
+
+def _has_sign(text: str) -> bool:
+    return any(map(text.lower().__contains__, _SIGNS))
 
 
 def masked_lines(lines: Sequence[str], path: str) -> list[str]:
