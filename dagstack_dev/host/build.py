@@ -76,7 +76,7 @@ class Build:
             await self._setups.run()
 
     def _together(self) -> dict[TransactionRun, list[TransactionRun]]:
-        """For each transaction those that end with it, for one has come to import code of another.
+        """Return for each transaction those that end with it, as one imports code of another.
 
         The plan could not know: it is what the new code imports, and calls import meanwhile.
         """
@@ -93,13 +93,13 @@ class Build:
         return together
 
     def _importers(self, run: TransactionRun) -> frozenset[PluginRef]:
-        """The plugins that have imported code which goes if `run` is rolled back."""
+        """Return the plugins that have imported code which goes if `run` is rolled back."""
         anew = (ref for ref, step in run.steps.items() if step.load is Load.IMPORT)
         shared = (change.importers() for change in run.shared)
         return frozenset().union(*map(self._table.importers, anew), *shared)
 
     def _give_up(self, ref: PluginRef, error: BaseException) -> Collection[PluginRef]:
-        """A setup failed; a failure that has to be rolled back gives its part up."""
+        """Note a failure, and return what it takes along: its part, if that has to roll back."""
         run = self._run_of[ref]
         run.fail(ref, error)
         return run.steps.keys() if run.must_roll_back else ()

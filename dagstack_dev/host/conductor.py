@@ -55,7 +55,7 @@ class Conductor:
     Attributes:
         queue: what loads plugins in order.
         context: what plugins are given; set before the first setup.
-        turn: held by whoever changes what runs: `setup_all`, `teardown_all` or reloads, of which
+        turn: held by what changes what runs: `setup_all`, `teardown_all` or reloads, of which
             several may be under way at the same time, each with plugins of its own.
         drain_seconds: how long calls in flight are waited for.
         on_crash: told when a ready plugin's own task died, with what it raised.
@@ -119,7 +119,7 @@ class Conductor:
         *,
         comes_back: bool = False,
     ) -> None:
-        """The plugin could not be prepared, imported or instantiated.
+        """Note that the plugin could not be prepared, imported or instantiated.
 
         When an earlier generation of it `comes_back`, calls go on waiting.
         """
@@ -127,7 +127,7 @@ class Conductor:
         self.table.failed(entry, error, stage, reason, refusal=refusal)
 
     def became_ill(self, entry: Entry, error: PluginUnhealthy, reason: str) -> None:
-        """The plugin has been torn down, for it was not well."""
+        """Note that the plugin has been torn down because it was not healthy."""
         refusal = f"it was not healthy: {error.reason}"
         self.table.failed(entry, error, Stage.HEALTH, reason, refusal=refusal)
 
@@ -164,7 +164,7 @@ class Conductor:
         return running.set_up(context)
 
     def setup_succeeded(self, entry: Entry, reason: str, duration_ms: float | None) -> None:
-        """The setup ended well: the plugin is ready and its gate opens."""
+        """Note that the setup ended well: the plugin is ready and its gate opens."""
         self.table.ready(entry, reason, duration_ms)
         self.queue.tell()
         if entry.ref in self._early_crashes:
@@ -197,7 +197,7 @@ class Conductor:
             table.draining[entry.ref] = running_time()
         failures = []
         with anyio.CancelScope(shield=True):
-            await drain.settle(self.drain_seconds)
+            await drain.wait_for_all(self.drain_seconds)
             for entry in entries:
                 table.draining.pop(entry.ref, None)
             # Nothing that is torn down before can hold the first one.
@@ -217,7 +217,7 @@ class Conductor:
         if not gate.in_flight:
             return 0
         self.table.draining.setdefault(entry.ref, running_time())
-        left = await (gate.drain or Drain([gate])).end(gate, self.drain_seconds)
+        left = await (gate.drain or Drain([gate])).wait_for(gate, self.drain_seconds)
         self.table.draining.pop(entry.ref, None)
         if left:
             calls = calls_through(gate, entry.offer.folder)
@@ -260,7 +260,7 @@ class Conductor:
             self.table.require_restart(entry)
 
     def report_teardown(self, entry: Entry, errors: Iterable[BaseException]) -> None:
-        """Tell the observers what went wrong in a teardown, or in undoing a setup that failed."""
+        """Publish what went wrong in a teardown, or in undoing a setup that failed."""
         for error in errors:
             trim(error)
             self.table.publish(
@@ -273,7 +273,7 @@ class Conductor:
             )
 
     def _crashed(self, entry: Entry, running: PluginInstance, error: BaseException | None) -> None:
-        """A background task of a ready plugin raised, and took the plugin's scope with it."""
+        """Note that a background task of a ready plugin raised, and took its scope along."""
         if entry.running is not running:
             return
         if error is not None:
@@ -297,9 +297,9 @@ class Conductor:
                 self._loop_ended(entry, running, ended)
 
     def _loop_ended(self, entry: Entry, running: PluginInstance, what: str) -> None:
-        """Something of a ready plugin has ended with its event loop, and no loop may be running.
+        """Note that something of a ready plugin has ended with its event loop.
 
-        So its teardown, which may have to wait, is left to whoever tears down next.
+        No loop may be running; so its teardown, which may have to wait, is left to the next one.
         """
         table, ref = self.table, entry.ref
         if entry.running is not running or table.states[ref] is not State.READY:

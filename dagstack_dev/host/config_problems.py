@@ -16,7 +16,7 @@ Keys = tuple[str | int, ...]
 
 
 def problem_of(error: Any, schema: object) -> tuple[Keys, str]:
-    """The keys and the words of an error of jsonschema_rs against `schema`."""
+    """Return the keys and the words of an error of jsonschema_rs against `schema`."""
     keys, kind, found = tuple(error.instance_path), error.kind, error.instance
     match kind.name:
         case "required":
@@ -36,7 +36,7 @@ def problem_of(error: Any, schema: object) -> tuple[Keys, str]:
 
 
 def _properties(schema: Any, place: Iterable[str | int]) -> Iterable[str]:
-    """The keys that the schema at `place` of `schema` knows; none where a `$ref` leads there."""
+    """Return the keys that the schema at `place` knows; none where a `$ref` leads there."""
     try:
         for key in place:
             schema = schema[key]
@@ -46,7 +46,7 @@ def _properties(schema: Any, place: Iterable[str | int]) -> Iterable[str]:
 
 
 def pydantic_words(detail: Any) -> str:
-    """The words of an error of pydantic."""
+    """Return the words of an error of pydantic."""
     if detail["type"] == "missing":
         return "missing; add it"
     if detail["type"] == "extra_forbidden":
@@ -58,7 +58,7 @@ def pydantic_words(detail: Any) -> str:
 
 
 def _is_secret(keys: Iterable[str | int], value: object) -> bool:
-    """Whether the value at `keys` is one to be kept to oneself, or holds such a one."""
+    """Return whether the value at `keys` is one to be kept to oneself, or holds such a one."""
     inner = value.items() if isinstance(value, dict) else ()
     return any(is_secret_key(str(key)) for key in keys) or any(
         _is_secret([key], each) for key, each in inner
@@ -66,7 +66,7 @@ def _is_secret(keys: Iterable[str | int], value: object) -> bool:
 
 
 def dotted(keys: Iterable[str | int]) -> str:
-    """Keys as a person writes them: `tool.calc.tags[1]`."""
+    """Return keys as a person writes them: `tool.calc.tags[1]`."""
     text = ""
     for key in keys:
         text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
@@ -74,6 +74,6 @@ def dotted(keys: Iterable[str | int]) -> str:
 
 
 def quoted(text: str) -> str:
-    """`text` without secrets, less what nobody would read to its end."""
+    """Return `text` without secrets, and cut where it is long."""
     text = masked_text(text)
     return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."

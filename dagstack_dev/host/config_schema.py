@@ -34,7 +34,7 @@ class SectionSchema(Protocol):
     """What a section can be held against."""
 
     def filled(self, section: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The section with defaults filled in. Raises `SectionMisfit`."""
+        """Return the section with defaults filled in. Raises `SectionMisfit`."""
 
 
 class SectionMisfit(Exception):
@@ -88,7 +88,7 @@ class ModelSchema:
 
 
 def manifest_schema(manifest: PluginManifest, source: PluginSource | None) -> SectionSchema | None:
-    """The compiled `config_schema` of a manifest, None where there is none.
+    """Return the compiled `config_schema` of a manifest, None where there is none.
 
     Raises:
         ManifestInvalid: it is no valid JSON Schema, or the file that it names holds none.
@@ -158,7 +158,7 @@ def _compiled(schema: dict[str, Any]) -> JsonSchema:
 
 
 def class_schema(cls: type, ref: PluginRef) -> SectionSchema | None:
-    """The attribute `config_schema` of a plugin's class, ready for use; None for none.
+    """Return the attribute `config_schema` of a plugin's class, ready for use; None for none.
 
     Raises:
         ManifestInvalid: it is neither a pydantic model nor a valid JSON Schema.
@@ -192,7 +192,7 @@ def _as_json(value: object) -> object:
 
 
 def _with_defaults(schema: object, values: dict[str, Any]) -> dict[str, Any]:
-    """`values` with the defaults of `properties`, also of those inside of others."""
+    """Return `values` with the defaults of `properties`, also of those inside of others."""
     properties = schema.get("properties") if isinstance(schema, dict) else None
     for key, inner in properties.items() if isinstance(properties, dict) else ():
         if not isinstance(inner, dict):

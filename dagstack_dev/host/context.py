@@ -98,12 +98,12 @@ class PluginContext:
     owner: Owner | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Have nobody change the metadata of others."""
+        """Freeze the metadata."""
         if not isinstance(self.metadata, MappingProxyType):
             self.metadata = MappingProxyType(dict(self.metadata))
 
     def tenant_or_default(self) -> TenantContext:
-        """The tenant's context; one that allows everything where the host knows no tenants."""
+        """Return the tenant's context; where the host has none, one that allows everything."""
         return NoOpTenantContext() if self.tenant is None else self.tenant
 
     def start_soon(
@@ -140,7 +140,7 @@ class PluginContext:
         self._scope.run_thread(function, *args, name=name)
 
     def enter(self, manager: AbstractContextManager[T, Any]) -> T:
-        """Enter a context manager; left at the end. The answer is what it yields.
+        """Enter a context manager, to be left at the end, and return what it yields.
 
         It is entered and left in the plugin's own context variables. It is told what the plugin
         fails with, if it does, but cannot suppress that.
@@ -148,7 +148,7 @@ class PluginContext:
         return self._scope.enter(manager)
 
     async def enter_async(self, manager: AbstractAsyncContextManager[T, Any]) -> T:
-        """Enter an asynchronous context manager; left at the end. The answer is what it yields.
+        """Enter an asynchronous manager, to be left at the end, and return what it yields.
 
         Both happen in one task of its own, so it may open task groups and cancel scopes; context
         variables that it sets stay there. An exception that it raises while the plugin is ready,
@@ -162,10 +162,10 @@ class PluginContext:
         self._scope.callback(partial(function, *args, **kwargs))
 
     def in_flight(self) -> tuple[Operation, ...]:
-        """What the plugin has under way: calls of its methods, background tasks and threads.
+        """Return what the plugin has under way: calls of its methods, background tasks and threads.
 
         For `teardown`, where calls are what has not ended within the drain time, but also for any
-        other moment; a method that asks finds its own call among the answers. From another thread
+        other moment; a method that asks finds its own call, too. From another thread
         too. It is looked for when it is asked for, among all that runs: not for every call.
         """
         if self.owner is None:
@@ -198,7 +198,7 @@ def derive_context_for_plugin(
     *,
     owner: Owner | None = None,
 ) -> PluginContext:
-    """The context of one plugin: its section, its bound logger, its resources and its owner.
+    """Return the context of one plugin: its section, its bound logger, its resources and its owner.
 
     With an owner, it also has its own part of each service: see the attributes of
     `PluginContext`. Without one, as in a unit test, services are passed on untouched.
@@ -218,7 +218,7 @@ def derive_context_for_plugin(
 
 
 def _own_services(base: PluginContext, ref: PluginRef, owner: Owner, logger: Any) -> dict[str, Any]:
-    """The services that the host offers, as `ref` is to see them."""
+    """Return the services that the host offers, as `ref` is to see them."""
     services: dict[str, Any] = {}
     if base.event_bus is not None:
         services["event_bus"] = PluginEventBus(base.event_bus, owner=owner, logger=logger)
@@ -230,7 +230,7 @@ def _own_services(base: PluginContext, ref: PluginRef, owner: Owner, logger: Any
 
 
 def plugin_config(config: Mapping[str, Any], ref: PluginRef) -> Mapping[str, Any]:
-    """What `ref` sees of the host's configuration.
+    """Return what `ref` sees of the host's configuration.
 
     Its own section, `config[kind][name]`, where there is one. Else nothing, when `config`
     consists of such sections (they are other plugins'); else the whole.
@@ -243,7 +243,7 @@ def plugin_config(config: Mapping[str, Any], ref: PluginRef) -> Mapping[str, Any
 
 
 def sees_the_same(ref: PluginRef, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two configurations are the same for `ref`; 1 and True are not, though equal."""
+    """Return whether two configurations are the same for `ref`; 1 and True are not."""
     ours, theirs = plugin_config(one, ref), plugin_config(other, ref)
     return ours is theirs or (ours == theirs and repr(dict(ours)) == repr(dict(theirs)))
 

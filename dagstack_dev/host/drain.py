@@ -23,12 +23,12 @@ _STUCK_SECONDS: Final = 0.01
 """How long no call may end before a drain lets in those that wait: others may wait for them."""
 
 _SILENT_SECONDS: Final = 0.05
-"""How long no call may end before what is in flight counts as held by a leaving plugin itself."""
+"""How long no call may end before what is in flight counts as held by a draining plugin itself."""
 
 _SILENT_LOOKS: Final = 10
 """How many looks, too, that silence has to last: on a busy machine the loop may not have run."""
 
-_ADMITTING_SHARE: Final = 0.25
+_LETTING_IN_SHARE: Final = 0.25
 """The part of a drain's time in which it lets in calls that wait; the rest is for them to end."""
 
 
@@ -45,7 +45,7 @@ class Calls:
     Attributes:
         in_flight: a mark for each. Appending and popping are atomic, so threads need no lock.
         waiting: likewise.
-        admissions: how often those that waited have been let in.
+        times_let_in: how often those that waited have been let in.
         has_news: whether one has ended lately.
         drain: what waits for them to end, as long as the plugin still answers.
     """
@@ -53,11 +53,11 @@ class Calls:
     __slots__ = (
         "_opened",
         "_opened_for_threads",
-        "admissions",
         "drain",
         "has_news",
         "in_flight",
         "ref",
+        "times_let_in",
         "waiting",
     )
 
@@ -65,7 +65,7 @@ class Calls:
         self.ref = ref
         self.in_flight: list[None] = []
         self.waiting: list[None] = []
-        self.admissions = 0
+        self.times_let_in = 0
         self.has_news = False
         self.drain: Drain | None = None
         self._opened: anyio.Event | None = None
@@ -75,19 +75,19 @@ class Calls:
         """Have the calls that wait find out whether they may pass now."""
         opened, self._opened = self._opened, None
         if opened is not None:
-            with suppress(RuntimeError):  # Their loop has been closed, and nobody waits any more.
+            with suppress(RuntimeError):  # Their loop has been closed, and nothing waits any more.
                 opened.set()
         for_threads, self._opened_for_threads = self._opened_for_threads, None
         if for_threads is not None:
             for_threads.set()
 
     def change(self) -> anyio.Event:
-        """What is set when those that wait are to look again; for the loop's thread."""
+        """Return what is set when those that wait are to look again; for the loop's thread."""
         self._opened = self._opened or anyio.Event()
         return self._opened
 
     def change_for_threads(self) -> threading.Event:
-        """What threads wait for; it is made when the first of them comes."""
+        """Return what threads wait for; it is made when the first of them comes."""
         with _making:
             if self._opened_for_threads is None:
                 self._opened_for_threads = threading.Event()
@@ -115,21 +115,21 @@ class Drain:
         plugins: their calls, in the order of the teardowns.
 
     Attributes:
-        leaving: the plugins.
+        draining: the plugins.
         is_over: whether the teardowns have begun.
         token: stands for it where it must not be kept alive.
     """
 
-    __slots__ = ("_call_ended", "_plugins", "is_over", "leaving", "token")
+    __slots__ = ("_call_ended", "_plugins", "draining", "is_over", "token")
 
     def __init__(self, plugins: Iterable[Calls]) -> None:
         self._plugins = (*plugins,)
         self._call_ended = anyio.Event()
-        self.leaving = frozenset(calls.ref for calls in self._plugins)
+        self.draining = frozenset(calls.ref for calls in self._plugins)
         self.is_over = False
         self.token = object()
 
-    async def settle(self, seconds: float) -> None:
+    async def wait_for_all(self, seconds: float) -> None:
         """Wait until no call is in flight, or none ends any more.
 
         What does not end, a task of one of the plugins may hold, such as one that reads a stream of
@@ -137,8 +137,8 @@ class Drain:
         """
         await self._wait(self._plugins, seconds, silence=_SILENT_SECONDS)
 
-    async def end(self, calls: Calls, seconds: float) -> int:
-        """Wait until no call of one plugin is in flight; the answer is how many still are."""
+    async def wait_for(self, calls: Calls, seconds: float) -> int:
+        """Wait until no call of one plugin is in flight, and return how many still are."""
         await self._wait((calls,), seconds)
         return len(calls.in_flight)
 
@@ -161,7 +161,7 @@ class Drain:
             return
         silent: set[Calls] = set()
         now = quiet_since = anyio.current_time()
-        admit_until = now + seconds * _ADMITTING_SHARE
+        let_in_until = now + seconds * _LETTING_IN_SHARE
         pause, looks = _FIRST_LOOK_SECONDS, 0
         with move_on_after(seconds):
             while busy:
@@ -179,26 +179,26 @@ class Drain:
                 now, looks = anyio.current_time(), looks + 1
                 quiet = now - quiet_since
                 if calls.has_news or (
-                    quiet >= _STUCK_SECONDS and now < admit_until and self._admit()
+                    quiet >= _STUCK_SECONDS and now < let_in_until and self._let_in()
                 ):
                     calls.has_news, quiet_since, looks = False, now, 0
                 elif silence is not None and quiet >= silence and looks >= _SILENT_LOOKS:
                     silent.add(calls)
 
-    def _admit(self) -> bool:
+    def _let_in(self) -> bool:
         """Let the calls that wait now go on to the instances that still answer; if any do."""
         waited_for = [calls for calls in self._plugins if calls.waiting and calls.drain is self]
         for calls in waited_for:
-            calls.admissions += 1
+            calls.times_let_in += 1
             calls.look_again()
         return bool(waited_for)
 
     def wake(self) -> None:
-        """No call of one plugin is in flight any more. To be called on the loop's thread."""
+        """Look again, for no call of one plugin is in flight. To be called on the loop's thread."""
         self._call_ended.set()
 
     def finish(self) -> None:
-        """From now on, hold threads back no longer.
+        """Hold threads back no longer.
 
         A teardown that joins a thread keeps the loop from opening the gate that the thread
         waits at.

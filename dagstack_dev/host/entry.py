@@ -40,7 +40,7 @@ class Offer:
 
     @classmethod
     def unprepared(cls, ref: PluginRef, source: PluginSource) -> Offer:
-        """An offer for a source of which only kind and name can be told."""
+        """Return an offer for a source of which only kind and name can be told."""
         manifest = PluginManifest.model_construct(
             name=ref.name, kind=ref.kind, core_version="", runtime=()
         )
@@ -160,10 +160,10 @@ class Entry:
         return Saved(self.offer, self.generation, self.number, self.context, self.pending_error)
 
     def tearing_down(self) -> AbstractContextManager[None]:
-        """The teardown runs in the block."""
+        """Return a context manager in which the teardown runs."""
         return nullcontext() if self.generation is None else self.generation.tearing_down()
 
     def note_failure(self) -> None:
-        """The instance has failed: nothing of it is to be left when plugin code runs next."""
+        """Note that the instance has failed, and may have left a port or a lock behind."""
         if self.generation is not None:
             self.generation.note_failure()

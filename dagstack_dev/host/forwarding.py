@@ -25,7 +25,7 @@ _RESERVED: Final = "_dagstack_"
 
 
 def is_special(name: str) -> bool:
-    """Whether Python looks `name` up in the class, as it does for operators."""
+    """Return whether Python looks `name` up in the class, as it does for operators."""
     return name.startswith("__") and name.endswith("__")
 
 
@@ -36,7 +36,7 @@ def make_forwarder(
     params: str = "_self, /, *args, **kwargs",
     args: str = "*args, **kwargs",
 ) -> Any:
-    """A function that forwards to the method `name` of the instance that `gate` has then.
+    """Return a function that forwards to the method `name` of the instance that `gate` has then.
 
     Args:
         gate: whom it asks.
@@ -49,7 +49,7 @@ def make_forwarder(
 
 
 def shape_of(function: Any) -> str:
-    """Which of the bodies below forwards to `function`, by what a call of it returns."""
+    """Return which of the bodies below forwards to `function`, by what a call of it returns."""
     if inspect.iscoroutinefunction(function):
         return "coroutine"
     if inspect.isasyncgenfunction(function):
@@ -62,7 +62,7 @@ def shape_of(function: Any) -> str:
 
 
 def forwarder_like(gate: Gate, name: str, member: object) -> Any:
-    """A function that forwards to the method `name`, or None for what is no method."""
+    """Return a function that forwards to the method `name`, or None for what is no method."""
     if not name.isidentifier() or iskeyword(name) or name.startswith(_RESERVED):
         return None
     if isinstance(member, FunctionType):
@@ -99,7 +99,7 @@ def _add_self(forwarder: Any, function: Callable[..., Any]) -> None:
 
 
 def _signature(code: CodeType) -> tuple[str, ...]:
-    """How a function is called: its parameters and the arguments to pass on, as source text.
+    """Return how a function is called: its parameters and the arguments to pass on, as source text.
 
     Nothing when that cannot be written down; then everything is passed on as it comes.
     """

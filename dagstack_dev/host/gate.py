@@ -35,7 +35,7 @@ class TooEarly(Protocol):
     def __call__(
         self, ref: PluginRef, callers: Sequence[PluginRef], *, can_wait: bool
     ) -> PluginNotSetUp | None:
-        """That, or None."""
+        """Return that, or None."""
 
 
 @dataclass(slots=True)
@@ -54,11 +54,11 @@ class GateRules:
     owner: object = None
 
 
-_admitted: ContextVar[tuple[object, int] | None] = ContextVar("dagstack_admitted", default=None)
+_re_entrant: ContextVar[tuple[object, int] | None] = ContextVar("dagstack_re_entrant", default=None)
 """The drain at which a call was let in, and the frame of its forwarding method.
 
 What the call does passes as well, or no drain would ever end: tasks that it starts inherit this,
-and so does whoever reads from a stream.
+and so does what reads from a stream.
 """
 
 
@@ -140,16 +140,16 @@ class Gate(Calls):
         return self.closed and self.unavailable is None
 
     def call_ended(self) -> None:
-        """A call that began before the gate was closed has ended."""
+        """Note that a call has ended that began before the gate was closed."""
         self.has_news = True
         drain = self.drain
         if threading.get_ident() != self._thread:
             return
         if drain is not None and not self.in_flight:
             drain.wake()
-        admitted = _admitted.get()
-        if admitted is not None and admitted[1] == id(sys._getframe(1)):  # noqa: SLF001 - the frame that `wait` saw
-            _admitted.set(None)
+        re_entrant = _re_entrant.get()
+        if re_entrant is not None and re_entrant[1] == id(sys._getframe(1)):  # noqa: SLF001 - the frame that `wait` saw
+            _re_entrant.set(None)
 
     async def wait(self) -> None:
         """Hold an asynchronous call back while the gate is closed. The call's mark is lifted.
@@ -158,11 +158,11 @@ class Gate(Calls):
             PluginUnavailable: the plugin is not coming back, or not within `patience` seconds.
         """
         elsewhere = threading.get_ident() != self._thread
-        admissions = self.admissions
+        times_let_in = self.times_let_in
         deadline = running_time() + self.rules.patience
         forwarder = sys._getframe(1)  # noqa: SLF001 - there is no other way to the caller
         callers = plugins_calling(forwarder.f_back)
-        while not self._may_pass(callers, admissions):
+        while not self._may_pass(callers, times_let_in):
             self._refuse_at(deadline)
             self.step_back()
             try:
@@ -174,8 +174,8 @@ class Gate(Calls):
             finally:
                 self.step_forward()
         drain = self.drain
-        if drain is not None and self.admissions != admissions and not elsewhere:
-            _admitted.set((drain.token, id(forwarder)))
+        if drain is not None and self.times_let_in != times_let_in and not elsewhere:
+            _re_entrant.set((drain.token, id(forwarder)))
 
     async def pass_through(self) -> None:
         """Wait as an asynchronous call would, and call nothing.
@@ -201,12 +201,12 @@ class Gate(Calls):
         """
         callers = plugins_calling(sys._getframe(2))  # noqa: SLF001 - there is no other way to the caller
         on_loop = threading.get_ident() == self._thread
-        admissions = self.admissions
+        times_let_in = self.times_let_in
         deadline = running_time() + self.rules.patience
         while True:
             # Before we look; whatever changes after that sets it.
             change = None if on_loop else self.change_for_threads()
-            if self._may_pass(callers, admissions):
+            if self._may_pass(callers, times_let_in):
                 return
             drain = self.drain
             if drain is not None and self._answers and (on_loop or drain.is_over):
@@ -225,8 +225,8 @@ class Gate(Calls):
             finally:
                 self.step_forward()
 
-    def _may_pass(self, callers: Sequence[PluginRef], admissions: int) -> bool:
-        """Whether a call, marked already, may go on.
+    def _may_pass(self, callers: Sequence[PluginRef], times_let_in: int) -> bool:
+        """Return whether a call, marked already, may go on.
 
         For whatever is answered here, the mark is counted before the instance is torn down. What
         the swap itself waits for passes, as it must not wait for the swap: a leaving plugin's
@@ -234,7 +234,7 @@ class Gate(Calls):
 
         Args:
             callers: the plugins that the call comes from, the innermost first.
-            admissions: how many there were here before it came.
+            times_let_in: how many there were here before it came.
 
         Raises:
             PluginUnavailable: it comes from a leaving plugin, and nothing here can answer it; or
@@ -251,16 +251,16 @@ class Gate(Calls):
                 if error is not None:
                     raise error
             return False
-        admitted = _admitted.get()
-        let_in = admitted is not None and admitted[0] is drain.token
-        if not let_in and drain.leaving.isdisjoint(callers):
-            return self._answers and self.admissions != admissions
+        re_entrant = _re_entrant.get()
+        let_in = re_entrant is not None and re_entrant[0] is drain.token
+        if not let_in and drain.draining.isdisjoint(callers):
+            return self._answers and self.times_let_in != times_let_in
         if not self._answers:
             raise self._refusal("it has failed, and what calls it is being reloaded, too")
         return True
 
     def early_error(self) -> PluginNotSetUp | None:
-        """Why the plugin lacks what is asked of it, if that is asked in the setup of another."""
+        """Return why the plugin lacks what is asked of it in the setup of another."""
         callers = plugins_calling(sys._getframe(2))  # noqa: SLF001 - there is no other way to the caller
         if not self.is_held or self.ref in callers:
             return None

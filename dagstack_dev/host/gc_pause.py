@@ -48,5 +48,5 @@ def rare_collections(*, adds_only: bool = False) -> Iterator[None]:
 
 
 def _collections() -> int:
-    """How often the newest objects have been looked at so far."""
+    """Return how often the newest objects have been looked at so far."""
     return int(gc.get_stats()[0]["collections"])

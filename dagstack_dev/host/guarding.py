@@ -17,7 +17,7 @@ class Guard:
     """Contains what is raised by functions that only observe, and reports it once.
 
     `KeyboardInterrupt`, `SystemExit` and other exceptions that mean the whole program go through.
-    A cancellation does not: what is called here awaits nothing, so nobody has cancelled it.
+    A cancellation does not: what is called here awaits nothing, so it was not cancelled.
 
     Args:
         what: what the functions are, for the report.
@@ -56,7 +56,7 @@ def log_event(
 ) -> None:
     """Log one event through a structlog or standard logger; another one is left alone.
 
-    What the logger raises is reported, and concerns nobody else.
+    What the logger raises is reported, and changes nothing else.
 
     Args:
         logger: as in `PluginContext.logger`.

@@ -33,12 +33,12 @@ _VERDICTS: Final = ("ok", "healthy")
 
 
 def method_of(entry: Entry) -> str:
-    """What is called to ask the plugin."""
+    """Return what is called to ask the plugin."""
     return entry.manifest.health_check or METHOD
 
 
 def has_health(entry: Entry) -> bool:
-    """Whether the plugin can be asked, or its manifest says that it can."""
+    """Return whether the plugin can be asked, or its manifest says that it can."""
     if entry.manifest.health_check:
         return True
     # Not of the instance, which may have any attribute. What needs arguments, as a tool of that
@@ -52,7 +52,7 @@ def has_health(entry: Entry) -> bool:
 
 
 def _needs_nothing(method: Callable[..., object]) -> bool:
-    """Whether `method` can be called without arguments, as far as can be told."""
+    """Return whether `method` can be called without arguments, as far as can be told."""
     try:
         parameters = inspect.signature(method).parameters.values()
     except (TypeError, ValueError):
@@ -62,7 +62,7 @@ def _needs_nothing(method: Callable[..., object]) -> bool:
 
 
 def can_be_asked(table: PluginTable, entry: Entry) -> bool:
-    """Whether the plugin is ready and not about to be torn down."""
+    """Return whether the plugin is ready and not about to be torn down."""
     return table.states[entry.ref] is State.READY and not entry.gate.closed
 
 
@@ -120,7 +120,7 @@ async def _answer(
 def did_not_end(
     entry: Entry, seconds: float, at: Frame | BlockedTooLong | None = None
 ) -> PluginUnhealthy:
-    """The failure of a check that takes longer than it may, and the line that it was at."""
+    """Return the failure of a check that takes longer than it may, and the line that it was at."""
     failure = PluginUnhealthy(entry.ref, f"{method_of(entry)}() did not end within {seconds:g} s")
     if at is not None:
         failure.path, failure.line = at.path, at.line
@@ -128,7 +128,7 @@ def did_not_end(
 
 
 def _complaint(answer: object) -> str | None:
-    """What a check says is wrong; None when it says that nothing is."""
+    """Return what a check says is wrong; None when it says that nothing is."""
     if answer is False:
         return "returned False"
     if isinstance(answer, Mapping) and any(answer.get(key) is False for key in _VERDICTS):

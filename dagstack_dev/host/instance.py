@@ -162,15 +162,15 @@ class PluginInstance:
         self._spawn(partial(self._live, task, setup))
         self.began = running_time()
         try:
-            is_settled = await task.settle(self._left_for_setup)
+            has_ended = await task.wait_for_setup(self._left_for_setup)
         except anyio.get_cancelled_exc_class() as error:
-            if task.settled.is_set() and not task.has_failed:
+            if task.setup_ended.is_set() and not task.has_failed:
                 return  # It will have to be torn down; our next await is cancelled.
             await task.cancel()
             with suppress(PluginCancelled):
                 await self._fail(cancelled_by_itself(self._ref, "setup", error))
             raise
-        if not is_settled:
+        if not has_ended:
             at, seconds = [self._methods.unfinished("setup")], self._manifest.startup_timeout_sec
             overdue = self._preempted_by or SetupTimeout(self._ref, seconds, at)
             await task.cancel()
@@ -188,7 +188,7 @@ class PluginInstance:
         return LifeTask(self._ref, self._cancelled, self._scope_ended)
 
     def _left_for_setup(self) -> float:
-        """The seconds that the setup may still take."""
+        """Return the seconds that the setup may still take."""
         if self._preempted_by is not None:
             return 0.0
         seconds = self._manifest.startup_timeout_sec + self._methods.uncounted()
@@ -201,7 +201,7 @@ class PluginInstance:
             self._task.look_again()
 
     async def _fail(self, error: BaseException) -> NoReturn:
-        """The setup failed: undo what it got to own, and raise `error`.
+        """Undo what a setup that failed got to own, and raise `error`.
 
         One that has gone to its end all the same, as when the last thing it did cannot be
         cancelled, is torn down.
@@ -266,7 +266,7 @@ class PluginInstance:
             self._spawn(partial(task.finish, partial(self._methods.wait_for, result)))
         seconds = self._manifest.teardown_timeout_sec
         with anyio.CancelScope(shield=True):
-            if not await task.end(seconds):
+            if not await task.tear_down(seconds):
                 at = self._methods.unfinished("teardown")
                 overdue = TeardownTimeout(self._ref, seconds, [at])
                 await task.cancel()
@@ -284,7 +284,7 @@ class PluginInstance:
         return None if task.ended.is_set() or is_closed(self._token) else task
 
     def ended_with_loop(self) -> str | None:
-        """What of it has ended because its event loop has been closed; None for nothing."""
+        """Return what of it has ended because its event loop has been closed; None for nothing."""
         return None if self._owned is None else self._owned.ended_with_loop()
 
     @property
@@ -320,7 +320,7 @@ class PluginInstance:
             )
 
     def under_way(self) -> Unfinished:
-        """What of its setup or teardown is under way, and at which line that is."""
+        """Return what of its setup or teardown is under way, and at which line that is."""
         undone = self._being_undone.under_way() if self._being_undone is not None else []
         if undone:
             return undone[0]
@@ -339,12 +339,12 @@ class PluginInstance:
         return (*found, *jobs)
 
     async def _undo(self, failure: BaseException | None, seconds: float) -> list[BaseException]:
-        """Undo what the plugin owns and let go of it; the answer is what went wrong."""
+        """Undo what the plugin owns, let go of it, and return what went wrong."""
         owned, context = self._owned, self._context
         self._let_go()
         if owned is None:
             return []
-        assert context is not None  # noqa: S101 - set by whoever begins, or refuses to
+        assert context is not None  # noqa: S101 - set when anything begins
         self._being_undone = owned
         late = await owned.undo(failure, seconds=seconds, context=context)
         self._being_undone = None
@@ -354,25 +354,25 @@ class PluginInstance:
         return owned.errors
 
     def _let_go(self) -> None:
-        """It is over. Hold nothing of the plugin: its context may be kept for longer."""
+        """Hold nothing of the plugin any more: its context may be kept for longer."""
         self._is_over = True
         self._owned = self._context = None
         self._methods.forget()
 
     def _job_failed(self, error: BaseException) -> None:
-        """A task or thread that the plugin owns raised."""
+        """Fail the setup, or tear the plugin down, for a task or thread that it owns raised."""
         if self._died_of is not None or self._is_ending:
             if self._owned is not None:
                 self._owned.errors.append(error)
             return
         self._died_of = error
-        if self._task is not None and not self._task.settled.is_set():
+        if self._task is not None and not self._task.setup_ended.is_set():
             self._task.fail_setup(error)
         else:
             self._begin_dying()
 
     def _cancelled(self) -> None:
-        """The plugin's own scope was cancelled while it was ready, and its teardown has run."""
+        """Finish what the cancellation of the plugin's own scope has begun, while it was ready."""
         if self._task is not None and not self._is_ending:
             self._died_of = self._task.take_error()
             self._begin_dying()

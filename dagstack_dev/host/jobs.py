@@ -54,7 +54,7 @@ class Job:
         raise NotImplementedError
 
     def abort(self) -> None:
-        """Its time is up: make it end, if that can be done."""
+        """Make it end, if that can be done, for its time is up."""
 
     async def wait(self) -> None:
         """Wait for its end."""
@@ -64,7 +64,7 @@ class Job:
         return f"{self.kind} {self.name!r}"
 
     def unfinished(self, folder: str | None) -> Unfinished:
-        """What it is, and the line that it is at."""
+        """Return what it is, and the line that it is at."""
         raise NotImplementedError
 
 
@@ -97,7 +97,7 @@ class TaskJob(Job):
             if not is_stray(error):
                 raise
             self.error = cancelled_by_itself(self._ref, str(self), error)
-        except BaseException as error:  # noqa: BLE001 - handed to whoever looks at `error`
+        except BaseException as error:  # noqa: BLE001 - kept in `error`
             self.error = error
         finally:
             self._awaiting = None
@@ -154,7 +154,7 @@ class HeldManager(TaskJob):
         self.value: Any = None
 
     def take_error(self) -> BaseException | None:
-        """What kept the manager from being entered, if anything, kept here no longer."""
+        """Return what kept the manager from being entered, if anything, kept here no longer."""
         error, self.error = self.error, None
         return error
 
@@ -231,7 +231,7 @@ class OwnedThread(Job):
         self._stop.set()
 
     def move(self, token: EventLoopToken) -> None:
-        """The loop that it would tell of its end is gone; from now on look for it in another."""
+        """Look for its end in another loop from now on, for the one to report it to is gone."""
         self._token, self._is_moved = token, True
         self.ended = anyio.Event()
 
@@ -251,7 +251,7 @@ class OwnedThread(Job):
     def _run(self) -> None:
         try:
             self._function(self._stop)
-        except BaseException as error:  # noqa: BLE001 - handed to whoever looks at `error`
+        except BaseException as error:  # noqa: BLE001 - kept in `error`
             self.error = error
         with suppress(RuntimeError):  # The loop has ended before the thread.
             anyio.from_thread.run_sync(self._end, token=self._token)
@@ -262,14 +262,14 @@ class OwnedThread(Job):
 
 
 def _differs(error: BaseException, failure: BaseException) -> bool:
-    """Whether `error` tells anything besides `failure`, which a task group wraps."""
+    """Return whether `error` tells anything besides `failure`, which a task group wraps."""
     if isinstance(error, BaseExceptionGroup):
         return error.split(lambda each: each is failure)[1] is not None
     return error is not failure
 
 
 def cancelled_by_itself(ref: PluginRef, what: str, error: BaseException) -> PluginCancelled:
-    """The failure of `what`, which ended with `error`, a stray cancellation."""
+    """Return the failure of `what`, which ended with `error`, a stray cancellation."""
     failure = PluginCancelled(ref, what)
     failure.__cause__ = error
     return failure

@@ -32,7 +32,7 @@ class LifeTask:
             only be because its event loop ends.
 
     Attributes:
-        settled: set when `setup` has ended.
+        setup_ended: set when `setup` has ended.
         stop: set when `teardown` is to run.
         ended: set when it is over.
         is_set_up: whether `setup` has gone to its end.
@@ -53,7 +53,7 @@ class LifeTask:
         self._waiting: anyio.CancelScope | None = None
         self._error: BaseException | None = None
         self._failed_by: BaseException | None = None
-        self.settled, self.stop, self.ended = anyio.Event(), anyio.Event(), anyio.Event()
+        self.setup_ended, self.stop, self.ended = anyio.Event(), anyio.Event(), anyio.Event()
         self.is_set_up = self.is_torn_down = False
         self.answer: object = None
 
@@ -63,7 +63,7 @@ class LifeTask:
         return self._error is not None
 
     def take_error(self) -> BaseException | None:
-        """What `setup` or `teardown` has failed with, if it has, kept here no longer."""
+        """Return what `setup` or `teardown` has failed with, if it has, kept here no longer."""
         error, self._error = self._error, None
         return error
 
@@ -72,23 +72,23 @@ class LifeTask:
         self._failed_by = error
         self._scope.cancel()
 
-    async def settle(self, left: Callable[[], float]) -> bool:
+    async def wait_for_setup(self, left: Callable[[], float]) -> bool:
         """Wait for the end of the setup for as long as any of its seconds are `left`.
 
         Returns:
             Whether it has ended.
         """
-        while not self.settled.is_set() and (seconds := left()) > 0:
+        while not self.setup_ended.is_set() and (seconds := left()) > 0:
             with move_on_after(seconds) as self._waiting:
-                await self.settled.wait()
-        return self.settled.is_set()
+                await self.setup_ended.wait()
+        return self.setup_ended.is_set()
 
     def look_again(self) -> None:
-        """Have `settle` ask anew how much time is left."""
+        """Have `wait_for_setup` ask anew how much time is left."""
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def end(self, seconds: float) -> bool:
+    async def tear_down(self, seconds: float) -> bool:
         """Have `teardown` run, and return whether all has ended within `seconds`."""
         self.stop.set()
         with move_on_after(seconds):
@@ -109,12 +109,12 @@ class LifeTask:
         self._scope.__enter__()
         try:
             if await self._set_up(setup):
-                self.settled.set()
+                self.setup_ended.set()
                 await self._wait_and_tear_down(teardown)
         finally:
             if not self._leave() and not self.is_torn_down:
                 self._on_loop_end()
-            self.settled.set()
+            self.setup_ended.set()
             self.ended.set()
 
     async def finish(self, teardown: Method) -> None:
@@ -127,13 +127,13 @@ class LifeTask:
             self.ended.set()
 
     async def _set_up(self, setup: Method) -> bool:
-        """Whether it ended well; if not, `take_error` tells why, unless it was cancelled."""
+        """Return whether it ended well; if not, `take_error` tells why, unless it was cancelled."""
         try:
             await setup()
         except anyio.get_cancelled_exc_class() as error:
             if not self._scope.cancel_called:
                 self._error = cancelled_by_itself(self._ref, "setup", error)
-        except BaseException as error:  # noqa: BLE001 - handed to whoever awaits set_up
+        except BaseException as error:  # noqa: BLE001 - see `take_error`
             self._error = error
         else:
             self.is_set_up = True
@@ -167,7 +167,7 @@ class LifeTask:
             if not self._scope.cancel_called and not is_crashed:
                 self._error = cancelled_by_itself(self._ref, "teardown", error)
                 self._scope.cancel()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever awaits tear_down
+        except BaseException as error:  # noqa: BLE001 - see `take_error`
             self._error = error
             self._scope.cancel()
 
@@ -189,7 +189,7 @@ class LifeTask:
 
 
 def _scope_of_plugin_cancelled() -> bool:
-    """Whether the cancellation just caught belongs to a scope of anyio.
+    """Return whether the cancellation just caught belongs to a scope of anyio.
 
     Otherwise the task itself was cancelled natively, as when an event loop shuts down.
     """

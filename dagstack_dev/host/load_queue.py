@@ -92,7 +92,7 @@ class LoadQueue:
         return self._problem(ref)
 
     def _with_dependencies(self, ref: PluginRef) -> list[PluginRef]:
-        """`ref` and, before it, what it depends on that is not loaded yet."""
+        """Return `ref` and, before it, what it depends on that is not loaded yet."""
         needed, todo = {ref}, [ref]
         while todo:
             for other in self._table.graph.dependencies(todo.pop()):

@@ -61,7 +61,7 @@ class AppLogger:
 
 
 def _as_record(_: Any, __: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:
-    """The arguments of a standard logger's method."""
+    """Return the arguments of a standard logger's method."""
     kept = {name: event.pop(name) for name in _OF_A_RECORD if name in event}
     text = [str(event.pop("event", "")), *(f"{name}={value!r}" for name, value in event.items())]
     return (" ".join(text),), {**kept, "stacklevel": _FRAMES}
@@ -76,7 +76,7 @@ _TO_STANDARD: Final[list[Processor]] = [
 
 
 def bound_logger(logger: Any, ref: PluginRef) -> Any:
-    """`logger` with `plugin="kind/name"` in all that it logs; any other object as it is."""
+    """Return `logger` with `plugin="kind/name"` in all that it logs; any other object as it is."""
     if isinstance(logger, logging.Logger):
         return _BoundAdapter(logger, {"plugin": str(ref)})
     bind = getattr(logger, "bind", None)

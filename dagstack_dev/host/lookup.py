@@ -45,7 +45,7 @@ class Lookup:
             self.routing_policy = lambda kind, _: table.get(kind)
 
     def get_plugin(self, kind: str, name: str | None = None) -> Any:
-        """The proxy of a plugin; the same object for the same kind and name, always.
+        """Return the proxy of a plugin; the same object for the same kind and name, always.
 
         Without a name, the active one (ADR-2): as the routing policy says, then as the environment
         variable `DAGSTACK_ACTIVE_<KIND>` does, then the one of the highest priority.
@@ -67,7 +67,7 @@ class Lookup:
         return table.proxy(select(kind, candidates, self.routing_policy))
 
     def resolve(self, name: str) -> Any:
-        """The proxy of the only plugin named `name`, whatever its kind.
+        """Return the proxy of the only plugin named `name`, whatever its kind.
 
         Raises:
             KindUnknown: there is none.
@@ -85,18 +85,18 @@ class Lookup:
         return self.table.proxy(found[0])
 
     def list_manifests(self) -> list[PluginManifest]:
-        """The manifest of every plugin, in the order of registration."""
+        """Return the manifest of every plugin, in the order of registration."""
         return [entry.manifest for entry in self.table.present()]
 
     def iter_instances(self, kind: str | None = None) -> Iterator[Any]:
-        """The proxy of every plugin, or of those of one kind, in the order of registration."""
+        """Yield the proxy of every plugin, or of those of one kind, as they were registered."""
         self.look_at_loop()
         for entry in self.table.present():
             if kind in {None, entry.ref.kind}:
                 yield self.table.proxy(entry)
 
     def unavailable_plugins(self) -> dict[PluginRef, PluginStatus]:
-        """The plugins that failed or wait for one that did, each with what is known of it."""
+        """Return the plugins that failed or wait for one that did, and what is known of each."""
         return {
             ref: status
             for ref, status in self.statuses().items()
@@ -104,7 +104,7 @@ class Lookup:
         }
 
     def statuses(self) -> dict[PluginRef, PluginStatus]:
-        """How every plugin is doing, by ref, in the order of registration."""
+        """Return how every plugin is doing, by ref, in the order of registration."""
         self.look_at_loop()
         return {entry.ref: self.table.status(entry) for entry in self.table.present()}
 

@@ -26,7 +26,7 @@ _PATHS: Final = ("path", "file_path", "filename")
 def traits_of(
     args: Sequence[Any], kwargs: Mapping[str, Any], wanted: Iterable[str] = tuple(_FIELDS)
 ) -> dict[str, tuple[str, ...]]:
-    """What an input tells of itself, as plugins may declare it.
+    """Return what an input tells of itself, as plugins may declare it.
 
     `language`, `extension` and `mime_type` are looked for among the keyword arguments, then in
     the first argument: as keys of a mapping, as attributes of anything else. An extension is also
@@ -58,7 +58,7 @@ def _attributes(value: object) -> Callable[[str], Any]:
 
 
 def _suffix(paths: Iterable[object]) -> str:
-    """The extension of the first path there is."""
+    """Return the extension of the first path there is."""
     for path in paths:
         if isinstance(path, str | os.PathLike):
             return PurePath(os.fsdecode(path)).suffix
@@ -73,7 +73,7 @@ def _spellings(name: str, value: str) -> tuple[str, ...]:
 
 
 def _normal(name: str, value: str) -> str:
-    """One spelling for all that mean the same: case, a leading dot, parameters of a MIME type."""
+    """Return one spelling for all that differ by case, a leading dot, MIME parameters."""
     value = value.strip().casefold()
     if name == "extension":
         return value.removeprefix(".")
@@ -119,7 +119,7 @@ class Matchers(Generic[T]):
             del each[member]
 
     def candidates(self, traits: Mapping[str, tuple[str, ...]]) -> tuple[set[T], list[T]]:
-        """The plugins that may take an input of these traits, and those that take what is left.
+        """Return the plugins that may take an input of these traits, and the fallbacks.
 
         Whether the former do, those that have `matches` are still to be asked.
         """

@@ -55,7 +55,7 @@ class Member:
         return self.gate.ref
 
     def has(self, method: str) -> bool:
-        """Whether the plugin has such a method."""
+        """Return whether the plugin has such a method."""
         try:
             return callable(getattr(self.entry.instance, method, None))
         except Exception:  # noqa: BLE001 - a property of the plugin may raise anything
@@ -141,7 +141,7 @@ class Members:
                 kind.drop(member)
 
     def having(self, kind: str, hook: str) -> list[Member]:
-        """The members of `kind` that have `hook`, in order."""
+        """Return the members of `kind` that have `hook`, in order."""
         with self._lock:
             known = self._kinds.get(kind)
             return [] if known is None else known.having(hook).copy()
@@ -149,7 +149,7 @@ class Members:
     def matching(
         self, kind: str, hook: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[list[Member], list[Member]]:
-        """The members of `kind` with `hook` that may take an input, in order; and fallbacks.
+        """Return the members of `kind` with `hook` that may take an input, in order; and fallbacks.
 
         Args:
             kind: the kind.

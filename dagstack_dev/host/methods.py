@@ -71,7 +71,7 @@ class Methods:
         self._methods.clear()
 
     def must_be_awaited(self) -> bool:
-        """Whether a call of either has anything to wait for, as far as can be told."""
+        """Return whether a call of either has anything to wait for, as far as can be told."""
         return any(map(self._waits, self._methods.values()))
 
     def _waits(self, method: Callable[..., object]) -> bool:
@@ -84,7 +84,7 @@ class Methods:
     def begin(self, name: str, context: Context, *args: object) -> Awaitable[object] | object:
         """Call a method at once where that can be done; return what it does, or is to be awaited.
 
-        Nobody can cancel a method that is called at once, so that any cancellation is its own.
+        A method that is called at once cannot be cancelled, so any cancellation is its own.
         """
         method = self._methods.get(name)
         if method is None:
@@ -164,7 +164,7 @@ class Methods:
             _take_over(context)
 
     def unfinished(self, name: str) -> Unfinished:
-        """Where the method is that has not ended, and what it waits for elsewhere."""
+        """Return where the method is that has not ended, and what it waits for elsewhere."""
         thread = self._thread
         if thread is not None:
             what = f"{name}() in thread {thread.name!r}"
@@ -175,7 +175,7 @@ class Methods:
         return suspended_at(f"{name}(){behind}", self._awaiting, self._folder)
 
     def uncounted(self) -> float:
-        """Seconds of the setup that its time does not count; see `LoadsLate`."""
+        """Return the seconds of the setup that its time does not count; see `LoadsLate`."""
         uncounted = getattr(type(self._plugin), "_dagstack_uncounted", None)
         return 0.0 if uncounted is None else uncounted(self._plugin)
 

@@ -102,7 +102,7 @@ class LocalExecutorOrchestrator:
         self._turns: dict[tuple[str, str], anyio.Lock] = {}
 
     async def teardown(self) -> None:
-        """What runs and waits is cancelled, with the context's tasks."""
+        """Cancel what runs and waits, with the context's tasks."""
         for unit in [*self._units.values()]:
             if unit.state in _UNDER_WAY:
                 self._end(unit, "cancelled")
@@ -137,7 +137,7 @@ class LocalExecutorOrchestrator:
         return {"unit_id": unit.id, "deduplicated": False}
 
     async def status(self, *payload: Any) -> dict[str, Any]:
-        """How a unit is doing (contract, section 14).
+        """Return how a unit is doing (contract, section 14).
 
         Raises:
             UnitRefused: there is no such unit.
@@ -189,7 +189,7 @@ class LocalExecutorOrchestrator:
     # Running
 
     def _entry(self, name: str) -> Entry:
-        """The plugin of a name, or of `kind/name`, that does units of work."""
+        """Return the plugin of a name, or of `kind/name`, that does units of work."""
         kind, slash, rest = name.partition("/")
         proxy = self._registry.get_plugin(kind, rest) if slash else self._registry.resolve(name)
         ref = type(proxy).__dagstack_gate__.ref
@@ -201,7 +201,7 @@ class LocalExecutorOrchestrator:
         return entry
 
     def _is_under_way(self, unit: _Unit) -> bool:
-        """Whether it is, or a later unit of the same key is to do, or has done, the same."""
+        """Return whether it is, or a later unit of the same key is to do, or has done, the same."""
         if unit.state in _UNDER_WAY:
             return True
         if unit.key is None:
@@ -224,7 +224,7 @@ class LocalExecutorOrchestrator:
         turn = self._turns.setdefault(place, anyio.Lock())
         async with turn:
             await self._work(unit)
-        if not turn.locked():  # Nobody else waits for it.
+        if not turn.locked():  # Nothing else waits for it.
             self._turns.pop(place, None)
 
     async def _work(self, unit: _Unit) -> None:
@@ -283,14 +283,14 @@ class _Reports:
         }
 
     def done(self) -> None:
-        """The state of the unit tells it."""
+        """Do nothing: the state of the unit tells it."""
 
     def error(self, exc: BaseException) -> None:
         self._unit.progress = {**(self._unit.progress or {}), "error": in_words(exc)}
 
 
 def _payload(call: tuple[Any, ...]) -> Mapping[str, Any]:
-    """The last argument: a dispatcher puts a context in front of it."""
+    """Return the last argument: a dispatcher puts a context in front of it."""
     if not call or not isinstance(call[-1], Mapping):
         raise TypeError("a payload was expected: a mapping, as the hookspec of the kind tells")
     return call[-1]

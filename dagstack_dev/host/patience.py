@@ -32,7 +32,7 @@ class _Looks(NamedTuple):
     """What the looks have found: replaced as a whole, since several threads read it.
 
     Attributes:
-        last: when the last look was, None while nobody looks.
+        last: when the last look was, None while the watchdog is off.
         is_held: whether a debugger held the program then.
         lost: the seconds that have not counted.
     """
@@ -52,23 +52,23 @@ _looks = _Looks()
 
 
 def running_time() -> float:
-    """A clock in seconds that stands still while a debugger has stopped the program."""
+    """Read a clock in seconds that stands still while a debugger has stopped the program."""
     now = monotonic()
     return now - _looks.lost_at(now)
 
 
 def ms_since(began: float) -> float:
-    """The milliseconds since `began`, which `perf_counter` told."""
+    """Return the milliseconds since `began`, which `perf_counter` told."""
     return (perf_counter() - began) * 1000
 
 
 def lost_seconds() -> float:
-    """How long debuggers have stopped the program."""
+    """Return how long debuggers have stopped the program."""
     return _looks.lost_at(monotonic())
 
 
 def is_held() -> bool:
-    """Whether a debugger held the program at the last look."""
+    """Return whether a debugger held the program at the last look."""
     return _looks.is_held
 
 
@@ -85,13 +85,13 @@ def look() -> bool:
 
 
 def look_no_more() -> None:
-    """Nobody looks any more, until the next `look`."""
+    """Stop counting, until the next `look`."""
     global _looks  # noqa: PLW0603 - it is about the process
     _looks = _Looks(lost=_looks.lost_at(monotonic()))
 
 
 def is_at_prompt(frame: FrameType | None) -> bool:
-    """Whether a thread that is at `frame` waits for a person: in a debugger or a console.
+    """Return whether a thread that is at `frame` waits for a person: in a debugger or a console.
 
     Debuggers that derive from `bdb`, as pdb, ipdb and pudb do, wait within their trace function;
     pydevd, which is in debugpy and PyCharm, in a function of its own.

@@ -87,7 +87,7 @@ def _say_the_same(one: PluginSource | None, other: PluginSource) -> bool:
 
 
 def manifest_of(source: PluginSource) -> PluginManifest:
-    """The manifest of a plugin, parsed and validated.
+    """Return the manifest of a plugin, parsed and validated.
 
     Raises:
         ManifestInvalid: it does not match the schema, or cannot be read.
@@ -109,7 +109,7 @@ def check_gates(
     path: str | None,
     kinds: Kinds = NO_KINDS,
 ) -> None:
-    """Whether this core may and can run the plugin (contract, section 4).
+    """Refuse a plugin that this core may not or cannot run (contract, section 4).
 
     Raises:
         VersionIncompatible: the manifest excludes `core_version`.

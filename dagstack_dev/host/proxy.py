@@ -159,7 +159,7 @@ def _by_identity(cls: Any) -> bool:
 
 
 def unwrap(plugin: Any) -> Any:
-    """The instance that `plugin`, a proxy, forwards to now; anything else is returned as it is.
+    """Return the instance that a proxy forwards to now; anything else as it is.
 
     Keep it for no longer than a moment: after a reload it is the old one.
     """
@@ -193,7 +193,7 @@ def _obituary(proxy: PluginProxy) -> str:
 def make_proxy(
     gate: Gate, reserved: Mapping[str, DispatchClass] = MappingProxyType({})
 ) -> PluginProxy:
-    """A new proxy behind `gate`, whose `reserved` hooks only a dispatcher may call."""
+    """Return a new proxy behind `gate`, whose `reserved` hooks only a dispatcher may call."""
     return object.__new__(_proxy_class(gate, reserved))
 
 
@@ -272,7 +272,7 @@ def _proxy_class(gate: Gate, reserved: Mapping[str, DispatchClass]) -> type[Plug
 
 
 def _shadows(gate: Gate, methods: frozenset[str]) -> dict[str, str | None]:
-    """The methods whose place an attribute of the instance takes.
+    """Return the methods whose place an attribute of the instance takes.
 
     Each with the shape that the attribute has, or None when it cannot be called.
     """
@@ -299,7 +299,7 @@ def _reserve(gate: Gate, reserved: Mapping[str, DispatchClass], methods: dict[st
 def _refuser(
     gate: Gate, hook: str, dispatch: DispatchClass, forward: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """What stands in the place of a reserved hook (contract, section 8)."""
+    """Return what stands in the place of a reserved hook (contract, section 8)."""
 
     def refuse(_self: object, /, *_args: object, **_kwargs: object) -> None:
         raise DispatchMismatch(gate.ref.kind, hook, dispatch, ref=gate.ref)

@@ -90,7 +90,7 @@ def _place(offer: Offer) -> str:
 
 
 def graph_of_present(table: PluginTable, offers: Iterable[Offer] = ()) -> DependencyGraph:
-    """The dependencies of everything that is registered now, and of `offers`."""
+    """Return the dependencies of everything that is registered now, and of `offers`."""
     wants = {entry.ref: entry.manifest.depends_on for entry in table.present()}
     wants |= {offer.ref: offer.manifest.depends_on for offer in offers}
     gone = table.graph.refs - wants.keys()
@@ -120,7 +120,7 @@ def full_order(table: PluginTable) -> list[PluginRef]:
 
 
 def load_order(refs: Sequence[PluginRef], graph: DependencyGraph) -> list[PluginRef]:
-    """`refs` by dependency, as far as there is such an order, else as they are."""
+    """Return `refs` by dependency, as far as there is such an order, else as they are."""
     pool = set(refs)
     while (cycle := graph.find_cycle(pool)) is not None:
         members = set(cycle)

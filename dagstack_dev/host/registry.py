@@ -271,7 +271,7 @@ class Registry(Lookup):
             generation.retire()
 
     def _check_sections(self, order: Iterable[PluginRef], ctx: PluginContext) -> None:
-        """What manifests ask of the configuration is known before anything is set up."""
+        """Refuse sections that do not fit the manifests, before anything is set up."""
         found = (section_problem(self.table.entries[ref].offer, ctx) for ref in order)
         problems = [problem for problem in found if problem is not None]
         if problems:
@@ -286,7 +286,7 @@ class Registry(Lookup):
     async def _bring_up(
         self, order: Sequence[PluginRef], ctx: PluginContext
     ) -> list[tuple[PluginRef, BaseException]]:
-        """As `_set_up`; the answer is what it failed with, if it did, for others to raise."""
+        """Do so, and return what it failed with, if it did, for others to raise."""
         table = self.table
         for ref in order:
             table.provide(table.entries[ref], ctx)
@@ -385,12 +385,12 @@ class Registry(Lookup):
         return failures
 
     def observe(self, observer: Observer) -> Callable[[], object]:
-        """Tell `observer` every fact from now on; call the answer to end that."""
+        """Tell `observer` every fact from now on; call what is returned to end that."""
         return self.table.observe(observer)
 
 
 def _why_not_loaded(entry: Entry) -> PluginRegistryError:
-    """The error of a plugin that cannot even be tried."""
+    """Return the error of a plugin that cannot even be tried."""
     if isinstance(entry.error, PluginRegistryError):
         return copy_of(entry.error)
     return PluginUnavailable(entry.ref, entry.gate.unavailable or "it has never been loaded")

@@ -143,7 +143,7 @@ class Reloader:
         return applied
 
     def has_work(self, plan: ReloadPlan, offers: Mapping[PluginRef, Offer]) -> bool:
-        """Whether `plan` comes to more than what is known already, from other `offers` included."""
+        """Return whether `plan` comes to more than what is known, or from other `offers`."""
         entries = self._table.entries
         return not all(is_known(self._table, each, ()) for each in plan.transactions) or any(
             entries[ref].offer.source != offers[ref].source for ref in plan.taken & offers.keys()
@@ -254,7 +254,7 @@ class Reloader:
         runs: Iterable[TransactionRun],
         offers: Mapping[PluginRef, Offer],
     ) -> set[PluginRef]:
-        """What the registry has loaded but never set up, and whose code is still that on disk."""
+        """Return what the registry has loaded but never set up, of the code that is on disk."""
         table = self._table
         steps = {ref for run in runs for ref in run.steps}
         sharing = {ref for run in runs for change in run.shared for ref in change.plugins}

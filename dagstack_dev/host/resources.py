@@ -87,7 +87,7 @@ class ResourceRegistry:
             self._wrappers[name] = (*self._wrappers.get(name, ()), wrapper)
 
     def get(self, name: str) -> Any:
-        """The object offered as `name`, as the host registered it.
+        """Return the object offered as `name`, as the host registered it.
 
         Raises:
             KeyError: there is none, or each plugin gets its own.
@@ -102,7 +102,7 @@ class ResourceRegistry:
             raise KeyError(msg) from None
 
     def make(self, name: str, request: ResourceRequest) -> Any:
-        """The resource `name` as one plugin gets it: from its factory, with what wraps it.
+        """Return the resource `name` as one plugin gets it: from its factory, with what wraps it.
 
         Raises:
             PluginUnavailable: a factory or wrapper raised, or a wrapper answered None.
@@ -125,7 +125,7 @@ class ResourceRegistry:
         return name in self._resources
 
     def names(self) -> list[str]:
-        """Every name on offer, in the order of registration."""
+        """Return every name on offer, in the order of registration."""
         return list(self._resources)
 
     def _check_free(self, name: str, *, replace: bool) -> None:
@@ -139,7 +139,7 @@ class Resources(Protocol):
     """What a plugin may rely on in `ctx.resources`; `ResourceContainer` offers more."""
 
     async def get(self, name: str) -> Any:
-        """The resource `name`. Raises `KeyError` when it is not there."""
+        """Return the resource `name`. Raises `KeyError` when it is not there."""
 
 
 class ResourceContainer:
@@ -186,7 +186,7 @@ class ResourceContainer:
         return _container, (dict(self._resources), dict(self.metadata), self._absent)
 
     async def get(self, name: str) -> Any:
-        """The resource `name`. Raises `KeyError` when it is not contained."""
+        """Return the resource `name`. Raises `KeyError` when it is not contained."""
         return self._resources[name]
 
     def __contains__(self, name: object) -> bool:
@@ -206,13 +206,13 @@ def inject_resources(
     *,
     owner: Owner | None = None,
 ) -> ResourceContainer:
-    """The container for the plugin that `manifest` describes.
+    """Return the container for the plugin that `manifest` describes.
 
     Args:
         manifest: says what the plugin asks for.
         registry: has it.
-        metadata: for the container, and for whoever wraps a resource.
-        owner: closes what is made for this plugin alone; without one, nobody does.
+        metadata: for the container, and for what wraps a resource.
+        owner: closes what is made for this plugin alone; without one, that stays open.
 
     Raises:
         PluginUnavailable: a required resource is not on offer (ADR-3), or one could not be made.

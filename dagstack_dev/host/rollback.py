@@ -143,7 +143,7 @@ class RollBack:
         self._conductor.queue.run(order, load)
 
     def _missing(self) -> Iterator[PluginRef]:
-        """What does not come back of what others depend on, for it had died itself, or is gone."""
+        """Yield what others depend on and does not come back: it had died itself, or is gone."""
         table = self._table
         for ref in self._run_of:
             if table.graph.problem(ref) is not None:

@@ -147,7 +147,7 @@ class Setups:
             self._fail(ref, error)
 
     def _succeed(self, ref: PluginRef) -> None:
-        """The plugin is ready: begin what has waited for it."""
+        """Note that the plugin is ready, and begin what has waited for it."""
         entry = self._table.entries[ref]
         self._conductor.setup_succeeded(entry, self._reason(ref), ms_since(self._began[ref]))
         self._ended(ref)
@@ -157,7 +157,7 @@ class Setups:
                 heappush(self._startable, self._position[other])
 
     def _fail(self, ref: PluginRef, error: BaseException) -> None:
-        """The setup raised: give up what cannot follow."""
+        """Note that the setup raised, and give up what cannot follow."""
         trim(error)
         self.failed[ref] = error
         entry, record = self._table.entries[ref], recorded(error)
@@ -179,7 +179,7 @@ class Setups:
                 self._jobs[other].cancel()
 
     def _abandon(self, ref: PluginRef) -> None:
-        """The setup was cancelled half-way."""
+        """Note that the setup was cancelled half-way."""
         self._report_undoing(ref)
         entry = self._table.entries[ref]
         self._table.stopped(entry, "setup cancelled", ms_since(self._began[ref]))

@@ -202,7 +202,7 @@ class Scope:
                 self._on_loop_end(str(job))
             return
         if isinstance(job, HeldManager) and not job.is_entered:
-            return  # Whoever wanted to enter it is told.
+            return  # It is raised where it was to be entered.
         is_ours = isinstance(error, PluginRegistryError) and error.ref == self._ref
         if not is_ours:  # Else it says itself what it is.
             add_note(error, f"raised in {job}")
@@ -252,7 +252,7 @@ class Scope:
         return [*unfinished.values()]
 
     def _move(self) -> None:
-        """The tasks of the scope have ended with their event loop; do the rest in this one."""
+        """Do the rest in this event loop: the one of the tasks has ended, and they with it."""
         self._token = anyio.lowlevel.current_token()
         self._closed = anyio.Event()
         for job in self._jobs:
@@ -262,7 +262,7 @@ class Scope:
                 del self._owned[job]
 
     def ended_with_loop(self) -> str | None:
-        """What has ended because the event loop has been closed, in words; None for nothing."""
+        """Return the name of what has ended with the event loop; None for nothing."""
         if not is_closed(self._token):
             return None
         ended = (
@@ -303,7 +303,7 @@ class Scope:
             job.abort()
 
     def operations(self) -> list[Operation]:
-        """The background tasks and threads that have not ended, oldest first."""
+        """Return the background tasks and threads that have not ended, oldest first."""
         kinds = {BackgroundTask: OperationKind.TASK, OwnedThread: OperationKind.THREAD}
         return [
             Operation(kinds[type(job)], job.name, at.path, at.line)
@@ -313,7 +313,7 @@ class Scope:
         ]
 
     def under_way(self) -> list[Unfinished]:
-        """What is being undone, and what else has not ended, newest first."""
+        """Return what is being undone, and what else has not ended, newest first."""
         jobs = [job.unfinished(self._folder) for job in reversed(self._jobs)]
         if self._calling is None:
             return jobs
@@ -364,7 +364,7 @@ class Scope:
 
 
 def gone(ref: PluginRef) -> RuntimeError:
-    """The error for a context that was kept for longer than its plugin lived."""
+    """Return the error for a context that was kept for longer than its plugin lived."""
     return RuntimeError(
         f"{ref}: the context of an instance that has been torn down owns nothing any more; use "
         "the one that the next setup is given"
@@ -384,7 +384,7 @@ def _check_protocol(manager: object, has: str, other: str, cure: str) -> None:
 
 
 def _name_of(subject: object) -> str:
-    """How a function or a context manager is called in reports."""
+    """Return how a function or a context manager is called in reports."""
     while isinstance(subject, partial):
         subject = subject.func
     func = getattr(subject, "func", None)  # A manager made by `contextlib.contextmanager`.

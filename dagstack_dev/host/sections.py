@@ -22,7 +22,7 @@ _UNKNOWN_FILE: Final = "<configuration>"
 
 
 def section_of(entry: Entry, context: PluginContext) -> Mapping[str, Any]:
-    """What `entry` sees of the configuration, checked, with defaults filled in.
+    """Return what `entry` sees of the configuration, checked, with defaults filled in.
 
     Raises:
         ConfigSectionInvalid: it does not fit the schema of the manifest or of the class.
@@ -35,7 +35,7 @@ def section_of(entry: Entry, context: PluginContext) -> Mapping[str, Any]:
 
 
 def section_problem(offer: Offer, context: PluginContext) -> ConfigSectionInvalid | None:
-    """Why the section of a plugin does not fit its manifest, as far as that says; else None."""
+    """Return why the section of a plugin does not fit its manifest, or None."""
     if offer.section_schema is None:
         return None
     section = plugin_config(context.config, offer.ref)
@@ -52,7 +52,7 @@ def checked_section(
     section: Mapping[str, Any],
     schemas: Iterable[SectionSchema | None],
 ) -> Mapping[str, Any]:
-    """The section of `ref`, with the defaults of all `schemas` filled in.
+    """Return the section of `ref`, with the defaults of all `schemas` filled in.
 
     Args:
         ref: the plugin.

@@ -31,12 +31,12 @@ T = TypeVar("T", bound=_Candidate)
 
 @lru_cache
 def active_variable(kind: str) -> str:
-    """The environment variable that names the active plugin of a kind."""
+    """Return the environment variable that names the active plugin of a kind."""
     return f"DAGSTACK_ACTIVE_{_NOT_IN_NAMES.sub('_', kind.upper())}"
 
 
 def select(kind: str, candidates: Sequence[T], policy: RoutingPolicy | None) -> T:
-    """The active plugin of a kind: by policy, then by environment, then by priority.
+    """Return the active plugin of a kind: by policy, then by environment, then by priority.
 
     Args:
         kind: the kind.

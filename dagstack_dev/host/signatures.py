@@ -31,7 +31,7 @@ def check_call(
     if not callable(function):
         found = "a coroutine" if inspect.iscoroutine(function) else repr(function)
         if inspect.iscoroutine(function):
-            function.close()  # Else Python would complain that nobody has awaited it.
+            function.close()  # Else Python would warn that it was never awaited.
         raise TypeError(
             f"ctx.{method} takes a function and its arguments, and got {found}; write "
             f"ctx.{method}(function, argument), not ctx.{method}(function(argument))"
@@ -50,7 +50,7 @@ def check_call(
 
 
 def check_plain(method: str, function: object) -> None:
-    """Raise `TypeError` for an asynchronous function, whose coroutine nobody would await."""
+    """Raise `TypeError` for an asynchronous function, whose coroutine would not be awaited."""
     if inspect.iscoroutinefunction(function):
         raise TypeError(
             f"ctx.{method} takes a plain function; for an async one, use ctx.start_soon"

@@ -27,7 +27,7 @@ _SUSPENDED: Final = (CoroutineType, AsyncGeneratorType)
 
 
 def suspended_at(what: str, awaitable: object, folder: str | None) -> Unfinished:
-    """Where `awaitable`, which is `what` somebody awaits, is suspended, if that can be told.
+    """Return where `awaitable`, which is called `what`, is suspended, if that can be found.
 
     The innermost line of code in `folder`; where there is none, the outermost that is not ours,
     unless it is a runtime of ours that has called it, to wait for another process.
@@ -39,7 +39,7 @@ def suspended_at(what: str, awaitable: object, folder: str | None) -> Unfinished
 
 
 def running_at(what: str, frame: FrameType | None, folder: str | None) -> Unfinished:
-    """Where a thread that is at `frame`, and runs `what`, is; None stands for one that has ended.
+    """Return where a thread at `frame`, which runs `what`, is; None is one that has ended.
 
     The innermost line of code in `folder`; where there is none, the innermost of any.
     """
@@ -50,12 +50,12 @@ def running_at(what: str, frame: FrameType | None, folder: str | None) -> Unfini
 
 
 def frame_of(thread: int | None) -> FrameType | None:
-    """What the thread of this ident runs, if it has not ended."""
+    """Return what the thread of this ident runs, if it has not ended."""
     return sys._current_frames().get(thread or 0)  # noqa: SLF001 - there is no other way
 
 
 def calls_through(gate: object, folder: str | None) -> list[Unfinished]:
-    """The methods that are called through `gate` and have not come back, and where they are.
+    """Return the methods that are called through `gate` and have not come back, and where they are.
 
     Nothing is noted while calls come and go, for they are many; the forwarding methods of the
     gate are looked for among all that is suspended or runs now. To be called on the loop's thread.
@@ -102,7 +102,7 @@ def _innermost_in(folder: str | None, frames: Iterable[FrameType]) -> FrameType 
 
 
 def _stack(frame: FrameType | None) -> list[FrameType]:
-    """What has led to `frame`, outermost first."""
+    """Return what has led to `frame`, outermost first."""
     frames = []
     while frame is not None:
         frames.append(frame)
@@ -111,7 +111,7 @@ def _stack(frame: FrameType | None) -> list[FrameType]:
 
 
 def _frames_of(awaitable: object) -> Iterator[FrameType]:
-    """What is suspended in `awaitable`, outermost first."""
+    """Yield what is suspended in `awaitable`, outermost first."""
     inner: object | None = awaitable
     while inner is not None:
         frame: FrameType | None = None
@@ -130,7 +130,7 @@ def _frames_of(awaitable: object) -> Iterator[FrameType]:
 
 
 def _every_coroutine() -> list[object]:
-    """What every task of the running event loop runs."""
+    """Return what every task of the running event loop runs."""
     try:
         return [task.get_coro() for task in asyncio.all_tasks()]
     except RuntimeError:

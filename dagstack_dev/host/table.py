@@ -84,7 +84,7 @@ class PluginTable(PluginView):
         self._rules.patience = seconds
 
     def observe(self, observer: Observer) -> Callable[[], object]:
-        """Tell `observer` every fact from now on; the answer ends that."""
+        """Tell `observer` every fact from now on; what is returned ends that."""
         name = getattr(observer, "__qualname__", type(observer).__qualname__)
         guard = Guard(f"the observer {name}")
         self._observers[guard] = observer
@@ -96,7 +96,7 @@ class PluginTable(PluginView):
             guard.call(observer, fact)
 
     def add(self, offer: Offer, reason: str) -> Entry:
-        """A plugin that was not there before."""
+        """Add a plugin that was not there before."""
         entry = Entry(offer, Gate(offer.ref, self._rules))
         known = self.entries.get(offer.ref)
         if known is not None:  # It was removed and is back: its proxy must be the same object.
@@ -182,13 +182,13 @@ class PluginTable(PluginView):
     # From setup to teardown
 
     def setting_up(self, entry: Entry, running: PluginInstance, reason: str) -> None:
-        """The setup of `running` begins, and calls wait for its end."""
+        """Begin the setup of `running`; calls wait for its end."""
         entry.running = running
         entry.gate.close()
         self._advance(entry, State.SETTING_UP, reason)
 
     def ready(self, entry: Entry, reason: str, duration_ms: float | None) -> None:
-        """The setup ended well: calls pass, unless the plugin has crashed meanwhile."""
+        """End the setup well: calls pass, unless the plugin has crashed meanwhile."""
         if entry.proxy is not None:
             follow(entry.proxy)
         if entry.running is None or not entry.running.is_dying:
@@ -206,12 +206,12 @@ class PluginTable(PluginView):
         entry.gate.open()
 
     def tearing_down(self, entry: Entry, reason: str) -> None:
-        """The teardown begins."""
+        """Begin the teardown."""
         entry.gate.close()
         self._advance(entry, State.TEARING_DOWN, reason)
 
     def stopped(self, entry: Entry, reason: str, duration_ms: float) -> None:
-        """The teardown has ended, or a setup that was cancelled; what had failed stays so."""
+        """End the teardown, or a setup that was cancelled; what had failed stays so."""
         entry.running = None
         if self.states[entry.ref] is not State.FAILED:
             self._advance(entry, State.STOPPED, reason, duration_ms=duration_ms)
@@ -229,7 +229,7 @@ class PluginTable(PluginView):
         duration_ms: float | None = None,
         running: PluginInstance | None = None,
     ) -> None:
-        """The plugin could not be loaded or set up, was not healthy, or has ended by itself.
+        """Fail a plugin that did not load or set up, was not healthy, or has ended by itself.
 
         Args:
             entry: the plugin.
@@ -260,7 +260,7 @@ class PluginTable(PluginView):
     def blocked(
         self, entry: Entry, blocked_by: tuple[str, ...], reason: str, *, refusal: str | None = None
     ) -> None:
-        """Nothing of the plugin runs, for it waits for others.
+        """Let nothing of the plugin run, for it waits for others.
 
         Args:
             entry: the plugin.
@@ -275,7 +275,7 @@ class PluginTable(PluginView):
             self._advance(entry, State.BLOCKED, reason, blocked_by=blocked_by)
 
     def removed(self, entry: Entry, reason: str, *, refusal: str) -> None:
-        """The plugin is gone, and calls are refused with `refusal`."""
+        """Remove a plugin; calls are refused with `refusal`."""
         self.unload(entry)
         entry.carry.clear()
         del self._by_folder[entry.offer.folder][entry.ref]
@@ -283,7 +283,7 @@ class PluginTable(PluginView):
         self._advance(entry, State.REMOVED, reason)
 
     def ended(self, entry: Entry, refusal: str) -> None:
-        """All that runs has been torn down: calls that would wait are refused with `refusal`."""
+        """Refuse calls that would wait with `refusal`, for all that runs has been torn down."""
         entry.carry = {}  # Not emptied: a plugin's process has yet to send it to its app.
         if self.states[entry.ref] is State.STOPPED or entry.gate.is_held:
             entry.gate.give_up(refusal)
@@ -331,11 +331,11 @@ class PluginTable(PluginView):
     # What is known of a plugin that runs
 
     def keep_pending(self, entry: Entry, error: BaseException) -> None:
-        """What runs goes on, though it is not what is on disk; `error` says why."""
+        """Note that what runs is not what is on disk; `error` says why."""
         self._note_pending(entry, recorded(error))
 
     def up_to_date(self, entry: Entry) -> None:
-        """What runs is what is on disk."""
+        """Note that what runs is what is on disk."""
         self._note_pending(entry, None)
 
     def _note_pending(self, entry: Entry, error: BaseException | None) -> None:
@@ -373,7 +373,7 @@ class PluginTable(PluginView):
             )
 
     def proxy(self, entry: Entry) -> PluginProxy:
-        """The one proxy of `entry`, made when it is first asked for, by whichever thread."""
+        """Return the one proxy of `entry`, made when it is first asked for, by whichever thread."""
         if entry.proxy is None:
             with self._making_proxy:
                 if entry.proxy is None:
@@ -394,6 +394,6 @@ class PluginTable(PluginView):
                 refit(entry.proxy, reserved)
 
     def reserved(self, kind: str) -> Mapping[str, DispatchClass]:
-        """The hooks of a kind that only dispatchers may call."""
+        """Return the hooks of a kind that only dispatchers may call."""
         spec = self._kinds.specs.get(kind)
         return _NOTHING if spec is None else spec.reserved

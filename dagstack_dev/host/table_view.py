@@ -54,21 +54,21 @@ class PluginView:
         self._by_folder: defaultdict[str | None, dict[PluginRef, None]] = defaultdict(dict)
 
     def present_entry(self, ref: PluginRef) -> Entry | None:
-        """The entry of `ref`, unless that is unknown or removed."""
+        """Return the entry of `ref`, unless that is unknown or removed."""
         return None if self.states.get(ref, State.REMOVED) is State.REMOVED else self.entries[ref]
 
     def present(self) -> Iterable[Entry]:
-        """Every entry that is not removed, in the order of registration."""
+        """Return every entry that is not removed, in the order of registration."""
         return (
             entry for ref, entry in self.entries.items() if self.states[ref] is not State.REMOVED
         )
 
     def ready_refs(self) -> list[PluginRef]:
-        """The ready plugins in the order in which their setups ended."""
+        """Return the ready plugins in the order in which their setups ended."""
         return sorted(self.setup_order, key=self.setup_order.__getitem__)
 
     def status(self, entry: Entry) -> PluginStatus:
-        """What is known of `entry` now."""
+        """Return what is known of `entry` now."""
         return PluginStatus(
             ref=entry.ref,
             state=self.states[entry.ref],
@@ -85,29 +85,29 @@ class PluginView:
     # Where their code lies
 
     def plugin_at(self, path: str) -> PluginRef | None:
-        """The plugin that a source file belongs to, at a cost that does not grow with plugins."""
+        """Return the plugin that a source file belongs to, as quickly for many plugins as few."""
         folder, inner = os.path.dirname(path), path  # noqa: PTH120 - for each line that is logged
         while folder not in self._by_folder and folder != inner:
             folder, inner = os.path.dirname(folder), folder  # noqa: PTH120 - (the same)
         return self.owner(folder)
 
     def owner(self, folder: str) -> PluginRef | None:
-        """The plugin that is loaded from `folder`, or was last tried from it."""
+        """Return the plugin that is loaded from `folder`, or was last tried from it."""
         return next(iter(self.owners(folder)), None)
 
     def owners(self, folder: str) -> list[PluginRef]:
-        """All of these, the one that runs first, then the latest; of two at rest one has to go."""
+        """Return all of these, the one that runs first, then the latest."""
         latest = reversed(self._by_folder.get(folder, ()))
         return sorted(latest, key=lambda ref: ref not in self.setup_order)
 
     # How they hang together
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
-        """The plugins that have imported code of `ref`, whatever they depend on."""
+        """Return the plugins that have imported code of `ref`, whatever they depend on."""
         return frozenset().union(*(each.importers(ref) for each in self._runtimes.values()))
 
     def undone(self, generations: Mapping[PluginRef, Generation | None]) -> set[PluginRef]:
-        """What has to be imported anew though its code has not changed.
+        """Return what has to be imported anew though its code has not changed.
 
         That is code whose teardown has taken out of other modules what only the import puts there,
         and code that has imported it.
@@ -124,7 +124,7 @@ class PluginView:
         return found
 
     def reached_by(self, refs: Iterable[PluginRef]) -> set[PluginRef]:
-        """`refs`, and the plugins that depend on them or have imported their code."""
+        """Return `refs`, and the plugins that depend on them or have imported their code."""
         reached: set[PluginRef] = set()
         frontier = {*refs}
         while frontier:
@@ -139,7 +139,7 @@ class PluginView:
         problem: Callable[[PluginRef], BaseException | None],
         content: Callable[[str], Hashable],
     ) -> World:
-        """What runs, for the planner. Views, not copies: plan before anything changes.
+        """Return what runs, for the planner. Views, not copies: plan before anything changes.
 
         Args:
             version: see `World`.
@@ -165,10 +165,10 @@ class PluginView:
         *,
         can_wait: bool,
     ) -> PluginNotSetUp | None:
-        """Why a call must not wait until `ref`, whose gate is closed, has been set up.
+        """Return why a call must not wait until `ref`, whose gate is closed, has been set up.
 
         It comes from the import or setup of a plugin that does not depend on `ref`: in another
-        order, or with `ref` waiting for that setup in turn, nobody would be there to answer.
+        order, or with `ref` waiting for that setup in turn, there would be no instance to answer.
         Where the setup of `ref` is under way, it can be waited for.
 
         Args:
@@ -189,7 +189,7 @@ class PluginView:
         )
 
     def _on_stack(self) -> Iterator[PluginRef]:
-        """The plugins whose code is on the stack, the innermost first; for threads made by hand."""
+        """Yield the plugins whose code is on the stack, the innermost first."""
         frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no other way
         while frame is not None:
             ref = self.plugin_at(frame.f_code.co_filename)

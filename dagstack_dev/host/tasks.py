@@ -28,7 +28,7 @@ ctrl_c_raises: ContextVar[bool] = ContextVar("dagstack_ctrl_c_raises", default=T
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether `error` is meant for us and not a plugin's failure: a cancellation or Ctrl-C.
+    """Return whether `error` is meant for us and not a plugin's failure: a cancellation or Ctrl-C.
 
     Anything else that plugin code raises, `SystemExit` included, is that plugin's failure.
     """
@@ -38,7 +38,7 @@ def is_interruption(error: BaseException) -> bool:
 
 
 def is_stray(error: BaseException) -> bool:
-    """Whether `error`, just caught, is a cancellation that nobody has asked for.
+    """Return whether `error`, just caught, is a cancellation that was not asked for.
 
     So it is when plugin code awaits a task that was cancelled. It is that code's failure, and let
     through, it would cancel the whole task group that it comes to.
@@ -47,7 +47,7 @@ def is_stray(error: BaseException) -> bool:
         return False
     try:
         task = asyncio.current_task()
-    except RuntimeError:  # On trio, none comes but from whoever cancels.
+    except RuntimeError:  # On trio, none comes but by a cancel scope.
         return False
     is_cancelled = anyio.current_effective_deadline() == float("-inf")
     return task is not None and not task.cancelling() and not is_cancelled
@@ -92,7 +92,7 @@ def new_task(
     name: str | None = None,
     context: Context | None = None,
 ) -> asyncio.Task[T]:
-    """A task that begins with the next turn of `loop`.
+    """Return a task that begins with the next turn of `loop`.
 
     `loop.create_task` may run it at once: that is what `asyncio.eager_task_factory` is for.
     """
@@ -127,7 +127,7 @@ async def run_to_the_end(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def thread_limiter(variable: RunVar[anyio.CapacityLimiter]) -> anyio.CapacityLimiter:
-    """The limit that `variable` has in the running event loop: loops cannot wake each other."""
+    """Return the limit of the running event loop: loops cannot wake each other."""
     limiter = variable.get(None)
     if limiter is None:
         limiter = anyio.CapacityLimiter(MOST_THREADS)
@@ -136,7 +136,7 @@ def thread_limiter(variable: RunVar[anyio.CapacityLimiter]) -> anyio.CapacityLim
 
 
 def is_closed(token: EventLoopToken | None) -> bool:
-    """Whether the event loop of `token` has ended for good."""
+    """Return whether the event loop of `token` has ended for good."""
     loop: Any = None if token is None else token.native_token
     if isinstance(loop, asyncio.AbstractEventLoop):
         return loop.is_closed()
@@ -149,7 +149,7 @@ def is_closed(token: EventLoopToken | None) -> bool:
 
 
 def is_current(token: EventLoopToken) -> bool:
-    """Whether the event loop of `token` is the one that runs here."""
+    """Return whether the event loop of `token` is the one that runs here."""
     try:
         current = anyio.lowlevel.current_token()
     except RuntimeError:  # None does.
@@ -178,7 +178,7 @@ async def _contain(function: Callable[[], Coroutine[Any, Any, None]], name: str)
 
 
 def context_of_task(given: Context) -> Context:
-    """The context of the running task, which was spawned with `given`."""
+    """Return the context of the running task, which was spawned with `given`."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -119,7 +119,7 @@ class TransactionRun:
         self.must_roll_back = any(map(self._can_come_back, lost | keeps))
 
     def comes_back(self, ref: PluginRef) -> bool:
-        """Whether what ran of `ref` before is to run again."""
+        """Return whether what ran of `ref` before is to run again."""
         return self.must_roll_back and self._can_come_back(ref)
 
     @property
@@ -134,7 +134,7 @@ class TransactionRun:
     def failure(
         self, *, reload_id: int, duration_ms: float
     ) -> ReloadRolledBack | ReloadFailed | None:
-        """The fact of what went wrong, when it has ended; None when nothing did."""
+        """Return the fact of what went wrong, when it has ended; None when nothing did."""
         table, back = self._table, self.coming_back
         affected = tuple(sorted(self.transaction.refs))
         if self.must_roll_back and all(table.states[ref] is State.READY for ref in back):
@@ -240,7 +240,7 @@ class TransactionRun:
     # One plugin of it
 
     def error_of(self, ref: PluginRef) -> BaseException | None:
-        """Why a plugin is `failed`: its load or setup failed, or it was ready and died since."""
+        """Return why a plugin is `failed`, if it is: in its load, its setup, or since."""
         return self._table.entries[ref].error if self._table.states[ref] is State.FAILED else None
 
     def block(self, ref: PluginRef, reason: str, blocked_by: tuple[str, ...] = ()) -> None:
@@ -268,7 +268,7 @@ class TransactionRun:
 
 
 def is_known(table: PluginTable, transaction: Transaction, happened: Collection[PluginRef]) -> bool:
-    """Whether all that `transaction` comes to is what is known already: still broken.
+    """Return whether all that `transaction` comes to is what is known already: still broken.
 
     Args:
         table: the plugins.
@@ -286,7 +286,7 @@ def is_known(table: PluginTable, transaction: Transaction, happened: Collection[
 
 
 def _fails_already(table: PluginTable, step: Step) -> bool:
-    """Whether the plugin of `step` has failed with this very error before."""
+    """Return whether the plugin of `step` has failed with this very error before."""
     entry = table.entries.get(step.ref)
     return (
         entry is not None
@@ -298,7 +298,7 @@ def _fails_already(table: PluginTable, step: Step) -> bool:
 
 
 def _waits_already(table: PluginTable, step: Step) -> bool:
-    """Whether the plugin of `step` is blocked by just this already."""
+    """Return whether the plugin of `step` is blocked by just this already."""
     entry = table.entries.get(step.ref)
     return (
         entry is not None

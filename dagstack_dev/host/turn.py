@@ -22,13 +22,13 @@ class Turn:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """Nobody else has the turn inside this block."""
+        """Keep all others from the turn inside this block."""
         async with self._free:
             yield
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
-        """Only others that share it have the turn inside this block."""
+        """Share the turn inside this block with others that do so."""
         self._sharing += 1
         try:
             async with self._entry:  # Should the first be cancelled, the next one takes the turn.

@@ -104,7 +104,7 @@ class _Waits:
 
 
 def _calls(entry: Entry, seconds: float) -> Iterator[Wait]:
-    """The calls that hold up the drain of a plugin, those at one place once."""
+    """Yield the calls that hold up the drain of a plugin, those at one place once."""
     if not entry.gate.in_flight or seconds < TOLD_SECONDS:
         return
     calls = dict.fromkeys(calls_through(entry.gate, entry.offer.folder))

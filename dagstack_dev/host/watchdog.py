@@ -47,7 +47,7 @@ class Watchdog:
 
     Attributes:
         interrupt: makes the watched thread call `break_off`, whatever it does; None, as in an
-            app, where nobody may: then a method that never returns is only named.
+            app, which has its own signals: then a method that never returns is only named.
         is_outdated: tells of a plugin and the seconds that its import or `setup` has taken
             whether that need not go on, for it was edited.
     """
@@ -93,7 +93,7 @@ class Watchdog:
     def calling(
         self, plugin: PluginRef, method: str, folder: str | None, seconds: float
     ) -> Calling:
-        """A synchronous method of `plugin`, whose code lies in `folder`, runs inside this block.
+        """Return a context manager in which a synchronous method of `plugin` runs.
 
         Raises:
             BlockedTooLong: it took longer than `seconds`, and there is `interrupt`.
@@ -101,7 +101,7 @@ class Watchdog:
         return Calling(self, _Call(plugin, method, folder or "", patience.running_time(), seconds))
 
     def swap(self, call: _Call | None) -> _Call | None:
-        """Make `call` the one under way; the answer is which one was."""
+        """Make `call` the one under way, and return which one was."""
         outer, self._call = self._call, call
         return outer
 
@@ -163,7 +163,7 @@ class Watchdog:
             thread.join(BLOCKING_SECONDS / 5)
 
     def is_needed(self) -> bool:
-        """Whether its thread is to go on; if not, the next run starts another one."""
+        """Return whether its thread is to go on; if not, the next run starts another one."""
         with self._lock:
             if monotonic() < self._needed_until:
                 return True
@@ -207,7 +207,7 @@ class Calling:
 
 
 def _watch(watchdog: ReferenceType[Watchdog]) -> None:
-    """The thread. It holds the watchdog, and with it the registry, only while it looks."""
+    """Run the thread; it holds the watchdog, and so the registry, only while it looks."""
     while (found := watchdog()) is not None and found.is_needed():
         try:
             found.look()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def wrap_singleton(
     attr_name: str, factory: Callable[..., Any], *, class_name: str | None = None
 ) -> type:
-    """A plugin class that makes one object in its `setup` and lets go of it in its `teardown`.
+    """Return a plugin class that makes one object in `setup` and drops it in `teardown`.
 
         ClientPlugin = wrap_singleton("client", make_client, class_name="ClientPlugin")
 

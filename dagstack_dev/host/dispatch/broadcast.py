@@ -59,7 +59,7 @@ class BroadcastNotifyDispatcher(Dispatcher[None]):
 
     An error is told as `plugin.hook_failed`, with the plugin's name. In order as for
     `BroadcastCollectDispatcher`; asynchronous hooks run side by side (ADR-2), so that one that is
-    slow keeps nobody else from the news, and `dispatch_async` returns when all have ended.
+    slow does not delay the others, and `dispatch_async` returns when all have ended.
     """
 
     dispatch_class: ClassVar = DispatchClass.BROADCAST_NOTIFY

@@ -41,7 +41,7 @@ class CapabilityDispatcher(Dispatcher[Any]):
     `traits_of`). A plugin that has a method `matches(ctx, *args, **kwargs)` is asked besides, or,
     where the manifest or the input says nothing, instead; if it raises, that is a no, told as
     `plugin.hook_failed`. In order: `tryfirst`, neither, `trylast`; then `priority`, the highest
-    first; then name. When nobody takes the input, the plugin with `fallback = true` has to; where
+    first; then name. When none takes the input, the plugin with `fallback = true` has to; where
     there is none, `NoCapabilityMatch` is raised. Returns what the hook answers.
 
     Args:
@@ -82,7 +82,7 @@ class CapabilityDispatcher(Dispatcher[Any]):
     def _candidates(
         self, kind: str, hook: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[list[Member], list[Member]]:
-        """Who may take the input and is to be asked, and who takes what is left."""
+        """Return who may take the input and is to be asked, and who takes what is left."""
         self._check(kind, hook)
         found, rest = self._table.members.matching(kind, hook, args[1:], kwargs)
         asked, fallbacks = self._live(found), self._live(rest)
@@ -113,7 +113,7 @@ class CapabilityDispatcher(Dispatcher[Any]):
 
 
 def _need_not_be_asked(member: Member) -> bool:
-    """Whether the plugin has no `matches`: its manifest has named the input.
+    """Return whether the plugin has no `matches`: its manifest has named the input.
 
     The generation that is being swapped in may have one.
     """

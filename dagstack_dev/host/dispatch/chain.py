@@ -26,7 +26,7 @@ class _StopChain:
     def __new__(cls) -> Self:
         if cls._only is None:
             cls._only = super().__new__(cls)
-        return cls._only  # type: ignore[return-value] # nobody derives from it
+        return cls._only  # type: ignore[return-value] # it has no subclass
 
     def __repr__(self) -> str:
         return "STOP_CHAIN"

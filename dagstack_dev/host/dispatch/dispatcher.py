@@ -52,7 +52,7 @@ class Dispatcher(Generic[Answer]):
     them, as any call does. A synchronous one can wait in a thread other than the event loop's
     only; on the loop's own, the plugin's call is a `PluginUnavailable`. A plugin that does not
     come back is left out. A dispatch out of a plugin's own setup or teardown reaches those that
-    are ready at that moment, and waits for nobody.
+    are ready at that moment, and waits for none.
 
     Which plugins are called, and what becomes of their answers, says `_run` of each class, for
     both sorts of dispatch: in a synchronous one no call that it awaits ever waits.
@@ -99,7 +99,7 @@ class Dispatcher(Generic[Answer]):
         raise NotImplementedError
 
     def _check(self, kind: str, hook: str) -> HookSpec | None:
-        """The spec of a hook that is ours to call; None where an override takes its place.
+        """Return the spec of a hook that is ours to call; None where an override takes its place.
 
         Raises:
             DispatchMismatch: it is declared to be called in another way.
@@ -116,20 +116,20 @@ class Dispatcher(Generic[Answer]):
         return spec
 
     def _live(self, members: Iterable[Member]) -> list[Member]:
-        """Those of `members` that answer now, or after a reload that they are in."""
+        """Return those of `members` that answer now, or after a reload that they are in."""
         caller = current_plugin.get()
         if caller is None or self._table.states.get(caller) is State.READY:
             return [member for member in members if member.is_ready or member.gate.is_held]
         return [member for member in members if member.is_ready]  # Who swaps it may wait for us.
 
     def _name(self, kind: str, hook: str) -> str:
-        """Where the proxies of a kind have a hook: apart, if others may not call it directly."""
+        """Return where proxies have a hook: apart, if others may not call it directly."""
         return HOOK_PREFIX + hook if hook in self._table.reserved(kind) else hook
 
     async def _call_now(
         self, member: Member, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        """The `Call` of a synchronous dispatch.
+        """Be the `Call` of a synchronous dispatch.
 
         Raises:
             TypeError: the method is asynchronous.
@@ -141,7 +141,7 @@ class Dispatcher(Generic[Answer]):
             return _left(member, error)
         if type(result) not in _PLAIN and hasattr(type(result), "__await__"):
             with suppress(Exception):
-                result.close()  # Else Python would complain that nobody has awaited it.
+                result.close()  # Else Python would warn that it was never awaited.
             hook = name.removeprefix(HOOK_PREFIX)
             raise TypeError(f"{member.ref}: {hook} is asynchronous; use dispatch_async")
         return result
@@ -149,7 +149,7 @@ class Dispatcher(Generic[Answer]):
     async def _call(
         self, member: Member, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
-        """The `Call` of an asynchronous one: waits for a plugin that is being reloaded, too.
+        """Be the `Call` of an asynchronous one: wait for a plugin that is being reloaded, too.
 
         Raises:
             PluginCancelled: the call ended with a cancellation, and not the caller's.
@@ -168,30 +168,30 @@ class Dispatcher(Generic[Answer]):
             raise
 
     def _method(self, member: Member, name: str) -> Any:
-        """A method of the plugin's proxy; one that answers `LEFT` where it has none."""
+        """Return a method of the plugin's proxy; one that answers `LEFT` where it has none."""
         return getattr(member.entry.proxy, name, None) or self._seek(member, name)
 
     def _seek(self, member: Member, name: str) -> Any:
-        """A method that the proxy, if there is one yet, does not know of."""
+        """Return a method that the proxy, if there is one yet, does not know of."""
         proxy = self._table.proxy(member.entry)
         if name.startswith(HOOK_PREFIX) and member.has(name.removeprefix(HOOK_PREFIX)):
             refit(proxy)  # The method has come since the proxy was made.
         return getattr(proxy, name, None) or (lambda *_, **__: LEFT)
 
     def _tell(self, member: Member, hook: str, error: Exception) -> None:
-        """Let the observers know of an error that is not raised."""
+        """Publish an error that is not raised."""
         self._table.publish(HookFailed(ref=member.ref, hook=hook, error=recorded(error)))
 
 
 def _left(member: Member, error: PluginUnavailable) -> object:
-    """`LEFT`, if `error` says that the plugin itself is not there any more; else it is raised."""
+    """Return `LEFT` if `error` says that the plugin itself is not there any more, or raise it."""
     if error.ref == member.ref and member.gate.unavailable is not None:
         return LEFT
     raise error
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns that waits for nothing."""
+    """Return what a coroutine returns that waits for nothing."""
     try:
         coroutine.send(None)
     except StopIteration as end:

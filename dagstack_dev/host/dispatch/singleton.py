@@ -42,7 +42,7 @@ class SingletonDispatcher(Dispatcher[Any]):
             left.add(member)
 
     def _active(self, kind: str, hook: str, left: set[Member]) -> Member:
-        """The plugin to call, of those that have not `left` since the dispatch began."""
+        """Return the plugin to call, of those that have not `left` since the dispatch began."""
         live = self._live(self._table.members.having(kind, hook))
         members = [member for member in live if member not in left] if left else live
         if not members:

@@ -19,7 +19,7 @@ class BlobStore(Protocol):
         ...
 
     def get(self, key: str) -> bytes | None:
-        """The blob, or None."""
+        """Return the blob, or None."""
         ...
 
     def delete(self, key: str) -> None:
@@ -27,11 +27,11 @@ class BlobStore(Protocol):
         ...
 
     def exists(self, key: str) -> bool:
-        """Whether there is a blob."""
+        """Return whether there is a blob."""
         ...
 
     def list(self, prefix: str = "") -> Sequence[str]:
-        """The keys that begin with `prefix`, sorted."""
+        """Return the keys that begin with `prefix`, sorted."""
         ...
 
 

@@ -22,7 +22,7 @@ class CheckpointStore(Protocol):
         ...
 
     def load(self, key: str) -> bytes | None:
-        """What was saved last, or None."""
+        """Return what was saved last, or None."""
         ...
 
     def clear(self, key: str) -> None:
@@ -50,7 +50,7 @@ class _Checkpoints:
             del self._payloads[key]
 
     def list(self, prefix: str = "") -> Sequence[str]:
-        """The keys that begin with `prefix`, sorted."""
+        """Return the keys that begin with `prefix`, sorted."""
         return beginning_with(prefix, self._payloads)
 
 
@@ -106,7 +106,7 @@ class PluginCheckpoints:
         self._store.clear(self._prefix + key)
 
     def list(self, prefix: str = "") -> Sequence[str]:
-        """The plugin's keys that begin with `prefix`, sorted.
+        """Return the plugin's keys that begin with `prefix`, sorted.
 
         Raises:
             AttributeError: the host's store is one of its own that cannot list.

@@ -19,7 +19,7 @@ class Clock(Protocol):
         ...
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds since some moment, for measuring; never goes back."""
+        """Return nanoseconds since some moment, for measuring; never goes back."""
         ...
 
 
@@ -53,11 +53,11 @@ class FrozenClock:
         self._lock = threading.Lock()
 
     def now(self) -> datetime:
-        """The moment that it stands at."""
+        """Return the moment that it stands at."""
         return self._at
 
     def monotonic_ns(self) -> int:
-        """How far it has been advanced, in nanoseconds."""
+        """Return how far it has been advanced, in nanoseconds."""
         return self._elapsed_ns
 
     def advance(self, *, seconds: float = 0.0) -> None:

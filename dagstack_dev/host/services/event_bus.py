@@ -28,7 +28,7 @@ Handler: TypeAlias = Callable[[dict[str, Any]], Awaitable[object] | None]
 
 @runtime_checkable
 class EventBus(Protocol):
-    """Hands events on, at most once: nothing is kept, and what nobody listens to is lost.
+    """Hands events on, at most once: nothing is kept for later subscribers.
 
     The events of one topic reach a handler in the order in which they were published; between
     topics there is none.
@@ -38,7 +38,7 @@ class EventBus(Protocol):
         """Hand an event to those who listen now. Waits for none of them."""
 
     async def subscribe(self, topic: str, handler: Handler) -> Any:
-        """Have `handler` called with each event of `topic`; the answer is for `unsubscribe`."""
+        """Have `handler` called with each event of `topic`; `unsubscribe` takes the result."""
 
     async def unsubscribe(self, subscription: Any) -> None:
         """End a subscription; nothing happens when it has ended."""

@@ -23,22 +23,22 @@ INSTALL_HTTP: Final = 'pip install "httpx>=0.27,<1"'
 
 @runtime_checkable
 class HttpClient(Protocol):
-    """Asks servers. The keyword arguments and the answer are those of `httpx.AsyncClient`."""
+    """Asks servers. Keyword arguments and responses are those of `httpx.AsyncClient`."""
 
     async def request(self, method: str, url: str, **kwargs: Any) -> Any:
         """Send a request and read the whole answer."""
 
     async def get(self, url: str, **kwargs: Any) -> Any:
-        """`request` with GET."""
+        """Send a request with GET."""
 
     async def post(self, url: str, **kwargs: Any) -> Any:
-        """`request` with POST."""
+        """Send a request with POST."""
 
     async def put(self, url: str, **kwargs: Any) -> Any:
-        """`request` with PUT."""
+        """Send a request with PUT."""
 
     async def delete(self, url: str, **kwargs: Any) -> Any:
-        """`request` with DELETE."""
+        """Send a request with DELETE."""
 
 
 class HttpxClient:
@@ -68,19 +68,19 @@ class HttpxClient:
         return await client.request(method, url, **kwargs)
 
     async def get(self, url: str, **kwargs: Any) -> httpx.Response:
-        """`request` with GET."""
+        """Send a request with GET."""
         return await self.request("GET", url, **kwargs)
 
     async def post(self, url: str, **kwargs: Any) -> httpx.Response:
-        """`request` with POST."""
+        """Send a request with POST."""
         return await self.request("POST", url, **kwargs)
 
     async def put(self, url: str, **kwargs: Any) -> httpx.Response:
-        """`request` with PUT."""
+        """Send a request with PUT."""
         return await self.request("PUT", url, **kwargs)
 
     async def delete(self, url: str, **kwargs: Any) -> httpx.Response:
-        """`request` with DELETE."""
+        """Send a request with DELETE."""
         return await self.request("DELETE", url, **kwargs)
 
     async def aclose(self) -> None:
@@ -91,7 +91,7 @@ class HttpxClient:
             await client.aclose()
 
     async def _open(self) -> httpx.AsyncClient:
-        """The client, made in a thread: importing httpx alone takes a sixth of a second."""
+        """Return the client, made in a thread: importing httpx alone takes a sixth of a second."""
         async with self._opening:
             if self._client is None and not self._is_closed:
                 client = await anyio.to_thread.run_sync(self._make)
@@ -113,7 +113,7 @@ class HttpxClient:
 
 
 class CannedHttpClient(HttpxClient):
-    """An `HttpClient` for tests, which asks nobody and answers from a table.
+    """An `HttpClient` for tests, which opens no connection and answers from a table.
 
     Args:
         answers: by method and address, as `"GET https://example.org/items?page=2"`. An answer is
@@ -158,7 +158,7 @@ class CannedHttpClient(HttpxClient):
 
 
 def has_httpx() -> bool:
-    """Whether the extra is installed; imports nothing."""
+    """Return whether the extra is installed; imports nothing."""
     return find_spec("httpx") is not None
 
 

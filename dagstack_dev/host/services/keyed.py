@@ -25,7 +25,7 @@ class KeyedFiles(MutableMapping[str, bytes]):
 
     A key is any text of some hundred characters; what stands between its slashes makes folders, so
     that a person finds their way. A value is written beside its place, flushed to the disk and
-    then renamed, so that whoever reads, even after a crash, finds the old one or the new one.
+    then renamed, so that a reader, even after a crash, finds the old one or the new one.
 
     Args:
         folder: where the files go; made, with its parents, when the first value is written.
@@ -58,7 +58,7 @@ class KeyedFiles(MutableMapping[str, bytes]):
         _flush_folder(path.parent)
 
     def __getitem__(self, key: str) -> bytes:
-        """The value of `key`. Raises `OSError` when there is one that cannot be read."""
+        """Return the value of `key`. Raises `OSError` when there is one that cannot be read."""
         try:
             return self._path(key).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -86,7 +86,7 @@ class KeyedFiles(MutableMapping[str, bytes]):
 
 
 def _names_of(key: str) -> list[str]:
-    """The folders and the file that stand for `key`, without suffix."""
+    """Return the folders and the file that stand for `key`, without suffix."""
     names = []
     for part in key.split("/"):
         spelled = "".join(map(_spelled, part.encode("utf-8", "surrogatepass"))) or _EMPTY
@@ -96,7 +96,7 @@ def _names_of(key: str) -> list[str]:
 
 
 def _key_of(names: tuple[str, ...]) -> str:
-    """The reverse of `_names_of`."""
+    """Return the reverse of `_names_of`."""
     joined = "".join(
         name.removesuffix(_GOES_ON) if name.endswith(_GOES_ON) else name + "/" for name in names
     )
@@ -120,7 +120,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def as_bytes(method: str, payload: object) -> bytes:
-    """`payload`, as bytes that nobody changes any more.
+    """Return `payload`, as bytes that cannot be changed.
 
     Raises:
         TypeError: it is something else. `method` is what was called.
@@ -134,5 +134,5 @@ def as_bytes(method: str, payload: object) -> bytes:
 
 
 def beginning_with(prefix: str, values: MutableMapping[str, bytes]) -> list[str]:
-    """The keys of `values` that begin with `prefix`, sorted."""
+    """Return the keys of `values` that begin with `prefix`, sorted."""
     return sorted(key for key in tuple(values) if key.startswith(prefix))

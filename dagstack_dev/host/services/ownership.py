@@ -54,14 +54,14 @@ class ResourceRequest:
     def enter(self, manager: AbstractContextManager[T, Any]) -> T:
         """Enter a manager, to be left when all else that the plugin owns has been undone.
 
-        Without an owner, nobody leaves it.
+        Without an owner, it is never left.
         """
         if self.owner is None:
             return manager.__enter__()
         return self.owner.scope.enter(manager)
 
     def callback(self, function: Callable[..., object], *args: object, **kwargs: object) -> None:
-        """Call a function then, async or not. Without an owner, nobody does."""
+        """Call a function then, async or not. Without an owner, it is never called."""
         if self.owner is not None:
             self.owner.scope.callback(partial(function, *args, **kwargs))
 

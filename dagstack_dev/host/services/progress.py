@@ -35,15 +35,15 @@ class ProgressSink(Protocol):
     """Takes reports, at most once each. It must not block; what it raises reaches no plugin."""
 
     def report(self, progress: Progress) -> None:
-        """The plugin is this far."""
+        """Take note that the plugin is this far."""
         ...
 
     def done(self) -> None:
-        """The plugin has come to the end."""
+        """Take note that the plugin has come to the end."""
         ...
 
     def error(self, exc: BaseException) -> None:
-        """The plugin has given up, for this reason."""
+        """Take note that the plugin has given up, for this reason."""
         ...
 
 
@@ -112,7 +112,7 @@ class LogProgressSink:
         self._silent_until = float("-inf")
 
     def with_logger(self, logger: Any) -> LogProgressSink:
-        """The same for another logger, with a time of its own."""
+        """Return the same for another logger, with a time of its own."""
         return LogProgressSink(logger, seconds=self._seconds, clock=self._clock)
 
     def report(self, progress: Progress) -> None:
@@ -189,7 +189,7 @@ class PluginProgress:
 
 
 def _advice(given: object) -> str:
-    """What to write in place of `given`, which is no `Progress`."""
+    """Return what to write in place of `given`, which is no `Progress`."""
     wanted = given if isinstance(given, int) else "current, total"
     what = type(given).__name__
     return (
@@ -198,6 +198,6 @@ def _advice(given: object) -> str:
 
 
 def _place(frame: FrameType) -> dict[str, object]:
-    """Where a plugin has called; nothing where it did so in another process."""
+    """Return where a plugin has called; nothing where it did so in another process."""
     path = frame.f_code.co_filename
     return {} if path.startswith(_PACKAGE) else {"path": path, "line": frame.f_lineno}

@@ -19,27 +19,27 @@ class Rng(Protocol):
     """Where randomness comes from. A plugin that asks it can be tested with a seed."""
 
     def random(self) -> float:
-        """A number in [0, 1)."""
+        """Return a number in [0, 1)."""
         ...
 
     def randint(self, a: int, b: int) -> int:
-        """A whole number from `a` to `b`, both included."""
+        """Return a whole number from `a` to `b`, both included."""
         ...
 
     def next_float(self) -> float:
-        """Another name of `random`."""
+        """Return what `random` does."""
         ...
 
     def next_int(self, a: int, b: int) -> int:
-        """Another name of `randint`."""
+        """Return what `randint` does."""
         ...
 
     def uuid4(self) -> UUID:
-        """A random UUID, of version 4."""
+        """Return a random UUID, of version 4."""
         ...
 
     def choice(self, options: Sequence[T]) -> T:
-        """One of `options`. Raises `IndexError` when there is none."""
+        """Return one of `options`. Raises `IndexError` when there is none."""
         ...
 
 

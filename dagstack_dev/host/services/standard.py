@@ -27,13 +27,13 @@ SHARED: Final[Mapping[str, Callable[[], object]]] = {
 
 
 def factories() -> dict[str, ResourceFactory]:
-    """What makes those of which each plugin gets its own, as far as they are installed."""
+    """Return what makes those of which each plugin gets its own, as far as they are installed."""
     made: dict[str, ResourceFactory] = {"tmpdir": _tmpdir}
     return made | {"http_client": _http_client} if has_httpx() else made
 
 
 def how_to_offer(name: str) -> str:
-    """What a host has to do that lacks the resource `name`."""
+    """Return what a host has to do that lacks the resource `name`."""
     if name == "http_client" and not has_httpx():
         return f"it needs httpx: {INSTALL_HTTP}"
     if name in STANDARD_RESOURCES:

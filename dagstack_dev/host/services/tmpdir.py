@@ -25,16 +25,16 @@ class TmpDir(Protocol):
         ...
 
     def create_file(self, name: str | None = None, content: bytes | str = b"") -> Path:
-        """A new file in it; without a name, one that is free. Text is written as UTF-8."""
+        """Return a new file in it; without a name, one that is free. Text is written as UTF-8."""
         ...
 
     def create_subdir(self, name: str | None = None) -> Path:
-        """A new folder in it; without a name, one that is free."""
+        """Return a new folder in it; without a name, one that is free."""
         ...
 
 
 class FolderTmpDir:
-    """A `TmpDir` in a folder that somebody else looks after, as pytest does after `tmp_path`.
+    """A `TmpDir` in a folder that something else removes, as pytest does `tmp_path`.
 
     Args:
         folder: made if it is not there.
@@ -81,7 +81,7 @@ class FolderTmpDir:
         return path
 
     def _inside(self, name: str) -> Path:
-        """The path of `name`, whose parents are made."""
+        """Return the path of `name`, whose parents are made."""
         folder = self.path
         path = Path(os.path.normpath(folder / name))
         if path == folder or not path.is_relative_to(folder):
