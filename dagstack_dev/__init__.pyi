@@ -101,11 +101,7 @@ from dagstack_dev.core.operations import OperationKind as OperationKind
 from dagstack_dev.core.refs import PluginRef as PluginRef
 from dagstack_dev.disk.ignore import DEFAULT_IGNORE as DEFAULT_IGNORE
 from dagstack_dev.disk.manifests import load_manifest as load_manifest
-from dagstack_dev.host.context import NoOpTenantContext as NoOpTenantContext
-from dagstack_dev.host.context import PluginContext as PluginContext
-from dagstack_dev.host.context import TenantAccessDenied as TenantAccessDenied
-from dagstack_dev.host.context import TenantContext as TenantContext
-from dagstack_dev.host.context import derive_context_for_plugin as derive_context_for_plugin
+from dagstack_dev.host.calls.proxy import unwrap as unwrap
 from dagstack_dev.host.dispatch.broadcast import (
     BroadcastCollectDispatcher as BroadcastCollectDispatcher,
 )
@@ -119,17 +115,13 @@ from dagstack_dev.host.dispatch.chain import (
 )
 from dagstack_dev.host.dispatch.chain import STOP_CHAIN as STOP_CHAIN
 from dagstack_dev.host.dispatch.chain import ChainDispatcher as ChainDispatcher
-from dagstack_dev.host.dispatch.singleton import SingletonDispatcher as SingletonDispatcher
-from dagstack_dev.host.orchestrator import (
+from dagstack_dev.host.dispatch.orchestrator import (
     LocalExecutorOrchestrator as LocalExecutorOrchestrator,
 )
-from dagstack_dev.host.orchestrator import UnitRefused as UnitRefused
-from dagstack_dev.host.proxy import unwrap as unwrap
-from dagstack_dev.host.registry import CORE_VERSION as CORE_VERSION
-from dagstack_dev.host.resources import ResourceContainer as ResourceContainer
-from dagstack_dev.host.resources import ResourceRegistry as ResourceRegistry
-from dagstack_dev.host.resources import Resources as Resources
-from dagstack_dev.host.resources import inject_resources as inject_resources
+from dagstack_dev.host.dispatch.orchestrator import UnitRefused as UnitRefused
+from dagstack_dev.host.dispatch.singleton import SingletonDispatcher as SingletonDispatcher
+from dagstack_dev.host.registry.registry import CORE_VERSION as CORE_VERSION
+from dagstack_dev.host.registry.wrapping import wrap_singleton as wrap_singleton
 from dagstack_dev.host.services.blobs import BlobStore as BlobStore
 from dagstack_dev.host.services.blobs import FileBlobStore as FileBlobStore
 from dagstack_dev.host.services.blobs import InMemoryBlobStore as InMemoryBlobStore
@@ -142,6 +134,13 @@ from dagstack_dev.host.services.checkpoint import (
 from dagstack_dev.host.services.clock import Clock as Clock
 from dagstack_dev.host.services.clock import FrozenClock as FrozenClock
 from dagstack_dev.host.services.clock import SystemClock as SystemClock
+from dagstack_dev.host.services.context import NoOpTenantContext as NoOpTenantContext
+from dagstack_dev.host.services.context import PluginContext as PluginContext
+from dagstack_dev.host.services.context import TenantAccessDenied as TenantAccessDenied
+from dagstack_dev.host.services.context import TenantContext as TenantContext
+from dagstack_dev.host.services.context import (
+    derive_context_for_plugin as derive_context_for_plugin,
+)
 from dagstack_dev.host.services.event_bus import EventBus as EventBus
 from dagstack_dev.host.services.event_bus import InMemoryEventBus as InMemoryEventBus
 from dagstack_dev.host.services.http import CannedHttpClient as CannedHttpClient
@@ -153,6 +152,10 @@ from dagstack_dev.host.services.progress import MockProgressSink as MockProgress
 from dagstack_dev.host.services.progress import NoOpProgressSink as NoOpProgressSink
 from dagstack_dev.host.services.progress import Progress as Progress
 from dagstack_dev.host.services.progress import ProgressSink as ProgressSink
+from dagstack_dev.host.services.resources import ResourceContainer as ResourceContainer
+from dagstack_dev.host.services.resources import ResourceRegistry as ResourceRegistry
+from dagstack_dev.host.services.resources import Resources as Resources
+from dagstack_dev.host.services.resources import inject_resources as inject_resources
 from dagstack_dev.host.services.rng import DeterministicRng as DeterministicRng
 from dagstack_dev.host.services.rng import RandomRng as RandomRng
 from dagstack_dev.host.services.rng import Rng as Rng
@@ -160,7 +163,6 @@ from dagstack_dev.host.services.standard import STANDARD_RESOURCES as STANDARD_R
 from dagstack_dev.host.services.tmpdir import FolderTmpDir as FolderTmpDir
 from dagstack_dev.host.services.tmpdir import SystemTmpDir as SystemTmpDir
 from dagstack_dev.host.services.tmpdir import TmpDir as TmpDir
-from dagstack_dev.host.wrapping import wrap_singleton as wrap_singleton
 from dagstack_dev.testing.ambient_state import AmbientStateError as AmbientStateError
 from dagstack_dev.testing.ambient_state import AmbientStateReport as AmbientStateReport
 from dagstack_dev.testing.ambient_state import AmbientStateViolation as AmbientStateViolation

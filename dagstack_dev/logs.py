@@ -1,7 +1,7 @@
 """Facts as structured log events; their names, levels and fields are listed in docs/logs.md.
 
 Nothing here configures anything or chooses a logger: in an app that is the app's business (see
-`host.loggers`), at the terminal `cli.log_stream`'s.
+`host.services.loggers`), at the terminal `cli.log_stream`'s.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.manifests import is_plugin_folder
 from dagstack_dev.disk.modules import ModuleSource
 from dagstack_dev.disk.paths import lies_in, read_regular, reason_of
-from dagstack_dev.host.tasks import is_interruption
+from dagstack_dev.host.loop.tasks import is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

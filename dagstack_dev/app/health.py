@@ -11,8 +11,8 @@ import anyio.lowlevel
 from dagstack_dev.core.errors.life import PluginUnhealthy
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.recorded import recorded
-from dagstack_dev.host.health import ask, can_be_asked, did_not_end, has_health
-from dagstack_dev.host.patience import running_time
+from dagstack_dev.host.loop.limits import running_time
+from dagstack_dev.host.registry.health import ask, can_be_asked, did_not_end, has_health
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from dagstack_dev.core.errors.base import PluginRegistryError
     from dagstack_dev.core.events import Transition
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.entry import Entry
-    from dagstack_dev.host.table import PluginTable
+    from dagstack_dev.host.plugins.entry import Entry
+    from dagstack_dev.host.plugins.table import PluginTable
 
 AT_ONCE: Final = 16
 """Checks that begin before the event loop gets a turn."""

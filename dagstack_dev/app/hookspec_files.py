@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.hookspecs.kinds import KindSpec
     from dagstack_dev.core.sources import SourceFile
-    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.registry.registry import Registry
 
 
 def read_hookspecs(

@@ -10,14 +10,14 @@ import anyio
 import anyio.lowlevel
 
 from dagstack_dev.core.events import Leaks, PluginLeaked
-from dagstack_dev.host.guarding import Guard
+from dagstack_dev.host.services.guarding import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.table import PluginTable
-    from dagstack_dev.host.transaction import Retired
+    from dagstack_dev.host.plugins.table import PluginTable
+    from dagstack_dev.host.reload.transaction import Retired
 
 IDLE_SECONDS: Final = 1.0
 """How long nothing may happen before old generations are looked at, and looked at again."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from dagstack_dev.host.guarding import report
-from dagstack_dev.host.tasks import spawn
+from dagstack_dev.host.loop.tasks import spawn
+from dagstack_dev.host.services.guarding import report
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

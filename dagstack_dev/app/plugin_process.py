@@ -22,14 +22,14 @@ from dagstack_dev.core.errors.life import PluginCrashed, TeardownErrors
 from dagstack_dev.core.errors.remote import NotTransferable, OutOfReach
 from dagstack_dev.core.manifest.fields import ExecutionModel
 from dagstack_dev.core.sources import PluginSource
-from dagstack_dev.host import patience
-from dagstack_dev.host.context import PluginContext, derive_context_for_plugin
-from dagstack_dev.host.entry import Entry, Offer
-from dagstack_dev.host.registry import Registry
-from dagstack_dev.host.resources import ResourceRegistry
-from dagstack_dev.host.sections import section_of
+from dagstack_dev.host.loop import limits
+from dagstack_dev.host.loop.tasks import new_task
+from dagstack_dev.host.plugins.entry import Entry, Offer
+from dagstack_dev.host.plugins.sections import section_of
+from dagstack_dev.host.registry.registry import Registry
 from dagstack_dev.host.services.checkpoint import PluginCheckpoints
-from dagstack_dev.host.tasks import new_task
+from dagstack_dev.host.services.context import PluginContext, derive_context_for_plugin
+from dagstack_dev.host.services.resources import ResourceRegistry
 from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder
 from dagstack_dev.runtimes.process.logs import (
     RemoteHandler,
@@ -119,7 +119,7 @@ class Service:
         answer_for(self)
         self._resources = ResourceRegistry()
         self._registry = Registry(resource_registry=self._resources, runtimes={})
-        self._registry.conductor.on_crash = self._crashed
+        self._registry.runner.on_crash = self._crashed
         self._carry: dict[str, Any] = {}
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._reported: set[str] = set()
@@ -149,7 +149,7 @@ class Service:
     def _report_held(self, is_up: threading.Event) -> None:
         """Report to the app how long a debugger has stopped the setup, for its limit is there."""
         while not is_up.wait(_LOOK_SECONDS):
-            if held := patience.lost_seconds():
+            if held := limits.lost_seconds():
                 self._send(Kind.HELD, held)
 
     # Setup and teardown
@@ -227,7 +227,7 @@ class Service:
         return packed, lost
 
     def _crashed(self, ref: PluginRef, error: BaseException | None) -> None:
-        self._registry.conductor.crashes.clear()  # The app tells of it.
+        self._registry.runner.crashes.clear()  # The app tells of it.
         self._send(Kind.CRASHED, error or PluginCrashed(ref, "its own scope was cancelled"))
 
     # Calls

@@ -15,10 +15,10 @@ from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.modules import ModuleSource
 from dagstack_dev.disk.paths import root_folder
-from dagstack_dev.host.gc_pause import rare_collections
-from dagstack_dev.host.loggers import AppLogger
-from dagstack_dev.host.preparation import prepare
-from dagstack_dev.host.registry import CORE_VERSION, Registry
+from dagstack_dev.host.loop.gc_pause import rare_collections
+from dagstack_dev.host.plugins.preparation import prepare
+from dagstack_dev.host.registry.registry import CORE_VERSION, Registry
+from dagstack_dev.host.services.loggers import AppLogger
 from dagstack_dev.logs import LOGGER_NAME, FactLogger
 from dagstack_dev.runtimes.in_process.runtime import InProcessRuntime
 from dagstack_dev.runtimes.mcp import is_installed
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.ports import Observer, Runtime
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.host.entry import Offer
-    from dagstack_dev.host.resources import ResourceRegistry
+    from dagstack_dev.host.plugins.entry import Offer
+    from dagstack_dev.host.services.resources import ResourceRegistry
 
 _WORKER: Final = "dagstack_dev.app.plugin_process"
 """What runs in the process of one plugin."""
@@ -68,7 +68,7 @@ class PluginRegistry(Registry):
             resource_registry=resource_registry,
             runtimes=_runtimes(runtime),
         )
-        runtime.ask(self.conductor.queue)
+        runtime.ask(self.runner.queue)
         self._shared = runtime.shared
         self.roots: list[str] = []
         self.installed = Installed()

@@ -36,17 +36,17 @@ from dagstack_dev.disk.paths import lies_in, root_folder
 from dagstack_dev.disk.snapshot import Snapshot
 from dagstack_dev.disk.sweep import Sweep, reason_to_poll
 from dagstack_dev.disk.watcher import Watcher
-from dagstack_dev.host.context import PluginContext
-from dagstack_dev.host.gc_pause import rare_collections
-from dagstack_dev.host.loggers import AppLogger
-from dagstack_dev.host.patience import ms_since
+from dagstack_dev.host.loop.gc_pause import rare_collections
+from dagstack_dev.host.loop.limits import ms_since
+from dagstack_dev.host.services.context import PluginContext
+from dagstack_dev.host.services.loggers import AppLogger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from dagstack_dev.core.lifecycle import PluginStatus
-    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.registry.registry import Registry
 
 
 class DevServer:
@@ -188,8 +188,8 @@ class DevServer:
         code = (root_folder(path, holds="code") for path in self._given_code_roots)
         self.code_roots = tuple(dict.fromkeys((*code, *installed.code_roots)))
         self._owns_plugins = not self.registry.is_set_up
-        if not self._owns_plugins and self.registry.conductor.context is not None:
-            self._context = self.registry.conductor.context
+        if not self._owns_plugins and self.registry.runner.context is not None:
+            self._context = self.registry.runner.context
         config = _absolute(settings.config_file) if settings.config_file else None
         hookspecs = [*map(_absolute, settings.hookspec_files)]
         self._single = [config, *hookspecs] if config is not None else hookspecs
@@ -221,13 +221,13 @@ class DevServer:
 
     def _take_hold(self, steps: AsyncExitStack) -> None:
         """Have the registry run by our settings; `steps` end that, the last one first."""
-        conductor, table = self.registry.conductor, self._table
+        runner, table = self.registry.runner, self._table
         steps.callback(self._loop.end)
         steps.callback(self._end_streams)
         of_ours: tuple[tuple[object, str, object], ...] = (
-            (conductor, "on_crash", self._loop.note_crash),
+            (runner, "on_crash", self._loop.note_crash),
             (table.watchdog, "is_outdated", self._loop.preemption.is_outdated),
-            (conductor, "drain_seconds", self._settings.drain_seconds),
+            (runner, "drain_seconds", self._settings.drain_seconds),
             (table, "call_patience", self._settings.call_patience),
         )
         for owner, name, value in of_ours:
@@ -237,7 +237,7 @@ class DevServer:
         steps.enter_context(writes_noted())
         steps.callback(self._shared.close)
         steps.callback(self._report_stopped)
-        conductor.context = self._context
+        runner.context = self._context
         if self._driver is not None:
             steps.push_async_callback(self._give_back, self._driver)
         if self._owns_plugins:

@@ -13,7 +13,7 @@ from dagstack_dev.host.services.progress import LogProgressSink
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.services.context import PluginContext
 
 
 def with_services(context: PluginContext, *, state_folder: Path | None = None) -> PluginContext:

@@ -16,11 +16,11 @@ import anyio
 from dagstack_dev.core.blame import plugin_frames
 from dagstack_dev.core.events import TaskFailed
 from dagstack_dev.core.recorded import recorded
-from dagstack_dev.host.current import current_plugin
+from dagstack_dev.host.calls.current import current_plugin
 
 if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.table import PluginTable
+    from dagstack_dev.host.plugins.table import PluginTable
 
 _LOOK_SECONDS: Final = 0.4
 """How often tasks are looked at. So long one may wait for being awaited."""

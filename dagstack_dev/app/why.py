@@ -16,7 +16,7 @@ from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.paths import lies_in
 from dagstack_dev.disk.reading import read_plugin
-from dagstack_dev.host.preparation import manifest_of
+from dagstack_dev.host.plugins.preparation import manifest_of
 from dagstack_dev.runtimes.in_process.plugin_finder import quoted
 from dagstack_dev.runtimes.shared.roots import CodeRoots
 from dagstack_dev.runtimes.shared.static_imports import static_imports

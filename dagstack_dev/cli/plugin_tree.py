@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.lifecycle import PluginStatus
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.registry.registry import Registry
 
 _STYLES: Final = {
     State.READY: "green",

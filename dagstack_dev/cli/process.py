@@ -18,14 +18,14 @@ from dagstack_dev.cli.signals import answer
 from dagstack_dev.core.blame import plugin_frames
 from dagstack_dev.core.errors.base import in_words, said
 from dagstack_dev.core.events import PluginOverstepped
-from dagstack_dev.host.current import current_plugin
+from dagstack_dev.host.calls.current import current_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dagstack_dev.cli.signals import Ending
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.registry.registry import Registry
 
 
 class GuardedLoop(asyncio.SelectorEventLoop):

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.cli.leftovers import end_at_once
-from dagstack_dev.host.patience import is_at_prompt
+from dagstack_dev.host.loop.limits import is_at_prompt
 
 if TYPE_CHECKING:
     import asyncio

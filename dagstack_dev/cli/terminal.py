@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.registry.registry import Registry
 
 TREE_LIMIT: Final = 40
 """Plugins up to which the banner draws the whole tree; of more, it lists as many."""

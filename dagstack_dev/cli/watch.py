@@ -38,9 +38,9 @@ from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.errors.files import HookspecsInvalid
 from dagstack_dev.core.events import Leaks, PluginLeaked
 from dagstack_dev.core.secrets import masked_text
-from dagstack_dev.host.context import PluginContext
-from dagstack_dev.host.registry import CORE_VERSION
-from dagstack_dev.host.tasks import ctrl_c_raises
+from dagstack_dev.host.loop.tasks import ctrl_c_raises
+from dagstack_dev.host.registry.registry import CORE_VERSION
+from dagstack_dev.host.services.context import PluginContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -18,9 +18,9 @@ from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.events import Transition, WatchProblem
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.host.context import PluginContext
-from dagstack_dev.host.preparation import manifest_of
-from dagstack_dev.host.registry import Registry
+from dagstack_dev.host.plugins.preparation import manifest_of
+from dagstack_dev.host.registry.registry import Registry
+from dagstack_dev.host.services.context import PluginContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.host.entry import Entry
+    from dagstack_dev.host.plugins.entry import Entry
 
 _PACKAGE: Final = "dagstack.plugin_system"
 

@@ -2,7 +2,7 @@
 
 The planner sees what runs (`World`), what the disk now offers (`Candidate`, `SharedNews`, removed
 refs) and which builds are known to fail, and answers with a `ReloadPlan`. It touches nothing; the
-reloader of the host carries the plan out.
+executor of the host carries the plan out.
 """
 
 from __future__ import annotations

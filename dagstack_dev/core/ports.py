@@ -150,7 +150,7 @@ class LoadsLate(Protocol):
 class OwningContext(Protocol):
     """What an instance that a runtime has made takes of the context of its `setup`.
 
-    `host.context.PluginContext` is the implementation; runtimes see no more of it than this.
+    `host.services.context.PluginContext` is the implementation; runtimes see no more of it.
     """
 
     @property

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dagstack_dev.core.manifest.fields import PluginManifest
-    from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.services.context import PluginContext
 
 
 FEWEST_ITERATIONS: Final = 2

@@ -15,8 +15,8 @@ from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.paths import root_folder
-from dagstack_dev.host.preparation import prepare
-from dagstack_dev.host.tasks import is_interruption
+from dagstack_dev.host.loop.tasks import is_interruption
+from dagstack_dev.host.plugins.preparation import prepare
 from dagstack_dev.testing.ambient_state import AmbientStateError, ambient_state
 from dagstack_dev.testing.harness import ignore_fact, minimal_context
 from dagstack_dev.testing.own_tests import SamplesInvalid, TestRun, read_samples, run_own_tests
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.host.context import PluginContext
-    from dagstack_dev.host.entry import Offer
+    from dagstack_dev.host.plugins.entry import Offer
+    from dagstack_dev.host.services.context import PluginContext
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,17 @@ import anyio.from_thread
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.core.manifest.fields import ExecutionModel, PluginManifest
 from dagstack_dev.core.manifest.parsing import manifest_from
-from dagstack_dev.host.context import PluginContext
-from dagstack_dev.host.loggers import AppLogger
-from dagstack_dev.host.resources import ResourceRegistry
 from dagstack_dev.host.services.clock import FrozenClock
+from dagstack_dev.host.services.context import PluginContext
+from dagstack_dev.host.services.loggers import AppLogger
+from dagstack_dev.host.services.resources import ResourceRegistry
 from dagstack_dev.host.services.rng import DeterministicRng
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from dagstack_dev.core.events import Fact
-    from dagstack_dev.host.resources import ResourceContainer
+    from dagstack_dev.host.services.resources import ResourceContainer
 
 P = ParamSpec("P")
 

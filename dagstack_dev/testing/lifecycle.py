@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import anyio.lowlevel
 
 from dagstack_dev.core.errors.base import PluginRegistryError
-from dagstack_dev.host.proxy import unwrap
+from dagstack_dev.host.calls.proxy import unwrap
 from dagstack_dev.testing.harness import assert_manifest_valid, running_plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dagstack_dev.core.manifest.fields import PluginManifest
-    from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.services.context import PluginContext
 
 
 class LeakDetected(PluginRegistryError):

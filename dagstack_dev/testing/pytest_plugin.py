@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dagstack_dev.app.registry import PluginRegistry
-    from dagstack_dev.host.context import PluginContext
     from dagstack_dev.host.services.clock import FrozenClock
+    from dagstack_dev.host.services.context import PluginContext
     from dagstack_dev.host.services.rng import DeterministicRng
 
 # Nothing of this package is imported before a test asks for it: pytest loads this file always.
@@ -62,7 +62,7 @@ def plugin_context(plugin_registry: PluginRegistry) -> PluginContext:
     `config` is an empty dict that a test may fill. What belongs to a running plugin, such as
     `ctx.start_soon`, needs `running_plugin`.
     """
-    from dagstack_dev.host.resources import ResourceContainer  # noqa: PLC0415 - see above
+    from dagstack_dev.host.services.resources import ResourceContainer  # noqa: PLC0415 - see above
     from dagstack_dev.host.services.standard import SHARED  # noqa: PLC0415 - likewise
     from dagstack_dev.testing.harness import minimal_context  # noqa: PLC0415 - likewise
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.errors.base import in_words, said
 from dagstack_dev.core.refs import did_you_mean
-from dagstack_dev.host.tasks import is_interruption, is_stray
+from dagstack_dev.host.loop.tasks import is_interruption, is_stray
 from dagstack_dev.testing.ambient_state import assert_no_ambient_state
 from dagstack_dev.testing.boundaries import check_boundaries, check_determinism
 from dagstack_dev.testing.harness import assert_manifest_valid
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from dagstack_dev.core.manifest.fields import PluginManifest
-    from dagstack_dev.host.context import PluginContext
+    from dagstack_dev.host.services.context import PluginContext
 
 _IN_ORDER: Final = ("manifest", "lifecycle", "serialization", "ambient_state", "determinism")
 ALL_CHECKS: Final = frozenset(_IN_ORDER)

@@ -87,7 +87,7 @@ async def test_a_stream_lets_go_of_a_registry_that_outlives_the_server(tree: Plu
     live = make_live(tree, registry=registry)
     async with live.server:
         stream = live.server.events()
-    await registry.setup_all(live.server.registry.conductor.context)  # type: ignore[arg-type]
+    await registry.setup_all(live.server.registry.runner.context)  # type: ignore[arg-type]
     await registry.teardown_all()
     facts = [fact async for fact in stream]
     assert isinstance(facts[-1], WatchStopped)

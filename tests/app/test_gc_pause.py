@@ -11,7 +11,7 @@ from trees import PluginTree
 
 from dagstack_dev import discover
 from dagstack_dev.core.events import Fact, ReloadCommitted, ReloadSkipped, ReloadStarted
-from dagstack_dev.host.gc_pause import ALLOCATIONS
+from dagstack_dev.host.loop.gc_pause import ALLOCATIONS
 
 CODE = """
 import gc

@@ -18,7 +18,7 @@ from dagstack_dev.core.errors.remote import (
     ToolResultInvalid,
     ToolTimeout,
 )
-from dagstack_dev.host.stacks import FORWARDER_FILE
+from dagstack_dev.host.loop.stacks import FORWARDER_FILE
 
 Events = list[dict[str, Any]]
 
@@ -195,7 +195,7 @@ async def test_dispatchers_may_pass_their_context(tree: PluginTree) -> None:
 
 
 def _context(live: Live) -> object:
-    context = live.server.registry.conductor.context
+    context = live.server.registry.runner.context
     assert context is not None
     return context
 

@@ -15,8 +15,8 @@ from trees import PluginTree
 from dagstack_dev import InMemoryEventBus, NoOpProgressSink, PluginRegistry
 from dagstack_dev.core.events import Fact, ReloadCommitted, WatchStopped
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.host import guarding
-from dagstack_dev.host.guarding import Guard
+from dagstack_dev.host.services import guarding
+from dagstack_dev.host.services.guarding import Guard
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
 from dagstack_dev.runtimes.process.logs import log_here
 

@@ -19,7 +19,7 @@ from dagstack_dev import DevServer
 from dagstack_dev.app.leaks import LeakCheck
 from dagstack_dev.core.events import WatchStarted, WatchStopped
 from dagstack_dev.disk.sweep import Sweep
-from dagstack_dev.host.registry import Registry
+from dagstack_dev.host.registry.registry import Registry
 
 HANGING = """
 import anyio
@@ -107,11 +107,11 @@ async def test_a_start_that_fails_raises_why_and_leaves_nothing_to_stop(
     tree.plugin("base")
     tasks = asyncio.all_tasks()
     live = make_live(tree)
-    before = live.server.registry.conductor.on_crash
+    before = live.server.registry.runner.on_crash
     monkeypatch.setattr("dagstack_dev.app.reload.loop.ReloadLoop.start", fail)
     with pytest.raises(OSError, match="no disk"):
         await live.server.start()
-    assert live.server.registry.conductor.on_crash is before
+    assert live.server.registry.runner.on_crash is before
     await live.server.stop()
     with pytest.raises(RuntimeError, match="make a new one"):
         await live.server.start()
@@ -349,16 +349,16 @@ async def test_each_step_of_the_end_runs_whatever_the_others_raise(
 
     tree.plugin("base")
     live = make_live(tree)
-    conductor = live.server.registry.conductor
-    before = conductor.on_crash, conductor.drain_seconds
+    runner = live.server.registry.runner
+    before = runner.on_crash, runner.drain_seconds
     monkeypatch.setattr(LeakCheck, "finish", fail)
     monkeypatch.setattr("dagstack_dev.app.reload.shared.SharedFiles.close", _raise_fault)
     stream = live.server.events()
     with pytest.raises(Fault):
         async with live.server:
-            assert (conductor.on_crash, conductor.drain_seconds) != before
+            assert (runner.on_crash, runner.drain_seconds) != before
     assert live.journal == ["setup base 1", "teardown base 1"]
-    assert (conductor.on_crash, conductor.drain_seconds) == before
+    assert (runner.on_crash, runner.drain_seconds) == before
     assert stream.ended
     assert isinstance(live.facts[-1], WatchStopped)
 
@@ -370,13 +370,13 @@ async def test_a_teardown_that_fails_as_a_whole_keeps_the_server_from_nothing(
         raise Fault
 
     live = make_live(tree)
-    before = live.server.registry.conductor.on_crash
+    before = live.server.registry.runner.on_crash
     await live.server.start()
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "teardown_all", fail)
         with pytest.raises(Fault):
             await live.server.stop()
-    assert live.server.registry.conductor.on_crash is before
+    assert live.server.registry.runner.on_crash is before
     await live.server.registry.teardown_all()
 
 

@@ -23,7 +23,7 @@ from dagstack_dev.core.events import (
     ReloadRolledBack,
     TeardownFailed,
 )
-from dagstack_dev.host import instance, scope
+from dagstack_dev.host.life import instance, scope
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
 

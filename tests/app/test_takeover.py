@@ -206,7 +206,7 @@ async def test_the_patience_of_the_server_holds_for_what_was_there_and_ends_with
 
     def patience() -> tuple[float, float, float]:
         table = registry.table
-        return entry.gate.rules.patience, table.call_patience, registry.conductor.drain_seconds
+        return entry.gate.rules.patience, table.call_patience, registry.runner.drain_seconds
 
     before = patience()
     settings = Settings(call_patience=0.25, drain_seconds=0.5)

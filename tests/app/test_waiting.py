@@ -12,8 +12,8 @@ from trees import PluginTree
 from dagstack_dev import ReloadWaiting
 from dagstack_dev.core.events import Wait
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.host import waiting
-from dagstack_dev.host.patience import running_time
+from dagstack_dev.host.loop.limits import running_time
+from dagstack_dev.host.reload import waiting
 
 CODE = """
 class Plugin:

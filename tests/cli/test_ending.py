@@ -170,11 +170,11 @@ def test_a_defect_of_the_server_itself_is_one_line_and_the_plugins_go_down_in_or
     tree.plugin(
         "saboteur",
         code="""
-        from dagstack_dev.host.reloader import Reloader
+        from dagstack_dev.host.reload.executor import PlanExecutor
 
         class Plugin:
             def setup(self, ctx):
-                Reloader.apply = None
+                PlanExecutor.apply = None
         """,
     )
     run = watch("plugins")

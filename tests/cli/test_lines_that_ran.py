@@ -12,7 +12,7 @@ from trees import PluginTree
 from dagstack_dev.cli.excerpts import error_lines
 from dagstack_dev.cli.log_lines import LineFormatter, LogFormat
 from dagstack_dev.core.events import TeardownFailed
-from dagstack_dev.host import instance, scope
+from dagstack_dev.host.life import instance, scope
 
 SHORT = "teardown_timeout_sec = 1\n"
 NEW = "# something else\n" * 9 + "class Plugin:\n    pass\n"

@@ -48,7 +48,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(params=["dagstack.plugin_system.context", "dagstack_dev.host.context"])
+@pytest.fixture(params=["dagstack.plugin_system.context", "dagstack_dev.host.services.context"])
 def whose(request: pytest.FixtureRequest) -> str:
     """The module that plugins get their names from: the original's, or ours without it."""
     return str(request.param)

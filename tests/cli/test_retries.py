@@ -28,7 +28,7 @@ from dagstack_dev.core.events import (
     WatchStarted,
 )
 from dagstack_dev.core.lifecycle import Stage, State
-from dagstack_dev.host.table import TEARDOWN_FALSE
+from dagstack_dev.host.plugins.table import TEARDOWN_FALSE
 
 DOWN = ConnectionError("refused")
 STARTED = WatchStarted(roots=("/srv/plugins",), plugins=1, ready=0, duration_ms=48.2)

@@ -15,7 +15,7 @@ from dagstack_dev import ManifestInvalid, PluginContext, PluginRegistry, State
 from dagstack_dev.core.config import ConfigDocument
 from dagstack_dev.core.errors.files import ConfigSectionInvalid
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.host.config_schema import class_schema
+from dagstack_dev.host.plugins.config_schema import class_schema
 
 SCHEMA = """
 [plugin.config_schema]

@@ -25,7 +25,7 @@ from dagstack_dev import (
     ResourceRegistry,
     ResourceRequest,
 )
-from dagstack_dev.host.context import plugin_config
+from dagstack_dev.host.services.context import plugin_config
 
 Put = Callable[..., Any]
 

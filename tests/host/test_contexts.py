@@ -13,7 +13,7 @@ from trees import PluginTree
 
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry
 from dagstack_dev.core.events import Fact, PluginBlocking
-from dagstack_dev.host.current import current_plugin
+from dagstack_dev.host.calls.current import current_plugin
 
 word: ContextVar[str] = ContextVar("word", default="unset")
 

@@ -13,7 +13,7 @@ import pytest
 
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, PluginUnavailable
 from dagstack_dev.core.events import DrainTimedOut, Fact
-from dagstack_dev.host import drain
+from dagstack_dev.host.calls import drain
 
 Put = Callable[..., Any]
 REF = PluginRef("demo", "it")
@@ -119,7 +119,7 @@ async def test_a_half_consumed_stream_is_in_flight_until_it_is_closed(
 async def test_a_drain_that_takes_too_long_is_reported_and_ends(
     registry: PluginRegistry, ctx: PluginContext, proxy: Any, plugin: Busy, facts: list[Fact]
 ) -> None:
-    registry.conductor.drain_seconds = 0.05
+    registry.runner.drain_seconds = 0.05
     await registry.setup_all(ctx)
     async with anyio.create_task_group() as group:
         group.start_soon(proxy.work)

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, State, TeardownErrors
 from dagstack_dev.core.events import Fact, Transition
 from dagstack_dev.core.lifecycle import Stage
-from dagstack_dev.host import schedule
+from dagstack_dev.host.reload import schedule
 
 
 class Doomed:

@@ -17,7 +17,7 @@ import pytest
 from dagstack_dev import ManifestInvalid, PluginContext, PluginRegistry
 from dagstack_dev.core.blame import plugin_frames
 from dagstack_dev.core.events import DrainTimedOut, Fact
-from dagstack_dev.host.tasks import MOST_THREADS
+from dagstack_dev.host.loop.tasks import MOST_THREADS
 
 current_user: ContextVar[str] = ContextVar("current_user", default="nobody")
 
@@ -194,7 +194,7 @@ async def test_a_teardown_waits_for_the_thread_of_a_cancelled_call(
     registry: PluginRegistry, ctx: PluginContext, put: Callable[..., Any]
 ) -> None:
     """`asyncio.Task.cancel` comes through where a cancel scope is held back."""
-    registry.conductor.drain_seconds = 20
+    registry.runner.drain_seconds = 20
     inner = Cruncher()
     ended_before = []
 
@@ -245,7 +245,7 @@ async def test_a_drain_names_the_line_that_the_thread_is_at(
     plugin: Any,
     facts: list[Fact],
 ) -> None:
-    registry.conductor.drain_seconds = 0.05
+    registry.runner.drain_seconds = 0.05
     await registry.setup_all(ctx)
     async with anyio.create_task_group() as group:
         group.start_soon(plugin.hold)

@@ -15,7 +15,7 @@ import pytest
 from anyio.abc import TaskGroup
 
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, PluginUnavailable, State
-from dagstack_dev.host.gate import Gate
+from dagstack_dev.host.calls.gate import Gate
 
 Put = Callable[..., Any]
 REF = PluginRef("demo", "it")
@@ -260,7 +260,7 @@ async def test_a_plugin_whose_task_died_refuses_calls_with_the_reason(
         await proxy.asynchronous()
     with pytest.raises(PluginUnavailable, match="a task of its own ended the plugin"):
         proxy.sync()
-    registry.conductor.crashes.clear()
+    registry.runner.crashes.clear()
     await registry.teardown_all()
 
 

@@ -21,7 +21,7 @@ from dagstack_dev.core.events import (
     ReloadStarted,
     TeardownFailed,
 )
-from dagstack_dev.host import patience
+from dagstack_dev.host.loop import limits
 
 LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120 - as the names of files are
 
@@ -55,34 +55,34 @@ def this_frame() -> FrameType:
 
 @pytest.mark.parametrize(("path", "name"), AT_A_PROMPT.values(), ids=AT_A_PROMPT.keys())
 def test_a_thread_at_a_prompt_is_known_by_what_it_waits_in(path: str, name: str) -> None:
-    assert inside(path, name, lambda: patience.is_at_prompt(this_frame()))
+    assert inside(path, name, lambda: limits.is_at_prompt(this_frame()))
 
 
 @pytest.mark.parametrize(("path", "name"), RUNNING.values(), ids=RUNNING.keys())
 def test_code_that_only_looks_like_it_runs(path: str, name: str) -> None:
-    assert not inside(path, name, lambda: patience.is_at_prompt(this_frame()))
+    assert not inside(path, name, lambda: limits.is_at_prompt(this_frame()))
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the time is, in its only item."""
     now = [100.0]
-    monkeypatch.setattr(patience, "monotonic", lambda: now[0])
-    monkeypatch.setattr(patience, "_looks", patience._Looks())
+    monkeypatch.setattr(limits, "monotonic", lambda: now[0])
+    monkeypatch.setattr(limits, "_looks", limits._Looks())
     return now
 
 
 def test_time_at_a_prompt_does_not_count(
     clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience.look()
-    assert patience.running_time() == 100
-    monkeypatch.setattr(patience, "is_at_prompt", lambda _: True)
+    limits.look()
+    assert limits.running_time() == 100
+    monkeypatch.setattr(limits, "is_at_prompt", lambda _: True)
     clock[0] += 0.25
-    assert patience.look()
-    assert patience.running_time() == 100
+    assert limits.look()
+    assert limits.running_time() == 100
     clock[0] += 3600
-    assert patience.running_time() == 100
+    assert limits.running_time() == 100
     monkeypatch.undo()
 
 
@@ -90,27 +90,27 @@ def test_time_counts_again_after_a_prompt(
     clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as prompt:
-        prompt.setattr(patience, "is_at_prompt", lambda _: True)
-        patience.look()
+        prompt.setattr(limits, "is_at_prompt", lambda _: True)
+        limits.look()
         clock[0] += 60
-        patience.look()
+        limits.look()
     clock[0] += 0.25
-    patience.look()
+    limits.look()
     clock[0] += 0.5
-    assert patience.running_time() == 100.5
-    patience.look_no_more()
+    assert limits.running_time() == 100.5
+    limits.look_no_more()
     clock[0] += 60
-    assert patience.running_time() == 160.5
+    assert limits.running_time() == 160.5
 
 
 def test_time_in_which_not_even_the_watchdog_ran_does_not_count(clock: list[float]) -> None:
-    patience.look()
+    limits.look()
     clock[0] += 0.5
-    assert patience.running_time() == 100.5
+    assert limits.running_time() == 100.5
     clock[0] += 3600
-    assert patience.running_time() == 101
-    patience.look()
-    assert patience.running_time() == 101
+    assert limits.running_time() == 101
+    limits.look()
+    assert limits.running_time() == 101
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -118,12 +118,12 @@ def test_a_limit_waits_for_running_time(backend: str, monkeypatch: pytest.Monkey
     readings = [0.0, 0.0, 0.005, 1.0]
 
     async def main() -> None:
-        monkeypatch.setattr(patience, "running_time", lambda: readings.pop(0) if readings else 1.0)
-        with patience.move_on_after(0.01) as scope:
+        monkeypatch.setattr(limits, "running_time", lambda: readings.pop(0) if readings else 1.0)
+        with limits.move_on_after(0.01) as scope:
             await anyio.sleep_forever()
         assert scope.cancelled_caught
         assert readings == []
-        with patience.move_on_after(0.01) as scope:
+        with limits.move_on_after(0.01) as scope:
             await anyio.lowlevel.checkpoint()
         await anyio.sleep(0.02)
         assert not scope.cancel_called
@@ -189,12 +189,12 @@ async def test_drains_calls_and_health_checks_wait_for_a_debugger_too(
 ) -> None:
     go_on = anyio.Event()
     asked = tree.plugin("asked", code=BUSY)
-    limits = {"drain_seconds": 0.02, "call_patience": 0.02, "health_timeout_seconds": 0.02}
-    limits |= {"health_seconds": 0.01, "health_failures": 1000}
-    async with serving(tree, extras={"go_on": go_on}, **limits) as live:
+    settings = {"drain_seconds": 0.02, "call_patience": 0.02, "health_timeout_seconds": 0.02}
+    settings |= {"health_seconds": 0.01, "health_failures": 1000}
+    async with serving(tree, extras={"go_on": go_on}, **settings) as live:
         await live.fact(PluginDegraded)  # Without a debugger it takes too long.
-        monkeypatch.setattr(patience, "is_at_prompt", lambda _: True)
-        patience.look()
+        monkeypatch.setattr(limits, "is_at_prompt", lambda _: True)
+        limits.look()
         live.forget()
         async with anyio.create_task_group() as group:
             group.start_soon(live.plugin("asked").work)

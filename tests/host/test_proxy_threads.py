@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dagstack_dev import PluginRegistry
-from dagstack_dev.host.proxy import make_proxy
+from dagstack_dev.host.calls.proxy import make_proxy
 
 
 def test_threads_that_ask_first_at_the_same_time_get_the_same_proxy(
@@ -36,7 +36,7 @@ def test_threads_that_ask_first_at_the_same_time_get_the_same_proxy(
             both.wait(timeout=1)
         return make_proxy(*args)
 
-    monkeypatch.setattr("dagstack_dev.host.table.make_proxy", make_together)
+    monkeypatch.setattr("dagstack_dev.host.plugins.table.make_proxy", make_together)
     with ThreadPoolExecutor(2) as threads:
         one, other = threads.map(lambda _: registry.get_plugin("demo", "it"), range(2))
     assert one is other

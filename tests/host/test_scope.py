@@ -25,8 +25,8 @@ from dagstack_dev import (
 )
 from dagstack_dev.core.events import Fact, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage
-from dagstack_dev.host import scope
-from dagstack_dev.host.instance import PluginInstance
+from dagstack_dev.host.life import scope
+from dagstack_dev.host.life.instance import PluginInstance
 
 Put = Callable[..., Any]
 Run = Callable[[Callable[[], Awaitable[None]]], None]

@@ -12,10 +12,10 @@ import pytest
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, ReloadWaiting, State
 from dagstack_dev.core.events import Fact, TeardownFailed, Transition
 from dagstack_dev.core.plan import Load
-from dagstack_dev.host import waiting
-from dagstack_dev.host.schedule import Setups
-from dagstack_dev.host.waiting import watching
-from dagstack_dev.host.watchdog import Watchdog
+from dagstack_dev.host.loop.watchdog import Watchdog
+from dagstack_dev.host.reload import waiting
+from dagstack_dev.host.reload.schedule import Setups
+from dagstack_dev.host.reload.waiting import watching
 
 Put = Callable[..., Any]
 
@@ -42,12 +42,12 @@ class Slow:
 
 async def reload(registry: PluginRegistry, name: str, reload_id: int) -> None:
     """Give one plugin a new setup."""
-    conductor, table, ref = registry.conductor, registry.table, PluginRef("demo", name)
+    runner, table, ref = registry.runner, registry.table, PluginRef("demo", name)
     entry = table.entries[ref]
     with watching(table, [ref], reload_id):
-        await conductor.take_down([(entry, "an edit")])
-        conductor.load(entry, Load.RENEW, "an edit")
-        await Setups(conductor, [ref], lambda _: "an edit").run()
+        await runner.take_down([(entry, "an edit")])
+        runner.load(entry, Load.RENEW, "an edit")
+        await Setups(runner, [ref], lambda _: "an edit").run()
 
 
 def ids(facts: list[Fact], name: str) -> set[int | None]:

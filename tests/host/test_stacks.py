@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from dagstack_dev.host.stacks import suspended_at
+from dagstack_dev.host.loop.stacks import suspended_at
 
 
 class Shy:

@@ -145,7 +145,7 @@ async def test_a_background_task_that_ends_so_takes_the_plugin_down_and_is_named
     put(plugin)
     await registry.setup_all(ctx)
     died = anyio.Event()
-    registry.conductor.on_crash = lambda *_: died.set()
+    registry.runner.on_crash = lambda *_: died.set()
     plugin.go.set()
     await died.wait()
     status = registry.statuses()[REF]

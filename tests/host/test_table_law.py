@@ -20,12 +20,12 @@ import dagstack_dev
 from dagstack_dev import PluginManifest, PluginRegistry
 from dagstack_dev.core.events import Fact, Transition
 from dagstack_dev.core.lifecycle import Stage, State
-from dagstack_dev.host.entry import Entry, Offer, Saved
-from dagstack_dev.host.table import PluginTable
+from dagstack_dev.host.plugins.entry import Entry, Offer, Saved
+from dagstack_dev.host.plugins.table import PluginTable
 
 PACKAGE = Path(dagstack_dev.__file__).parent
-TABLE = PACKAGE / "host" / "table.py"
-GATE = PACKAGE / "host" / "gate.py"
+TABLE = PACKAGE / "host" / "plugins" / "table.py"
+GATE = PACKAGE / "host" / "calls" / "gate.py"
 
 OF_AN_ENTRY = {*Entry.__slots__}
 OF_OTHERS_TOO = {"context", "offer"}

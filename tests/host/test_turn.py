@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from dagstack_dev.host.turn import Turn
+from dagstack_dev.host.reload.turn import Turn
 
 
 async def test_several_share_it_and_one_alone_waits_for_all_of_them() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from dagstack_dev.core.events import PluginBlocking
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.host import watchdog as module
-from dagstack_dev.host.watchdog import Watchdog
+from dagstack_dev.host.loop import watchdog as module
+from dagstack_dev.host.loop.watchdog import Watchdog
 
 
 class CountingEvent(threading.Event):

@@ -17,7 +17,7 @@ from dagstack_dev import DevServer
 from dagstack_dev.core import events
 from dagstack_dev.core.events import Fact, PluginRejected, Transition
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.host.loggers import AppLogger
+from dagstack_dev.host.services.loggers import AppLogger
 from dagstack_dev.logs import FactLogger, as_event, error_fields
 
 DOCS = (Path(__file__).parents[2] / "docs" / "logs.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ import pytest
 from trees import PluginTree
 
 from dagstack_dev import PluginRegistry, discover, unwrap
-from dagstack_dev.host import watchdog
+from dagstack_dev.host.loop import watchdog
 
 
 def answer(tree: PluginTree, name: str = "one") -> Any:

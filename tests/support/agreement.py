@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.host.entry import Entry
-from dagstack_dev.host.table import PluginTable
+from dagstack_dev.host.plugins.entry import Entry
+from dagstack_dev.host.plugins.table import PluginTable
 
 
 def disagreements(table: PluginTable, entry: Entry) -> Iterator[str]:

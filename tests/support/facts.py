@@ -38,7 +38,7 @@ from dagstack_dev.core.events import (
 )
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.host.table import TEARDOWN_FALSE
+from dagstack_dev.host.plugins.table import TEARDOWN_FALSE
 
 OPENAI = PluginRef("llm", "openai")
 CHAT = PluginRef("agent", "chat")

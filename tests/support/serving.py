@@ -24,7 +24,7 @@ from dagstack_dev.core.events import (
     Transition,
 )
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.host.registry import Registry
+from dagstack_dev.host.registry.registry import Registry
 
 FactT = TypeVar("FactT")
 

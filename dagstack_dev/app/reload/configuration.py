@@ -9,7 +9,7 @@ from dagstack_dev.app.config import ConfigInvalid, read_config
 from dagstack_dev.app.reload.reports import Reports
 from dagstack_dev.core.config import ConfigDocument, misspelt_sections
 from dagstack_dev.core.events import WatchProblem
-from dagstack_dev.host.context import sees_the_same
+from dagstack_dev.host.services.context import sees_the_same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import SourceFile
-    from dagstack_dev.host.context import PluginContext
-    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.registry.registry import Registry
+    from dagstack_dev.host.services.context import PluginContext
 
 
 class Configuration:
@@ -33,7 +33,7 @@ class Configuration:
     def __init__(
         self, registry: Registry, path: str | None, file: Callable[[str], SourceFile | None]
     ) -> None:
-        self._conductor = registry.conductor
+        self._runner = registry.runner
         self._table = registry.table
         self._path = path
         self._file = file
@@ -42,7 +42,7 @@ class Configuration:
 
     @property
     def _context(self) -> PluginContext:
-        context = self._conductor.context
+        context = self._runner.context
         assert context is not None, "no context"  # noqa: S101 - a server has given it one
         return context
 
@@ -61,7 +61,7 @@ class Configuration:
             return set()
         self._reports.fixed(self._path, None, "the file can be used again")
         differing = self._differing(config)
-        self._conductor.context = replace(self._context, config=config)
+        self._runner.context = replace(self._context, config=config)
         return differing
 
     def differing(self, files: AbstractSet[str]) -> set[PluginRef]:

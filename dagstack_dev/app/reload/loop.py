@@ -24,7 +24,7 @@ from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.errors.life import PluginCrashed
 from dagstack_dev.core.events import Transition, WatchProblem, WatchRecovered
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.host.gc_pause import rare_collections
+from dagstack_dev.host.loop.gc_pause import rare_collections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.disk.snapshot import Snapshot
-    from dagstack_dev.host.registry import Registry
-    from dagstack_dev.host.transaction import Applied
+    from dagstack_dev.host.registry.registry import Registry
+    from dagstack_dev.host.reload.transaction import Applied
 
 LOOK_SECONDS: Final = 1.0
 """How often it is looked whether a missing module has come; a look takes some 50 µs for each."""

@@ -12,8 +12,8 @@ from dagstack_dev.app.reload.inbox import CRASHED, Batch
 from dagstack_dev.core.errors.life import RetryPreempted, SetupPreempted
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.disk.reading import has_changed
-from dagstack_dev.host.patience import is_held
-from dagstack_dev.host.transaction import ROLLED_BACK
+from dagstack_dev.host.loop.limits import is_held
+from dagstack_dev.host.reload.transaction import ROLLED_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dagstack_dev.app.reload.state import ReloadState
     from dagstack_dev.core.events import Transition
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.table import PluginTable
+    from dagstack_dev.host.plugins.table import PluginTable
 
 PAUSE_SECONDS: Final = 0.25
 """How long the second of several setups in a row lasts before it is preempted; twice as long each

@@ -11,9 +11,9 @@ from dagstack_dev.core.errors.base import PluginRegistryError, said
 from dagstack_dev.core.errors.registry import DependencyCycle
 from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.host.preparation import locate
-from dagstack_dev.host.reloader import Cause, Reloader
-from dagstack_dev.host.transaction import Applied
+from dagstack_dev.host.plugins.preparation import locate
+from dagstack_dev.host.reload.executor import Cause, PlanExecutor
+from dagstack_dev.host.reload.transaction import Applied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from dagstack_dev.core.graph import DependencyGraph
     from dagstack_dev.core.plan import Failures, ReloadPlan, SharedNews
     from dagstack_dev.core.sources import SourceFile
-    from dagstack_dev.host.entry import Offer
-    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.plugins.entry import Offer
+    from dagstack_dev.host.registry.registry import Registry
     from dagstack_dev.runtimes.shared.change import SharedChange
 
 
@@ -99,7 +99,7 @@ class Reconciler:
         self._state = state
         self._shared = shared
         self._reports = reports
-        self._reloader = Reloader(registry.conductor)
+        self._executor = PlanExecutor(registry.runner)
         self._reloads = 0
 
     @property
@@ -137,7 +137,7 @@ class Reconciler:
         """
         turn, unsettled = self._plan(reasons, contents, occasion), self._state.unsettled
         unsettled |= dict.fromkeys(unsettled.keys() & turn.places.keys(), PENDING)
-        if not is_news and not self._reloader.has_work(turn.plan, turn.offers):
+        if not is_news and not self._executor.has_work(turn.plan, turn.offers):
             self._tell_rejected(turn, None)
             self._settle(turn, Applied(), None)
             return None
@@ -290,7 +290,7 @@ class Reconciler:
             if turn.places.get(place, PENDING) != PENDING
         }
         try:
-            applied = await self._reloader.apply(
+            applied = await self._executor.apply(
                 plan,
                 turn.wanted.candidates,
                 turn.offers,

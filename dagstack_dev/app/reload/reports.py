@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.core.events import PluginFixed, PluginRejected, ReloadSkipped
 from dagstack_dev.core.recorded import recorded
-from dagstack_dev.host.patience import ms_since
+from dagstack_dev.host.loop.limits import ms_since
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.table import PluginTable
+    from dagstack_dev.host.plugins.table import PluginTable
 
 
 class Reports:

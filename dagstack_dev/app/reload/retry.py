@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dagstack_dev.app.settings import Settings
     from dagstack_dev.core.plan import Failure
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.table import PluginTable
+    from dagstack_dev.host.plugins.table import PluginTable
 
 _MOST_DOUBLINGS: Final = 64
 """After so many any pause is the longest; one more would in the end be too large for a float."""

@@ -16,15 +16,15 @@ from dagstack_dev.core.errors.registry import (
 )
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.host.entry import Offer
-from dagstack_dev.host.preparation import prepare
+from dagstack_dev.host.plugins.entry import Offer
+from dagstack_dev.host.plugins.preparation import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.registry.registry import Registry
 
 _NO_MODULE: Final = re.compile(r"No module named '([\w.]+)'")
 

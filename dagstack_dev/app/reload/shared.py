@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.disk.ignore import IgnoreRules
     from dagstack_dev.disk.snapshot import Snapshot
-    from dagstack_dev.host.entry import Offer
-    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.plugins.entry import Offer
+    from dagstack_dev.host.registry.registry import Registry
     from dagstack_dev.runtimes.shared.change import SharedChange
 
 

@@ -38,8 +38,8 @@ from dagstack_dev.core.plan import Failure, Load
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.target import is_known_failure
 from dagstack_dev.core.transient import is_transient
-from dagstack_dev.host.context import plugin_config, sees_the_same
-from dagstack_dev.host.sections import section_problem
+from dagstack_dev.host.plugins.sections import section_problem
+from dagstack_dev.host.services.context import plugin_config, sees_the_same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     from dagstack_dev.core.errors.base import PluginRegistryError
     from dagstack_dev.core.plan import Candidate, Failures, ReloadPlan, World
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.host.entry import Entry, Offer
-    from dagstack_dev.host.registry import Registry
-    from dagstack_dev.host.transaction import Applied
+    from dagstack_dev.host.plugins.entry import Entry, Offer
+    from dagstack_dev.host.registry.registry import Registry
+    from dagstack_dev.host.reload.transaction import Applied
 
 _MOST: Final = 64
 """How many builds of one plugin are known to fail; the oldest is forgotten for one more."""
@@ -74,7 +74,7 @@ class ReloadState(Revisions):
 
     def __init__(self, registry: Registry, is_watched: Callable[[str], bool]) -> None:
         super().__init__(registry, is_watched)
-        self._conductor = registry.conductor
+        self._runner = registry.runner
         self._code = shared_code(registry)
         self.failures: dict[PluginRef, list[Failure]] = {}
         self.building: set[PluginRef] = set()
@@ -126,7 +126,7 @@ class ReloadState(Revisions):
 
     def is_configured(self, entry: Entry) -> bool:
         """Whether `entry` was set up with what the configuration says of it now."""
-        newest, given = self._conductor.context, entry.context
+        newest, given = self._runner.context, entry.context
         if newest is None or given is None or newest.config is given.config:
             return True
         return sees_the_same(entry.ref, given.config, newest.config)
@@ -134,11 +134,11 @@ class ReloadState(Revisions):
     def version(self, ref: PluginRef, revision: Revision) -> Hashable:
         """All that `ref` would be built from with `revision`, but for its dependencies."""
         source = self.source(revision.place)
-        return digest_of(source), self._section(self._conductor, ref), self.asked[ref]
+        return digest_of(source), self._section(self._runner, ref), self.asked[ref]
 
     def problem(self, revision: Revision) -> PluginRegistryError | None:
         """Why the section of the configuration does not fit the manifest of `revision`."""
-        offer, context = self.offer(revision.place), self._conductor.context
+        offer, context = self.offer(revision.place), self._runner.context
         return None if offer is None or context is None else section_problem(offer, context)
 
     def _version_of(self, ref: PluginRef) -> Hashable:
@@ -147,7 +147,7 @@ class ReloadState(Revisions):
         if entry is None:
             return None  # It is about to come.
         is_live = self.is_live(ref)
-        given, asked = (entry, self._built) if is_live else (self._conductor, self.asked)
+        given, asked = (entry, self._built) if is_live else (self._runner, self.asked)
         return digest_of(entry.offer.source), self._section(given, ref), asked[ref]
 
     def _problem_of(self, ref: PluginRef) -> BaseException | None:

@@ -15,7 +15,7 @@ from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dagstack_dev.host.members import Member
+    from dagstack_dev.host.plugins.members import Member
 
 
 class BroadcastCollectDispatcher(Dispatcher[tuple[list[Any], BroadcastErrors | None]]):

@@ -12,8 +12,8 @@ from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher
 
 if TYPE_CHECKING:
     from dagstack_dev.core.manifest.fields import PluginManifest
-    from dagstack_dev.host.members import Member
-    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.plugins.members import Member
+    from dagstack_dev.host.registry.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)

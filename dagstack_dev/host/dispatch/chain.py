@@ -12,7 +12,7 @@ from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher, at_onc
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dagstack_dev.host.members import Member
+    from dagstack_dev.host.plugins.members import Member
 
 MIDDLEWARE_PRIORITY_THRESHOLD: Final = 1000
 """From this priority on a plugin counts as middleware of the host (ADR-5)."""

@@ -13,16 +13,16 @@ from dagstack_dev.core.events import HookFailed
 from dagstack_dev.core.hookspecs.builtin import find_spec
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.recorded import recorded
-from dagstack_dev.host.current import current_plugin
-from dagstack_dev.host.proxy import HOOK_PREFIX, refit
-from dagstack_dev.host.tasks import is_stray
+from dagstack_dev.host.calls.current import current_plugin
+from dagstack_dev.host.calls.proxy import HOOK_PREFIX, refit
+from dagstack_dev.host.loop.tasks import is_stray
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from dagstack_dev.core.hookspecs.kinds import DispatchClass, HookSpec
-    from dagstack_dev.host.members import Member
-    from dagstack_dev.host.registry import Registry
+    from dagstack_dev.host.plugins.members import Member
+    from dagstack_dev.host.registry.registry import Registry
 
 
 T = TypeVar("T")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dagstack_dev.core.errors.calls import NobodyAnswers
 from dagstack_dev.core.hookspecs.kinds import DispatchClass
 from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher
-from dagstack_dev.host.selection import select
+from dagstack_dev.host.plugins.selection import select
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dagstack_dev.host.members import Member
+    from dagstack_dev.host.plugins.members import Member
 
 
 class SingletonDispatcher(Dispatcher[Any]):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_check
 
 import anyio.lowlevel
 
-from dagstack_dev.host.guarding import log_event
-from dagstack_dev.host.loggers import AppLogger
-from dagstack_dev.host.signatures import check_call
-from dagstack_dev.host.tasks import is_interruption, is_stray, spawn
+from dagstack_dev.host.life.signatures import check_call
+from dagstack_dev.host.loop.tasks import is_interruption, is_stray, spawn
+from dagstack_dev.host.services.guarding import log_event
+from dagstack_dev.host.services.loggers import AppLogger
 
 if TYPE_CHECKING:
     from dagstack_dev.host.services.ownership import Owner

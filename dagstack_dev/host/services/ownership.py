@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from dagstack_dev.core.operations import Operation
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.scope import Scope
+    from dagstack_dev.host.life.scope import Scope
 
 T = TypeVar("T")
 
 
 class Owner(Protocol):
-    """The instance of a plugin that owns what its context takes; a `host.instance.PluginInstance`.
+    """The instance of a plugin that owns what its context takes: `life.instance.PluginInstance`.
 
     Attributes:
         carry: see `PluginContext.carry`.

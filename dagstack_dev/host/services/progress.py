@@ -10,7 +10,7 @@ from functools import partial
 from os.path import dirname
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-from dagstack_dev.host.guarding import log_event
+from dagstack_dev.host.services.guarding import log_event
 
 if TYPE_CHECKING:
     from types import FrameType

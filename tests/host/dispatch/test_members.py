@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.manifest.fields import PluginManifest
-from dagstack_dev.host.entry import Entry, Offer
-from dagstack_dev.host.table import PluginTable
+from dagstack_dev.host.plugins.entry import Entry, Offer
+from dagstack_dev.host.plugins.table import PluginTable
 
 HOOKS = ("find", "parse")
 WORDS = ("a", "b", "c")
@@ -160,5 +160,5 @@ def test_a_lookup_touches_only_what_it_answers(monkeypatch: Any) -> None:
         model.bring_up({"name": f"other{number}"}, {"find"})
     model.bring_up({"name": "it"}, {"parse"})
     assert [each.ref.name for each in model.members.having("demo", "parse")] == ["it"]
-    monkeypatch.setattr("dagstack_dev.host.members.Member.has", None)
+    monkeypatch.setattr("dagstack_dev.host.plugins.members.Member.has", None)
     assert [each.ref.name for each in model.members.having("demo", "parse")] == ["it"]

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from dagstack_dev import InMemoryEventBus, PluginContext, PluginRegistry
-from dagstack_dev.host.current import current_plugin
+from dagstack_dev.host.calls.current import current_plugin
 
 Put = Callable[..., Any]
 Payload = dict[str, Any]

@@ -1,0 +1,1 @@
+"""From a call of a proxy to the instance that answers it, through the gate."""

@@ -1,0 +1,1 @@
+"""One instance of a plugin, from setup to teardown, with all that it owns."""

@@ -1,0 +1,1 @@
+"""What the event loop and its threads do: tasks, limits in running time, stacks, what blocks."""

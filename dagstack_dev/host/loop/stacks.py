@@ -1,0 +1,143 @@
+"""What stacks tell: at which line something is that does not end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from os.path import dirname
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from typing import TYPE_CHECKING, Final
+
+from dagstack_dev.core.errors.life import Unfinished
+from dagstack_dev.core.recorded import last_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_HOST: Final = dirname(dirname(__file__))  # noqa: PTH120 - compared with file names
+_PACKAGE: Final = dirname(_HOST)  # noqa: PTH120 - likewise
+
+FORWARDER_FILE: Final = "<dagstack_dev proxy>"
+"""The file name in the code of generated forwarding methods; tracebacks leave it out."""
+
+_WAITS_FOR_THREAD: Final = "Gate.call_in_thread"
+
+_SUSPENDED: Final = (CoroutineType, AsyncGeneratorType)
+
+
+def suspended_at(what: str, awaitable: object, folder: str | None) -> Unfinished:
+    """Return where `awaitable`, which is called `what`, is suspended, if that can be found.
+
+    The innermost line of code in `folder`; where there is none, the outermost that is not ours,
+    unless it is a runtime of ours that has called it, to wait for another process.
+    """
+    frames = [*_frames_of(awaitable)]
+    outside = next((each for each in frames if not _is_in(_HOST, each)), None)
+    foreign = outside if outside is not None and not _is_in(_PACKAGE, outside) else None
+    return _at(what, _innermost_in(folder, frames) or foreign)
+
+
+def running_at(what: str, frame: FrameType | None, folder: str | None) -> Unfinished:
+    """Return where a thread at `frame`, which runs `what`, is; None is one that has ended.
+
+    The innermost line of code in `folder`; where there is none, the innermost of any.
+    """
+    inside = frame
+    while inside is not None and not (folder and _is_in(folder, inside)):
+        inside = inside.f_back
+    return _at(what, inside or frame)
+
+
+def frame_of(thread: int | None) -> FrameType | None:
+    """Return what the thread of this ident runs, if it has not ended."""
+    return sys._current_frames().get(thread or 0)  # noqa: SLF001 - there is no other way
+
+
+def calls_through(gate: object, folder: str | None) -> list[Unfinished]:
+    """Return the methods that are called through `gate` and have not come back, and where they are.
+
+    Nothing is noted while calls come and go, for they are many; the forwarding methods of the
+    gate are looked for among all that is suspended or runs now. To be called on the loop's thread.
+    """
+    calls = []
+    stacks = [[*_frames_of(coroutine)] for coroutine in _every_coroutine()]
+    running = sys._current_frames().values()  # noqa: SLF001 - there is no other way
+    for frames in (*stacks, *map(_stack, running)):
+        for index, frame in enumerate(frames):
+            if _is_forwarder(frame, gate):
+                inside = frames[index + 1 :]
+                if inside and inside[0].f_code.co_qualname == _WAITS_FOR_THREAD:
+                    break  # Where the call is, the thread tells, which has such a frame, too.
+                first = inside[0] if inside and not _is_in(_PACKAGE, inside[0]) else None
+                last = _innermost_in(folder, inside) or first
+                # In a worker thread, the method itself is called by a function without a name.
+                named = inside[0] if frame.f_code.co_name == "<lambda>" and inside else frame
+                calls.append(_at(named.f_code.co_name, last))
+                break
+    return calls
+
+
+def _is_forwarder(frame: FrameType, gate: object) -> bool:
+    is_one = frame.f_code.co_filename == FORWARDER_FILE
+    return is_one and frame.f_locals.get("_dagstack_gate") is gate
+
+
+def _is_in(folder: str, frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(f"{folder}/")
+
+
+def _at(what: str, frame: FrameType | None) -> Unfinished:
+    if frame is None:
+        return Unfinished(what)
+    path, line = frame.f_code.co_filename, frame.f_lineno
+    return Unfinished(what, path, line, last_lines(frame.f_globals, path, line))
+
+
+def _innermost_in(folder: str | None, frames: Iterable[FrameType]) -> FrameType | None:
+    if not folder:
+        return None
+    own = [each for each in frames if _is_in(folder, each)]
+    return own[-1] if own else None
+
+
+def _stack(frame: FrameType | None) -> list[FrameType]:
+    """Return what has led to `frame`, outermost first."""
+    frames = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames[::-1]
+
+
+def _frames_of(awaitable: object) -> Iterator[FrameType]:
+    """Yield what is suspended in `awaitable`, outermost first."""
+    inner: object | None = awaitable
+    while inner is not None:
+        frame: FrameType | None = None
+        # By type: `isinstance` would ask an awaitable of any class what it takes itself for.
+        if type(inner) is CoroutineType:
+            frame, inner = inner.cr_frame, inner.cr_await
+        elif type(inner) is GeneratorType:
+            frame, inner = inner.gi_frame, inner.gi_yieldfrom
+        elif type(inner) is AsyncGeneratorType:
+            frame, inner = inner.ag_frame, inner.ag_await
+        else:  # What wraps one of these, as `__anext__()` does, tells only the collector.
+            wrapped = gc.get_referents(inner)
+            inner = next((each for each in wrapped if type(each) in _SUSPENDED), None)
+        if frame is not None:
+            yield frame
+
+
+def _every_coroutine() -> list[object]:
+    """Return what every task of the running event loop runs."""
+    try:
+        return [task.get_coro() for task in asyncio.all_tasks()]
+    except RuntimeError:
+        import trio  # noqa: PLC0415 - only where trio runs the loop, and then it is there
+
+    root = trio.lowlevel.current_root_task()
+    tasks = [root] if root is not None else []
+    for task in tasks:  # It grows while we go through it.
+        tasks += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return [task.coro for task in tasks]
