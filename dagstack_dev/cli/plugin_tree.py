@@ -13,7 +13,7 @@ from dagstack_dev.core.manifest.parsing import line_in
 from dagstack_dev.core.refs import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dagstack_dev.core.lifecycle import PluginStatus
     from dagstack_dev.core.refs import PluginRef
@@ -26,10 +26,11 @@ _STYLES: Final = {
 }
 
 
-def plugin_tree(title: Text, registry: Registry) -> Tree:
-    """Draw each plugin once, below the dependency that was set up last before it."""
+def plugin_tree(
+    title: Text, statuses: Mapping[PluginRef, PluginStatus], registry: Registry
+) -> Tree:
+    """Draw some plugins, each below the one of its dependencies that was set up last before it."""
     graph, order = registry.table.graph, registry.table.setup_order
-    statuses = registry.statuses()
     tree = Tree(title, guide_style="dim")
     branches: dict[PluginRef, Tree] = {}
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from dagstack_dev.cli.excerpts import short
 from dagstack_dev.cli.failures import NAMES_LIMIT, Failures, alike, names
-from dagstack_dev.cli.plugin_tree import blockers, label, plugin_tree
+from dagstack_dev.cli.plugin_tree import blockers, plugin_tree
 from dagstack_dev.cli.remarks import remarks
 from dagstack_dev.cli.screen import timed
 from dagstack_dev.core.errors.life import SetupPreempted
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from dagstack_dev.host.registry.registry import Registry
 
 TREE_LIMIT: Final = 40
-"""Plugins up to which the banner draws the whole tree; of more, it lists as many."""
+"""Plugins up to which the banner draws all; of more, as many of those that are not ready."""
 
 FRAMES_LIMIT: Final = 20
 """Failures that the banner frames; those that come after them can be seen when they are fixed."""
@@ -142,21 +142,18 @@ class Terminal:
         if not statuses and not self._left_out:
             self._print(title, Text("no plugins yet; a folder with a dagstack.toml will be one"))
             return
-        if len(statuses) <= TREE_LIMIT:
-            tree = plugin_tree(title, self._registry)
-            for folder in self._left_out:
-                tree.add(Text.assemble((folder, "bold"), "  ", ("left out", "bold red")))
-            self._print(tree)
-        else:
-            self._print(title)
-            for folder in self._left_out[:TREE_LIMIT]:
-                self._print(Text.assemble("  ", (folder, "bold"), "  ", ("left out", "bold red")))
+        more = 0
+        if len(statuses) > TREE_LIMIT:
             not_ready = [each for each in statuses.values() if each.state is not State.READY]
             not_ready.sort(key=lambda each: each.state is State.BLOCKED)  # The causes first.
-            for status in not_ready[:TREE_LIMIT]:
-                self._print(Text("  ").append_text(label(status, self._registry)))
-            if len(not_ready) > TREE_LIMIT:
-                self._print(Text(f"  and {len(not_ready) - TREE_LIMIT} more are not ready", "dim"))
+            statuses = {each.ref: each for each in not_ready[:TREE_LIMIT]}
+            more = len(not_ready) - len(statuses)
+        tree = plugin_tree(title, statuses, self._registry)
+        for folder in self._left_out[:TREE_LIMIT]:
+            tree.add(Text.assemble((folder, "bold"), "  ", ("left out", "bold red")))
+        if more:
+            tree.add(Text(f"and {more} more are not ready", "dim"))
+        self._print(tree)
         down = fact.plugins - fact.ready + len(self._left_out)
         summary = Text.assemble(
             (f"{fact.ready} ready", "green"),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
-from dagstack_dev.disk.reading import stamp_of
+from dagstack_dev.disk.reading import changed_at, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -90,7 +90,7 @@ class Sweep:
     async def _everywhere(self) -> dict[str, object]:
         now = self._snapshot.copy()
         await anyio.to_thread.run_sync(now.look)
-        return now.changed()
+        return {path: changed_at(path) for path in now.take_touched()} | now.changed()
 
     async def _behind_links(self) -> dict[str, object]:
         seen = self._snapshot.stamps_of_links()

@@ -229,20 +229,16 @@ def _dependencies(graph: DependencyGraph, ref: PluginRef) -> list[PluginRef]:
     Raises:
         PluginRegistryError: something of it is missing, or in a cycle.
     """
-    needed: set[PluginRef] = set()
-    todo = [ref]
-    while todo:
-        each = todo.pop()
+    whole = [ref]
+    for each in whole:  # It grows meanwhile.
         problem = graph.problem(each)
         if problem is not None:
             raise problem
-        fresh = [other for other in graph.dependencies(each) if other not in needed]
-        needed.update(fresh)
-        todo += fresh
-    cycle = graph.find_cycle(needed | {ref})
+        whole += [other for other in graph.dependencies(each) if other not in whole]
+    cycle = graph.find_cycle({*whole})
     if cycle is not None:
         raise DependencyCycle(cycle)
-    return graph.order(needed, lambda _: 0)
+    return graph.order({*whole[1:]}, lambda _: 0)
 
 
 def _failure(check: str, message: str, error: BaseException) -> ContractResult:

@@ -37,6 +37,13 @@ async def test_polling_notices_every_edit_of_the_same_length_within_a_second(
             reports.forget()
 
 
+async def test_polling_notices_a_save_that_changes_nothing(tree: PluginTree) -> None:
+    path = tree.plugin("a") / "plugin.py"
+    async with watching(tree.root, polling=True) as reports:
+        path.write_bytes(path.read_bytes())
+        await reports.until(path)
+
+
 async def test_polling_sees_what_links_lead_to_and_ends_at_loops(
     tree: PluginTree, tmp_path: Path
 ) -> None:
