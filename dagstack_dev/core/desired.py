@@ -96,14 +96,12 @@ class Wanted:
 
     Attributes:
         candidates: by ref.
-        places: where each candidate is to be built from.
         removed: plugins that are gone from disk.
         unclaimed: places that cannot even be given a plugin, with the reason.
         unchanged: plugins that run just what is on disk.
     """
 
     candidates: dict[PluginRef, Candidate] = field(default_factory=dict)
-    places: dict[PluginRef, str] = field(default_factory=dict)
     removed: set[PluginRef] = field(default_factory=set)
     unclaimed: dict[str, PluginRegistryError] = field(default_factory=dict)
     unchanged: set[PluginRef] = field(default_factory=set)
@@ -210,9 +208,9 @@ class _Comparison:
         reason = self._places.get(place, PENDING)
         if home is not None and home != place and self._disk.revision(home) is None:
             reason = f"moved from {home}"
-        self._wanted.places[ref] = place
         self._wanted.candidates[ref] = Candidate(
             ref,
+            place,
             wants=revision.wants,
             priority=revision.priority,
             reason=reason,
@@ -255,7 +253,7 @@ class _Comparison:
         return None
 
     def _note_unclaimed(self, places: Iterable[str]) -> None:
-        used = set(self._wanted.places.values())
+        used = {each.place for each in self._wanted.candidates.values()}
         for place in places:
             revision = self._disk.revision(place)
             if revision is None or place in used:

@@ -82,6 +82,7 @@ class Candidate:
 
     Attributes:
         ref: the plugin as its manifest now calls it.
+        place: where it is to be built from.
         wants: its `depends_on`.
         priority: as its manifest says.
         reason: why it is a candidate, in words.
@@ -94,6 +95,7 @@ class Candidate:
     """
 
     ref: PluginRef
+    place: str = ""
     wants: Sequence[str | PluginRef] = ()
     priority: int = 0
     reason: str = "changed"

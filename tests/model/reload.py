@@ -233,8 +233,8 @@ class Model:
             }
             naming = {
                 ref
-                for ref, place in wanted.places.items()
-                if name in reach(disk.folders[place].imports, disk.modules)[0]
+                for ref, candidate in wanted.candidates.items()
+                if name in reach(disk.folders[candidate.place].imports, disk.modules)[0]
             }
             yield SharedNews(
                 name,
@@ -242,7 +242,7 @@ class Model:
                 frozenset(naming - importing),
                 files={name: repr(module)},
                 seen=disk.since["module", name],
-                free=frozenset((importing & wanted.places.keys()) - naming),
+                free=frozenset((importing & wanted.candidates.keys()) - naming),
                 error_for=_compile_error if module is not None and module.broken else _no_error,
             )
 
@@ -284,7 +284,7 @@ class Model:
             for ref, entry in self.machine.entries.items()
             if not self.is_live(ref)
         }
-        taken = {ref: place for ref, place in wanted.places.items() if ref in plan.taken}
+        taken = {ref: each.place for ref, each in wanted.candidates.items() if ref in plan.taken}
         return at_rest | {ref: self.offer(ref, place) for ref, place in taken.items()}
 
     def _take_down(self, plan: ReloadPlan, applied: Applied) -> None:

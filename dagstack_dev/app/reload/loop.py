@@ -323,8 +323,8 @@ class ReloadLoop:
         turn = self._reconciler.begin(reasons, contents, occasion, is_news=is_news)
         if turn is not None:
             refs = turn.plan.affected
-            folders = self._state.places(refs) | {*turn.wanted.places.values()}
-            self.collector.own_writes.reload_begins(folders)
+            news = {each.place for each in turn.wanted.candidates.values()}
+            self.collector.own_writes.reload_begins(self._state.places(refs) | news)
             self.health.interrupt(refs)
             self.preemption.planned(refs)
             self.preemption.note_input(self.inbox.waiting)

@@ -192,8 +192,8 @@ class Reconciler:
         places = {**dict.fromkeys(state.places(wanted.candidates), PENDING), **places}
         offers = {
             ref: offer
-            for ref, place in wanted.places.items()
-            if (offer := state.offer(place)) is not None
+            for ref, candidate in wanted.candidates.items()
+            if (offer := state.offer(candidate.place)) is not None
             and offer.ref == ref  # Else it only lies where another is to be.
             and not state.is_loaded(ref, offer)
         }
@@ -238,7 +238,7 @@ class Reconciler:
             wants = {want.name if isinstance(want, PluginRef) else want for want in candidate.wants}
             if candidate.keeps in turn.plan.rejected and not names.isdisjoint(wants):
                 refs.add(ref)
-        places = {place for ref, place in wanted.places.items() if ref in refs}
+        places = {each.place for ref, each in wanted.candidates.items() if ref in refs}
         places |= self._state.places(refs & wanted.removed)
         if refs and not places and not changes:  # A name that some new plugin takes.
             return set(turn.places), set(turn.changes)
@@ -286,8 +286,8 @@ class Reconciler:
 
         happened = {
             ref
-            for ref, place in turn.wanted.places.items()
-            if turn.places.get(place, PENDING) != PENDING
+            for ref, candidate in turn.wanted.candidates.items()
+            if turn.places.get(candidate.place, PENDING) != PENDING
         }
         try:
             applied = await self._executor.apply(
