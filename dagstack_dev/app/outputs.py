@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.app.write_log import is_own_write
@@ -52,7 +53,8 @@ class OwnWrites:
     is reloaded once a minute: an author who saves during slow setups is never left with old files.
 
     Args:
-        later: called with a folder and seconds, to have the folder looked at again then.
+        later: called with seconds and a function, to have the function called then.
+        look: called with folders that are to be looked at again.
         on_problem: called with a path and a message for the user.
 
     Attributes:
@@ -62,10 +64,12 @@ class OwnWrites:
     def __init__(
         self,
         *,
-        later: Callable[[str, float], None],
+        later: Callable[[float, Callable[[], None]], None],
+        look: Callable[[set[str]], None],
         on_problem: Callable[[str, str], None],
     ) -> None:
         self._later = later
+        self._look = look
         self._on_problem = on_problem
         self._began: dict[str, int] = {}
         self._setups: dict[str, tuple[int, int]] = {}  # When the last one of each folder was.
@@ -86,10 +90,6 @@ class OwnWrites:
     def after_setups(self, paths: Iterable[str]) -> Iterator[str]:
         """Yield those of `paths` that were written after the last setup has ended."""
         return (path for path in paths if changed_at(path) > self._ended_ns)
-
-    def wait_is_over(self, folder: str) -> None:
-        """Note that the time that `later` was asked for has come."""
-        self.waiting.discard(folder)
 
     def has_written(self, folder: str, path: str, seen: Mapping[str, SeenFile]) -> bool:
         """Return whether a plugin's own code has written what a file of it holds.
@@ -142,8 +142,12 @@ class OwnWrites:
         )
         if folder not in self.waiting:
             self.waiting.add(folder)
-            self._later(folder, PAUSE_SECONDS)
+            self._later(PAUSE_SECONDS, partial(self._end_wait, folder))
         return None
+
+    def _end_wait(self, folder: str) -> None:
+        self.waiting.discard(folder)
+        self._look({folder})
 
     def _report(self, folder: str, path: str, what: str) -> None:
         if (folder, what) not in self._reported:

@@ -61,7 +61,7 @@ class Collector:
         debounce_seconds: how long something unfinished is given to go on.
         imported: what plugins have come to import that nobody has looked at yet; see
             `PluginFolders.add_imported`.
-        later: called with a folder and seconds, to have the folder looked at again then.
+        later: called with seconds and a function, to have the function called then.
         on_problem: called with a path and a message for the user.
     """
 
@@ -73,7 +73,7 @@ class Collector:
         *,
         debounce_seconds: float,
         imported: Callable[[], Mapping[tuple[str, str], SourceFile | None]],
-        later: Callable[[str, float], None],
+        later: Callable[[float, Callable[[], None]], None],
         on_problem: Callable[[str, str], None],
     ) -> None:
         self._snapshot = snapshot
@@ -84,7 +84,7 @@ class Collector:
         self._on_problem = on_problem
         self._reported: dict[str, str] = {}
         self._git = GitLocks(snapshot.folders.roots, on_problem)
-        self.own_writes = OwnWrites(later=later, on_problem=on_problem)
+        self.own_writes = OwnWrites(later=later, look=inbox.paths, on_problem=on_problem)
 
     async def first_look(self) -> Collected:
         """Everything that is on disk."""

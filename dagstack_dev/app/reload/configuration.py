@@ -55,31 +55,15 @@ class Configuration:
         if self._path is None or self._path not in files:
             return set()
         try:
-            config = self._read(self._path)
+            config = read_config(self._path, self._file(self._path))
         except ConfigInvalid as error:
             self._reports.rejected(None, self._path, error)
             return set()
         self._reports.fixed(self._path, None, "the file can be used again")
-        differing = self._differing(config)
+        before = self._context.config
         self._runner.context = replace(self._context, config=config)
-        return differing
-
-    def differing(self, files: AbstractSet[str]) -> set[PluginRef]:
-        """The plugins to whom the file, if it is among `files`, says what is not in force."""
-        if self._path is None or self._path not in files:
-            return set()
-        try:
-            return self._differing(self._read(self._path))
-        except ConfigInvalid:
-            return set()
-
-    def _read(self, path: str) -> ConfigDocument:
-        return read_config(path, self._file(path))
-
-    def _differing(self, config: ConfigDocument) -> set[PluginRef]:
-        in_force = self._context.config
         refs = (entry.ref for entry in self._table.present())
-        return {ref for ref in refs if not sees_the_same(ref, in_force, config)}
+        return {ref for ref in refs if not sees_the_same(ref, before, config)}
 
     def tell_misspelt(self, files: AbstractSet[str]) -> None:
         """Tell the observers of tables that reach no plugin, once each, if it is among `files`."""

@@ -93,7 +93,7 @@ class ReloadLoop:
             self.inbox,
             debounce_seconds=settings.debounce_ms / 1000,
             imported=self._runtime.take_found if self._runtime else dict,
-            later=lambda folder, seconds: later(seconds, lambda: self._look_again(folder)),
+            later=later,
             on_problem=self.report_problem,
         )
         self.configuration = Configuration(registry, config, snapshot.file)
@@ -102,7 +102,6 @@ class ReloadLoop:
             self._state,
             inbox=self.inbox,
             collector=self.collector,
-            configuration=self.configuration,
             shared=shared,
             later=later,
         )
@@ -405,10 +404,6 @@ class ReloadLoop:
         crash = PluginCrashed(ref, died_of)
         crash.__cause__ = error
         self.inbox.happens(ref, CRASHED, crash)
-
-    def _look_again(self, folder: str) -> None:
-        self.collector.own_writes.wait_is_over(folder)
-        self.inbox.paths({folder})
 
     def report_problem(self, path: str, message: str) -> None:
         """Tell the observers that watching `path` has a problem."""

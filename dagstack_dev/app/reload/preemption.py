@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dagstack_dev.app.reload.collect import Collector
-    from dagstack_dev.app.reload.configuration import Configuration
     from dagstack_dev.app.reload.inbox import Inbox
     from dagstack_dev.app.reload.shared import SharedFiles
     from dagstack_dev.app.reload.state import ReloadState
@@ -46,7 +45,6 @@ class Preemption:
         state: what is under way, and what of that is only a retry.
         inbox: tells what has come in.
         collector: looks what of that differs.
-        configuration: likewise.
         shared: likewise.
         later: called with seconds and a function, to have the function called then.
     """
@@ -58,14 +56,12 @@ class Preemption:
         *,
         inbox: Inbox,
         collector: Collector,
-        configuration: Configuration,
         shared: SharedFiles,
         later: Callable[[float, Callable[[], None]], None],
     ) -> None:
         self._table = table
         self._state = state
         self._collector = collector
-        self._configuration = configuration
         self._shared = shared
         self._later = later
         self._report_paths = from_anywhere(inbox.paths)
@@ -183,7 +179,6 @@ class Preemption:
         """The plugins that differ on disk, by what has come in, from what they are set up from."""
         folders, files = self._collector.edited(batch)
         refs = {ref for folder in folders for ref in self._table.owners(folder)}
-        refs |= self._configuration.differing(files)
         return refs | self._shared.importers(self._shared.news_at(files))
 
     def _look_again(self) -> None:
