@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.disk.paths import lies_in
-from dagstack_dev.runtimes.shared.import_hooks import followed_importer
+from dagstack_dev.runtimes.shared.imports import followed_importer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from dagstack_dev._version import __version__
 from dagstack_dev.runtimes.finalizers import when_gone
-from dagstack_dev.runtimes.shared.import_hooks import followed_importer
+from dagstack_dev.runtimes.shared.imports import followed_importer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from serving import serving
 from trees import PluginTree
 
 from dagstack_dev import PluginRegistry
+from dagstack_dev.runtimes.shared import import_hooks
 from dagstack_dev.runtimes.shared.imports import ImportLog
 from dagstack_dev.runtimes.shared.static_imports import static_imports
 
@@ -94,19 +96,28 @@ class Plugin:
     assert plugin.import_module()("json") is sys.modules["json"]
 
 
-def test_an_import_in_a_thread_counts(tree: PluginTree) -> None:
+@pytest.fixture
+def followed_log() -> Iterator[ImportLog]:
+    """A log that is told of imports."""
     log = ImportLog()
+    import_hooks.install()
+    yield log
+    log.close()
+    import_hooks.uninstall()
+
+
+def test_an_import_in_a_thread_counts(followed_log: ImportLog) -> None:
+    log = followed_log
     log.follow(__name__, "tests")
     log.follow("json", "tests")
     thread = threading.Thread(target=lambda: importlib.import_module("json"))
     thread.start()
     thread.join()
     assert log.importers("json") == [__name__]
-    log.close()
 
 
-def test_a_failed_import_is_missing_until_it_is_there() -> None:
-    log = ImportLog()
+def test_a_failed_import_is_missing_until_it_is_there(followed_log: ImportLog) -> None:
+    log = followed_log
     log.follow(__name__, "tests")
     with pytest.raises(ModuleNotFoundError):
         import nowhere.at_all  # type: ignore[import-not-found] # noqa: F401 - the point
@@ -118,7 +129,6 @@ def test_a_failed_import_is_missing_until_it_is_there() -> None:
     assert log.missing == {"json.nowhere"}
     log.follow(__name__, "tests")
     assert log.missing == set()
-    log.close()
 
 
 async def test_the_frames_of_a_failed_import_lead_through_the_plugin(tree: PluginTree) -> None:
@@ -161,8 +171,8 @@ def test_what_a_text_imports(text: str, found: set[str]) -> None:
     assert {each.module for each in imports} - {""} == found
 
 
-def test_an_import_counts_once_what_is_imported_is_followed() -> None:
-    log = ImportLog()
+def test_an_import_counts_once_what_is_imported_is_followed(followed_log: ImportLog) -> None:
+    log = followed_log
     log.follow(__name__, "tests")
 
     def lazy() -> None:
@@ -174,4 +184,3 @@ def test_an_import_counts_once_what_is_imported_is_followed() -> None:
     log.look_again()
     lazy()
     assert log.importers("json") == [__name__]
-    log.close()

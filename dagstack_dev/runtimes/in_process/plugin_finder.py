@@ -33,6 +33,7 @@ from dagstack_dev.runtimes.in_process.loaders import (
     SpaceLoader,
 )
 from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
+from dagstack_dev.runtimes.shared import import_hooks
 from dagstack_dev.runtimes.shared.registrations import Registrations
 from dagstack_dev.runtimes.shared.unloading import Unloaded, restore, unload
 
@@ -109,6 +110,7 @@ class PluginFinder(MetaPathFinder):
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
             children.serve(self.folders_for_children)
+        import_hooks.install()
 
     def folders_for_children(self) -> list[str]:
         """Return a folder in which another process finds what is loaded, by its names here."""
@@ -125,6 +127,7 @@ class PluginFinder(MetaPathFinder):
         for package in list(self._active):
             self.unload(package)
         self._log.close()
+        import_hooks.uninstall()
         for name in [name for name in sys.modules.copy() if name.startswith(self._prefix)]:
             del sys.modules[name]
         sys.modules.pop(self._namespace, None)

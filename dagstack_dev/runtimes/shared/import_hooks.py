@@ -18,71 +18,13 @@ from contextlib import suppress
 from functools import wraps
 from importlib.util import resolve_name
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.blame import NAMESPACE, current_module
+from dagstack_dev.core.blame import NAMESPACE
+from dagstack_dev.runtimes.shared.imports import followed_importer, logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import FrameType
-
-
-class Log(Protocol):
-    """Who is told of imports, see `runtimes.shared.imports`.
-
-    Attributes:
-        stale: what `before` may be about; it need not be called while there is none.
-    """
-
-    stale: set[str]
-
-    def own_name(self, module: str, /) -> str:
-        """Return what `module` means in the code that is followed."""
-
-    def before(self, importer: str, name: str, names: Sequence[str], /) -> None:
-        """`importer` is about to import the module `name`, and from it `names`."""
-
-    def is_news(self, importer: str, statement: tuple[str, Sequence[str], int], /) -> bool:
-        """Return whether the success of this name, list of names and level is to be noted."""
-
-    def note(self, importer: str, name: str, names: Sequence[str], /) -> None:
-        """`importer` has imported the module `name`, and from it `names`."""
-
-    def note_failure(self, importer: str, name: str, names: Sequence[str], /) -> None:
-        """`importer` could not."""
-
-
-_logs: Final[dict[str, Log]] = {}
-"""By the name of each module that is followed: the log that follows it."""
-
-
-def follow(module: str, log: Log) -> None:
-    """From now on tell `log` what `module` imports."""
-    _install()
-    _logs[module] = log
-
-
-def leave(module: str, log: Log) -> None:
-    """Tell `log` of `module` no more."""
-    if _logs.get(module) is log:
-        del _logs[module]
-        _import_module_of.pop(module, None)
-
-
-def followed_importer(asker: str = "") -> tuple[Log, str] | None:
-    """Return the innermost module on the caller's stack that some log follows, with that log.
-
-    Where there is none, `asker` if that is followed, or the module of the plugin whose context
-    this is.
-    """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the way to see the stack
-    while frame is not None:
-        name = frame.f_globals.get("__name__")
-        if name in _logs:
-            return _logs[name], name
-        frame = frame.f_back
-    name = asker if asker in _logs else current_module.get()
-    return (_logs[name], name) if name in _logs else None
 
 
 def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
@@ -99,7 +41,7 @@ def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
             log, importer = followed_importer() or (None, "")
         else:
             importer = globals.get("__name__", "")
-            log = _logs.get(importer)
+            log = logs.get(importer)
         if log is None:
             return ask(name, globals, locals, fromlist, level)
         if NAMESPACE in name and not level:
@@ -163,7 +105,7 @@ class _Importlib(ModuleType):
     def import_module(self) -> Any:
         default = vars(self)["import_module"]
         asker = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001 - who has asked
-        if asker not in _logs or not _is_ours(default):
+        if asker not in logs or not _is_ours(default):
             return default
         own = _import_module_of.get(asker)
         if own is None:
@@ -190,7 +132,8 @@ def _is_ours(function: object) -> bool:
     return any(function is wrapped for *_, wrapped in _replaced)
 
 
-def _install() -> None:
+def install() -> None:
+    """Have logs told of imports from now on."""
     if _replaced:
         return
     for where, name, wrap in (
@@ -205,14 +148,14 @@ def _install() -> None:
     importlib.__class__ = _Importlib
 
 
-def uninstall_if_idle() -> None:
-    """Put the originals back when no log is told any more, unless others have wrapped ours."""
-    if _logs:
-        return
-    for each in list(_replaced):
-        where, name, original, wrapped = each
-        if getattr(where, name) is wrapped:
-            setattr(where, name, original)
-            _replaced.remove(each)
-    if not _replaced:
-        importlib.__class__ = ModuleType
+def uninstall() -> None:
+    """Put the originals back if no log follows any module, unless others have wrapped ours."""
+    if not logs:
+        for each in list(_replaced):
+            where, name, original, wrapped = each
+            if getattr(where, name) is wrapped:
+                setattr(where, name, original)
+                _replaced.remove(each)
+        if not _replaced:
+            importlib.__class__ = ModuleType
+            _import_module_of.clear()

@@ -7,13 +7,13 @@ from collections import defaultdict
 from itertools import filterfalse
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dagstack_dev.core.blame import NAMESPACE
-from dagstack_dev.runtimes.shared import import_hooks
+from dagstack_dev.core.blame import NAMESPACE, current_module
 from dagstack_dev.runtimes.shared.loaded import namespace_of
 from dagstack_dev.runtimes.shared.static_imports import with_parents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from types import FrameType
 
 
 _NOTHING: Final[frozenset[str]] = frozenset()  # One for all: each takes 216 bytes.
@@ -76,7 +76,7 @@ class ImportLog:
         self._clear(module)
         self._owners[module] = owner
         self._members[owner].add(module)
-        import_hooks.follow(module, self)
+        logs[module] = self
 
     def unfollow(self, owner: str) -> dict[str, Imports]:
         """Follow the modules of `owner` no longer; the answer is what each has imported."""
@@ -88,7 +88,8 @@ class ImportLog:
             taken[module] = Imports(names, frozenset(absent))
             self._clear(module)
             del self._owners[module]
-            import_hooks.leave(module, self)
+            if logs.get(module) is self:
+                del logs[module]
         return taken
 
     def follow_again(self, owner: str, taken: Mapping[str, Imports]) -> None:
@@ -101,7 +102,6 @@ class ImportLog:
         """Follow nothing any more."""
         for owner in list(self._members):
             self.unfollow(owner)
-        import_hooks.uninstall_if_idle()
 
     def add(self, importer: str, imported: Iterable[str]) -> None:
         """`importer` has imported these modules or tried to; it counts if it is followed still."""
@@ -248,7 +248,7 @@ class ImportLog:
 
     def note_load(self, module: str) -> None:
         """`module`, which is followed, is about to run; by whatever way, it is imported."""
-        found = import_hooks.followed_importer()
+        found = followed_importer()
         if found is not None and found[0] is self:
             self._note(found[1], Imports(frozenset({module}), frozenset()))
             self._miss_no_more(found[1], module)  # It has made `module` to be found.
@@ -272,3 +272,23 @@ def _was_looked_for(module: str) -> bool:
     """Return whether an import can have looked for `module`: the package around it is there."""
     package = module.rpartition(".")[0]
     return module not in sys.modules and (not package or package in sys.modules)
+
+
+logs: Final[dict[str, ImportLog]] = {}
+"""By the name of each module that is followed: the log that follows it."""
+
+
+def followed_importer(asker: str = "") -> tuple[ImportLog, str] | None:
+    """Return the innermost module on the caller's stack that some log follows, with that log.
+
+    Where there is none, `asker` if that is followed, or the module of the plugin whose context
+    this is.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the way to see the stack
+    while frame is not None:
+        name = frame.f_globals.get("__name__")
+        if name in logs:
+            return logs[name], name
+        frame = frame.f_back
+    name = asker if asker in logs else current_module.get()
+    return (logs[name], name) if name in logs else None

@@ -13,7 +13,7 @@ from importlib.util import decode_source, spec_from_file_location
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.recorded import copy_of
-from dagstack_dev.runtimes.shared.import_hooks import followed_importer
+from dagstack_dev.runtimes.shared.imports import followed_importer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

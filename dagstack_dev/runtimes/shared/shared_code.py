@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.runtimes import children
 from dagstack_dev.runtimes.code import CodeFile, compile_file
+from dagstack_dev.runtimes.shared import import_hooks
 from dagstack_dev.runtimes.shared.change import SharedChange
 from dagstack_dev.runtimes.shared.loaded import is_namespace_package, namespace_of, origin_of
 from dagstack_dev.runtimes.shared.modules import Reach, SharedModules
@@ -59,6 +60,7 @@ class SharedCode(SharedModules):
             return False
         children.serve(self._roots.folders_for_children)
         self._finder.install()
+        import_hooks.install()
         self.log.look_again()
         followed = self.log.followed()
         self._look_back(followed, self._adopt(*sys.modules.copy()))
