@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from dagstack_dev.core.events import Fact
@@ -131,20 +131,6 @@ class Runtime(Protocol):
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
         """Return the other plugins whose running code has imported code of `ref`."""
-
-
-class ActsElsewhere(Protocol):
-    """An instance that a runtime has made for a plugin whose code runs elsewhere."""
-
-    def _dagstack_waits_for(self) -> Sequence[str]:
-        """Return the calls that its teardown waits for, since they keep the plugin busy."""
-
-
-class LoadsLate(Protocol):
-    """An instance that a runtime has made, and whose setup first loads what the runtime needs."""
-
-    def _dagstack_uncounted(self) -> float:
-        """Seconds of the setup that its time does not count, for they are not the plugin's."""
 
 
 class OwningContext(Protocol):

@@ -169,13 +169,14 @@ class Methods:
         if thread is not None:
             what = f"{name}() in thread {thread.name!r}"
             return running_at(what, frame_of(thread.ident), self._folder)
-        waits_for = getattr(type(self._plugin), "_dagstack_waits_for", None)  # `ActsElsewhere`
+        # A plugin that runs elsewhere says which calls its teardown waits for.
+        waits_for = getattr(type(self._plugin), "_dagstack_waits_for", None)
         calls = waits_for(self._plugin) if waits_for is not None else ()
         behind = f", which waits for {', '.join(calls)}" if calls else ""
         return suspended_at(f"{name}(){behind}", self._awaiting, self._folder)
 
     def uncounted(self) -> float:
-        """Return the seconds of the setup that its time does not count; see `LoadsLate`."""
+        """Return the seconds of the setup that are not the plugin's, as its runtime says."""
         uncounted = getattr(type(self._plugin), "_dagstack_uncounted", None)
         return 0.0 if uncounted is None else uncounted(self._plugin)
 

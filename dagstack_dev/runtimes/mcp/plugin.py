@@ -122,7 +122,7 @@ class McpPlugin:
             self._import_ended = anyio.current_time()
 
     def _dagstack_uncounted(self) -> float:
-        """See `core.ports.LoadsLate`."""
+        """Return how many seconds of the setup the import of the SDK has taken."""
         if self._import_began is None:
             return 0.0
         return (self._import_ended or anyio.current_time()) - self._import_began

@@ -116,11 +116,11 @@ class RemoteProxy:
             await self._dagstack_remote.stop()
 
     def _dagstack_waits_for(self) -> Sequence[str]:
-        """See `core.ports.ActsElsewhere`."""
+        """Return the calls that its teardown waits for, since they keep the plugin busy."""
         return () if self._dagstack_remote is None else self._dagstack_remote.holdups()
 
     def _dagstack_uncounted(self) -> float:
-        """See `core.ports.LoadsLate`: how long a debugger has stopped the process."""
+        """Return for how many seconds of the setup a debugger has stopped the process."""
         return 0.0 if self._dagstack_remote is None else self._dagstack_remote.held_seconds
 
     def __getattr__(self, name: str) -> Any:
