@@ -136,28 +136,14 @@ class Runtime(Protocol):
 class OwningContext(Protocol):
     """What an instance that a runtime has made takes of the context of its `setup`.
 
-    `host.services.context.PluginContext` is the implementation; runtimes see no more of it.
+    `host.services.context.PluginContext` says what each is; runtimes see no more of it than this.
     """
 
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The plugin's section of the configuration."""
-
-    @property
-    def logger(self) -> Any:
-        """A logger bound with the plugin's ref."""
-
-    @property
-    def resources(self) -> Any:
-        """What the manifest declares of the host's resources: attributes, and `in`."""
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """What the host says of the request at hand."""
-
-    @property
-    def carry(self) -> MutableMapping[str, Any]:
-        """What the plugin hands on from one of its setups to the next."""
+    config: Mapping[str, Any]
+    logger: Any
+    resources: Any
+    metadata: Mapping[str, Any]
+    carry: MutableMapping[str, Any]
 
     def start_soon(
         self, function: Callable[..., Awaitable[object]], *args: object, name: str | None = None
