@@ -85,9 +85,7 @@ def manifest_among(read: Callable[[str], bytes | None]) -> str | None:
 
 
 def _counts(form: ManifestForm, content: bytes | None) -> bool:
-    if content is None:
-        return False
-    return not form.is_embedded or holds_manifest(form, content)
+    return content is not None and (not form.is_embedded or holds_manifest(form, content))
 
 
 def differing_forms(read: Callable[[str], bytes | None]) -> tuple[str, ...]:

@@ -34,9 +34,6 @@ class Operation:
     line: int | None = None
 
     def __str__(self) -> str:
-        what = f"call of {self.name}()" if self.kind is OperationKind.CALL else self._job
+        is_call = self.kind is OperationKind.CALL
+        what = f"call of {self.name}()" if is_call else f"{self.kind} {self.name!r}"
         return f"{what} at {self.path}:{self.line}" if self.path else what
-
-    @property
-    def _job(self) -> str:
-        return f"{self.kind} {self.name!r}"
