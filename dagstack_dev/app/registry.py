@@ -22,9 +22,6 @@ from dagstack_dev.host.services.loggers import AppLogger
 from dagstack_dev.logs import LOGGER_NAME, FactLogger
 from dagstack_dev.runtimes.in_process.runtime import InProcessRuntime
 from dagstack_dev.runtimes.mcp import is_installed
-from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
-from dagstack_dev.runtimes.mcp.stdio import McpStdioRuntime
-from dagstack_dev.runtimes.process.code import ProcessCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,10 +29,11 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.hookspecs.kinds import KindSpec
     from dagstack_dev.core.manifest.fields import PluginManifest
-    from dagstack_dev.core.ports import Observer, Runtime
+    from dagstack_dev.core.ports import Observer, Prepared, Runtime
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.plugins.entry import Offer
     from dagstack_dev.host.services.resources import ResourceRegistry
+    from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
 
 _WORKER: Final = "dagstack_dev.app.plugin_process"
 """What runs in the process of one plugin."""
@@ -61,7 +59,7 @@ class PluginRegistry(Registry):
         resource_registry: ResourceRegistry | None = None,
         observer: Observer | None = None,
     ) -> None:
-        runtime = InProcessRuntime(apart=lambda code: ProcessCode(code, _WORKER))
+        runtime = InProcessRuntime(apart=_apart)
         answer_for(runtime)
         super().__init__(
             core_version=core_version,
@@ -225,10 +223,20 @@ class PluginRegistry(Registry):
         return offers
 
 
+def _apart(code: InProcessCode) -> Prepared:
+    """Return `code` as what runs in a process of its own."""
+    from dagstack_dev.runtimes.process.code import ProcessCode  # noqa: PLC0415 - few plugins do
+
+    return ProcessCode(code, _WORKER)
+
+
 def _runtimes(in_process: InProcessRuntime) -> dict[str, Runtime]:
     """Return what can be served here; that of the MCP runtimes, nothing is imported yet."""
     served: dict[str, Runtime] = {InProcessRuntime.name: in_process}
     if is_installed():
+        from dagstack_dev.runtimes.mcp.http import McpHttpRuntime  # noqa: PLC0415 - an extra
+        from dagstack_dev.runtimes.mcp.stdio import McpStdioRuntime  # noqa: PLC0415
+
         served |= {McpStdioRuntime.name: McpStdioRuntime(), McpHttpRuntime.name: McpHttpRuntime()}
     return served
 

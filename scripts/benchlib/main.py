@@ -23,6 +23,7 @@ from scripts.benchlib import (
     mcp_calls,
     memory,
     saves,
+    start,
 )
 from scripts.benchlib.checkouts import Checkout, checkouts
 from scripts.benchlib.report import Table, machine
@@ -64,6 +65,11 @@ SECTIONS: Final = {
     "cold": Section(
         lambda both: cold.measure((100, 1000), 3, both),
         lambda both: cold.measure((1000, 10_000), 3, both),
+        compares=True,
+    ),
+    "start": Section(
+        lambda both: start.measure((8,), 10, both),
+        lambda both: start.measure((1, 8, 100), 20, both),
         compares=True,
     ),
     "idle": Section(
