@@ -67,10 +67,6 @@ class OutputFile(TextIOBase):
         """Return whether it is a terminal."""
         return os.isatty(self._descriptor)
 
-    def writable(self) -> bool:
-        """Always."""
-        return True
-
     def write(self, text: str) -> int:
         """Write all of `text`, or tell why not.
 

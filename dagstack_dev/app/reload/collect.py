@@ -10,7 +10,7 @@ import anyio.to_thread
 from dagstack_dev.app.outputs import OwnWrites
 from dagstack_dev.app.reload.inbox import Batch, Request
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
-from dagstack_dev.disk.settling import GitLocks
+from dagstack_dev.disk.git_locks import GitLocks
 from dagstack_dev.disk.snapshot import looks_unfinished
 
 if TYPE_CHECKING:

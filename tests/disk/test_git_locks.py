@@ -10,7 +10,7 @@ import anyio
 import pytest
 from trees import PluginTree
 
-from dagstack_dev.disk.settling import GitLocks
+from dagstack_dev.disk.git_locks import GitLocks
 
 LONG = 30.0
 
