@@ -133,7 +133,7 @@ async def test_a_retry_is_not_preempted_by_data(tree: PluginTree) -> None:
     async with serving(tree, extras={"seen": seen}, retry_seconds=0.01) as live:
         await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
         (tree.root / "base/events.log").write_text("tried\n")
-        while not live.server._loop.inbox.held:
+        while not live.server._loop.inbox.deferred:
             await anyio.sleep(0.001)
         seen.set()
         await live.fact(Transition, lambda fact: fact.to_state is State.READY)
@@ -310,7 +310,7 @@ async def test_a_roll_back_is_not_preempted(tree: PluginTree) -> None:
             Transition, lambda fact: fact.reason == "rolled back" and is_setting_up(fact)
         )
         tree.plugin("base", value=2)
-        while not live.server._loop.inbox.held:
+        while not live.server._loop.inbox.deferred:
             await anyio.sleep(0.001)
         may_end.set()
         await live.fact(ReloadCommitted)

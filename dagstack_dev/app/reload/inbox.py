@@ -90,21 +90,21 @@ class Inbox:
 
     Attributes:
         waiting: all that waits.
-        held: what has been taken, and has to wait for what is being built.
+        deferred: what has been taken, and has to wait for what is being built.
         requests: what was asked for and is not answered yet.
         on_filled: called with what has come in.
     """
 
     def __init__(self) -> None:
         self.waiting = Batch()
-        self.held = Batch()
+        self.deferred = Batch()
         self.requests: list[Request] = []
         self.on_filled: Callable[[Batch], None] = lambda _: None
         self._filled = anyio.Event()
 
     @property
     def empty(self) -> bool:
-        """Whether nothing waits, but for what is held."""
+        """Whether nothing waits, but for what is deferred."""
         return not self.waiting
 
     def paths(self, paths: set[str]) -> None:
@@ -134,11 +134,11 @@ class Inbox:
         self._filled.set()
         self.on_filled(news)
 
-    def put_held(self) -> None:
-        """Let what was held wait with the rest."""
-        if self.held:
-            held, self.held = self.held, Batch()
-            self.put(held)
+    def put_deferred(self) -> None:
+        """Let what was deferred wait with the rest."""
+        if self.deferred:
+            deferred, self.deferred = self.deferred, Batch()
+            self.put(deferred)
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait until something is put in, at most `seconds`; False when they are over."""

@@ -170,7 +170,7 @@ class ReloadLoop:
 
     @property
     def _is_idle(self) -> bool:
-        return self.inbox.empty and not (self._under_way or self.inbox.held)
+        return self.inbox.empty and not (self._under_way or self.inbox.deferred)
 
     @property
     def _idle_seconds(self) -> float | None:
@@ -194,26 +194,26 @@ class ReloadLoop:
             self._under_way -= 1
 
     def _free_part(self, batch: Batch, *, is_read: bool = False) -> Batch:
-        """What of `batch` touches nothing that is being built; the rest is held until that ends.
+        """What of `batch` touches nothing that is being built; the rest is deferred until it ends.
 
         Args:
             batch: what has come in.
-            is_read: whether its paths have been looked at, so that it is too late to hold them.
+            is_read: whether its paths have been looked at, so that it is too late to defer them.
         """
         state = self._state
         if not state.building:
             return batch
-        free, held = Batch(again=batch.again), self.inbox.held
+        free, deferred = Batch(again=batch.again), self.inbox.deferred
         for path in batch.paths:
             place = self._snapshot.folders.plugin_at(path)
             refs = state.refs_at([place] if place is not None else ())
-            is_held = not is_read and state.is_building(refs | self._shared.importers([path]))
-            (held if is_held else free).paths.add(path)
+            is_busy = not is_read and state.is_building(refs | self._shared.importers([path]))
+            (deferred if is_busy else free).paths.add(path)
         for request in batch.requests:
-            is_held = request.refs is None or self._is_concerned(request.refs)
-            (held if is_held else free).requests.append(request)
+            is_busy = request.refs is None or self._is_concerned(request.refs)
+            (deferred if is_busy else free).requests.append(request)
         for each in batch.happened:
-            (held if self._is_concerned([each.ref]) else free).happened.append(each)
+            (deferred if self._is_concerned([each.ref]) else free).happened.append(each)
         return free
 
     def _is_concerned(self, refs: Iterable[PluginRef]) -> bool:
@@ -363,8 +363,8 @@ class ReloadLoop:
         self._may_go_on()
 
     def _may_go_on(self) -> bool:
-        """Whether nothing has come in meanwhile; what was held is looked at again."""
-        self.inbox.put_held()
+        """Whether nothing has come in meanwhile; what was deferred is looked at again."""
+        self.inbox.put_deferred()
         return self.inbox.empty
 
     def _answer(self) -> None:

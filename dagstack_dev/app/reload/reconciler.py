@@ -155,25 +155,27 @@ class Reconciler:
         state, building = self._state, self._state.building
         places = {**state.unsettled, **reasons}
         changes = self._shared.prepare(contents, occasion.number, is_quiet=not building)
-        waiting, late = set[str](), set[str]()
+        busy, busy_changes = set[str](), set[str]()
         if building:
-            waiting = set(filter(state.is_busy, places))
-            late = {name for name, each in changes.items() if state.is_building(each.plugins)}
+            busy = set(filter(state.is_busy, places))
+            busy_changes = {
+                name for name, each in changes.items() if state.is_building(each.plugins)
+            }
         while True:
             turn = self._plan_for(
-                {place: reason for place, reason in places.items() if place not in waiting},
+                {place: reason for place, reason in places.items() if place not in busy},
                 contents,
-                {name: each for name, each in changes.items() if name not in late},
+                {name: each for name, each in changes.items() if name not in busy_changes},
                 occasion,
             )
             more, names = self._colliding(turn)
             if not more and not names:
                 break
-            if more <= waiting and names <= late:  # By what else they are: all has to wait.
+            if more <= busy and names <= busy_changes:  # By what else they are: all has to wait.
                 more, names = {*places}, {*changes}
-            waiting |= more
-            late |= names
-        state.unsettled |= {place: places.get(place, PENDING) for place in waiting}
+            busy |= more
+            busy_changes |= names
+        state.unsettled |= {place: places.get(place, PENDING) for place in busy}
         for error in turn.plan.errors():
             if isinstance(error, PluginRegistryError):
                 self._locate(error, turn.offers)
@@ -356,8 +358,9 @@ class Reconciler:
             if occasion.paths or reason != NOTHING:
                 self._reports.skipped(reload_id, occasion.began, occasion.paths, reason, refs)
         for ref in settled:
-            self._reports.settled(state.place(ref) or "", ref, reload_id)
-        for place in self._reports.told():
+            message, place = "the file matches what runs", state.place(ref) or ""
+            self._reports.fixed(place, ref, message, reload_id, is_pending=True)
+        for place in self._reports.paths:
             owner = state.owner(place)
             is_down = owner is not None and not state.is_live(owner)
             if not (is_down or self._differs_at(place) or state.is_busy(place)):

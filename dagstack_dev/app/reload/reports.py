@@ -1,4 +1,4 @@
-"""What observers are told of news that are not in force, each once."""
+"""Reports to the observers which news are not in force, each once."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class Reports:
-    """Tells what is rejected and fixed, but not the same thing with every batch."""
+    """Reports what is rejected and fixed, but not the same thing with every batch."""
 
     def __init__(self, table: PluginTable) -> None:
         self._table = table
-        self._told: dict[str, str] = {}
+        self._rejected: dict[str, str] = {}
 
     def rejected(
         self, ref: PluginRef | None, path: str, error: BaseException, reload_id: int | None = None
     ) -> None:
-        """What is at `path` is not taken over; what runs of `ref` goes on."""
-        if self._told.get(path) == str(error):
+        """Report that what is at `path` is not taken over; what runs of `ref` goes on."""
+        if self._rejected.get(path) == str(error):
             return
-        self._told[path] = str(error)
+        self._rejected[path] = str(error)
         entry = self._table.entries.get(ref) if ref is not None else None
         is_live = entry is not None and entry.ref in self._table.setup_order
         self._table.publish(
@@ -42,26 +42,23 @@ class Reports:
         )
 
     def fixed(
-        self, path: str, ref: PluginRef | None, message: str, reload_id: int | None = None
+        self,
+        path: str,
+        ref: PluginRef | None,
+        message: str,
+        reload_id: int | None = None,
+        *,
+        is_pending: bool = False,
     ) -> None:
-        """What was rejected at `path` is not any more."""
-        if self._told.pop(path, None) is not None:
-            self._tell_fixed(path, ref, message, reload_id)
+        """Report that what was rejected at `path`, or `is_pending`, is not any more."""
+        if self._rejected.pop(path, None) is not None or is_pending:
+            fact = PluginFixed(ref=ref, path=path, message=message, reload_id=reload_id)
+            self._table.publish(fact)
 
-    def settled(self, path: str, ref: PluginRef, reload_id: int | None) -> None:
-        """What was pending at `path`, told or not, is again what runs."""
-        self._told.pop(path, None)
-        self._tell_fixed(path, ref, "the file matches what runs", reload_id)
-
-    def _tell_fixed(
-        self, path: str, ref: PluginRef | None, message: str, reload_id: int | None
-    ) -> None:
-        fact = PluginFixed(ref=ref, path=path, message=message, reload_id=reload_id)
-        self._table.publish(fact)
-
-    def told(self) -> list[str]:
-        """The paths of which something was told that is not fixed yet."""
-        return sorted(self._told)
+    @property
+    def paths(self) -> list[str]:
+        """The paths of which something was rejected that is not fixed yet."""
+        return sorted(self._rejected)
 
     def skipped(
         self,
@@ -71,7 +68,7 @@ class Reports:
         reason: str,
         settled: Iterable[PluginRef] = (),
     ) -> None:
-        """Nothing was done."""
+        """Report that nothing was done."""
         self._table.publish(
             ReloadSkipped(
                 reload_id=reload_id,
