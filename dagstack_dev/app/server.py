@@ -228,7 +228,7 @@ class DevServer:
             (runner, "on_crash", self._loop.note_crash),
             (table.watchdog, "is_outdated", self._loop.preemption.is_outdated),
             (runner, "drain_seconds", self._settings.drain_seconds),
-            (table, "call_patience", self._settings.call_patience),
+            (table.rules, "patience", self._settings.call_patience),
         )
         for owner, name, value in of_ours:
             steps.callback(setattr, owner, name, getattr(owner, name))

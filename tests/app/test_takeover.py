@@ -204,14 +204,13 @@ async def test_the_patience_of_the_server_holds_for_what_was_there_and_ends_with
     await registry.setup_all(context([], registry))
     [entry] = registry.table.present()
 
-    def patience() -> tuple[float, float, float]:
-        table = registry.table
-        return entry.gate.rules.patience, table.call_patience, registry.runner.drain_seconds
+    def patience() -> tuple[float, float]:
+        return entry.gate.rules.patience, registry.runner.drain_seconds
 
     before = patience()
     settings = Settings(call_patience=0.25, drain_seconds=0.5)
     async with DevServer(registry=registry, settings=settings):
-        assert patience() == (0.25, 0.25, 0.5)
+        assert patience() == (0.25, 0.5)
     assert patience() == before
     await registry.teardown_all()
 

@@ -210,7 +210,7 @@ def test_jobs_that_end_by_themselves_are_forgotten(
             plugin.ctx.start_soon(say_later, told, str(number))
             plugin.ctx.run_thread(lambda _: None)
         await told.until("99")
-        scope = plugin.ctx._scope
+        scope = plugin.ctx._owner.scope
         await until(lambda: not scope._owned)
         await registry.teardown_all()
 
@@ -617,7 +617,7 @@ def test_using_the_context_when_the_plugin_is_gone_raises(
     async def main() -> None:
         await registry.setup_all(ctx)
         users["once"].ctx.callback(told, "callback")
-        kept = users["once"].ctx._scope
+        kept = users["once"].ctx._owner.scope
         await registry.teardown_all()
         for plugin in users.values():
             for use in (

@@ -121,9 +121,9 @@ def _waits(name: str, path: str) -> bool:
 
 
 @contextmanager
-def move_on_after(seconds: float, *, shield: bool = False) -> Iterator[anyio.CancelScope]:
+def move_on_after(seconds: float) -> Iterator[anyio.CancelScope]:
     """As `anyio.move_on_after`, in running time."""
-    with anyio.CancelScope(shield=shield) as scope:
+    with anyio.CancelScope() as scope:
         stop = call_after(seconds, scope.cancel)
         try:
             yield scope

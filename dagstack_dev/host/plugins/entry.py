@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagstack_dev.core.manifest.fields import PluginManifest
@@ -72,6 +72,7 @@ class Saved(NamedTuple):
     pending_error: BaseException | None
 
 
+@dataclass(slots=True, eq=False)
 class Entry:
     """One plugin: what it offers, what of it runs, and how it is doing. To be read only.
 
@@ -94,40 +95,21 @@ class Entry:
         requires_restart: whether a teardown of it has left something in this process for good.
     """
 
-    __slots__ = (
-        "blocked_by",
-        "carry",
-        "context",
-        "degraded_by",
-        "failure",
-        "gate",
-        "generation",
-        "imports",
-        "number",
-        "offer",
-        "pending_error",
-        "proxy",
-        "requires_restart",
-        "running",
-        "stage",
-    )
-
-    def __init__(self, offer: Offer, gate: Gate) -> None:
-        self.offer = offer
-        self.gate = gate
-        self.generation: Generation | None = None
-        self.carry: dict[str, Any] = {}
-        self.context: PluginContext | None = None
-        self.number = 0
-        self.imports = 0
-        self.running: PluginInstance | None = None
-        self.proxy: PluginProxy | None = None
-        self.failure: BaseException | None = None
-        self.stage: Stage | None = None
-        self.pending_error: BaseException | None = None
-        self.degraded_by: BaseException | None = None
-        self.requires_restart = False
-        self.blocked_by: tuple[str, ...] = ()
+    offer: Offer
+    gate: Gate
+    generation: Generation | None = None
+    number: int = 0
+    imports: int = 0
+    running: PluginInstance | None = None
+    proxy: PluginProxy | None = None
+    context: PluginContext | None = None
+    carry: dict[str, Any] = field(default_factory=dict)
+    failure: BaseException | None = None
+    stage: Stage | None = None
+    blocked_by: tuple[str, ...] = ()
+    pending_error: BaseException | None = None
+    degraded_by: BaseException | None = None
+    requires_restart: bool = False
 
     @property
     def ref(self) -> PluginRef:

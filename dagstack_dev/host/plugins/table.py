@@ -49,39 +49,28 @@ class PluginTable(PluginView):
     """The plugins of one registry by ref.
 
     What happens to a plugin is a method here. It changes the state, the gate and all that belongs
-    to them together, and tells the observers last: whatever they look at, or call, agrees. Nobody
+    to them together, and tells the observers last: whatever they look at, or call, agrees. Nothing
     else opens or closes a gate, or writes into an `Entry`.
 
     Args:
         runtimes: those that serve the plugins, by name.
-        call_patience: how long a call waits at a closed gate, in seconds.
         owner: kept alive by every proxy.
+
+    Attributes:
+        rules: what holds for all gates, such as how long a call waits at one.
+        members: who can be dispatched to.
+        watchdog: watches the loop's thread while plugins are loaded, set up or torn down.
     """
 
-    def __init__(
-        self,
-        runtimes: Mapping[str, Runtime],
-        *,
-        call_patience: float = 30.0,
-        owner: object = None,
-    ) -> None:
+    def __init__(self, runtimes: Mapping[str, Runtime], *, owner: object = None) -> None:
         super().__init__(runtimes)
-        self._rules = GateRules(self.too_early, call_patience, owner)
+        self.rules = GateRules(self.too_early, owner=owner)
         self.members = Members()
         self._kinds = NO_KINDS
         self.watchdog = Watchdog(self.publish)
         self._observers: dict[Guard, Observer] = {}
         self._setups = 0
         self._making_proxy = RLock()  # It looks at the plugin, which may run code of its own.
-
-    @property
-    def call_patience(self) -> float:
-        """How long a call waits at a closed gate, in seconds; to be set for all gates at once."""
-        return self._rules.patience
-
-    @call_patience.setter
-    def call_patience(self, seconds: float) -> None:
-        self._rules.patience = seconds
 
     def observe(self, observer: Observer) -> Callable[[], object]:
         """Tell `observer` every fact from now on; what is returned ends that."""
@@ -97,7 +86,7 @@ class PluginTable(PluginView):
 
     def add(self, offer: Offer, reason: str) -> Entry:
         """Add a plugin that was not there before."""
-        entry = Entry(offer, Gate(offer.ref, self._rules))
+        entry = Entry(offer, Gate(offer.ref, self.rules))
         known = self.entries.get(offer.ref)
         if known is not None:  # It was removed and is back: its proxy must be the same object.
             entry.gate, entry.proxy, entry.imports = known.gate, known.proxy, known.imports

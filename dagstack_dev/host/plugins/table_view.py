@@ -89,14 +89,10 @@ class PluginView:
         folder, inner = os.path.dirname(path), path  # noqa: PTH120 - for each line that is logged
         while folder not in self._by_folder and folder != inner:
             folder, inner = os.path.dirname(folder), folder  # noqa: PTH120 - (the same)
-        return self.owner(folder)
-
-    def owner(self, folder: str) -> PluginRef | None:
-        """Return the plugin that is loaded from `folder`, or was last tried from it."""
         return next(iter(self.owners(folder)), None)
 
     def owners(self, folder: str) -> list[PluginRef]:
-        """Return all of these, the one that runs first, then the latest."""
+        """Return the plugins that were loaded from `folder`: the one that runs, then the latest."""
         latest = reversed(self._by_folder.get(folder, ()))
         return sorted(latest, key=lambda ref: ref not in self.setup_order)
 

@@ -16,23 +16,18 @@ class BlobStore(Protocol):
 
     def put(self, key: str, blob: bytes) -> None:
         """Keep `blob`, in place of what was there."""
-        ...
 
     def get(self, key: str) -> bytes | None:
         """Return the blob, or None."""
-        ...
 
     def delete(self, key: str) -> None:
         """Forget the blob; nothing happens when it is not there."""
-        ...
 
     def exists(self, key: str) -> bool:
         """Return whether there is a blob."""
-        ...
 
     def list(self, prefix: str = "") -> Sequence[str]:
         """Return the keys that begin with `prefix`, sorted."""
-        ...
 
 
 class _Blobs:

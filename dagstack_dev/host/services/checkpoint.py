@@ -19,15 +19,12 @@ class CheckpointStore(Protocol):
 
     def save(self, key: str, payload: bytes) -> None:
         """Keep `payload`, in place of what was there; from now on `load` answers it."""
-        ...
 
     def load(self, key: str) -> bytes | None:
         """Return what was saved last, or None."""
-        ...
 
     def clear(self, key: str) -> None:
         """Forget it; nothing happens when it is not there."""
-        ...
 
 
 class _Checkpoints:

@@ -16,11 +16,9 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """This moment, with a time zone."""
-        ...
 
     def monotonic_ns(self) -> int:
         """Return nanoseconds since some moment, for measuring; never goes back."""
-        ...
 
 
 class SystemClock:

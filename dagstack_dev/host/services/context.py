@@ -23,15 +23,10 @@ if TYPE_CHECKING:
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.operations import Operation
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.life.scope import Scope
     from dagstack_dev.host.services.ownership import Owner
 
 T = TypeVar("T")
 
-_NOT_A_PLUGIN: Final = (
-    "this context belongs to the host and owns nothing; start tasks and open resources with the "
-    "context that a plugin is given in its setup"
-)
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -48,7 +43,6 @@ class TenantContext(Protocol):
 
     def check_access(self, resource_kind: str, resource_id: str, action: str = "read") -> None:
         """Raise `TenantAccessDenied` when this may not be done; return when it may."""
-        ...
 
 
 class NoOpTenantContext:
@@ -120,7 +114,7 @@ class PluginContext:
             name: for reports; that of the function by default.
         """
         check_call("start_soon", function, args, _EMPTY)
-        self._scope.start_soon(function, *args, name=name)
+        self._owner.scope.start_soon(function, *args, name=name)
 
     def run_thread(
         self, function: Callable[..., object], *args: object, name: str | None = None
@@ -137,7 +131,7 @@ class PluginContext:
         """
         check_call("run_thread", function, (threading.Event(), *args), _EMPTY)
         check_plain("run_thread", function)
-        self._scope.run_thread(function, *args, name=name)
+        self._owner.scope.run_thread(function, *args, name=name)
 
     def enter(self, manager: AbstractContextManager[T, Any]) -> T:
         """Enter a context manager, to be left at the end, and return what it yields.
@@ -145,7 +139,7 @@ class PluginContext:
         It is entered and left in the plugin's own context variables. It is told what the plugin
         fails with, if it does, but cannot suppress that.
         """
-        return self._scope.enter(manager)
+        return self._owner.scope.enter(manager)
 
     async def enter_async(self, manager: AbstractAsyncContextManager[T, Any]) -> T:
         """Enter an asynchronous manager, to be left at the end, and return what it yields.
@@ -154,12 +148,12 @@ class PluginContext:
         variables that it sets stay there. An exception that it raises while the plugin is ready,
         as a task group does when a task in it has failed, makes the plugin `failed`.
         """
-        return await self._scope.enter_async(manager)
+        return await self._owner.scope.enter_async(manager)
 
     def callback(self, function: Callable[..., object], *args: object, **kwargs: object) -> None:
         """Call a function at the end, and await what it returns if that can be awaited."""
         check_call("callback", function, args, kwargs)
-        self._scope.callback(partial(function, *args, **kwargs))
+        self._owner.scope.callback(partial(function, *args, **kwargs))
 
     def in_flight(self) -> tuple[Operation, ...]:
         """Return what the plugin has under way: calls of its methods, background tasks and threads.
@@ -168,9 +162,7 @@ class PluginContext:
         other moment; a method that asks finds its own call, too. From another thread
         too. It is looked for when it is asked for, among all that runs: not for every call.
         """
-        if self.owner is None:
-            raise RuntimeError(_NOT_A_PLUGIN)
-        return self.owner.in_flight()
+        return self._owner.in_flight()
 
     @property
     def carry(self) -> MutableMapping[str, Any]:
@@ -180,15 +172,16 @@ class PluginContext:
         roll-back the old generation finds what the new one has left in it. It is emptied when the
         plugin is removed or renamed and when everything is torn down; nothing in it is closed.
         """
-        if self.owner is None:
-            raise RuntimeError(_NOT_A_PLUGIN)
-        return self.owner.carry
+        return self._owner.carry
 
     @property
-    def _scope(self) -> Scope:
+    def _owner(self) -> Owner:
         if self.owner is None:
-            raise RuntimeError(_NOT_A_PLUGIN)
-        return self.owner.scope
+            raise RuntimeError(
+                "this context belongs to the host and owns nothing; start tasks and open resources "
+                "with the context that a plugin is given in its setup"
+            )
+        return self.owner
 
 
 def derive_context_for_plugin(

@@ -36,15 +36,12 @@ class ProgressSink(Protocol):
 
     def report(self, progress: Progress) -> None:
         """Take note that the plugin is this far."""
-        ...
 
     def done(self) -> None:
         """Take note that the plugin has come to the end."""
-        ...
 
     def error(self, exc: BaseException) -> None:
         """Take note that the plugin has given up, for this reason."""
-        ...
 
 
 class NoOpProgressSink:

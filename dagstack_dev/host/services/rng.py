@@ -20,27 +20,21 @@ class Rng(Protocol):
 
     def random(self) -> float:
         """Return a number in [0, 1)."""
-        ...
 
     def randint(self, a: int, b: int) -> int:
         """Return a whole number from `a` to `b`, both included."""
-        ...
 
     def next_float(self) -> float:
         """Return what `random` does."""
-        ...
 
     def next_int(self, a: int, b: int) -> int:
         """Return what `randint` does."""
-        ...
 
     def uuid4(self) -> UUID:
         """Return a random UUID, of version 4."""
-        ...
 
     def choice(self, options: Sequence[T]) -> T:
         """Return one of `options`. Raises `IndexError` when there is none."""
-        ...
 
 
 class _Drawing:

@@ -22,15 +22,12 @@ class TmpDir(Protocol):
     @property
     def path(self) -> Path:
         """The folder, which is there."""
-        ...
 
     def create_file(self, name: str | None = None, content: bytes | str = b"") -> Path:
         """Return a new file in it; without a name, one that is free. Text is written as UTF-8."""
-        ...
 
     def create_subdir(self, name: str | None = None) -> Path:
         """Return a new folder in it; without a name, one that is free."""
-        ...
 
 
 class FolderTmpDir:
