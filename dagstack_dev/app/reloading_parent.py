@@ -7,11 +7,11 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
+from dagstack_dev.core.frames import callers
 from dagstack_dev.disk.paths import lies_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import FrameType
 
 _MARKS: Final = {
     "WERKZEUG_RUN_MAIN": "the reloader of Flask",
@@ -43,11 +43,9 @@ def _reloaded_by_uvicorn() -> list[str] | None:
 
     Nothing in the process says so but the arguments of the function that it began with.
     """
-    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - the way to look at callers
-    while frame is not None:
+    for frame in callers(sys._getframe()):  # noqa: SLF001 - the way to look at callers
         if frame.f_globals.get("__name__") == "uvicorn._subprocess":
             config: Any = frame.f_locals.get("config")
             if getattr(config, "should_reload", False):
                 return [str(folder) for folder in config.reload_dirs]
-        frame = frame.f_back
     return None

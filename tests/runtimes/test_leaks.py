@@ -14,9 +14,10 @@ import pytest
 from trees import PluginTree
 
 from dagstack_dev import PluginRef, PluginRegistry, unwrap
+from dagstack_dev.core.frames import awaited
 from dagstack_dev.core.ports import Generation
 from dagstack_dev.runtimes.leaks import referrers
-from dagstack_dev.runtimes.leaks.live_references import _awaited, live_references
+from dagstack_dev.runtimes.leaks.live_references import live_references
 from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
 
 
@@ -294,7 +295,7 @@ async def test_an_odd_task_and_an_odd_awaitable_spoil_no_search() -> None:
     await asyncio.sleep(0)
     try:
         assert live_references(retired) == []
-        assert [step for step, _ in _awaited(Odd())] == []
+        assert [step for step, _ in awaited(Odd())] == []
     finally:
         logging.root.removeFilter(odd)
         waiting.cancel()

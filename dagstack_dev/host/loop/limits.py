@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
+from dagstack_dev.core.frames import callers
 from dagstack_dev.host.loop.tasks import spawn
 
 if TYPE_CHECKING:
@@ -96,12 +97,10 @@ def is_at_prompt(frame: FrameType | None) -> bool:
     Debuggers that derive from `bdb`, as pdb, ipdb and pudb do, wait within their trace function;
     pydevd, which is in debugpy and PyCharm, in a function of its own.
     """
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name in _WAITING and _waits(code.co_name, code.co_filename):
-            return True
-        frame = frame.f_back
-    return False
+    codes = (each.f_code for each in callers(frame))
+    return any(
+        each.co_name in _WAITING and _waits(each.co_name, each.co_filename) for each in codes
+    )
 
 
 _WAITING: Final = {

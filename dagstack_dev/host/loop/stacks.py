@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 from os.path import dirname
-from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.errors.life import Unfinished
+from dagstack_dev.core.frames import awaited, callers
 from dagstack_dev.core.recorded import last_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
+    from types import FrameType
 
 _HOST: Final = dirname(dirname(__file__))  # noqa: PTH120 - compared with file names
 _PACKAGE: Final = dirname(_HOST)  # noqa: PTH120 - likewise
@@ -23,8 +23,6 @@ FORWARDER_FILE: Final = "<dagstack_dev proxy>"
 
 _WAITS_FOR_THREAD: Final = "Gate.call_in_thread"
 
-_SUSPENDED: Final = (CoroutineType, AsyncGeneratorType)
-
 
 def suspended_at(what: str, awaitable: object, folder: str | None) -> Unfinished:
     """Return where `awaitable`, which is called `what`, is suspended, if that can be found.
@@ -32,7 +30,7 @@ def suspended_at(what: str, awaitable: object, folder: str | None) -> Unfinished
     The innermost line of code in `folder`; where there is none, the outermost that is not ours,
     unless it is a runtime of ours that has called it, to wait for another process.
     """
-    frames = [*_frames_of(awaitable)]
+    frames = _frames_of(awaitable)
     outside = next((each for each in frames if not _is_in(_HOST, each)), None)
     foreign = outside if outside is not None and not _is_in(_PACKAGE, outside) else None
     return _at(what, _innermost_in(folder, frames) or foreign)
@@ -61,9 +59,9 @@ def calls_through(gate: object, folder: str | None) -> list[Unfinished]:
     gate are looked for among all that is suspended or runs now. To be called on the loop's thread.
     """
     calls = []
-    stacks = [[*_frames_of(coroutine)] for coroutine in _every_coroutine()]
+    stacks = [_frames_of(coroutine) for coroutine in _every_coroutine()]
     running = sys._current_frames().values()  # noqa: SLF001 - there is no other way
-    for frames in (*stacks, *map(_stack, running)):
+    for frames in (*stacks, *([*callers(each)][::-1] for each in running)):
         for index, frame in enumerate(frames):
             if _is_forwarder(frame, gate):
                 inside = frames[index + 1 :]
@@ -101,32 +99,9 @@ def _innermost_in(folder: str | None, frames: Iterable[FrameType]) -> FrameType 
     return own[-1] if own else None
 
 
-def _stack(frame: FrameType | None) -> list[FrameType]:
-    """Return what has led to `frame`, outermost first."""
-    frames = []
-    while frame is not None:
-        frames.append(frame)
-        frame = frame.f_back
-    return frames[::-1]
-
-
-def _frames_of(awaitable: object) -> Iterator[FrameType]:
-    """Yield what is suspended in `awaitable`, outermost first."""
-    inner: object | None = awaitable
-    while inner is not None:
-        frame: FrameType | None = None
-        # By type: `isinstance` would ask an awaitable of any class what it takes itself for.
-        if type(inner) is CoroutineType:
-            frame, inner = inner.cr_frame, inner.cr_await
-        elif type(inner) is GeneratorType:
-            frame, inner = inner.gi_frame, inner.gi_yieldfrom
-        elif type(inner) is AsyncGeneratorType:
-            frame, inner = inner.ag_frame, inner.ag_await
-        else:  # What wraps one of these, as `__anext__()` does, tells only the collector.
-            wrapped = gc.get_referents(inner)
-            inner = next((each for each in wrapped if type(each) in _SUSPENDED), None)
-        if frame is not None:
-            yield frame
+def _frames_of(awaitable: object) -> list[FrameType]:
+    """Return what is suspended in `awaitable`, outermost first."""
+    return [frame for _, frame in awaited(awaitable) if frame is not None]
 
 
 def _every_coroutine() -> list[object]:

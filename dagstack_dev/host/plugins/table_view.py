@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.errors.calls import PluginNotSetUp
+from dagstack_dev.core.frames import callers
 from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.lifecycle import PluginStatus, State
 from dagstack_dev.core.manifest.parsing import place_of_dependencies
@@ -16,7 +17,6 @@ from dagstack_dev.core.plan import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-    from types import FrameType
 
     from dagstack_dev.core.ports import Generation, Runtime
     from dagstack_dev.core.refs import PluginRef
@@ -186,9 +186,7 @@ class PluginView:
 
     def _on_stack(self) -> Iterator[PluginRef]:
         """Yield the plugins whose code is on the stack, the innermost first."""
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - there is no other way
-        while frame is not None:
+        for frame in callers(sys._getframe(1)):  # noqa: SLF001 - there is no other way
             ref = self.plugin_at(frame.f_code.co_filename)
             if ref is not None:
                 yield ref
-            frame = frame.f_back

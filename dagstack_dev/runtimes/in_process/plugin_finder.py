@@ -22,6 +22,7 @@ from itertools import takewhile
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dagstack_dev.core.frames import callers
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.sources import SourceFile
 from dagstack_dev.runtimes import children
@@ -39,7 +40,6 @@ from dagstack_dev.runtimes.shared.unloading import Unloaded, restore, unload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from types import FrameType
 
     from dagstack_dev.core.ports import LoadsOnDemand
     from dagstack_dev.runtimes.code import CodeFile
@@ -275,9 +275,8 @@ class PluginFinder(MetaPathFinder):
     def _note_borrowed(self, importer: str, package: str) -> None:
         """The module `importer` has imported code of the plugin with this package."""
         host, ref = self.host(), self.plugin_of(package)
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the way to the line
-        while frame is not None and frame.f_globals.get("__name__") != importer:
-            frame = frame.f_back
+        stack = callers(sys._getframe(1))  # noqa: SLF001 - the way to the line
+        frame = next((each for each in stack if each.f_globals.get("__name__") == importer), None)
         if host is not None and ref is not None and frame is not None:
             own = self.plugin_of(self._log.owner(importer))
             host.note_import(own, ref, frame.f_code.co_filename, frame.f_lineno)

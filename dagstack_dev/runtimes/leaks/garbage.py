@@ -15,12 +15,13 @@ import gc
 import sys
 from asyncio import AbstractEventLoop, Future
 from collections import deque
-from types import AsyncGeneratorType, CoroutineType, GeneratorType, ModuleType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
+
+from dagstack_dev.core.frames import suspended
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from types import CodeType, FrameType
 
 EXPANDED_LIMIT: Final = 2_000
 """Objects whose references are followed: a few milliseconds."""
@@ -35,20 +36,6 @@ _SHARED: Final = (
     "dagstack_dev.runtimes.in_process.plugin_finder",
 )
 """Where the classes are from that lead from one plugin to every other."""
-
-_SUSPENDED: Final = {
-    CoroutineType: ("cr_code", "cr_frame", "cr_await"),
-    GeneratorType: ("gi_code", "gi_frame", "gi_yieldfrom"),
-    AsyncGeneratorType: ("ag_code", "ag_frame", "ag_await"),
-}
-
-
-class Suspended(NamedTuple):
-    """A coroutine or generator: its code, its frame unless it has ended, and what it awaits."""
-
-    code: CodeType
-    frame: FrameType | None
-    awaited: object
 
 
 class Reachable:
@@ -147,12 +134,6 @@ def module_of(cls: type) -> str:
 def name_of(cls: type) -> str:
     """Return the qualified name of `cls`."""
     return str(_QUALNAME.__get__(cls))
-
-
-def suspended(thing: object) -> Suspended | None:
-    """Return what a coroutine or generator is suspended in, None for anything else."""
-    names = _SUSPENDED.get(type(thing))
-    return None if names is None else Suspended(*(getattr(thing, name) for name in names))
 
 
 def _held_from_outside(objects: list[object], edges: list[list[int]]) -> set[int]:

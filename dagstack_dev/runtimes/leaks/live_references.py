@@ -11,7 +11,7 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dagstack_dev.runtimes.leaks.garbage import suspended
+from dagstack_dev.core.frames import awaited, callers
 from dagstack_dev.runtimes.leaks.referrers import frames_of_other_threads
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _tasks(retired: RetiredGeneration) -> Iterator[LiveReference]:
     except RuntimeError:  # The loop is trio's, or none runs.
         return
     for task in tasks:
-        steps = list(_awaited(task.get_coro()))
+        steps = list(awaited(task.get_coro()))
         frames = [frame for _, frame in steps if frame is not None]
         own = [frame for frame in frames if retired.owns(frame.f_globals)]
         if own:
@@ -58,20 +58,11 @@ def _tasks(retired: RetiredGeneration) -> Iterator[LiveReference]:
             )
 
 
-def _awaited(step: object) -> Iterator[tuple[object, FrameType | None]]:
-    """Yield a coroutine, what it awaits, and so on, each with its frame."""
-    while (found := suspended(step)) is not None:
-        yield step, found.frame
-        step = found.awaited
-
-
 def _threads(retired: RetiredGeneration) -> Iterator[LiveReference]:
     threads = {thread.ident: thread for thread in threading.enumerate()}
     for ident, innermost in frames_of_other_threads().items():
-        frame: FrameType | None = innermost
-        while frame is not None and not retired.owns(frame.f_globals):
-            frame = frame.f_back
-        if frame is not None:
+        own = (frame for frame in callers(innermost) if retired.owns(frame.f_globals))
+        if (frame := next(own, None)) is not None:
             thread = threads.get(ident)
             name = thread.name if thread is not None else ident
             yield LiveReference(

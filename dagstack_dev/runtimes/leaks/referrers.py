@@ -11,10 +11,11 @@ from time import perf_counter
 from types import CellType, FrameType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.runtimes.leaks.garbage import module_of, name_of, suspended
+from dagstack_dev.core.frames import callers, suspended
+from dagstack_dev.runtimes.leaks.garbage import module_of, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
 LINKS: Final = 6
 """Objects that a chain goes back to at most; each costs a walk through the whole heap."""
@@ -37,7 +38,7 @@ def holders_of(starts: Sequence[object], known: list[object]) -> list[tuple[obje
         For each start, objects of which each refers to the next, the start being the last; as far
         out as could be found in time. A start alone: nothing is seen to hold it.
     """
-    search = _Search([starts, known, *known, *_stack(sys._getframe())])  # noqa: SLF001 - ours
+    search = _Search([starts, known, *known, *callers(sys._getframe())])  # noqa: SLF001 - ours
     chains = [search.chain(start) for start in starts]
     done: set[int] = set()
     began = perf_counter()
@@ -173,7 +174,7 @@ def running_with(target: object) -> str | None:
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     for ident, innermost in frames_of_other_threads().items():
-        for frame in _stack(innermost):
+        for frame in callers(innermost):
             for value in frame.f_locals.values():
                 if value is target:
                     return f"{running(frame)} in thread {names.get(ident, ident)!r}"
@@ -185,13 +186,6 @@ def frames_of_other_threads() -> dict[int, FrameType]:
     frames = sys._current_frames()  # noqa: SLF001 - there is no other way
     del frames[threading.get_ident()]  # Our own frame among its own variables is a cycle.
     return frames
-
-
-def _stack(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frame and those that called it."""
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def _item(holder: dict[Any, Any], held: object, owner: str) -> str:
