@@ -13,7 +13,7 @@ import structlog
 from dagstack_dev import PluginRef
 from dagstack_dev.core.errors.remote import HandshakeFailed
 from dagstack_dev.runtimes.mcp.catalogue import Tool
-from dagstack_dev.runtimes.mcp.http import trusting_nobody
+from dagstack_dev.runtimes.mcp.http import trusting_none
 from dagstack_dev.runtimes.mcp.http_connection import HttpConnection, connection
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
 from dagstack_dev.runtimes.mcp.session import Session
@@ -51,7 +51,7 @@ async def meeting(
     log = ServerLog(structlog.get_logger())
     limits = {"look_every": look_every, "call_timeout": 20.0}
     async with (
-        connection(REF, url, headers, trusting_nobody(), **limits) as connected,
+        connection(REF, url, headers, trusting_none(), **limits) as connected,
         Session(REF, connected, log, "timeout_sec", no_new_tools) as session,
     ):
         yield connected, session

@@ -38,7 +38,7 @@ CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 class McpHttpRuntime:
-    """Connects to servers that run elsewhere, and that somebody else starts and stops."""
+    """Connects to servers that run elsewhere, and which others start and stop."""
 
     name: Final = "mcp_http"
 
@@ -59,7 +59,7 @@ class McpHttpRuntime:
             told = ManifestProblem(problem.key, str(problem), line_in(source, problem.key))
             raise ManifestInvalid(source.manifest_path, [told], ref=manifest.ref) from None
 
-    def importers(self, ref: PluginRef) -> frozenset[PluginRef]:  # noqa: ARG002 - of nobody
+    def importers(self, ref: PluginRef) -> frozenset[PluginRef]:  # noqa: ARG002 - of none
         """Nobody imports the code of a service elsewhere."""
         return frozenset()
 
@@ -175,9 +175,9 @@ def _tls(table: McpHttp, url: str, folder: str) -> ssl.SSLContext | None:
         _Unusable: the certificates to check them with cannot be read.
     """
     if not url.startswith("https:"):
-        return trusting_nobody()
+        return trusting_none()
     if not table.tls_verify:
-        context = trusting_nobody()
+        context = trusting_none()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
@@ -191,7 +191,7 @@ def _tls(table: McpHttp, url: str, folder: str) -> ssl.SSLContext | None:
     return None
 
 
-def trusting_nobody() -> ssl.SSLContext:
+def trusting_none() -> ssl.SSLContext:
     """For plain HTTP, where nothing is to be checked and nothing else to be believed."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 

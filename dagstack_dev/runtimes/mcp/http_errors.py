@@ -162,7 +162,7 @@ def _refusal(status: int, place: str, told: str, *, has_secret: bool) -> str:
     return f"{place} refused the request ({told})"
 
 
-def put_off(error: HttpError, retry_after: str) -> HttpError:
+def with_retry_after(error: HttpError, retry_after: str) -> HttpError:
     """Return `error` with what the header `Retry-After` says: seconds or a date."""
     try:
         seconds = float(int(retry_after))

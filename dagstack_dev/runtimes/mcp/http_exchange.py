@@ -31,8 +31,8 @@ from dagstack_dev.runtimes.mcp.http_errors import (
     no_mcp,
     not_reached,
     old_transport,
-    put_off,
     refused,
+    with_retry_after,
 )
 from dagstack_dev.runtimes.mcp.wire import (
     LONGEST_MESSAGE,
@@ -173,7 +173,7 @@ class Exchange:
             if status in _NO_SECRET or puts_off or not is_told:
                 problem = refused(status, self._url, has_secret=self._has_secret)
                 later = response.headers.get("retry-after", "")
-                raise self._through_proxy(put_off(problem, later))
+                raise self._through_proxy(with_retry_after(problem, later))
             if has_session:
                 self.suspicion.set()  # Some servers say no more when they do not know a session.
         elif number is None:

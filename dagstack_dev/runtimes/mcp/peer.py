@@ -117,7 +117,7 @@ class Peer(Dispatcher[TransportContext]):
             self._open.pop(number, None)
             self._progress.pop(number, None)
             if is_waited_for and options.get("cancel_on_abandon", True) and not self._is_over:
-                params = {"requestId": number, "reason": "nobody waits for it any more"}
+                params = {"requestId": number, "reason": "the caller has stopped waiting"}
                 self._tasks.start_soon(self.notify, CANCELLED, params)
 
     async def notify(
@@ -181,7 +181,7 @@ class Peer(Dispatcher[TransportContext]):
         await self._connection.tell(answer, {})
 
     def _note_progress(self, params: dict[str, Any]) -> None:
-        """Hand on the progress of a call, if somebody wants to know."""
+        """Hand on the progress of a call to who listens."""
         token, progress, total, message = map(params.get, _PROGRESS)
         listener, step = self._progress.get(number_of(token) or 0), _float(progress)
         if listener is None or step is None:

@@ -124,13 +124,13 @@ class Pipes:
                 for message in self._messages(line.strip()):
                     self._strays = 0
                     if is_answer(message):
-                        self._settle(message["id"], message)
+                        self._resolve(message["id"], message)
                     else:
                         take(message)
             await anyio.lowlevel.checkpoint()  # A pipe that is always full leaves others a turn.
         self.lost.set()
 
-    def _settle(self, number: int, answer: dict[str, Any] | Unreadable) -> None:
+    def _resolve(self, number: int, answer: dict[str, Any] | Unreadable) -> None:
         waiting = self._open.get(number)
         if waiting is not None and waiting.answer is None:
             waiting.answer = answer
@@ -169,7 +169,7 @@ class Pipes:
         if number is None:
             self._stray(line)
         else:
-            self._settle(number, Unreadable(why))
+            self._resolve(number, Unreadable(why))
         return []
 
     def _answered_by(self, line: bytes) -> int | None:

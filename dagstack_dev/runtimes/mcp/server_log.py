@@ -38,7 +38,7 @@ class ServerLog:
 
 
 def shortened(line: str) -> str:
-    """`line`, less what nobody would read to its end."""
+    """Return `line`, cut where it is too long to be read."""
     if len(line) <= LONGEST_LINE:
         return line
     return f"{line[:LONGEST_LINE]}... ({len(line)} characters)"

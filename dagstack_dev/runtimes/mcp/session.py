@@ -41,9 +41,15 @@ from dagstack_dev.core.errors.remote import (
     ToolTimeout,
 )
 from dagstack_dev.runtimes.mcp import dialect
-from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource, Tool
+from dagstack_dev.runtimes.mcp.catalogue import (
+    Prompt,
+    Resource,
+    Tool,
+    contents_of,
+    error_of,
+    result_of,
+)
 from dagstack_dev.runtimes.mcp.peer import Answered, Peer
-from dagstack_dev.runtimes.mcp.results import contents_of, error_of, result_of
 from dagstack_dev.runtimes.mcp.server_log import shortened
 from dagstack_dev.runtimes.mcp.wire import NoAnswer, Unreadable
 

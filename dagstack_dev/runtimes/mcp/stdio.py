@@ -71,7 +71,7 @@ class McpStdioRuntime:
         )
         return McpCode.after(previous, manifest, endpoint)
 
-    def importers(self, ref: PluginRef) -> frozenset[PluginRef]:  # noqa: ARG002 - of nobody
+    def importers(self, ref: PluginRef) -> frozenset[PluginRef]:  # noqa: ARG002 - of none
         """Nobody imports the code of another process."""
         return frozenset()
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 1 << 18
 ABANDON_SECONDS: Final = 2.0
-"""How long a cancelled call waits for the method to end; one that hangs keeps nobody."""
+"""How long a cancelled call waits for the method to end; one that hangs keeps no caller."""
 
 _LIFE: Final = 0
 """The number under which the start and the stop are answered; calls count from 1."""
@@ -209,7 +209,7 @@ class Remote:
         return answer.payload
 
     async def _send(self, data: bytes) -> None:
-        """Send a message whole, whoever is cancelled; a process that is gone tells `_listen`."""
+        """Send a message whole, even when cancelled; a process that is gone tells `_listen`."""
         assert self._stream is not None  # noqa: S101 - set by start
         with anyio.CancelScope(shield=True):
             async with self._sending:
@@ -242,7 +242,7 @@ class Remote:
         raise self._died()
 
     def _died(self) -> PluginRegistryError:
-        """Return an error for one who is told: an exception keeps whoever it has been raised in."""
+        """Return one error for each caller: an exception keeps the frames it was raised in."""
         if self._ending is None:
             return PluginUnavailable(self.ref, "its process has ended")
         return ProcessDied(self.ref, self._ending)
@@ -250,10 +250,10 @@ class Remote:
     def _take(self, message: Message) -> None:
         match message.kind:
             case Kind.RESULT | Kind.READY | Kind.STOPPED:
-                self._settle(message.call, payload=message.payload)
+                self._resolve(message.call, payload=message.payload)
             case Kind.ERROR:
                 error = self._unpack(message.payload, "an exception")
-                self._settle(message.call, error=error)
+                self._resolve(message.call, error=error)
             case Kind.FAILED:
                 self._over = True
                 error, carry = self._unpack(message.payload, "an exception")
@@ -261,7 +261,7 @@ class Remote:
                     self._take_carry(carry)
                 except NotTransferable as lost:
                     error.add_note(str(lost))
-                self._settle(message.call, error=error)
+                self._resolve(message.call, error=error)
             case Kind.CRASHED:
                 if self._context is not None:
                     error = self._unpack(message.payload, "an exception")
@@ -279,7 +279,7 @@ class Remote:
             case _:
                 pass
 
-    def _settle(
+    def _resolve(
         self, number: int, *, payload: bytes = b"", error: BaseException | None = None
     ) -> None:
         answer = self._answers.pop(number, None)
@@ -289,7 +289,7 @@ class Remote:
 
     def _give_up(self, make_error: Callable[[], BaseException]) -> None:
         for number in list(self._answers):
-            self._settle(number, error=make_error())
+            self._resolve(number, error=make_error())
 
     def _take_carry(self, carry: Mapping[str, bytes]) -> None:
         if self._context is None:

@@ -1,7 +1,7 @@
 """What goes between the app and a plugin's process, with errors that say what is in the way.
 
-Each message is a fixed header and a payload, which is a pickle. A payload is only ever read by
-whoever knows what it should be, so that what cannot be unpickled spoils one call and no more.
+Each message is a fixed header and a payload, which is a pickle. A payload is only
+read where it is known what it should be, so what cannot be unpickled spoils one call and no more.
 
 A plugin's modules exist in its own process only: unpickling in the app never imports them. So an
 exception is taken apart into type, message and the plugin's own frames, and made again with a

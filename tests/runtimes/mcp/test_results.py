@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from dagstack_dev import PluginRef
-from dagstack_dev.runtimes.mcp.catalogue import Tool
-from dagstack_dev.runtimes.mcp.results import contents_of, error_of, result_of
+from dagstack_dev.runtimes.mcp.catalogue import Tool, contents_of, error_of, result_of
 
 REF = PluginRef("tool", "demo")
 TEXT = {"type": "text", "text": "hello"}

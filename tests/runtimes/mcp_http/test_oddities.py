@@ -16,7 +16,7 @@ from odd_servers import http_usual, over_http, plain
 
 from dagstack_dev.core.errors.remote import HandshakeFailed, ServerLost, ToolError
 from dagstack_dev.runtimes.mcp import http_connection, http_exchange
-from dagstack_dev.runtimes.mcp.http_errors import public, put_off, refused
+from dagstack_dev.runtimes.mcp.http_errors import public, refused, with_retry_after
 
 
 @asynccontextmanager
@@ -112,7 +112,7 @@ async def test_what_may_pass(answer: str, told: str) -> None:
     ],
 )
 def test_when_a_server_wants_to_be_asked_again(later: str, seconds: float) -> None:
-    trouble = put_off(refused(503, "http://a/mcp", has_secret=False), later)
+    trouble = with_retry_after(refused(503, "http://a/mcp", has_secret=False), later)
     error = trouble.error(REF)
     assert isinstance(error, ServerLost)
     assert error.retry_after >= seconds
