@@ -30,7 +30,6 @@ def plugin(name: str, version: int = 2, /, **labels: Any) -> dict[str, dict[str,
         "error": None,
         "kind": [],
         "crashed": False,
-        "by_accident": False,
     }
     if labels.get("state", "ready") == "ready":
         seen |= {

@@ -54,7 +54,6 @@ class Host:
         crashing: the instances that were told to fail, by ref.
         is_out_of_order: whether the service is that plugins which are online need.
         flaky: plugins that are to fail once, when they come back in a roll-back.
-        flaked: those that have failed there, and have not been ready since.
         fallen: those that have failed there since the last quiet point.
     """
 
@@ -80,15 +79,12 @@ class Host:
         self.crashing: dict[PluginRef, Any] = {}
         self.is_out_of_order = False
         self.flaky: set[str] = set()
-        self.flaked: set[PluginRef] = set()
         self.fallen: set[str] = set()
         self.setups: dict[str, tuple[str, int, bool]] = {}
         self._serials = 0
         self._begun = 0
 
     def _see(self, fact: Fact) -> None:
-        if isinstance(fact, Transition) and fact.to_state is State.READY:
-            self.flaked.discard(fact.ref)
         if isinstance(fact, Transition) and fact.to_state is State.SETTING_UP:
             self._begun += 1
             again = "again" if fact.reason == "rolled back" else ""
@@ -146,26 +142,21 @@ class Host:
             for other in table.graph.dependencies(ref)
         }
         self.census.add(plugin)
-        if plugin.ref in self.flaky and self._comes_back(ref):
+        if plugin.ref in self.flaky and self._comes_back(plugin.ref):
             self.flaky.discard(plugin.ref)
-            self._falls(ref)
+            self.fallen.add(plugin.ref)
             raise Flaked
 
     def reach(self, plugin: Any) -> None:
         """Fail while the service is out of order."""
         if self.is_out_of_order:
-            ref = PluginRef(*plugin.ref.split("/"))
-            if self._comes_back(ref):
-                self._falls(ref)
+            if self._comes_back(plugin.ref):
+                self.fallen.add(plugin.ref)
             raise Unreachable
 
-    def _falls(self, ref: PluginRef) -> None:
-        self.flaked.add(ref)
-        self.fallen.add(str(ref))
-
-    def _comes_back(self, ref: PluginRef) -> bool:
+    def _comes_back(self, ref: str) -> bool:
         """Whether what is set up is what ran before, in a roll-back."""
-        return self.setups[str(ref)][0].endswith("again")
+        return self.setups[ref][0].endswith("again")
 
     def judge(self, plugin: Any) -> None:
         """Fail if the versions of `plugin` and of something that it depends on do not match."""

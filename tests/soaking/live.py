@@ -174,8 +174,7 @@ class Session:
             while self._host.suffering(State.FAILED):
                 await anyio.sleep(0.005)
                 await self._idle()
-            rest = self._host.suffering(State.READY) | self._host.flaked
-            if rest := rest & self._host.server.statuses().keys():
+            if rest := self._host.suffering(State.READY):
                 await self._host.server.reload(*rest)
                 await self._idle()
             return

@@ -47,7 +47,6 @@ def _plugin(host: Host, ref: PluginRef) -> dict[str, Any]:
         "folder": status.path and str(Path(status.path).relative_to(host.server.roots[0])),
         "error": str(status.error) if status.error is not None else None,
         "kind": kinds(status.error),
-        "by_accident": status.stage is Stage.RUN or ref in host.flaked,
         "crashed": status.stage is Stage.RUN,
     }
     if status.state is State.READY:

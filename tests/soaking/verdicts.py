@@ -14,7 +14,7 @@ from soaking.soundness import READY
 from soaking.sources import Fault, Source
 from soaking.workspace import Tree
 
-_OF_ONE_PROCESS = {"serial", "setup", "ended", "worker", "wired", "error", "crashed", "by_accident"}
+_OF_ONE_PROCESS = {"serial", "setup", "ended", "worker", "wired", "error", "crashed"}
 
 
 @dataclass
@@ -49,7 +49,7 @@ def differs(live: Picture, cold: Picture, tree: Tree, known: Known) -> Iterator[
         broken = any(name in part and m.flaw is Flaw.SYNTAX for name, m in tree.modules.items())
         startable = unique and not (crashed or broken) and all(_starts(r, cold) for r in claimed)
         whole = whole and startable
-        past = any(each["pending"] or each["by_accident"] for each in there)
+        past = crashed or any(each["pending"] for each in there)
         if startable or (unique and not past):
             yield from _unequal(part, live, cold, all_ready=startable)
         else:
@@ -171,7 +171,7 @@ def _not_last_good(
 ) -> Iterator[str]:
     claimed = {source.ref for source in tree.folders.values()}
     gone = known.removed | (known.ran["plugins"].keys() - claimed)
-    gone |= {ref for ref, each in live["plugins"].items() if each["by_accident"]}
+    gone |= {ref for ref, each in live["plugins"].items() if each["crashed"]}
     runs_from = _runs_from(live)
     claims = Counter(s.ref for s in tree.folders.values() if s.fault is not Fault.TOML)
     # Renamed, some time ago, to one that has come up or moved only now; nobody owns the name.
@@ -200,14 +200,14 @@ def _unlike_beside_the_same(
 ) -> Iterator[str]:
     """What a restart has up, or labels otherwise, beside the very neighbours that run.
 
-    Left out is what has failed by accident, what several folders claim, what runs from another.
+    Left out is what has crashed, what several folders claim, what runs from another.
     """
     claims = Counter(source.ref for source in tree.folders.values())
     runs_from = _runs_from(live)
     for folder, source in sorted(tree.folders.items()):
         ref = source.ref
         now, restarted = live["plugins"].get(ref), cold["plugins"].get(ref)
-        if ref not in part or now is None or restarted is None or now["by_accident"]:
+        if ref not in part or now is None or restarted is None or now["crashed"]:
             continue
         moves = _is_up(now) and now["folder"] != folder and now["folder"] in tree.folders
         if claims[ref] > 1 or moves or runs_from.get(folder, ref) != ref:
