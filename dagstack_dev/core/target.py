@@ -289,7 +289,7 @@ class Target:
     def _known_failure(
         self, ref: PluginRef, recurs: Callable[[PluginRef, Failure], bool]
     ) -> BaseException | None:
-        for each in self.news.failures.get(ref, ()):
+        for each in reversed([*self.news.failures.get(ref, ())]):  # The newest is what is told.
             if each.key == self.key(ref) and recurs(ref, each):
                 return each.error
         return None

@@ -286,11 +286,6 @@ class Reconciler:
             state.unsettled |= dict.fromkeys(state.request(late), "it has imported what is gone")
             ended(applied)
 
-        happened = {
-            ref
-            for ref, candidate in turn.wanted.candidates.items()
-            if turn.places.get(candidate.place, PENDING) != PENDING
-        }
         try:
             applied = await self._executor.apply(
                 plan,
@@ -298,7 +293,7 @@ class Reconciler:
                 turn.offers,
                 turn.changes,
                 before=turn.before,
-                cause=Cause(reload_id, occasion.began, occasion.paths, happened),
+                cause=Cause(reload_id, occasion.began, occasion.paths),
                 ended=end_part,
             )
         finally:

@@ -41,14 +41,11 @@ class Cause(NamedTuple):
         reload_id: the number of the reload; None for the first start, which is no reload.
         began: when it began, on the clock of `time.perf_counter`.
         paths: what has changed on disk.
-        refs: the plugins to which something has happened: what fails of them is told, whether it
-            is known to fail or not.
     """
 
     reload_id: int | None
     began: float
     paths: Sequence[str] = ()
-    refs: Collection[PluginRef] = ()
 
 
 class PlanExecutor:
@@ -96,7 +93,7 @@ class PlanExecutor:
             )
             for each in plan.transactions
         ]
-        news = [run for run in runs if not is_known(table, run.transaction, cause.refs)]
+        news = [run for run in runs if not is_known(table, run.transaction)]
         applied = Applied(touched={ref for run in news for ref in run.transaction.refs})
         changed = {ref for run in runs for each in run.shared for ref in each.plugins}
         changed |= candidates.keys()
@@ -145,7 +142,7 @@ class PlanExecutor:
     def has_work(self, plan: ReloadPlan, offers: Mapping[PluginRef, Offer]) -> bool:
         """Return whether `plan` comes to more than what is known, or from other `offers`."""
         entries = self._table.entries
-        return not all(is_known(self._table, each, ()) for each in plan.transactions) or any(
+        return not all(is_known(self._table, each) for each in plan.transactions) or any(
             entries[ref].offer.source != offers[ref].source for ref in plan.taken & offers.keys()
         )
 

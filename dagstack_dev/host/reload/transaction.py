@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.errors.base import said
@@ -11,7 +11,7 @@ from dagstack_dev.core.events import ReloadFailed, ReloadRolledBack
 from dagstack_dev.core.lifecycle import Stage, State
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from dagstack_dev.core.plan import Candidate, Step, Transaction
     from dagstack_dev.core.ports import Generation, SharedCodeChange
@@ -267,20 +267,11 @@ class TransactionRun:
             self.applied.retired.append(Retired(ref, number, generation))
 
 
-def is_known(table: PluginTable, transaction: Transaction, happened: Collection[PluginRef]) -> bool:
-    """Return whether all that `transaction` comes to is what is known already: still broken.
-
-    Args:
-        table: the plugins.
-        transaction: what the plan says.
-        happened: plugins to which something has happened: for these, a known failure is news.
-    """
-    failing = (
-        replace(step, is_known=False) if step.ref in happened else step for step in transaction.fail
-    )
+def is_known(table: PluginTable, transaction: Transaction) -> bool:
+    """Return whether all that `transaction` comes to is what is known already: still broken."""
     return (
         not (transaction.tear_down or transaction.remove or transaction.set_up)
-        and all(_fails_already(table, step) for step in failing)
+        and all(_fails_already(table, step) for step in transaction.fail)
         and all(_waits_already(table, step) for step in transaction.block)
     )
 
@@ -293,7 +284,7 @@ def _fails_already(table: PluginTable, step: Step) -> bool:
         and table.states[step.ref] is State.FAILED
         and entry.error is not None
         and step.error is not None
-        and (step.is_known or said(entry.error) == said(step.error))
+        and said(entry.error) == said(step.error)
     )
 
 
