@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -426,6 +427,30 @@ def test_a_thread_or_a_task_group_that_fails_makes_the_plugin_failed_too(
 
     run(main)
     assert told.log == ["teardown"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, asyncio.CancelledError])
+async def test_a_thread_that_ends_with_an_interruption_says_nothing_of_the_loop(
+    registry: PluginRegistry, ctx: PluginContext, put: Put, error: type[BaseException]
+) -> None:
+    contexts: list[PluginContext] = []
+    fuse = threading.Event()
+
+    class Plugin:
+        async def setup(self, ctx: PluginContext) -> None:
+            contexts.append(ctx)
+            ctx.run_thread(self.end)
+
+        def end(self, stop: threading.Event) -> None:
+            fuse.wait()
+            raise error
+
+    put(Plugin())
+    await registry.setup_all(ctx)
+    fuse.set()
+    await until(lambda: not contexts[0].in_flight())
+    assert registry.statuses()[REF].state is State.READY
+    await registry.teardown_all()
 
 
 def test_a_background_task_that_raises_during_the_setup_makes_the_setup_fail(

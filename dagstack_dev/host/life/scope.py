@@ -204,9 +204,9 @@ class Scope:
         error = job.error
         if error is None:
             return
-        if is_interruption(error):  # As `asyncio.run` does with all tasks in the end.
-            if self._context is None:
-                self._on_loop_end(str(job))
+        if is_interruption(error):
+            if self._context is None and isinstance(job, TaskJob) and job.is_cancelled:
+                self._on_loop_end(str(job))  # As `asyncio.run` cancels all tasks in the end.
             return
         if isinstance(job, HeldManager) and not job.is_entered:
             return  # It is raised where it was to be entered.
