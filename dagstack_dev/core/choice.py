@@ -70,7 +70,7 @@ def _is_alike(ref: PluginRef, one: Target, other: Target, names: Collection[str]
     return (
         needed <= one.graph.refs & other.graph.refs
         and all(one.key(each) == other.key(each) for each in needed)
-        and all(other.content(code, ref) == each for code, each in one.files(ref).items())
+        and one.finds_alike(ref, other)
         and not any(getattr(want, "name", want) in names for want in one.graph.wants(ref))
     )
 

@@ -205,7 +205,8 @@ class Failure:
         key: what it was built from.
         error: why.
         files: the code that was news then and not its own, and what it held: by the path of a
-            file of shared code, or by the ref of another plugin; equal for equal content.
+            file of shared code, or by the ref of another plugin; equal for equal content, and
+            None for what was not there.
         is_of_running: whether the build had run, and came to nothing by itself later.
         absent: the modules that it names as missing, and that were looked for in vain.
         retry: when it is tried again by itself; None where that has not been decided.

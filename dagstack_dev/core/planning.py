@@ -80,8 +80,7 @@ class _Steps:
     def transactions(self) -> tuple[Transaction, ...]:
         """The steps, split into connected parts, each in order."""
         verdicts, leaving = self.target.verdicts, self.target.leaving
-        viable = [ref for ref, verdict in verdicts.items() if verdict.viable]
-        order = self.graph.order(viable, self._priority)
+        order = self.graph.order(self.target.viable, self._priority)
         live = sorted(
             (ref for ref in self.affected if self.world.is_live(ref)),
             key=self.world.setup_order.__getitem__,
@@ -142,8 +141,7 @@ class _Steps:
 
     def _with_blocked(self, refs: AbstractSet[PluginRef]) -> AbstractSet[PluginRef]:
         """`refs`, which leave, and what waits for them then: nobody can import any of it."""
-        viable = {ref for ref, verdict in self.target.verdicts.items() if verdict.viable}
-        return refs | (self.world.graph.downstream(refs) & self.affected) - viable
+        return refs | (self.world.graph.downstream(refs) & self.affected) - self.target.viable
 
     def _closure(self, refs: Iterable[PluginRef]) -> set[PluginRef]:
         """The plugins that have imported code of `refs`, directly or through others."""

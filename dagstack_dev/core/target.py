@@ -77,13 +77,11 @@ class Target:
         ]
         self._files = {path: each for change in self.shared for path, each in change.files.items()}
         self._keys: dict[PluginRef, Key] = {}
-        self._loads: dict[PluginRef | None, AbstractSet[PluginRef]] = {}
         self._wire()
         self.affected = self._affected(frozenset())
         idle = {ref for ref in self._lending() if ref not in self._possible}
         if idle:
             self.affected = self._affected(idle)
-            self._loads.clear()
         self.verdicts = self._judge(self._recurs)
 
     # How things are to be
@@ -155,7 +153,8 @@ class Target:
         """Downstream of every change, before and after, and by imported code but that of `idle`."""
         world = self.news.world
         reached: set[PluginRef] = set()
-        changing = {*filterfalse(self.news.goes_on, self.left_out)}
+        candidates = self.left_out.keys() & self.news.candidates.keys()
+        changing = {*filterfalse(self.news.goes_on, candidates)}
         changing |= {ref for change in self.shared for ref in change.plugins}
         frontier = {*self.offers, *self.leaving, *(changing & self.graph.refs)}
         while frontier:
@@ -193,8 +192,13 @@ class Target:
                     startable.append(other)
         return verdicts
 
-    def _viable(self, recurs: Callable[[PluginRef, Failure], bool]) -> AbstractSet[PluginRef]:
-        """What can be set up; see `_judge`."""
+    @cached_property
+    def viable(self) -> AbstractSet[PluginRef]:
+        """The affected plugins that can be set up, for all that is known."""
+        return {ref for ref, verdict in self.verdicts.items() if verdict.viable}
+
+    def _viable_if(self, recurs: Callable[[PluginRef, Failure], bool]) -> AbstractSet[PluginRef]:
+        """Those that could be; see `_judge`."""
         return {ref for ref, verdict in self._judge(recurs).items() if verdict.viable}
 
     @cached_property
@@ -203,12 +207,14 @@ class Target:
 
         Else what makes such a plugin fail would be no news, where it waits for just that plugin.
         """
-        return self._viable(
-            lambda ref, failure: (
-                (ref in self.offers or not self.news.world.is_live(ref))
-                and self._recurs(ref, failure)
-            )
+        return self._viable_if(
+            lambda ref, failure: self._is_open(ref) and self._recurs(ref, failure)
         )
+
+    def _is_open(self, ref: PluginRef) -> bool:
+        """Whether there is more to `ref` than that it comes up again."""
+        is_news = ref in self.offers or not self.news.world.is_live(ref)
+        return is_news or not self.leaving.isdisjoint(self.upstream(ref))
 
     def _judge_one(
         self,
@@ -299,52 +305,72 @@ class Target:
 
         What came to nothing by itself does so until there is news, whatever has been loaded since.
         """
-        held = failure.files
         return failure.is_of_running or all(
-            self.content(code, ref) == (held[code] if code in held else self._former(code, ref))
-            for code in {*held, *self.files(ref)}
+            self._is_as_it_was(code, ref, failure)
+            for code in {*failure.files, *self._code_for(ref)}
         )
 
-    def _former(self, code: Unit, ref: PluginRef) -> Hashable:
-        """What runs of a file of shared code or of a plugin, or did until `ref` failed."""
-        world = self.news.world
-        if isinstance(code, str) or code not in world.graph.downstream([ref]):
-            return world.code(code)
-        return world.version(code)
+    def _is_as_it_was(self, code: Unit, ref: PluginRef, failure: Failure) -> bool:
+        """Whether `ref` would find of a file of shared code, or of a plugin, what it found then."""
+        now, world = self._content(code), self.news.world
+        if code in failure.files:
+            then = failure.files[code]
+            if then is None and not isinstance(code, str):
+                return not self._is_there(code, self._loading_beside(ref))
+            return now == then
+        if now is None or isinstance(code, str):
+            return now == world.code(code)
+        return now == world.version(code)  # It is no news that it comes up again.
 
     def files(self, ref: PluginRef, imported: Iterable[Unit] = ()) -> Mapping[Unit, Hashable]:
-        """What the code holds that is news for `ref` or for what it is built with, and not theirs.
+        """What `ref` finds of the code that is news for it or for what it is built with.
 
-        By the path of each file of shared code, and by the ref of each other plugin. Of what its
-        build has `imported`, the news count too.
+        By the path of each file of shared code, and by the ref of each other plugin; None for what
+        is not there. Of what its build has `imported`, the news count too.
         """
-        found = {code for code in imported if code in self.affected or code in self._news}
+        codes = self._code_for(ref, imported)
+        return {
+            code: self._content(code)
+            if isinstance(code, str) or self._is_there(code, self.viable)
+            else None
+            for code in codes
+        }
+
+    def finds_alike(self, ref: PluginRef, other: Target) -> bool:
+        """Whether there is to load for `ref` what there is in `other`."""
+        return all(self._content(code) == other._content(code) for code in self._code_for(ref))
+
+    def _code_for(self, ref: PluginRef, imported: Iterable[Unit] = ()) -> AbstractSet[Unit]:
+        found = {code for code in imported if code in self._news or not isinstance(code, str)}
         for each in self.upstream(ref):
             found |= self._imported.get(each, set())
             found |= {path for change in self.news.changes.get(each, ()) for path in change.files}
-        found.discard(ref)
-        return {code: self.content(code, ref) for code in found}
+        return found - {ref}
 
     @cached_property
     def _news(self) -> AbstractSet[Unit]:
         """The paths of all shared code that there are news of, taken or not."""
         return {path for change in self.news.shared.values() for path in change.files}
 
-    def content(self, code: Unit, ref: PluginRef) -> Hashable:
-        """What `ref` would find of a file of shared code, or of a plugin; None for nothing."""
-        if isinstance(code, str) and code in self._files:
-            return self._files[code]
-        if isinstance(code, str) or code not in self.affected:
-            return self.news.world.code(code)
-        # What depends on `ref` waits for it only if it fails, which is what is to be found out.
-        is_above = code not in self._loading() and code in self.graph.downstream([ref])
-        return self._version(code) if code in self._loading(ref if is_above else None) else None
+    def _content(self, code: Unit) -> Hashable:
+        """What there is to load of a file of shared code, or of a plugin; None for nothing."""
+        if isinstance(code, str):
+            return self._files[code] if code in self._files else self.news.world.code(code)
+        is_to_be_had = code not in self.affected or code in self._loadable
+        return self._version(code) if is_to_be_had else None
 
-    def _loading(self, ref: PluginRef | None = None) -> AbstractSet[PluginRef]:
-        """The affected plugins whose code there will be, for all that is known of all but `ref`."""
-        if ref not in self._loads:
-            self._loads[ref] = self._viable(lambda other, _: other != ref)
-        return self._loads[ref]
+    def _is_there(self, ref: PluginRef, viable: AbstractSet[PluginRef]) -> bool:
+        """Whether the code of `ref` is loaded, if of what is affected just `viable` comes up."""
+        return ref in viable if ref in self.affected else self.news.world.is_live(ref)
+
+    @cached_property
+    def _loadable(self) -> AbstractSet[PluginRef]:
+        """The affected plugins that can be set up if none fails."""
+        return self._viable_if(lambda *_: False)
+
+    def _loading_beside(self, ref: PluginRef) -> AbstractSet[PluginRef]:
+        """The affected plugins that can be set up if `ref` can, and all else fails that has."""
+        return self._viable_if(lambda other, _: other != ref and self._is_open(other))
 
     def upstream(self, ref: PluginRef) -> set[PluginRef]:
         """`ref`, what it depends on, and of what it imports the affected, directly or not."""

@@ -63,6 +63,7 @@ def change(
         load=load,
         error=PluginLoadError(ref(name), "compile", "invalid syntax") if broken else None,
         replaces=ref(replaces) if replaces else None,
+        version="new",
         seen=seen,
     )
 
@@ -315,7 +316,7 @@ def test_what_waits_for_whom_it_makes_fail_stays_down_alone() -> None:
 def test_what_an_ill_plugin_has_come_to_need_comes_up_without_it() -> None:
     """`z` cannot do with the new code of `a`, which cannot go on as it is, and needs `n` now."""
     before = world("a z", importers={"a": "z"})
-    news = [change("n"), replace(change("a", "n"), is_lost=True, version=2)]
+    news = [change("n"), replace(change("a", "n"), is_lost=True)]
     both = plan_reload(before, news)
     failed = Failure(both.key(ref("z")), RuntimeError(), both.files(ref("z"), [ref("a")]))
     plan = plan_reload(before, news, failures={ref("z"): [failed]})

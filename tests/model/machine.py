@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +11,7 @@ from dagstack_dev.core.graph import DependencyGraph
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.plan import Load, ReloadPlan, Step, Transaction
 from dagstack_dev.core.refs import PluginRef
-from model.builds import Build, Inputs, Oracle
+from model.builds import Build, Inputs, Oracle, reach
 from model.disk import Module, Text
 from model.laws import in_force
 
@@ -96,12 +96,35 @@ class Machine:
             return False
         return transaction.refs <= self.entries.keys()
 
-    def tied(self, plan: ReloadPlan, offers: Mapping[PluginRef, Inputs]) -> list[Transaction]:
-        """The transactions of `plan`; those whose plugins import each other's new code are one."""
+    def tied(
+        self,
+        plan: ReloadPlan,
+        offers: Mapping[PluginRef, Inputs],
+        modules: Mapping[str, Module],
+    ) -> list[Transaction]:
+        """The transactions of `plan`; those whose plugins import each other's news are one."""
+        texts = {ref: each.inputs.text for ref, each in self.entries.items()}
+        texts |= {ref: each.text for ref, each in offers.items()}
+        code = {**modules, **in_force(self.running)}
+        code |= {name: modules.get(name) for each in plan.transactions for name in each.shared}
+
+        def imports_news(one: Transaction, other: Transaction) -> bool:
+            news: set[Hashable] = {*other.shared, *(step.ref for step in other.set_up)}
+            loaded = [texts[step.ref] for step in one.set_up if step.load is Load.IMPORT]
+            return any(
+                not news.isdisjoint((*text.borrows, *reach(text.imports, code)[0]))
+                for text in loaded
+            )
+
         parts: list[list[Transaction]] = []
         for transaction in plan.transactions:
             tied = [
-                part for part in parts if any(_import(transaction, each, offers) for each in part)
+                part
+                for part in parts
+                if any(
+                    imports_news(transaction, each) or imports_news(each, transaction)
+                    for each in part
+                )
             ]
             parts = [part for part in parts if part not in tied]
             parts.append([transaction, *(each for part in tied for each in part)])
@@ -257,13 +280,3 @@ class Machine:
 
     def _rest(self, ref: PluginRef, inputs: Inputs, state: State) -> None:
         self.entries[ref] = Entry(inputs, state)
-
-
-def _import(one: Transaction, other: Transaction, offers: Mapping[PluginRef, Inputs]) -> bool:
-    """Whether plugins of one of them import code that the other one loads."""
-    return any(
-        not {step.ref for step in those.set_up}.isdisjoint(offers[step.ref].text.borrows)
-        for these, those in ((one, other), (other, one))
-        for step in these.set_up
-        if step.ref in offers
-    )

@@ -262,7 +262,7 @@ class Model:
             places |= {home for ref in wanted.candidates if (home := self.place(ref)) is not None}
             asked = {*wanted.candidates, *plan.rejected, *self.failures}
             self.machine.begin(plan)
-            todo = self.machine.tied(plan, offers)
+            todo = self.machine.tied(plan, offers, self.disk.modules)
             todo.sort(key=lambda each: bool(each.shared))
             while todo and not self.unsettled:  # Else the rest is planned anew.
                 transaction = todo.pop()
