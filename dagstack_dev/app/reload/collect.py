@@ -87,7 +87,7 @@ class Collector:
         self.own_writes = OwnWrites(later=later, look=inbox.paths, on_problem=on_problem)
 
     async def first_look(self) -> Collected:
-        """Everything that is on disk."""
+        """Return everything that is on disk."""
         await anyio.to_thread.run_sync(self._snapshot.look)
         self._report_faults()
         return self._hand_on(Batch(requests=[Request(None)]))
@@ -116,7 +116,7 @@ class Collector:
         return not is_own and not looks_unfinished(before, now)
 
     async def collect(self, batch: Batch) -> Collected:
-        """What `batch` has changed on disk; handed on once.
+        """Return what `batch` has changed on disk; handed on once.
 
         A save that looks unfinished, or looks like part of something larger such as a branch
         switch, is given time to go on, again and again while more comes in, which joins `batch`.
@@ -149,7 +149,7 @@ class Collector:
         return True
 
     def _hand_on(self, batch: Batch) -> Collected:
-        """The news, but for what plugins have written themselves or has to wait."""
+        """Return the news, but for what plugins have written themselves or has to wait."""
         news = self._snapshot.news
         saved = self._snapshot.take_touched()
         plugins: dict[str, PluginSource | None] = {}

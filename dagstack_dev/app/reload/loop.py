@@ -194,7 +194,7 @@ class ReloadLoop:
             self._under_way -= 1
 
     def _free_part(self, batch: Batch, *, is_read: bool = False) -> Batch:
-        """What of `batch` touches nothing that is being built; the rest is deferred until it ends.
+        """Return what of `batch` touches nothing that is being built, and defer the rest.
 
         Args:
             batch: what has come in.
@@ -217,7 +217,7 @@ class ReloadLoop:
         return free
 
     def _is_concerned(self, refs: Iterable[PluginRef]) -> bool:
-        """Whether any of `refs`, or of what depends on them, is being built."""
+        """Return whether any of `refs`, or of what depends on them, is being built."""
         return self._state.is_building(self._table.reached_by(refs))
 
     async def _handle(self, batch: Batch) -> None:
@@ -270,7 +270,7 @@ class ReloadLoop:
         return dict.fromkeys(places, "its configuration changed")
 
     def _saved_again(self, files: Iterable[str]) -> set[str]:
-        """The places where something was saved, changed or not, and does not run.
+        """Return the places where something was saved, changed or not, and does not run.
 
         What was written in a reload does not count: a setup that fails may do that.
         """
@@ -363,7 +363,7 @@ class ReloadLoop:
         self._may_go_on()
 
     def _may_go_on(self) -> bool:
-        """Whether nothing has come in meanwhile; what was deferred is looked at again."""
+        """Have what was deferred looked at again; return whether nothing waits."""
         self.inbox.put_deferred()
         return self.inbox.empty
 
@@ -373,7 +373,7 @@ class ReloadLoop:
             self.inbox.answer(self._is_due)  # Else what has come in is looked at first.
 
     def _is_due(self, request: Request) -> bool:
-        """Whether something of what was asked for has not been dealt with yet."""
+        """Return whether something of what was asked for has not been dealt with yet."""
         refs, unsettled = request.refs, self._state.unsettled
         if refs is None:
             return False

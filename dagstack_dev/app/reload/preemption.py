@@ -73,7 +73,7 @@ class Preemption:
         self._looks_again = False
 
     def note_input(self, news: Batch) -> None:
-        """Something has come in, or had when setups were begun."""
+        """Note what has come in, or had when setups were begun."""
         building = self._state.building
         if not building:
             self._unseen, self._useless = Batch(), {}
@@ -88,12 +88,12 @@ class Preemption:
         self._look()
 
     def planned(self, refs: Iterable[PluginRef]) -> None:
-        """`refs` are to be set up from what is there now."""
+        """Note that `refs` are to be set up from what is there now."""
         for ref in self._useless.keys() & set(refs):
             del self._useless[ref]
 
     def note_outdated(self, refs: Iterable[PluginRef]) -> None:
-        """`refs` differ on disk from what they are set up from."""
+        """Note that `refs` differ on disk from what they are set up from."""
         self._add_outdated(refs)
         self._look()
 
@@ -101,7 +101,7 @@ class Preemption:
         self._useless |= dict.fromkeys(self._table.reached_by(refs), SetupPreempted)
 
     def note(self, fact: Transition) -> None:
-        """A plugin came into another state."""
+        """Note that a plugin came into another state."""
         if fact.to_state is State.SETTING_UP:
             if fact.ref in self._state.building and fact.reason != ROLLED_BACK:
                 self._began[fact.ref] = monotonic()
@@ -116,7 +116,7 @@ class Preemption:
             self._in_a_row.pop(fact.ref, None)
 
     def is_outdated(self, ref: PluginRef, seconds: float) -> bool:
-        """Whether a setup of `ref` that blocks the loop for `seconds` now is of use to nobody.
+        """Return whether a setup of `ref` that blocks the loop for `seconds` now is useless.
 
         Called from the watchdog's thread, as events do not get through. Configuration is not
         looked at.
@@ -143,7 +143,7 @@ class Preemption:
         return bool(edited)
 
     def _may_break_off(self, ref: PluginRef, seconds: float) -> bool:
-        """Whether an import or setup of `ref` that has lasted for `seconds` may be preempted."""
+        """Return whether an import or setup of `ref` may be preempted after `seconds`."""
         is_setup = self._table.states[ref] is State.SETTING_UP
         may_be = ref in self._state.building and (not is_setup or ref in self._began)
         return may_be and seconds >= self._pause(ref)
@@ -176,7 +176,7 @@ class Preemption:
             self._later(PAUSE_SECONDS, self._look_again)
 
     def _differing(self, batch: Batch) -> set[PluginRef]:
-        """The plugins that differ on disk, by what has come in, from what they are set up from."""
+        """Return the plugins that are set up from something else than what is on disk now."""
         folders, files = self._collector.edited(batch)
         refs = {ref for folder in folders for ref in self._table.owners(folder)}
         return refs | self._shared.importers(self._shared.news_at(files))

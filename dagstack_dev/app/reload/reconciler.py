@@ -108,7 +108,7 @@ class Reconciler:
         return bool(self._state.unsettled) or self._shared.differs
 
     def next_id(self) -> int:
-        """The number of another reload."""
+        """Return the number of another reload."""
         self._reloads += 1
         return self._reloads
 
@@ -151,7 +151,7 @@ class Reconciler:
         contents: Mapping[str, SourceFile | None],
         occasion: Occasion,
     ) -> Turn:
-        """What is to be done now; what would touch what is being built has to wait."""
+        """Plan what is to be done now; what would touch what is being built has to wait."""
         state, building = self._state, self._state.building
         places = {**state.unsettled, **reasons}
         changes = self._shared.prepare(contents, occasion.number, is_quiet=not building)
@@ -223,7 +223,7 @@ class Reconciler:
         )
 
     def _colliding(self, turn: Turn) -> tuple[set[str], set[str]]:
-        """The places and changes of `turn` that would touch what is being built."""
+        """Return the places and changes of `turn` that would touch what is being built."""
         building = self._state.building
         if not building:
             return set(), set()
@@ -301,7 +301,7 @@ class Reconciler:
         self._settle(turn, applied, reload_id)
 
     def _kept(self, turn: Turn) -> dict[PluginRef, BaseException]:
-        """What does not run what is on disk, or is not run from there, each with the reason."""
+        """Return what does not run what is on disk, or not from there, each with the reason."""
         kept = dict(turn.plan.rejected)
         for change in turn.news:
             if change.name in turn.plan.held:
@@ -363,14 +363,14 @@ class Reconciler:
                 self._reports.fixed(place, owner, message, reload_id)
 
     def _differs_at(self, place: str) -> bool:
-        """Whether what runs from `place` is not what is on disk."""
+        """Return whether what runs from `place` is not what is on disk."""
         owner = self._state.owner(place)
         return not self._state.is_settled(place) or (
             owner is not None and owner in self._shared.importers(self._shared.known)
         )
 
     def _nothing(self, turn: Turn) -> str:
-        """Why nothing was to be done, in words."""
+        """Return why nothing was to be done, in words."""
         if turn.plan.rejected or turn.plan.held:
             return "nothing can be taken over"
         if self._state.building and self._state.unsettled.keys() - turn.places.keys():

@@ -59,7 +59,7 @@ class Revisions:
         self.broken: dict[str, AbstractSet[str]] = {}
 
     def revision(self, place: str) -> Revision | None:
-        """What lies at `place`; None for nothing."""
+        """Return what lies at `place`; None for nothing."""
         found = self._prepared.get(place)
         if found is not None:
             return found.revision
@@ -69,7 +69,7 @@ class Revisions:
         return _revision(place, self._table.entries[owner].offer)
 
     def offer(self, place: str) -> Offer | None:
-        """What can be loaded from `place`; nothing but a name where its revision has an error."""
+        """Return what can be loaded from `place`; only a name where its revision has an error."""
         found = self._prepared.get(place)
         if found is None:
             owner = self.owner(place)
@@ -80,12 +80,12 @@ class Revisions:
         return found.offer
 
     def source(self, place: str) -> PluginSource | None:
-        """The files at `place`."""
+        """Return the files at `place`."""
         found = self._prepared.get(place)
         return None if found is None else found.source
 
     def claims(self, ref: PluginRef) -> Collection[str]:
-        """The places that say they are `ref`."""
+        """Return the places that say they are `ref`."""
         claims = self._claims.get(ref, set())
         home = self.place(ref)
         if home is not None and home not in self._prepared and not self._is_watched(home):
@@ -93,24 +93,24 @@ class Revisions:
         return claims
 
     def fallbacks(self, kind: str) -> Collection[str]:
-        """The places that say they are the fallback of `kind`."""
+        """Return the places that say they are the fallback of `kind`."""
         return self._claims.get(kind, set())
 
     def place(self, ref: PluginRef) -> str | None:
-        """Where `ref` was last built from; None when it is not there."""
+        """Return where `ref` was last built from; None when it is not there."""
         entry = self._table.present_entry(ref)
         return None if entry is None else entry.offer.folder or str(ref)
 
     def places(self, refs: Iterable[PluginRef]) -> set[str]:
-        """Where those of `refs` that are there were last built from."""
+        """Return where those of `refs` that are there were last built from."""
         return {place for ref in refs if (place := self.place(ref)) is not None}
 
     def owner(self, place: str) -> PluginRef | None:
-        """The plugin that was last built from `place`; if there are several, the one that runs."""
+        """Return the plugin that was last built from `place`; of several, the one that runs."""
         return next(iter(self.owners(place)), None)
 
     def owners(self, place: str) -> Collection[PluginRef]:
-        """All plugins that were last built from `place`, the one that runs first."""
+        """Return all plugins that were last built from `place`, the one that runs first."""
         kind, _, name = place.partition("/")
         entry = self._table.present_entry(PluginRef(kind, name))
         if entry is not None and entry.offer.by_hand:
@@ -118,7 +118,7 @@ class Revisions:
         return self._table.owners(place)
 
     def refs_at(self, places: Iterable[str]) -> set[PluginRef]:
-        """The plugins that lie at `places`, or have been built from there."""
+        """Return the plugins that lie at `places`, or have been built from there."""
         refs = set[PluginRef | None]()
         for place in places:
             revision = self.revision(place)
@@ -126,7 +126,7 @@ class Revisions:
         return {ref for ref in refs if ref is not None}
 
     def missing(self) -> set[str]:
-        """The places that are watched and where something was registered that is not there."""
+        """Return the places that are watched, and where what was registered is not there."""
         folders = (entry.offer.folder for entry in self._table.present())
         known = {each for each in folders if each is not None} - self._prepared.keys()
         return set(filter(self._is_watched, known))
@@ -159,7 +159,7 @@ class Revisions:
         return dict.fromkeys(rivals, PENDING) | reasons
 
     def _rivals(self, place: str) -> set[str]:
-        """The places that claim what `place` does, which may get it when that changes."""
+        """Return the places that claim what `place` does, which may get it when that changes."""
         ref = self._prepared[place].revision.ref if place in self._prepared else None
         return set() if ref is None else {*self.claims(ref), *self.fallbacks(ref.kind)} - {place}
 
@@ -223,7 +223,7 @@ class Revisions:
 
 
 def _claims_of(revision: Revision) -> Iterator[PluginRef | str]:
-    """The name that a revision says it has, and the kind that it says it is the fallback of."""
+    """Yield the name that a revision claims, and the kind that it is to be the fallback of."""
     if revision.ref is not None:
         yield revision.ref
         if revision.is_fallback:
@@ -251,7 +251,7 @@ def missing_in(error: BaseException | None) -> set[str]:
 
 
 def digest_of(source: PluginSource | None) -> bytes:
-    """Equal for equal files; of what was registered by hand there are none."""
+    """Return a digest of the files; of what was registered by hand there are none."""
     digest = blake2b(digest_size=16)
     for path, file in sorted(source.files.items()) if source is not None else ():
         digest.update(path.encode() + b"\0" + file.fingerprint)

@@ -51,11 +51,11 @@ class SharedFiles:
             self._code.remove_root(root)
 
     def is_meant(self, path: str) -> bool:
-        """Whether some module is imported from `path`, or would be."""
+        """Return whether some module is imported from `path`, or would be."""
         return self._code.is_meant(path)
 
     def differing(self, paths: Iterable[str] | None) -> dict[str, SourceFile | None]:
-        """What differs at `paths`, or anywhere for None, and what differed the last time.
+        """Return what differs at `paths`, or anywhere for None, and what differed the last time.
 
         Likewise what runs, and came too late for somebody who imports it.
         """
@@ -64,12 +64,12 @@ class SharedFiles:
         return self._code.late() | found
 
     def changed_on_disk(self) -> set[str]:
-        """The files that differ on disk by now. May run in a thread of its own."""
+        """Return the files that differ on disk by now. May run in a thread of its own."""
         known = ((path, self._code.fingerprint(path)) for path in self._code.known())
         return {path for path, runs in known if has_changed(path, runs)}
 
     def news(self, contents: Mapping[str, SourceFile | None]) -> dict[str, SourceFile | None]:
-        """Those of `contents` that are neither what runs nor what they were the last time."""
+        """Return those of `contents` that are neither what runs nor what they were last time."""
         return {
             path: file
             for path, file in contents.items()
@@ -77,14 +77,14 @@ class SharedFiles:
         }
 
     def news_at(self, paths: Iterable[str]) -> dict[str, SourceFile | None]:
-        """Of the files at `paths` those that are neither what runs nor what they were last time."""
+        """Return the same of the files at `paths`."""
         return self.news(self._snapshot.files.differing(paths))
 
     def _is_known(self, path: str, file: SourceFile | None) -> bool:
         return path in self.known and self.known[path][0] == _fingerprint(file)
 
     def importers(self, paths: Iterable[str]) -> frozenset[PluginRef]:
-        """The plugins that import any of the files at these paths."""
+        """Return the plugins that import any of the files at these paths."""
         return self._code.plugins_at(paths)
 
     def prepare(
@@ -148,12 +148,12 @@ class SharedFiles:
         return bool(self.known or self._code.log.late)
 
     def is_undone(self, contents: Mapping[str, SourceFile | None]) -> bool:
-        """Whether something that differed the last time is not among `contents`, all that does."""
+        """Return whether anything that differed last time is not in `contents`, all that does."""
         return not self.known.keys() <= contents.keys()
 
 
 def _names(offer: Offer, change: SharedChange) -> bool:
-    """Whether `offer` may import what has changed, as far as its text tells."""
+    """Return whether `offer` may import what has changed, as far as its text tells."""
     code = offer.prepared
     return isinstance(code, InProcessCode) and code.names_any_of(change.modules)
 
@@ -163,12 +163,12 @@ def _fingerprint(file: SourceFile | None) -> bytes | None:
 
 
 def in_process(registry: Registry) -> InProcessRuntime | None:
-    """The registry's runtime for plugins in this process, if it has one of ours."""
+    """Return the registry's runtime for plugins in this process, if it has one of ours."""
     found = (each for each in registry.runtimes.values() if isinstance(each, InProcessRuntime))
     return next(found, None)
 
 
 def shared_code(registry: Registry) -> SharedCode:
-    """The shared code that the registry's plugins import; without any such runtime, none."""
+    """Return the shared code that the registry's plugins import; without any such runtime, none."""
     runtime = in_process(registry)
     return SharedCode(ImportLog(), lambda _: None) if runtime is None else runtime.shared

@@ -14,8 +14,10 @@
     building    what is under way                   refs
     unsettled   where anything differs from what    place -> what has happened there and was not
                 runs or was tried last              dealt with, or `PENDING`
+    known       what differs of shared code, in     path -> content, and since which batch
+                `SharedFiles`
 
-`unsettled` could be derived from all places, and is kept so that a reload looks nowhere else.
+The last two could be derived from everything, and are kept so that a reload looks nowhere else.
 Everything else is derived: who owns which name, what is pending, what is to be tried. `record` is
 the only writer of the requests that were met. It notes failures, as `fail_running` does;
 `forget_failures` and a retry that has nothing to try clear them, and `Retries` adds when to try.
@@ -87,22 +89,22 @@ class ReloadState(Revisions):
     # What runs, see `core.desired.Running`
 
     def world(self) -> World:
-        """What runs, for the planner."""
+        """Return what runs, for the planner."""
         return self._table.world(self._version_of, self._problem_of, self._code.fingerprint)
 
     def is_live(self, ref: PluginRef) -> bool:
-        """Whether `ref` runs."""
+        """Return whether `ref` runs."""
         return self._table.states.get(ref) is State.READY
 
     def is_lost(self, ref: PluginRef) -> bool:
-        """Whether `ref` runs and cannot go on, for it is not well."""
+        """Return whether `ref` runs and cannot go on, for it is not well."""
         if not self.is_live(ref):
             return False
         known = [each.key for each in self.failures.get(ref, ()) if each.is_of_running]
         return bool(known) and self.world().key(ref) in known
 
     def fallbacks_of(self, kind: str) -> Iterable[PluginRef]:
-        """The fallbacks of `kind` that run, or that the app itself has registered."""
+        """Return the fallbacks of `kind` that run, or that the app itself has registered."""
         return (
             entry.ref
             for entry in self._table.present()
@@ -112,7 +114,7 @@ class ReloadState(Revisions):
         )
 
     def difference(self, ref: PluginRef, revision: Revision) -> Load | None:
-        """What makes `ref`, which runs, what `revision` says; None when it is just that."""
+        """Return what makes `ref`, which runs, what `revision` says; None when it is just that."""
         entry = self._table.entries[ref]
         source = self.source(revision.place)
         is_same = source is None or entry.offer.source == source
@@ -125,24 +127,24 @@ class ReloadState(Revisions):
         return None if self.is_configured(entry) else Load.RENEW
 
     def is_configured(self, entry: Entry) -> bool:
-        """Whether `entry` was set up with what the configuration says of it now."""
+        """Return whether `entry` was set up with what the configuration says of it now."""
         newest, given = self._runner.context, entry.context
         if newest is None or given is None or newest.config is given.config:
             return True
         return sees_the_same(entry.ref, given.config, newest.config)
 
     def version(self, ref: PluginRef, revision: Revision) -> Hashable:
-        """All that `ref` would be built from with `revision`, but for its dependencies."""
+        """Return all that `ref` would be built from with `revision`, but for its dependencies."""
         source = self.source(revision.place)
         return digest_of(source), self._section(self._runner, ref), self.asked[ref]
 
     def problem(self, revision: Revision) -> PluginRegistryError | None:
-        """Why the section of the configuration does not fit the manifest of `revision`."""
+        """Return why the section of the configuration does not fit the manifest of `revision`."""
         offer, context = self.offer(revision.place), self._runner.context
         return None if offer is None or context is None else section_problem(offer, context)
 
     def _version_of(self, ref: PluginRef) -> Hashable:
-        """All that `ref` runs from, or was last tried from, but for its dependencies."""
+        """Return all that `ref` runs from, or was last tried from, but for its dependencies."""
         entry = self._table.entries.get(ref)
         if entry is None:
             return None  # It is about to come.
@@ -151,7 +153,7 @@ class ReloadState(Revisions):
         return digest_of(entry.offer.source), self._section(given, ref), asked[ref]
 
     def _problem_of(self, ref: PluginRef) -> BaseException | None:
-        """Why nothing can be built from what lies where `ref` was last built from."""
+        """Return why nothing can be built from what lies where `ref` was last built from."""
         revision = self.revision(self.place(ref) or "")
         if revision is None:
             return None
@@ -164,7 +166,7 @@ class ReloadState(Revisions):
         return repr(plugin_config(given.context.config, ref)) if given.context is not None else ""
 
     def is_loaded(self, ref: PluginRef, offer: Offer) -> bool:
-        """Whether the code of `ref` that is loaded is what `offer` holds."""
+        """Return whether the code of `ref` that is loaded is what `offer` holds."""
         entry = self._table.present_entry(ref)
         if entry is None or self._table.states[ref] not in {State.READY, State.LOADED}:
             return False
@@ -173,7 +175,7 @@ class ReloadState(Revisions):
     # What is to be done
 
     def is_settled(self, place: str) -> bool:
-        """Whether nothing at `place` differs from what runs, or from what was tried last."""
+        """Return whether nothing at `place` differs from what runs, or from what was tried last."""
         revision, owners = self.revision(place), self.owners(place)
         if revision is None or [revision.ref] != owners:
             return revision is None and not owners
@@ -209,11 +211,11 @@ class ReloadState(Revisions):
                 self.unsettled.setdefault(place, PENDING)
 
     def is_building(self, refs: AbstractSet[PluginRef]) -> bool:
-        """Whether something of any of `refs` is under way."""
+        """Return whether something of any of `refs` is under way."""
         return not self.building.isdisjoint(refs)
 
     def is_busy(self, place: str) -> bool:
-        """Whether something of what lies at `place` is under way."""
+        """Return whether something of what lies at `place` is under way."""
         return self.is_building(self.refs_at([place]))
 
     def request(self, refs: Collection[PluginRef]) -> set[str]:
@@ -226,7 +228,7 @@ class ReloadState(Revisions):
         return self.places(refs)
 
     def failed_near(self, touched: Iterable[PluginRef]) -> Iterator[PluginRef]:
-        """The plugins that have failed and may work by now, for something near was `touched`."""
+        """Yield the plugins that have failed and may work by now, for what was `touched`."""
         near = self._table.reached_by(touched)
         for ref, known in self.failures.items():
             if ref in near or any(each.files for each in known):  # Shared code may be anybody's.
@@ -238,7 +240,7 @@ class ReloadState(Revisions):
         return {ref for ref, known in self.failures.items() if known[-1].is_retried}
 
     def missing_modules(self) -> dict[str, AbstractSet[str]]:
-        """The modules that are missed by what has failed, by its place."""
+        """Return the modules that are missed by what has failed, by its place."""
         failed = ((self.place(ref), known[-1].absent) for ref, known in self.failures.items())
         missed = (*self.broken.items(), *failed)
         return {place: names for place, names in missed if place is not None and names}
@@ -280,13 +282,13 @@ class ReloadState(Revisions):
     # What has become of it
 
     def _fail(self, ref: PluginRef, failure: Failure) -> None:
-        """A build did not work."""
+        """Note that a build did not work."""
         known = self.failures.setdefault(ref, [])
         known.append(replace(failure, absent=failure.absent | missing_in(failure.error)))
         del known[:-_MOST]
 
     def fail_running(self, ref: PluginRef, error: BaseException) -> None:
-        """What runs of `ref`, or has just ended by itself, is not to come back by itself."""
+        """Note that what runs of `ref`, or has just ended by itself, is not to run again."""
         self._fail(ref, Failure(self.world().key(ref), error, is_of_running=True))
 
     def record(
@@ -346,7 +348,7 @@ class ReloadState(Revisions):
             self.failures[ref] = known
 
     def _forget_plugin(self, ref: PluginRef) -> None:
-        """Nothing is known of a plugin that is gone; one that comes under its name is another."""
+        """Forget a plugin that is gone; one that comes under its name is another."""
         self.failures.pop(ref, None)
         self._code.take_failure(ref)
         for known in (self.asked, self._built, self._beside):
@@ -354,6 +356,6 @@ class ReloadState(Revisions):
 
 
 def _has_data_of(beside: PluginSource | None, source: PluginSource) -> bool:
-    """Whether `beside` holds every file of `source` that is read when it runs, as it is there."""
+    """Return whether `beside` holds all files of `source` that are read when it runs."""
     changed = source.files if beside is None else source.changed_files(beside)
     return all(path.endswith(".py") or path == source.manifest_name for path in changed)
