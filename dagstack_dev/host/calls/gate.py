@@ -74,6 +74,7 @@ class Gate(Calls):
         rules: what holds for all gates of the registry.
 
     Attributes:
+        instance: what calls go to.
         threads: whether public plain methods run in worker threads, and not on the caller's side.
     """
 
@@ -98,11 +99,6 @@ class Gate(Calls):
         self.unavailable: str | None = None
         self._answers = True
         self._thread = 0
-
-    def put_in(self, instance: object, *, in_threads: bool) -> None:
-        """Have calls go to `instance`, those of plain methods in worker threads or not."""
-        self.instance = instance
-        self.threads = in_threads
 
     def close(self, drain: Drain | None = None, *, answers: bool = True) -> None:
         """Hold new calls back until `open` or `give_up`. To be called on the loop's thread.

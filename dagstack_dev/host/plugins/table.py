@@ -155,8 +155,9 @@ class PluginTable(PluginView):
             entry.running = None
 
     def _put_in(self, entry: Entry, instance: object) -> None:
-        in_threads = entry.manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
-        entry.gate.put_in(instance, in_threads=in_threads)
+        model = entry.manifest.execution_model
+        entry.gate.instance = instance
+        entry.gate.threads = model is ExecutionModel.THREAD_CPU_BOUND
         if entry.proxy is not None:
             follow(entry.proxy)
 

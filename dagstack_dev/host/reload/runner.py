@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     from anyio.lowlevel import EventLoopToken
 
-    from dagstack_dev.core.errors.life import PluginUnhealthy
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.plugins.entry import Entry
     from dagstack_dev.host.plugins.table import PluginTable
@@ -125,11 +124,6 @@ class LifecycleRunner:
         """
         refusal = None if comes_back else f"it failed to load: {error}"
         self.table.failed(entry, error, stage, reason, refusal=refusal)
-
-    def became_ill(self, entry: Entry, error: PluginUnhealthy, reason: str) -> None:
-        """Note that the plugin has been torn down because it was not healthy."""
-        refusal = f"it was not healthy: {error.reason}"
-        self.table.failed(entry, error, Stage.HEALTH, reason, refusal=refusal)
 
     def begin_setup(self, entry: Entry, reason: str) -> Awaitable[None] | None:
         """Start `setup`; None when it has ended already.

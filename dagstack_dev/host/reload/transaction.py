@@ -200,7 +200,8 @@ class TransactionRun:
         # It may have failed by itself, while it was ready.
         is_down = isinstance(step.error, PluginCrashed) and table.states[step.ref] is State.FAILED
         if isinstance(step.error, PluginUnhealthy):
-            self._runner.became_ill(entry, step.error, step.reason)
+            refusal = f"it was not healthy: {step.error.reason}"
+            table.failed(entry, step.error, Stage.HEALTH, step.reason, refusal=refusal)
         elif not (is_down or _fails_already(table, step)):
             self._runner.load_failed(entry, step.error, _stage_of(step), step.reason)
         self.drop(step.ref)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
@@ -109,7 +109,7 @@ class HttpxClient:
         return httpx.AsyncClient(**{"verify": _certificates(), **self._options})
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return _again, (self._options,)
+        return partial(HttpxClient, **self._options), ()
 
 
 class CannedHttpClient(HttpxClient):
@@ -168,7 +168,3 @@ def _certificates() -> ssl.SSLContext:
     import httpx  # noqa: PLC0415 - heavy, and only there with the extra
 
     return httpx.create_ssl_context()
-
-
-def _again(options: dict[str, Any]) -> HttpxClient:
-    return HttpxClient(**options)

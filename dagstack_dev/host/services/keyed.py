@@ -89,7 +89,8 @@ def _names_of(key: str) -> list[str]:
     """Return the folders and the file that stand for `key`, without suffix."""
     names = []
     for part in key.split("/"):
-        spelled = "".join(map(_spelled, part.encode("utf-8", "surrogatepass"))) or _EMPTY
+        data = part.encode("utf-8", "surrogatepass")
+        spelled = "".join(chr(b) if b in _PLAIN else f"%{b:02x}" for b in data) or _EMPTY
         pieces = [spelled[i : i + _LONGEST] for i in range(0, len(spelled), _LONGEST)]
         names += [piece + _GOES_ON for piece in pieces[:-1]] + pieces[-1:]
     return names
@@ -104,10 +105,6 @@ def _key_of(names: tuple[str, ...]) -> str:
     return "/".join(
         "" if part == _EMPTY else unquote(part, errors="surrogatepass") for part in parts
     )
-
-
-def _spelled(byte: int) -> str:
-    return chr(byte) if byte in _PLAIN else f"%{byte:02x}"
 
 
 def _flush_folder(folder: Path) -> None:

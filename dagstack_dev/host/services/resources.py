@@ -157,7 +157,6 @@ class ResourceContainer:
         self,
         resources: Mapping[str, object],
         metadata: Mapping[str, object] | None = None,
-        *,
         absent: frozenset[str] = frozenset(),
     ) -> None:
         setting = super().__setattr__
@@ -183,7 +182,7 @@ class ResourceContainer:
         self.__setattr__(name, None)
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return _container, (dict(self._resources), dict(self.metadata), self._absent)
+        return ResourceContainer, (dict(self._resources), dict(self.metadata), self._absent)
 
     async def get(self, name: str) -> Any:
         """Return the resource `name`. Raises `KeyError` when it is not contained."""
@@ -230,12 +229,6 @@ def inject_resources(
         metadata,
         absent=frozenset(name for name in declared.optional if name not in registry),
     )
-
-
-def _container(
-    resources: Mapping[str, object], metadata: Mapping[str, object], absent: frozenset[str]
-) -> ResourceContainer:
-    return ResourceContainer(resources, metadata, absent=absent)
 
 
 def _missing(name: str, registry: ResourceRegistry) -> str:
