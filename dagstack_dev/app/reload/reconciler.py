@@ -7,7 +7,7 @@ from itertools import filterfalse
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.desired import PENDING, want
-from dagstack_dev.core.errors.base import PluginRegistryError, said
+from dagstack_dev.core.errors.base import PluginRegistryError, in_words
 from dagstack_dev.core.errors.registry import DependencyCycle
 from dagstack_dev.core.planning import plan_reload
 from dagstack_dev.core.refs import PluginRef
@@ -320,7 +320,7 @@ class Reconciler:
     def _reject(self, ref: PluginRef, error: BaseException, reload_id: int | None) -> None:
         entry = self._table.present_entry(ref)
         known = entry.pending_error if entry is not None else None
-        if known is not None and said(known) == said(error):
+        if known is not None and in_words(known) == in_words(error):
             return  # As when it has just been rolled back for that.
         if entry is not None and self._state.is_live(ref):
             self._table.keep_pending(entry, error)
@@ -339,7 +339,7 @@ class Reconciler:
         self._shared.settle(turn.news)
         for ref in filter(state.is_live, kept):
             known = table.entries[ref].pending_error
-            is_other = known is None or said(known) != said(kept[ref])
+            is_other = known is None or in_words(known) != in_words(kept[ref])
             if is_other and self._differs_at(state.place(ref) or ""):  # Else it is mended by now.
                 table.keep_pending(table.entries[ref], kept[ref])
         # Another turn may have come later to what this one has not, or be about to set it up.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dagstack_dev.core.errors.base import said
+from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.errors.life import PluginCrashed, PluginLoadError, PluginUnhealthy
 from dagstack_dev.core.events import ReloadFailed, ReloadRolledBack
 from dagstack_dev.core.lifecycle import Stage, State
@@ -285,7 +285,7 @@ def _fails_already(table: PluginTable, step: Step) -> bool:
         and table.states[step.ref] is State.FAILED
         and entry.error is not None
         and step.error is not None
-        and said(entry.error) == said(step.error)
+        and in_words(entry.error) == in_words(step.error)
     )
 
 
