@@ -207,14 +207,12 @@ class Target:
 
         Else what makes such a plugin fail would be no news, where it waits for just that plugin.
         """
+        is_live = self.news.world.is_live
         return self._viable_if(
-            lambda ref, failure: self._is_open(ref) and self._recurs(ref, failure)
+            lambda ref, failure: (
+                (ref in self.offers or not is_live(ref)) and self._recurs(ref, failure)
+            )
         )
-
-    def _is_open(self, ref: PluginRef) -> bool:
-        """Whether there is more to `ref` than that it comes up again."""
-        is_news = ref in self.offers or not self.news.world.is_live(ref)
-        return is_news or not self.leaving.isdisjoint(self.upstream(ref))
 
     def _judge_one(
         self,
@@ -370,7 +368,7 @@ class Target:
 
     def _loading_beside(self, ref: PluginRef) -> AbstractSet[PluginRef]:
         """The affected plugins that can be set up if `ref` can, and all else fails that has."""
-        return self._viable_if(lambda other, _: other != ref and self._is_open(other))
+        return self._viable_if(lambda other, _: other != ref)
 
     def upstream(self, ref: PluginRef) -> set[PluginRef]:
         """`ref`, what it depends on, and of what it imports the affected, directly or not."""
