@@ -73,6 +73,7 @@ class PluginInstance:
             records (`core.recorded`).
         requires_restart: whether `teardown` returned False: something stays that only a new
             process is rid of.
+        token: of its event loop.
     """
 
     _context: Context | None = None
@@ -113,7 +114,7 @@ class PluginInstance:
         self._on_crash = on_crash
         self._on_loop_end = partial(on_loop_end, self)
         self._threaded = manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
-        self._token = anyio.lowlevel.current_token()
+        self.token = anyio.lowlevel.current_token()
         self._methods = Methods(plugin, manifest, folder=folder, watchdog=watchdog)
 
     # Set up
@@ -246,7 +247,7 @@ class PluginInstance:
             if is_interruption(error):
                 raise
             errors.append(error)
-        if is_closed(self._token):
+        if is_closed(self.token):
             for raised in errors:
                 raised.add_note(f"it was set up in an event loop that has been closed; {ONE_LOOP}")
         left = self._manifest.teardown_timeout_sec - (running_time() - began)
@@ -280,7 +281,7 @@ class PluginInstance:
         task = self._task
         if task is None or task.is_torn_down:
             return task
-        return None if task.ended.is_set() or is_closed(self._token) else task
+        return None if task.ended.is_set() or is_closed(self.token) else task
 
     def ended_with_loop(self) -> str | None:
         """Return what of it has ended because its event loop has been closed; None for nothing."""
@@ -290,7 +291,7 @@ class PluginInstance:
     def is_elsewhere(self) -> bool:
         """Whether it goes on in another event loop than the running one."""
         goes_on = self._task_that_tears_down or (self._owned is not None and self._owned.is_busy)
-        return bool(goes_on) and not is_closed(self._token) and not is_current(self._token)
+        return bool(goes_on) and not is_closed(self.token) and not is_current(self.token)
 
     # What it owns
 
@@ -302,7 +303,7 @@ class PluginInstance:
             RuntimeError: it has been torn down.
         """
         if self._owned is None and not self._is_over:
-            on_loop(self._token, self._open_scope)
+            on_loop(self.token, self._open_scope)
         if self._owned is None:
             raise gone(self._ref)
         return self._owned
@@ -329,7 +330,7 @@ class PluginInstance:
         """See `PluginContext.in_flight`."""
         if self._is_over:
             raise gone(self._ref)
-        return on_loop(self._token, self._in_flight)
+        return on_loop(self.token, self._in_flight)
 
     def _in_flight(self) -> tuple[Operation, ...]:
         jobs = () if self._owned is None else self._owned.operations()

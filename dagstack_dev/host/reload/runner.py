@@ -8,7 +8,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import anyio
-import anyio.lowlevel
 
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.errors.base import in_words
@@ -146,7 +145,7 @@ class LifecycleRunner:
             on_crash=partial(self._crashed, entry),
             on_loop_end=partial(self._loop_ended, entry),
         )
-        self.home = anyio.lowlevel.current_token()
+        self.home = running.token
         table.setting_up(entry, running, reason)
         try:
             context = derive_context_for_plugin(
