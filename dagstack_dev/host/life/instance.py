@@ -158,7 +158,7 @@ class PluginInstance:
         return self._fail(error)
 
     async def _supervise_setup(self, setup: Callable[[], Awaitable[object]]) -> None:
-        task = self._task = self._new_task()
+        task = self._task = LifeTask(self._ref, self._cancelled, self._scope_ended)
         self._spawn(partial(self._live, task, setup))
         self.began = running_time()
         try:
@@ -183,9 +183,6 @@ class PluginInstance:
         self._context = context_of_task(self._context)
         become_plugin(self._ref, self._module)
         await task.live(setup, partial(self._methods.call, "teardown"))
-
-    def _new_task(self) -> LifeTask:
-        return LifeTask(self._ref, self._cancelled, self._scope_ended)
 
     def _left_for_setup(self) -> float:
         """Return the seconds that the setup may still take."""
@@ -257,12 +254,11 @@ class PluginInstance:
     async def _run_teardown(self) -> None:
         task = self._task_that_tears_down
         if task is None:
-            context = self._context or copy_context()
-            result = self._methods.begin("teardown", context)
+            result = self._methods.begin("teardown", self._context or copy_context())
             if not inspect.isawaitable(result):
                 self.requires_restart = result is False
                 return
-            task = self._task = self._new_task()
+            task = self._task = LifeTask(self._ref, self._cancelled, self._scope_ended)
             self._spawn(partial(task.finish, partial(self._methods.wait_for, result)))
         seconds = self._manifest.teardown_timeout_sec
         with anyio.CancelScope(shield=True):
