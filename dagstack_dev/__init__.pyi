@@ -90,14 +90,14 @@ from dagstack_dev.core.hookspecs.kinds import ErrorPolicy as ErrorPolicy
 from dagstack_dev.core.hookspecs.kinds import HookSpec as HookSpec
 from dagstack_dev.core.hookspecs.kinds import KindSpec as KindSpec
 from dagstack_dev.core.hookspecs.yaml_text import parse_hookspecs as parse_hookspecs
+from dagstack_dev.core.lifecycle import Operation as Operation
+from dagstack_dev.core.lifecycle import OperationKind as OperationKind
 from dagstack_dev.core.lifecycle import PluginStatus as PluginStatus
 from dagstack_dev.core.lifecycle import State as State
 from dagstack_dev.core.manifest.fields import PluginManifest as PluginManifest
 from dagstack_dev.core.manifest.fields import ResourcesSpec as ResourcesSpec
 from dagstack_dev.core.manifest.fields import UnitOfWorkSpec as UnitOfWorkSpec
 from dagstack_dev.core.manifest.parsing import load_manifest_from_dict as load_manifest_from_dict
-from dagstack_dev.core.operations import Operation as Operation
-from dagstack_dev.core.operations import OperationKind as OperationKind
 from dagstack_dev.core.refs import PluginRef as PluginRef
 from dagstack_dev.disk.ignore import DEFAULT_IGNORE as DEFAULT_IGNORE
 from dagstack_dev.disk.manifests import load_manifest as load_manifest

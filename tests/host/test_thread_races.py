@@ -12,7 +12,7 @@ import anyio.to_thread
 import pytest
 
 from dagstack_dev import PluginContext, PluginRegistry, SetupTimeout
-from dagstack_dev.core.operations import OperationKind
+from dagstack_dev.core.lifecycle import OperationKind
 
 Put = Callable[..., Any]
 

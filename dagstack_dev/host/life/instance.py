@@ -19,8 +19,8 @@ from dagstack_dev.core.errors.life import (
     TeardownTimeout,
     Unfinished,
 )
+from dagstack_dev.core.lifecycle import Operation, OperationKind
 from dagstack_dev.core.manifest.fields import ExecutionModel, PluginManifest
-from dagstack_dev.core.operations import Operation, OperationKind
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.calls.current import become_plugin
 from dagstack_dev.host.life.jobs import cancelled_by_itself

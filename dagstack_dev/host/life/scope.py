@@ -13,7 +13,7 @@ import anyio.lowlevel
 
 from dagstack_dev.core.errors.base import PluginRegistryError, add_note
 from dagstack_dev.core.errors.life import Unfinished
-from dagstack_dev.core.operations import Operation, OperationKind
+from dagstack_dev.core.lifecycle import Operation, OperationKind
 from dagstack_dev.host.life.jobs import (
     BackgroundTask,
     HeldManager,

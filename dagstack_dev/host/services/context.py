@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
+    from dagstack_dev.core.lifecycle import Operation
     from dagstack_dev.core.manifest.fields import PluginManifest
-    from dagstack_dev.core.operations import Operation
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.services.ownership import Owner
 

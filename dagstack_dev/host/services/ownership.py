@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from dagstack_dev.core.operations import Operation
+    from dagstack_dev.core.lifecycle import Operation
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.life.scope import Scope
 

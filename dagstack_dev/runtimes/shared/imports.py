@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from itertools import filterfalse
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dagstack_dev.core.blame import NAMESPACE, current_module
-from dagstack_dev.runtimes.shared.loaded import namespace_of
 from dagstack_dev.runtimes.shared.static_imports import with_parents
 
 if TYPE_CHECKING:
@@ -292,3 +291,15 @@ def followed_importer(asker: str = "") -> tuple[ImportLog, str] | None:
         frame = frame.f_back
     name = asker if asker in logs else current_module.get()
     return (logs[name], name) if name in logs else None
+
+
+def namespace_of(module: object) -> dict[str, Any]:
+    """Return the attributes of what `sys.modules` holds, without loading a module that is lazy.
+
+    Empty for an object in a module's place that keeps no such dict.
+    """
+    try:
+        found = object.__getattribute__(module, "__dict__")
+    except AttributeError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from dagstack_dev.runtimes.shared.loaded import namespace_of
+from dagstack_dev.runtimes.shared.imports import namespace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

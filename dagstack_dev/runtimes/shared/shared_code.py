@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.machinery import PathFinder
+from importlib.machinery import NamespaceLoader, PathFinder
 from typing import TYPE_CHECKING
 
 from dagstack_dev.runtimes import children
 from dagstack_dev.runtimes.code import CodeFile, compile_file
 from dagstack_dev.runtimes.shared import import_hooks
 from dagstack_dev.runtimes.shared.change import SharedChange
-from dagstack_dev.runtimes.shared.loaded import is_namespace_package, namespace_of, origin_of
+from dagstack_dev.runtimes.shared.imports import namespace_of
 from dagstack_dev.runtimes.shared.modules import Reach, SharedModules
 from dagstack_dev.runtimes.shared.root_finder import SharedFinder
 from dagstack_dev.runtimes.shared.roots import CodeRoots, may_be_shared, other_form
@@ -137,14 +137,14 @@ class SharedCode(SharedModules):
     def _take_up(self, name: str) -> bool:
         """Follow the module `name` if it is loaded and shared; the answer is whether it is."""
         module = sys.modules.get(name)
-        origin = origin_of(module)
+        origin = _origin_of(module)
         path = self._roots.home(origin) if origin is not None and may_be_shared(name) else None
         if path is None:
             return False
         ran = _ran(module)
         if ran is not None:  # Loaded for another server.
             self._running[path] = ran
-        if not is_namespace_package(module):
+        if not _is_namespace_package(module):
             try:
                 self.file(path)
             except OSError:
@@ -237,3 +237,16 @@ def _imports_in(module: str, file: CodeFile) -> list[str]:
 
 def _overlap(one: Reach, other: Reach) -> bool:
     return not (one.modules.isdisjoint(other.modules) and one.plugins.isdisjoint(other.plugins))
+
+
+def _is_namespace_package(module: object) -> bool:
+    """Return whether what `sys.modules` holds is a package without a file of its own."""
+    return isinstance(namespace_of(module).get("__loader__"), NamespaceLoader)
+
+
+def _origin_of(module: object) -> str | None:
+    """Return the file of what `sys.modules` holds; of a package without one, where it would be."""
+    origin = namespace_of(module).get("__file__")
+    if _is_namespace_package(module):
+        origin = next((f"{each}/__init__.py" for each in namespace_of(module)["__path__"]), None)
+    return origin if isinstance(origin, str) else None

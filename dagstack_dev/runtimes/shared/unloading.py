@@ -8,7 +8,7 @@ import typing
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dagstack_dev.runtimes.shared.loaded import namespace_of
+from dagstack_dev.runtimes.shared.imports import namespace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
