@@ -69,8 +69,7 @@ class PluginInstance:
 
     Attributes:
         began: when its setup did, or its teardown, in running time.
-        undo_errors: what went wrong in undoing after a setup that failed, or after a crash, as
-            records (`core.recorded`).
+        undo_errors: what went wrong in undoing a failed setup, or after a crash, as records.
         requires_restart: whether `teardown` returned False: something stays that only a new
             process is rid of.
         token: of its event loop.
