@@ -256,7 +256,7 @@ class DevServer:
         sweep = Sweep(
             self._snapshot,
             seconds=self._settings.sweep_seconds,
-            on_paths=self._loop.inbox.paths,
+            on_paths=self._loop.inbox.put_paths,
         )
         await self._group.start(self._watcher(sweep, polling=polling).run)
         with rare_collections(adds_only=True):
@@ -299,7 +299,7 @@ class DevServer:
             step_ms=self._settings.settle_ms,
             polling=polling,
             sweep=sweep,
-            on_paths=self._loop.inbox.paths,
+            on_paths=self._loop.inbox.put_paths,
             on_problem=self._loop.report_problem,
             on_recovered=self._loop.report_recovery,
         )

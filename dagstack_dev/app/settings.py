@@ -21,7 +21,8 @@ class Settings:
             milliseconds. A plain save pays it once.
         debounce_ms: how long to wait for more where a save looks unfinished: a file suddenly
             empty or gone, a new folder, many folders at once. In milliseconds.
-        drain_seconds: how long calls in flight get before a teardown goes on without them.
+        drain_seconds: how long calls in flight get before a teardown goes on without them; once for
+            all plugins of a reload, and once more for each that is still busy then.
         call_patience: how long a call waits for a plugin that is being reloaded, in seconds.
         ignore: globs to leave out, besides the built-in ones.
         polling: look at intervals instead of asking the system for events.

@@ -101,7 +101,7 @@ async def test_a_retry_is_preempted_by_what_came_in_before_its_setup(
         def also_edit(*retried: Any) -> None:
             if company == "with an edit":
                 tree.plugin("aside", value=2)
-                loop.inbox.paths({str(tree.root / "aside/plugin.py")})
+                loop.inbox.put_paths({str(tree.root / "aside/plugin.py")})
             retry(*retried)
 
         monkeypatch.setattr(loop.inbox, "happens", also_edit)
@@ -360,7 +360,7 @@ async def test_a_late_event_of_what_is_being_set_up_preempts_nothing(tree: Plugi
     async with serving(tree) as live:
         live.server.registry.observe(
             lambda fact: (
-                live.server._loop.inbox.paths({str(helpers), str(plugin)})
+                live.server._loop.inbox.put_paths({str(helpers), str(plugin)})
                 if isinstance(fact, ReloadStarted | Transition)
                 else None
             )
@@ -397,7 +397,7 @@ async def test_code_that_came_too_late_for_another_preempts_nobody_who_imports_i
             if isinstance(fact, ReloadStarted) and fact.reload_id == 1:
                 tree.write("helpers/__init__.py", "VALUE = 1\n")
             elif isinstance(fact, Transition):
-                inbox.paths({str(tree.root / "base/plugin.py")})
+                inbox.put_paths({str(tree.root / "base/plugin.py")})
 
         live.server.registry.observe(see)
         tree.plugin("base", code=code)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import anyio
 
-from dagstack_dev.host.reload.turn import Turn
+from dagstack_dev.host.reload.turn import TurnLock
 
 
 async def test_several_share_it_and_one_alone_waits_for_all_of_them() -> None:
-    turn, seen = Turn(), list[str]()
+    turn, seen = TurnLock(), list[str]()
 
     async def alone() -> None:
         async with turn.alone():
@@ -25,7 +25,7 @@ async def test_several_share_it_and_one_alone_waits_for_all_of_them() -> None:
 
 
 async def test_who_shares_waits_for_one_alone_though_the_first_gives_up() -> None:
-    turn, seen = Turn(), list[str]()
+    turn, seen = TurnLock(), list[str]()
 
     async def share(name: str, scope: anyio.CancelScope) -> None:
         with scope:

@@ -84,7 +84,7 @@ class Collector:
         self._on_problem = on_problem
         self._reported: dict[str, str] = {}
         self._git = GitLocks(snapshot.folders.roots, on_problem)
-        self.own_writes = OwnWrites(later=later, look=inbox.paths, on_problem=on_problem)
+        self.own_writes = OwnWrites(later=later, look=inbox.put_paths, on_problem=on_problem)
 
     async def first_look(self) -> Collected:
         """Return everything that is on disk."""

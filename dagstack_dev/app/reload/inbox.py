@@ -107,7 +107,7 @@ class Inbox:
         """Whether nothing waits, but for what is deferred."""
         return not self.waiting
 
-    def paths(self, paths: set[str]) -> None:
+    def put_paths(self, paths: set[str]) -> None:
         """Take in that file events were reported at `paths`."""
         self.put(Batch(paths=paths))
 

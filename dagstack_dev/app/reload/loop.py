@@ -289,7 +289,7 @@ class ReloadLoop:
         }
 
     def _happened(self, batch: Batch) -> dict[str, str]:
-        """Take down what has happened to plugins by itself; why each is looked at, by place."""
+        """Note what has happened to plugins by itself; return why each is looked at, by place."""
         state, found = self._state, dict[str, str]()
         for ref, reason, error in batch.happened:
             if reason == UNHEALTHY:
@@ -298,7 +298,7 @@ class ReloadLoop:
                 is_so = self._table.states.get(ref) is State.FAILED
             if not is_so:  # It has been reloaded since, or waits for others, and for no more.
                 if error is None:
-                    state.failures.pop(ref, None)
+                    state.drop_failures(ref)
                 continue
             if error is None:
                 state.request([ref])

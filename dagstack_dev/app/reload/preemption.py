@@ -64,7 +64,7 @@ class Preemption:
         self._collector = collector
         self._shared = shared
         self._later = later
-        self._report_paths = from_anywhere(inbox.paths)
+        self._report_paths = from_anywhere(inbox.put_paths)
         inbox.on_filled = self.note_input
         self._unseen = Batch()
         self._useless: dict[PluginRef, type[SetupPreempted]] = {}

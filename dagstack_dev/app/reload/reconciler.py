@@ -261,7 +261,7 @@ class Reconciler:
             locate(error, self._table.entries[ref].offer.source)
 
     async def carry_out(self, turn: Turn, ended: Callable[[Applied], None]) -> None:
-        """Tell what is not taken over, do the rest, and take down what has become of it.
+        """Tell what is not taken over, do the rest, and note what has become of it.
 
         Several turns may be under way at the same time.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -68,11 +67,12 @@ class Retries:
             if not known or self._table.states.get(ref) is not State.FAILED:
                 continue
             if known[-1].retry is None:
-                known[-1] = replace(known[-1], retry=Retry())
+                self._state.note_retry(ref, Retry())
                 if self._first and is_transient(known[-1].error):
-                    known[-1] = self._wait(ref, known)
+                    self._wait(ref, known)
 
-    def _wait(self, ref: PluginRef, known: list[Failure]) -> Failure:
+    def _wait(self, ref: PluginRef, known: list[Failure]) -> None:
+        """Have `ref` tried again after a pause, and tell so."""
         last, now = known[-1], monotonic()
         before = (known[-2].retry if len(known) > 1 else None) or Retry()
         ran_long = last.is_of_running and now - before.at >= self._longest
@@ -82,6 +82,8 @@ class Retries:
         asked_for = getattr(last.error, "retry_after", None)
         if isinstance(asked_for, int | float):
             pause = max(pause, min(asked_for, _LONGEST_ASKED_FOR))
+        waiting = self._state.note_retry(ref, Retry(attempt, now + pause))
+        self._later(pause, partial(self._over, ref, waiting))
         self._table.publish(
             PluginRetrying(
                 ref=ref,
@@ -91,9 +93,6 @@ class Retries:
                 is_longest=pause >= self._longest,
             )
         )
-        waiting = replace(last, retry=Retry(attempt, now + pause))
-        self._later(pause, partial(self._over, ref, waiting))
-        return waiting
 
     def _over(self, ref: PluginRef, waiting: Failure) -> None:
         known = self._state.failures.get(ref)

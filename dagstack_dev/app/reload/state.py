@@ -20,7 +20,7 @@
 The last two could be derived from everything, and are kept so that a reload looks nowhere else.
 Everything else is derived: who owns which name, what is pending, what is to be tried. `record` is
 the only writer of the requests that were met. It notes failures, as `fail_running` does;
-`forget_failures` and a retry that has nothing to try clear them, and `Retries` adds when to try.
+`forget_failures` and `drop_failures` clear them, and `note_retry` adds when to try again.
 The `Reconciler` says what is being built, and where anything is unsettled.
 """
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.desired import Revision
     from dagstack_dev.core.errors.base import PluginRegistryError
-    from dagstack_dev.core.plan import Candidate, Failures, ReloadPlan, World
+    from dagstack_dev.core.plan import Candidate, Failures, ReloadPlan, Retry, World
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.plugins.entry import Entry, Offer
     from dagstack_dev.host.registry.registry import Registry
@@ -287,6 +287,16 @@ class ReloadState(Revisions):
         known.append(replace(failure, absent=failure.absent | missing_in(failure.error)))
         del known[:-_MOST]
 
+    def note_retry(self, ref: PluginRef, retry: Retry) -> Failure:
+        """Note when the last failure of `ref` may be tried again; return that failure."""
+        known = self.failures[ref]
+        known[-1] = replace(known[-1], retry=retry)
+        return known[-1]
+
+    def drop_failures(self, ref: PluginRef) -> None:
+        """Forget the failures of one plugin."""
+        self.failures.pop(ref, None)
+
     def fail_running(self, ref: PluginRef, error: BaseException) -> None:
         """Note that what runs of `ref`, or has just ended by itself, is not to run again."""
         self._fail(ref, Failure(self.world().key(ref), error, is_of_running=True))
@@ -299,7 +309,7 @@ class ReloadState(Revisions):
         failures: Failures,
         asked: Mapping[PluginRef, int],
     ) -> None:
-        """Take down what has become of `plan`.
+        """Note what has become of `plan`.
 
         Args:
             plan: what was carried out, or a part of it.
@@ -349,7 +359,7 @@ class ReloadState(Revisions):
 
     def _forget_plugin(self, ref: PluginRef) -> None:
         """Forget a plugin that is gone; one that comes under its name is another."""
-        self.failures.pop(ref, None)
+        self.drop_failures(ref)
         self._code.take_failure(ref)
         for known in (self.asked, self._built, self._beside):
             known.pop(ref, None)

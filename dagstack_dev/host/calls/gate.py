@@ -74,7 +74,10 @@ class Gate(Calls):
         rules: what holds for all gates of the registry.
 
     Attributes:
+        rules: what holds for all gates of the registry.
         instance: what calls go to.
+        closed: whether new calls wait.
+        unavailable: why calls are refused; None while they are not.
         threads: whether public plain methods run in worker threads, and not on the caller's side.
     """
 

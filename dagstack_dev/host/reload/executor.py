@@ -1,10 +1,8 @@
-"""Carries out a plan: the reload transaction.
+"""Carries out a plan: tears down, imports anew and sets up.
 
-For all transactions of a plan together: tear down in reverse setup order, import anew, set up in
-dependency order. Each transaction commits or rolls back for itself, as soon as its own setups have
-ended. What the plan decided is
-not questioned here; what could not be known beforehand (an import or a setup that raises) is
-dealt with here.
+This is done for all transactions of a plan together: teardowns in reverse setup order, then
+imports and setups in dependency order. Each transaction commits or rolls back for itself, as soon
+as its own setups have ended: see `build` and `rollback`.
 """
 
 from __future__ import annotations

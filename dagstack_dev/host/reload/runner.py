@@ -30,7 +30,7 @@ from dagstack_dev.host.loop.stacks import calls_through
 from dagstack_dev.host.loop.tasks import is_closed, is_interruption
 from dagstack_dev.host.plugins.sections import section_of
 from dagstack_dev.host.reload.load_queue import LoadQueue
-from dagstack_dev.host.reload.turn import Turn
+from dagstack_dev.host.reload.turn import TurnLock
 from dagstack_dev.host.services.context import PluginContext, derive_context_for_plugin
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class LifecycleRunner:
         self.resources = resources
         self.context: PluginContext | None = None
         self.queue = LoadQueue(table)
-        self.turn = Turn()
+        self.turn = TurnLock()
         self.drain_seconds = DRAIN_SECONDS
         self.on_crash: Callable[[PluginRef, BaseException | None], None] = lambda *_: None
         self.crashes: dict[PluginRef, BaseException] = {}

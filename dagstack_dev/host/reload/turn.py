@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-class Turn:
+class TurnLock:
     """Taken alone by `async with turn.alone()`, with others of its kind by `turn.shared()`."""
 
     def __init__(self) -> None:
