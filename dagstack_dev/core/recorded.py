@@ -20,7 +20,7 @@ from types import (
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dagstack_dev.core.blame import is_plugin_code, related, source_lines, steps
-from dagstack_dev.core.errors.base import PluginRegistryError, said, shown
+from dagstack_dev.core.errors.base import OldName, PluginRegistryError, said, shown
 from dagstack_dev.core.secrets import LINES_OF_A_SECRET, masked_lines
 from dagstack_dev.core.transient import says_transient
 
@@ -210,6 +210,7 @@ def _copy(error: Any, known: dict[int, BaseException], depth: int) -> Any:
             "__qualname__": cls.__qualname__,
             "__str__": lambda _: message,
             "is_transient": says_transient(cls) or issubclass(cls, ConnectionError),
+            "is_passing": OldName(),
         }
         for each in (base, _builtin(cls)):
             with suppress(TypeError):  # It does not want to be derived from.

@@ -225,3 +225,9 @@ def test_an_exception_that_will_not_be_looked_at_is_recorded_by_name_and_message
     assert (type(record).__name__, str(record)) == ("Shy", "leave me alone")
     assert isinstance(record, LookupError)
     assert recorded(record) is record
+
+
+def test_a_record_has_the_old_name_of_is_transient() -> None:
+    error = type("Down", (Exception,), {"is_transient": True, "__module__": "dagstack_plugins.a"})
+    with pytest.warns(DeprecationWarning, match="is_transient"):
+        assert recorded(error("x")).is_passing is True

@@ -84,6 +84,36 @@ async def a_task(_: Plugin, ctx: PluginContext) -> None:
     ctx.start_soon(anyio.sleep_forever, name="poll")
 
 
+class Poller:
+    """Cancels its own background task when it is told to."""
+
+    def setup(self, ctx: PluginContext) -> None:
+        ctx.start_soon(self._poll)
+
+    async def _poll(self) -> None:
+        self.task = asyncio.current_task()
+        await anyio.sleep_forever()
+
+    async def stop_polling(self) -> None:
+        assert self.task is not None
+        self.task.cancel()
+        while not self.task.done():
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_a_plugin_that_cancels_its_own_task_stays_ready(
+    registry: PluginRegistry, ctx: PluginContext, put: Put
+) -> None:
+    plugin = Poller()
+    put(plugin)
+    await registry.setup_all(ctx)
+    await anyio.wait_all_tasks_blocked()
+    await plugin.stop_polling()
+    await anyio.wait_all_tasks_blocked()
+    assert registry.statuses()[IT].state is State.READY
+    await registry.teardown_all()
+
+
 async def a_manager(plugin: Plugin, ctx: PluginContext) -> None:
     await ctx.enter_async(session(plugin.log))
 

@@ -57,10 +57,10 @@ def in_place(path: str | None, line: int | None) -> str:
     return f" ({place})" if place else ""
 
 
-class _OldName:
+class OldName:
     """`is_transient` by the name that it had, for one release."""
 
-    def __get__(self, error: object, cls: type[PluginRegistryError]) -> bool:
+    def __get__(self, error: object, cls: Any) -> Any:
         warnings.warn("is_passing is called is_transient now", DeprecationWarning, stacklevel=2)
         return cls.is_transient
 
@@ -86,7 +86,7 @@ class PluginRegistryError(Exception):
 
     template: ClassVar[str] = ""
     is_transient: ClassVar[bool] = False
-    is_passing = _OldName()
+    is_passing = OldName()
     _facts: ClassVar[dict[str, str]] = {}  # And the type of each.
     _needed: ClassVar[tuple[str, ...]] = ()
     ref: PluginRef | None = None

@@ -81,11 +81,6 @@ class TaskJob(Job):
         """Cancel it."""
         self._scope.cancel()
 
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether it has ended with a cancellation, and not one of its own."""
-        return isinstance(self.error, anyio.get_cancelled_exc_class())
-
     def unfinished(self, folder: str | None) -> Unfinished:
         """See `Job.unfinished`."""
         return suspended_at(str(self), self._awaiting, folder)

@@ -92,7 +92,9 @@ class Scope:
         self._seconds = 0.0
         self._calling: tuple[str, Awaitable[object] | None] | None = None
         self._undoing = anyio.CancelScope(shield=True)
-        self._is_undone = False
+        self._undone = anyio.Event()
+        self._has_tasks = False
+        self._cancelled = ""  # The last task that was cancelled from outside.
         self._closed = anyio.Event()
         self.errors: list[BaseException] = []
 
@@ -195,8 +197,25 @@ class Scope:
             finally:
                 self._job_ended(job)
 
+        if not self._has_tasks:
+            self._has_tasks = True
+            spawn(self._note_loop_end, f"dagstack plugin {self._ref}: what it owns")
         spawn(run, f"{self._ref} {name}")
         return job
+
+    async def _note_loop_end(self) -> None:
+        """Tell the end of the event loop from a task that the plugin itself has cancelled.
+
+        `asyncio.run` cancels all tasks in the end, and so this one, which nothing else cancels.
+        """
+        try:
+            await self._undone.wait()
+        except anyio.get_cancelled_exc_class():
+            left = (str(each) for each in self._jobs if isinstance(each, TaskJob))
+            ended = next(left, self._cancelled)  # Those of the plugin may have ended before.
+            if self._context is None and ended:
+                self._on_loop_end(ended)
+            raise
 
     def _job_ended(self, job: Job) -> None:
         del self._owned[job]
@@ -205,8 +224,7 @@ class Scope:
         if error is None:
             return
         if is_interruption(error):
-            if self._context is None and isinstance(job, TaskJob) and job.is_cancelled:
-                self._on_loop_end(str(job))  # As `asyncio.run` cancels all tasks in the end.
+            self._cancelled = str(job) if isinstance(job, TaskJob) else self._cancelled
             return
         if isinstance(job, HeldManager) and not job.is_entered:
             return  # It is raised where it was to be entered.
@@ -261,7 +279,7 @@ class Scope:
     def _move(self) -> None:
         """Do the rest in this event loop: the one of the tasks has ended, and they with it."""
         self._token = anyio.lowlevel.current_token()
-        self._closed = anyio.Event()
+        self._undone, self._closed = anyio.Event(), anyio.Event()
         for job in self._jobs:
             if isinstance(job, OwnedThread):
                 job.move(self._token)
@@ -296,11 +314,11 @@ class Scope:
                     raise interrupted
             finally:
                 del interrupted  # Its traceback leads here.
-        self._is_undone = True
+        self._undone.set()
         self._close_when_undone()
 
     def _close_when_undone(self) -> None:
-        if self._is_undone and not any(isinstance(job, TaskJob) for job in self._owned):
+        if self._undone.is_set() and not any(isinstance(job, TaskJob) for job in self._owned):
             self._closed.set()
 
     def _abort(self) -> None:

@@ -78,7 +78,8 @@ class Build:
     def _together(self) -> dict[TransactionRun, list[TransactionRun]]:
         """Return for each transaction those that end with it, as one imports code of another.
 
-        The plan could not know: it is what the new code imports, and calls import meanwhile.
+        The plan could not know: it is what the new code imports, and calls import meanwhile. Those
+        that import it and are in no transaction are noted as overtaken.
         """
         together = {run: [run] for run in self._runs}
         planned = {ref for run in self._runs for ref in run.transaction.refs}

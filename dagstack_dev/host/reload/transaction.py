@@ -61,6 +61,7 @@ class Applied:
         self.failed |= other.failed
         self.lost |= other.lost
         self.rolled_back |= other.rolled_back
+        self.overtaken |= other.overtaken
         self.retired += other.retired
 
 

@@ -82,7 +82,7 @@ class SharedModules:
             self._inside[package].add(name)
 
     def _remove(self, name: str) -> str | None:
-        """Return the answer is the file that `name` ran, None if it is no shared module."""
+        """Forget a module; return the file that it ran, None if it is no shared module."""
         path = self._paths.pop(name, None)
         if path is not None:
             self._at[path].discard(name)
