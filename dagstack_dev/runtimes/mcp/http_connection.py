@@ -44,6 +44,9 @@ CONNECT_SECONDS: Final = 10.0
 QUESTION_SECONDS: Final = 5.0
 """How long a call that got no answer waits for why."""
 
+MOST_IDLE: Final = 20
+"""How many connections are kept for calls to come."""
+
 _REPEATABLE: Final = ("readOnlyHint", "idempotentHint")
 
 
@@ -72,7 +75,12 @@ async def connection(
     try:
         public(through or url)
         client = httpx2.AsyncClient(
-            headers=dict(headers), timeout=timeout, verify=tls, proxy=through, trust_env=False
+            headers=dict(headers),
+            timeout=timeout,
+            limits=httpx2.Limits(max_keepalive_connections=MOST_IDLE),  # Calls go side by side.
+            verify=tls,
+            proxy=through,
+            trust_env=False,
         )
     except (ImportError, ValueError, httpx2.InvalidURL) as error:
         source = proxy.source if proxy is not None else "the environment"
@@ -124,7 +132,7 @@ class HttpConnection(Connection):
             can_help = problem.severity is Severity.CONNECTION or problem.status in GATEWAY
             is_safe = problem.is_unsent or (can_help and self._is_repeatable(message))
             if self._lost is not None or not is_safe or (pause := next(pauses, None)) is None:
-                raise await self._noted(problem)
+                raise await self._noted(problem, message)
             await anyio.sleep(pause)
 
     async def tell(self, message: dict[str, Any], headers: Mapping[str, str]) -> None:
@@ -138,9 +146,11 @@ class HttpConnection(Connection):
         if method == "notifications/initialized":
             self._has_begun.set()
 
-    async def _noted(self, problem: HttpError) -> Exception:
-        """Note that a request has failed, and return what is raised for it."""
-        if problem.severity is Severity.SERVER or not self._is_ready.is_set():
+    async def _noted(self, problem: HttpError, message: dict[str, Any]) -> Exception:
+        """Note that a message has failed, and return what is raised for it."""
+        # A server may refuse what it need not answer, and shake hands all the same.
+        fails_handshake = not self._is_ready.is_set() and {"method", "id"} <= message.keys()
+        if problem.severity is Severity.SERVER or fails_handshake:
             self._lost = self._lost or problem
         self._exchange.suspicion.set()
         if self._lost is None and problem.severity is Severity.ANSWER:

@@ -202,9 +202,9 @@ class Exchange:
         if VERSION in headers:
             self.identity[VERSION] = headers[VERSION]
         content = None if message is None else to_json(message)
-        request = self._client.build_request(
-            method, self._url, headers={**_HEADERS, **self.identity, **headers}, content=content
-        )
+        # The id of an event is any text.
+        sent = httpx2.Headers({**_HEADERS, **self.identity, **headers}, encoding="utf-8")
+        request = self._client.build_request(method, self._url, headers=sent, content=content)
         response = await self._client.send(request, stream=True)
         for _ in range(_MOST_REDIRECTS):
             following = response.next_request

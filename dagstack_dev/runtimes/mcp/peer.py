@@ -201,6 +201,9 @@ def _context(number: int | str | None) -> Any:
 
 
 def _float(value: object) -> float | None:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
         return float(value)
-    return None
+    except OverflowError:  # JSON knows no largest integer.
+        return None

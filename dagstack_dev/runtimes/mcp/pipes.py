@@ -76,23 +76,31 @@ class Pipes:
         self._unsent: deque[bytes] = deque()
         self._is_unsent = anyio.Event()
 
-    async def ask(self, message: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    async def ask(self, message: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG002 - see there
         """Return the answer to a request; see `Connection.ask`."""
         number = self._highest = message["id"]
+        line = self._queue(message)
         waiting = self._open[number] = _Waiting()
         try:
-            await self.tell(message, headers)
             await waiting.arrived.wait()
         finally:
             del self._open[number]
+            if line in self._unsent:  # A server that reads nothing for a while is not to make it.
+                self._unsent.remove(line)
         if not isinstance(waiting.answer, dict):
             raise waiting.answer or Unreadable("there is none")
         return waiting.answer
 
     async def tell(self, message: dict[str, Any], headers: Mapping[str, str]) -> None:  # noqa: ARG002 - see there
         """Send what need not be answered."""
-        self._unsent.append(to_json(message) + b"\n")
+        self._queue(message)
+
+    def _queue(self, message: dict[str, Any]) -> bytes:
+        """Have a message written, and return its line."""
+        line = to_json(message) + b"\n"
+        self._unsent.append(line)
         self._is_unsent.set()
+        return line
 
     async def listen(self, take: Callable[[dict[str, Any]], object]) -> None:
         """Send and receive, until the server closes the pipe; `take` is given what is no answer."""

@@ -15,6 +15,7 @@ import pickle
 import sys
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -241,13 +242,15 @@ def _pickled(error: BaseException) -> bytes | None:
 def _raised_again(failure: _Failure, ref: PluginRef) -> BaseException:
     """Return the exception that `failure` describes, or one that comes as near as possible."""
     error = _unpickled(failure) or _reconstructed(failure, ref)
-    error.__traceback__ = traceback_of(failure.steps)
+    put = partial(BaseException.__setattr__, error)  # Its class may let nothing be set.
+    put("__traceback__", traceback_of(failure.steps))
     if failure.before is not None:
         before = _raised_again(failure.before, ref)
         if failure.is_caused:
-            error.__cause__ = before
+            put("__cause__", before)
         else:
-            error.__context__, error.__suppress_context__ = before, failure.hides_context
+            put("__context__", before)
+            put("__suppress_context__", failure.hides_context)
     return error
 
 

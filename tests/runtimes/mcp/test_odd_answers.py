@@ -9,8 +9,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
 from odd_servers import (
+    Process,
     as_events,
     as_json,
     outcome,
@@ -276,6 +278,45 @@ async def test_an_odd_notice_is_not_written_to_standard_error(
     notice = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "loud"}}
     assert await piped(f"{json.dumps(notice)}\n{text('x')}".encode(), ODD) == "x"
     assert capsys.readouterr().err == ""
+
+
+async def test_progress_without_measure_is_no_reason_to_lose_a_server() -> None:
+    def answer(message: dict[str, Any]) -> bytes:
+        if message["method"] != "tools/call":
+            return usual(message)
+        told = {"progressToken": message["id"], "progress": 10**400}
+        progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": told}
+        return f"{json.dumps(progress)}\n{text('x')}".replace("ID", str(message["id"])).encode()
+
+    async with over_pipes(answer) as session:
+        assert await outcome(session, ODD) == "x"
+
+
+async def test_a_call_that_was_given_up_before_it_was_sent_is_not_sent() -> None:
+    sent: list[str] = []
+    is_full, has_room, is_over = anyio.Event(), anyio.Event(), anyio.Event()
+
+    class Full(Process):
+        async def send(self, data: bytes) -> None:
+            sent.append(json.loads(data)["method"])
+            is_full.set()
+            await has_room.wait()
+            if sent[-1] == "last":
+                is_over.set()
+
+    process = Full(usual)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(process.listen, lambda _: None)
+        await process.tell({"method": "first"}, {})
+        await is_full.wait()
+        with anyio.move_on_after(0):
+            await process.ask({"id": 1, "method": "tools/call"}, {})
+        has_room.set()
+        await process.tell({"method": "last"}, {})
+        await is_over.wait()
+        tasks.cancel_scope.cancel()
+    process.close()
+    assert sent == ["first", "last"]
 
 
 async def test_what_a_server_asks_of_us_is_refused() -> None:

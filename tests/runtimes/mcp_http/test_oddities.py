@@ -18,6 +18,9 @@ from dagstack_dev.core.errors.remote import HandshakeFailed, ServerLost, ToolErr
 from dagstack_dev.runtimes.mcp import http_connection, http_exchange
 from dagstack_dev.runtimes.mcp.http_errors import public, refused, with_retry_after
 
+MANY = 120
+"""Calls at once: more than the connections that httpx2 allows by default."""
+
 
 @asynccontextmanager
 async def answering(answer: str, *, hang_ups: int = 0) -> AsyncIterator[str]:
@@ -194,6 +197,54 @@ async def test_what_need_not_be_answered_holds_up_nothing(monkeypatch: pytest.Mo
         for_ever.set()
 
 
+@pytest.mark.parametrize("status", ["400 Bad Request", "405 Method Not Allowed", "500 Error"])
+async def test_a_server_may_refuse_what_it_need_not_answer(status: str) -> None:
+    asked = anyio.Event()
+
+    def respond(message: dict[str, Any]) -> bytes:
+        if message["method"] == "ping":
+            asked.set()
+        is_notice = message["method"] == "notifications/initialized"
+        return plain(status) if is_notice else http_usual(message)
+
+    async with over_http(respond) as url, talking(url) as talk:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(talk.connection.watch)
+            await asked.wait()
+            tasks.cancel_scope.cancel()
+        assert await talk.connection.examine(20) is None
+
+
+async def test_calls_do_not_wait_for_one_another() -> None:
+    calls, all_there = 0, anyio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].split()[0])
+        message = json.loads(await reader.readexactly(length))
+        said = http_usual(message, **{"tools/call": {"content": "ok"}})
+        if message["method"] == "tools/call":
+            calls += 1
+            if calls == MANY:
+                all_there.set()
+            await all_there.wait()
+        writer.write(said)
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
+        try:
+            async with talking(url) as talk, anyio.create_task_group() as tasks:
+                for _ in range(MANY):
+                    tasks.start_soon(talk.call, "odd")
+        finally:
+            all_there.set()
+    assert calls == MANY
+
+
 def events(body: str) -> bytes:
     return plain("200 OK", body.encode(), "text/event-stream")
 
@@ -215,6 +266,21 @@ async def test_a_stream_that_is_resumed_brings_the_answer(monkeypatch: pytest.Mo
 
     async with over_http(left, resume) as url, talking(url) as talk:
         assert await talk.call("odd") == "caf\ufffd"
+
+
+async def test_the_id_of_an_event_is_any_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_exchange, "RETRY_MS", (1, 10))
+
+    def begun(message: dict[str, Any]) -> bytes:
+        is_call = message["method"] == "tools/call"
+        return events("id: caf\u00e9\ndata:\n\n") if is_call else http_usual(message)
+
+    def resume(head: str) -> bytes:
+        is_known = "last-event-id: caf\u00e9" in head
+        return events('data: {"id": null, "result": {"content": "ok"}}\n\n' if is_known else "")
+
+    async with over_http(begun, resume) as url, talking(url) as talk:
+        assert await talk.call("odd") == "ok"
 
 
 async def test_no_stream_is_resumed_for_a_call_that_was_given_up(

@@ -37,6 +37,21 @@ def test_what_was_being_handled_comes_too(*, hide: bool) -> None:
     assert is_transient(back)
 
 
+class NothingIsSet(Exception):
+    """As a frozen dataclass without fields."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+def test_an_exception_that_lets_nothing_be_set_comes_back() -> None:
+    error = NothingIsSet("no such item")
+    BaseException.__setattr__(error, "__cause__", KeyError("item"))
+    back = sent(error)
+    assert isinstance(back, NothingIsSet)
+    assert isinstance(back.__cause__, KeyError)
+
+
 def test_a_chain_without_end_is_cut() -> None:
     one, other = ValueError("one"), ValueError("other")
     one.__context__, other.__context__ = other, one
