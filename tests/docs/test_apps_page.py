@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import warnings
+from dataclasses import fields
 from inspect import iscoroutine
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from command_runs import CHECKOUT
 from trees import PluginTree
 
-from dagstack_dev import DevServer
+from dagstack_dev import DevServer, Settings
 
 ROOT = Path(__file__).parents[2]
 SHOWN = re.compile(r"```(?:toml|python)\n# (\S+)\n(.*?)```", re.DOTALL)
@@ -149,3 +150,15 @@ async def test_other_reloading_parents_are_known_by_their_mark(
         warnings.simplefilter("error")
         async with DevServer(tree.root):
             pass
+
+
+def test_the_table_has_every_setting() -> None:
+    page = (ROOT / "docs/apps.md").read_text(encoding="utf-8")
+    table = page.partition("## Settings")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [
+        each.name for each in fields(Settings)
+    ]
+
+
+def test_the_example_of_settings_makes_a_server(project: Path) -> None:
+    assert run(project, "settings.py") == ""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dagstack_dev.host.plugins.table import PluginTable
+
 PACKAGE = Path(__file__).parents[2] / "dagstack_dev"
 PAGE = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
 (MAP,) = re.findall(r"```\n(dagstack_dev/\n.*?)```", PAGE, re.DOTALL)
@@ -46,6 +48,11 @@ def test_a_module_that_is_named_is_there(name: str) -> None:
     except ModuleNotFoundError:
         module, _, member = name.rpartition(".")
         assert hasattr(import_module(f"dagstack_dev.{module}"), member)
+
+
+def test_a_method_that_recipes_call_is_there() -> None:
+    assert re.findall(r"registry\.table\.(\w+)", PAGE) == ["publish"]
+    assert hasattr(PluginTable, "publish")
 
 
 def test_every_module_says_what_it_is_for() -> None:
