@@ -84,8 +84,9 @@ async def connection(
         )
     except (ImportError, ValueError, httpx2.InvalidURL) as error:
         source = proxy.source if proxy is not None else "the environment"
-        reason = f"the proxy of {source} cannot be used ({error}); correct it, or use NO_PROXY"
-        raise HandshakeFailed(ref, reason) from error
+        why = "" if "@" in (through or "") else f" ({error})"  # It may quote a password.
+        reason = f"the proxy of {source} cannot be used{why}; correct it, or use NO_PROXY"
+        raise HandshakeFailed(ref, reason) from None
     async with client:
         exchange = Exchange(url, client, proxy, has_secret=bool(headers))
         connected = HttpConnection(ref, url, exchange, look_every, call_timeout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from traceback import format_exception
+
 import pytest
 from mcp_talks import refusal
 from odd_servers import http_usual, over_http, plain
@@ -105,6 +107,16 @@ async def test_what_can_be_no_proxy_is_named(proxy: str, monkeypatch: pytest.Mon
     monkeypatch.setenv("HTTP_PROXY", proxy)
     with pytest.raises(HandshakeFailed, match="the proxy of HTTP_PROXY cannot be used"):
         await refusal(NOWHERE, ServerLost)
+
+
+@pytest.mark.parametrize("password", ["secret/1", "1[secret]", "secret\u2100"])
+async def test_the_password_of_what_can_be_no_proxy_is_not_shown(
+    password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:{password}@127.0.0.1:1")
+    with pytest.raises(HandshakeFailed, match="the proxy of HTTP_PROXY cannot be used") as caught:
+        await refusal(NOWHERE, ServerLost)
+    assert "secret" not in "".join(format_exception(caught.value))
 
 
 async def test_a_proxy_that_makes_no_tunnel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
