@@ -195,6 +195,7 @@ class _Failure:
         pickled: the exception itself, where the other side can unpickle it.
         steps: the frames of the plugin's code, outermost first.
         notes: what was added to it.
+        parts: the exceptions of a group.
         before: what it was raised from, or what was being handled then.
         is_caused: whether it was raised from that.
         hides_context: whether that is not to be shown.
@@ -207,6 +208,7 @@ class _Failure:
     pickled: bytes | None
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
+    parts: tuple[_Failure, ...]
     before: _Failure | None
     is_caused: bool
     hides_context: bool
@@ -215,13 +217,15 @@ class _Failure:
 
 def _described(error: BaseException, depth: int = 0) -> _Failure:
     before = None if depth >= LONGEST_CHAIN else error.__cause__ or error.__context__
+    group = error if isinstance(error, BaseExceptionGroup) and depth < LONGEST_CHAIN else None
     return _Failure(
         type=type(error).__qualname__,
-        message=said(error),
+        message=said(error) if group is None else str(group.message),
         bases=tuple(each.__name__ for each in type(error).__mro__ if each.__module__ == "builtins"),
-        pickled=_pickled(error),
+        pickled=_pickled(error) if group is None else None,
         steps=steps_of(error),
         notes=tuple(map(str, getattr(error, "__notes__", ()))),
+        parts=tuple(_described(each, depth + 1) for each in group.exceptions) if group else (),
         before=None if before is None else _described(before, depth + 1),
         is_caused=before is not None and before is error.__cause__,
         hides_context=error.__suppress_context__,
@@ -241,7 +245,7 @@ def _pickled(error: BaseException) -> bytes | None:
 
 def _raised_again(failure: _Failure, ref: PluginRef) -> BaseException:
     """Return the exception that `failure` describes, or one that comes as near as possible."""
-    error = _unpickled(failure) or _reconstructed(failure, ref)
+    error = _unpickled(failure) or _group(failure, ref) or _reconstructed(failure, ref)
     put = partial(BaseException.__setattr__, error)  # Its class may let nothing be set.
     put("__traceback__", traceback_of(failure.steps))
     if failure.before is not None:
@@ -260,6 +264,16 @@ def _unpickled(failure: _Failure) -> BaseException | None:
     except Exception:  # noqa: BLE001 - it needs a module that only the other process can import
         return None
     return error if isinstance(error, BaseException) else None
+
+
+def _group(failure: _Failure, ref: PluginRef) -> BaseException | None:
+    if not failure.parts:
+        return None
+    parts = [_raised_again(each, ref) for each in failure.parts]
+    group = BaseExceptionGroup(failure.message, parts)
+    for note in failure.notes:
+        group.add_note(note)
+    return group
 
 
 def _reconstructed(failure: _Failure, ref: PluginRef) -> RemoteError:

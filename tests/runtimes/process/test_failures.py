@@ -37,6 +37,25 @@ def test_what_was_being_handled_comes_too(*, hide: bool) -> None:
     assert is_transient(back)
 
 
+def test_a_group_comes_with_its_exceptions_and_where_they_were_raised() -> None:
+    class Down(Exception):  # Cannot be pickled, as no class of a plugin can.
+        pass
+
+    why = Down("nobody is there")
+    why.add_note("for a while")
+    group = ExceptionGroup("several", [ExceptionGroup("inner", [why]), KeyError("item")])
+    group.add_note("at the start")
+    back = sent(group)
+    assert isinstance(back, ExceptionGroup)
+    assert back.message == "several"
+    assert back.__notes__ == ["at the start"]
+    inner, other = back.exceptions
+    assert isinstance(inner, ExceptionGroup)
+    assert str(inner.exceptions[0]) == "nobody is there"
+    assert inner.exceptions[0].__notes__ == ["for a while"]
+    assert isinstance(other, KeyError)
+
+
 class NothingIsSet(Exception):
     """As a frozen dataclass without fields."""
 
