@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import httpx2
+from mcp.types import METHOD_NOT_FOUND
 from pydantic_core import to_json
 
 from dagstack_dev.runtimes.mcp.http_errors import (
@@ -223,11 +224,13 @@ class Exchange:
                 raise
             except httpx2.TransportError:  # As idle connections break.
                 response = await self._sent("POST", _NONE, _PING)
+            status = response.status_code
+            doubts_session = SESSION in self.identity and status in _SESSION_UNKNOWN
+            is_unknown = doubts_session and not await _knows_no_ping(response)
             await response.aclose()
         except httpx2.TransportError as error:
             return self._broken(error)
-        status = response.status_code
-        if SESSION in self.identity and status in _SESSION_UNKNOWN:
+        if is_unknown:
             return forgotten(self._url)
         if status in GATEWAY or status in _NO_SECRET:
             problem = refused(status, self._url, has_secret=self._has_secret)
@@ -343,6 +346,15 @@ async def _content_of(response: httpx2.Response) -> bytes:
     except httpx2.DecodingError as error:
         raise Unreadable(str(error)) from error
     return b"".join(chunks)
+
+
+async def _knows_no_ping(response: httpx2.Response) -> bool:
+    """Return whether a server refuses a ping for its method alone, and so is there."""
+    try:
+        found = messages_in(await _content_of(response), lambda _: 0)
+    except Unreadable:
+        return False
+    return any("error" in each and each["error"]["code"] == METHOD_NOT_FOUND for each in found)
 
 
 async def _whole(response: httpx2.Response) -> AsyncIterator[bytes]:

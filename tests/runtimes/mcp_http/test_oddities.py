@@ -215,6 +215,22 @@ async def test_a_server_may_refuse_what_it_need_not_answer(status: str) -> None:
         assert await talk.connection.examine(20) is None
 
 
+@pytest.mark.parametrize("status", ["400 Bad Request", "404 Not Found"])
+@pytest.mark.parametrize(("code", "is_there"), [(-32601, True), (-32000, False)])
+async def test_a_server_that_knows_no_ping_knows_the_session(
+    status: str, code: int, *, is_there: bool
+) -> None:
+    def respond(message: dict[str, Any]) -> bytes:
+        if message["method"] == "ping":
+            error = {"code": code, "message": "no"}
+            body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error})
+            return plain(status, body.encode(), "application/json")
+        return http_usual(message).replace(b"Connection:", b"Mcp-Session-Id: 7\r\nConnection:")
+
+    async with over_http(respond) as url, talking(url) as talk:
+        assert (await talk.connection.examine(20) is None) is is_there
+
+
 async def test_calls_do_not_wait_for_one_another() -> None:
     calls, all_there = 0, anyio.Event()
 
