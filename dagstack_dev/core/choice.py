@@ -40,10 +40,16 @@ def choose(news: News) -> Target:
     return target
 
 
-def _turn(target: Target, unit: Unit) -> tuple[int, int, str]:
-    """When `unit` is taken after all: the newest first; what does not run after what it needs."""
-    needs = 0 if isinstance(unit, str) or target.news.goes_on(unit) else len(target.upstream(unit))
-    return -target.news.seen(unit), needs, str(unit)
+def _turn(target: Target, unit: Unit) -> tuple[int, int, int, str]:
+    """When `unit` is taken after all: the newest first; what does not run after what it needs.
+
+    Where imported code closes a circle with dependencies, these decide. Else a plugin that waits
+    could be taken first, since it harms nobody as long as it waits, and keep down what it needs.
+    """
+    needs, waiting = 0, 0
+    if not isinstance(unit, str) and not target.news.goes_on(unit):
+        needs, waiting = len(target.upstream(unit)), len(target.graph.downstream([unit]))
+    return -target.news.seen(unit), needs, -waiting, str(unit)
 
 
 def take_after_all(target: Target, units: Sequence[Unit]) -> Target:

@@ -293,10 +293,12 @@ class Target:
     def _known_failure(
         self, ref: PluginRef, recurs: Callable[[PluginRef, Failure], bool]
     ) -> BaseException | None:
-        for each in reversed([*self.news.failures.get(ref, ())]):  # The newest is what is told.
-            if each.key == self.key(ref) and recurs(ref, each):
-                return each.error
-        return None
+        failures = reversed(self._failures(ref))  # The newest is what is told.
+        return next((each.error for each in failures if recurs(ref, each)), None)
+
+    def _failures(self, ref: PluginRef) -> Sequence[Failure]:
+        """The failures of `ref` as it is here, whatever code it found then."""
+        return [each for each in self.news.failures.get(ref, ()) if each.key == self.key(ref)]
 
     def _recurs(self, ref: PluginRef, failure: Failure) -> bool:
         """Whether the code that is not its own is what it was when `ref` failed.
@@ -335,8 +337,14 @@ class Target:
         }
 
     def finds_alike(self, ref: PluginRef, other: Target) -> bool:
-        """Whether there is to load for `ref` what there is in `other`."""
-        return all(self._content(code) == other._content(code) for code in self._code_for(ref))
+        """Whether `ref` finds the same in `other`, also of the code that it has failed with."""
+        return all(
+            self._content(code) == other._content(code) for code in self._code_for(ref)
+        ) and all(
+            self._is_as_it_was(code, ref, each) == other._is_as_it_was(code, ref, each)
+            for each in self._failures(ref)
+            for code in each.files
+        )
 
     def _code_for(self, ref: PluginRef, imported: Iterable[Unit] = ()) -> AbstractSet[Unit]:
         found = {code for code in imported if code in self._news or not isinstance(code, str)}

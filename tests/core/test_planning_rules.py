@@ -313,6 +313,30 @@ def test_what_waits_for_whom_it_makes_fail_stays_down_alone() -> None:
     assert told(plan) == ["import b", "fail c: RuntimeError"]
 
 
+def test_what_is_waited_for_comes_up_before_what_cannot_beside_who_imports_it() -> None:
+    """`d` cannot do with the code of `a`, which waits for `b`, which waits for `d`."""
+    before = world("d", at_rest="a", importers={"a": "d"}, a="b")
+    news = [change("a", "b"), change("b", "d")]
+    alone = plan_reload(before, news)
+    failed = Failure(alone.key(ref("d")), RuntimeError(), alone.files(ref("d"), [ref("a")]))
+    plan = plan_reload(before, news, failures={ref("d"): [failed]})
+    assert told(plan) == ["import b", "fail a: RuntimeError"]
+
+
+def test_what_failed_with_the_news_of_another_is_tried_with_what_runs_of_it() -> None:
+    """`b` as it runs depends on `a`; its news import `a`, and have failed with the news of that."""
+    before = replace(world("a b", b="a"), version=lambda ref: f"old {ref}")
+    news = [change("a", seen=1), change("b", seen=2)]
+    both = plan_reload(before, news)
+    failures = {
+        ref("a"): [Failure(both.key(ref("a")), RuntimeError())],
+        ref("b"): [Failure(both.key(ref("b")), RuntimeError(), both.files(ref("b"), [ref("a")]))],
+    }
+    plan = plan_reload(before, news, failures=failures)
+    assert told(plan) == ["down b", "import b"]
+    assert rejected(plan) == {"a": RuntimeError}
+
+
 def test_what_an_ill_plugin_has_come_to_need_comes_up_without_it() -> None:
     """`z` cannot do with the new code of `a`, which cannot go on as it is, and needs `n` now."""
     before = world("a z", importers={"a": "z"})
