@@ -564,7 +564,7 @@ async def counts(
     found: Counter[str] = Counter()
     with patch.context() as patched:
         # All is found by looking: an event that is late would be another batch.
-        patched.setattr(Inbox, "paths", lambda *_: None)
+        patched.setattr(Inbox, "put_paths", lambda *_: None)
         async with serving(tree, retry_seconds=1000) as live:
             for what, (owner, name) in COUNTED.items():
                 patched.setattr(owner, name, _counting(getattr(owner, name), found, what))
