@@ -360,6 +360,29 @@ async def test_who_imports_what_is_blocked_by_a_removal_fails_as_after_a_restart
         assert live.state("auser") is live.state("zbase") is State.READY
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+async def test_who_comes_to_import_what_fails_without_what_is_removed_does_not_get_its_old_code(
+    tree: PluginTree, is_there: bool
+) -> None:
+    below = tree.plugin("below")
+    base = tree.plugin("zbase", code=BASE, depends_on=["below"])
+    if is_there:
+        user(tree, "WORD = 'own'\n")
+    async with serving(tree) as live:
+        shutil.rmtree(below)
+        edit(base / "dagstack.toml", ">=0.1.0", ">=99")
+        user(tree, IMPORT)
+        await live.settle()
+        assert live.states == {"auser": "ready" if is_there else "failed", "zbase": "failed"}
+        assert live.status("auser").pending is is_there
+        assert "demo/zbase has failed: VersionIncompatible" in str(live.status("auser").error)
+        tree.plugin("below")
+        edit(base / "dagstack.toml", ">=99", ">=0.1.0")
+        await live.settle()
+        assert live.states == dict.fromkeys(["auser", "below", "zbase"], "ready")
+        assert live.plugin("auser").value() == "one"
+
+
 async def test_who_imports_what_is_removed_takes_no_other_plugin_down_with_it(
     tree: PluginTree,
 ) -> None:

@@ -235,6 +235,8 @@ class PlanExecutor:
             if ref in undone or (step.load is Load.IMPORT and ref not in kept)
         ]
         leaving = [step.ref for step in (*run.transaction.remove, *run.transaction.block)]
+        # What is known to fail is what can be built, and came to nothing by itself.
+        leaving += [step.ref for step in run.transaction.fail if not step.is_known]
         for ref in (*anew, *leaving):
             entry = self._table.entries.get(ref)
             if entry is not None and entry.generation is not None:
