@@ -175,9 +175,9 @@ def copy_of(error: ErrorT) -> ErrorT:
 
 
 def _is_recorded(error: BaseException) -> bool:
-    """Return whether it holds facts alone: a copy, or one of ours that was never raised."""
+    """Return whether it holds facts alone: a copy, or one of ours, that was never raised."""
     try:
-        is_copy = getattr(error, _MARK, False) is True
+        is_copy = getattr(error, _MARK, False) is True and not _was_raised(error)
     except BaseException:  # noqa: BLE001 - likewise
         return False
     return is_copy or (
@@ -185,6 +185,12 @@ def _is_recorded(error: BaseException) -> bool:
         and type(error).__module__.startswith(_BETWEEN)
         and all(each is None for each in (error.__traceback__, error.__cause__, error.__context__))
     )
+
+
+def _was_raised(copy: BaseException) -> bool:
+    """Return whether frames that have run stand before those that are put together."""
+    step = copy.__traceback__
+    return step is not None and type(step.tb_frame.f_globals.get("__loader__")) is not _Loader
 
 
 def _copy(error: Any, known: dict[int, BaseException], depth: int) -> Any:

@@ -127,6 +127,15 @@ class Plugin:
         self.listener.close()
 """
 
+UNFINISHED = """
+class Plugin:
+    def setup(self, ctx):
+        self.listener = bind()
+        import unfinished
+    def teardown(self):
+        self.listener.close()
+"""
+
 ALL = {
     "setup": SYNC,
     "variable": LOCAL,
@@ -136,9 +145,16 @@ ALL = {
     "constructor": CONSTRUCTOR,
     "import": IMPORT,
     "own error": OWN_ERROR,
+    "shared code": UNFINISHED,
 }
 
-FAILS = ("fail(self)", "fail(listener)", "raise Odd(self.listener)")
+FAILS = ("fail(self)", "fail(listener)", "raise Odd(self.listener)", "import unfinished")
+
+
+@pytest.fixture(autouse=True)
+def unfinished(tree: PluginTree) -> None:
+    """Write shared code that does not compile."""
+    tree.write("unfinished/__init__.py", "def (\n")
 
 
 @pytest.fixture

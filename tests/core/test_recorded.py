@@ -83,6 +83,18 @@ def while_handling(module: ModuleType, held: Held) -> None:
     raise error
 
 
+def a_copy(module: ModuleType, held: Held) -> None:
+    raise copy_of(SyntaxError("in code that it imports"))
+
+
+def for_a_copy(module: ModuleType, held: Held) -> None:
+    error = PluginLoadError(PluginRef("demo", "a"), "import", "no", path="p.py", line=3)
+    try:
+        module.fail(held, lambda held: a_copy(module, held))
+    except SyntaxError as copy:
+        raise error from copy
+
+
 def for_a_plugin(module: ModuleType, held: Held) -> None:
     error = PluginLoadError(PluginRef("demo", "a"), "import", "no", path="p.py", line=3)
     raise error from module.Odd(held, word="no")
@@ -111,6 +123,8 @@ def with_notes(module: ModuleType, held: Held) -> None:
         down,
         several,
         while_handling,
+        a_copy,
+        for_a_copy,
         for_a_plugin,
         in_a_circle,
         with_notes,
