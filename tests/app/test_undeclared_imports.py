@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
+from weakref import ref as ref_to
 
 import pytest
 from serving import Live, edit, ref, serving
@@ -485,3 +488,14 @@ async def test_a_thread_of_an_import_is_told_what_to_do(tree: PluginTree) -> Non
     async with serving(tree) as live:
         assert "ImportError: demo/zbase is not loaded yet" in str(live.status("auser").error)
         assert live.state("zbase") is State.READY
+
+
+def test_what_has_loaded_plugins_is_not_held_until_the_next_are_loaded() -> None:
+    """It holds what ran before, and errors with the modules that raised them."""
+    queue = PluginRegistry().runner.queue
+    load = Mock()
+    held = ref_to(load)
+    queue.run([], load)
+    del load
+    gc.collect()
+    assert held() is None

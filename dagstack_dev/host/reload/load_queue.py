@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 _NOTHING: Final[Mapping[PluginRef, Step]] = MappingProxyType({})
 
 
+def _load_nothing(ref: PluginRef) -> None:
+    """Stand for a way to load while nothing is to be loaded."""
+
+
 class _Import(NamedTuple):
     """One plugin's import of another one's code, and the line of it."""
 
@@ -43,7 +47,7 @@ class LoadQueue:
     def __init__(self, table: PluginTable) -> None:
         self._table = table
         self._left: dict[PluginRef, None] = {}
-        self._load: Callable[[PluginRef], None] = lambda _: None
+        self._load: Callable[[PluginRef], None] = _load_nothing
         self._unable: Mapping[PluginRef, Step] = {}
         self._context = Context()
         self._thread = 0
@@ -70,8 +74,8 @@ class LoadQueue:
             for ref in [*self._left]:
                 if ref in self._left:
                     self._take(ref)
-        finally:
-            self._left = {}
+        finally:  # Else what ran before, and the errors of it, would be held until the next time.
+            self._left, self._load, self._context = {}, _load_nothing, Context()
 
     def _take(self, ref: PluginRef) -> None:
         del self._left[ref]
