@@ -1,8 +1,8 @@
 # The public names, each with the module that it is from; `__init__.py` reads them here.
 
 from dagstack_dev._version import __version__ as __version__
-from dagstack_dev.app.config import ConfigInvalid as ConfigInvalid
 from dagstack_dev.app.events import EventStream as EventStream
+from dagstack_dev.app.local_api import LocalApi as LocalApi
 from dagstack_dev.app.registry import PluginRegistry as PluginRegistry
 from dagstack_dev.app.registry import discover as discover
 from dagstack_dev.app.server import DevServer as DevServer
@@ -14,6 +14,7 @@ from dagstack_dev.core.errors.calls import NobodyAnswers as NobodyAnswers
 from dagstack_dev.core.errors.calls import NoCapabilityMatch as NoCapabilityMatch
 from dagstack_dev.core.errors.calls import PluginNotSetUp as PluginNotSetUp
 from dagstack_dev.core.errors.calls import PluginUnavailable as PluginUnavailable
+from dagstack_dev.core.errors.files import ConfigInvalid as ConfigInvalid
 from dagstack_dev.core.errors.files import ConfigSectionInvalid as ConfigSectionInvalid
 from dagstack_dev.core.errors.files import HookspecsInvalid as HookspecsInvalid
 from dagstack_dev.core.errors.files import ManifestInvalid as ManifestInvalid
@@ -49,21 +50,26 @@ from dagstack_dev.core.errors.remote import ToolArgumentsInvalid as ToolArgument
 from dagstack_dev.core.errors.remote import ToolError as ToolError
 from dagstack_dev.core.errors.remote import ToolResultInvalid as ToolResultInvalid
 from dagstack_dev.core.errors.remote import ToolTimeout as ToolTimeout
+from dagstack_dev.core.events import AgentAsked as AgentAsked
 from dagstack_dev.core.events import DrainTimedOut as DrainTimedOut
 from dagstack_dev.core.events import EventsMissed as EventsMissed
 from dagstack_dev.core.events import Fact as Fact
 from dagstack_dev.core.events import HookFailed as HookFailed
 from dagstack_dev.core.events import Leaks as Leaks
 from dagstack_dev.core.events import PluginBlocking as PluginBlocking
+from dagstack_dev.core.events import PluginBlockingEnded as PluginBlockingEnded
 from dagstack_dev.core.events import PluginDegraded as PluginDegraded
+from dagstack_dev.core.events import PluginDrained as PluginDrained
 from dagstack_dev.core.events import PluginLeaked as PluginLeaked
 from dagstack_dev.core.events import PluginOverstepped as PluginOverstepped
 from dagstack_dev.core.events import PluginRecovered as PluginRecovered
 from dagstack_dev.core.events import PluginRejected as PluginRejected
 from dagstack_dev.core.events import PluginRequiresRestart as PluginRequiresRestart
 from dagstack_dev.core.events import PluginRetrying as PluginRetrying
+from dagstack_dev.core.events import PluginToolsChanged as PluginToolsChanged
 from dagstack_dev.core.events import ReloadCommitted as ReloadCommitted
 from dagstack_dev.core.events import ReloadFailed as ReloadFailed
+from dagstack_dev.core.events import ReloadPlanned as ReloadPlanned
 from dagstack_dev.core.events import ReloadRolledBack as ReloadRolledBack
 from dagstack_dev.core.events import ReloadSkipped as ReloadSkipped
 from dagstack_dev.core.events import ReloadStarted as ReloadStarted
@@ -122,15 +128,6 @@ from dagstack_dev.host.dispatch.orchestrator import UnitRefused as UnitRefused
 from dagstack_dev.host.dispatch.singleton import SingletonDispatcher as SingletonDispatcher
 from dagstack_dev.host.registry.registry import CORE_VERSION as CORE_VERSION
 from dagstack_dev.host.registry.wrapping import wrap_singleton as wrap_singleton
-from dagstack_dev.host.services.blobs import BlobStore as BlobStore
-from dagstack_dev.host.services.blobs import FileBlobStore as FileBlobStore
-from dagstack_dev.host.services.blobs import InMemoryBlobStore as InMemoryBlobStore
-from dagstack_dev.host.services.blobs import MemoryBlobStore as MemoryBlobStore
-from dagstack_dev.host.services.checkpoint import CheckpointStore as CheckpointStore
-from dagstack_dev.host.services.checkpoint import FileCheckpointStore as FileCheckpointStore
-from dagstack_dev.host.services.checkpoint import (
-    InMemoryCheckpointStore as InMemoryCheckpointStore,
-)
 from dagstack_dev.host.services.clock import Clock as Clock
 from dagstack_dev.host.services.clock import FrozenClock as FrozenClock
 from dagstack_dev.host.services.clock import SystemClock as SystemClock
@@ -146,20 +143,29 @@ from dagstack_dev.host.services.event_bus import InMemoryEventBus as InMemoryEve
 from dagstack_dev.host.services.http import CannedHttpClient as CannedHttpClient
 from dagstack_dev.host.services.http import HttpClient as HttpClient
 from dagstack_dev.host.services.http import HttpxClient as HttpxClient
-from dagstack_dev.host.services.ownership import ResourceRequest as ResourceRequest
 from dagstack_dev.host.services.progress import LogProgressSink as LogProgressSink
 from dagstack_dev.host.services.progress import MockProgressSink as MockProgressSink
 from dagstack_dev.host.services.progress import NoOpProgressSink as NoOpProgressSink
 from dagstack_dev.host.services.progress import Progress as Progress
 from dagstack_dev.host.services.progress import ProgressSink as ProgressSink
+from dagstack_dev.host.services.resources import STANDARD_RESOURCES as STANDARD_RESOURCES
 from dagstack_dev.host.services.resources import ResourceContainer as ResourceContainer
 from dagstack_dev.host.services.resources import ResourceRegistry as ResourceRegistry
+from dagstack_dev.host.services.resources import ResourceRequest as ResourceRequest
 from dagstack_dev.host.services.resources import Resources as Resources
 from dagstack_dev.host.services.resources import inject_resources as inject_resources
 from dagstack_dev.host.services.rng import DeterministicRng as DeterministicRng
 from dagstack_dev.host.services.rng import RandomRng as RandomRng
 from dagstack_dev.host.services.rng import Rng as Rng
-from dagstack_dev.host.services.standard import STANDARD_RESOURCES as STANDARD_RESOURCES
+from dagstack_dev.host.services.stores import BlobStore as BlobStore
+from dagstack_dev.host.services.stores import CheckpointStore as CheckpointStore
+from dagstack_dev.host.services.stores import FileBlobStore as FileBlobStore
+from dagstack_dev.host.services.stores import FileCheckpointStore as FileCheckpointStore
+from dagstack_dev.host.services.stores import InMemoryBlobStore as InMemoryBlobStore
+from dagstack_dev.host.services.stores import (
+    InMemoryCheckpointStore as InMemoryCheckpointStore,
+)
+from dagstack_dev.host.services.stores import MemoryBlobStore as MemoryBlobStore
 from dagstack_dev.host.services.tmpdir import FolderTmpDir as FolderTmpDir
 from dagstack_dev.host.services.tmpdir import SystemTmpDir as SystemTmpDir
 from dagstack_dev.host.services.tmpdir import TmpDir as TmpDir

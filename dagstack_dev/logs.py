@@ -19,6 +19,7 @@ from dagstack_dev.core.blame import blame
 from dagstack_dev.core.events import Fact, PluginLeaked, PluginRejected, Transition, Wait
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.timeline import Call, Planned
 
 LOGGER_NAME: Final = "dagstack_dev"
 
@@ -29,7 +30,7 @@ _LEVELS: Final = {State.BLOCKED: "warning", State.FAILED: "error"}
 _RENAMED: Final = {"ref": "plugin", "waits": "waiting"}
 """Fields that have another name in the log."""
 
-_NOT_LOGGED: Final = ("is_error", "is_longest")
+_NOT_LOGGED: Final = ("is_error", "is_longest", "began", "ended", "looks", "edits")
 
 _FIELDS: Final[dict[type, dict[str, str]]] = {
     kind: {
@@ -37,7 +38,7 @@ _FIELDS: Final[dict[type, dict[str, str]]] = {
         for each in fields_of(kind)
         if each.name not in _NOT_LOGGED
     }
-    for kind in vars(events).values()
+    for kind in (*vars(events).values(), Call)
     if isinstance(kind, type) and is_dataclass(kind)
 }
 """Of every fact: the fields that are logged, and their names in the log."""
@@ -49,7 +50,7 @@ _FORMS: Final[dict[type, type[str] | None]] = {
 """What becomes of most values, by their type; None: they are logged as they are."""
 
 _ONLY_OF_SOME: Final = ("error", "stage", "blocked_by")
-"""Fields of transitions that are logged only where there is something to tell."""
+"""Fields of transitions that are logged only where they say something."""
 
 
 class FactLogger:
@@ -65,20 +66,22 @@ class FactLogger:
     def __call__(self, fact: Fact, /) -> None:
         """Log one fact."""
         log = self._log.bind()
-        if isinstance(fact, Transition) and not _would_log(log, _level_of(fact)):
-            return  # Most facts are transitions: where they are filtered out, they cost nothing.
+        if not _would_log(log, _level_of(fact)):
+            return  # What is filtered out costs nothing.
         level, event, fields = as_event(fact)
         getattr(log, level)(event, **fields)
 
 
 def _would_log(log: Any, level: str) -> bool:
-    """Return whether `log` lets `level` through, as far as it can tell beforehand."""
+    """Return whether `log` lets `level` through, as far as that is known beforehand."""
     is_enabled_for = getattr(log, "is_enabled_for", None) or getattr(log, "isEnabledFor", None)
     return is_enabled_for is None or is_enabled_for(NAME_TO_LEVEL[level])
 
 
-def _level_of(fact: Transition) -> str:
-    return _LEVELS.get(fact.to_state, "info")
+def _level_of(fact: Fact) -> str:
+    if isinstance(fact, Transition):
+        return _LEVELS.get(fact.to_state, "info")
+    return "error" if isinstance(fact, PluginLeaked) and fact.is_error else fact.level
 
 
 def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
@@ -89,14 +92,13 @@ def as_event(fact: Fact) -> tuple[str, str, dict[str, Any]]:
             if not fields[name]:
                 del fields[name]
         return _level_of(fact), f"plugin.{fact.to_state}", fields
-    level = "error" if isinstance(fact, PluginLeaked) and fact.is_error else fact.level
     if isinstance(fact, PluginRejected) and fact.ref is None:
         ref = getattr(fact.error, "ref", None)
         fields["plugin"] = str(ref) if ref else None
-    return level, fact.event, fields
+    return _level_of(fact), fact.event, fields
 
 
-def _fields(fact: Fact | Wait) -> dict[str, Any]:
+def _fields(fact: Fact | Wait | Call) -> dict[str, Any]:
     return {
         shown: value
         if (form := _FORMS.get(type(value := getattr(fact, name)), _plain)) is None
@@ -114,11 +116,13 @@ def _plain(value: Any) -> Any:
             return round(value, 3)
         case BaseException():
             return error_fields(value)
+        case Planned():
+            return {"plugin": str(value.ref), "action": value.action, "reason": value.reason}
         case tuple():
             return [_plain(each) for each in value]
         case Mapping():
             return {str(ref): _plain(each) for ref, each in value.items()}
-        case Wait():
+        case Wait() | Call():
             return _fields(value)
         case _:
             return value

@@ -30,7 +30,7 @@ print(getattr(sys, "_base_executable", None) or sys.executable)
 ' 2>/dev/null </dev/null
 }
 
-# identity COMMAND: "3.12.1 /its/prefix"; tells whether an environment was made by that Python.
+# identity COMMAND: "3.12.1 /its/prefix"; shows which Python an environment was made by.
 identity() {
     "$1" -I -c '
 import os, sys
@@ -175,7 +175,7 @@ env_install() { # FOLDER WANTED GROUP...
 }
 
 # env_ready FOLDER PYTHON GROUP...: FOLDER is a sound environment with every GROUP installed.
-# PYTHON may be empty: then an environment that is sound is good enough, whoever made it.
+# PYTHON may be empty: then an environment that is sound is good enough, by whatever Python it was made.
 env_ready() {
     local folder="$1" python="$2" wanted maker=""
     shift 2
@@ -206,13 +206,15 @@ main_env() {
 
 # --- Node packages --------------------------------------------------------------------------
 #
-# Only the JavaScript plugins of the playground need them. They are installed beside the
-# package.json that names them, in exactly those versions; node_modules/.made-from holds the text
-# of the package.json that was last installed, and is written last.
+# The JavaScript plugins of the playground need some, and so does the client in JavaScript that tests
+# talk with. They are installed beside the package.json that names them, in exactly those versions;
+# node_modules/.made-from holds the text of the package.json that was last installed, and is written
+# last.
 
 MIXED="$ROOT/playground/mixed"
+CLIENT="$ROOT/tests/support/javascript"
 
-# node_lack: why JavaScript plugins cannot run on this machine; nothing if they can.
+# node_lack: why nothing in JavaScript can run on this machine; nothing if it can.
 node_lack() {
     if ! command -v node >/dev/null; then
         printf 'no Node found\n'
@@ -223,33 +225,35 @@ node_lack() {
     fi
 }
 
-node_has() { # WANTED
-    [[ -f "$MIXED/node_modules/.made-from" && "$(<"$MIXED/node_modules/.made-from")" == "$1" ]]
+node_has() { # FOLDER WANTED
+    [[ -f "$1/node_modules/.made-from" && "$(<"$1/node_modules/.made-from")" == "$2" ]]
 }
 
-# node_ready: what the JavaScript plugins import is installed; fails, and says so, where that
-# cannot be done. Needs VENV.
+# node_ready FOLDER...: what the package.json in each of them names is installed; fails, and says so,
+# where that cannot be done. Needs VENV.
 node_ready() {
-    local wanted
-    wanted="$(<"$MIXED/package.json")"
-    if node_has "$wanted"; then return; fi
-    env_lock "$MIXED/node_modules" "$VENV/bin/python"
-    node_has "$wanted" || node_install "$wanted" || {
+    local folder wanted
+    for folder in "$@"; do
+        wanted="$(<"$folder/package.json")"
+        if node_has "$folder" "$wanted"; then continue; fi
+        env_lock "$folder/node_modules" "$VENV/bin/python"
+        node_has "$folder" "$wanted" || node_install "$folder" "$wanted" || {
+            exec 9>&-
+            say "the Node packages could not be installed; the next run tries again"
+            return 1
+        }
         exec 9>&-
-        say "the Node packages could not be installed; the next run tries again"
-        return 1
-    }
-    exec 9>&-
+    done
 }
 
-node_install() { # WANTED
-    say "installing Node packages into ${MIXED#"$ROOT/"}"
-    rm -rf -- "$MIXED/node_modules"
-    # No lock file: it would name the registry of whoever made it.
-    (cd -- "$MIXED" && npm install --no-package-lock --ignore-scripts --no-audit --no-fund \
+node_install() { # FOLDER WANTED
+    say "installing Node packages into ${1#"$ROOT/"}"
+    rm -rf -- "$1/node_modules"
+    # No lock file: it would name the registry that it was made with.
+    (cd -- "$1" && npm install --no-package-lock --ignore-scripts --no-audit --no-fund \
         --no-update-notifier --loglevel=error --fetch-retries=1 --fetch-retry-mintimeout=1000 \
         </dev/null >/dev/null) || return 1
-    printf '%s\n' "$1" >"$MIXED/node_modules/.made-from"
+    printf '%s\n' "$2" >"$1/node_modules/.made-from"
 }
 
 # --- The examples of dagstack-plugin-system -------------------------------------------------
@@ -277,4 +281,15 @@ original_ready() {
     fi
     say "the sources could not be fetched; the next run tries again"
     return 1
+}
+
+# --- The browser ------------------------------------------------------------------------------
+
+# browser_lack: why the dev page cannot be tested in a browser on this machine; nothing if it can.
+browser_lack() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        if command -v "$name" >/dev/null; then return; fi
+    done
+    printf 'no Chromium found\n'
 }

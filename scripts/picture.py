@@ -28,6 +28,7 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS, LINES = 96, 60
 PATIENCE_SECONDS = 20
+COMMAND = (sys.executable, "-m", "dagstack_dev", "watch")
 
 # rich's own template, without the web fonts that it would load from elsewhere.
 TEMPLATE = """\
@@ -48,14 +49,19 @@ TEMPLATE = """\
 
 
 class Session:
-    """The command in a pseudo-terminal; `seen` is all that it has printed."""
+    """The command in a pseudo-terminal; `seen` is all that it has printed.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: a copy of the playground's plugins and their configuration.
+        options: of the command.
+    """
+
+    def __init__(self, folder: Path, *options: str) -> None:
         self.seen = ""
         self._terminal, child = pty.openpty()
         env = {**os.environ, "COLUMNS": str(COLUMNS), "LINES": str(LINES), "TERM": "xterm-256color"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "dagstack_dev", "watch", "plugins", "--config", "config.toml"],
+            [*COMMAND, "plugins", "--config", "config.toml", *options],
             cwd=folder,
             stdin=child,
             stdout=child,
@@ -83,11 +89,16 @@ class Session:
         self.process.wait(PATIENCE_SECONDS)
 
 
-def play(folder: Path) -> str:
-    """Edit files while the command runs; the answer is what it printed."""
+def copy_playground(folder: Path) -> None:
+    """Put the plugins of the playground into `folder`, with a configuration of its own."""
     shutil.copytree(ROOT / "playground/plugins", folder / "plugins")
     config = '[store.settings]\npath = "settings.sqlite3"\n[web.site]\nport = 0\n'
     (folder / "config.toml").write_text(config, encoding="utf-8")
+
+
+def play(folder: Path) -> str:
+    """Edit files while the command runs; the answer is what it printed."""
+    copy_playground(folder)
     greeter = folder / "plugins/greeter/plugin.py"
     code = greeter.read_text(encoding="utf-8")
     session = Session(folder)

@@ -34,8 +34,8 @@ from soaking.steps import Step, generate
 ACTIONS = 40
 """Actions in a sequence."""
 
-TELL_SECONDS = 10.0
-"""How often to tell how far it is."""
+REPORT_SECONDS = 10.0
+"""How often to report how far it is."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ def main() -> int:
     # Without it the workers would go on alone.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     totals = Totals()
-    began = told = monotonic()
+    began = reported = monotonic()
     until = began + options.minutes * 60 if options.minutes else None
     seeds = count(options.seed)
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
@@ -81,11 +81,11 @@ def main() -> int:
                 seed, outcome = waiting.pop(done), done.result()
                 totals.add(outcome)
                 if outcome.problems:
-                    _tell_divergence(seed, outcome)
-            if monotonic() - told >= TELL_SECONDS:
-                told = monotonic()
-                _tell_totals(totals, told - began)
-    _tell_totals(totals, monotonic() - began)
+                    _report_divergence(seed, outcome)
+            if monotonic() - reported >= REPORT_SECONDS:
+                reported = monotonic()
+                _report_totals(totals, reported - began)
+    _report_totals(totals, monotonic() - began)
     return 1 if totals.divergences else 0
 
 
@@ -165,13 +165,13 @@ def _replay(steps: list[Step], shrink_seconds: float) -> int:
     return 1 if outcome.problems else 0
 
 
-def _tell_divergence(seed: int, outcome: Outcome) -> None:
+def _report_divergence(seed: int, outcome: Outcome) -> None:
     lines = "\n  ".join(outcome.problems)
     print(f"sequence {seed} diverges at action {outcome.actions}:\n  {lines}")
     print(f"  shorten it: scripts/soak --replay {seed} > FILE", flush=True)
 
 
-def _tell_totals(totals: Totals, seconds: float) -> None:
+def _report_totals(totals: Totals, seconds: float) -> None:
     speed = totals.actions / seconds
     print(
         f"{totals.sequences} sequences, {totals.actions} steps, {totals.quiet_points} quiet "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,9 @@ import pytest
 import structlog
 from command_runs import Watching
 from trees import PluginTree
+
+from dagstack_dev.app import leaks
+from dagstack_dev.runtimes.leaks import referrers
 
 # In the background of a shell, or under nohup, these are ignored, and children inherit that.
 for _number in (signal.SIGHUP, signal.SIGQUIT):
@@ -26,6 +31,13 @@ def tree(tmp_path: Path) -> PluginTree:
 
 
 @pytest.fixture
+def idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers look for leaks as soon as nothing happens, and for holders as long as it takes."""
+    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(referrers, "SECONDS", math.inf)
+
+
+@pytest.fixture
 def watch(tmp_path: Path) -> Iterator[Callable[..., Watching]]:
     """Start a process in the test's folder; the arguments are those of `Watching`."""
     started: list[Watching] = []
@@ -37,6 +49,14 @@ def watch(tmp_path: Path) -> Iterator[Callable[..., Watching]]:
     yield start
     for each in started:
         each.kill()
+
+
+@pytest.fixture
+def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder where the sockets and their records lie; its path is short enough for them."""
+    with tempfile.TemporaryDirectory(prefix="dd-") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder, "dagstack-dev")
 
 
 @pytest.fixture

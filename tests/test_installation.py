@@ -15,18 +15,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from urllib.request import Request, urlopen
+from zipfile import ZipFile
 
 import pytest
 from command_runs import Watching
 from mcp_servers import mcp_plugin
 from trees import PluginTree
 
+from dagstack_dev.page.serving import WEB
+
 pytestmark = pytest.mark.timeout(300)  # Each makes an environment, at the speed of the index.
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PINS = ROOT / "requirements" / "constraints.txt"
-EXTRAS = {"http": {"httpx"}, "mcp": {"httpx2", "mcp"}, "test": {"pytest"}}
+EXTRAS = {
+    "api": {"starlette", "uvicorn"},
+    "http": {"httpx"},
+    "mcp": {"httpx2", "mcp"},
+    "test": {"pytest"},
+}
 """The packages of each extra that modules of ours import."""
 
 IMPORT_ALL = """
@@ -121,6 +130,7 @@ class Environment:
             [self.programs / program, *arguments],
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": "", "COLUMNS": "200"},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=250,
@@ -211,6 +221,12 @@ def unasked() -> Iterator[int]:
             listening.accept()
 
 
+def test_the_pages_of_the_docs_are_in_the_wheel_without_their_pictures(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        shipped = {Path(each).name for each in archive.namelist() if "/docs/" in each}
+    assert shipped == {each.name for each in (ROOT / "docs").glob("*.md")}
+
+
 def test_every_extra_is_known_here() -> None:
     assert PROJECT["optional-dependencies"].keys() == EXTRAS.keys()
 
@@ -221,6 +237,15 @@ def test_without_extras_every_command_runs_and_says_what_an_extra_is_for(
     environment = install("")
     assert environment.lacking(project.root.parent) <= set().union(*EXTRAS.values())
     every_command_runs(environment, project, watch, "2 plugins: 2 passed")
+    asked = environment.run("dagstack-dev", "status", cwd=project.root.parent)
+    assert (asked.returncode, asked.stdout) == (4, "")
+    assert "pip install 'dagstack-dev[api]'" in asked.stderr
+    door = environment.run("dagstack-dev", "mcp", cwd=project.root.parent)
+    assert door.returncode == 1
+    assert "`mcp` needs an extra: pip install 'dagstack-dev[mcp]'" in door.stderr
+    paged = environment.run("dagstack-dev", "watch", "--page", "plugins", cwd=project.root.parent)
+    assert paged.returncode == 2
+    assert "--page needs an extra: pip install 'dagstack-dev[api]'" in paged.stderr
     project.plugin("tested")
     project.write("tested/tests/test_it.py", OWN_TEST)
     done = environment.run("dagstack-dev", "test", "plugins/tested", cwd=project.root.parent)
@@ -237,6 +262,7 @@ def test_an_extra_brings_all_that_its_modules_import(
     if extra == "http":
         tree.plugin("user", code=USES_HTTP, manifest='resources.required = ["http_client"]\n')
     else:
+        assert environment.run("dagstack-dev", "mcp", cwd=tree.root.parent).returncode == 0
         mcp_plugin(tree, "server")
         tree.plugin("user", code=USES_SERVER, depends_on=["server"])
     assert " passed" in environment.tests(tree)
@@ -256,6 +282,28 @@ def test_every_command_runs_with_all_extras_and_the_oldest_libraries_that_are_de
         mcp_plugin(project, "server", code=SERVER.format(port=port))
         project.plugin("caller", code=USES_SERVER, depends_on=["server"])
         every_command_runs(environment, project, watch, "5 plugins: 5 passed")
+    the_page_is_complete(environment, project, watch)
+
+
+def the_page_is_complete(
+    environment: Environment, project: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    running = watch(
+        *("plugins/plain", "--page"),
+        columns=100,
+        program=[str(environment.programs / "dagstack-dev")],
+        environment={"PYTHONPATH": ""},
+    )
+    base, _, token = running.line("page  http").split()[-1].partition("?token=")
+    with urlopen(base) as answer:
+        assert answer.read() == (WEB / "index.html").read_bytes()
+    for file in filter(Path.is_file, WEB.rglob("*")):
+        with urlopen(f"{base}{file.relative_to(WEB)}") as answer:
+            assert answer.read() == file.read_bytes()
+    status = Request(f"{base}api/status", headers={"Authorization": f"Bearer {token}"})
+    with urlopen(status) as answer:
+        assert json.load(answer)["plugins"][0]["plugin"] == "demo/plain"
+    assert running.end(signal.SIGINT) == 0
 
 
 def every_command_runs(
@@ -264,6 +312,16 @@ def every_command_runs(
     folder = project.root.parent
     assert "dagstack-dev " in environment.run("dagstack-dev", "--version", cwd=folder).stdout
     assert summary in environment.tests(project)
+    listed = environment.run("dagstack-dev", "new", "--list", cwd=folder).stdout.splitlines()
+    for template in [line.split()[0] for line in listed]:
+        new = ("new", template, "--template", template, "--into", "new")
+        made = environment.run("dagstack-dev", *new, cwd=folder)
+        assert made.returncode == 0, made.stderr
+    checked = environment.run("dagstack-dev", "check", "new", cwd=folder).stdout
+    assert "4 plugins checked" in checked
+    assert "new/python" not in checked
+    shown = environment.run("dagstack-dev", "docs", "mcp", cwd=folder)
+    assert shown.stdout == (ROOT / "docs" / "mcp.md").read_text(encoding="utf-8"), shown.stderr
     why = environment.run("dagstack-dev", "why", "plugins/plain/plugin.py", "plugins", cwd=folder)
     assert "demo/user" in why.stdout, why.stderr
     running = watch(

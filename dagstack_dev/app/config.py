@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.core.config import ConfigDocument
 from dagstack_dev.core.documents import DocumentInvalid, read_document
+from dagstack_dev.core.errors.files import ConfigInvalid, ManifestProblem
 from dagstack_dev.core.secrets import remember, secrets_in
 from dagstack_dev.disk.reading import content_of
 
@@ -13,20 +14,6 @@ if TYPE_CHECKING:
     import os
 
     from dagstack_dev.core.sources import SourceFile
-
-
-class ConfigInvalid(ValueError):
-    """A configuration file that cannot be used; `path` and `line` say where."""
-
-    def __init__(self, path: str | os.PathLike[str], reason: str, line: int | None = None) -> None:
-        super().__init__(path, reason, line)
-        self.path = str(path)
-        self.reason = reason
-        self.line = line
-
-    def __str__(self) -> str:
-        place = f"{self.path}:{self.line}" if self.line else self.path
-        return f"{place}: {self.reason}"
 
 
 def read_config(path: str | os.PathLike[str], file: SourceFile | None = None) -> ConfigDocument:
@@ -43,6 +30,6 @@ def read_config(path: str | os.PathLike[str], file: SourceFile | None = None) ->
     try:
         read = read_document(content_of(path, file))
     except DocumentInvalid as error:
-        raise ConfigInvalid(path, error.reason, error.line) from error
+        raise ConfigInvalid(path, [ManifestProblem("", error.reason, error.line)]) from error
     remember(secrets_in(read.values))
     return ConfigDocument(read.values, path=path, text=read.text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -17,11 +18,12 @@ from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from dagstack_dev.core.errors.base import PluginRegistryError, in_words
-from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestComputed, ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest.module import (
     MANIFEST_ATTRIBUTE,
     MANIFEST_FUNCTION,
@@ -31,17 +33,19 @@ from dagstack_dev.core.manifest.module import (
 from dagstack_dev.core.sources import ModulePlugin
 from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.manifests import is_plugin_folder
-from dagstack_dev.disk.modules import ModuleSource
+from dagstack_dev.disk.module_source import ModuleSource
 from dagstack_dev.disk.paths import lies_in, read_regular, reason_of
 from dagstack_dev.host.loop.tasks import is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from importlib.metadata import EntryPoint
-    from types import ModuleType
 
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.disk.ignore import IgnoreRules
+
+_Importing = Callable[[str, str], ModuleType]
+"""Returns the module of a name; the second text is what named it, for an error."""
 
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
@@ -98,12 +102,18 @@ class _Place(NamedTuple):
         return _INSTALLED.isdisjoint(Path(self.file).parts)
 
 
-def installed_plugins(group: str = DEFAULT_GROUP) -> Installed:
-    """Return what the entry points of `group` name, in the order of their names."""
-    found = Installed()
+def installed_plugins(group: str = DEFAULT_GROUP, *, runs_code: bool = True) -> Installed:
+    """Return what the entry points of `group` name, in the order of their names.
+
+    Args:
+        group: of the entry points.
+        runs_code: whether to import a module whose text does not spell its manifest out; else that
+            is an error.
+    """
+    found, importing = Installed(), _imported if runs_code else _not_imported
     for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
         try:
-            found.add(_plugin_of(entry))
+            found.add(_plugin_of(entry, importing))
         except PluginRegistryError as error:
             found.errors[f"entry point {entry.name} = {entry.value}"] = error
     return found
@@ -120,7 +130,7 @@ def module_plugin(module: ModuleType) -> Installed:
     return _from_module(place, ModulePlugin(name, computed=fields))
 
 
-def _plugin_of(entry: EntryPoint) -> Installed:
+def _plugin_of(entry: EntryPoint, importing: _Importing) -> Installed:
     label = f"entry point {entry.name} = {entry.value}"
     if entry.pattern.match(entry.value) is None:
         raise _unusable(label, 'is no name of a module, nor "module:attribute"')
@@ -134,26 +144,26 @@ def _plugin_of(entry: EntryPoint) -> Installed:
         return _from_folder(place, entry) or _from_module(place, plugin)
     if entry.attr and written_manifest(tree, entry.attr) is not None:
         return _from_module(place, plugin)
-    if not entry.attr or _is_class(entry, tree, label):
+    if not entry.attr or _is_class(entry, tree, label, importing):
         from_folder = _from_folder(place, entry)
         if from_folder is not None:
             return from_folder
         if written_manifest(tree) is not None:
             return _from_module(place, plugin)
-        fields = _evaluated(_imported(entry.module, label), None, label)
+        fields = _evaluated(importing(entry.module, label), None, label)
         if fields is not None and entry.attr:
             fields = {"entry_point": entry.value, **fields}
     else:
-        fields = _evaluated(_imported(entry.module, label), entry.attr, label)
+        fields = _evaluated(importing(entry.module, label), entry.attr, label)
     return _from_module(place, replace(plugin, computed=fields))
 
 
-def _is_class(entry: EntryPoint, tree: ast.Module, label: str) -> bool:
+def _is_class(entry: EntryPoint, tree: ast.Module, label: str, importing: _Importing) -> bool:
     """Return whether the entry point names a class; import it only where the text does not say."""
     for statement in tree.body:
         if isinstance(statement, ast.ClassDef) and statement.name == entry.attr:
             return True
-    return isinstance(_attribute(_imported(entry.module, label), entry.attr, label), type)
+    return isinstance(_attribute(importing(entry.module, label), entry.attr, label), type)
 
 
 def _from_module(place: _Place | None, plugin: ModulePlugin) -> Installed:
@@ -184,9 +194,9 @@ def _folders(place: _Place, entry: EntryPoint) -> Iterator[str]:
 
 def _editable_project(entry: EntryPoint) -> str | None:
     """Return the folder of the project, where it is installed in editable mode (PEP 610)."""
-    told = entry.dist.read_text("direct_url.json") if entry.dist is not None else None
+    text = entry.dist.read_text("direct_url.json") if entry.dist is not None else None
     try:
-        origin = json.loads(told or "{}")
+        origin = json.loads(text or "{}")
         is_editable = origin["dir_info"]["editable"]
         url = urlsplit(origin["url"])
     except (ValueError, KeyError, TypeError):
@@ -204,6 +214,14 @@ def _text(place: _Place) -> bytes:
 def _imported(module: str, label: str) -> ModuleType:
     with _foreign(label, f"importing {module}"):
         return import_module(module)
+
+
+def _not_imported(module: str, label: str) -> ModuleType:
+    message = (
+        f"what it names is known when {module!r} runs; write the manifest as a dict, or into"
+        " dagstack.toml"
+    )
+    raise ManifestComputed(label, [ManifestProblem("", message)])
 
 
 def _attribute(module: ModuleType, path: str, label: str) -> Any:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.events import Fact
 
-WAITING: Final = 10_000
-"""Facts that wait for a reader; a start of two thousand plugins makes as many."""
+EVENTS_LIMIT: Final = 10_000
+"""Facts that wait for a reader at most; a start of two thousand plugins makes as many."""
 
 
 class EventStream:
@@ -30,7 +30,7 @@ class EventStream:
     stop reading before the end.
 
     Args:
-        observe: begins to tell a function every fact; the answer ends that.
+        observe: has a function called with every fact, and returns what ends that.
         limit: how many facts wait at most.
 
     Attributes:
@@ -40,7 +40,7 @@ class EventStream:
     def __init__(
         self,
         observe: Callable[[Callable[[Fact], None]], Callable[[], object]],
-        limit: int = WAITING,
+        limit: int = EVENTS_LIMIT,
     ) -> None:
         self._facts: deque[Fact] = deque(maxlen=limit)
         self._missed = 0
@@ -57,7 +57,7 @@ class EventStream:
         self._wake()
 
     def _wake(self) -> None:
-        """Let everyone who waits look again, each in the loop that it waits in."""
+        """Let every reader that waits look again, each in the loop that it waits in."""
         with self._lock:
             readers, self._readers = self._readers, []
         for wake in readers:

@@ -45,7 +45,7 @@ class _Poll:
 
 
 class HealthWatch:
-    """Polls the health of those plugins that tell it; the others cost nothing.
+    """Polls the health of the plugins that have a health check; the others cost nothing.
 
     No plugin is asked while its last poll is under way, nor during a reload: a poll that a reload
     interrupts says nothing. A plugin that fails is degraded, and well again with the next poll

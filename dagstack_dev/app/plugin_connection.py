@@ -47,10 +47,15 @@ class Connection:
         threading.Thread(target=run, name="dagstack connection", daemon=True).start()
 
     def send(self, kind: Kind, payload: bytes = b"", *, call: int = 0) -> None:
-        """Send one message; a connection that has ended is dealt with by who listens.
+        """Send one message; that the connection has ended is for the listener to notice.
 
         A destructor or a signal handler may log something while its own thread is sending. That
         goes when the message under way has gone.
+
+        Args:
+            kind: what it is.
+            payload: what it holds, pickled.
+            call: the number of the call that it is about; 0 for none.
         """
         with self._turn:
             self._unsent.append(encode(kind, payload, call=call))

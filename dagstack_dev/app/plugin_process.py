@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from dagstack_dev.app.plugin_connection import Connection
 from dagstack_dev.compat.imports import answer_for
+from dagstack_dev.core.blame import is_plugin_module
 from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.errors.life import PluginCrashed, TeardownErrors
 from dagstack_dev.core.errors.remote import NotTransferable, OutOfReach
+from dagstack_dev.core.frames import never_suspend
 from dagstack_dev.core.manifest.fields import ExecutionModel
 from dagstack_dev.core.sources import PluginSource
-from dagstack_dev.host.loop import limits
+from dagstack_dev.host.loop.limits import process_clock
 from dagstack_dev.host.loop.tasks import new_task
-from dagstack_dev.host.plugins.entry import Entry, Offer
+from dagstack_dev.host.plugins.entry import Entry, Revision
 from dagstack_dev.host.plugins.sections import section_of
 from dagstack_dev.host.registry.registry import Registry
-from dagstack_dev.host.services.checkpoint import PluginCheckpoints
 from dagstack_dev.host.services.context import PluginContext, derive_context_for_plugin
 from dagstack_dev.host.services.resources import ResourceRegistry
+from dagstack_dev.host.services.stores import PluginCheckpoints
 from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder
 from dagstack_dev.runtimes.process.logs import (
     RemoteHandler,
@@ -43,12 +45,9 @@ from dagstack_dev.runtimes.process.transfer import (
     ContextArgument,
     Kind,
     Message,
-    is_plugin_module,
     pack,
     unpack,
 )
-from dagstack_dev.runtimes.shared.imports import ImportLog
-from dagstack_dev.runtimes.shared.shared_code import SharedCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +79,7 @@ def _no_terminal(*_: object, **__: object) -> NoReturn:
     msg = (
         "breakpoint() has no terminal in a plugin's process; to debug it, take "
         'execution_model = "async" for that long, or a debugger that is not in the terminal: '
-        "see docs/debugging.md"
+        "see `dagstack-dev docs debugging`"
     )
     raise RuntimeError(msg)
 
@@ -113,9 +112,8 @@ class Service:
         self._request = request
         self._ref = request.code.manifest.ref
         self._connection = connection
-        self._imports = ImportLog()
-        self._finder = PluginFinder(request.code.package.partition(".")[0], self._imports)
-        self._shared = SharedCode(self._imports, self._finder.plugin_of)
+        self._finder = PluginFinder(request.code.package.partition(".")[0])
+        self._shared = self._finder.shared
         answer_for(self)
         self._resources = ResourceRegistry()
         self._registry = Registry(resource_registry=self._resources, runtimes={})
@@ -131,14 +129,14 @@ class Service:
         self._connection.listen(lambda message: loop.call_soon_threadsafe(self._take, message))
         is_up = threading.Event()
         reporter = threading.Thread(target=self._report_held, args=[is_up], daemon=True)
-        vars(reporter).update(pydev_do_not_trace=True)
+        never_suspend(reporter)
         reporter.start()
         try:
             await self._set_up()
         except Exception as error:  # noqa: BLE001 - the app raises it
-            carry, _ = self._packed_carry()
+            carry, lost = self._packed_carry()
             self._report_imports()
-            self._send(Kind.FAILED, (error, carry))
+            self._send(Kind.FAILED, ([error, *lost], carry))
             return
         finally:
             is_up.set()
@@ -149,7 +147,7 @@ class Service:
     def _report_held(self, is_up: threading.Event) -> None:
         """Report to the app how long a debugger has stopped the setup, for its limit is there."""
         while not is_up.wait(_LOOK_SECONDS):
-            if held := limits.lost_seconds():
+            if held := process_clock.lost_seconds():
                 self._send(Kind.HELD, held)
 
     # Setup and teardown
@@ -157,16 +155,16 @@ class Service:
     async def _set_up(self) -> None:
         for root in self._request.code_roots:
             self._shared.add_root(root, lambda _: False)
-        self._shared.exchange({each.path: each for each in self._request.shared})
+        self._shared.modules.exchange({each.path: each for each in self._request.shared})
         for name, packed in self._request.resources.items():
             self._resources.register(name, self._unpack(packed, f"the resource {name!r}"))
-        self._registry.register_offers([self._offer()])
+        self._registry.register_revisions([self._revision()])
         self._carry = self._entry.carry
         for key, packed in self._request.carry.items():
             self._carry[key] = self._unpack(packed, f"ctx.carry[{key!r}]")
         await self._registry.setup_all(self._context())
 
-    def _offer(self) -> Offer:
+    def _revision(self) -> Revision:
         request = self._request
         changes: dict[str, object] = {
             "depends_on": (),
@@ -174,8 +172,8 @@ class Service:
             "startup_timeout_sec": _AGES,
         }
         manifest = request.code.manifest.model_copy(update=changes)
-        code = replace(request.code, manifest=manifest, finder=self._finder, shared=self._shared)
-        return Offer(code.manifest, code, PluginSource(code.folder, {}))
+        code = replace(request.code, manifest=manifest, finder=self._finder)
+        return Revision(code.manifest, code, PluginSource(code.folder, {}))
 
     @property
     def _entry(self) -> Entry:
@@ -227,7 +225,7 @@ class Service:
         return packed, lost
 
     def _crashed(self, ref: PluginRef, error: BaseException | None) -> None:
-        self._registry.runner.crashes.clear()  # The app tells of it.
+        self._registry.runner.crashes.clear()  # The app reports it.
         self._send(Kind.CRASHED, error or PluginCrashed(ref, "its own scope was cancelled"))
 
     # Calls
@@ -276,16 +274,16 @@ class Service:
 
     def _report_imports(self) -> None:
         """Report what the plugin has imported besides what it was given, so that changes count."""
-        names = {*self._imports.followed(), *self._imports.missing} - self._reported
+        imports = self._shared.imports
+        names = {*imports.followed(), *imports.missing} - self._reported
         self._reported |= names
         found: dict[str, CodeFile] = {}
         for name in sorted(names):
             path = getattr(sys.modules.get(name), "__file__", None)
             if isinstance(path, str) and not is_plugin_module(name):
-                found[name] = self._shared.file(path)
-        missing = tuple(sorted(self._imports.missing & names))
-        own = {relative: file for (_, relative), file in self._finder.found.items()}
-        self._finder.found.clear()
+                found[name] = self._shared.modules.file(path)
+        missing = tuple(sorted(imports.missing & names))
+        own = {relative: file for (_, relative), file in self._finder.take_found().items()}
         if found or missing or own:
             self._send(Kind.IMPORTED, (found, missing, own))
 

@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.app.entry_points import DEFAULT_GROUP, Installed, installed_plugins, module_plugin
 from dagstack_dev.app.hookspec_files import read_hookspecs
 from dagstack_dev.compat.imports import answer_for
 from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.events import PluginToolsChanged
 from dagstack_dev.core.manifest.parsing import manifest_from
 from dagstack_dev.core.sources import ModulePlugin
 from dagstack_dev.disk.discovery import plugin_sources
 from dagstack_dev.disk.ignore import IgnoreRules
-from dagstack_dev.disk.modules import ModuleSource
+from dagstack_dev.disk.module_source import ModuleSource
 from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.host.loop.gc_pause import rare_collections
-from dagstack_dev.host.plugins.preparation import prepare
 from dagstack_dev.host.registry.registry import CORE_VERSION, Registry
 from dagstack_dev.host.services.loggers import AppLogger
 from dagstack_dev.logs import LOGGER_NAME, FactLogger
 from dagstack_dev.runtimes.in_process.runtime import InProcessRuntime
-from dagstack_dev.runtimes.mcp import is_installed
+from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
+from dagstack_dev.runtimes.mcp.stdio import McpStdioRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
 
     from dagstack_dev.core.hookspecs.kinds import KindSpec
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.ports import Observer, Prepared, Runtime
+    from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.host.plugins.entry import Offer
+    from dagstack_dev.host.plugins.entry import Revision
     from dagstack_dev.host.services.resources import ResourceRegistry
     from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
 
@@ -64,7 +67,7 @@ class PluginRegistry(Registry):
         super().__init__(
             core_version=core_version,
             resource_registry=resource_registry,
-            runtimes=_runtimes(runtime),
+            runtimes=_runtimes(runtime, self._note_new_tools),
         )
         runtime.ask(self.runner.queue)
         self._shared = runtime.shared
@@ -73,6 +76,9 @@ class PluginRegistry(Registry):
         self.observe(
             FactLogger(AppLogger(LOGGER_NAME, quiet=True)) if observer is None else observer
         )
+
+    def _note_new_tools(self, ref: PluginRef) -> None:
+        self.table.publish(PluginToolsChanged(ref=ref))
 
     def discover(
         self,
@@ -109,6 +115,10 @@ class PluginRegistry(Registry):
     ) -> None:
         """Declare kinds, as `Registry.add_hookspecs` does; also by the path of a YAML file.
 
+        Args:
+            specs: as there; or paths, relative to the current folder.
+            replace: as there.
+
         Raises:
             HookspecsInvalid: a file cannot be used, with every problem in it at once.
             ValueError, HookspecMissing, KindVersionIncompatible: as there.
@@ -122,7 +132,12 @@ class PluginRegistry(Registry):
         super().add_hookspecs(*found, replace=replace)
 
     def add_code_root(self, root: str, rules: IgnoreRules) -> None:
-        """Let plugins import the code below `root`, an absolute folder, from there."""
+        """Let plugins import the code below a folder.
+
+        Args:
+            root: its absolute path.
+            rules: what is left out.
+        """
         self._shared.add_root(root, rules.excludes)
 
     def register_manifest(
@@ -155,6 +170,9 @@ class PluginRegistry(Registry):
         that returns one. Its `entry_point` names an importable module and a class in it. A module
         whose plugin is registered already is left alone.
 
+        Args:
+            module: the module.
+
         Returns:
             The manifest.
 
@@ -167,7 +185,7 @@ class PluginRegistry(Registry):
         self._register_installed(found)
         folder = found.modules[0].folder
         return next(
-            entry.manifest for entry in self.table.present() if entry.offer.folder == folder
+            entry.manifest for entry in self.table.present() if entry.revision.folder == folder
         )
 
     def load_entry_points(self, group: str = DEFAULT_GROUP) -> list[PluginManifest]:
@@ -176,6 +194,9 @@ class PluginRegistry(Registry):
         An entry point names a module, a class, a dict or a function that returns one. The manifest
         is a file in the module's package (or, for an editable installation, in its project), else
         in the module. What is registered already is left alone.
+
+        Args:
+            group: the name of the group that the entry points are in.
 
         Returns:
             The manifests of what is new, in the order of the entry points' names, those with a
@@ -195,32 +216,25 @@ class PluginRegistry(Registry):
         rules = IgnoreRules()
         for root in (*found.folders, *found.code_roots):
             self._shared.add_root(root, rules.excludes)
-        known = {entry.offer.folder for entry in self.table.present()}
+        known = {entry.revision.folder for entry in self.table.present()}
         sources = [each for each in found.sources(rules) if each.folder not in known]
-        offers = self._register(sources)
+        revisions = self._register(sources)
         self.installed.add(found)
-        return [offer.manifest for offer in offers]
+        return [revision.manifest for revision in revisions]
 
-    def _register(self, sources: Iterable[PluginSource]) -> list[Offer]:
+    def _register(self, sources: Iterable[PluginSource]) -> list[Revision]:
         """Register what `sources` offer, all or none."""
-        offers: list[Offer] = []
+        revisions: list[Revision] = []
         errors: list[PluginRegistryError] = []
         for source in sources:
             try:
-                offers.append(
-                    prepare(
-                        source,
-                        core_version=self.core_version,
-                        runtimes=self.runtimes,
-                        kinds=self.kinds,
-                    )
-                )
+                revisions.append(self.prepare(source))
             except PluginRegistryError as error:
                 errors.append(error)
         if errors:
             raise errors[0].with_others(errors[1:])
-        self.register_offers(offers)
-        return offers
+        self.register_revisions(revisions)
+        return revisions
 
 
 def _apart(code: InProcessCode) -> Prepared:
@@ -230,14 +244,14 @@ def _apart(code: InProcessCode) -> Prepared:
     return ProcessCode(code, _WORKER)
 
 
-def _runtimes(in_process: InProcessRuntime) -> dict[str, Runtime]:
-    """Return what can be served here; that of the MCP runtimes, nothing is imported yet."""
-    served: dict[str, Runtime] = {InProcessRuntime.name: in_process}
-    if is_installed():
-        from dagstack_dev.runtimes.mcp.http import McpHttpRuntime  # noqa: PLC0415 - an extra
-        from dagstack_dev.runtimes.mcp.stdio import McpStdioRuntime  # noqa: PLC0415
-
-        served |= {McpStdioRuntime.name: McpStdioRuntime(), McpHttpRuntime.name: McpHttpRuntime()}
+def _runtimes(
+    in_process: InProcessRuntime, on_new_tools: Callable[[PluginRef], None]
+) -> dict[str, Runtime]:
+    """Return what can be served here."""
+    stdio = McpStdioRuntime(on_new_tools)
+    served: dict[str, Runtime] = {in_process.name: in_process, stdio.name: stdio}
+    if find_spec("httpx2") is not None:  # The extra `[mcp]`; its first connection imports it.
+        served[McpHttpRuntime.name] = McpHttpRuntime(on_new_tools)
     return served
 
 
@@ -251,7 +265,18 @@ def discover(
 ) -> PluginRegistry:
     """Make a registry of every plugin below `path`: the specification's way to get one.
 
-    Arguments and errors are those of `PluginRegistry` and its `discover`.
+    Args:
+        path: a folder, as for `PluginRegistry.discover`.
+        recursive: likewise.
+        ignore: likewise.
+        core_version: the version that `core_version` of each manifest is held against.
+        resource_registry: the host objects that plugins may declare in `[plugin.resources]`.
+
+    Returns:
+        The registry.
+
+    Raises:
+        FileNotFoundError, PluginRegistryError: as `PluginRegistry.discover` does.
     """
     registry = PluginRegistry(core_version=core_version, resource_registry=resource_registry)
     return registry.discover(path, recursive=recursive, ignore=ignore)

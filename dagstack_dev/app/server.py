@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -13,15 +13,17 @@ import anyio
 
 from dagstack_dev.app.config import read_config
 from dagstack_dev.app.entry_points import Installed, installed_plugins
-from dagstack_dev.app.events import WAITING, EventStream
+from dagstack_dev.app.events import EVENTS_LIMIT, EventStream
 from dagstack_dev.app.hookspec_files import HookspecFiles
 from dagstack_dev.app.lifetime import Lifetime
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.reload.loop import ReloadLoop
+from dagstack_dev.app.reload.recorder import Recorder
 from dagstack_dev.app.reload.shared import SharedFiles, shared_code
 from dagstack_dev.app.reloading_parent import warn_of_reloading_parent
 from dagstack_dev.app.services import with_services
 from dagstack_dev.app.settings import Settings
+from dagstack_dev.app.telemetry import export
 from dagstack_dev.app.unattended import UnattendedTasks
 from dagstack_dev.app.write_log import writes_noted
 from dagstack_dev.compat.registry import Driver, context_from, core_version_of, is_original
@@ -38,6 +40,7 @@ from dagstack_dev.disk.sweep import Sweep, reason_to_poll
 from dagstack_dev.disk.watcher import Watcher
 from dagstack_dev.host.loop.gc_pause import rare_collections
 from dagstack_dev.host.loop.limits import ms_since
+from dagstack_dev.host.loop.tasks import spawn
 from dagstack_dev.host.services.context import PluginContext
 from dagstack_dev.host.services.loggers import AppLogger
 
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from dagstack_dev.app.local_api import LocalApi
     from dagstack_dev.core.lifecycle import PluginStatus
     from dagstack_dev.host.registry.registry import Registry
 
@@ -79,6 +83,12 @@ class DevServer:
             standard resources, and what the context lacks of event bus, progress sink and
             checkpoint store is put there.
         settings: see `Settings`.
+        api: answers commands such as `dagstack-dev status`, on a local socket.
+
+    Attributes:
+        registry: of the plugins.
+        roots: the folders that are watched for plugins, absolute; none before the start.
+        code_roots: those that are watched for further code, likewise.
 
     Raises (on entering):
         FileNotFoundError: a root or code root does not exist or is no folder.
@@ -95,6 +105,7 @@ class DevServer:
         registry: Registry | Any = None,
         context: PluginContext | Any = None,
         settings: Settings | None = None,
+        api: LocalApi | None = None,
     ) -> None:
         given = registry if registry is not None else getattr(context, "registry", None)
         original: Any = given if is_original(given) else None
@@ -112,9 +123,12 @@ class DevServer:
         self._settings = settings or Settings()
         self._given_code_roots = tuple(code_roots)
         self._given_roots = roots or tuple(getattr(self.registry, "roots", ()))
+        self.roots: tuple[str, ...] = ()
+        self.code_roots: tuple[str, ...] = ()
         self._table = self.registry.table
         self._streams: list[EventStream] = []
         self._life = Lifetime(self._run)
+        self._api = api
         self._teardown_errors: tuple[BaseException, ...] = ()
         self._ended = False
 
@@ -160,17 +174,41 @@ class DevServer:
         """
         await self._life.stop()
 
+    def end_soon(self) -> None:
+        """Have the server stop, without waiting for it."""
+        spawn(self.stop, "dagstack-dev stop")
+
     async def _run(self, steps: AsyncExitStack, is_up: Callable[[], None]) -> None:
         try:
             began = perf_counter()
             self._build()
+            last = await steps.enter_async_context(AsyncExitStack())
             self._take_hold(steps)
             async with anyio.create_task_group() as self._group:
-                await self._start(began)
-                is_up()
-                await anyio.sleep_forever()
+                watch_all = self._table.watchdog.watch_all
+                self._group.start_soon(watch_all, name="dagstack-dev watchdog")
+                with ExitStack() as block:
+                    if self._api is not None:
+                        self._serve(self._api, block, last)
+                    await self._start(began)
+                    is_up()
+                    await anyio.sleep_forever()
         finally:
             self._ending_since = perf_counter()
+
+    def _serve(self, api: LocalApi, block: ExitStack, last: AsyncExitStack) -> None:
+        """Answer on a socket from now on; without one, the plugins run all the same."""
+        publication = self._loop.publication(api.board)
+        roots = (*self.roots, *self.code_roots)
+        try:
+            others = block.enter_context(api.served(self, publication, roots, last))
+        except OSError as error:
+            self._loop.report_problem("", f"commands cannot reach this server: {error}")
+            return
+        for root in self.roots:
+            for pid in (str(each.pid) for each in others if each.shares(root)):
+                words = f"another server, pid {pid}, watches it too; both reload what is saved"
+                self._loop.report_problem(root, f"{words}, and commands ask this one, the newest")
 
     def _build(self) -> None:
         """Make the parts; what raises here has touched nothing."""
@@ -193,7 +231,7 @@ class DevServer:
         config = _absolute(settings.config_file) if settings.config_file else None
         hookspecs = [*map(_absolute, settings.hookspec_files)]
         self._single = [config, *hookspecs] if config is not None else hookspecs
-        self._rules = rules = IgnoreRules(settings.ignore)
+        self._rules = rules = IgnoreRules(settings.ignore, gitignore=settings.gitignore)
         self._modules = installed.modules
         self._snapshot = Snapshot(
             self.roots,
@@ -223,16 +261,17 @@ class DevServer:
         """Have the registry run by our settings; `steps` end that, the last one first."""
         runner, table = self.registry.runner, self._table
         steps.callback(self._loop.end)
+        publish = [] if self._api is None else [self._api.board.reloads.publish]
+        steps.callback(self._table.observe(Recorder(*publish, export)))
         steps.callback(self._end_streams)
-        of_ours: tuple[tuple[object, str, object], ...] = (
-            (runner, "on_crash", self._loop.note_crash),
-            (table.watchdog, "is_outdated", self._loop.preemption.is_outdated),
-            (runner, "drain_seconds", self._settings.drain_seconds),
-            (table.rules, "patience", self._settings.call_patience),
+        before = runner.on_crash, runner.drain_seconds, table.watchdog.is_outdated
+        steps.callback(self._direct, *before, table.rules.patience)
+        self._direct(
+            self._loop.note_crash,
+            self._settings.drain_seconds,
+            self._loop.preemption.is_outdated,
+            self._settings.call_patience,
         )
-        for owner, name, value in of_ours:
-            steps.callback(setattr, owner, name, getattr(owner, name))
-            setattr(owner, name, value)
         steps.callback(self._hookspecs.end)
         steps.enter_context(writes_noted())
         steps.callback(self._shared.close)
@@ -244,6 +283,18 @@ class DevServer:
             self.registry.take_over(self._context)
             steps.push_async_callback(self._tear_down)
         steps.push_async_callback(self._loop.leaks.finish)
+
+    def _direct(
+        self,
+        on_crash: Callable[[PluginRef, BaseException | None], None],
+        drain_seconds: float,
+        is_outdated: Callable[[PluginRef, float], bool],
+        patience: float,
+    ) -> None:
+        """Have the registry, which may be the app's, run by these."""
+        runner, table = self.registry.runner, self._table
+        runner.on_crash, runner.drain_seconds = on_crash, drain_seconds
+        table.watchdog.is_outdated, table.rules.patience = is_outdated, patience
 
     async def _start(self, began: float) -> None:
         """Watch first, then look: what is written in between is in an event."""
@@ -263,10 +314,11 @@ class DevServer:
             self._group.start_soon(self._loop.run, name="dagstack-dev reload loop")
             self._group.start_soon(self._sweep_from_the_first_look, sweep)
             await self._loop.start(owns_plugins=self._owns_plugins)
+        places = {entry.revision.folder or entry.ref for entry in self._table.present()}
         self._table.publish(
             WatchStarted(
                 roots=self.roots,
-                plugins=sum(1 for _ in self._table.present()),
+                plugins=len(places | self._snapshot.folders.sources.keys()),
                 ready=len(self._table.setup_order),
                 duration_ms=ms_since(began),
                 polling=polling,
@@ -278,7 +330,7 @@ class DevServer:
                 next(iter((*self.roots, *self.code_roots)), ""),
                 f"looking at intervals, for {reason}",
             )
-        self._loop.configuration.tell_misspelt({*self._single})
+        self._loop.configuration.report_misspelt({*self._single})
         for place, error in self._not_installed.items():
             reason = str(error).removeprefix(f"{place}: ")
             self._loop.report_problem(place, f"is left out: {reason}")
@@ -335,7 +387,7 @@ class DevServer:
         """Return how every plugin is doing, by ref."""
         return self.registry.statuses()
 
-    def events(self, *, limit: int = WAITING) -> EventStream:
+    def events(self, *, limit: int = EVENTS_LIMIT) -> EventStream:
         """Collect every fact from now on, for `async for`, which ends when the server stops.
 
         Args:
@@ -352,8 +404,11 @@ class DevServer:
     async def reload(self, *refs: PluginRef | tuple[str, str]) -> None:
         """Reload plugins although nothing changed; all of them when none is named.
 
-        Returns when the reload has ended, or the server has. What came of it, `statuses` and
-        `events` tell.
+        Returns when the reload has ended, or the server has; see `statuses` and `events` for what
+        came of it.
+
+        Args:
+            refs: the plugins, each as a ref or as its kind and name.
 
         Raises:
             KindUnknown: a plugin is not registered.
@@ -364,13 +419,47 @@ class DevServer:
             raise KindUnknown(ref.kind, ref.name, known=sorted(known))
         await self._request(wanted)
 
+    def pause(self, *, paused: bool = True) -> None:
+        """Let edits wait, or have those that have waited dealt with.
+
+        What is asked for, and what happens to plugins by itself, is dealt with all the same.
+        """
+        if self._life.is_running:  # Else nothing is watched.
+            self._loop.inbox.pause(paused=paused)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether edits wait. Of any thread, as `is_busy`."""
+        return self._loop.inbox.held is not None
+
+    @property
+    def has_edits_waiting(self) -> bool:
+        """Whether something differs by what was saved since the pause. Of any thread."""
+        return bool(self._loop.held)
+
+    @property
+    def plugins_with_edits_waiting(self) -> frozenset[PluginRef]:
+        """The plugins of which something differs since the pause, or of their shared code."""
+        return self._loop.refs_held()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something that was saved or asked for is being dealt with; not what waits."""
+        return not self._loop.is_idle
+
+    def is_reloading(self, ref: PluginRef) -> bool:
+        """Return whether something of a plugin is being built, or may yet be rolled back."""
+        return self._loop.is_building(ref)
+
     async def wait_idle(self) -> None:
         """Wait until everything that is on disk now has been dealt with.
 
         Does not rely on file events: what was written before the call is seen, reported or not.
-        A server that stops is waited for no longer than it takes to end.
+        While it is paused, edits go on waiting, and only what is under way is waited for. A server
+        that stops is waited for no longer than it takes to end.
         """
-        await self._request(None)
+        if not (self._life.is_running and self.is_paused):
+            await self._request(None)
         if self._life.is_running:
             await self._loop.come_to_rest()
             self._life.check()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dagstack_dev.host.services.blobs import FileBlobStore
-from dagstack_dev.host.services.checkpoint import FileCheckpointStore, InMemoryCheckpointStore
 from dagstack_dev.host.services.event_bus import InMemoryEventBus
 from dagstack_dev.host.services.progress import LogProgressSink
+from dagstack_dev.host.services.stores import (
+    FileBlobStore,
+    FileCheckpointStore,
+    InMemoryCheckpointStore,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

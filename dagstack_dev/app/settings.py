@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import InitVar, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dagstack_dev.core.defaults import CALL_PATIENCE, DRAIN_SECONDS
 from dagstack_dev.core.events import Leaks
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Settings:
             all plugins of a reload, and once more for each that is still busy then.
         call_patience: how long a call waits for a plugin that is being reloaded, in seconds.
         ignore: globs to leave out, besides the built-in ones.
+        gitignore: whether to leave out what git ignores, too, but for Python files and manifests.
         polling: look at intervals instead of asking the system for events.
         sweep_seconds: how long to rest at least between two looks everywhere for what no event
             has reported; the more there is to look at, the longer.
@@ -42,7 +43,7 @@ class Settings:
             off.
         retry_limit_seconds: the longest such pause, and how long a plugin has to be ready for
             its next failure to begin with the shortest.
-        health_seconds: how often plugins are asked how they are, those that can tell. 0 switches
+        health_seconds: how often the plugins that have a health check are asked. 0 switches
             it off.
         health_timeout_seconds: how long they may take to answer.
         health_failures: after how many failures in a row a plugin is torn down.
@@ -50,9 +51,10 @@ class Settings:
 
     settle_ms: int = 5
     debounce_ms: int = 150
-    drain_seconds: float = 5.0
-    call_patience: float = 30.0
+    drain_seconds: float = DRAIN_SECONDS
+    call_patience: float = CALL_PATIENCE
     ignore: tuple[str, ...] = ()
+    gitignore: bool = True
     polling: bool = False
     sweep_seconds: float = 30.0
     hookspec_files: tuple[str | os.PathLike[str], ...] = ()
@@ -64,10 +66,3 @@ class Settings:
     health_seconds: float = 30.0
     health_timeout_seconds: float = 5.0
     health_failures: int = 3
-    doubt_ms: InitVar[int | None] = None  # What `debounce_ms` was called.
-
-    def __post_init__(self, doubt_ms: int | None) -> None:
-        if doubt_ms is not None:
-            message = "Settings: doubt_ms is called debounce_ms now"
-            warnings.warn(message, DeprecationWarning, stacklevel=3)
-            object.__setattr__(self, "debounce_ms", doubt_ms)

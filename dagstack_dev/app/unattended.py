@@ -1,4 +1,4 @@
-"""Tells of tasks that plugins have made by hand, and that failed without anybody having noticed.
+"""Reports tasks that plugins have made by hand, and whose failure nothing has noticed.
 
 asyncio reports such a task when it is collected: never, while the plugin keeps it.
 """
@@ -33,13 +33,13 @@ _REST_PER_WORK: Final = 1000
 
 
 class UnattendedTasks:
-    """Looks at the tasks of the running event loop now and then, without touching them.
+    """Looks at the tasks of the running event loop now and then, without touching those of the app.
 
     A task factory or a callback would see each task at once, but be in the way of the app, which
     the loop belongs to.
 
     Args:
-        table: its plugins are meant, and its observers get the reports.
+        table: of the plugins; its observers get the reports.
     """
 
     def __init__(self, table: PluginTable) -> None:
@@ -67,18 +67,19 @@ class UnattendedTasks:
                     self._report(task)
 
     def _report(self, task: asyncio.Task[Any]) -> None:
-        error = task._exception  # noqa: SLF001 - `exception()` would count as having noticed
+        error = task._exception  # noqa: SLF001 - `exception()` counts as having noticed
         if error is None:
             return
         ref = self._owner(task, error)
         if ref is not None:
+            task.exception()  # Else asyncio reports it too, when the task is collected.
             self._table.publish(TaskFailed(ref=ref, task=task.get_name(), error=recorded(error)))
 
     def _owner(self, task: asyncio.Task[Any], error: BaseException) -> PluginRef | None:
         """Return the plugin that the task is of: by the code that it runs, else by its context."""
         code = getattr(task.get_coro(), "cr_code", None)
         paths = [*(each.path for each in plugin_frames(error)), getattr(code, "co_filename", "")]
-        owners = (self._table.plugin_at(path) for path in reversed(paths))
+        owners = (self._table.code.plugin_at(path) for path in reversed(paths))
         found = next((ref for ref in owners if ref is not None), None)
         if found is None and hasattr(task, "get_context"):  # Python 3.12.
             found = task.get_context().get(current_plugin)

@@ -1,4 +1,4 @@
-"""Which files plugins have written, renamed or removed, as the interpreter's audit events tell."""
+"""Which files plugins have written, renamed or removed, by the audit events of the interpreter."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _note(path: str) -> None:
 
 
 def _is_open(path: str) -> bool:
-    """Return whether this process has the file open; False where the system does not tell."""
+    """Return whether this process has the file open; False where the system does not say."""
     with suppress(OSError):
         meant = os.stat(path)  # noqa: PTH116 - hot path
         for handle in os.listdir("/dev/fd"):  # noqa: PTH208 - a handful of numbers

@@ -7,12 +7,23 @@ import sys
 import threading
 from contextlib import suppress
 from time import monotonic
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from dagstack_dev.cli.output import say
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PATIENCE_SECONDS: Final = 0.5
 """How long a thread or a task may take to end with the rest before it is named."""
+
+
+_last_steps: Final[list[Callable[[], object]]] = []
+
+
+def at_the_end(step: Callable[[], object]) -> None:
+    """Have `step` called also where the process is ended at once."""
+    _last_steps.append(step)
 
 
 def threads_left() -> list[str]:
@@ -41,6 +52,8 @@ def end_at_once(code: int) -> NoReturn:
     from dagstack_dev.runtimes import process_groups  # noqa: PLC0415
     from dagstack_dev.runtimes.mcp import snapshot_copy  # noqa: PLC0415
 
+    for step in _last_steps:
+        step()
     process_groups.kill_all()
     snapshot_copy.remove_all()
     with suppress(OSError, RuntimeError, ValueError, AttributeError):

@@ -20,11 +20,12 @@ from rich.text import Text
 from structlog.processors import NAME_TO_LEVEL
 from structlog.stdlib import ProcessorFormatter
 
-from dagstack_dev.cli.excerpts import error_lines, texts_of
+from dagstack_dev.cli.excerpts import explain
 from dagstack_dev.cli.output import printable, printable_json
 from dagstack_dev.core.blame import related
 from dagstack_dev.core.errors.base import in_words, shown
 from dagstack_dev.core.secrets import masked, masked_text, may_hold
+from dagstack_dev.disk.accounts import texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -177,7 +178,7 @@ class _ConsoleLine:
         for key, value in event.items():
             line.append(f"  {key}=", "dim").append(_value(value))
         if (error := _exception(exc_info)) is not None:
-            for each in error_lines(error):
+            for each in explain(error):
                 line.append("\n    ").append(each)
         if stack:
             line.append(_indented(f"\n{stack}"), "dim")

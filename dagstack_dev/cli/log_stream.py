@@ -13,8 +13,9 @@ from structlog.stdlib import ProcessorFormatter
 
 from dagstack_dev.cli.log_lines import LineFormatter, LogFormat
 from dagstack_dev.cli.output import OutputFile, say
+from dagstack_dev.cli.repeats import Repeats
 from dagstack_dev.core.blame import NAMESPACE
-from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.errors.base import in_words, shown
 from dagstack_dev.logs import LOGGER_NAME, as_event
 
 if TYPE_CHECKING:
@@ -39,11 +40,14 @@ class LogStream:
 
     Args:
         form: of the lines on standard output. In `console`, a terminal view shows what happens,
-            so facts themselves are logged only at level `debug`.
+            so facts themselves are logged only at level `debug`, and so is what a plugin that is
+            tried again has logged before.
         level: the lowest level that is logged, by name.
         console: standard output; knows about colours, for the form `console`.
         file: a file to append the whole stream to, as logfmt if that is `form`, else as JSON.
-        plugin_of_path: tells which plugin a source file belongs to, to bind what it logs.
+        plugin_of_path: returns the plugin that a source file belongs to, to bind what it logs.
+        publish: called with the fields of every event, as plain values.
+        can_change: whether `level` can be set later; every event below it then costs a little.
     """
 
     def __init__(
@@ -54,8 +58,13 @@ class LogStream:
         console: Console,
         file: OutputFile | None = None,
         plugin_of_path: Callable[[str], PluginRef | None] = lambda _: None,
+        publish: Callable[[dict[str, object]], object] | None = None,
+        can_change: bool = False,
     ) -> None:
-        self._level = logging.getLevelNamesMapping()[level.upper()]
+        self._level = NAME_TO_LEVEL[level.lower()]
+        least = logging.DEBUG if can_change else self._level
+        self._wrapper = structlog.make_filtering_bound_logger(least)
+        self._first: list[Processor] = [self._drop_below] if can_change else []
         self._processors: list[Processor] = [
             _BindPlugin(plugin_of_path),
             structlog.contextvars.merge_contextvars,
@@ -65,25 +74,50 @@ class LogStream:
             structlog.processors.StackInfoRenderer(),
         ]
         foreign: list[Processor] = [structlog.stdlib.ExtraAdder(), *self._processors]
-        self._writers: list[_Writer] = []
+        self._writers: list[_Writer | _Publisher] = []
+        if publish is not None:
+            self._writers.append(_Publisher(publish, foreign))
         if file is not None:
             file_form = LogFormat.LOGFMT if form is LogFormat.LOGFMT else LogFormat.JSON
             self._writers.append(_Writer(file, LineFormatter(file_form, foreign, console)))
-        shows_facts = form is not LogFormat.CONSOLE or self._level <= logging.DEBUG
+        self._shows_all = form is not LogFormat.CONSOLE
+        self._repeats = Repeats()
         lines = LineFormatter(form, foreign, console)
-        self._writers.append(_Writer(console.file, lines, shows_facts=shows_facts))
+        self._writers.append(_Writer(console.file, lines, self._shows))
+
+    @property
+    def level(self) -> str:
+        """The lowest level that is logged."""
+        return logging.getLevelName(self._level).lower()
+
+    @level.setter
+    def level(self, name: str) -> None:
+        self._level = NAME_TO_LEVEL[name]
+        self._set_levels()
+
+    def _shows(self, name: str, event: EventDict | None) -> bool:
+        """Return whether an event is seen on standard output; None is a record of `logging`."""
+        if self._shows_all or self._level <= logging.DEBUG:
+            return True
+        return name != LOGGER_NAME and not (event and self._repeats.is_known(event))
+
+    def _drop_below(self, _: object, method: str, event: EventDict) -> EventDict:
+        if NAME_TO_LEVEL[method] < self._level:
+            raise structlog.DropEvent
+        return event
 
     def logger(self, name: str) -> Any:
         """Return a structlog logger that writes into the stream, whatever plugins do to logging."""
         logger = structlog.wrap_logger(
             _EventWriter(name, self._writers),
-            processors=[*self._processors, _as_argument],
-            wrapper_class=structlog.make_filtering_bound_logger(self._level),
+            processors=[*self._first, *self._processors, _as_argument],
+            wrapper_class=self._wrapper,
         )
         return logger.bind()
 
-    def tell(self, fact: Fact, /) -> None:
-        """Write a fact: no processor has anything to add to what the server itself says."""
+    def write_fact(self, fact: Fact, /) -> None:
+        """Write a fact; no processor has anything to add to it."""
+        self._repeats(fact)
         level, name, fields = as_event(fact)
         if NAME_TO_LEVEL[level] >= self._level:
             event = _stamp(
@@ -95,15 +129,18 @@ class LogStream:
     def take_all(self) -> None:
         """Send what goes through structlog and the standard `logging` into the stream, too."""
         structlog.configure(
-            processors=[*self._processors, ProcessorFormatter.wrap_for_formatter],
-            wrapper_class=structlog.make_filtering_bound_logger(self._level),
+            processors=[*self._first, *self._processors, ProcessorFormatter.wrap_for_formatter],
+            wrapper_class=self._wrapper,
             logger_factory=structlog.stdlib.LoggerFactory(),
             cache_logger_on_first_use=True,
         )
         root = logging.getLogger()
         root.handlers[:] = self._writers
-        root.setLevel(self._level)
         logging.captureWarnings(capture=True)
+        self._set_levels()
+
+    def _set_levels(self) -> None:
+        logging.getLogger().setLevel(self._level)
         for noisy in ("watchfiles", "asyncio", "httpx2", "mcp"):
             logging.getLogger(noisy).setLevel(max(self._level, logging.WARNING))
 
@@ -124,38 +161,117 @@ class _Writer(logging.Handler):
     Args:
         file: where to.
         lines: makes them.
-        shows_facts: whether what the server itself logs is written, too.
+        shows: returns whether an event of a logger is written.
     """
 
-    def __init__(self, file: Any, lines: LineFormatter, *, shows_facts: bool = True) -> None:
+    def __init__(
+        self,
+        file: Any,
+        lines: LineFormatter,
+        shows: Callable[[str, EventDict | None], bool] = lambda _, __: True,
+    ) -> None:
         super().__init__()
         self._file = file
         self._lines = lines
-        self._shows_facts = shows_facts
+        self._shows = shows
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; `handle` has taken the lock."""
-        self._write(record.name, self._lines.format, record)
+        if self._shows(record.name, None):
+            self._write(record.name, self._lines.format, record)
 
     def write(self, name: str, event: EventDict) -> None:
         """Write one event of the logger called `name`."""
         assert self.lock is not None  # noqa: S101 - every handler makes one
         with self.lock:
-            self._write(name, self._lines.line, event)
+            if self._shows(name, event):
+                self._write(name, self._lines.line, event)
 
     def _write(self, name: str, line_of: Callable[[T], str], what: T) -> None:
-        if name == LOGGER_NAME and not self._shows_facts:
-            return
         try:
             self._file.write(f"{line_of(what)}\n")
         except Exception as error:  # noqa: BLE001 - logging must not raise
             say(f"an event of {name} is lost: {in_words(error)}")
 
 
+class _Publisher(logging.Handler):
+    """Publishes events; of what they hold nothing is kept alive.
+
+    Args:
+        publish: called with the fields of each.
+        foreign: what to do with records that do not come from structlog.
+    """
+
+    def __init__(
+        self, publish: Callable[[dict[str, object]], object], foreign: Sequence[Processor]
+    ) -> None:
+        super().__init__()
+        self._publish = publish
+        self._formatter = ProcessorFormatter(
+            foreign_pre_chain=foreign, processors=[lambda _, __, event: self._take(event)]
+        )
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Publish one record."""
+        try:
+            self._formatter.format(record)
+        except BaseException as error:  # noqa: BLE001 - whatever the __str__ of an argument raises
+            self._publish({"event": f"not shown: {in_words(error)}", "logger": record.name})
+
+    def write(self, _: str, event: EventDict) -> None:
+        """Publish one event."""
+        self._take(event)
+
+    def _take(self, event: EventDict) -> str:
+        self._publish(
+            {
+                _text(key): _published(value)
+                for key, value in event.items()
+                if not key.startswith("_")
+            }
+        )
+        return ""
+
+
+def _published(value: object) -> object:
+    """Return `value` in plain values, or its text where that is not possible."""
+    try:
+        return _plain(value)
+    except BaseException:  # noqa: BLE001 - a circle, or whatever the __str__ of a key raises
+        return shown(value)
+
+
+def _plain(value: Any) -> object:
+    """Return `value`, or its text where JSON has no form for it.
+
+    Nothing of it is of a class of the plugin, such as a `StrEnum`: that would keep it alive.
+    """
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return _text(value)
+        case int():
+            return int.__int__(value)
+        case float():
+            return float.__float__(value)
+        case list() | tuple():
+            return [*map(_plain, value)]
+        case dict():
+            return {_text(key): _plain(each) for key, each in value.items()}
+        case _:
+            return _text(shown(value))
+
+
+def _text(value: object) -> str:
+    """Return the text of `value`, of the very class `str`."""
+    return str.__str__(value if isinstance(value, str) else str(value))
+
+
 class _EventWriter:
     """What a logger writes to: its events go to every writer, and need no `LogRecord` for that."""
 
-    def __init__(self, name: str, writers: Sequence[_Writer]) -> None:
+    def __init__(self, name: str, writers: Sequence[_Writer | _Publisher]) -> None:
         self.name = name
         self._writers = writers
 

@@ -7,6 +7,7 @@ import os
 import re
 import select
 import sys
+import threading
 from contextlib import suppress
 from io import TextIOBase
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,9 @@ _ACTING: Final = re.compile(
 File names, source lines, log messages and what servers answer may hold characters that a terminal
 obeys: they move its cursor, change its title, reverse the order of a line.
 """
+
+
+_WIPE: Final = "\r\x1b[K"
 
 
 class OutputFile(TextIOBase):
@@ -68,7 +72,7 @@ class OutputFile(TextIOBase):
         return os.isatty(self._descriptor)
 
     def write(self, text: str) -> int:
-        """Write all of `text`, or tell why not.
+        """Write all of `text`, or report why not.
 
         Raises:
             OSError: its reader is gone.
@@ -125,6 +129,8 @@ class StandardOutput(OutputFile):
             if shared:
                 encoding = stream.encoding
         super().__init__(os.dup(1), "standard output", encoding)
+        self._lock = threading.RLock()
+        self._is_passing = False
         self._on_closed = on_closed
         os.register_at_fork(after_in_child=self._leave_to_parent)
         if shared:
@@ -141,6 +147,25 @@ class StandardOutput(OutputFile):
 
     def write(self, text: str) -> int:
         """Write `text`; call `on_closed` for a reader that is gone, which is no error."""
+        with self._lock:
+            self.wipe()
+            return self._write(text)
+
+    def write_passing(self, line: Callable[[], str], is_late: Callable[[], bool]) -> None:
+        """Write a line to a terminal that goes with the next output, unless it `is_late`."""
+        with self._lock:
+            if not is_late():
+                self._write(f"{_WIPE}{line()}\r")
+                self._is_passing = True
+
+    def wipe(self) -> None:
+        """Remove what `write_passing` has written."""
+        with self._lock:
+            if self._is_passing:
+                self._is_passing = False
+                self._write(_WIPE)
+
+    def _write(self, text: str) -> int:
         try:
             return super().write(text)
         except OSError:
@@ -177,6 +202,11 @@ def open_missing_descriptors() -> None:
 def printable(text: str) -> str:
     r"""Return `text` with what a terminal would obey written as Python would, as in `\x1b`."""
     return _ACTING.sub(_as_escape, text)
+
+
+def printable_styled(line: str) -> str:
+    """Return `line` likewise, but for our own colours."""
+    return "\x1b".join(map(printable, line.split("\x1b")))
 
 
 def printable_json(line: str) -> str:

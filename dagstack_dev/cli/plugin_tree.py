@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 from rich.tree import Tree
 
-from dagstack_dev.cli.excerpts import short
+from dagstack_dev.cli.wording import short, spaced
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.manifest.parsing import line_in
 from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.static.tree import tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,36 +32,26 @@ def plugin_tree(
 ) -> Tree:
     """Draw some plugins, each below the one of its dependencies that was set up last before it."""
     graph, order = registry.table.graph, registry.table.setup_order
-    tree = Tree(title, guide_style="dim")
-    branches: dict[PluginRef, Tree] = {}
-
-    def place(ref: PluginRef, seen: frozenset[PluginRef]) -> Tree:
-        if ref in branches:
-            return branches[ref]
-        above = [
-            other
-            for other in (graph.dependencies(ref) if ref in graph else ())
-            if other in statuses and other not in seen
-        ]
-        above.sort(key=lambda other: order.get(other, 0))
-        parent = place(above[-1], seen | {ref}) if above else tree
-        text = label(statuses[ref], registry)
-        if len(above) > 1:
-            text.append(f"  + {', '.join(map(str, above[:-1]))}", "dim")
-        branches[ref] = parent.add(text)
-        return branches[ref]
-
-    for ref in sorted(statuses, key=lambda ref: (order.get(ref, len(order) + 1), ref)):
-        place(ref, frozenset())
-    return tree
+    branches: dict[PluginRef | None, Tree] = {None: Tree(title, guide_style="dim")}
+    drawn = sorted(statuses, key=lambda ref: (order.get(ref, len(order) + 1), ref))
+    for branch in tree(drawn, graph.dependencies):
+        text = label(statuses[branch.key], registry)
+        if branch.others:
+            text.append(f"  + {', '.join(map(str, branch.others))}", "dim")
+        branches[branch.key] = branches[branch.parent].add(text)
+    return branches[None]
 
 
 def label(status: PluginStatus, registry: Registry) -> Text:
     """Return the line of one plugin: its state, and what it waits for."""
     text = Text.assemble(
-        (str(status.ref), "bold"), "  ", (status.state.value, _STYLES.get(status.state, "dim"))
+        (str(status.ref), "bold"), "  ", (spaced(status.state), _STYLES.get(status.state, "dim"))
     )
-    for flag, name in ((status.degraded, "degraded"), (status.requires_restart, "needs a restart")):
+    for flag, name in (
+        (status.pending, "not what is on disk"),
+        (status.degraded, "degraded"),
+        (status.requires_restart, "needs a restart"),
+    ):
         if flag:
             text.append(f", {name}", "yellow")
     if status.blocked_by:
@@ -81,6 +72,6 @@ def blockers(ref: PluginRef, blocked_by: Iterable[str], registry: Registry) -> s
 
 def _place(ref: PluginRef, name: str, registry: Registry) -> str:
     entry = registry.table.entries.get(ref)
-    source = entry.offer.source if entry is not None else None
+    source = entry.revision.source if entry is not None else None
     line = line_in(source, "depends_on", name) if source is not None else None
     return f" ({short(source.manifest_path)}:{line})" if source is not None and line else ""

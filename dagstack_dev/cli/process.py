@@ -104,7 +104,7 @@ def _culprit(error: BaseException) -> PluginRef | None:
     return None
 
 
-class Process:
+class ProcessGuard:
     """Reports plugin code that breaks the rules of the process, and takes back what it took.
 
     Args:
@@ -144,7 +144,7 @@ class Process:
                 continue  # As `continue` at its prompt does.
             message = f"replaced the handler of {number.name}; the server has taken it back"
             self._report(
-                self._registry.table.plugin_at(path) if path else None, message, path, line
+                self._registry.table.code.plugin_at(path) if path else None, message, path, line
             )
 
     def _on_stray(self, ref: PluginRef | None, message: str, error: BaseException | None) -> None:
@@ -153,7 +153,7 @@ class Process:
             return
         frames = plugin_frames(error) if error is not None else ()
         path, line = (frames[-1].path, frames[-1].line) if frames else (None, None)
-        owners = (self._registry.table.plugin_at(frame.path) for frame in reversed(frames))
+        owners = (self._registry.table.code.plugin_at(frame.path) for frame in reversed(frames))
         self._report(ref or next(filter(None, owners), None), message, path, line)
 
     def _on_alarm(self, *_: Any) -> None:

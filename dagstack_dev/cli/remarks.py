@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from rich.padding import Padding
 from rich.text import Text
 
-from dagstack_dev.cli.excerpts import at, short
 from dagstack_dev.cli.screen import timed
+from dagstack_dev.cli.wording import at, short
 from dagstack_dev.core.blame import blame
 from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.events import (
@@ -16,6 +16,7 @@ from dagstack_dev.core.events import (
     Fact,
     HookFailed,
     PluginBlocking,
+    PluginBlockingEnded,
     PluginDegraded,
     PluginLeaked,
     PluginOverstepped,
@@ -42,6 +43,9 @@ def remarks(fact: Fact) -> Iterator[RenderableType]:
     match fact:
         case PluginRecovered():
             yield timed(Text.assemble(("✓ ", "green"), f"{fact.ref} is healthy again"))
+        case PluginBlockingEnded():
+            took = f"after {fact.seconds:.1f} s in {busy_method(fact)}"
+            yield timed(Text.assemble(("✓ ", "green"), f"the event loop goes on {took}"))
         case WatchRecovered():
             where = f"{short(fact.path)}: " if fact.path else ""
             yield timed(Text.assemble(("✓ ", "green"), f"{where}{fact.message}"))
@@ -71,7 +75,7 @@ def _message(fact: Fact) -> str | None:
             return f"{fact.ref}: {fact.reason}; restart dagstack-dev to be sure"
         case PluginBlocking():
             busy = f"has kept the event loop busy for {fact.seconds:.1f} s"
-            return f"{fact.ref}: {fact.method} {busy}{at(fact.path, fact.line)}"
+            return f"{busy_method(fact)} {busy}{at(fact.path, fact.line)}"
         case PluginOverstepped():
             return f"{fact.ref or 'something'} {fact.message}{at(fact.path, fact.line)}"
         case UndeclaredImport():
@@ -89,6 +93,11 @@ def _message(fact: Fact) -> str | None:
             return f"{where}{fact.message}"
         case _:
             return None
+
+
+def busy_method(fact: PluginBlocking | PluginBlockingEnded) -> str:
+    """Return the method that keeps the event loop busy, or did, and whose it is."""
+    return fact.method if fact.ref is None else f"{fact.ref}: {fact.method}"
 
 
 def _reason(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from dagstack_dev.cli.output import printable
+from dagstack_dev.cli.places import knows_links
+from dagstack_dev.cli.wording import HERE
 from dagstack_dev.core.secrets import without_known
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
     from rich.segment import Segment
 
+    from dagstack_dev.cli.places import Editor
+
 
 class Screen(Console):
     """A console without markup, names of emoji and control characters in what it is given.
@@ -26,10 +31,16 @@ class Screen(Console):
         file: where to; standard output by default.
         width: columns; those of the terminal by default.
         soft_wrap: whether the terminal breaks long lines.
+        editor: where links to places lead; there are none where the terminal does not know them.
     """
 
     def __init__(
-        self, file: IO[str] | None = None, *, width: int | None = None, soft_wrap: bool = False
+        self,
+        file: IO[str] | None = None,
+        *,
+        width: int | None = None,
+        soft_wrap: bool = False,
+        editor: Editor | None = None,
     ) -> None:
         super().__init__(
             file=file,
@@ -39,6 +50,8 @@ class Screen(Console):
             markup=False,
             emoji=False,
         )
+        has_links = self.is_terminal and knows_links(os.environ)
+        self._editor = editor if has_links else None
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -48,6 +61,8 @@ class Screen(Console):
             renderable = printable(without_known(renderable))
         elif isinstance(renderable, Text):
             renderable = _safe(renderable)
+            if self._editor is not None:
+                renderable = self._editor.linked(renderable, HERE)
         return super().render(renderable, options)
 
 

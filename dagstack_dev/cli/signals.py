@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.cli.leftovers import end_at_once
-from dagstack_dev.host.loop.limits import is_at_prompt
+from dagstack_dev.cli.leftovers import at_the_end, end_at_once
+from dagstack_dev.core.frames import is_at_prompt
 
 if TYPE_CHECKING:
     import asyncio
@@ -90,6 +90,7 @@ def answer(number: signal.Signals, handler: Callable[[int, FrameType | None], ob
     signal.signal(number, handler)
     if not _answered:
         os.register_at_fork(after_in_child=_leave_to_default)
+        at_the_end(_ignore)
     _answered[number] = handler
 
 
@@ -100,6 +101,12 @@ def _leave_to_default() -> None:
         if signal.getsignal(number) == handler:
             is_ctrl_c = number is signal.SIGINT
             signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
+
+
+def _ignore() -> None:
+    """Let nothing break into the end of the process, as what the watchdog raises would."""
+    for number in _answered:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _wipe_echo() -> None:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from dagstack_dev.cli.excerpts import short
-from dagstack_dev.cli.failures import NAMES_LIMIT, Failures, alike, names
-from dagstack_dev.cli.plugin_tree import blockers, plugin_tree
+from dagstack_dev.cli.failures import (
+    FRAMES_LIMIT,
+    NAMES_LIMIT,
+    Failures,
+    alike,
+    names,
+    teardown_of,
+)
+from dagstack_dev.cli.plugin_tree import blockers, label, plugin_tree
+from dagstack_dev.cli.reload_line import ends, reload_line
 from dagstack_dev.cli.remarks import remarks
 from dagstack_dev.cli.screen import timed
+from dagstack_dev.cli.wording import duration, short, spaced
+from dagstack_dev.core.errors.files import AppFileInvalid
 from dagstack_dev.core.errors.life import SetupPreempted
 from dagstack_dev.core.events import (
     Fact,
@@ -23,35 +33,32 @@ from dagstack_dev.core.events import (
     ReloadFailed,
     ReloadRolledBack,
     ReloadSkipped,
-    ReloadStarted,
     TeardownFailed,
     Transition,
+    WatchProblem,
+    WatchRecovered,
     WatchStarted,
     WatchStopped,
 )
-from dagstack_dev.core.lifecycle import Stage, State
+from dagstack_dev.core.lifecycle import State
+from dagstack_dev.host.reload.transaction import ROLLED_BACK
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from rich.console import Console, RenderableType
+    from rich.tree import Tree
 
+    from dagstack_dev.core.lifecycle import PluginStatus
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.registry.registry import Registry
+    from dagstack_dev.page.access import Access
 
 TREE_LIMIT: Final = 40
 """Plugins up to which the banner draws all; of more, as many of those that are not ready."""
 
-FRAMES_LIMIT: Final = 20
-"""Failures that the banner frames; those that come after them can be seen when they are fixed."""
-
-_STAGES: Final = {
-    Stage.PREPARE: "cannot be loaded",
-    Stage.IMPORT: "failed to import",
-    Stage.SETUP: "failed in setup",
-    Stage.RUN: "failed",
-    Stage.HEALTH: "was not healthy",
-}
+_UNUSABLE: Final = "cannot be used", "bold red"
 
 
 class Terminal:
@@ -67,19 +74,22 @@ class Terminal:
         self._console = console
         self._failures = Failures(console)
         self._early_retries: list[PluginRetrying] = []
-        self._steps: list[Transition] = []
+        self._steps: list[Transition] = []  # Of reloads that have not been reported yet.
+        self._unframed: list[Transition] = []  # Failures among them.
+        self._framed: dict[PluginRef, BaseException] = {}  # Before the report of its reload.
+        self._teardowns: dict[PluginRef, int | None] = {}  # The reloads of those that have failed.
+        self._torn_down = 0
         self._at_start: list[Transition] = []
-        self._left_out: list[str] = []
+        self._unread: dict[str, BaseException] = {}  # Files and folders that cannot be used.
         self._started = False
         self._renewed: tuple[int, frozenset[PluginRef]] = 0, frozenset()
 
     def __call__(self, fact: Fact, /) -> None:
         """Print what a person wants to know of `fact`, if anything."""
+        self._failures.note_reload(getattr(fact, "reload_id", None))
         match fact:
             case Transition():
                 self._remember(fact)
-            case ReloadStarted():
-                self._steps.clear()
             case WatchStarted():
                 self._banner(fact)
             case PluginRejected():
@@ -91,7 +101,6 @@ class Terminal:
             case ReloadFailed():
                 self._failed(fact)
             case ReloadSkipped():
-                self._steps.clear()
                 self._failures.forget(fact.settled)
             case PluginFixed():
                 self._fixed(fact)
@@ -102,21 +111,27 @@ class Terminal:
             case WatchStopped():
                 self._stopped(fact)
             case _:
+                self._note_unseen(fact)
                 self._remark(fact)
 
     def _remember(self, fact: Transition) -> None:
         if fact.to_state in {State.READY, State.REMOVED}:
             self._failures.end_retries(fact.ref, is_gone=fact.to_state is State.REMOVED)
+            if self._teardowns.get(fact.ref) != fact.reload_id:  # Another generation is up since.
+                self._teardowns.pop(fact.ref, None)
         if fact.reload_id is not None:
             self._steps.append(fact)
+            if fact.to_state is State.FAILED:
+                self._unframed.append(fact)
+            elif fact.reason == ROLLED_BACK:
+                self._frame_before_roll_back(fact.reload_id)
         elif fact.to_state is State.FAILED:
             if self._started:  # No reload's: a plugin died by itself.
-                title = f"{fact.ref} failed: {fact.reason}"
-                self._failures.show_crash(fact.ref, title, fact.error)
+                self._failures.show_crash(fact.ref, f"{fact.ref} {_how(fact)}", fact.error)
             else:
                 self._at_start.append(fact)
         elif fact.to_state is State.STOPPED:
-            self._steps.append(fact)
+            self._torn_down += 1
 
     # The banner
 
@@ -126,11 +141,9 @@ class Terminal:
         groups = alike((each.ref, each.error, each.stage) for each in failures.values())
         for refs in islice(groups, FRAMES_LIMIT):
             first = failures[refs[0]]
-            how = _STAGES[first.stage] if first.stage else "failed"
-            self._failures.show(str(first.ref), f"{names(refs)} {how}", first.error)
+            self._failures.show(str(first.ref), f"{names(refs)} {_how(first)}", first.error)
         for failure in failures.values():
             self._failures.remember(failure.ref, failure.error)
-        self._steps.clear()
         self._started = True
         watched = [", ".join(map(short, fact.roots))] if fact.roots else []
         if fact.code_roots:
@@ -139,7 +152,7 @@ class Terminal:
         how = " by polling" if fact.polling else ""
         title = Text.assemble(("dagstack-dev", "bold"), f" watching {what}{how}")
         statuses = self._registry.statuses()
-        if not statuses and not self._left_out:
+        if not statuses and not self._unread:
             self._print(title, Text("no plugins yet; a folder with a dagstack.toml will be one"))
             return
         more = 0
@@ -148,17 +161,16 @@ class Terminal:
             not_ready.sort(key=lambda each: each.state is State.BLOCKED)  # The causes first.
             statuses = {each.ref: each for each in not_ready[:TREE_LIMIT]}
             more = len(not_ready) - len(statuses)
-        tree = plugin_tree(title, statuses, self._registry)
-        for folder in self._left_out[:TREE_LIMIT]:
-            tree.add(Text.assemble((folder, "bold"), "  ", ("left out", "bold red")))
+        tree = self._tree(title, statuses)
         if more:
             tree.add(Text(f"and {more} more are not ready", "dim"))
         self._print(tree)
-        down = fact.plugins - fact.ready + len(self._left_out)
+        down = fact.plugins - fact.ready
         summary = Text.assemble(
+            f"{fact.plugins} plugins, " if down and fact.plugins > 1 else "",
             (f"{fact.ready} ready", "green"),
             (f", {down} not", "bold red") if down else "",
-            (f"  {_milliseconds(fact.duration_ms)}", "dim"),
+            (f"  {duration(fact.duration_ms)}", "dim"),
             ("  waiting for a fix; Ctrl-C to stop" if down else "  Ctrl-C to stop", "dim"),
         )
         self._print(summary)
@@ -166,42 +178,100 @@ class Terminal:
             self._failures.show_retry(retry)
         self._early_retries.clear()
 
+    def show_page(self, access: Access) -> None:
+        """Print where the dev page is, and where coding agents find their tools."""
+        self._console.print(Text.assemble("page  ", (access.address, "bold")), soft_wrap=True)
+        agents = f"agents  {access.agents_url}  its token: dagstack-dev page --agents"
+        self._console.print(Text(agents, "dim"), soft_wrap=True)
+
+    # What is asked for by a key
+
+    @property
+    def last_place(self) -> tuple[str, int] | None:
+        """The path and line of the last failure shown that is not mended."""
+        failed = {str(each.ref) for each in self._registry.statuses().values() if each.error}
+        failed.update(map(short, self._unread), map(teardown_of, self._teardowns))
+        return self._failures.last_place(failed)
+
+    def show_tree(self) -> None:
+        """Print all plugins, each below what it depends on."""
+        statuses = self._registry.statuses()
+        total = len(statuses) + len(self._unnamed)
+        self._print(self._tree(Text(f"{total} plugin{'s' * (total != 1)}", "bold"), statuses))
+
+    @property
+    def _unnamed(self) -> list[str]:
+        """The folders of plugins that not even a name can be read of, or that another has."""
+        unread = self._unread.items()
+        return [path for path, error in unread if not isinstance(error, AppFileInvalid)]
+
+    def _tree(self, title: Text, statuses: Mapping[PluginRef, PluginStatus]) -> Tree:
+        tree = plugin_tree(title, statuses, self._registry)
+        for folder in islice(self._unnamed, TREE_LIMIT):
+            tree.add(Text.assemble((short(folder), "bold"), "  ", _UNUSABLE))
+        return tree
+
+    def show_status(self) -> None:
+        """Print how many plugins are in which state, and those about which there is more to say."""
+        statuses = sorted(self._registry.statuses().values(), key=_urgency)
+        counts = Counter(each.state for each in statuses)
+        states = [f"{number} {spaced(state)}" for state, number in counts.items()]
+        if unnamed := len(self._unnamed):
+            states.append(f"{unnamed} cannot be used")
+        self._print(timed(Text(", ".join(states) or "no plugins", "bold")))
+        for each in statuses:
+            if each.state is not State.READY or each.error or each.requires_restart:
+                self._print(Text("  ").append_text(label(each, self._registry)))
+        for path in self._unread:
+            self._print(Text.assemble("  ", (short(path), "bold"), "  ", _UNUSABLE))
+
+    def show_failures(self) -> None:
+        """Frame again what has failed and is not mended."""
+        statuses = self._registry.statuses().values()
+        failed = [each for each in statuses if each.error is not None]
+        by_ref = {each.ref: each for each in failed}
+        for refs in alike((each.ref, each.error, each.stage) for each in failed):
+            first = by_ref[refs[0]]
+            how = first.stage.failure if first.stage else "failed"
+            if first.pending and self._failures.is_rejection(first.ref):
+                how = "rejected"
+            elif first.degraded and not first.pending:
+                how = "is degraded"
+            keeps = f"still running generation {first.generation}" if first.pending else None
+            self._failures.show(str(first.ref), f"{names(refs)} {how}", first.error, keeps)
+        for path, error in self._unread.items():
+            self._failures.show(short(path), f"{short(path)} cannot be used", error)
+        blocked = [each for each in statuses if each.state is State.BLOCKED]
+        self._print_waiting(blocked)
+        if not (failed or blocked or self._unread):
+            self._print(timed(Text.assemble(("✓ ", "green"), "no failures")))
+
     # Reloads
 
     def _committed(self, fact: ReloadCommitted) -> None:
-        came = [s.ref for s in self._steps if s.to_state is State.DISCOVERED]
-        went = [s.ref for s in self._steps if s.to_state is State.REMOVED]
-        blocked = [s for s in self._steps if s.to_state is State.BLOCKED]
-        affected = set(fact.affected)
-        reasons = {s.ref: s.reason for s in self._steps if s.ref in fact.changed}
-        self._renewed = fact.reload_id, frozenset(fact.changed)
-        self._steps.clear()
+        affected = {*fact.affected, *fact.changed}
+        steps = self._take_steps(affected)
         self._failures.forget(affected)
-        changed = [ref for ref in fact.changed if ref not in came and ref not in went]
-        others = affected.difference(fact.changed, came, went, (s.ref for s in blocked))
-        dependents = f"{len(others)} dependent{'' if len(others) == 1 else 's'}" if others else ""
-        line = Text()
-        for mark, style, refs in (
-            ("↻", "green", changed),
-            ("+", "cyan", came),
-            ("-", "yellow", went),
-        ):
-            if refs:
-                line.append("  " if line else "").append(f"{mark} ", style)
-                line.append(names(refs), "bold")
-                line.append(f" + {dependents}" if dependents and refs is changed else "")
-        if not changed and (dependents or not line):
-            line.append("  " if line else "")
-            line.append("↻ ", "green").append(dependents)
-        news = list(dict.fromkeys(reasons[ref] for ref in changed if ref in reasons))
-        if news:
-            more = f" and {len(news) - 1} more" if news[1:] else ""
-            line.append(f"  {short(news[0])}{more}", "dim")
-        line.append(f"  {_milliseconds(fact.duration_ms)}", "dim")
-        self._print(timed(line))
+        *_, blocked = ends(steps)
+        self._done(fact, affected.difference(step.ref for step in blocked), steps)
         self._print_waiting(blocked)
 
-    def _print_waiting(self, blocked: Sequence[Transition]) -> None:
+    def _done(
+        self,
+        fact: ReloadCommitted | ReloadFailed,
+        done: AbstractSet[PluginRef],
+        steps: Sequence[Transition],
+    ) -> None:
+        """Print the line of what is ready or gone by `steps`; its next failure is news."""
+        if not done:
+            return
+        reload_id, renewed = self._renewed
+        others = renewed if fact.reload_id == reload_id else ()
+        self._renewed = fact.reload_id, frozenset({*fact.changed, *others})
+        self._failures.forget(done)
+        self._print(timed(reload_line(fact, done, steps)))
+
+    def _print_waiting(self, blocked: Sequence[Transition | PluginStatus]) -> None:
         for step in blocked[:NAMES_LIMIT]:
             whom = blockers(step.ref, step.blocked_by, self._registry)
             why = f" waits for {whom}" if whom else " is blocked"
@@ -210,19 +280,17 @@ class Terminal:
             self._print(Text(f"  and {len(blocked) - NAMES_LIMIT} more wait", "yellow"))
 
     def _rejected(self, fact: PluginRejected) -> None:
-        if fact.ref is None and not self._started:
-            self._left_out.append(short(fact.path))
-        if fact.ref is not None:
-            self._failures.forget([fact.ref])
-        who = str(fact.ref) if fact.ref else short(fact.path)
-        keeps = (
-            f"still running generation {fact.keeps_generation}"
-            if fact.keeps_generation is not None
-            else None
-        )
-        self._failures.show(who, f"{who} rejected", fact.error, keeps)
+        if fact.ref is None:
+            self._unread[fact.path] = fact.error
+        keeps = None
+        if fact.keeps_generation is not None:
+            keeps = f"still running generation {fact.keeps_generation}"
+        elif isinstance(fact.error, AppFileInvalid):
+            keeps = "its last valid version stays in force"
+        self._failures.show_rejection(fact.ref, short(fact.path), fact.error, keeps)
 
     def _fixed(self, fact: PluginFixed) -> None:
+        self._unread.pop(fact.path, None)
         reload_id, renewed = self._renewed
         if fact.ref in renewed and fact.reload_id == reload_id:
             return  # The line of the reload says so.
@@ -230,50 +298,81 @@ class Terminal:
         line = Text.assemble(("✓ ", "green"), (who, "bold"), f" fixed: {fact.message}")
         self._print(timed(line))
 
+    def _note_unseen(self, fact: Fact) -> None:
+        """Remember which watched folders are gone."""
+        if isinstance(fact, WatchProblem) and fact.path and fact.error is not None:
+            self._unread[fact.path] = fact.error
+        elif isinstance(fact, WatchRecovered) and fact.path:
+            self._unread.pop(fact.path, None)
+
+    def _frame_before_roll_back(self, reload_id: int) -> None:
+        """Frame what has failed in a reload: what is logged next is of what ran before."""
+        now = [step for step in self._unframed if step.reload_id == reload_id]
+        self._unframed = [step for step in self._unframed if step.reload_id != reload_id]
+        for step in now:
+            ref, error = step.ref, step.error
+            if error is not None:
+                if self._is_news(ref, error):
+                    self._failures.show_news([ref], f"{ref} failed", error, None)
+                self._framed[ref] = error
+
+    def _is_news(self, ref: PluginRef, error: BaseException) -> bool:
+        """Return whether a failure is to be framed; a broken off setup is but a line."""
+        if self._framed.get(ref) is error or self._failures.is_crash(ref, error):
+            return False
+        return not (self._is_preempted(error) or self._failures.is_retry(ref, error))
+
     def _rolled_back(self, fact: ReloadRolledBack) -> None:
-        self._forget_steps(fact.affected)
+        self._take_steps(fact.affected)
         culprits = set(fact.errors)
-        number = {ref: fact.running.get(ref) for ref in culprits}
-        rest = [ref for ref in fact.running if ref not in culprits]
+        innocent = set(fact.changed) - culprits
+        if innocent and not culprits.isdisjoint(fact.changed):
+            rest = []  # It is tried next, without the culprits: what follows says how that went.
+        else:
+            rest = [ref for ref in fact.running if ref not in culprits]
         for ref, error in fact.errors.items():
-            if self._is_preempted(error):
-                continue
-            keeps = (
-                f"still running generation {number[ref]}"
-                if number[ref] is not None
-                else f"still running: {names(rest)}"
-            )
-            if rest and number[ref] is not None:
-                keeps += f", and so {'is' if len(rest) == 1 else 'are'} {names(rest)}"
-            after = f"rolled back after {_milliseconds(fact.duration_ms)}"
-            self._failures.show_news([ref], f"{ref} failed, {after}", error, keeps)
+            if self._is_news(ref, error):
+                self._failures.show_news([ref], f"{ref} failed", error, None)
+        self._forget_framed(fact.affected)
+        if all(type(error) is SetupPreempted for error in fact.errors.values()):
+            return
+        own = (ref for ref in fact.errors if ref in fact.running)
+        kept = [f"{ref} generation {fact.running[ref]}" for ref in own]
+        running = ", ".join(kept + ([names(rest)] if rest else []))
+        line = Text.assemble(("↩ ", "yellow"), f"rolled back after {duration(fact.duration_ms)}")
+        self._print(timed(line.append(f", still running: {running}" if running else "")))
+
+    def _forget_framed(self, reported: Iterable[PluginRef]) -> None:
+        for ref in reported:
+            self._framed.pop(ref, None)
 
     def _failed(self, fact: ReloadFailed) -> None:
-        steps = [step for step in self._steps if step.ref in fact.affected]
-        went = [step.ref for step in steps if step.to_state is State.REMOVED]
-        blocked = [step for step in steps if step.to_state is State.BLOCKED]
-        self._forget_steps(fact.affected)
+        steps = self._take_steps(fact.affected)
+        up, went, blocked = ends(steps)
         behind = _waiting_for(fact.errors, blocked)
-        waiting = f"waiting for it: {names(behind)}" if behind else None
+        waiting = f"{names(behind)} {'wait' if behind[1:] else 'waits'} for" if behind else ""
         framed: list[PluginRef] = []
         for ref, error in fact.errors.items():
-            if self._failures.is_crash(ref, error):
-                if waiting:
-                    self._print(Text(f"  {waiting}", "yellow"))
-                    waiting = None
-            elif not (self._is_preempted(error) or self._failures.is_retry(ref, error)):
+            if self._is_news(ref, error):
                 framed.append(ref)
+            elif waiting and self._failures.is_crash(ref, error):
+                self._print(Text(f"  {waiting} {ref}", "yellow"))
+                waiting = ""
+        self._forget_framed(fact.affected)
         for refs in alike((ref, fact.errors[ref], None) for ref in framed):
-            error = fact.errors[refs[0]]
-            self._failures.show_news(refs, f"{names(refs)} failed", error, waiting)
-            waiting = None
-        if went:
-            self._print(timed(Text.assemble(("- ", "yellow"), (names(went), "bold"))))
+            error, keeps = fact.errors[refs[0]], f"{waiting} it" if waiting else None
+            self._failures.show_news(refs, f"{names(refs)} failed", error, keeps)
+            waiting = ""
+        done = {*went} if fact.roll_back_ms is not None else {*up, *went}  # Else: as it ran before.
+        self._done(fact, done, steps)
         self._print_waiting([step for step in blocked if step.ref not in behind])
 
-    def _forget_steps(self, refs: Collection[PluginRef]) -> None:
-        """Leave `refs`, which have been reported, out of the line about the rest of a reload."""
+    def _take_steps(self, refs: Collection[PluginRef]) -> list[Transition]:
+        """Return the steps of `refs`, which are being reported; other parts come later."""
+        taken = [step for step in self._steps if step.ref in refs]
         self._steps = [step for step in self._steps if step.ref not in refs]
+        self._unframed = [step for step in self._unframed if step.ref not in refs]
+        return taken
 
     def _is_preempted(self, error: BaseException | None) -> bool:
         """Print a line for a setup that was broken off for an edit, and return whether it was."""
@@ -283,19 +382,17 @@ class Terminal:
         return True
 
     def _stopped(self, fact: WatchStopped) -> None:
-        stopped = [step for step in self._steps if step.to_state is State.STOPPED]
-        count = f"{len(stopped)} plugin{'' if len(stopped) == 1 else 's'} torn down"
+        count = f"{self._torn_down} plugin{'' if self._torn_down == 1 else 's'} torn down"
         number = len(fact.errors)
         errors = f", {number} error{'' if number == 1 else 's'}" if number else ""
         self._print(
-            Text.assemble(
-                ("■ ", "dim"), f"{count}{errors}  ", (_milliseconds(fact.duration_ms), "dim")
-            )
+            Text.assemble(("■ ", "dim"), f"{count}{errors}  ", (duration(fact.duration_ms), "dim"))
         )
 
     def _remark(self, fact: Fact) -> None:
         if isinstance(fact, TeardownFailed):
-            self._failures.show(str(fact.ref), f"{fact.ref}: teardown failed", fact.error)
+            self._teardowns[fact.ref] = fact.reload_id
+            self._failures.show_teardown(fact.ref, fact.error)
         elif not (isinstance(fact, PluginRequiresRestart) and self._is_ending(fact)):
             self._print(*remarks(fact))
 
@@ -309,8 +406,14 @@ class Terminal:
             self._console.print(thing)
 
 
-def _milliseconds(duration: float) -> str:
-    return f"{duration:.1f} ms" if duration < 10 else f"{duration:.0f} ms"  # noqa: PLR2004 - digits
+def _how(step: Transition) -> str:
+    """Return in which way a plugin has failed, behind its name."""
+    return step.stage.failure if step.stage else f"failed: {step.reason}"
+
+
+def _urgency(status: PluginStatus) -> int:
+    """Return a key that sorts plugins: what runs, what does not, and what waits for that."""
+    return {State.READY: 0, State.BLOCKED: 2}.get(status.state, 1)
 
 
 def _waiting_for(failed: Iterable[PluginRef], blocked: Collection[Transition]) -> list[PluginRef]:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import click
 from rich.text import Text
 
-from dagstack_dev.app.config import ConfigInvalid, read_config
-from dagstack_dev.cli.excerpts import short
+from dagstack_dev.app.config import read_config
 from dagstack_dev.cli.log_lines import LogFormat
 from dagstack_dev.cli.log_stream import LogStream
 from dagstack_dev.cli.screen import Screen
+from dagstack_dev.cli.settings import no_paths
+from dagstack_dev.cli.wording import short
+from dagstack_dev.core.errors.files import ConfigInvalid
 from dagstack_dev.disk.paths import root_folder
-from dagstack_dev.testing.folders import PluginReport, check_folders
+from dagstack_dev.testing.folders import NoSuchPlugin, PluginReport, check_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -30,15 +32,17 @@ def run(
     *,
     config_file: Path | None,
     checks: Collection[str],
+    plugins: Sequence[str],
     ignore: Sequence[str],
 ) -> int:
     """Print what comes of each plugin below `paths`; return the exit code.
 
     Raises:
-        click.UsageError: a folder does not exist, none is given, or the configuration is unusable.
+        click.UsageError: a folder does not exist, none is given, the configuration is unusable, or
+            there is no such plugin.
     """
     if not paths:
-        raise click.UsageError("name a folder with plugins: dagstack-dev test plugins/")
+        raise no_paths("test")
     try:
         roots = [root_folder(path) for path in paths]
         config = {} if config_file is None else read_config(config_file)
@@ -47,18 +51,18 @@ def run(
     console = Screen(soft_wrap=True)
     errors = Screen(sys.stderr, soft_wrap=True)
     LogStream(form=LogFormat.CONSOLE, level="warning", console=errors).take_all()
-    return anyio.run(_run, console, roots, config, checks, ignore)
+    reports = check_folders(
+        roots, config=config, ignore=ignore, checks=checks or None, plugins=plugins
+    )
+    try:
+        return anyio.run(_run, console, roots, reports)
+    except NoSuchPlugin as error:
+        raise click.UsageError(str(error)) from error
 
 
-async def _run(
-    console: Console,
-    roots: Sequence[str],
-    config: dict[str, Any],
-    checks: Collection[str],
-    ignore: Sequence[str],
-) -> int:
+async def _run(console: Console, roots: Sequence[str], reports: AsyncIterator[PluginReport]) -> int:
     outcomes: Counter[bool] = Counter()
-    async for report in check_folders(roots, config=config, ignore=ignore, checks=checks or None):
+    async for report in reports:
         _show(console, report)
         outcomes[report.passed] += 1
         sys.stdout.flush()
@@ -78,7 +82,7 @@ def _show(console: Console, report: PluginReport) -> None:
     )
     for result in report.results:
         broken = "ok" if result.passed else type(result.error).__name__
-        _line(console, result.check_name, result.message or broken, passed=result.passed)
+        _line(console, result.check_name, short(result.message) or broken, passed=result.passed)
     if report.tests is not None:
         _line(console, "tests", report.tests.summary, passed=report.tests.passed)
         if not report.tests.passed and report.tests.output:

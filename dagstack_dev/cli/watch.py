@@ -9,33 +9,39 @@ import os
 import signal
 import stat
 import traceback
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, cast
+from typing import IO, TYPE_CHECKING, Final, TypeVar, cast
 
 import anyio
 import click
-from packaging.version import InvalidVersion, Version
 
-from dagstack_dev.app.config import ConfigInvalid
 from dagstack_dev.app.entry_points import DEFAULT_GROUP
+from dagstack_dev.app.local_api import LocalApi, can_serve
 from dagstack_dev.app.registry import PluginRegistry
+from dagstack_dev.app.reload.recorder import Recorder
 from dagstack_dev.app.server import DevServer
 from dagstack_dev.app.services import with_services
 from dagstack_dev.app.settings import Settings
-from dagstack_dev.cli.excerpts import at, short
+from dagstack_dev.cli.keys import Keys, can_read
 from dagstack_dev.cli.leftovers import end_in_spite_of, threads_left
 from dagstack_dev.cli.log_lines import LogFormat
 from dagstack_dev.cli.log_stream import LogStream, open_log_file
 from dagstack_dev.cli.output import StandardOutput, printable, say
-from dagstack_dev.cli.process import Process, end_if_forked, end_tasks
+from dagstack_dev.cli.places import Editor
+from dagstack_dev.cli.process import ProcessGuard, end_if_forked, end_tasks
+from dagstack_dev.cli.progress import Progress
 from dagstack_dev.cli.screen import Screen
+from dagstack_dev.cli.settings import no_paths
 from dagstack_dev.cli.signals import Ending
 from dagstack_dev.cli.terminal import Terminal
+from dagstack_dev.cli.trace_file import TraceFile
+from dagstack_dev.cli.wording import at, short
 from dagstack_dev.core.blame import plugin_frames, root_error
 from dagstack_dev.core.errors.base import in_words
-from dagstack_dev.core.errors.files import HookspecsInvalid
+from dagstack_dev.core.errors.files import ConfigInvalid, HookspecsInvalid
 from dagstack_dev.core.events import Leaks, PluginLeaked
 from dagstack_dev.core.secrets import masked_text
 from dagstack_dev.host.loop.tasks import ctrl_c_raises
@@ -43,19 +49,21 @@ from dagstack_dev.host.registry.registry import CORE_VERSION
 from dagstack_dev.host.services.context import PluginContext
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from types import TracebackType
 
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.ports import Observer
+
+T = TypeVar("T")
 
 LEAK_EXIT_CODE: Final = 3
 """How a run ends that was asked to take leaks for errors and has seen one."""
 
 _BUILTINS: Final = {name: vars(builtins)[name] for name in ("open", "print")}
 
-SIGNALS_SECONDS: Final = 0.5
-"""How often it is looked at whether a plugin has taken Ctrl-C from us."""
+KEEP_SECONDS: Final = 0.5
+"""How often it is looked at whether a plugin has taken Ctrl-C or the keyboard from us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +76,22 @@ class WatchOptions:
     entry_points: bool
     hookspec_files: tuple[Path, ...]
     ignore: tuple[str, ...]
+    gitignore: bool
     leaks: str
     polling: bool
     settle_ms: int
     log_format: str | None
     log_level: str
     log_file: Path | None
+    trace_file: Path | None
     code_roots: tuple[Path, ...]
     state_folder: Path | None
+    page: bool
+    page_port: int | None
+    read_only: bool
+    expose: tuple[str, ...]
+    keys: bool
+    editor: str | None
 
 
 def run(options: WatchOptions) -> int:
@@ -89,29 +105,30 @@ def run(options: WatchOptions) -> int:
     ending = Ending()
     form = _log_format(options)
     ignored = (*options.ignore, *_own_output_patterns(options))
-    try:
-        log_file = open_log_file(str(options.log_file)) if options.log_file else None
-    except OSError as error:
-        msg = f"--log-file {options.log_file}: {error.strerror}"
-        raise click.UsageError(msg) from error
+    log_file = _opened("--log-file", options.log_file, open_log_file)
+    trace_file = _opened("--trace", options.trace_file, TraceFile)
     shared = form is LogFormat.CONSOLE
+    has_keys = shared and options.keys and can_read()
     output = StandardOutput(shared=shared, on_closed=ending.ask)
-    console = Screen(cast("IO[str]", output))
+    editor = _editor(options)
+    console = Screen(cast("IO[str]", output), editor=editor)
+    api = _api(options, editor, ending)
     stream = LogStream(
         form=form,
         level=options.log_level,
         console=console,
         file=log_file,
-        plugin_of_path=lambda path: registry.table.plugin_at(path),  # noqa: PLW0108 - it comes below
+        plugin_of_path=lambda path: registry.table.code.plugin_at(path),  # noqa: PLW0108 - it comes below
+        publish=None if api is None else api.board.logs.publish,
+        can_change=has_keys,
     )
     stream.take_all()
     ending.on_signals()
     registry = PluginRegistry(
         core_version=options.core_version or CORE_VERSION,
-        observer=_unfailing(stream.tell),
+        observer=_unfailing(stream.write_fact),
     )
-    if shared:
-        registry.observe(_unfailing(Terminal(registry, console)))
+    terminal = Terminal(registry, console)
     leaks = _LeakCounter(Leaks(options.leaks))
     registry.observe(leaks)
     state_folder = options.state_folder and options.state_folder.expanduser().resolve()
@@ -126,18 +143,44 @@ def run(options: WatchOptions) -> int:
         settings=Settings(
             settle_ms=options.settle_ms,
             ignore=ignored,
+            gitignore=options.gitignore,
             polling=options.polling,
             config_file=options.config_file,
             hookspec_files=options.hookspec_files,
             entry_points=DEFAULT_GROUP if options.entry_points else None,
             leaks=leaks.policy,
         ),
+        api=api,
     )
-    process = Process(registry, ending)
+    guard = ProcessGuard(registry, ending)
+    keys = Keys(server, terminal, stream, console, editor, ending, api) if has_keys else None
+    progress = None
+    if keys is not None and not console.is_dumb_terminal:
+        progress = Progress(output, console, keys.is_lent)
+    for observer in (progress, terminal if shared else None):
+        if observer is not None:
+            registry.observe(_unfailing(observer))
+    if trace_file is not None:
+        registry.observe(_unfailing(Recorder(trace_file.write)))
+    show_page = partial(_show_page, api, terminal) if shared and api is not None else None
+    serve = partial(_serve, server, guard, leaks, show_page, keys, progress)
     try:
-        anyio.run(
-            _serve, server, process, leaks, backend_options={"loop_factory": process.make_loop}
-        )
+        _run(serve, guard, options)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # At the end of Python an alarm would be fatal.
+    left = threads_left()
+    end_in_spite_of(left, leaks.exit_code(left))
+    return leaks.exit_code(left)
+
+
+def _run(serve: Callable[[], Awaitable[None]], guard: ProcessGuard, options: WatchOptions) -> None:
+    """Run `serve` in an event loop to its end.
+
+    Raises:
+        As `run`.
+    """
+    try:
+        anyio.run(serve, backend_options={"loop_factory": guard.make_loop})
     except (FileNotFoundError, ConfigInvalid, HookspecsInvalid) as error:
         raise click.UsageError(short(str(error))) from error
     except asyncio.CancelledError as error:
@@ -148,22 +191,62 @@ def run(options: WatchOptions) -> int:
         raise click.ClickException(msg) from error
     except BaseException as error:
         raise _fault(error, options) from error
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # At the end of Python an alarm would be fatal.
-    left = threads_left()
-    end_in_spite_of(left, leaks.exit_code(left))
-    return leaks.exit_code(left)
 
 
-async def _serve(server: DevServer, process: Process, leaks: _LeakCounter) -> None:
+def _api(options: WatchOptions, editor: Editor, ending: Ending) -> LocalApi | None:
+    """Return what answers for the server; None without the extra."""
+    if can_serve():
+        return LocalApi(
+            page=options.page,
+            page_port=options.page_port,
+            read_only=options.read_only,
+            expose=options.expose,
+            on_stop=ending.ask,
+            on_open=editor.open,
+        )
+    if options.page:
+        raise click.UsageError("--page needs an extra: pip install 'dagstack-dev[api]'")
+    return None
+
+
+def _show_page(api: LocalApi, terminal: Terminal) -> None:
+    """Print where the dev page is, if it is served."""
+    if api.page is not None:
+        terminal.show_page(api.page)
+
+
+async def _serve(
+    server: DevServer,
+    guard: ProcessGuard,
+    leaks: _LeakCounter,
+    show_page: Callable[[], None] | None,
+    keys: Keys | None,
+    progress: Progress | None,
+) -> None:
     """Run the server until it is asked to end."""
     ctrl_c_raises.set(False)
     loop = asyncio.get_running_loop()
-    with anyio.CancelScope() as scope, process.ending.calling(scope.cancel, loop):
+
+    def end() -> None:
+        if keys is not None:
+            keys.end()
+        scope.cancel()
+
+    with (
+        anyio.CancelScope() as scope,
+        guard.ending.calling(end, loop),
+        keys.read() if keys is not None else nullcontext(lambda: None) as keep_keyboard,
+        progress.shown() if progress is not None else nullcontext(),
+    ):
         async with server:
+            if show_page is not None:
+                show_page()
+            if keys is not None:
+                keys.begin()
             while True:
-                process.keep_signals()
-                await anyio.sleep(SIGNALS_SECONDS)
+                guard.keep_signals()
+                keep_keyboard()
+                await anyio.sleep(KEEP_SECONDS)
     left = await end_tasks()
     if left:  # asyncio would wait for them for ever.
         left += threads_left()
@@ -173,27 +256,20 @@ async def _serve(server: DevServer, process: Process, leaks: _LeakCounter) -> No
 def _unfailing(observer: Observer) -> Observer:
     """Make an observer that survives what it cannot show, as some error of a plugin may be."""
 
-    def tell(fact: Fact, /) -> None:
+    def observe(fact: Fact, /) -> None:
         end_if_forked()
         try:
             observer(fact)
         except Exception as error:  # noqa: BLE001 - whatever the values of a plugin raise
             say(f"{type(fact).__name__} cannot be shown: {in_words(error)}")
 
-    return tell
+    return observe
 
 
 def _check(options: WatchOptions) -> None:
     """Refuse what cannot work; folders and files are for the server to judge."""
     if not options.paths and not options.entry_points:
-        msg = "nothing to watch; name at least one folder with plugins: dagstack-dev watch plugins/"
-        raise click.UsageError(msg)
-    version = options.core_version or CORE_VERSION
-    try:
-        Version(version)
-    except InvalidVersion:
-        msg = f"--core-version {version!r} is not a PEP 440 version; write for example 0.1.0"
-        raise click.UsageError(msg) from None
+        raise no_paths("watch")
 
 
 def _log_format(options: WatchOptions) -> LogFormat:
@@ -202,9 +278,28 @@ def _log_format(options: WatchOptions) -> LogFormat:
     return LogFormat.CONSOLE if os.isatty(1) else LogFormat.JSON
 
 
+def _opened(option: str, path: Path | None, opened: Callable[[str], T]) -> T | None:
+    """Return what `opened` makes of the file of an option, if it is given.
+
+    Raises:
+        click.UsageError: the file cannot be written.
+    """
+    try:
+        return None if path is None else opened(str(path))
+    except OSError as error:
+        raise click.UsageError(f"{option} {path}: {error.strerror}") from error
+
+
+def _editor(options: WatchOptions) -> Editor:
+    try:
+        return Editor(options.editor)
+    except ValueError as error:
+        raise click.UsageError(f"--editor {error}") from error
+
+
 def _own_output_patterns(options: WatchOptions) -> Iterator[str]:
     """Yield what to ignore so that our own output into a watched folder is no change of it."""
-    written = [options.log_file.resolve()] if options.log_file is not None else []
+    written = [each.resolve() for each in (options.log_file, options.trace_file) if each]
     if options.state_folder is not None:
         written.append(options.state_folder.expanduser().resolve())
     with suppress(OSError):  # It may be closed.

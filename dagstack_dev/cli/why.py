@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
 from rich.tree import Tree
 
-from dagstack_dev.app.why import Link, why
-from dagstack_dev.cli.excerpts import short
+from dagstack_dev.cli.project import project_of
 from dagstack_dev.cli.screen import Screen
-from dagstack_dev.disk.paths import root_folder
+from dagstack_dev.cli.wording import short
+from dagstack_dev.static.why import Link, why
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 
-def run(file: Path, roots: Sequence[Path], code_roots: Sequence[Path]) -> int:
+def run(file: Path, paths: Sequence[Path], **selection: Any) -> int:
     """Print what a change of `file` would reload; return the exit code.
+
+    Args:
+        file: the file.
+        paths: folders with plugins.
+        selection: what of them counts, and which code beside them; see `project_of`.
 
     Raises:
         click.UsageError: a folder does not exist, or none is given, or `file` is one.
@@ -28,21 +33,12 @@ def run(file: Path, roots: Sequence[Path], code_roots: Sequence[Path]) -> int:
     if file.expanduser().is_dir():
         msg = f"{file}: is a folder; name a file in it"
         raise click.UsageError(msg)
-    if not roots:
-        msg = "name the folder with the plugins too: dagstack-dev why FILE plugins/"
-        raise click.UsageError(msg)
-    try:
-        found = why(
-            os.path.normpath(file.expanduser().absolute()),
-            [root_folder(path) for path in roots],
-            [root_folder(path, holds="code") for path in code_roots],
-        )
-    except FileNotFoundError as error:
-        raise click.UsageError(str(error)) from error
+    project = project_of("why FILE", paths, **selection)
+    found = why(os.path.normpath(file.expanduser().absolute()), project)
     screen = Screen(soft_wrap=True)
     if found.reason is not None:
-        missing = "" if os.path.lexists(found.path) else "; there is no such file"
-        screen.print(f"{short(found.path)}: a change reloads nothing: {found.reason}{missing}")
+        missing = "" if os.path.lexists(found.path) else "there is no such file; "
+        screen.print(f"{short(found.path)}: {missing}a change reloads nothing: {found.reason}")
         return 0
     names = f"  {', '.join(found.modules)}" if found.modules else ""
     tree = Tree(Text.assemble(short(found.path), (names, "dim")))

@@ -52,10 +52,10 @@ _MODULES: Final = frozenset(
 
 
 class OriginalFinder(MetaPathFinder, Loader):
-    """Finds `dagstack.plugin_system` for the code of plugins, after everybody else has failed to.
+    """Finds `dagstack.plugin_system` for the code of plugins, where no other finder has.
 
     It stands last in `sys.meta_path`. Code that is no plugin's, nor shared by plugins, is not
-    answered, so that an app can still tell whether the package is installed by importing it.
+    answered: an app that imports the package still learns whether it is installed.
     """
 
     def find_spec(

@@ -12,6 +12,7 @@ from dataclasses import fields
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
+from dagstack_dev.compat.imports import PACKAGE
 from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.errors.calls import PluginUnavailable
 from dagstack_dev.core.errors.files import ManifestInvalid
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.plugins.entry import Entry
 
-_PACKAGE: Final = "dagstack.plugin_system"
-
 _OF_ITS_RUNTIME: Final = {"endpoint", "url", "command", "env", "auth"}
 """What a manifest says of how a plugin is run; an object runs already."""
 
@@ -43,7 +42,7 @@ _DOWN: Final = frozenset({State.FAILED, State.BLOCKED})
 
 def is_original(registry: object) -> bool:
     """Return whether `registry` is one of `dagstack-plugin-system`, without importing that."""
-    module = sys.modules.get(f"{_PACKAGE}.registry")
+    module = sys.modules.get(f"{PACKAGE}.registry")
     # Where the package is missing, a plugin may have imported the module that stands for it.
     is_one = module is not None and isinstance(registry, module.PluginRegistry)
     return is_one and not isinstance(registry, Registry)
@@ -214,7 +213,7 @@ class Driver:
                 hooks.unregister(name=ref.name)
 
     def _report(self, message: str, entry: Entry | None = None) -> None:
-        path = entry.offer.folder if entry is not None else ""
+        path = entry.revision.folder if entry is not None else ""
         self._table.publish(WatchProblem(message=" ".join(message.split()), path=path))
 
 
@@ -223,7 +222,7 @@ def _ref(loaded: Any) -> PluginRef:
 
 
 def _refs(sources: Iterable[PluginSource]) -> set[PluginRef]:
-    """Return the plugins that `sources` offer, as far as their manifests tell."""
+    """Return the plugins that `sources` offer, as far as their manifests say."""
     found = set()
     for source in sources:
         try:

@@ -7,21 +7,23 @@ their loader, which says so with the attribute `is_shared_code`.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.errors.base import PluginRegistryError, said
+from dagstack_dev.core.errors.files import Invalid
 from dagstack_dev.core.errors.life import PluginCancelled, PluginLoadError
+from dagstack_dev.core.frames import callers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
 NAMESPACE: Final = "dagstack_plugins"
 """First part of the module names of plugins; further registries of a process add a number."""
 
 current_module: Final[ContextVar[str]] = ContextVar("dagstack_current_module", default="")
-"""The module of the plugin that a context works for, where no frame tells: in a pool, say."""
+"""The module of the plugin that a context works for, where no frame shows it: in a pool, say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Blame:
 def plugin_frames(error: BaseException) -> tuple[Frame, ...]:
     """Return the frames of the traceback that are of plugins and what they share, outermost first.
 
-    Those of the exception that tells most, or of what it came wrapped in, if it was never raised.
+    Those of the innermost exception, or of what it came wrapped in, if it was never raised.
     """
     found: tuple[Frame, ...] = ()
     for each in unwrapped(error):
@@ -72,12 +74,22 @@ def steps(error: BaseException) -> Iterator[TracebackType]:
         step = step.tb_next
 
 
+def is_plugin_module(name: str) -> bool:
+    """Return whether a module of this name is part of some plugin."""
+    return name.startswith(NAMESPACE) and name[len(NAMESPACE) :][:1] in {"", ".", "_"}
+
+
 def is_plugin_code(names: Mapping[str, object]) -> bool:
     """Return whether these are the globals of a module of a plugin, or of what plugins share."""
     name = names.get("__name__")
-    if type(name) is str and name.startswith(NAMESPACE):
+    if type(name) is str and is_plugin_module(name):
         return True
     return getattr(names.get("__loader__"), "is_shared_code", None) is True
+
+
+def innermost_of_plugins(frame: FrameType | None) -> FrameType | None:
+    """Return the first of `frame` and its callers that is plugins' or shared code, if one is."""
+    return next((each for each in callers(frame) if is_plugin_code(each.f_globals)), None)
 
 
 def source_lines(names: Mapping[str, object]) -> list[str]:
@@ -111,9 +123,29 @@ def related(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def root_error(error: BaseException) -> BaseException:
-    """Return the exception that tells most: what a load error wraps, the first of a group."""
-    *_, root = unwrapped(error)
+    """Return the innermost exception: what a load error wraps, the first of a group."""
+    for root in unwrapped(error):
+        if isinstance(root, Invalid):  # Its cause is in its problems.
+            break
     return root
+
+
+def summary(root: BaseException, who: str = "") -> str:
+    """Return in a line what went wrong, without the place, which is shown beside it.
+
+    Args:
+        root: the innermost exception.
+        who: the plugin that the reader knows it is about; its message need not repeat that.
+    """
+    if isinstance(root, Invalid):
+        return "; ".join(str(replace(problem, line=None)) for problem in root.problems)
+    if isinstance(root, PluginLoadError):
+        return root.reason if root.stage == "compile" else f"{root.stage} failed: {root.reason}"
+    message = getattr(root, "msg", None) if isinstance(root, SyntaxError) else said(root)
+    if isinstance(root, PluginRegistryError):
+        place = f" ({root.path}:{root.line})"
+        return str(message).removesuffix(place).removeprefix(f"{who}: ").removeprefix(f"{who} ")
+    return f"{type(root).__name__}: {message}" if message else type(root).__name__
 
 
 def unwrapped(error: BaseException) -> Iterator[BaseException]:

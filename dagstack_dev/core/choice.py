@@ -20,19 +20,19 @@ from dagstack_dev.core.target import Target
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from dagstack_dev.core.plan import News
+    from dagstack_dev.core.plan import Given
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.target import Unit
 
     Yielding = Mapping[Unit, BaseException]
 
 
-def choose(news: News) -> Target:
+def choose(given: Given) -> Target:
     """Decide what is built from its news, and what stays as it runs; see the module."""
-    target = Target(news, {})
+    target = Target(given, {})
     rounds: list[Sequence[Unit]] = []
     while more := yielding(target):
-        before, target = target, Target(news, {**target.yielded, **more})
+        before, target = target, Target(given, {**target.yielded, **more})
         new = target.yielded.keys() - before.yielded.keys()
         rounds.append(sorted(new, key=partial(_turn, before)))
     for units in rounds:
@@ -44,12 +44,12 @@ def _turn(target: Target, unit: Unit) -> tuple[int, int, int, str]:
     """When `unit` is taken after all: the newest first; what does not run after what it needs.
 
     Where imported code closes a circle with dependencies, these decide. Else a plugin that waits
-    could be taken first, since it harms nobody as long as it waits, and keep down what it needs.
+    could be taken first, since it does no harm as long as it waits, and keep down what it needs.
     """
     needs, waiting = 0, 0
-    if not isinstance(unit, str) and not target.news.goes_on(unit):
+    if not isinstance(unit, str) and not target.given.goes_on(unit):
         needs, waiting = len(target.upstream(unit)), len(target.graph.downstream([unit]))
-    return -target.news.seen(unit), needs, -waiting, str(unit)
+    return -target.given.seen(unit), needs, -waiting, str(unit)
 
 
 def take_after_all(target: Target, units: Sequence[Unit]) -> Target:
@@ -58,7 +58,7 @@ def take_after_all(target: Target, units: Sequence[Unit]) -> Target:
     Those that would fail by themselves are left alone at once: there may be many.
     """
     yielded = {unit: error for unit, error in target.yielded.items() if unit not in {*units}}
-    other, lost = Target(target.news, yielded), target.lost
+    other, lost = Target(target.given, yielded), target.lost
     if not yielding(other, lost):
         return other if other.yielded.keys() < target.yielded.keys() else target
     names = {each.name for each in other.graph.refs ^ target.graph.refs}
@@ -92,7 +92,7 @@ def yielding(target: Target, lost: Collection[PluginRef] = ()) -> Yielding:
 
 
 def _roots(target: Target, lost: Collection[PluginRef]) -> Sequence[PluginRef]:
-    """The offers that would lose something, whatever becomes of the others.
+    """The candidates that would lose something, whatever becomes of the others.
 
     One that only waits for another may be fine once that one stays as it runs. So may a plugin
     that did not change at all, once the candidate stays that took a name.
@@ -108,22 +108,22 @@ def _oldest(target: Target, lost: Collection[PluginRef]) -> Yielding:
         oldest = min(hopeless.values())
         return _reasons(target, [ref for ref, seen in hopeless.items() if seen == oldest])
     found: dict[Unit, BaseException] = {}
-    for ref in sorted(ref for ref, offer in target.lost.items() if offer is None):
+    for ref in sorted(ref for ref, candidate in target.lost.items() if candidate is None):
         error = target.verdicts[ref].error
         if error is None or target.verdicts[ref].blockers or ref in lost:
             continue
         news = _news_upstream(target, ref)
-        oldest = min(map(target.news.seen, news), default=0)
-        found |= {unit: error for unit in news if target.news.seen(unit) == oldest}
+        oldest = min(map(target.given.seen, news), default=0)
+        found |= {unit: error for unit in news if target.given.seen(unit) == oldest}
     return found
 
 
 def _hopeless(target: Target, lost: Collection[PluginRef]) -> Mapping[PluginRef, int]:
-    """The offers that cannot be set up and would lose something, and when each was first seen."""
+    """The candidates that would fail and lose something, and when each was first seen."""
     return {
-        offer.ref: offer.seen
-        for ref, offer in target.lost.items()
-        if offer is not None and ref not in lost
+        each.ref: each.seen
+        for ref, each in target.lost.items()
+        if each is not None and ref not in lost
     }
 
 
@@ -148,7 +148,7 @@ def _news_upstream(target: Target, ref: PluginRef) -> set[Unit]:
         each
         for each in filter(target.is_news, upstream)
         # To leave it down would not help what depends on it.
-        if target.news.goes_on(each) or ref not in target.graph.downstream([each])
+        if target.given.goes_on(each) or ref not in target.graph.downstream([each])
     }
     return found | {change.name for each in upstream for change in target.changes.get(each, ())}
 

@@ -42,8 +42,10 @@ class ConfigDocument(dict[str, Any]):
         return None
 
 
-def misspelt_sections(config: ConfigDocument, refs: Iterable[PluginRef]) -> Mapping[PluginRef, str]:
-    """Return what to say of each table of `config` that resembles the section a plugin lacks.
+def misspelt_sections(
+    config: ConfigDocument, refs: Iterable[PluginRef]
+) -> Mapping[PluginRef, PluginRef]:
+    """Return the tables of `config` that resemble the section a plugin lacks, each with the plugin.
 
     A table that resembles nothing may be the app's.
 
@@ -51,24 +53,29 @@ def misspelt_sections(config: ConfigDocument, refs: Iterable[PluginRef]) -> Mapp
         config: the configuration.
         refs: the plugins that there are.
     """
-    tables = {
-        PluginRef(kind, name): None
-        for kind, sections in config.items()
-        if isinstance(sections, Mapping)
-        for name, section in sections.items()
-        if isinstance(section, Mapping)
-    }
+    tables = sections(config)
     known = set(refs) if tables else set()
     lacking = sorted(known.difference(tables))
-    found: dict[PluginRef, str] = {}
-    for table in tables:
-        meant = _meant(table, lacking) if lacking and table not in known else None
-        if meant is not None:
-            line = config.line_of(table)
-            found[table] = (
-                f"{_header(table)} in line {line} is of no plugin; did you mean {_header(meant)}?"
-            )
-    return found
+    meant = {table: _meant(table, lacking) for table in tables if lacking and table not in known}
+    return {table: plugin for table, plugin in meant.items() if plugin is not None}
+
+
+def sections(config: Mapping[str, Any]) -> Sequence[PluginRef]:
+    """Return the tables of `config` that can be sections of plugins."""
+    return [
+        PluginRef(kind, name)
+        for kind, tables in config.items()
+        if isinstance(tables, Mapping)
+        for name, section in tables.items()
+        if isinstance(section, Mapping)
+    ]
+
+
+def belongs_to_none(table: PluginRef, meant: PluginRef | None, line: int | None = None) -> str:
+    """Say that `table` reaches no plugin, and which was `meant`."""
+    place = "" if line is None else f" in line {line}"
+    hint = "" if meant is None else f"; did you mean {header(meant)}?"
+    return f"{header(table)}{place} belongs to no plugin{hint}"
 
 
 def _meant(table: PluginRef, lacking: Iterable[PluginRef]) -> PluginRef | None:
@@ -80,7 +87,7 @@ def _meant(table: PluginRef, lacking: Iterable[PluginRef]) -> PluginRef | None:
     return PluginRef(kind, table.name) if kind is not None else None
 
 
-def _header(table: PluginRef) -> str:
-    """As TOML spells it."""
+def header(table: PluginRef) -> str:
+    """Return the header of a plugin's table, as TOML spells it."""
     keys = (key if _BARE_KEY.fullmatch(key) else f'"{key}"' for key in table)
     return f"[{'.'.join(keys)}]"

@@ -20,7 +20,12 @@ _USUAL: Final = ">=0.1,<1"
 
 @lru_cache(maxsize=1024)
 def accepts(specifier_text: str, core_version: str) -> bool:
-    """Return whether `core_version` satisfies the specifier; pre-releases count as versions."""
+    """Return whether a version satisfies a specifier; pre-releases count as versions.
+
+    Args:
+        specifier_text: as in a manifest; one that is not valid accepts nothing.
+        core_version: of PEP 440.
+    """
     specifier = _specifier(specifier_text)
     return specifier is not None and specifier.contains(Version(core_version), prereleases=True)
 

@@ -1,7 +1,7 @@
 """What is to be built from what, as the disk says: which folder is which plugin, and what differs.
 
 A plugin is what its manifest says. A name that several folders claim belongs to the one that runs
-it; where none does, to nobody. A plugin whose name no folder claims has been removed if its own is
+it; where none does, to none. A plugin whose name no folder claimants has been removed if its own is
 gone or says another name by now; and if its manifest cannot be read, unless it runs. It has not
 been renamed while it may be what cannot be read: names are exchanged one folder after the other.
 """
@@ -25,8 +25,8 @@ PENDING: Final = "pending"
 
 
 @dataclass(frozen=True, slots=True)
-class Revision:
-    """What lies in one place on disk, prepared: what a plugin can be built from, or the problem.
+class Claim:
+    """What lies in one place on disk: the plugin that it says it is, or the problem.
 
     Attributes:
         place: the folder, or what stands for it; see `PluginSource`.
@@ -50,16 +50,22 @@ class Revision:
 
 
 class Disk(Protocol):
-    """What is on disk."""
+    """What lies in each place, and what was built from there."""
 
-    def revision(self, place: str) -> Revision | None:
-        """What lies at `place`; None for nothing."""
+    def claim(self, place: str) -> Claim | None:
+        """What is claimed at `place`; None where nothing lies."""
 
-    def claims(self, ref: PluginRef) -> Collection[str]:
-        """The places that say they are `ref`."""
+    def claimants(self, ref: PluginRef) -> Collection[str]:
+        """The places that claim to be `ref`."""
 
     def fallbacks(self, kind: str) -> Collection[str]:
-        """The places that say they are the fallback of `kind`."""
+        """The places that claim to be the fallback of `kind`."""
+
+    def place(self, ref: PluginRef) -> str | None:
+        """Where `ref` was last built from; None when it is not there."""
+
+    def owners(self, place: str) -> Collection[PluginRef]:
+        """The plugins that were last built from `place`, the one that runs first."""
 
 
 class Running(Protocol):
@@ -71,23 +77,17 @@ class Running(Protocol):
     def is_lost(self, ref: PluginRef) -> bool:
         """Whether `ref` runs and cannot go on: its own build is a known failure."""
 
-    def place(self, ref: PluginRef) -> str | None:
-        """Where `ref` was last built from; None when it is not there."""
-
-    def owners(self, place: str) -> Collection[PluginRef]:
-        """The plugins that were last built from `place`, the one that runs first."""
-
     def fallbacks_of(self, kind: str) -> Iterable[PluginRef]:
         """The fallbacks of `kind` that run, or that the app itself has registered."""
 
-    def difference(self, ref: PluginRef, revision: Revision) -> Load | None:
-        """What makes `ref`, which runs, what `revision` says; None when it is just that."""
+    def difference(self, ref: PluginRef, claim: Claim) -> Load | None:
+        """What makes `ref`, which runs, what lies there; None when it is just that."""
 
-    def version(self, ref: PluginRef, revision: Revision) -> Hashable:
-        """All that `ref` would be built from with `revision`, but for its dependencies."""
+    def version(self, ref: PluginRef, claim: Claim) -> Hashable:
+        """All that `ref` would be built from there, but for its dependencies."""
 
-    def problem(self, revision: Revision) -> PluginRegistryError | None:
-        """Why nothing can be built from `revision`, beyond what that says itself."""
+    def problem(self, claim: Claim) -> PluginRegistryError | None:
+        """Why nothing can be built there, beyond what `claim` says itself."""
 
 
 @dataclass(slots=True)
@@ -133,10 +133,10 @@ class _Comparison:
         places = sorted(self._places)
         refs: set[PluginRef] = set()
         for place in places:
-            revision = self._disk.revision(place)
-            refs.update(self._running.owners(place))
-            if revision is not None and revision.ref is not None:
-                refs.add(revision.ref)
+            claim = self._disk.claim(place)
+            refs.update(self._disk.owners(place))
+            if claim is not None and claim.ref is not None:
+                refs.add(claim.ref)
         left = [ref for ref in sorted(refs) if not self._claimed(ref)]
         for ref in left:
             self._decide_unclaimed(ref)
@@ -145,33 +145,33 @@ class _Comparison:
 
     def _claimed(self, ref: PluginRef) -> bool:
         """Decide about a plugin that some place claims to be; False when there is none."""
-        claims = sorted(self._disk.claims(ref))
-        if not claims:
+        claimants = sorted(self._disk.claimants(ref))
+        if not claimants:
             return False
-        home, is_live = self._running.place(ref), self._running.is_live(ref)
-        if len(claims) > 1:
-            error = AmbiguousPlugin.duplicate(ref, claims)
-            holder = home if is_live and home in claims else None
-            self._refused |= {place: error for place in claims if place != holder}
+        home, is_live = self._disk.place(ref), self._running.is_live(ref)
+        if len(claimants) > 1:
+            error = AmbiguousPlugin.duplicate(ref, claimants)
+            holder = home if is_live and home in claimants else None
+            self._refused |= {place: error for place in claimants if place != holder}
             if holder is None:
-                free = [place for place in claims if not self._is_taken(place, ref)]
-                self._refuse(ref, (free or claims)[0], error)
+                free = [place for place in claimants if not self._is_taken(place, ref)]
+                self._refuse(ref, (free or claimants)[0], error)
                 return True
-            claims = [holder]
-        self._take(ref, claims[0])
+            claimants = [holder]
+        self._take(ref, claimants[0])
         return True
 
     def _take(self, ref: PluginRef, place: str) -> None:
         """Let `ref` be built from `place`, if it can be and is not already."""
         running = self._running
-        revision = self._disk.revision(place)
-        assert revision is not None  # noqa: S101 - it claims a plugin
-        is_at_home = running.is_live(ref) and running.place(ref) == place
-        load = running.difference(ref, revision) if is_at_home else Load.IMPORT
-        if load is None and revision.error is None and not running.is_lost(ref):
+        claim = self._disk.claim(place)
+        assert claim is not None  # noqa: S101 - it claims a plugin
+        is_at_home = running.is_live(ref) and self._disk.place(ref) == place
+        load = running.difference(ref, claim) if is_at_home else Load.IMPORT
+        if load is None and claim.error is None and not running.is_lost(ref):
             self._wanted.unchanged.add(ref)
             return
-        error = revision.error or self._second_fallback(revision) or running.problem(revision)
+        error = claim.error or self._second_fallback(claim) or running.problem(claim)
         if error is not None:
             self._refused[place] = error
             self._refuse(ref, place, error, load or Load.IMPORT)
@@ -187,12 +187,12 @@ class _Comparison:
         """
         if self._running.is_live(ref) or not self._is_taken(place, ref):
             self._put(ref, place, error, load)
-        elif self._running.place(ref) is not None:
+        elif self._disk.place(ref) is not None:
             self._wanted.removed.add(ref)
 
     def _is_taken(self, place: str, ref: PluginRef) -> bool:
         """Whether another plugin runs from `place`."""
-        return any(map(self._running.is_live, {*self._running.owners(place)} - {ref}))
+        return any(map(self._running.is_live, {*self._disk.owners(place)} - {ref}))
 
     def _put(
         self,
@@ -201,76 +201,76 @@ class _Comparison:
         error: PluginRegistryError | None,
         load: Load = Load.IMPORT,
     ) -> None:
-        revision = self._disk.revision(place)
-        assert revision is not None  # noqa: S101 - nothing else is put
-        home = self._running.place(ref)
-        others = (each for each in self._running.owners(place) if each != ref)
+        claim = self._disk.claim(place)
+        assert claim is not None  # noqa: S101 - nothing else is put
+        home = self._disk.place(ref)
+        others = (each for each in self._disk.owners(place) if each != ref)
         reason = self._places.get(place, PENDING)
-        if home is not None and home != place and self._disk.revision(home) is None:
+        if home is not None and home != place and self._disk.claim(home) is None:
             reason = f"moved from {home}"
         self._wanted.candidates[ref] = Candidate(
             ref,
             place,
-            wants=revision.wants,
-            priority=revision.priority,
+            wants=claim.wants,
+            priority=claim.priority,
             reason=reason,
             load=load,
             error=error,
             is_lost=self._running.is_lost(ref),
             replaces=next(others, None) if error is None else None,
-            version=self._running.version(ref, revision),
-            seen=revision.seen,
+            version=self._running.version(ref, claim),
+            seen=claim.seen,
         )
 
     def _decide_unclaimed(self, ref: PluginRef) -> None:
-        """Decide about a plugin that no place claims to be."""
-        home = self._running.place(ref)
+        """Decide about a plugin that no place claimants to be."""
+        home = self._disk.place(ref)
         if home is None:
             return
-        revision = self._disk.revision(home)
-        if revision is None or not self._running.is_live(ref):
+        claim = self._disk.claim(home)
+        if claim is None or not self._running.is_live(ref):
             self._wanted.removed.add(ref)
-        elif revision.ref is None:
-            self._put(ref, home, revision.error)
+        elif claim.ref is None:
+            self._put(ref, home, claim.error)
         else:
-            heir = self._wanted.candidates.get(revision.ref)
+            heir = self._wanted.candidates.get(claim.ref)
             if heir is None or heir.replaces != ref:
                 self._put(ref, home, self._refused.get(home))
             elif (unread := self._end_of_exchange(home)) is not None:  # Else it has been renamed.
                 self._put(ref, home, unread.error)
 
-    def _end_of_exchange(self, place: str) -> Revision | None:
+    def _end_of_exchange(self, place: str) -> Claim | None:
         """What cannot be read, and may be what was at `place`: names are exchanged up to there."""
         seen: set[str] = set()
         left: str | None = place
         while left is not None and left not in seen:
             seen.add(left)
-            revision = self._disk.revision(left)
-            if revision is None or revision.ref is None:
-                return revision
-            is_live = self._running.is_live(revision.ref)
-            left = self._running.place(revision.ref) if is_live else None
+            claim = self._disk.claim(left)
+            if claim is None or claim.ref is None:
+                return claim
+            is_live = self._running.is_live(claim.ref)
+            left = self._disk.place(claim.ref) if is_live else None
         return None
 
     def _note_unclaimed(self, places: Iterable[str]) -> None:
         used = {each.place for each in self._wanted.candidates.values()}
         for place in places:
-            revision = self._disk.revision(place)
-            if revision is None or place in used:
+            claim = self._disk.claim(place)
+            if claim is None or place in used:
                 continue
-            error = self._refused.get(place) or (revision.error if revision.ref is None else None)
+            error = self._refused.get(place) or (claim.error if claim.ref is None else None)
             if error is not None:
                 self._wanted.unclaimed[place] = error
 
-    def _second_fallback(self, revision: Revision) -> AmbiguousPlugin | None:
+    def _second_fallback(self, claim: Claim) -> AmbiguousPlugin | None:
         """The error of a place whose plugin is to be a fallback where there is another one."""
-        ref, place = revision.ref, revision.place
-        if not revision.is_fallback or revision.is_by_hand or ref is None:
+        ref, place = claim.ref, claim.place
+        if not claim.is_fallback or claim.is_by_hand or ref is None:
             return None
         live = {*self._running.fallbacks_of(ref.kind)}
-        if not live.isdisjoint(self._running.owners(place)):
+        if not live.isdisjoint(self._disk.owners(place)):
             return None  # It was first.
-        others = map(self._disk.revision, self._disk.fallbacks(ref.kind))
+        others = map(self._disk.claim, self._disk.fallbacks(ref.kind))
         rivals = {each.ref for each in others if each is not None and each.place != place}
         rivals |= {each for each in live if self._stays(each)}
         known = sorted({each for each in rivals if each is not None} - {ref})
@@ -278,5 +278,5 @@ class _Comparison:
 
     def _stays(self, ref: PluginRef) -> bool:
         """Whether what runs of `ref` goes on, for nothing can be built from its place."""
-        revision = self._disk.revision(self._running.place(ref) or "")
-        return revision is not None and (revision.error is not None or revision.is_by_hand)
+        claim = self._disk.claim(self._disk.place(ref) or "")
+        return claim is not None and (claim.error is not None or claim.is_by_hand)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 LONGEST_STATEMENT: Final = 200
 """Lines of one TOML statement after which nothing that follows is searched."""
 
+_BARE_WORD: Final = re.compile(r"([A-Za-z][\w.-]*)[ \t]*(?:#.*)?$")
+_WORDS: Final = {"true", "false", "yes", "no", "on", "off", "null", "none", "nil", "inf", "nan"}
+"""What may be meant as something else than text."""
+
 _JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
 
 
@@ -25,12 +29,14 @@ class DocumentInvalid(ValueError):
     Attributes:
         reason: what is wrong, as what follows the name of a file in a sentence.
         line: where, counted from 1; None when no line can be named.
+        column: where in that line, likewise.
     """
 
-    def __init__(self, reason: str, line: int | None = None) -> None:
-        super().__init__(reason, line)
+    def __init__(self, reason: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(reason, line, column)
         self.reason = reason
         self.line = line
+        self.column = column
 
     def __str__(self) -> str:
         return f"line {self.line} {self.reason}" if self.line else self.reason
@@ -75,6 +81,10 @@ def decoded(data: bytes) -> str:
 def read_document(data: bytes, *, is_json: bool = False) -> Document:
     """Read the bytes of a file that holds TOML or JSON.
 
+    Args:
+        data: the bytes.
+        is_json: whether they are JSON, else TOML.
+
     Raises:
         DocumentInvalid: it does not, or holds what Python refuses to read.
     """
@@ -83,11 +93,22 @@ def read_document(data: bytes, *, is_json: bool = False) -> Document:
         return Document(json.loads(text) if is_json else tomli.loads(text), text, is_json)
     except (tomli.TOMLDecodeError, json.JSONDecodeError) as error:
         language = "JSON" if is_json else "TOML"
-        raise DocumentInvalid(f"is not valid {language}: {error.msg}", error.lineno) from error
+        last = len(text.splitlines()) or 1
+        place = (last,) if error.lineno > last else (error.lineno, error.colno)  # Not behind it.
+        meant = "" if is_json else _quoted(text, error)
+        raise DocumentInvalid(f"is not valid {language}: {error.msg}{meant}", *place) from error
     except RecursionError as error:
         raise DocumentInvalid("is nested too deeply") from error
     except ValueError as error:  # A number with thousands of digits.
         raise DocumentInvalid(f"cannot be parsed: {str(error).partition(';')[0]}") from error
+
+
+def _quoted(text: str, error: tomli.TOMLDecodeError | json.JSONDecodeError) -> str:
+    """Return how to write a value that is a bare word, as in `kind = tool`; nothing for others."""
+    line = text.splitlines()[error.lineno - 1 :][:1]
+    found = _BARE_WORD.match(line[0], error.colno - 1) if line else None
+    is_text = found is not None and found[1].lower() not in _WORDS
+    return f'; text needs quotes: "{found[1]}"' if found is not None and is_text else ""
 
 
 def _line_in_json(text: str, keys: Sequence[str]) -> int | None:

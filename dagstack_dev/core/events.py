@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.lifecycle import Stage, State
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.timeline import Call, Edit, Look, Planned
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
@@ -55,7 +56,7 @@ class Transition(Fact):
 
 
 class PluginRejected(Fact, event="plugin.rejected", level="error"):
-    """A newer source was not taken over. `ref` is None when the manifest does not even tell it.
+    """A newer source was not taken over. `ref` is None when not even that can be read.
 
     `keeps_generation` is the generation that goes on running, or None when none does.
     """
@@ -82,7 +83,7 @@ class PluginFixed(Fact, event="plugin.fixed"):
 class Leaks(StrEnum):
     """What is done about old generations of which something stays behind.
 
-    OFF: they are not looked at. WARN: what stays is told. ERROR: it is told as an error, and
+    OFF: they are not looked at. WARN: what stays is reported. ERROR: likewise, as an error, and
     `dagstack-dev watch` ends with exit code 3.
     """
 
@@ -92,7 +93,7 @@ class Leaks(StrEnum):
 
 
 class PluginLeaked(Fact, event="plugin.leaked", level="warning"):
-    """Something of an old generation is still there or still runs; told once per generation.
+    """Something of an old generation is still there or still runs; reported once per generation.
 
     `holders` says what it is and what holds it or where it runs, one sentence each. `is_error`
     is whether `Leaks.ERROR` was asked for.
@@ -106,13 +107,25 @@ class PluginLeaked(Fact, event="plugin.leaked", level="warning"):
 
 
 class PluginBlocking(Fact, event="plugin.blocking", level="warning"):
-    """A synchronous method has kept the event loop busy for `seconds` and still does."""
+    """A synchronous method has kept the event loop busy for `seconds` and still does.
 
-    ref: PluginRef
+    `ref` is None for code that plugins share. `method` is what the server has called, such as
+    `setup`; of what others have called, the function that has the line.
+    """
+
+    ref: PluginRef | None
     method: str
     seconds: float
     path: str
     line: int
+
+
+class PluginBlockingEnded(Fact, event="plugin.blocking_ended"):
+    """The event loop goes on after `seconds`: follows a `PluginBlocking` of the same method."""
+
+    ref: PluginRef | None
+    method: str
+    seconds: float
 
 
 class PluginDegraded(Fact, event="plugin.degraded", level="warning"):
@@ -133,8 +146,8 @@ class PluginRecovered(Fact, event="plugin.recovered"):
 class PluginRequiresRestart(Fact, event="plugin.requires_restart", level="warning"):
     """Something of a plugin stays that only a new process is rid of.
 
-    Its `teardown` has returned False, or an extension module of it has changed. Told once for
-    each plugin. `reason` says which, in words.
+    Its `teardown` has returned False, or an extension module of it has changed. Reported
+    once for each plugin. `reason` says which, in words.
     """
 
     ref: PluginRef
@@ -144,7 +157,7 @@ class PluginRequiresRestart(Fact, event="plugin.requires_restart", level="warnin
 
 
 class UndeclaredImport(Fact, event="plugin.undeclared_import", level="warning"):
-    """A plugin has imported code of `imported` and does not depend on it; told once for both.
+    """A plugin has imported code of `imported` and does not depend on it; reported once for both.
 
     `message` says what to do. `path` and `line` are those of the import.
     """
@@ -179,10 +192,25 @@ class TeardownFailed(Fact, event="plugin.teardown_failed", level="error"):
     error: BaseException
 
 
+class PluginDrained(Fact, event="plugin.drained", level="debug"):
+    """Calls that held up the teardown of a plugin have ended, or are not waited for any more.
+
+    `held_by` is the one that ended last, or has not ended; None where it is unknown. They took
+    `duration_ms` until `ended`, on the clock of `time.perf_counter`; other plugins may have taken
+    longer.
+    """
+
+    ref: PluginRef
+    reload_id: int | None = None
+    duration_ms: float
+    held_by: Call | None = None
+    ended: float
+
+
 class DrainTimedOut(Fact, event="plugin.drain_timed_out", level="warning"):
     """Calls were still in flight when the drain time ended; teardown went on without them.
 
-    `places` are the lines they were at, as `path:line`, as far as that can be told.
+    `places` are the lines they were at, as `path:line`, as far as that is known.
     """
 
     ref: PluginRef
@@ -209,6 +237,22 @@ class TaskFailed(Fact, event="plugin.task_failed", level="error"):
     message: str = "ctx.start_soon would make this a failure of the plugin"
 
 
+class ReloadPlanned(Fact, event="reload.planned", level="debug"):
+    """It is decided what a reload does, even if that is nothing.
+
+    The reload `began` with the first event that it is for, on the clock of `time.perf_counter`;
+    `looks` are the steps until all was read. `edits` are the files that it is for, as far as
+    they are kept.
+    """
+
+    reload_id: int
+    paths: tuple[str, ...]
+    plan: tuple[Planned, ...]
+    began: float
+    looks: tuple[Look, ...] = ()
+    edits: tuple[Edit, ...] = ()
+
+
 class ReloadStarted(Fact, event="reload.started"):
     """A reload begins to act: `changed` plugins and everything downstream, `affected`."""
 
@@ -222,7 +266,7 @@ class ReloadStarted(Fact, event="reload.started"):
 class Wait:
     """Something that is waited for: `what` of which plugin, for how long, and the line it is at.
 
-    `path` and `line` are None where that cannot be told.
+    `path` and `line` are None where that is unknown.
     """
 
     ref: PluginRef
@@ -235,7 +279,7 @@ class Wait:
 class ReloadWaiting(Fact, event="reload.waiting"):
     """A start, a reload or an end waits: for `waits`, the longest first, and as many `more`.
 
-    Told when something takes longer than a second, and again each time that has tripled.
+    Reported when something takes longer than a second, and again each time that has tripled.
     """
 
     reload_id: int | None = None
@@ -253,22 +297,35 @@ class ReloadCommitted(Fact, event="reload.committed"):
 
 
 class ReloadRolledBack(Fact, event="reload.rolled_back", level="error"):
-    """A transaction failed and the previous generations run again."""
+    """A transaction failed and the previous generations run again.
+
+    `roll_back_ms` is the part of `duration_ms` that it took to bring them back.
+    """
 
     reload_id: int
     duration_ms: float
+    roll_back_ms: float
+    changed: tuple[PluginRef, ...] = ()
     affected: tuple[PluginRef, ...]
     errors: Mapping[PluginRef, BaseException] = field(default_factory=dict)
     running: Mapping[PluginRef, int] = field(default_factory=dict)
 
 
 class ReloadFailed(Fact, event="reload.failed", level="error"):
-    """A transaction left plugins of its own `failed`: there was nothing to go back to."""
+    """A transaction left plugins of its own `failed`: there was nothing to go back to.
+
+    What else there is in `affected` may be ready. `as_before` are those of `errors` that had failed
+    in the same words before. `roll_back_ms` is the part of `duration_ms` that a roll-back took;
+    None where there was none.
+    """
 
     reload_id: int
     duration_ms: float
+    roll_back_ms: float | None = None
+    changed: tuple[PluginRef, ...] = ()
     affected: tuple[PluginRef, ...]
     errors: Mapping[PluginRef, BaseException] = field(default_factory=dict)
+    as_before: tuple[PluginRef, ...] = ()
 
 
 class ReloadSkipped(Fact, event="reload.skipped"):
@@ -283,11 +340,25 @@ class ReloadSkipped(Fact, event="reload.skipped"):
     reason: str
     settled: tuple[PluginRef, ...] = ()
 
+    @property
+    def affected(self) -> tuple[PluginRef, ...]:
+        """What it touched: the plugins of which it ended something."""
+        return self.settled
+
+    @property
+    def changed(self) -> tuple[PluginRef, ...]:
+        """What was built again: nothing."""
+        return ()
+
+
+ReloadEnd = ReloadCommitted | ReloadRolledBack | ReloadFailed | ReloadSkipped
+"""How a reload, or a part of one, can end."""
+
 
 class PluginOverstepped(Fact, event="plugin.overstepped", level="warning"):
     """Plugin code reached for what belongs to the whole process: `message` says what came of it.
 
-    `ref`, `path` and `line` are None where it cannot be told who it was.
+    `ref`, `path` and `line` are None where it is unknown whose code it was.
     """
 
     ref: PluginRef | None
@@ -296,9 +367,29 @@ class PluginOverstepped(Fact, event="plugin.overstepped", level="warning"):
     line: int | None = None
 
 
+class PluginToolsChanged(Fact, event="plugin.tools_changed"):
+    """The MCP server that a plugin is has other tools by now, without a reload."""
+
+    ref: PluginRef
+
+
+class AgentAsked(Fact, event="agent.asked"):
+    """A coding agent has asked for something that may change what runs.
+
+    `ref` and `method` are None where it is about no single plugin or method; `arguments` are names.
+    """
+
+    ref: PluginRef | None
+    client: str
+    tool: str
+    method: str | None = None
+    arguments: tuple[str, ...] = ()
+
+
 class WatchStarted(Fact, event="watch.started"):
     """The first start has ended and the roots are watched.
 
+    `plugins` counts folders, those included of which not even a name can be read.
     `code_roots` are the folders with further code that plugins import.
     """
 
@@ -318,10 +409,14 @@ class WatchStopped(Fact, event="watch.stopped"):
 
 
 class WatchProblem(Fact, event="watch.problem", level="warning"):
-    """The watcher had to restart, fall back to polling or ignore a file: `message` says so."""
+    """The watcher had to restart, fall back to polling or ignore a file: `message` says so.
+
+    `error` is why it is unknown what is at `path`, until that has recovered; None while it is not.
+    """
 
     message: str
     path: str | None = None
+    error: BaseException | None = None
 
 
 class EventsMissed(Fact, event="events.missed", level="warning"):

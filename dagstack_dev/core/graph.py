@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from dagstack_dev.core.errors.base import PluginRegistryError
@@ -11,7 +12,7 @@ from dagstack_dev.core.errors.registry import AmbiguousPlugin, DependencyCycle, 
 from dagstack_dev.core.refs import PluginRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.manifest.fields import PluginManifest
@@ -182,14 +183,11 @@ class DependencyGraph:
 
     def downstream(self, refs: Iterable[PluginRef]) -> set[PluginRef]:
         """`refs` and everything that depends on them, transitively."""
-        reached = set(refs)
-        frontier = list(reached)
-        while frontier:
-            for ref in self._dependents.get(frontier.pop(), _NOTHING):
-                if ref not in reached:
-                    reached.add(ref)
-                    frontier.append(ref)
-        return reached
+        return reach(refs, self.dependents)
+
+    def around(self, refs: Collection[PluginRef], steps: float = inf) -> set[PluginRef]:
+        """Return `refs`, what they depend on and what depends on them, in so many `steps`."""
+        return reach(refs, self.dependencies, steps) | reach(refs, self.dependents, steps)
 
     def find_cycle(
         self, among: AbstractSet[PluginRef] | None = None
@@ -256,6 +254,19 @@ class DependencyGraph:
             stuck = pool.difference(ordered)
             raise DependencyCycle(self.find_cycle(stuck) or sorted(stuck))
         return ordered
+
+
+def reach(
+    start: Iterable[Key], neighbours: Callable[[Key], Iterable[Key]], steps: float = inf
+) -> set[Key]:
+    """Return `start` and everything that is reached from it through `neighbours` in `steps`."""
+    reached = set(start)
+    frontier = reached
+    while frontier and steps > 0:
+        frontier = {other for each in frontier for other in neighbours(each)} - reached
+        reached |= frontier
+        steps -= 1
+    return reached
 
 
 class _Edits(Generic[Key]):

@@ -40,6 +40,20 @@ class Stage(StrEnum):
     RUN = "run"
     HEALTH = "health"
 
+    @property
+    def failure(self) -> str:
+        """What is said of a plugin that has failed in it, behind its name."""
+        return _FAILURES[self]
+
+
+_FAILURES = {
+    Stage.PREPARE: "cannot be loaded",
+    Stage.IMPORT: "failed to import",
+    Stage.SETUP: "failed in setup",
+    Stage.RUN: "failed while running",
+    Stage.HEALTH: "was not healthy",
+}
+
 
 TRANSITIONS = MappingProxyType(
     {
@@ -116,7 +130,7 @@ class Operation:
     Attributes:
         kind: what it is.
         name: the method, or the name that the task or thread was given.
-        path: the file that it is at, None where that cannot be told.
+        path: the file that it is at, None where that is unknown.
         line: the line in `path`, counted from 1.
     """
 

@@ -151,6 +151,11 @@ class ManifestTable:
 def find_table(data: bytes, path: str, form: ManifestForm) -> ManifestTable | None:
     """Parse the bytes of a file; None when it has none of the tables that make it a manifest.
 
+    Args:
+        data: the bytes.
+        path: the file, for messages.
+        form: what it is to be read as.
+
     Raises:
         ManifestInvalid: it is no text, empty, or neither TOML nor JSON.
     """

@@ -117,7 +117,7 @@ class SharedNews:
     """New content of code that plugins import and that is none of them.
 
     Attributes:
-        name: tells it from others of the same reload.
+        name: its own among the changes of the same reload.
         plugins: those that import it; they commit or roll back together.
         naming: those of them that do so by their candidate only, and not as they run.
         reason: why these are reloaded, in words.
@@ -136,9 +136,9 @@ class SharedNews:
     free: frozenset[PluginRef] = frozenset()
     error_for: Callable[[PluginRef], PluginRegistryError | None] = lambda _: None
 
-    def beside(self, offers: Collection[PluginRef]) -> SharedNews:
-        """It for what imports it if the candidates of just `offers` are taken."""
-        return replace(self, plugins=self.plugins - self.naming.difference(offers))
+    def beside(self, taken: Collection[PluginRef]) -> SharedNews:
+        """It for what imports it if the candidates of just `taken` are taken."""
+        return replace(self, plugins=self.plugins - self.naming.difference(taken))
 
 
 def by_plugin(changes: Iterable[SharedNews]) -> Mapping[PluginRef, Sequence[SharedNews]]:
@@ -165,7 +165,7 @@ def key_of(
     Args:
         ref: a plugin. What closes a cycle, and so is never built, counts once.
         graph: the dependencies.
-        version: tells the inputs of a plugin that its dependencies do not make up.
+        version: returns the inputs of a plugin that its dependencies do not make up.
         known: keys that have been computed; more are added.
     """
     stack = [ref]
@@ -238,10 +238,10 @@ class World:
         states: the state of every plugin.
         setup_order: for each ready plugin a number that grows in the order in which setups ended.
         priorities: of every plugin; 0 where not given.
-        importers: tells who imported code of a plugin, outside its own folder.
-        version: tells the own inputs that a plugin runs from, or was last tried from.
-        problem: tells why nothing can be built from what is on disk of a plugin at rest, or None.
-        content: tells what runs of a file of shared code; equal for equal content.
+        importers: returns the plugins that imported code of a plugin.
+        version: returns the own inputs that a plugin runs from, or was last tried from.
+        problem: returns why nothing can be built from what is on disk of a plugin at rest, or None.
+        content: returns what runs of a file of shared code; equal for equal content.
     """
 
     graph: DependencyGraph
@@ -269,8 +269,8 @@ class World:
 
 
 @dataclass(frozen=True)
-class News:
-    """All that the disk offers and that does not run.
+class Given:
+    """What the planner is given: what runs, and all on disk that does not.
 
     Attributes:
         world: what runs.
@@ -292,7 +292,7 @@ class News:
         return self.world.is_live(ref) and not (candidate is not None and candidate.is_lost)
 
     def at_stake(self, candidate: Candidate) -> set[PluginRef]:
-        """What runs and goes on if `candidate` is left out: not what is offered elsewhere."""
+        """What runs and goes on if `candidate` is left out: not what lies elsewhere."""
         found = {candidate.ref}
         if candidate.replaces is not None and candidate.replaces not in self.candidates:
             found.add(candidate.replaces)
@@ -308,8 +308,8 @@ class News:
     @cached_property
     def heirs(self) -> Mapping[PluginRef, PluginRef]:
         """For each plugin the candidate that would take its place under another name."""
-        offered = self.candidates.values()
-        return {each.replaces: each.ref for each in offered if each.replaces is not None}
+        candidates = self.candidates.values()
+        return {each.replaces: each.ref for each in candidates if each.replaces is not None}
 
     @cached_property
     def changes(self) -> Mapping[PluginRef, Sequence[SharedNews]]:
@@ -328,25 +328,35 @@ class ReloadPlan:
             one that would replace a plugin at rest with one that runs elsewhere, by both.
         taken: candidates that are put in force.
         held: changes of shared code that are not put in force, by name, with the reason.
-        files: tells what the code holds then that is news for a plugin of the plan, or for what
+        files: returns what the code holds then that is news for a plugin of the plan, or for what
             it depends on, and not theirs, given what else its build has imported; see `Failure`.
-        key: tells the key by which a plugin of the plan is built.
+        key: returns the key by which a plugin of the plan is built.
     """
 
     graph: DependencyGraph
-    transactions: tuple[Transaction, ...] = ()
-    rejected: Mapping[PluginRef, BaseException] = field(default_factory=dict)
-    taken: AbstractSet[PluginRef] = frozenset()
-    held: Mapping[str, BaseException] = field(default_factory=dict)
-    files: Callable[[PluginRef, Iterable[str | PluginRef]], Mapping[str | PluginRef, Hashable]] = (
-        lambda *_: {}
-    )
-    key: Callable[[PluginRef], Key] = lambda _: b""
+    transactions: tuple[Transaction, ...]
+    rejected: Mapping[PluginRef, BaseException]
+    taken: AbstractSet[PluginRef]
+    held: Mapping[str, BaseException]
+    files: Callable[[PluginRef, Iterable[str | PluginRef]], Mapping[str | PluginRef, Hashable]]
+    key: Callable[[PluginRef], Key]
 
     @property
     def affected(self) -> frozenset[PluginRef]:
         """Every plugin that some transaction touches."""
         return frozenset(ref for each in self.transactions for ref in each.refs)
+
+    def actions(self) -> Iterator[tuple[str, Step]]:
+        """Yield what is done with which plugin, part by part in the order in which it is."""
+        for part in self.transactions:
+            yield from (("tear down", step) for step in part.tear_down)
+            yield from (("remove", step) for step in part.remove)
+            for step in part.set_up:
+                if step.load is Load.IMPORT:
+                    yield "import", step
+                yield "set up", step
+            yield from (("wait", step) for step in part.block)
+            yield from (("fail", step) for step in part.fail)
 
     def errors(self) -> Iterator[BaseException]:
         """Every error of the plugins that fail or are rejected."""

@@ -1,6 +1,6 @@
 """What a reload has to do, decided from facts alone.
 
-The planner sees what runs (`World`), what the disk now offers (`Candidate`, `SharedNews`, removed
+The planner sees what runs (`World`), what the disk has (`Candidate`, `SharedNews`, removed
 refs) and which builds are known to fail, and answers with a `ReloadPlan`. It touches nothing; the
 executor of the host carries the plan out.
 """
@@ -13,7 +13,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.choice import choose
-from dagstack_dev.core.plan import Load, News, ReloadPlan, Step, Transaction
+from dagstack_dev.core.desired import PENDING
+from dagstack_dev.core.graph import reach
+from dagstack_dev.core.plan import Given, Load, ReloadPlan, Step, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +36,7 @@ def plan_reload(
     shared: Iterable[SharedNews] = (),
     failures: Failures = NO_FAILURES,
 ) -> ReloadPlan:
-    """Decide how `world` becomes what the disk offers.
+    """Decide how `world` becomes what the disk has.
 
     What would lose something that runs stays as it runs, see `core.choice`; where nothing runs, it
     fails or is blocked. A plugin that is removed is removed: its dependents are blocked.
@@ -46,20 +48,20 @@ def plan_reload(
         shared: changes of code that plugins import and that is none of them.
         failures: builds that are known to fail, and not tried again.
     """
-    news = News(
+    given = Given(
         world,
         {each.ref: each for each in sorted(candidates, key=lambda each: each.ref)},
         frozenset(removed),
         {each.name: each for each in sorted(shared, key=lambda each: each.name)},
         failures,
     )
-    target = choose(news)
+    target = choose(given)
     steps = _Steps(world, target)
     return ReloadPlan(
         target.graph,
         steps.transactions(),
         dict(target.rejected),
-        news.candidates.keys() - target.left_out.keys(),
+        given.candidates.keys() - target.left_out.keys(),
         {name: error for name, error in target.yielded.items() if isinstance(name, str)},
         target.files,
         target.key,
@@ -72,10 +74,10 @@ class _Steps:
     def __init__(self, world: World, target: Target) -> None:
         self.world = world
         self.target = target
-        self.offers = target.offers
+        self.taken = target.taken
         self.graph = target.graph
         self.affected = target.affected
-        self.gone = target.news.removed & target.leaving
+        self.gone = target.given.removed & target.leaving
 
     def transactions(self) -> tuple[Transaction, ...]:
         """The steps, split into connected parts, each in order."""
@@ -111,7 +113,7 @@ class _Steps:
         for change in self.target.shared:
             for at in {part[ref] for ref in change.plugins if ref in part}:
                 shared[at].append(change.name)
-        losing = self._closure(self._with_blocked(self.gone))
+        losing = self._with_importers(self._with_blocked(self.gone))
         return tuple(
             Transaction(
                 **{name: tuple(steps) for name, steps in draft.items()},
@@ -123,8 +125,8 @@ class _Steps:
         )
 
     def _priority(self, ref: PluginRef) -> int:
-        offer = self.offers.get(ref)
-        return offer.priority if offer else self.world.priorities.get(ref, 0)
+        candidate = self.taken.get(ref)
+        return candidate.priority if candidate else self.world.priorities.get(ref, 0)
 
     def _loads(self, order: Sequence[PluginRef]) -> dict[PluginRef, Load]:
         """New code for what changed or does not run, and for who imported such code."""
@@ -134,36 +136,31 @@ class _Steps:
             for ref in order
             if not self.world.is_live(ref)
             or ref in changed
-            or ((offer := self.offers.get(ref)) is not None and offer.load is Load.IMPORT)
+            or ((candidate := self.taken.get(ref)) is not None and candidate.load is Load.IMPORT)
         }
-        anew |= self._closure(anew | self._with_blocked(self.target.leaving))
+        anew = self._with_importers(anew | self._with_blocked(self.target.leaving))
         return {ref: Load.IMPORT if ref in anew else Load.RENEW for ref in order}
 
     def _with_blocked(self, refs: AbstractSet[PluginRef]) -> AbstractSet[PluginRef]:
-        """`refs`, which leave, and what waits for them then: nobody can import any of it."""
+        """`refs`, which leave, and what waits for them then: no plugin can import any of it."""
         return refs | (self.world.graph.downstream(refs) & self.affected) - self.target.viable
 
-    def _closure(self, refs: Iterable[PluginRef]) -> set[PluginRef]:
-        """The plugins that have imported code of `refs`, directly or through others."""
-        found: set[PluginRef] = set()
-        frontier = list(refs)
-        while frontier:
-            for ref in self.world.importers(frontier.pop()):
-                if ref not in found:
-                    found.add(ref)
-                    frontier.append(ref)
-        return found
+    def _with_importers(self, refs: Iterable[PluginRef]) -> set[PluginRef]:
+        """`refs` and the plugins that have imported their code, directly or through others."""
+        return reach(refs, self.world.importers)
 
     def _reason(self, ref: PluginRef, load: Load | None = None) -> str:
-        candidate = self.offers.get(ref)
+        candidate = self.taken.get(ref)
         if candidate is None and ref not in self.target.rejected:
-            candidate = self.target.news.candidates.get(ref)
-        if candidate is not None:
+            candidate = self.target.given.candidates.get(ref)
+        if candidate is not None and candidate.reason != PENDING:
             return candidate.reason
         if ref in self.target.leaving:
             return "removed"
         if ref in self._shared_reasons:
             return self._shared_reasons[ref]
+        if candidate is not None:
+            return PENDING
         for graph in (self.graph, self.world.graph):
             for other in graph.dependencies(ref) if ref in graph else ():
                 if other in self.affected:
@@ -193,15 +190,8 @@ class _Steps:
                 neighbours[other].add(one)
         part: dict[PluginRef, PluginRef] = {}
         for start in sorted(self.affected):
-            if start in part:
-                continue
-            part[start] = start
-            frontier = [start]
-            while frontier:
-                for ref in neighbours[frontier.pop()]:
-                    if ref not in part:
-                        part[ref] = start
-                        frontier.append(ref)
+            if start not in part:
+                part |= dict.fromkeys(reach([start], neighbours.__getitem__), start)
         return part
 
     def _ties(self) -> Iterator[tuple[PluginRef, PluginRef]]:
@@ -214,9 +204,9 @@ class _Steps:
                 self.world.importers(ref),
             ):
                 yield from ((ref, other) for other in others)
-        for offer in self.offers.values():
-            if offer.replaces is not None:
-                yield offer.ref, offer.replaces
+        for candidate in self.taken.values():
+            if candidate.replaces is not None:
+                yield candidate.ref, candidate.replaces
         for change in self.target.shared:
             together = sorted(change.plugins & self.affected)
             yield from ((ref, together[0]) for ref in together[1:])

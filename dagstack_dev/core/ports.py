@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import Set as AbstractSet
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from dagstack_dev.core.events import Fact
@@ -15,9 +17,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PARAMETERS: Final = "__dagstack_parameters__"
+"""The attribute of a method that holds the JSON Schema of its arguments, if its runtime has one."""
+
 
 class Observer(Protocol):
-    """Is told every fact, in order. Must not block.
+    """Is called with every fact, in order. Must not block.
 
     What it raises is reported on stderr, once, and ignored; but `KeyboardInterrupt` and
     `SystemExit` end what is under way. Called on the loop's thread, except for `PluginBlocking`,
@@ -26,6 +31,18 @@ class Observer(Protocol):
 
     def __call__(self, fact: Fact, /) -> None:
         """Take notice of `fact`."""
+
+
+class Imported(NamedTuple):
+    """What a plugin has imported, or tried to.
+
+    Attributes:
+        code: the paths of shared code, each with the fingerprint of what ran, and other plugins.
+        absent: the modules that were not there, and still are not.
+    """
+
+    code: Mapping[str | PluginRef, bytes | None] = MappingProxyType({})
+    absent: AbstractSet[str] = frozenset()
 
 
 class Generation(Protocol):
@@ -111,9 +128,15 @@ class LoadsOnDemand(Protocol):
         """
 
     def note_import(self, importer: PluginRef | None, ref: PluginRef, path: str, line: int) -> None:
-        """Code of `ref` has been imported by `importer`, or by shared code, at this line.
+        """Note that code of a plugin has been imported.
 
         Called in any thread, in the midst of plugin code.
+
+        Args:
+            importer: the plugin whose code imports it; None for shared code.
+            ref: the plugin whose code is imported.
+            path: the file that imports it.
+            line: the line there, counted from 1.
         """
 
 
@@ -131,6 +154,9 @@ class Runtime(Protocol):
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
         """Return the other plugins whose running code has imported code of `ref`."""
+
+    def imports_of(self, ref: PluginRef) -> Imported:
+        """Return what `ref` has imported by now of code that is not its own, or tried to."""
 
 
 class OwningContext(Protocol):

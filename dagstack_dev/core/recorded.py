@@ -1,8 +1,9 @@
-"""Errors as facts: copies that refer to nothing of the code that raised them.
+"""Errors as facts: records of plain values, and copies that refer to nothing of what raised them.
 
 An exception keeps what raised it alive: its traceback has the frames, and these have the variables,
 such as the plugin and the socket that it had opened. So what is kept for longer than it takes to
-handle it is a copy: type, message, notes, causes, and the lines of code by name and text.
+handle it is a copy: type, message, notes, causes, and the lines of code by name and text. The same
+record goes from a plugin's process to the app.
 """
 
 from __future__ import annotations
@@ -10,31 +11,25 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from types import (
-    FunctionType,
-    GetSetDescriptorType,
-    MemberDescriptorType,
-    SimpleNamespace,
-    TracebackType,
-)
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from functools import partial
+from types import GetSetDescriptorType, MemberDescriptorType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from dagstack_dev.core.blame import is_plugin_code, related, source_lines, steps
+from dagstack_dev.core.blame import is_plugin_code
 from dagstack_dev.core.errors.base import OldName, PluginRegistryError, said, shown
-from dagstack_dev.core.secrets import LINES_OF_A_SECRET, masked_lines
+from dagstack_dev.core.errors.remote import RemoteError
+from dagstack_dev.core.tracebacks import Step, has_run, steps_of, traceback_of
 from dagstack_dev.core.transient import says_transient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import FrameType
+    from collections.abc import Callable, Mapping
+
+    from dagstack_dev.core.refs import PluginRef
 
 ErrorT = TypeVar("ErrorT", bound=BaseException)
 
-LONGEST_CHAIN: Final = 8
+_LONGEST_CHAIN: Final = 8
 """Causes of causes that are recorded."""
-
-_LINES: Final = 3
-"""How many lines of code tell where an exception was raised."""
 
 _DEEPEST: Final = 4
 """Levels of nested values that are recorded of what an exception says of itself."""
@@ -42,117 +37,11 @@ _DEEPEST: Final = 4
 _MARK: Final = "__dagstack_recorded__"
 """Set in copies, which need not be copied again."""
 
+_ARGS: Final = vars(BaseException)["args"]
+_DICT: Final = vars(BaseException)["__dict__"]
+"""How to get what its class may hide behind a property."""
+
 _PLAIN: Final = frozenset({str, int, float, complex, bool, bytes, type(None)})
-
-_BETWEEN: Final = ("dagstack_dev.", "anyio.", "asyncio.", "concurrent.", "contextlib.")
-"""Where the code is from that stands between us and a plugin."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One frame of a traceback.
-
-    Attributes:
-        path: the file.
-        line: counted from 1.
-        function: its qualified name.
-        module: its name.
-        is_plugin_code: whether it is of a plugin, or of what plugins share.
-        text: the lines that ran there, up to `line`; none if unknown.
-    """
-
-    path: str
-    line: int
-    function: str
-    module: str
-    is_plugin_code: bool
-    text: tuple[str, ...] = ()
-
-
-def steps_of(error: BaseException) -> tuple[Step, ...]:
-    """Return the frames of plugins and what they share, outermost first; else the app's."""
-    ran: dict[tuple[str, int], tuple[str, ...]] = {}  # Endless recursion has few that differ.
-    found = [_step(each, ran) for each in steps(error)]
-    own = [each for each in found if each.is_plugin_code]
-    return tuple(own or [each for each in found if not each.module.startswith(_BETWEEN)])
-
-
-def _step(step: TracebackType, ran: dict[tuple[str, int], tuple[str, ...]]) -> Step:
-    """Return what ran there, as the module's loader tells: the file may have changed."""
-    code, names = step.tb_frame.f_code, step.tb_frame.f_globals
-    path, module, line = code.co_filename, _module(step), step.tb_lineno
-    is_own = is_plugin_code(names)
-    if (path, line) not in ran:
-        ran[path, line] = last_lines(names, path, line) if is_own else ()
-    return Step(path, line, code.co_qualname, module, is_own, ran[path, line])
-
-
-def last_lines(names: Mapping[str, object], path: str, line: int) -> tuple[str, ...]:
-    """Return the lines that are kept of what ran up to `line` of the module with these globals.
-
-    Without secrets: once they are parted from the lines before them, a dict of tokens is none.
-    """
-    lines = source_lines(names)[max(0, line - LINES_OF_A_SECRET) : line]
-    return tuple(masked_lines(lines, path)[-_LINES:])
-
-
-def _module(step: TracebackType) -> str:
-    """Return the name of the module of a frame; a plugin may have called it anything."""
-    name = step.tb_frame.f_globals.get("__name__")
-    return name if type(name) is str else ""
-
-
-def traceback_of(path: Sequence[Step]) -> TracebackType | None:
-    """Return a traceback put together from names and lines, for all that reads tracebacks."""
-    loaders: dict[str, _Loader] = {}
-    frames: dict[Step, FrameType] = {}  # Endless recursion has few that differ.
-    following: TracebackType | None = None
-    for step in reversed(path):
-        loader = loaders.setdefault(step.path, _Loader(is_shared_code=step.is_plugin_code))
-        loader.add(step)
-        if step not in frames:
-            frames[step] = _frame(step, loader)
-        # Without an instruction, the line is all that is told, and no columns are.
-        following = TracebackType(following, frames[step], -1, step.line)
-    return following
-
-
-class _Loader:
-    """What is known of the file of some frames.
-
-    Attributes:
-        is_shared_code: as `core.blame` knows the code of plugins.
-    """
-
-    def __init__(self, *, is_shared_code: bool) -> None:
-        self._lines: dict[int, str] = {}
-        self.is_shared_code = is_shared_code
-
-    def add(self, step: Step) -> None:
-        """One more frame."""
-        self._lines.update(enumerate(step.text, step.line - len(step.text) + 1))
-
-    def get_source(self, _: str) -> str:
-        """Return the lines that are known, each where it stands in the file, others empty."""
-        last = max(self._lines, default=0)
-        return "\n".join(self._lines.get(number, "") for number in range(1, last + 1))
-
-
-def _frame(step: Step, loader: _Loader) -> FrameType:
-    code = _never_run.__code__.replace(
-        co_filename=step.path,
-        co_name=step.function.rpartition(".")[2],
-        co_qualname=step.function,
-        co_firstlineno=step.line,
-    )
-    names: dict[str, object] = {"__name__": step.module, "__loader__": loader}
-    # That of a generator has no frame around it, which it would keep.
-    frame: FrameType = FunctionType(code, names)().gi_frame
-    return frame
-
-
-def _never_run() -> Iterator[None]:
-    yield
 
 
 def recorded(error: ErrorT) -> ErrorT:
@@ -166,78 +55,220 @@ def recorded(error: ErrorT) -> ErrorT:
 
 def copy_of(error: ErrorT) -> ErrorT:
     """As `recorded`, but always another object: to be raised, for what is raised gets frames."""
-    try:
-        copy: ErrorT = _copy(error, {}, 0)
-    except BaseException:  # noqa: BLE001 - a plugin's class may do anything, whatever it is asked
-        name, message = type(error).__name__, said(error)
-        copy = type(name, (_builtin(type(error)),), {"__str__": lambda _: message, _MARK: True})()
-    return copy
+    copy = record_of(error).exception()
+    BaseException.__setattr__(copy, _MARK, True)
+    return cast("ErrorT", copy)
 
 
 def _is_recorded(error: BaseException) -> bool:
     """Return whether it holds facts alone: a copy, or one of ours, that was never raised."""
-    try:
-        is_copy = getattr(error, _MARK, False) is True and not _was_raised(error)
-    except BaseException:  # noqa: BLE001 - likewise
-        return False
-    return is_copy or (
-        isinstance(error, PluginRegistryError)
-        and type(error).__module__.startswith(_BETWEEN)
-        and all(each is None for each in (error.__traceback__, error.__cause__, error.__context__))
-    )
+    step = error.__traceback__
+    if _MARK in _own_attributes(error):
+        return step is None or not has_run(step)
+    is_ours = type(error).__module__.startswith("dagstack_dev.")
+    is_new = all(each is None for each in (step, error.__cause__, error.__context__))
+    return isinstance(error, PluginRegistryError) and is_ours and is_new
 
 
-def _was_raised(copy: BaseException) -> bool:
-    """Return whether frames that have run stand before those that are put together."""
-    step = copy.__traceback__
-    return step is not None and type(step.tb_frame.f_globals.get("__loader__")) is not _Loader
+@dataclass(frozen=True, slots=True)
+class ErrorRecord:
+    """An exception as plain values, which can be pickled.
+
+    Attributes:
+        name: the qualified name of its class.
+        module: the module of its class.
+        bases: its class and those that it derives from, nearest first, each as module and name,
+            without those that a plugin has defined.
+        message: the exception as text.
+        args: its arguments: exceptions as records, what is not plain as text.
+        attributes: its attributes likewise, without those that are not plain.
+        steps: see `steps_of`.
+        cause: what it was raised from.
+        context: what was being handled then, if it was raised from nothing.
+        hides_context: whether that is not to be shown.
+        is_transient: whether its class says so.
+        pickled: the whole exception, where `record_of` was to pickle it and could.
+    """
+
+    name: str
+    module: str
+    bases: tuple[tuple[str, str], ...]
+    message: str
+    args: tuple[Any, ...]
+    attributes: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    cause: ErrorRecord | None
+    context: ErrorRecord | None
+    hides_context: bool
+    is_transient: bool
+    pickled: bytes | None
+
+    def exception(
+        self,
+        remote: PluginRef | None = None,
+        loads: Callable[[bytes], BaseException | None] = lambda _: None,
+        made: dict[int, BaseException] | None = None,
+    ) -> BaseException:
+        """Return an exception that says the same.
+
+        Args:
+            remote: the plugin whose process it comes from. What has no class here is a
+                `RemoteError` then.
+            loads: reads what is pickled; None where it cannot.
+            made: the exceptions of other records, by identity of the record.
+        """
+        known = {} if made is None else made
+
+        def again(record: ErrorRecord) -> BaseException:
+            if id(record) not in known:
+                known[id(record)] = record.exception(remote, loads, known)
+            return known[id(record)]
+
+        whole = None if self.pickled is None else loads(self.pickled)
+        error = self._made(remote, again) if whole is None else whole
+        put = partial(BaseException.__setattr__, error)  # Its class may let nothing be set.
+        put("__traceback__", traceback_of(self.steps))
+        put("__cause__", self.cause and again(self.cause))
+        put("__context__", self.context and again(self.context))
+        put("__suppress_context__", self.hides_context)
+        return error
+
+    def _made(
+        self, remote: PluginRef | None, again: Callable[[ErrorRecord], BaseException]
+    ) -> BaseException:
+        """Return it without traceback and cause, of the nearest class that takes it."""
+        args, attributes = _restored(self.args, again), _restored(self.attributes, again)
+        if self.bases[0] == (self.module, self.name) and (own := _class_at(*self.bases[0])):
+            error = _new(own, args, attributes)
+            if error is not None and said(error) == self.message:
+                return error
+        name, message = self.name.rpartition(".")[2], self.message
+        members = {
+            "__module__": self.module,
+            "__qualname__": self.name,
+            "__str__": lambda _: message,
+            "is_transient": self.is_transient,
+            "is_passing": OldName(),
+        }
+        known = [each for where in self.bases if (each := _class_at(*where))]
+        pairs: list[tuple[type, ...]] = [(each,) for each in known]
+        if remote is not None:
+            attributes["ref"] = remote
+        if remote is not None or RemoteError in known:
+            second = [each for each in known if issubclass(each, Exception)]
+            second = [each for each in second if each not in {RemoteError, PluginRegistryError}]
+            pairs = [(RemoteError, each) for each in second]
+        for bases in pairs:
+            with suppress(TypeError):  # It does not want to be derived from, or not with others.
+                error = _new(type(name, bases, members), args, attributes)
+                if error is not None:
+                    return error
+        lost = RemoteError(f"{name}: {message}")  # It is no `Exception` there.
+        lost.ref = remote
+        return lost
 
 
-def _copy(error: Any, known: dict[int, BaseException], depth: int) -> Any:
-    """Return a copy of an exception and of what belongs to it.
+def record_of(
+    error: BaseException,
+    dumps: Callable[[BaseException], bytes | None] = lambda _: None,
+    made: dict[int, ErrorRecord | None] | None = None,
+    depth: int = 0,
+) -> ErrorRecord:
+    """Return a record of any exception.
 
     Args:
         error: the exception.
-        known: copies by the identity of what they are copies of; causes may go round in a circle.
+        dumps: pickles it as a whole; None where it cannot.
+        made: records of others, by identity of the exception; None while one is being made.
         depth: how many exceptions have led to this one.
     """
+    known = {} if made is None else made
+    known[id(error)] = None  # So that a circle of causes ends.
 
-    def again(other: BaseException) -> BaseException:
-        if _is_recorded(other):
-            return other
-        return known.get(id(other)) or _copy(other, known, depth + 1)
+    def again(other: BaseException | None) -> ErrorRecord | None:
+        if other is None or id(other) in known or depth >= _LONGEST_CHAIN:
+            return known.get(id(other))
+        return record_of(other, dumps, known, depth + 1)
 
-    message, cls = said(error), type(error)
-    base = next(each for each in cls.__mro__ if not _is_of_plugin(each))
-    copy = _of_class(cls, error, again) if base is cls else None
-    if copy is None or said(copy) != message:
-        members = {
-            "__module__": cls.__module__,
-            "__qualname__": cls.__qualname__,
-            "__str__": lambda _: message,
-            "is_transient": says_transient(cls) or issubclass(cls, ConnectionError),
-            "is_passing": OldName(),
-        }
-        for each in (base, _builtin(cls)):
-            with suppress(TypeError):  # It does not want to be derived from.
-                copy = _of_class(type(cls.__name__, (each,), members), error, again)
-                if copy is not None:
-                    break
-    assert copy is not None  # noqa: S101 - a built-in exception can always be made
-    known[id(error)] = copy
-    copy.__traceback__ = traceback_of(steps_of(error))
-    notes = getattr(error, "__notes__", ())
-    for note in notes if isinstance(notes, list) else ():
-        if isinstance(note, str):
-            copy.add_note(str(note))
-    if depth < LONGEST_CHAIN:
-        if error.__cause__ is not None:
-            copy.__cause__ = again(error.__cause__)
-        if error.__context__ is not None:
-            copy.__context__ = again(error.__context__)
-    copy.__suppress_context__ = error.__suppress_context__
-    vars(copy)[_MARK] = True
-    return copy
+    cls, args = type(error), _ARGS.__get__(error)
+    if isinstance(error, BaseExceptionGroup):
+        args = (error.message, list(error.exceptions))
+    record = known[id(error)] = ErrorRecord(
+        name=cls.__qualname__,
+        module=cls.__module__,
+        bases=tuple(
+            (each.__module__, each.__qualname__)
+            for each in cls.__mro__
+            if issubclass(each, BaseException) and not _is_of_plugin(each)
+        ),
+        message=said(error),
+        args=_value(args, again),
+        attributes=_attributes(error, again),
+        steps=steps_of(error),
+        cause=again(error.__cause__),
+        context=again(error.__context__) if error.__cause__ is None else None,
+        hides_context=error.__suppress_context__,
+        is_transient=says_transient(cls),
+        pickled=dumps(error),
+    )
+    return record
+
+
+def _attributes(
+    error: BaseException, again: Callable[[BaseException], ErrorRecord | None]
+) -> dict[str, Any]:
+    """Return those of the built-in class, and those of its own, that are plain."""
+    found: dict[str, Any] = {}
+    bases = _builtin(type(error)).__mro__
+    for base in bases[: bases.index(BaseException)]:
+        for name, member in vars(base).items():
+            if isinstance(member, GetSetDescriptorType | MemberDescriptorType):
+                with suppress(AttributeError):  # It is not set.
+                    found[name] = member.__get__(error)
+    found = {name: value for name, value in found.items() if value is not None}
+    meant = {"obj": _names(found.pop("obj"))} if "obj" in found else {}
+    found |= _own_attributes(error)
+    kept = {name: _value(value, again) for name, value in found.items() if name != _MARK}
+    lost = [name for name in kept if type(kept[name]) is str and type(found[name]) is not str]
+    return {name: value for name, value in kept.items() if name not in lost} | meant
+
+
+def _own_attributes(error: BaseException) -> dict[str, Any]:
+    return _DICT.__get__(error)  # type: ignore[no-any-return]  # as every exception has it
+
+
+def _value(value: Any, again: Callable[[BaseException], ErrorRecord | None], depth: int = 0) -> Any:
+    """`value`, if it is plain; records for exceptions, and text for all else."""
+    kind = type(value)
+    if kind in _PLAIN or str(kind.__module__).startswith(("dagstack_dev.core.", "pathlib")):
+        return value
+    if issubclass(kind, BaseException):  # It may take itself for one, and be none.
+        return again(value) or shown(value)
+    if depth < _DEEPEST and kind in {tuple, list}:
+        return kind(_value(each, again, depth + 1) for each in value)
+    if depth < _DEEPEST and kind is dict:
+        pairs = ((_value(key, again, _DEEPEST), each) for key, each in value.items())
+        return {key: _value(each, again, depth + 1) for key, each in pairs}
+    return shown(value)
+
+
+def _names(value: object) -> object:
+    """Something with the names that `value` has."""
+    try:
+        return SimpleNamespace(**{each: None for each in dir(value) if not each.startswith("__")})
+    except Exception:  # noqa: BLE001 - whatever a plugin's class does there
+        return None
+
+
+def _restored(value: Any, again: Callable[[ErrorRecord], BaseException]) -> Any:
+    """`value` with an exception for each record in it."""
+    if isinstance(value, ErrorRecord):
+        return again(value)
+    if type(value) in {tuple, list}:
+        return type(value)(_restored(each, again) for each in value)
+    if type(value) is dict:
+        return {key: _restored(each, again) for key, each in value.items()}
+    return value
 
 
 def _is_of_plugin(cls: type) -> bool:
@@ -247,90 +278,30 @@ def _is_of_plugin(cls: type) -> bool:
     return module not in sys.modules or is_plugin_code({"__name__": module, "__loader__": loader})
 
 
-def _builtin(cls: type) -> type:
+def _class_at(module: str, name: str) -> type[BaseException] | None:
+    found: object = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) and issubclass(found, BaseException) else None
+
+
+def _builtin(cls: type) -> Any:
     return next(each for each in cls.__mro__ if each.__module__ == "builtins")
 
 
-def _of_class(
-    cls: Any, error: BaseException, again: Callable[[BaseException], BaseException]
-) -> BaseException | None:
-    """Return an exception of `cls` that says what `error` says; None if it cannot be made.
+def _new(cls: type[BaseException], args: Any, attributes: Any) -> BaseException | None:
+    """Return an exception of `cls`; None if it cannot be made.
 
     Without calling its `__init__`, which may want anything: only that of the built-in class.
     """
-    builtin = _builtin(cls)
-    args = tuple(_value(each, again, 0, shown) for each in error.args)
-    if isinstance(error, BaseExceptionGroup):
-        args = (str(error.message), [again(each) for each in error.exceptions])
     try:
-        copy: BaseException = cls.__new__(cls, *args)
-        builtin.__init__(copy, *args)  # type: ignore[misc]  # on the object that was just made
+        error = cls.__new__(cls, *args)
+        _builtin(cls).__init__(error, *args)
     except Exception:  # noqa: BLE001 - a class of a library may do anything
         return None
-    if not hasattr(copy, "__dict__"):  # It is made by some compiler, and would not take our mark.
+    if not hasattr(error, "__dict__"):  # It is made by some compiler, and would not take our mark.
         return None
-    for base in builtin.__mro__[: builtin.__mro__.index(BaseException)]:
-        for name, member in vars(base).items():
-            if isinstance(member, GetSetDescriptorType | MemberDescriptorType):
-                value = getattr(error, name, None)
-                if value is None:
-                    continue
-                with suppress(AttributeError, TypeError):  # It cannot be set.
-                    other = _names if name == "obj" else shown
-                    setattr(copy, name, _value(value, again, 0, other))
-    for name, value in getattr(error, "__dict__", {}).items():
-        kept = _value(value, again, 0, _nothing)
-        if kept is not _nothing and name != "__notes__":
-            vars(copy)[name] = kept
-    return copy
-
-
-def _value(
-    value: Any,
-    again: Callable[[BaseException], BaseException],
-    depth: int,
-    other: Callable[[object], object],
-) -> Any:
-    """`value`, if it is plain; else what `other` makes of it."""
-    kind = type(value)
-    if kind in _PLAIN or kind.__module__.startswith(("dagstack_dev.core.", "pathlib")):
-        return value
-    if isinstance(value, BaseException):
-        return again(value)
-    if depth < _DEEPEST and kind in {tuple, list}:
-        return kind(_value(each, again, depth + 1, other) for each in value)
-    if depth < _DEEPEST and kind is dict:
-        return {
-            _value(key, again, depth + 1, shown): _value(each, again, depth + 1, other)
-            for key, each in value.items()
-        }
-    return other(value)
-
-
-def _nothing(_: object) -> object:
-    """Stand for an attribute that is left out."""
-    return _nothing
-
-
-def _names(value: object) -> object:
-    """Something with the names that `value` has: one of them may be what was meant."""
-    try:
-        return SimpleNamespace(**dict.fromkeys(dir(value)))
-    except Exception:  # noqa: BLE001 - whatever a plugin's class does there
-        return None
-
-
-def trim(error: BaseException) -> None:
-    """Leave out the frames through which an exception of a plugin has come to us.
-
-    They are of no use to a reader, and those whose variables hold the exception keep it, and all
-    that it keeps, until garbage is collected.
-    """
-    for each in related(error):
-        step = next((step for step in steps(each) if not _is_between(step)), None)
-        if step is not None or isinstance(each, PluginRegistryError):
-            each.__traceback__ = step
-
-
-def _is_between(step: TracebackType) -> bool:
-    return _module(step).startswith(_BETWEEN)
+    for name, value in attributes.items():
+        with suppress(AttributeError, TypeError):  # It cannot be set.
+            BaseException.__setattr__(error, name, value)
+    return error

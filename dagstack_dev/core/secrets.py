@@ -192,7 +192,8 @@ def _is_secret(key: object, value: object) -> bool:
     """Return whether `value` is a secret by its key; no switch, nor a number of tokens."""
     if isinstance(key, bytes):
         key = key.decode("ascii", "replace")
-    if not isinstance(key, str) or not is_secret_key(key):
+    # The cache would keep the class of a plugin's own kind of text alive.
+    if not isinstance(key, str) or not is_secret_key(str.__str__(key)):
         return False
     is_count = isinstance(value, int | float) and key.lower().endswith(("token", "tokens"))
     return not (value is None or isinstance(value, bool) or value == "" or is_count)
@@ -218,7 +219,7 @@ def masked_lines(lines: Sequence[str], path: str) -> list[str]:
     """Return the lines of a file with a mask for every secret in them.
 
     Args:
-        lines: of code or of data; which of them, the end of `path` tells.
+        lines: of code or of data; which of them, follows from the end of `path`.
         path: the file.
     """
     text = "\n".join(lines)
@@ -244,8 +245,10 @@ def _without_pairs(text: str, values: re.Pattern[str]) -> str:
     """`text` with a mask for each of `values` after a telling key."""
     parts, done, at = [], 0, 0
     while (match := _KEY.search(text, at)) is not None:
-        key, at = match["key"], match.end()
+        key = match["key"]
         is_secret = is_secret_key(key) or (key in SECRET_TABLES and values is _IN_DATA)
+        # What looks like the type of another name may be a telling key, as in `no key: token=`.
+        at = match.end() if is_secret else match.end("key")
         if is_secret and (value := values.match(text, at)) and _may_be_secret(key, value[0]):
             quote = re.match("[A-Za-z]{0,2}(\"\"\"|'''|\"|')", value[0])
             mask = f"{quote[1]}{MASK}{quote[1]}" if quote else MASK
@@ -262,7 +265,7 @@ def _may_be_secret(key: str, value: str) -> bool:
 
 
 def _mask_table(match: re.Match[str]) -> str:
-    """Return a table of a TOML file, each value masked if its name tells that it is secret."""
+    """Return a table of a TOML file, each value masked if its name says that it is secret."""
     last = match["keys"].rpartition(".")[2].strip(" \"'")
     if last not in SECRET_TABLES and not is_secret_key(last):
         return match[0]

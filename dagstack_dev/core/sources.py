@@ -46,7 +46,7 @@ class ModulePlugin:
         attribute: what the manifest is called there; None for the names of the contract. They
             count too where this is no manifest but the plugin's class.
         computed: the manifest as the module had it when it was imported, for one that its text
-            does not tell.
+            does not spell out.
     """
 
     module: str
@@ -74,6 +74,10 @@ class PluginSource:
     def home(self) -> str:
         """The folder, or the one that the module lies in."""
         return self.folder if self.module is None else self.folder.rpartition("/")[0]
+
+    def holds(self, path: str) -> bool:
+        """Return whether the absolute `path` is the folder or in it."""
+        return self.module is None and f"{path}/".startswith(f"{self.folder}/")
 
     @property
     def manifest_name(self) -> str:

@@ -13,7 +13,8 @@ from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.core.errors.registry import AmbiguousPlugin, DependencyCycle
-from dagstack_dev.core.plan import Candidate, Load, News, by_plugin, key_of
+from dagstack_dev.core.graph import reach
+from dagstack_dev.core.plan import Candidate, Given, Load, by_plugin, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -48,14 +49,14 @@ class Target:
     """An evaluation, the same for the same input.
 
     Args:
-        news: what there is.
+        given: what runs, and what the disk has.
         yielded: what of it is to be left out, with the reason.
 
     Attributes:
         yielded: all that is left out, with the reason.
         left_out: the candidates among it.
-        offers: the candidates that are taken, by ref.
-        rejected: what stays as it runs though the disk offers something else, with the reason.
+        taken: the candidates that are taken, by ref.
+        rejected: what stays as it runs though the disk has something else, with the reason.
         shared: the changes of shared code that are taken.
         graph: the dependencies.
         leaving: plugins that are removed or renamed.
@@ -64,16 +65,17 @@ class Target:
         verdicts: of each affected plugin that does not leave.
     """
 
-    def __init__(self, news: News, yielded: Mapping[Unit, BaseException]) -> None:
-        self.news = news
-        self.offers = dict(news.candidates)
+    def __init__(self, given: Given, yielded: Mapping[Unit, BaseException]) -> None:
+        self.given = given
+        self._world = given.world
+        self.taken = dict(given.candidates)
         self.left_out: dict[PluginRef, BaseException] = {}
         self.rejected: dict[PluginRef, BaseException] = {}
         self._leave_out(yielded)
         left_out: Mapping[Any, BaseException] = self.left_out
         self.yielded: Mapping[Unit, BaseException] = {**yielded, **left_out}
         self.shared = [
-            each.beside(self.offers) for name, each in news.shared.items() if name not in yielded
+            each.beside(self.taken) for name, each in given.shared.items() if name not in yielded
         ]
         self._files = {path: each for change in self.shared for path, each in change.files.items()}
         self._keys: dict[PluginRef, Key] = {}
@@ -88,30 +90,30 @@ class Target:
 
     def _leave_out(self, yielded: Mapping[Unit, BaseException]) -> None:
         """Leave out what yielded, and what would take the name or the place of what stays."""
-        world, todo = self.news.world, list(yielded.items())
+        todo = list(yielded.items())
         while todo:
             unit, error = todo.pop()
             if isinstance(unit, str) or unit in self.left_out:
                 continue
-            offer = self.offers.pop(unit, None)
-            if offer is None and world.is_live(unit):
+            candidate = self.taken.pop(unit, None)
+            if candidate is None and self._world.is_live(unit):
                 self.rejected[unit] = error  # A name it depends on means something else now.
                 continue
             self.left_out[unit] = error
-            for ref in self.news.at_stake(offer) if offer is not None else ():
+            for ref in self.given.at_stake(candidate) if candidate is not None else ():
                 self.rejected.setdefault(ref, error)
-                for other in {ref, self.news.heirs.get(ref, ref)} & self.offers.keys():
+                for other in {ref, self.given.heirs.get(ref, ref)} & self.taken.keys():
                     because = f"{other} has to wait: {ref} goes on running, since {error}"
                     todo.append((other, AmbiguousPlugin(because, ref=other, candidates=[ref])))
 
     def _wire(self) -> None:
-        """The graph with every offer in force; what is rejected keeps what its names meant."""
-        before = self.news.world.graph
-        replaced = {offer.replaces for offer in self.offers.values() if offer.replaces is not None}
-        self.leaving = (self.news.removed | replaced) - self.rejected.keys() - self.offers.keys()
+        """The graph with what is taken in force; what is rejected keeps what its names meant."""
+        before = self._world.graph
+        replaced = {each.replaces for each in self.taken.values() if each.replaces is not None}
+        self.leaving = (self.given.removed | replaced) - self.rejected.keys() - self.taken.keys()
         wants = {ref: before.wants(ref) for ref in self.rejected if ref in before}
-        for ref, offer in self.offers.items():
-            wants[ref] = () if offer.error is not None else tuple(offer.wants)
+        for ref, each in self.taken.items():
+            wants[ref] = () if each.error is not None else tuple(each.wants)
         graph, rewired = before.updated(wants, self.leaving)
         pinned = {
             ref: before.dependencies(ref)
@@ -125,17 +127,16 @@ class Target:
             # Where something that it depended on is gone, it will be blocked.
             if not self.graph.problem(ref) or self.leaving.isdisjoint(before.dependencies(ref))
         }
-        self.offers |= {ref: self._as_renamed(ref) for ref in sorted(self.renamed)}
+        self.taken |= {ref: self._as_renamed(ref) for ref in sorted(self.renamed)}
 
     def _as_renamed(self, ref: PluginRef) -> Candidate:
-        world = self.news.world
         return Candidate(
             ref,
             wants=self.graph.wants(ref),
-            priority=world.priorities.get(ref, 0),
+            priority=self._world.priorities.get(ref, 0),
             reason="a name it depends on now means another plugin",
-            load=Load.RENEW if world.is_live(ref) else Load.IMPORT,
-            version=world.version(ref),
+            load=Load.RENEW if self._world.is_live(ref) else Load.IMPORT,
+            version=self._world.version(ref),
         )
 
     @cached_property
@@ -145,23 +146,21 @@ class Target:
 
     def _lending(self) -> set[PluginRef]:
         """The affected plugins at rest whose code others have imported, or have missed."""
-        world = self.news.world
-        at_rest = filterfalse(world.is_live, self.affected - self.leaving)
-        return {ref for ref in at_rest if world.importers(ref)}
+        at_rest = filterfalse(self._world.is_live, self.affected - self.leaving)
+        return {ref for ref in at_rest if self._world.importers(ref)}
 
     def _affected(self, idle: AbstractSet[PluginRef]) -> set[PluginRef]:
         """Downstream of every change, before and after, and by imported code but that of `idle`."""
-        world = self.news.world
-        reached: set[PluginRef] = set()
-        candidates = self.left_out.keys() & self.news.candidates.keys()
-        changing = {*filterfalse(self.news.goes_on, candidates)}
+        candidates = self.left_out.keys() & self.given.candidates.keys()
+        changing = {*filterfalse(self.given.goes_on, candidates)}
         changing |= {ref for change in self.shared for ref in change.plugins}
-        frontier = {*self.offers, *self.leaving, *(changing & self.graph.refs)}
-        while frontier:
-            reached |= frontier
-            found = world.graph.downstream(frontier) | self.graph.downstream(frontier)
-            frontier = found.union(*map(world.importers, found - idle)) - reached
-        return reached
+        before, after = self._world.graph, self.graph
+
+        def reaches(ref: PluginRef) -> AbstractSet[PluginRef]:
+            importers = frozenset() if ref in idle else self._world.importers(ref)
+            return before.dependents(ref) | after.dependents(ref) | importers
+
+        return reach({*self.taken, *self.leaving, *(changing & after.refs)}, reaches)
 
     # Who can be set up
 
@@ -169,7 +168,7 @@ class Target:
         """Why each affected plugin can or cannot be set up, dependencies first.
 
         Args:
-            recurs: tells whether a plugin fails again that has failed with the same key.
+            recurs: whether a plugin fails again that has failed with the same key.
         """
         verdicts: dict[PluginRef, Verdict] = {}
         pool = self.affected - self.leaving
@@ -207,10 +206,10 @@ class Target:
 
         Else what makes such a plugin fail would be no news, where it waits for just that plugin.
         """
-        is_live = self.news.world.is_live
+        is_live = self._world.is_live
         return self._viable_if(
             lambda ref, failure: (
-                (ref in self.offers or not is_live(ref)) and self._recurs(ref, failure)
+                (ref in self.taken or not is_live(ref)) and self._recurs(ref, failure)
             )
         )
 
@@ -223,10 +222,9 @@ class Target:
         error = self._hindrance(ref)
         if error is not None:
             return Verdict(error)
-        world = self.news.world
 
         def is_up(other: PluginRef) -> bool:
-            return verdicts[other].viable if other in verdicts else world.is_live(other)
+            return verdicts[other].viable if other in verdicts else self._world.is_live(other)
 
         blockers, problem = self.graph.blockers(ref, is_up), self.graph.problem(ref)
         if problem is not None:
@@ -242,19 +240,19 @@ class Target:
 
     def _hindrance(self, ref: PluginRef) -> BaseException | None:
         """Why there is nothing to build `ref` from."""
-        if ref in self.offers:
-            return self.offers[ref].error
-        if self.news.goes_on(ref):
+        if ref in self.taken:
+            return self.taken[ref].error
+        if self.given.goes_on(ref):
             return None
-        return self.left_out.get(ref) or self.news.world.problem(ref)
+        return self.left_out.get(ref) or self._world.problem(ref)
 
     def _broken_import(self, ref: PluginRef) -> BaseException | None:
         """Why `ref`, which runs, cannot be loaded with the shared code that it imports.
 
         What does not run meets that as after a restart: it may do without.
         """
-        is_new = ref in self.offers and ref not in self.renamed
-        for change in self.changes.get(ref, ()) if self.news.world.is_live(ref) else ():
+        is_new = ref in self.taken and ref not in self.renamed
+        for change in self.changes.get(ref, ()) if self._world.is_live(ref) else ():
             error = None if is_new and ref in change.free else change.error_for(ref)
             if error is not None:
                 return error
@@ -262,25 +260,25 @@ class Target:
 
     @cached_property
     def lost(self) -> Mapping[PluginRef, Candidate | None]:
-        """What runs and would run no more, by its own fault or by that of an offer."""
+        """What runs and would run no more, by its own fault or by that of a candidate."""
         found: dict[PluginRef, Candidate | None] = {}
         for ref, verdict in self.verdicts.items():
             if not verdict.viable:
-                offer = self.offers.get(ref)
-                at_stake = {ref} if offer is None else self.news.at_stake(offer)
-                found |= dict.fromkeys(filter(self.news.world.is_live, at_stake), offer)
+                candidate = self.taken.get(ref)
+                at_stake = {ref} if candidate is None else self.given.at_stake(candidate)
+                found |= dict.fromkeys(filter(self._world.is_live, at_stake), candidate)
         return found
 
     def is_news(self, ref: PluginRef) -> bool:
         """Whether there would be something else of `ref` than runs."""
-        if self.news.world.is_live(ref):
-            return ref in self.offers
+        if self._world.is_live(ref):
+            return ref in self.taken
         return ref in self.affected and ref in self._possible
 
     # By what each is built
 
     def _version(self, ref: PluginRef) -> Hashable:
-        return self.offers[ref].version if ref in self.offers else self.news.world.version(ref)
+        return self.taken[ref].version if ref in self.taken else self._world.version(ref)
 
     def key(self, ref: PluginRef) -> Key:
         """The digest of all that `ref` is built from."""
@@ -293,12 +291,12 @@ class Target:
     def _known_failure(
         self, ref: PluginRef, recurs: Callable[[PluginRef, Failure], bool]
     ) -> BaseException | None:
-        failures = reversed(self._failures(ref))  # The newest is what is told.
+        failures = reversed(self._failures(ref))  # The newest is what is reported.
         return next((each.error for each in failures if recurs(ref, each)), None)
 
     def _failures(self, ref: PluginRef) -> Sequence[Failure]:
         """The failures of `ref` as it is here, whatever code it found then."""
-        return [each for each in self.news.failures.get(ref, ()) if each.key == self.key(ref)]
+        return [each for each in self.given.failures.get(ref, ()) if each.key == self.key(ref)]
 
     def _recurs(self, ref: PluginRef, failure: Failure) -> bool:
         """Whether the code that is not its own is what it was when `ref` failed.
@@ -312,15 +310,15 @@ class Target:
 
     def _is_as_it_was(self, code: Unit, ref: PluginRef, failure: Failure) -> bool:
         """Whether `ref` would find of a file of shared code, or of a plugin, what it found then."""
-        now, world = self._content(code), self.news.world
+        now = self._content(code)
         if code in failure.files:
             then = failure.files[code]
             if then is None and not isinstance(code, str):
                 return not self._is_there(code, self._loading_beside(ref))
             return now == then
         if now is None or isinstance(code, str):
-            return now == world.code(code)
-        return now == world.version(code)  # It is no news that it comes up again.
+            return now == self._world.code(code)
+        return now == self._world.version(code)  # It is no news that it comes up again.
 
     def files(self, ref: PluginRef, imported: Iterable[Unit] = ()) -> Mapping[Unit, Hashable]:
         """What `ref` finds of the code that is news for it or for what it is built with.
@@ -350,24 +348,24 @@ class Target:
         found = {code for code in imported if code in self._news or not isinstance(code, str)}
         for each in self.upstream(ref):
             found |= self._imported.get(each, set())
-            found |= {path for change in self.news.changes.get(each, ()) for path in change.files}
+            found |= {path for change in self.given.changes.get(each, ()) for path in change.files}
         return found - {ref}
 
     @cached_property
     def _news(self) -> AbstractSet[Unit]:
         """The paths of all shared code that there are news of, taken or not."""
-        return {path for change in self.news.shared.values() for path in change.files}
+        return {path for change in self.given.shared.values() for path in change.files}
 
     def _content(self, code: Unit) -> Hashable:
         """What there is to load of a file of shared code, or of a plugin; None for nothing."""
         if isinstance(code, str):
-            return self._files[code] if code in self._files else self.news.world.code(code)
+            return self._files[code] if code in self._files else self._world.code(code)
         is_to_be_had = code not in self.affected or code in self._loadable
         return self._version(code) if is_to_be_had else None
 
     def _is_there(self, ref: PluginRef, viable: AbstractSet[PluginRef]) -> bool:
         """Whether the code of `ref` is loaded, if of what is affected just `viable` comes up."""
-        return ref in viable if ref in self.affected else self.news.world.is_live(ref)
+        return ref in viable if ref in self.affected else self._world.is_live(ref)
 
     @cached_property
     def _loadable(self) -> AbstractSet[PluginRef]:
@@ -380,30 +378,19 @@ class Target:
 
     def upstream(self, ref: PluginRef) -> set[PluginRef]:
         """`ref`, what it depends on, and of what it imports the affected, directly or not."""
-        found = {ref}
-        frontier = [ref]
-        while frontier:
-            each = frontier.pop()
-            more = {*self.graph.dependencies(each), *self._imported.get(each, ())} - found
-            found |= more
-            frontier += more
-        return found
+        graph, imported = self.graph, self._imported
+        return reach([ref], lambda each: {*graph.dependencies(each), *imported.get(each, ())})
 
     @cached_property
     def _imported(self) -> Mapping[PluginRef, set[PluginRef]]:
         """For each plugin the affected ones whose code it has imported, directly or not."""
         found: defaultdict[PluginRef, set[PluginRef]] = defaultdict(set)
         for ref in self.affected:
-            seen, frontier = {ref}, [ref]
-            while frontier:
-                more = self.news.world.importers(frontier.pop()) - seen
-                seen |= more
-                frontier += more
-            for importer in seen - {ref}:
+            for importer in reach([ref], self._world.importers) - {ref}:
                 found[importer].add(ref)
         return found
 
 
 def is_known_failure(world: World, failures: Failures, ref: PluginRef) -> bool:
     """Whether `ref`, which does not run, is known to fail beside all that runs."""
-    return Target(News(world, failures=failures), {}).has_failed(ref)
+    return Target(Given(world, failures=failures), {}).has_failed(ref)

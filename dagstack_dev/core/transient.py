@@ -17,7 +17,7 @@ _TRANSIENT_ERRNO: Final = frozenset(
         errno.EAGAIN,
         errno.EBUSY,
         errno.ETXTBSY,
-        # The network, or who is called, is not there.
+        # The network, or what is called, is not there.
         errno.EADDRNOTAVAIL,
         errno.ECONNREFUSED,
         errno.EHOSTDOWN,
@@ -28,11 +28,11 @@ _TRANSIENT_ERRNO: Final = frozenset(
     }
 )
 _SEVERAL: Final = re.compile(r"Multiple exceptions: \[Errno (\d+)\]")
-"""How asyncio tells that no address of a host could be connected to, without an `errno`."""
+"""How asyncio says that no address of a host could be connected to, without an `errno`."""
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Tell whether what failed with `error` may work when it is tried again, without an edit.
+    """Return whether what failed with `error` may work when it is tried again, without an edit.
 
     So it is with an exception whose class says `is_transient = True`, as some of this package do
     and any of a plugin's own may, and with what the system or SQLite says when something else has
@@ -43,7 +43,7 @@ def is_transient(error: BaseException | None) -> bool:
 
 
 def says_transient(cls: type[BaseException]) -> bool:
-    """Tell whether a class of exceptions says that they are transient."""
+    """Return whether a class of exceptions says that they are transient."""
     for each in cls.__mro__:
         if "is_transient" in vars(each):
             return vars(each)["is_transient"] is True

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+from itertools import filterfalse
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.manifest_forms import MANIFEST_NAME, MANIFEST_NAMES
 from dagstack_dev.disk.manifests import is_plugin_folder
-from dagstack_dev.disk.paths import ABSENT, below, is_file, is_folder, lies_in, reason_of
+from dagstack_dev.disk.paths import (
+    ABSENT,
+    below,
+    folders_above,
+    is_file,
+    is_folder,
+    is_searchable,
+    lies_in,
+    reason_of,
+)
 from dagstack_dev.disk.reading import read_plugin
 
 if TYPE_CHECKING:
@@ -41,8 +51,8 @@ def find_plugins(
     searched (ADR-6). A file of another tool makes it one only if it has the table for that.
     Links to folders are followed, once per real folder. `recursive=False` looks at the folder
     itself only. Folders that vanish or deny access while they are searched count as empty.
-    The links that were met are added to `links`, the folders that are there but cannot be
-    searched to `denied`, with the reason.
+    The links that were met are added to `links`, the outermost folders that are there but cannot
+    be searched to `denied`, with the reason.
     """
     start = start or root
     walked = [os.path.realpath(root)]  # and the targets of links, each with all below it
@@ -62,7 +72,8 @@ def find_plugins(
                 entries = sorted(scan, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             if denied is not None and error.errno not in ABSENT:
-                denied[folder] = reason_of(error)
+                around = filterfalse(is_searchable, folders_above(root, folder))
+                denied[next(around, folder)] = reason_of(error)
             continue
         if _is_plugin(folder, entries, root, ignore):
             yield folder

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from dagstack_dev.disk.paths import git_folder
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -28,7 +30,7 @@ class GitLocks:
     """
 
     def __init__(self, folders: Iterable[str], on_problem: Callable[[str, str], None]) -> None:
-        found = (_git_folder(Path(folder)) for folder in folders)
+        found = (git_folder(Path(folder)) for folder in folders)
         self._locks = tuple({str(path / "index.lock") for path in found if path is not None})
         self._on_problem = on_problem
         self._outlived: set[tuple[str, int, int]] = set()
@@ -59,18 +61,3 @@ class GitLocks:
                 status = os.stat(path)  # noqa: PTH116 - with every reload
                 held.add((path, status.st_ino, status.st_mtime_ns))
         return held - self._outlived
-
-
-def _git_folder(folder: Path) -> Path | None:
-    """Return where the repository around `folder` keeps its index."""
-    for parent in (folder, *folder.parents):
-        git = parent / ".git"
-        if git.is_dir():
-            return git
-        if git.is_file():  # A work tree or submodule: the file names the folder.
-            try:
-                text = git.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError):
-                return None
-            return (parent / text.removeprefix("gitdir:").strip()).resolve()
-    return None

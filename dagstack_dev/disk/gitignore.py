@@ -7,11 +7,12 @@ import os
 import re
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES, ignored_in
 from dagstack_dev.disk.ignore import OUTPUT_FOLDERS
-from dagstack_dev.disk.paths import below, read_regular
+from dagstack_dev.disk.paths import below, git_folder, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,10 +54,11 @@ class FolderRules:
     """What of one plugin's folder is no source of it.
 
     That is what is ignored everywhere, and what git ignores, by the files from its working tree's
-    top (else the root) down, but for Python files and manifests. What the manifest names counts,
-    as the place of what it starts: in the folders of build tools, and although git ignores it.
-    What the manifest ignores, or does not, has the last word over git. Where the plugin's folder
-    itself is ignored by git, what stands further up says nothing about what is in it.
+    top (else the root) down and by `.git/info/exclude`, but for Python files and manifests. What
+    the manifest names counts, as the place of what it starts: in the folders of build tools, and
+    although git ignores it. What the manifest ignores, or does not, has the last word over git.
+    Where the plugin's folder itself is ignored by git, what stands further up says nothing about
+    what is in it.
 
     Args:
         folder: the plugin's.
@@ -75,7 +77,7 @@ class FolderRules:
         self._text = text
         patterns = ignored_in(manifest, text)
         self._own = (_own(folder, patterns),) if patterns else ()
-        self._chains = {"": _around(folder, root) + _at(folder)}
+        self._chains = {"": _around(folder, root) + _at(folder) if ignore.gitignore else ()}
 
     def leaves_out(self, relative: str, *, is_folder: bool) -> bool:
         """Return whether what is at `relative` is left out; the folder that it lies in is not."""
@@ -124,7 +126,8 @@ class FolderRules:
     def _chain(self, relative: str) -> tuple[_Patterns, ...]:
         if relative not in self._chains:
             above = self._chain(relative.rpartition("/")[0])
-            self._chains[relative] = above + _at(f"{self.folder}/{relative}")
+            inside = _at(f"{self.folder}/{relative}") if self._ignore.gitignore else ()
+            self._chains[relative] = above + inside
         return self._chains[relative]
 
 
@@ -137,7 +140,8 @@ def _decide(chain: tuple[_Patterns, ...], path: str) -> bool | None:
 def _around(folder: str, root: str) -> tuple[_Patterns, ...]:
     """Return the patterns above `folder`; none where they leave out the folder itself."""
     top = _top(folder, root)
-    chain: tuple[_Patterns, ...] = ()
+    exclude = _exclude_file(top)
+    chain = _patterns_in(exclude, top) if exclude is not None else ()
     above = top
     for part in folder[len(top) + 1 :].split("/") if folder != top else ():
         chain += _at(above)
@@ -162,26 +166,42 @@ def _working_tree(folder: str) -> str | None:
 
 
 @lru_cache(maxsize=1 << 10)
+def _exclude_file(top: str) -> str | None:
+    """Return where the repository of a working tree says what it ignores besides."""
+    git = git_folder(Path(top))
+    if git is None:
+        return None
+    with suppress(OSError):  # One of several working trees names the folder that they share.
+        git /= (git / "commondir").read_text(encoding="utf-8").strip()
+    return str(git / "info" / "exclude")
+
+
+@lru_cache(maxsize=1 << 10)
 def _own(folder: str, patterns: tuple[str, ...]) -> _Patterns:
     return _Patterns(folder, patterns)
 
 
 def _at(folder: str) -> tuple[_Patterns, ...]:
-    """Return the patterns of the file in `folder`, if there is one."""
-    path = f"{folder}/{_NAME}"
+    """Return the patterns of the `.gitignore` in `folder`, if there is one."""
+    return _patterns_in(f"{folder}/{_NAME}", folder)
+
+
+def _patterns_in(path: str, base: str) -> tuple[_Patterns, ...]:
+    """Return the patterns of the file at `path`, if there is one; relative to `base`."""
     try:
         status = os.stat(path)  # noqa: PTH116 - hot path
     except OSError:
         return ()
     if status.st_size > _LARGEST:
         return ()
-    return _read(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+    return _read(path, base, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 @lru_cache(maxsize=1 << 12)
-def _read(path: str, stamp: tuple[int, ...]) -> tuple[_Patterns, ...]:  # noqa: ARG001 - the key
+def _read(path: str, base: str, stamp: tuple[int, ...]) -> tuple[_Patterns, ...]:  # noqa: ARG001 - the key
     try:
         text = read_regular(path).decode(errors="replace")
     except OSError:
         return ()
-    return (_Patterns(path.rpartition("/")[0], text.splitlines()),)
+    lines = [line for line in text.splitlines() if line.strip() and line[0] != "#"]
+    return (_Patterns(base, lines),) if lines else ()

@@ -151,6 +151,7 @@ IGNORED_FILES: Final = (
     "*.log",
     "*.log.*",
     "*.tmp",
+    "*.tmp.[0-9]*",
     "*.temp",
     ".tmp*",
     "*.pid",
@@ -185,15 +186,17 @@ _RANDOM_NAMES: Final = (
 
 
 class IgnoreRules:
-    """Tells whether a path below a root counts.
+    """The rules by which a path below a root counts or not.
 
     Args:
         patterns: globs that are ignored besides the built-in ones. A pattern without `/` is held
             against every file and folder name; one with `/` against the path relative to the
             root, where `*` and `?` stay within one name and `**` spans any number of folders.
+        gitignore: whether what git ignores does not count either.
     """
 
-    def __init__(self, patterns: Iterable[str] = ()) -> None:
+    def __init__(self, patterns: Iterable[str] = (), *, gitignore: bool = True) -> None:
+        self.gitignore = gitignore
         extra = [pattern.rstrip("/") for pattern in patterns]
         names = [pattern for pattern in extra if "/" not in pattern]
         paths = [pattern.strip("/") for pattern in extra if "/" in pattern]

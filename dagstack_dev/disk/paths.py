@@ -7,9 +7,12 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.refs import closest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ABSENT: Final = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE}
@@ -20,6 +23,19 @@ ABSENT: Final = frozenset(
 def below(root: str, path: str) -> str:
     """Return `path` relative to `root`, empty for the root itself; both absolute and normal."""
     return path[len(root) :].lstrip(os.sep)
+
+
+def folders_above(root: str, path: str) -> Iterator[str]:
+    """Yield the folders from `root` down to that which holds `path`; all absolute and normal."""
+    above = root
+    for part in below(root, path).split(os.sep):  # noqa: PTH206 - plain strings
+        yield above
+        above = f"{above}{os.sep}{part}"
+
+
+def is_searchable(folder: str) -> bool:
+    """Return whether `folder` is one, and this process may find what is in it."""
+    return os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK)  # noqa: PTH112 - hot path
 
 
 def lies_in(path: str, folders: list[str]) -> bool:
@@ -96,3 +112,18 @@ def open_at_once(path: str, flags: int) -> int:
 def reason_of(error: OSError) -> str:
     """Return what the system says, without number and path."""
     return error.strerror or str(error)
+
+
+def git_folder(folder: Path) -> Path | None:
+    """Return where the repository around `folder` keeps its index."""
+    for parent in (folder, *folder.parents):
+        git = parent / ".git"
+        if git.is_dir():
+            return git
+        if git.is_file():  # A work tree or submodule: the file names the folder.
+            try:
+                text = git.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):
+                return None
+            return (parent / text.removeprefix("gitdir:").strip()).resolve()
+    return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.manifests import is_plugin_folder
-from dagstack_dev.disk.paths import below
+from dagstack_dev.disk.paths import below, folders_above, is_searchable
 from dagstack_dev.disk.reading import (
     NOTHING,
     SeenFile,
@@ -98,6 +98,11 @@ class PluginFolders:
     def seen(self, folder: str) -> Mapping[str, SeenFile]:
         """Return the files of a folder with their stamps, by relative path."""
         return self._seen.get(folder, {})
+
+    @property
+    def has_links(self) -> bool:
+        """Whether there are links to files."""
+        return bool(self._links)
 
     def stamps_of_links(self) -> dict[str, Stamp]:
         """Return what was seen behind each link to a file."""
@@ -216,7 +221,7 @@ class PluginFolders:
             found, gone = self._search({(root, root) for _, root in searches})
         for owner in inside.keys() - gone:
             root = self._root_of(owner) or ""
-            if _is_readable(root):
+            if is_searchable(root):
                 found[owner] = root
         return found, gone, inside
 
@@ -238,7 +243,7 @@ class PluginFolders:
         away: list[str] = []
         # Outer roots first: a folder below two roots belongs to the inner one.
         for start, root in sorted(searches | inner, key=lambda search: len(search[1])):
-            if not _is_readable(root):
+            if not is_searchable(root):
                 away.append(root)
                 if os.path.isdir(root):  # noqa: PTH112 - hot path
                     self.denied[root] = "Permission denied"
@@ -290,13 +295,4 @@ class PluginFolders:
 
 def _start(path: str, root: str) -> str:
     """Find where to search so that what happened at `path` is seen: there or above."""
-    above = root
-    for part in below(root, path).split(os.sep):  # noqa: PTH206 - hot path
-        if is_plugin_folder(above):
-            return above
-        above = f"{above}{os.sep}{part}"
-    return path
-
-
-def _is_readable(root: str) -> bool:
-    return os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK)  # noqa: PTH112 - hot path
+    return next(filter(is_plugin_folder, folders_above(root, path)), path)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dagstack_dev.disk.ignore import IgnoreRules
 
 LARGE_FILE: Final = 8 * 1024 * 1024
-"""Bytes from which a file that is not code is told apart by size and time, not by content."""
+"""Bytes from which a file that is not code is compared by size and time, not by content."""
 
 LARGEST_CODE: Final = 4 * 1024 * 1024
 """Bytes of a Python file that are compiled at most: some seconds of work."""
@@ -176,7 +176,7 @@ def see_file(path: str, before: SeenFile | None = None, *, keep: bool = True) ->
 
     Args:
         path: of the file.
-        before: the file as it was read before; it is not read again if its stamp tells enough.
+        before: the file as it was read before; it is not read again if its stamp says enough.
         keep: whether to keep what it holds, whatever its name.
     """
     seen = _see(path, before, keep=keep)
@@ -224,8 +224,8 @@ def read_file(path: str, stamp: Stamp, *, keep: bool = False) -> SourceFile:
             if status.st_size > limit and path.endswith(_EMBEDDED):
                 keep = False  # As large as this it is another tool's file and nothing else.
             if keep and status.st_size > limit:
-                tells = b"large %d %d" % (status.st_size, status.st_mtime_ns)
-                return SourceFile(tells, error=f"it is larger than {limit >> 20} MiB")
+                stamp_only = b"large %d %d" % (status.st_size, status.st_mtime_ns)
+                return SourceFile(stamp_only, error=f"it is larger than {limit >> 20} MiB")
             content = file.read()
     except OSError as error:
         return _unreadable(error)

@@ -27,7 +27,7 @@ class RunningCode(Protocol):
         """Return whether something imports a file at `path`, or would."""
 
     def fingerprint(self, path: str) -> bytes | None:
-        """Return what tells the content that runs of the file at `path`; None when nothing does."""
+        """Return the fingerprint of what runs of the file at `path`; None when nothing does."""
 
 
 class SingleFiles:
@@ -79,6 +79,11 @@ class SingleFiles:
         if path not in self._seen:
             self._take(path, see_file(path))
         return self._seen[path]
+
+    @property
+    def has_links(self) -> bool:
+        """Whether there are links to files."""
+        return bool(self._links)
 
     def stamps_of_links(self) -> dict[str, Stamp]:
         """Return what was seen behind each link."""
@@ -164,5 +169,5 @@ def _content(seen: SeenFile | None) -> SourceFile | None:
 
 
 def _may_be_folder(hint: str) -> bool:
-    """False for what is a file, or was one by its name; a folder may be gone."""
+    """Return False for what is a file, or was one by its name; a folder may be gone."""
     return not hint.endswith(".py") and not os.path.isfile(hint)  # noqa: PTH113 - hot path

@@ -6,25 +6,23 @@ File events are hints: they say where to look. What counts is the content that i
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from itertools import filterfalse
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from dagstack_dev.core.manifest_forms import MANIFEST_NAMES, differing_forms
+from dagstack_dev.disk.faults import faults_of
 from dagstack_dev.disk.plugin_folders import PluginFolders
 from dagstack_dev.disk.single_files import SingleFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
     from dagstack_dev.core.sources import PluginSource, SourceFile
     from dagstack_dev.disk.ignore import IgnoreRules
-    from dagstack_dev.disk.modules import ModuleSource
+    from dagstack_dev.disk.module_source import ModuleSource
     from dagstack_dev.disk.reading import Stamp
     from dagstack_dev.disk.single_files import RunningCode
 
 _T = TypeVar("_T")
-
-TOO_MANY_FILES: Final = 10_000
-"""How many files a plugin may have before it is told to hold something that is no source."""
 
 
 class News(NamedTuple):
@@ -83,6 +81,23 @@ class Snapshot:
         seen = self.files.seen(path)
         return None if seen is None else seen.file
 
+    def see(self, ran: Mapping[str, Hashable]) -> set[str]:
+        """Look at single files that were never looked at, so that a save of them is seen.
+
+        Args:
+            ran: their paths, each with the fingerprint of what code was run from there.
+
+        Returns:
+            Those that hold something else by now, which is news.
+        """
+        edited = set[str]()
+        for path in filterfalse(self.files.has_seen, ran):
+            file = self.file(path)
+            if ran[path] != (None if file is None else file.fingerprint):
+                edited.add(path)
+        self.news.files.update(dict.fromkeys(edited))
+        return edited
+
     def take_touched(self) -> set[str]:
         """Return the files that were saved since they were last read, changed or not; each once."""
         touched = self.folders.touched | self.files.touched
@@ -139,7 +154,7 @@ class Snapshot:
         }
 
     def faults(self) -> dict[str, str]:
-        """Tell what the disk does not let us see, and what is too much to see, in the news.
+        """Find what the disk does not let us see, and what is too much to see, in the news.
 
         Returns:
             Messages by path.
@@ -150,22 +165,7 @@ class Snapshot:
             for folder, reason in self.folders.denied.items()
         }
         for source in filter(None, map(self.source, self.news.folders)):
-            for path, file in source.files.items():
-                if file.error is not None and not path.endswith((".py", source.manifest_name)):
-                    faults[f"{source.folder}/{path}"] = (
-                        f"cannot be read: {file.error}; the plugin is taken without it"
-                    )
-            if len(MANIFEST_NAMES & source.files.keys()) > 1:
-                for name in differing_forms(source.manifest_text):
-                    faults[f"{source.folder}/{name}"] = (
-                        f"holds a manifest that does not count: {source.manifest_name} beside it "
-                        "takes precedence and says something else"
-                    )
-            if len(source.files) > TOO_MANY_FILES:
-                faults[source.folder] = (
-                    f"holds more than {TOO_MANY_FILES:,} files, and all of them count as its "
-                    "source; name those that are data in `ignore` of its manifest, or --ignore them"
-                )
+            faults.update({fault.path: fault.message for fault in faults_of(source)})
         return faults
 
     def copy(self) -> Snapshot:
@@ -192,6 +192,11 @@ class Snapshot:
                 files = before.changed_files(now)
                 found |= {f"{now.home}/{path}": now.files.get(path) for path in files}
         return found
+
+    @property
+    def has_links(self) -> bool:
+        """Whether there are links to files."""
+        return self.folders.has_links or self.files.has_links
 
     def stamps_of_links(self) -> dict[str, Stamp]:
         """Return what was seen behind each link to a file."""

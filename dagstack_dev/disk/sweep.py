@@ -37,6 +37,9 @@ POLL_SECONDS: Final = 0.05
 LINKS_SECONDS: Final = 0.1
 """The shortest rest between two looks at what is behind links to files."""
 
+NO_LINKS_SECONDS: Final = 0.5
+"""Likewise while there are none: how long after it was made a link may not be looked behind."""
+
 REST_PER_LINKS: Final = 200
 """As `REST_PER_SWEEP`, for these: half a percent of a core at most."""
 
@@ -83,9 +86,12 @@ class Sweep:
 
     async def run_links(self) -> None:
         """Likewise, at what is behind links to files."""
-        await self._repeat(
-            self._behind_links, lambda took: anyio.sleep(max(LINKS_SECONDS, took * REST_PER_LINKS))
-        )
+
+        async def rest(took: float) -> None:
+            shortest = LINKS_SECONDS if self._snapshot.has_links else NO_LINKS_SECONDS
+            await anyio.sleep(max(shortest, took * REST_PER_LINKS))
+
+        await self._repeat(self._behind_links, rest)
 
     async def _everywhere(self) -> dict[str, object]:
         now = self._snapshot.copy()

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from contextlib import ExitStack, aclosing, contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 import anyio.from_thread
@@ -39,6 +39,13 @@ _DEBOUNCE_MS: Final = 400
 """A batch that never falls quiet ends after this time."""
 
 
+class OnProblem(Protocol):
+    """Takes note that a folder cannot be watched as it should, or is gone and waited for."""
+
+    def __call__(self, folder: str, message: str, /, *, is_gone: bool = False) -> None:
+        """Take note of it."""
+
+
 class Watcher:
     """Watches folders, whatever happens to them, and reports the paths of events.
 
@@ -67,7 +74,7 @@ class Watcher:
         polling: bool,
         sweep: Sweep,
         on_paths: Callable[[set[str]], None],
-        on_problem: Callable[[str, str], None],
+        on_problem: OnProblem,
         on_recovered: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         self._folders = tuple(folders)
@@ -155,9 +162,9 @@ class Watcher:
         return {path for path in self._single if os.path.dirname(path) == folder}  # noqa: PTH120
 
     async def _watch(self, folder: str, *, recursive: bool, watching: anyio.Event) -> str | None:
-        """Report batches until the watch breaks; the answer says how.
+        """Report batches until the watch breaks; return how.
 
-        It also ends, without an answer, when a link to a folder has come or points elsewhere:
+        It also ends, with None, when a link to a folder has come or points elsewhere:
         what lies behind is watched only from the start of a watch on.
         """
         problem = None
@@ -210,7 +217,8 @@ class Watcher:
         while identity_of(folder) == identity:
             await anyio.sleep(RETRY_SECONDS)
         self._gone.add(folder)
-        self._on_problem(folder, "the folder was replaced or is gone; waiting for it")
+        gone = "the folder was replaced or is gone; waiting for it"
+        self._on_problem(folder, gone, is_gone=True)
         scope.cancel()
 
 

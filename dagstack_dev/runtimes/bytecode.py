@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
 from types import CodeType
-from typing import Final
+from typing import Any, Final
 
 _CHECKED_HASH: Final = (0b11).to_bytes(4, "little")
 
@@ -29,11 +29,13 @@ def compile_cached(path: str, content: bytes) -> CodeType:
         cache = cache_from_source(path)
     except NotImplementedError:  # This Python keeps no bytecode.
         return compile_text(path, content)
-    code = _read(cache, header)
-    if code is None or code.co_filename != path:  # The folder may have been moved.
+    code = kept(cache, header)
+    if (
+        not isinstance(code, CodeType) or code.co_filename != path
+    ):  # The folder may have been moved.
         code = compile_text(path, content)
         if not sys.dont_write_bytecode:
-            _write(cache, path, header, code)
+            keep(cache, path, header, code)
     return code
 
 
@@ -42,27 +44,26 @@ def compile_text(path: str, content: bytes) -> CodeType:
     return compile(content, path, "exec", dont_inherit=True)
 
 
-def _read(cache: str, header: bytes) -> CodeType | None:
-    """Return the code in the file `cache`, or None for any reason to make it anew."""
+def kept(cache: str, header: bytes) -> object:
+    """Return what is in the file `cache`, or None for any reason to make it anew."""
     try:
         with open(cache, "rb", 0) as file:  # noqa: PTH123 - per file on the hot path
             data = file.read()
         if not data.startswith(header):
             return None
-        code = marshal.loads(memoryview(data)[len(header) :])  # noqa: S302 - as trusted as the code beside it
+        return marshal.loads(memoryview(data)[len(header) :])  # noqa: S302 - as trusted as the code beside it
     except Exception:  # noqa: BLE001 - no file, or whatever marshal makes of a damaged one
         return None
-    return code if isinstance(code, CodeType) else None
 
 
-def _write(cache: str, path: str, header: bytes, code: CodeType) -> None:
-    """Put `code` into the file `cache`, whole or not at all; as private as `path`.
+def keep(cache: str, path: str, header: bytes, value: Any) -> None:
+    """Put `value` into the file `cache`, whole or not at all; as private as `path`.
 
     A folder that cannot be written to only means that this is to be done again.
     """
     unfinished = f"{cache}.{os.getpid()}"
     try:
-        data = header + marshal.dumps(code)
+        data = header + marshal.dumps(value)
         mode = os.stat(path).st_mode & 0o666 | 0o200  # noqa: PTH116 - per file on the hot path
         os.makedirs(os.path.dirname(cache), exist_ok=True)  # noqa: PTH103, PTH120 - likewise
         with open(unfinished, "xb", opener=partial(os.open, mode=mode)) as file:

@@ -1,4 +1,4 @@
-"""Compiling one file, and what its code tells before it is run."""
+"""Compiling one file, and what its code says before it is run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CodeFile:
 
     @property
     def problem(self) -> tuple[str, int | None]:
-        """What is wrong with it and in which line, as the compiler says; it must have `error`."""
+        """Return what is wrong with it and in which line, as the compiler says."""
         error = self.error
         said = getattr(error, "msg", None) or str(error) or "too complex for the compiler"
         return f"{type(error).__name__}: {said}", getattr(error, "lineno", None)
@@ -76,7 +76,7 @@ def _restored(path: str, source: SourceFile, code: bytes | None, error: str | No
 
 
 def compile_file(path: str, source: SourceFile, *, cached: bool = False) -> CodeFile:
-    """Compile the bytes of `source`; an error is part of the answer.
+    """Compile the bytes of `source`; an error is part of the result.
 
     `cached` asks for bytecode kept on disk first, and keeps there what had to be compiled.
     """
@@ -109,7 +109,7 @@ def named_files(files: Mapping[str, CodeFile]) -> set[str]:
 
 
 def all_code(code: CodeType) -> Iterator[CodeType]:
-    """`code` and everything that is nested in it."""
+    """Yield `code` and everything that is nested in it."""
     todo = [code]
     while todo:
         each = todo.pop()
@@ -131,13 +131,27 @@ def _words(code: CodeType) -> Iterator[str]:
 
 
 _BINDING_WORDS: Final = frozenset(
-    {"__getattr__", "globals", "vars", "locals", "setattr", "exec", "eval", "modules"}
+    {
+        "__getattr__",
+        "globals",
+        "vars",
+        "locals",
+        "setattr",
+        "exec",
+        "eval",
+        "modules",
+        "global_enum",
+        "_convert_",  # What `global_enum` was before; `ssl` and `socket` use it.
+    }
 )
 """Names by which a module can be given attributes that no statement of it binds."""
 
+_IN_FUNCTIONS: Final = frozenset({"globals", "modules"})
+"""Those of them that mean the module in a function, too: the others are mostly about objects."""
+
 
 _STAR_IMPORT: Final = ("*",)
-"""What an import is told to import, as it stands among the constants of its code."""
+"""What an import names, as it stands among the constants of its code."""
 
 
 def may_bind(file: CodeFile, name: str) -> bool:
@@ -153,6 +167,8 @@ def may_bind(file: CodeFile, name: str) -> bool:
         return True
     if not _BINDING_WORDS.isdisjoint(code.co_names) or _STAR_IMPORT in code.co_consts:
         return True
+    if any(not _IN_FUNCTIONS.isdisjoint(each.co_names) for each in all_code(code)):
+        return True
     text = decode_source(file.source.content or b"")
     try:
         return _binds(symtable.symtable(text, file.path, "exec"), name)
@@ -164,10 +180,19 @@ def _binds(table: symtable.SymbolTable, name: str) -> bool:
     """Return whether this scope, or a nested one after `global`, binds the module's `name`."""
     if name in table.get_identifiers():
         symbol = table.lookup(name)
-        here = table.get_type() == "module" or symbol.is_declared_global()
-        if here and (symbol.is_assigned() or symbol.is_imported()):
+        # A `:=` in a comprehension of the module declares its name global, too.
+        is_here = table.get_type() == "module" and (symbol.is_assigned() or symbol.is_imported())
+        if is_here or symbol.is_declared_global():
             return True
     return any(_binds(child, name) for child in table.get_children())
+
+
+def top_names(file: CodeFile) -> set[str]:
+    """Return the names that are mentioned at the top of `file`, among them those it binds."""
+    if file.code is None:
+        return set()
+    inside = (each.co_name for each in file.code.co_consts if isinstance(each, CodeType))
+    return {*file.code.co_names, *inside}
 
 
 def found_classes(file: CodeFile, name: str) -> str:

@@ -50,7 +50,7 @@ def is_alive(group: int) -> bool:
 
 
 def _has_running_member(group: int) -> bool:
-    """Return whether the group consists of more than zombies, where the system tells.
+    """Return whether the group consists of more than zombies, where the system shows that.
 
     Orphans that no parent collects, as in a container without an init, would else look alive.
     """

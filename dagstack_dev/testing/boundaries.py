@@ -6,6 +6,7 @@ import inspect
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from dagstack_dev.core.blame import is_plugin_code
 from dagstack_dev.core.errors.base import shown
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.testing.harness import (
@@ -57,9 +58,10 @@ async def check_boundaries(
     async with running_plugin(plugin_class, manifest, ctx=ctx) as plugin:
         for hook, arguments in (hook_samples or {}).items():
             method = _hook(plugin, hook, SerializationError)
+            where = f"{hook}{_place(method)}"
             for name, value in arguments.items():
-                _survives(value, f"argument {name!r} of {hook}")
-            _survives(await _call(method, arguments, ctx), f"the result of {hook}")
+                _survives(value, f"argument {name!r} of {where}")
+            _survives(await _call(method, arguments, ctx), f"the result of {where}")
 
 
 async def check_determinism(
@@ -91,21 +93,22 @@ async def check_determinism(
     if iterations < FEWEST_ITERATIONS:
         raise ValueError(f"iterations is {iterations}; one answer cannot be compared")
     valid = assert_manifest_valid(manifest)
-    answers = []
+    answers, place = [], ""
     for _ in range(iterations):
         async with running_plugin(plugin_class, valid, ctx=ctx) as plugin:
             method = _hook(plugin, hook_name, DeterminismError)
+            place = _place(method)
             answers.append(_normal(await _call(method, hook_kwargs, ctx)))
     first = answers[0]
+    what = f"{valid.ref}: {hook_name}{place}"
     for number, answer in enumerate(answers[1:], start=2):
         if answer != first:
             raise DeterminismError(
-                f"{valid.ref}: {hook_name} has answered {first} first, "
-                f"and call {number} with {answer}"
+                f"{what} has answered {first} first, and call {number} with {answer}"
             )
     if expected_output is not None and first != _normal(expected_output):
         raise DeterminismError(
-            f"{valid.ref}: {hook_name} answers {first}, and {_normal(expected_output)} was expected"
+            f"{what} answers {first}, and {_normal(expected_output)} was expected"
         )
 
 
@@ -144,6 +147,15 @@ def _hook(plugin: Any, name: str, error: type[Exception]) -> Callable[..., Any]:
         raise error(f"the plugin has no hook {name!r}{hint}")
     found: Callable[..., Any] = method
     return found
+
+
+def _place(method: Callable[..., Any]) -> str:
+    """Return where a plugin defines a hook, in brackets; nothing where its code is not known."""
+    function = inspect.unwrap(method)
+    code = getattr(function, "__code__", None)
+    if code is None or not is_plugin_code(getattr(function, "__globals__", {})):
+        return ""
+    return f" ({code.co_filename}:{code.co_firstlineno})"
 
 
 def _survives(value: object, what: str) -> None:

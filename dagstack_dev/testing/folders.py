@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.core.errors.base import PluginRegistryError, in_words, said
 from dagstack_dev.core.errors.life import TeardownErrors
-from dagstack_dev.core.errors.registry import AmbiguousPlugin, DependencyCycle
-from dagstack_dev.core.graph import DependencyGraph
-from dagstack_dev.disk.discovery import plugin_sources
-from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.core.errors.registry import DependencyCycle
+from dagstack_dev.core.refs import ref_called
 from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.host.loop.tasks import is_interruption
-from dagstack_dev.host.plugins.preparation import prepare
+from dagstack_dev.static.project import read_project
 from dagstack_dev.testing.ambient_state import AmbientStateError, ambient_state
 from dagstack_dev.testing.harness import ignore_fact, minimal_context
 from dagstack_dev.testing.own_tests import SamplesInvalid, TestRun, read_samples, run_own_tests
@@ -26,10 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
     from pathlib import Path
 
+    from dagstack_dev.core.graph import DependencyGraph
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.host.plugins.entry import Offer
     from dagstack_dev.host.services.context import PluginContext
+    from dagstack_dev.static.project import Project
+
+
+class NoSuchPlugin(Exception):
+    """A plugin that was named is not there, or several may be meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class PluginReport:
 
     Attributes:
         folder: where it lies.
-        ref: kind and name, as far as the manifest tells.
+        ref: kind and name, None where the manifest cannot be read.
         results: of the checks, in order.
         tests: of the plugin's own tests; None when it has none.
     """
@@ -56,23 +59,13 @@ class PluginReport:
         )
 
 
-@dataclass(slots=True)
-class _Tree:
-    """The plugins below some folders, as far as their manifests tell."""
-
-    roots: list[str]
-    sources: dict[str, PluginSource] = field(default_factory=dict)
-    folders: dict[PluginRef, str] = field(default_factory=dict)
-    errors: dict[str, PluginRegistryError] = field(default_factory=dict)
-    graph: DependencyGraph = field(default_factory=DependencyGraph)
-
-
 async def check_folders(
     paths: Iterable[str | Path],
     *,
     config: Mapping[str, Any] | None = None,
     ignore: Iterable[str] = (),
     checks: Collection[str] | None = None,
+    plugins: Iterable[str] = (),
 ) -> AsyncIterator[PluginReport]:
     """Run the contract suite and the own tests of every plugin below `paths`, one by one.
 
@@ -83,76 +76,58 @@ async def check_folders(
         config: with a table for each plugin, as `dagstack-dev watch --config` reads it.
         ignore: globs to leave out.
         checks: names from `ALL_CHECKS`; all of them, and the plugins' own tests, by default.
+        plugins: only these, by kind and name or by name; all by default.
 
     Raises:
         FileNotFoundError: a folder does not exist.
+        NoSuchPlugin: one of `plugins` is not there, or several may be meant.
     """
     globs = [*ignore]
-    rules = IgnoreRules(globs)
-    tree = _read([root_folder(path) for path in paths], rules)
+    project = read_project([root_folder(path) for path in paths], ignore=globs)
     active = ALL_CHECKS if checks is None else frozenset(checks)
-    refs = {folder: ref for ref, folder in tree.folders.items()}
-    for folder, source in tree.sources.items():
-        error = tree.errors.get(folder)
+    refs = {source.folder: ref for ref, (_, source) in project.plugins.items()}
+    known = [str(ref) for ref in refs.values()]
+    try:
+        only = {ref_called(each, known) for each in plugins}
+    except LookupError as reason:
+        raise NoSuchPlugin(str(reason)) from reason
+    for folder, source in project.sources.items():
+        if only and str(refs.get(folder)) not in only:
+            continue
+        error = project.errors.get(folder)
         if error is not None:
             yield PluginReport(folder, error.ref, (_failure("manifest", said(error), error),))
             continue
         ref = refs[folder]
-        results = await _check(tree, ref, rules, config or {}, active)
+        results = await _check(project, ref, config or {}, active)
         own = None
         if checks is None:
-            own = await run_own_tests(ref, source, tree.roots, globs)
+            own = await run_own_tests(ref, source, project.roots, globs)
         yield PluginReport(folder, ref, tuple(results), own)
 
 
-def _read(roots: list[str], rules: IgnoreRules) -> _Tree:
-    tree = _Tree(roots)
-    registry = _registry(tree, rules)
-    wants = {}
-    for source in plugin_sources(roots, rules):
-        folder = source.folder
-        tree.sources[folder] = source
-        try:
-            offer = _prepare(source, registry)
-        except PluginRegistryError as error:
-            tree.errors[folder] = error
-            continue
-        owner = tree.folders.setdefault(offer.ref, folder)
-        if owner != folder:
-            tree.errors[folder] = AmbiguousPlugin.duplicate(offer.ref, [owner, folder])
-        else:
-            wants[offer.ref] = offer.manifest.depends_on
-    tree.graph = DependencyGraph(wants)
-    return tree
-
-
-def _registry(tree: _Tree, rules: IgnoreRules) -> PluginRegistry:
+def _registry(project: Project) -> PluginRegistry:
     registry = PluginRegistry(observer=ignore_fact)
     registry.resources.register_standard()
-    for root in tree.roots:
-        registry.add_code_root(root, rules)
+    for root in project.roots:
+        registry.add_code_root(root, project.rules)
     return registry
 
 
-def _prepare(source: PluginSource, registry: PluginRegistry) -> Offer:
-    return prepare(source, core_version=registry.core_version, runtimes=registry.runtimes)
-
-
 async def _check(
-    tree: _Tree,
+    project: Project,
     ref: PluginRef,
-    rules: IgnoreRules,
     config: Mapping[str, Any],
     checks: frozenset[str],
 ) -> list[ContractResult]:
     """Run the suite for one plugin, in a registry where the plugins it depends on are ready."""
-    source = tree.sources[tree.folders[ref]]
-    registry = _registry(tree, rules)
+    source = project.plugins[ref][1]
+    registry = _registry(project)
     ctx = minimal_context(registry, config)
     try:
         samples = read_samples(source)
-        needed = [tree.sources[tree.folders[each]] for each in _dependencies(tree.graph, ref)]
-        registry.register_offers([_prepare(each, registry) for each in needed])
+        needed = [project.plugins[each][1] for each in _dependencies(project.graph, ref)]
+        registry.register_revisions([registry.prepare(each) for each in needed])
     except SamplesInvalid as error:
         return [_failure("samples", said(error), error)]
     except PluginRegistryError as error:
@@ -169,7 +144,7 @@ async def _check(
     except PluginRegistryError as error:
         return [_failure("load", said(error), error)]
     finally:
-        with suppress(TeardownErrors):  # The report on the plugin that it happens to tells.
+        with suppress(TeardownErrors):  # Reported for the plugin itself.
             await registry.teardown_all()
 
 
@@ -179,13 +154,13 @@ async def _check_among(
     samples: dict[str, dict[str, Any]],
     checks: frozenset[str],
 ) -> list[ContractResult]:
-    offer = _prepare(source, ctx.registry)
-    assert offer.prepared is not None, "read from disk"  # noqa: S101 - `prepare` has made it
-    generation = offer.prepared.load()
+    revision = ctx.registry.prepare(source)
+    assert revision.prepared is not None, "read from disk"  # noqa: S101 - `prepare` has made it
+    generation = revision.prepared.load()
     try:
         suite = await run_contract_suite(
             generation.instantiate,
-            offer.manifest,
+            revision.manifest,
             checks=checks - {"ambient_state"},
             hook_samples={hook: table.get("arguments", {}) for hook, table in samples.items()},
             expected_outputs={hook: table.get("expected") for hook, table in samples.items()},
@@ -200,7 +175,7 @@ async def _check_among(
 
 
 def _ambient_state(source: PluginSource) -> ContractResult:
-    """That of every module of the plugin; what is in its `tests` is none of it."""
+    """Check every module of the plugin, those of its `tests` excepted."""
     lines, warnings = [], 0
     for relative, file in sorted(source.files.items()):
         if not relative.endswith(".py") or relative.startswith("tests/") or file.content is None:

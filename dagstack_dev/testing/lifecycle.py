@@ -68,7 +68,7 @@ async def assert_lifecycle_clean(
 async def _live(
     make: Callable[[], object], manifest: PluginManifest, ctx: PluginContext | None
 ) -> weakref.ref[object] | None:
-    """Live once, and return a weak reference to the instance, where that is possible."""
+    """Set up, tear down, and return a weak reference to the instance, where one can be made."""
     async with running_plugin(make, manifest, ctx=ctx) as plugin:
         try:
             return weakref.ref(unwrap(plugin))
@@ -77,7 +77,7 @@ async def _live(
 
 
 def _tasks() -> set[asyncio.Task[Any]]:
-    """Return the tasks of the running loop; trio does not tell."""
+    """Return the tasks of the running loop; on trio, none are known."""
     try:
         return asyncio.all_tasks()
     except RuntimeError:  # No loop of asyncio runs here.

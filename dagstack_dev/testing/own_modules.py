@@ -1,7 +1,7 @@
 """Lets the tests of one plugin import it as the server does; part of the pytest that runs them.
 
-In a plugin's package relative imports work, and no file of it hides a module of the same name from
-anybody. Tests are modules of that package, too. pytest knows them, and tests may know the plugin's
+In a plugin's package relative imports work, and no file of it hides a module of the same
+name. Tests are modules of that package, too. pytest knows them, and tests may know the plugin's
 modules, by names that count from the plugin's folder; either name leads to the same module.
 """
 

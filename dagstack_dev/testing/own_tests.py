@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from dagstack_dev.core.documents import DocumentInvalid, read_document
+from dagstack_dev.core.errors.files import Invalid, ManifestProblem
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.disk.reading import content_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
@@ -29,8 +30,10 @@ SAMPLES_FILE: Final = "tests/contract.toml"
 _KEYS: Final = ("arguments", "expected")
 
 
-class SamplesInvalid(ValueError):
-    """The file cannot be used; the message says why."""
+class SamplesInvalid(Invalid):
+    """A file of samples cannot be used; `problems` lists everything wrong with it at once."""
+
+    what = "samples"
 
 
 def read_samples(source: PluginSource) -> dict[str, dict[str, Any]]:
@@ -43,31 +46,37 @@ def read_samples(source: PluginSource) -> dict[str, dict[str, Any]]:
         return {}
     path = f"{source.folder}/{SAMPLES_FILE}"
     try:
-        tables: dict[str, dict[str, Any]] = read_document(content_of(path)).values
-        for hook, table in tables.items():
-            _check(hook, table)
-    except (DocumentInvalid, SamplesInvalid) as error:
-        raise SamplesInvalid(f"{path}: {error}") from error
-    return tables
+        document = read_document(content_of(path))
+    except DocumentInvalid as error:
+        raise SamplesInvalid(path, [ManifestProblem("", error.reason, error.line)]) from error
+    problems = [
+        ManifestProblem(".".join(keys), message, document.line_of(keys))
+        for keys, message in _problems(document.values)
+    ]
+    if problems:
+        raise SamplesInvalid(path, problems)
+    samples: dict[str, dict[str, Any]] = document.values
+    return samples
 
 
-def _check(hook: str, table: object) -> None:
-    if not isinstance(table, dict):
-        raise SamplesInvalid(f"{hook}: write [{hook}] with a table `arguments` in it")
-    for key in table.keys() - set(_KEYS):
-        raise SamplesInvalid(f"[{hook}]: unknown key {key!r}{did_you_mean(key, _KEYS)}")
-    if not isinstance(table.get("arguments", {}), dict):
-        raise SamplesInvalid(f"[{hook}]: arguments must be a table, by name")
+def _problems(tables: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    for hook, table in tables.items():
+        if not isinstance(table, dict):
+            yield (hook,), f"write [{hook}] with a table `arguments` in it"
+            continue
+        for key in table.keys() - set(_KEYS):
+            yield (hook, key), f"unknown key{did_you_mean(key, _KEYS)}"
+        if not isinstance(table.get("arguments", {}), dict):
+            yield (hook, "arguments"), "must be a table, by name"
 
 
 # Tests
 
 OWN_TESTS: Final = "DAGSTACK_DEV_OWN_TESTS"
-"""The environment variable that tells `own_modules`, in JSON, whose tests are run."""
+"""The environment variable that says to `own_modules`, in JSON, whose tests are run."""
 
 _NOTHING_COLLECTED: Final = 5
 """The exit code of pytest that has found no test."""
-
 
 _SILENCED: Final = 'ignore:The configuration option "asyncio_default_fixture_loop_scope" is unset'
 """What pytest-asyncio says of every project that is silent about an option of its own."""

@@ -62,8 +62,7 @@ def plugin_context(plugin_registry: PluginRegistry) -> PluginContext:
     `config` is an empty dict that a test may fill. What belongs to a running plugin, such as
     `ctx.start_soon`, needs `running_plugin`.
     """
-    from dagstack_dev.host.services.resources import ResourceContainer  # noqa: PLC0415 - see above
-    from dagstack_dev.host.services.standard import SHARED  # noqa: PLC0415 - likewise
+    from dagstack_dev.host.services.resources import SHARED, ResourceContainer  # noqa: PLC0415 - see above
     from dagstack_dev.testing.harness import minimal_context  # noqa: PLC0415 - likewise
 
     resources = plugin_registry.resources

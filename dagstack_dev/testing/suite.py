@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.errors.base import in_words, said
+from dagstack_dev.core.blame import blame
+from dagstack_dev.core.errors.base import in_words, place_of, said
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.host.loop.tasks import is_interruption, is_stray
 from dagstack_dev.testing.ambient_state import assert_no_ambient_state
@@ -141,5 +142,7 @@ async def _result(name: str, run: Callable[[str], Awaitable[str]]) -> ContractRe
         if is_interruption(error) and not is_stray(error):
             raise  # Anything else that a plugin raises is a finding.
         own = type(error).__module__.startswith("dagstack_dev")
-        message = said(error) if own else in_words(error)
+        found = blame(error)
+        place = f" ({place_of(found.path, found.line)})" if found.path else ""
+        message = said(error) if own else f"{in_words(error)}{place}"
         return ContractResult(name, passed=False, error=error, message=message)

@@ -9,7 +9,6 @@ them and load the page again; Ctrl-C ends both.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import signal
 from html import escape
@@ -18,7 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote
 
+import anyio
 import structlog
+from anyio import to_thread
+from anyio.abc import SocketAttribute
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from dagstack_dev import (
     DevServer,
@@ -36,10 +39,13 @@ from dagstack_dev import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from anyio.abc import SocketStream
+
     from dagstack_dev import EventStream
 
 HOST = "127.0.0.1"
 PLAYGROUND = Path(__file__).resolve().parents[1]
+MAX_HEAD_BYTES = 16 * 1024
 REQUEST_TIMEOUT_SEC = 10
 
 
@@ -66,7 +72,7 @@ class App:
     async def answer(self, path: str) -> tuple[HTTPStatus, str]:
         # The library's methods are plain functions. In a worker thread they can wait for the end
         # of a reload; on the event loop they would keep the reload from ever ending.
-        titles = await asyncio.to_thread(self._library.titles)
+        titles = await to_thread.run_sync(self._library.titles)
         match [unquote(part) for part in path.split("/") if part]:
             case []:
                 body = "".join(
@@ -74,38 +80,43 @@ class App:
                     for name, title in titles.items()
                 )
             case [name] if name in titles:
-                body = await asyncio.to_thread(self._library.html, name)
+                body = await to_thread.run_sync(self._library.html, name)
             case _:
                 return HTTPStatus.NOT_FOUND, "no such document"
         return HTTPStatus.OK, f"<h1>{escape(await self._greeter.greet())}</h1>{body}"
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(self, stream: SocketStream) -> None:
         """As much of HTTP as the example needs: one GET per connection."""
+        gone = (anyio.BrokenResourceError, anyio.DelimiterNotFound, anyio.IncompleteRead)
         try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_SEC):
-                head = await reader.readuntil(b"\r\n\r\n")
-                status, text = await self._respond(head.decode("latin-1").split(" "))
-                body = text.encode()
-                writer.write(
-                    f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-                    "Content-Type: text/html; charset=utf-8\r\n"
-                    f"Content-Length: {len(body)}\r\n"
-                    "Connection: close\r\n\r\n".encode()
-                    + body
-                )
-                await writer.drain()
-        except (ConnectionError, TimeoutError, asyncio.IncompleteReadError) as error:
+            with anyio.fail_after(REQUEST_TIMEOUT_SEC):
+                async with stream:
+                    buffered = BufferedByteReceiveStream(stream)
+                    head = await buffered.receive_until(b"\r\n\r\n", MAX_HEAD_BYTES)
+                    status, text = await self._respond(head.decode("latin-1").split(" "))
+                    body = text.encode()
+                    await stream.send(
+                        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+                        "Content-Type: text/html; charset=utf-8\r\n"
+                        f"Content-Length: {len(body)}\r\n"
+                        "Connection: close\r\n\r\n".encode()
+                        + body
+                    )
+        except (*gone, TimeoutError) as error:
             print(f"! request given up: {type(error).__name__}")
-        finally:
-            writer.close()
 
     async def _respond(self, words: list[str]) -> tuple[HTTPStatus, str]:
-        if words[0] != "GET":
-            return HTTPStatus.METHOD_NOT_ALLOWED, "only GET"
+        match words:
+            case ["GET", target, *_]:
+                path = target.partition("?")[0]
+            case _:
+                return HTTPStatus.METHOD_NOT_ALLOWED, "only GET"
         try:
-            return await self.answer(words[1].partition("?")[0])
+            return await self.answer(path)
         except PluginUnavailable as error:  # A plugin failed and there is none to go back to.
-            return HTTPStatus.SERVICE_UNAVAILABLE, str(error)
+            return HTTPStatus.SERVICE_UNAVAILABLE, escape(str(error))
+        except Exception as error:  # noqa: BLE001 - a mistake in a plugin is not the end of the app
+            return HTTPStatus.INTERNAL_SERVER_ERROR, escape(f"{type(error).__name__}: {error}")
 
 
 async def show(facts: EventStream) -> None:
@@ -132,22 +143,22 @@ def _names(refs: Iterable[object]) -> str:
 
 async def run(plugins: Path, config: Path, port: int) -> None:
     """Serve until SIGINT or SIGTERM."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     registry = PluginRegistry()
     context = PluginContext(config={}, logger=structlog.get_logger(), registry=registry)
     settings = Settings(config_file=config)
-    async with (
-        asyncio.TaskGroup() as tasks,
-        DevServer(plugins, context=context, settings=settings) as server,
-    ):
-        tasks.create_task(show(server.events()))
-        web = await asyncio.start_server(App(registry).handle, HOST, port)
-        address, port = web.sockets[0].getsockname()
-        print(f"serving http://{address}:{port}/ with {len(server.statuses())} plugins", flush=True)
-        await stop.wait()
-        web.close()
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with (
+            anyio.create_task_group() as tasks,
+            DevServer(plugins, context=context, settings=settings) as server,
+            await anyio.create_tcp_listener(local_host=HOST, local_port=port) as listener,
+            anyio.create_task_group() as requests,
+        ):
+            tasks.start_soon(show, server.events())
+            requests.start_soon(listener.serve, App(registry).handle)
+            url = f"http://{HOST}:{listener.extra(SocketAttribute.local_port)}/"
+            print(f"serving {url} with {len(server.statuses())} plugins", flush=True)
+            await anext(signals)
+            requests.cancel_scope.cancel()
 
 
 def main() -> None:
@@ -159,7 +170,7 @@ def main() -> None:
     # The console belongs to `show`; of the log, what went wrong is enough.
     quiet = structlog.make_filtering_bound_logger(logging.ERROR)
     structlog.configure(wrapper_class=quiet)
-    asyncio.run(run(options.plugins, options.config, options.port))
+    anyio.run(run, options.plugins, options.config, options.port)
 
 
 if __name__ == "__main__":

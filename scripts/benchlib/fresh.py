@@ -35,7 +35,7 @@ def in_fresh_process(
 
 
 def log_into_nothing() -> None:
-    """Log as the command does by default, at `info` and as JSON; nobody reads it."""
+    """Log as the command does by default, at `info` and as JSON, to nowhere."""
     import structlog  # noqa: PLC0415 - what is bare does without
 
     nothing = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the end
@@ -53,7 +53,7 @@ def ms_since(began: float) -> float:
 
 
 def resident_mb(pid: int | str = "self") -> float:
-    """How much memory a process holds; 0 where the system does not tell."""
+    """How much memory a process holds; 0 where the system does not say."""
     status = Path(f"/proc/{pid}/statm")
     if not status.exists():
         return 0.0

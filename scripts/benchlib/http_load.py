@@ -38,7 +38,7 @@ class Figures:
         generator: its name.
         requests: how many were answered.
         failed: answers other than 200, connections that were reset, and requests that timed out.
-        waits: of each request, in ms, where the generator tells.
+        waits: of each request, in ms, where the generator reports them.
         said: the generator's own words, where it measures itself.
     """
 

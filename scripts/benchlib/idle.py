@@ -1,4 +1,4 @@
-"""What a program that watches costs while nobody saves anything."""
+"""What a program that watches costs while nothing is saved."""
 
 from __future__ import annotations
 

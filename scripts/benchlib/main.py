@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from scripts.benchlib import (
+    agents,
+    api,
     branch,
     calls,
+    checking,
     cold,
     dispatch,
     execution,
@@ -19,9 +22,11 @@ from scripts.benchlib import (
     http_load,
     hub,
     idle,
+    layout,
     load,
     mcp_calls,
     memory,
+    page,
     saves,
     start,
 )
@@ -76,18 +81,35 @@ SECTIONS: Final = {
         lambda: idle.measure(((1000, 5),), 10),
         lambda: idle.measure(((1, 5), (1000, 5), (10_000, 5), (10_000, 1)), 30),
     ),
+    "api": Section(
+        lambda: api.measure((8, 1000), 60, 10), lambda: api.measure((8, 1000, 10_000), 200, 30)
+    ),
     "memory": Section(
         lambda both: memory.measure(1000, 300, both),
         lambda both: memory.measure(10_000, 10_000, both),
         compares=True,
     ),
     "help": Section(lambda: help.measure(10), lambda: help.measure(40)),
+    "check": Section(
+        lambda: checking.measure((100, 1000), 5), lambda: checking.measure((1000, 10_000), 5)
+    ),
+    "page": Section(
+        lambda: page.measure(((2000, 6000),)), lambda: page.measure(((300, 900), (2000, 6000)))
+    ),
+    "tab": Section(
+        lambda: page.measure_tab((8, 1000), 50, 10), lambda: page.measure_tab((8, 1000), 150, 30)
+    ),
+    "layout": Section(
+        lambda: layout.measure(((2000, 6000),), 20),
+        lambda: layout.measure(((2000, 6000), (10_000, 30_000)), 20),
+    ),
     "load": Section(
         lambda both: load.measure(200, both), lambda both: load.measure(1000, both), compares=True
     ),
     "http": Section(lambda: http_load.measure(20), lambda: http_load.measure(100)),
     "call": Section(lambda: calls.measure(150), lambda: calls.measure(400)),
     "mcp": Section(lambda: mcp_calls.measure(10), lambda: mcp_calls.measure(40)),
+    "agents": Section(lambda: agents.measure(10), lambda: agents.measure(40)),
     "execution": Section(lambda: execution.measure(5), lambda: execution.measure(20)),
     "dispatch": Section(lambda: dispatch.measure(30), lambda: dispatch.measure(200)),
 }

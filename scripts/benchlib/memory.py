@@ -108,7 +108,7 @@ def measure(reloads: int, reloads_of_shared: int, checkouts: Sequence[Checkout])
         "Memory after saves",
         (
             *("saved", "of", "reloads", "RSS growth, KiB"),
-            *("bytes per reload", "old classes", "objects", "leaks told"),
+            *("bytes per reload", "old classes", "objects", "leaks"),
         ),
         note=f"growth since reload {WARM_UP}; objects: growth of what the collector tracks",
     )
@@ -186,7 +186,7 @@ async def run(what: str, reloads: int) -> dict[str, object]:
         "bytes per reload": (rss_after - rss) / reloads,
         "old classes": len(old) - 1,
         "objects": objects_after - objects,
-        "leaks told": leaks,
+        "leaks": leaks,
     }
 
 

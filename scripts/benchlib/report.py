@@ -66,7 +66,16 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def machine() -> dict[str, str]:
     """What the figures depend on."""
-    packages = ("watchfiles", "anyio", "structlog", "uvicorn", "hmr", "jurigged", "pluggy")
+    packages = [
+        "watchfiles",
+        "anyio",
+        "structlog",
+        "uvicorn",
+        "hmr",
+        "jurigged",
+        "mcpmon",
+        "pluggy",
+    ]
     found = {name: _version(name) for name in packages}
     return {
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -18,7 +18,7 @@ from scripts.benchlib.subjects import FLOOR, IN_PLACE, RESTARTS, Recipe, Subject
 WARM_UP: Final = 5
 PAUSE_SEC: Final = (0.02, 0.06)
 RESTART_PAUSE_SEC: Final = (1.1, 1.2)
-"""Bytecode is told apart by whole seconds; a restart within one might run what was before."""
+"""Bytecode is compared by whole seconds; a restart within one might run what was before."""
 
 
 @dataclass(frozen=True)

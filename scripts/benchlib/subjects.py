@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,7 +24,7 @@ SAVE_SEC: Final = 60.0
 QUIET_SEC: Final = 0.3
 
 HMR_MAIN = "import plugin\nplugin.Plugin().setup(None)\n"
-# jurigged patches what lives and tells nobody: look, as often as does not cost anything.
+# jurigged patches what lives and reports nothing: look, as often as does not cost anything.
 JURIGGED_MAIN = """\
 import time
 import plugin
@@ -139,14 +141,22 @@ class Subject:
         recipe: what to run.
         folder: an empty folder for its plugins and its pipe.
         plugins: how many.
-        step_ms: the step of its watch, where it can be told.
+        step_ms: the step of its watch, where it can be set.
+        write: writes other plugins below a folder; the answer is the file of the probe.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, plugins: int, step_ms: int) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        plugins: int,
+        step_ms: int,
+        write: Callable[[Path], Path] | None = None,
+    ) -> None:
         self.recipe = recipe
         self.outcome = Outcome()
         self._folder = folder
-        self._plugins = plugins
+        self._write = write or partial(write_tree, count=plugins)
         self._step_ms = step_ms
         self._saves = 0
         self._rest = b""
@@ -162,7 +172,7 @@ class Subject:
             self._probe = tree / "plugin.py"
             self._probe.write_bytes(probe_text(0))
         else:
-            self._probe = write_tree(tree, self._plugins)
+            self._probe = self._write(tree)
         pipe = self._folder / "report"
         os.mkfifo(pipe)
         self._pipe = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)

@@ -1,7 +1,8 @@
-"""Plugin trees to measure with, and the plugin that tells when it is ready."""
+"""Plugin trees to measure with, and the plugin that reports when it is ready."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 REPORT_VARIABLE = "BENCH_REPORT"
@@ -52,7 +53,7 @@ class Plugin:
 ASYNC = PLAIN.replace("    def ", "    async def ")
 
 PROBE = '''\
-"""The plugin of the bench that is edited. The last line tells a whole file from a torn one."""
+"""The plugin of the bench that is edited. The last line shows that the file is whole."""
 
 import os
 import time
@@ -104,10 +105,10 @@ def plain_text(value: int) -> str:
     return f"{PLAIN}{_FILLED}\n\nVALUE = {value}\n"
 
 
-def write_plugin(folder: Path, text: str, depends_on: str = "") -> Path:
+def write_plugin(folder: Path, text: str, *depends_on: str) -> Path:
     """Write one plugin; the answer is its file."""
     folder.mkdir(parents=True)
-    wanted = f'"{depends_on}"' if depends_on else ""
+    wanted = ", ".join(f'"{each}"' for each in depends_on)
     manifest = MANIFEST.format(name=folder.name, depends_on=wanted)
     (folder / "dagstack.toml").write_text(manifest, encoding="utf-8")
     file = folder / "plugin.py"
@@ -122,9 +123,16 @@ def write_tree(root: Path, count: int, text: str = PLAIN) -> Path:
     the last one and nothing depends on it.
     """
     for number in range(count):
-        above = f"p{(number - 1) // FAN_OUT:05}" if number else ""
-        write_plugin(root / f"p{number:05}", text + _FILLED, above)
+        above = (f"p{(number - 1) // FAN_OUT:05}",) if number else ()
+        write_plugin(root / f"p{number:05}", text + _FILLED, *above)
     probe = root / f"p{count - 1:05}" / "plugin.py"
+    probe.write_bytes(probe_text(0))
+    return probe
+
+
+def write_graph(root: Path, wants: Mapping[str, Iterable[str]]) -> Path:
+    """Write a plugin for each of `wants`, that depends on these; the last one is the probe."""
+    *_, probe = (write_plugin(root / name, PLAIN, *each) for name, each in wants.items())
     probe.write_bytes(probe_text(0))
     return probe
 

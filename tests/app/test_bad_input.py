@@ -13,9 +13,8 @@ from serving import serving
 from trees import PluginTree
 
 from dagstack_dev import ManifestInvalid
-from dagstack_dev.app.config import ConfigInvalid
 from dagstack_dev.app.hookspec_files import read_hookspecs
-from dagstack_dev.core.errors.files import HookspecsInvalid
+from dagstack_dev.core.errors.files import ConfigInvalid, HookspecsInvalid
 from dagstack_dev.core.events import PluginRejected, WatchProblem
 from dagstack_dev.disk.manifests import load_manifest
 
@@ -51,7 +50,7 @@ def installed(tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.mark.parametrize(("spoil", "message"), BAD_TOML.values(), ids=BAD_TOML)
-async def test_a_configuration_that_cannot_be_used_is_told_and_changes_nothing(
+async def test_a_configuration_that_cannot_be_used_is_reported_and_changes_nothing(
     tree: PluginTree, tmp_path: Path, spoil: Callable[[Path], None], message: str
 ) -> None:
     config = tmp_path / "config.toml"

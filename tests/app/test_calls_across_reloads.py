@@ -378,6 +378,7 @@ async def test_a_roll_back_refuses_a_call_from_what_it_takes_down_to_what_has_fa
         raise OSError("no")"""
         write(tree, "failing", depends_on=["base"], define="async def", setup=failing)
         write(tree, "base", value=2)
+        live.take_in()
         caller, other = ref("caller"), ref("failing")
         await live.fact(Transition, lambda it: (it.ref, it.to_state) == (caller, State.READY))
         await live.fact(Transition, lambda it: (it.ref, it.to_state) == (other, State.SETTING_UP))
@@ -405,7 +406,7 @@ async def test_what_a_roll_back_takes_out_refuses_calls(tree: PluginTree, held: 
         def look(fact: Fact) -> None:
             if isinstance(fact, ReloadRolledBack):
                 gate = live.server.registry.table.entries[ref("new")].gate
-                seen.append((live.state("new"), gate.unavailable))
+                seen.append((live.state("new"), gate.refusal))
 
         live.server.registry.observe(look)
         await live.fact(ReloadRolledBack)

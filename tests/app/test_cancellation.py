@@ -86,6 +86,7 @@ async def test_in_the_middle_of_a_setup_of_a_reload(tree: PluginTree, how: str) 
     running = asyncio.create_task(run_until_cancelled(live, scope))
     await live.fact(WatchStarted)
     slow_tree(tree, value=2)
+    live.take_in()
     await live.fact(Transition, slow_again)
     if how == "scope":
         scope.cancel()

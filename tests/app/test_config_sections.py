@@ -179,13 +179,13 @@ async def test_a_model_is_asked_in_the_process_of_its_plugin(
         assert await live.plugin("one").read() == {"port": 1}
 
 
-async def test_a_misspelt_section_is_told_at_the_start_and_when_it_is_saved(
+async def test_a_misspelt_section_is_reported_at_the_start_and_when_it_is_saved(
     tree: PluginTree, config: Path
 ) -> None:
     tree.plugin("mailer", code=READS)
     config.write_text("[demo.mailler]\nport = 1\n[app.mailler]\n")
     async with serving(tree, config_file=config) as live:
-        says = "[demo.mailler] in line {} is of no plugin; did you mean [demo.mailer]?"
+        says = "[demo.mailler] in line {} belongs to no plugin; did you mean [demo.mailer]?"
         assert [problem.message for problem in live.of(WatchProblem)] == [says.format(1)]
         edit(config, "port = 1", "port = 2")
         await live.settle()

@@ -1,13 +1,14 @@
-"""A plugin that dies by itself while its transaction is being rolled back."""
+"""A plugin that dies by itself while its transaction is under way, or being rolled back."""
 
 from __future__ import annotations
 
+import anyio
 from serving import ref, serving
 from trees import PluginTree
 
 from dagstack_dev.core.blame import root_error
-from dagstack_dev.core.events import ReloadFailed
-from dagstack_dev.core.lifecycle import Stage
+from dagstack_dev.core.events import ReloadFailed, ReloadRolledBack, ReloadStarted, Transition
+from dagstack_dev.core.lifecycle import Stage, State
 
 DIES_THE_SECOND_TIME = """
     import anyio
@@ -86,3 +87,39 @@ async def test_what_depends_on_a_plugin_that_died_stays_down_when_a_neighbour_is
         await live.fact(ReloadFailed)
         assert live.states == {"mortal": "failed", "neighbour": "ready", "user": "blocked"}
         assert live.status("neighbour").pending
+
+
+HOLDS = """
+    class Plugin:
+        async def hold(self, begun, release):
+            begun.set()
+            await release.wait()
+"""
+
+
+async def test_what_dies_while_calls_end_runs_again_when_its_reload_is_rolled_back(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("base", code=HOLDS)
+    tree.plugin("mortal", code=DIES_WHEN_TOLD, depends_on=["base"])
+    begun, release = anyio.Event(), anyio.Event()
+    async with serving(tree, retry_seconds=0) as live, anyio.create_task_group() as callers:
+        callers.start_soon(live.plugin("base").hold, begun, release)
+        await begun.wait()
+        tree.write("mortal/plugin.py", "def broken(:\n")
+        await live.settle()
+        assert live.status("mortal").pending
+        live.forget()
+        tree.plugin("base", code="class Plugin:\n    def setup(self, ctx): 1 / 0\n")
+        await live.fact(ReloadStarted)
+        live.instance("mortal").end.set()
+        died = await live.fact(Transition, lambda each: each.to_state is State.FAILED)
+        assert (died.ref, died.stage) == (ref("mortal"), Stage.RUN)
+        assert not live.reached(State.STOPPED), "the calls had ended"
+        release.set()
+        await live.fact(ReloadRolledBack)
+        assert live.states == {"base": "ready", "mortal": "ready"}
+        assert live.status("mortal").pending
+        await live.settle()
+        assert live.states == {"base": "ready", "mortal": "ready"}
+        assert live.status("mortal").pending

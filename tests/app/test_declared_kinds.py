@@ -181,7 +181,7 @@ async def test_a_kind_and_its_plugins_can_be_renamed_together(tree: PluginTree, 
         assert not live.status("a", "renamed").pending
 
 
-async def test_a_file_that_cannot_be_used_is_told_once_and_changes_nothing(
+async def test_a_file_that_cannot_be_used_is_reported_once_and_changes_nothing(
     tree: PluginTree, file: Path
 ) -> None:
     tree.plugin("a")

@@ -154,7 +154,7 @@ async def test_an_asynchronous_dispatch_waits_for_what_is_being_swapped(
         with anyio.fail_after(10):
             await held.entered.wait()
             group.start_soon(ask)
-            while not registry.table.entries[ref("a")].gate.waiting:
+            while not registry.table.entries[ref("a")].gate.calls.waiting:
                 await anyio.lowlevel.checkpoint()
         assert answers == {}
         held.go.set()
@@ -164,7 +164,7 @@ async def test_an_asynchronous_dispatch_waits_for_what_is_being_swapped(
                 await anyio.lowlevel.checkpoint()
         assert answers == {"find": (["a2", "b1"], None), "rank": ["a2", "b1"]}
         gate = registry.table.entries[ref("a")].gate
-        assert (gate.in_flight, gate.waiting) == ([], [])
+        assert (gate.calls.in_flight, gate.calls.waiting) == ([], [])
 
 
 async def test_a_synchronous_dispatch_waits_in_a_thread_and_is_refused_on_the_loop(
@@ -196,7 +196,7 @@ async def test_a_synchronous_dispatch_waits_in_a_thread_and_is_refused_on_the_lo
         assert (name, type(error)) == ("a", PluginUnavailable)
         group.start_soon(ask)
         with anyio.fail_after(10):
-            while not registry.table.entries[ref("a")].gate.waiting:
+            while not registry.table.entries[ref("a")].gate.calls.waiting:
                 await anyio.sleep(0.001)
         held.go.set()
         await live.server.wait_idle()
@@ -226,7 +226,7 @@ async def test_a_dispatch_meets_a_roll_back_and_reaches_who_is_there_in_the_end(
         with anyio.fail_after(10):
             await held.entered.wait()
             group.start_soon(ask)
-            while not registry.table.entries[ref("a")].gate.waiting:
+            while not registry.table.entries[ref("a")].gate.calls.waiting:
                 await anyio.lowlevel.checkpoint()
         held.go.set()
         await live.server.wait_idle()
@@ -258,7 +258,7 @@ async def test_a_plugin_that_does_not_come_back_is_left_out(
             if not registry.table.entries[ref("a")].gate.is_held:
                 pytest.skip("the two edits came in two batches")
             group.start_soon(ask)
-            while not registry.table.entries[ref("a")].gate.waiting:
+            while not registry.table.entries[ref("a")].gate.calls.waiting:
                 await anyio.lowlevel.checkpoint()
         held.go.set()
         await live.server.wait_idle()
@@ -268,7 +268,7 @@ async def test_a_plugin_that_does_not_come_back_is_left_out(
         assert found == ["b2"]
 
 
-async def test_a_plugin_that_dispatches_in_its_setup_and_teardown_waits_for_nobody(
+async def test_a_plugin_that_dispatches_in_its_setup_and_teardown_waits_for_no_other(
     tree: PluginTree, registry: PluginRegistry
 ) -> None:
     write(tree, "a")
@@ -350,7 +350,7 @@ async def test_a_notification_during_a_reload_is_for_the_next_generation(
         with anyio.fail_after(10):
             await held.entered.wait()
             group.start_soon(notify.dispatch_async, "demo", "tell", context(live), "meanwhile")
-            while not registry.table.entries[ref("a")].gate.waiting:
+            while not registry.table.entries[ref("a")].gate.calls.waiting:
                 await anyio.lowlevel.checkpoint()
         held.go.set()
         await live.server.wait_idle()

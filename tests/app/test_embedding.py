@@ -139,8 +139,10 @@ async def test_no_root_is_an_error_that_says_what_to_do() -> None:
 
 
 async def test_a_root_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    server = DevServer(tmp_path / "nowhere")
+    assert server.roots == server.code_roots == ()
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        async with DevServer(tmp_path / "nowhere"):
+        async with server:
             pass
 
 

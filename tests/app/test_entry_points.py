@@ -159,7 +159,7 @@ def test_another_group_may_be_named(installed: Installation) -> None:
         ({"echoes/__init__.py": "X = {'name':"}, "echoes:X", "is not valid Python"),
     ],
 )
-def test_what_an_entry_point_cannot_mean_is_told_with_its_name(
+def test_what_an_entry_point_cannot_mean_is_reported_with_its_name(
     installed: Installation, files: dict[str, str], target: str, message: str
 ) -> None:
     installed.package("echo-dist", files, entry_points={"echo": target})
@@ -289,7 +289,7 @@ async def test_a_reload_on_demand_leaves_nothing_behind(
     assert live.of(PluginLeaked) == []
 
 
-async def test_an_instance_that_stays_behind_is_told(
+async def test_an_instance_that_stays_behind_is_reported(
     installed: Installation, tree: PluginTree
 ) -> None:
     home = installed.package("echo-dist", IN_CODE, entry_points={"echo": "echoes"})
@@ -401,7 +401,7 @@ async def test_a_server_may_have_nothing_but_installed_plugins(installed: Instal
 
 
 @pytest.mark.parametrize("value", ["my-package.plugin:Echo", "echoes:", "two words"])
-def test_an_entry_point_that_names_nothing_is_told(installed: Installation, value: str) -> None:
+def test_an_entry_point_that_names_nothing_is_reported(installed: Installation, value: str) -> None:
     installed.package("bad", {}, entry_points={"bad": value})
     with pytest.raises(ManifestInvalid, match=f"entry point bad = {value}: is no name of a module"):
         PluginRegistry().load_entry_points()

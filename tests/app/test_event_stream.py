@@ -40,7 +40,7 @@ async def test_several_streams_see_the_same_facts_until_the_end(tree: PluginTree
     assert isinstance(first[-1], WatchStopped)
 
 
-async def test_a_stream_opened_before_the_block_tells_the_first_start(tree: PluginTree) -> None:
+async def test_a_stream_opened_before_the_block_reports_the_first_start(tree: PluginTree) -> None:
     tree.plugin("base")
     live = make_live(tree)
     async with anyio.create_task_group() as group:

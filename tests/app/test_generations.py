@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-import anyio
 import pytest
 from serving import Live, ref, serving
 from trees import CODE, PluginTree
@@ -27,18 +26,7 @@ from dagstack_dev.core.events import (
 )
 from dagstack_dev.runtimes.in_process.plugin_code import InProcessGeneration
 
-
-@pytest.fixture(autouse=True)
-def idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for leaks soon after the last reload."""
-    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
-
-
-async def looked_for_leaks(live: Live) -> None:
-    """Wait until the server has looked, once it had nothing else to do."""
-    await live.server.wait_idle()
-    while live.server._loop.leaks.idle_seconds is not None:
-        await anyio.sleep(0.01)  # Looking leaves no trace when nothing has leaked.
+pytestmark = pytest.mark.usefixtures("idle_at_once")
 
 
 async def test_an_instance_that_the_app_keeps_is_a_leak_and_its_holder_is_named(
@@ -68,7 +56,7 @@ async def test_nothing_kept_is_no_leak(tree: PluginTree) -> None:
             tree.plugin("base", value=value)
             await live.server.wait_idle()
             assert proxy.value() == value
-        await looked_for_leaks(live)
+        await live.looked_for_leaks()
         assert live.of(PluginLeaked) == []
 
 
@@ -91,7 +79,7 @@ async def test_a_rolled_back_generation_is_gone_once_it_is_mended(
         assert live.outcomes == [ReloadRolledBack]
         tree.plugin("base", value=3)
         await live.settle()
-        await looked_for_leaks(live)
+        await live.looked_for_leaks()
         assert live.of(PluginLeaked) == []
 
 
@@ -117,7 +105,7 @@ async def test_fifty_reloads_leave_one_set_of_modules_and_no_old_class(tree: Plu
         live.forget()
         assert live.plugin("base").value() == 50
         assert modules_of(live, "base") == names
-        await looked_for_leaks(live)
+        await live.looked_for_leaks()
         gc.collect()
         assert len(old) > 200
         assert [each() for each in old if each() is not None] == []
@@ -189,11 +177,11 @@ async def test_an_error_that_is_kept_for_the_author_keeps_nothing_of_the_plugin(
         tree.plugin("a", code="class Plugin:\n    def setup(self, ctx): raise ValueError\n")
         await live.server.wait_idle()
         assert live.server.statuses()[ref("a")].pending
-        await looked_for_leaks(live)
+        await live.looked_for_leaks()
         assert live.of(PluginLeaked) == []
         tree.plugin("a", value=3)
         await live.server.wait_idle()
-        await looked_for_leaks(live)
+        await live.looked_for_leaks()
         assert live.of(PluginLeaked) == []
 
 
@@ -210,7 +198,7 @@ class Plugin:
 """
 
 
-async def test_a_plugin_that_died_is_gone_once_it_is_mended_and_not_told_of_again(
+async def test_a_plugin_that_died_is_gone_once_it_is_mended_and_not_reported_again(
     tree: PluginTree,
 ) -> None:
     set_up: list[weakref.ref[Any]] = []
@@ -295,7 +283,7 @@ async def test_a_search_for_leaks_that_fails_ends_neither_the_server_nor_its_tea
         for value in (2, 3):
             tree.plugin("base", value=value)
             await live.settle()
-            await looked_for_leaks(live)
+            await live.looked_for_leaks()
         tree.plugin("base", value=4)
         await live.settle()
         assert live.plugin("base").value() == 4

@@ -111,7 +111,7 @@ async def test_three_failures_in_a_row_take_it_down_until_it_is_well_again(
         assert not live.status("base").degraded
 
 
-async def test_calls_are_told_why_it_is_down(checked: PluginTree) -> None:
+async def test_the_error_of_a_call_says_why_it_is_down(checked: PluginTree) -> None:
     answers: list[object] = [DOWN] * 3
     options = {"health_seconds": 0.005, "retry_seconds": 0}
     async with serving(checked, extras={"answers": answers}, **options) as live:
@@ -218,7 +218,7 @@ async def test_the_manifest_names_another_method(tree: PluginTree) -> None:
         assert "ping() returned False" in str((await live.fact(PluginDegraded)).error)
 
 
-async def test_a_name_that_is_wrong_is_told_and_takes_nothing_down(tree: PluginTree) -> None:
+async def test_a_name_that_is_wrong_is_reported_and_takes_nothing_down(tree: PluginTree) -> None:
     tree.plugin("base", manifest='health_check = "valu"\n')
     options = {"health_seconds": 0.001, "health_failures": 1}
     async with serving(tree, **options) as live:
@@ -230,7 +230,7 @@ async def test_a_name_that_is_wrong_is_told_and_takes_nothing_down(tree: PluginT
         assert live.state("base") is State.READY
 
 
-async def test_a_check_that_needs_arguments_is_told_and_takes_nothing_down(
+async def test_a_check_that_needs_arguments_is_reported_and_takes_nothing_down(
     tree: PluginTree,
 ) -> None:
     code = "class Plugin:\n    def ping(self, host):\n        return False\n"
@@ -280,7 +280,7 @@ async def test_what_an_app_has_set_up_is_asked_too(checked: PluginTree) -> None:
     await registry.teardown_all()
 
 
-async def test_nobody_is_asked_where_nobody_can_tell(tree: PluginTree) -> None:
+async def test_no_check_runs_for_a_plugin_without_one(tree: PluginTree) -> None:
     tree.plugin("base")
     async with serving(tree, **OFTEN) as live:
         assert live.server._loop.health._failures == {}

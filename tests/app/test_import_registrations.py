@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import anyio
 import pytest
 from serving import Live, context, edit, serving
 from trees import PluginTree
 
 from dagstack_dev import PluginLeaked, PluginRegistry
-from dagstack_dev.app import leaks
 
 REGISTRY = """
 ITEMS = {}
@@ -175,7 +173,23 @@ async def test_so_it_is_when_everything_is_set_up_again(tree: PluginTree) -> Non
         await registry.teardown_all()
 
 
-async def test_who_imports_its_code_is_imported_with_it(tree: PluginTree) -> None:
+async def test_so_it_is_when_a_server_brings_up_what_a_failure_has_torn_down(
+    tree: PluginTree,
+) -> None:
+    shared(tree, "kept_by_the_server")
+    write(tree, "a list", module="kept_by_the_server")
+    tree.plugin("late", code="class Plugin:\n    def setup(self, ctx): 1 / 0\n", depends_on=["it"])
+    registry = PluginRegistry()
+    registry.discover(tree.root)
+    with pytest.raises(ZeroDivisionError):
+        await registry.setup_all(context(registry=registry))
+    tree.plugin("late", depends_on=["it"])
+    async with serving(tree, registry=registry) as live:
+        assert live.states == {"base": "ready", "it": "ready", "late": "ready"}
+        assert live.plugin("it").found() == RIGHT
+
+
+async def test_importers_of_its_code_are_imported_with_it(tree: PluginTree) -> None:
     shared(tree)
     write(tree, "a dict")
     tree.plugin(
@@ -209,7 +223,7 @@ async def test_nothing_is_imported_anew_without_need(tree: PluginTree, undone: b
         assert live.plugin("it").found() == RIGHT
 
 
-async def test_what_a_generation_that_failed_leaves_in_shared_code_is_told(
+async def test_what_a_generation_that_failed_leaves_in_shared_code_is_reported(
     tree: PluginTree,
 ) -> None:
     """It has registered itself in the place of the one that runs again."""
@@ -222,15 +236,12 @@ async def test_what_a_generation_that_failed_leaves_in_shared_code_is_told(
         assert told.holders[0].endswith(".ITEMS -> dict['it']")
 
 
-async def test_no_generation_is_left_behind_by_it(
-    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
+@pytest.mark.usefixtures("idle_at_once")
+async def test_no_generation_is_left_behind_by_it(tree: PluginTree) -> None:
     shared(tree)
     write(tree, "a list")
     async with serving(tree) as live:
         await change_dependency(live, tree)
-        while live.server._loop.leaks.idle_seconds is not None:
-            await anyio.sleep(0.01)
+        await live.looked_for_leaks()
         assert live.of(PluginLeaked) == []
         assert live.status("it").generation == 2

@@ -78,7 +78,7 @@ def test_calls_tasks_and_threads_are_named_with_their_lines(tree: PluginTree, ba
     anyio.run(main, backend=backend)
 
 
-async def test_a_teardown_is_told_what_has_not_ended_in_time(tree: PluginTree) -> None:
+async def test_the_error_of_a_teardown_names_what_has_not_ended_in_time(tree: PluginTree) -> None:
     tree.plugin("it", code=CODE)
     seen: list[Operation] = []
     async with (
@@ -103,14 +103,13 @@ class Plugin:
     def setup(self, ctx):
         self.ctx = ctx
     def ask(self, begun, release):
-        begun.set()
-        release.wait()
+        release.wait(begun.set())  # In one line, which is that where it is when it has begun.
     def teardown(self):
         self.ctx.extras["seen"] += self.ctx.in_flight()
 """
 
 
-async def test_a_teardown_in_a_thread_is_told_of_calls_in_threads(tree: PluginTree) -> None:
+async def test_the_error_of_a_teardown_in_a_thread_names_calls_in_threads(tree: PluginTree) -> None:
     tree.plugin("it", code=IN_THREADS, manifest='execution_model = "thread_cpu_bound"\n')
     seen: list[Operation] = []
     begun, release = threading.Event(), threading.Event()
@@ -123,7 +122,7 @@ async def test_a_teardown_in_a_thread_is_told_of_calls_in_threads(tree: PluginTr
         tree.plugin("it", value=2)
         await live.fact(ReloadCommitted)
         release.set()
-    assert [(each.kind, each.name, each.line) for each in seen] == [("call", "ask", 7)]
+    assert [(each.kind, each.name, each.line) for each in seen] == [("call", "ask", 6)]
 
 
 async def test_there_is_no_telling_before_and_after_a_life(tree: PluginTree) -> None:

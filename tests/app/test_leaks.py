@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from textwrap import dedent
 from typing import Any
 
-import anyio
 import pytest
 from serving import Live, ref, serving
 from trees import PluginTree
@@ -20,13 +19,10 @@ from dagstack_dev import Leaks, unwrap
 from dagstack_dev.app import leaks
 from dagstack_dev.core.events import PluginLeaked
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture(autouse=True)
-def idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for leaks soon after the last reload."""
-    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("idle_at_once"),
+]
 
 
 @pytest.fixture
@@ -37,17 +33,10 @@ def stop() -> Iterator[threading.Event]:
     event.set()
 
 
-async def looked(live: Live) -> None:
-    """Wait until every old generation has been looked at for the last time."""
-    await live.server.wait_idle()
-    while live.server._loop.leaks.idle_seconds is not None:
-        await anyio.sleep(0.01)  # Looking leaves no trace when nothing has leaked.
-
-
 async def leaked_by(live: Live, tree: PluginTree, code: str) -> tuple[str, ...]:
     """Reload a plugin with the very same code once; what its first generation has left behind."""
     tree.plugin("base", code=dedent(code) + "\n# saved again\n")
-    await looked(live)
+    await live.looked_for_leaks()
     [leaked] = live.of(PluginLeaked)
     assert (leaked.ref, leaked.generation) == (ref("base"), 1)
     return leaked.holders
@@ -84,10 +73,12 @@ import threading
 
 class Plugin:
     def setup(self, ctx):
-        threading.Thread(target=self.work, args=[ctx.extras["stop"]], name="worker").start()
+        begun, stop = threading.Event(), ctx.extras["stop"]
+        threading.Thread(target=self.work, args=[begun, stop], name="worker").start()
+        begun.wait()
 
-    def work(self, stop):
-        stop.wait()
+    def work(self, begun, stop):
+        stop.wait(begun.set())  # In one line, which is that where it is when it has begun.
 """
 
 
@@ -97,7 +88,7 @@ async def test_a_thread_of_the_old_generation_is_named_and_that_of_the_new_one_i
     tree.plugin("base", code=THREAD)
     async with serving(tree, extras={"stop": stop}) as live:
         holders = await leaked_by(live, tree, THREAD)
-        place = f"{tree.root}/base/plugin.py:9"
+        place = f"{tree.root}/base/plugin.py:11"
         assert holders == (f"thread 'worker' still runs Plugin.work() at {place}",)
 
 
@@ -219,7 +210,7 @@ async def test_a_handler_that_a_newer_generation_goes_on_using_is_no_leak(
     tree.plugin("base", code=code)
     async with serving(tree) as live:
         tree.plugin("base", code=dedent(code) + "\n#\n")
-        await looked(live)
+        await live.looked_for_leaks()
         assert live.of(PluginLeaked) == []
 
 
@@ -227,15 +218,15 @@ class Keeper:
     kept: object = None
 
 
-async def test_each_leak_is_told_once_and_every_generation_for_itself(tree: PluginTree) -> None:
+async def test_each_leak_is_reported_once_and_every_generation_for_itself(tree: PluginTree) -> None:
     tree.plugin("base")
     keepers = [Keeper(), Keeper()]
     async with serving(tree) as live:
         for number, keeper in enumerate(keepers):
             keeper.kept = unwrap(live.plugin("base"))
             tree.plugin("base", value=number + 2)
-            await looked(live)
-        await looked(live)
+            await live.looked_for_leaks()
+        await live.looked_for_leaks()
         told = [(each.generation, each.is_error) for each in live.of(PluginLeaked)]
         assert told == [(1, False), (2, False)]
 
@@ -255,7 +246,7 @@ async def test_what_lets_go_before_the_last_look_is_no_leak(tree: PluginTree) ->
 
         live.server._loop.leaks.look = let_go_after_the_first  # type: ignore[method-assign]
         tree.plugin("base", value=2)
-        await looked(live)
+        await live.looked_for_leaks()
         assert looks[0] is True
         assert live.of(PluginLeaked) == []
 
@@ -271,7 +262,7 @@ async def test_off_looks_for_nothing(tree: PluginTree) -> None:
         assert live.of(PluginLeaked) == []
 
 
-async def test_with_error_what_waits_to_be_looked_at_is_told_before_the_end(
+async def test_with_error_what_waits_for_a_look_is_reported_before_the_end(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leaks, "IDLE_SECONDS", 600.0)
@@ -326,13 +317,13 @@ class Plugin:
 """
 
 
-async def test_fifty_clean_reloads_of_a_busy_plugin_tell_nothing(tree: PluginTree) -> None:
+async def test_fifty_clean_reloads_of_a_busy_plugin_report_nothing(tree: PluginTree) -> None:
     tree.plugin("base", code=CLEAN)
     tree.plugin("user", depends_on=["base"])
     async with serving(tree) as live:
         for number in range(50):
             assert live.plugin("base").value() == number
             tree.plugin("base", code=CLEAN.replace("return 0", f"return {number + 1}"))
-            await (looked(live) if number % 10 == 0 else live.server.wait_idle())
-        await looked(live)
+            await (live.looked_for_leaks() if number % 10 == 0 else live.server.wait_idle())
+        await live.looked_for_leaks()
         assert live.of(PluginLeaked) == []

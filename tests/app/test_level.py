@@ -80,8 +80,8 @@ async def test_what_came_up_beside_a_name_that_a_roll_back_has_made_ambiguous_is
         tree.plugin("user", depends_on=["a"], code=HOLDS)
         await live.settle()
         assert live.states == {"a": "ready", "user": "ready"}
-        told = [fact.ref for fact in live.facts if isinstance(fact, PluginRejected)]
-        assert ref("user") in told, "its name means two plugins now"
+        reported = [fact.ref for fact in live.facts if isinstance(fact, PluginRejected)]
+        assert ref("user") in reported, "its name means two plugins now"
         tree.write("one/plugin.py", CODE.format(name="one", value=3))
         tree.plugin("a", folder="two", value=2)
         await live.settle()
@@ -261,6 +261,75 @@ async def test_what_fails_in_a_roll_back_says_what_is_wrong_with_what_is_on_disk
         assert type(live.status("flaky").error) is LookupError
 
 
+async def test_what_fails_in_a_roll_back_says_what_is_wrong_with_its_section(
+    tree: PluginTree, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("")
+    code = FLAKY.replace("failing =", "ctx.config and ctx.config['host']; failing =")
+    tree.plugin("flaky", code=code)
+    failing: list[str] = []
+    async with serving(tree, config_file=config, extras={"failing": failing}) as live:
+        failing.append("busy")
+        config.write_text("[demo.flaky]\nport = 1\n")
+        await live.settle()
+        assert not failing
+        assert live.states == {"flaky": "failed"}
+        assert type(live.status("flaky").error) is KeyError
+
+
+@pytest.mark.parametrize("at", ["__init__(self)", "setup(self, ctx)"])
+async def test_what_imports_code_of_what_failed_in_a_roll_back_gets_the_code_on_disk(
+    tree: PluginTree, at: str
+) -> None:
+    tree.plugin("base", code="VALUE = 1\n" + FLAKY)
+    tree.plugin(
+        "user",
+        code="""
+        from ..base.plugin import VALUE
+        class Plugin:
+            def value(self):
+                return VALUE
+        """,
+    )
+    failing: list[str] = []
+    async with serving(tree, extras={"failing": failing}) as live:
+        failing.append("busy")
+        code = f"VALUE = 2\nclass Plugin:\n    def {at}:\n        1 / 0\n"
+        tree.write("base/plugin.py", code)
+        await live.settle()
+        assert not failing
+        assert live.states == {"base": "failed", "user": "ready"}
+        assert live.plugin("user").value() == 2
+        assert not live.status("user").pending
+
+
+async def test_what_could_not_come_back_for_its_dependency_is_built_anew_too(
+    tree: PluginTree,
+) -> None:
+    tree.plugin("base", code=FLAKY)
+    tree.plugin("above", depends_on=["base"], code="VALUE = 1\nclass Plugin: pass\n")
+    tree.plugin(
+        "user",
+        code="""
+        from ..above.plugin import VALUE
+        class Plugin:
+            def value(self):
+                return VALUE
+        """,
+    )
+    failing: list[str] = []
+    async with serving(tree, extras={"failing": failing}) as live:
+        failing.append("busy")
+        tree.plugin("base", value=2)
+        tree.write("above/plugin.py", "VALUE = 2\n" + BREAKS)
+        await live.settle()
+        assert not failing
+        assert live.states == {"base": "ready", "above": "failed", "user": "ready"}
+        assert live.plugin("user").value() == 2
+        assert not live.status("user").pending
+
+
 AFTERWARDS: dict[str, Callable[[PluginTree], object]] = {
     "the edit is undone": lambda tree: tree.plugin("base"),
     "another edit of the base": lambda tree: tree.plugin("base", value=3),
@@ -391,7 +460,7 @@ def rejections(live: Live) -> list[str]:
 
 @pytest.mark.parametrize("broken", BROKEN_FILES.values(), ids=BROKEN_FILES.keys())
 @pytest.mark.parametrize("neighbour", NEIGHBOURS.values(), ids=NEIGHBOURS.keys())
-async def test_what_cannot_be_read_stays_pending_when_a_neighbour_is_saved_and_is_told_once(
+async def test_what_cannot_be_read_stays_pending_when_a_neighbour_is_saved_and_is_reported_once(
     tree: PluginTree, broken: tuple[str, str, type[Exception]], neighbour: str
 ) -> None:
     family(tree)
@@ -401,7 +470,7 @@ async def test_what_cannot_be_read_stays_pending_when_a_neighbour_is_saved_and_i
     async with serving(tree) as live:
         path.write_text(text, encoding="utf-8")
         await live.settle()
-        [told] = rejections(live)
+        [reported] = rejections(live)
         for value in (2, 3):
             tree.plugin(neighbour, value=value, depends_on=["user"] if neighbour == "above" else [])
             await live.settle()
@@ -409,7 +478,7 @@ async def test_what_cannot_be_read_stays_pending_when_a_neighbour_is_saved_and_i
             status = live.status("user")
             assert status.pending
             assert isinstance(status.error, kind)
-            assert str(status.error) == told
+            assert str(status.error) == reported
             assert rejections(live) == []
             assert live.of(PluginFixed) == []
         path.write_text(whole, encoding="utf-8")
@@ -442,8 +511,8 @@ async def test_a_name_claimed_twice_stays_pending_when_a_neighbour_is_saved(
     async with serving(tree) as live:
         tree.plugin("user", folder="copy", value=2)
         await live.settle()
-        told = rejections(live)
-        assert len(told) == 1
+        reported = rejections(live)
+        assert len(reported) == 1
         for neighbour in NEIGHBOURS.values():
             save(tree.root / neighbour)
             await live.settle()
@@ -452,7 +521,7 @@ async def test_a_name_claimed_twice_stays_pending_when_a_neighbour_is_saved(
             assert live.plugin("user").value() == 1
 
 
-async def test_two_manifests_that_cannot_be_read_are_told_once_each(tree: PluginTree) -> None:
+async def test_two_manifests_that_cannot_be_read_are_reported_once_each(tree: PluginTree) -> None:
     family(tree)
     async with serving(tree) as live:
         for name in ("user", "above"):

@@ -14,7 +14,8 @@ from dagstack_dev.core.errors.base import PluginRegistryError
     [
         ('\n"b",\n"nothing",\n', "", "", 9, "'nothing', which does not exist"),
         ('\n{ kind = "x", name = "y" },\n', "", "", 8, "'x/y', which does not exist"),
-        ('"one"', "", "", 7, "dependency cycle"),
+        ('"one"', "", "", 7, "depends on itself; remove it from depends_on"),
+        ('"b"', '["b"]', '"b"', 7, 'must be an array of plugin names: ["b"]'),
         ("", ">=0.1.0,<1.0.0", ">=9", 4, 'write for example core_version = ">=0.4,<1"'),
         ("", '"in_process"', '"wasm"', 5, "runs in wasm"),
         ("", "plugin:Plugin", "plugin:Other", 6, "no class 'Other' (found: Plugin)"),

@@ -148,6 +148,7 @@ async def test_the_old_server_finds_what_its_folder_held(tree: PluginTree) -> No
         live.forget()
         (folder / "prompts/system.txt").write_text("be long")
         edit(folder / "server.py", "VALUE = 1", "raise RuntimeError")
+        live.take_in()
         await live.fact(ReloadRolledBack)
         copy = Path((await server.where("HOME")).split()[0])
         assert copy != folder

@@ -11,11 +11,11 @@ import pytest
 from serving import serving
 from trees import PluginTree
 
-from dagstack_dev import ReloadCommitted
-from dagstack_dev.app import leaks
+from dagstack_dev import ReloadCommitted, State
 from dagstack_dev.app.reload import loop
 from dagstack_dev.app.reload.revisions import missing_in
 from dagstack_dev.core.errors.registry import INSTALL_MCP
+from dagstack_dev.core.events import Transition
 
 WAYS = {
     "at import": "import late_to_come\nclass Plugin: ...",
@@ -32,10 +32,9 @@ class Plugin: ...
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, idle_at_once: None) -> Iterator[Path]:
     """A folder like `site-packages`; what was imported from it is forgotten."""
     monkeypatch.setattr(loop, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -70,6 +69,8 @@ async def test_it_is_tried_again_when_the_module_is_installed(
         install(site)
         await live.fact(ReloadCommitted)
         assert live.states == {"base": "ready"}
+        (ready,) = (each for each in live.of(Transition) if each.to_state is State.READY)
+        assert ready.reason == "late_to_come was installed"
         assert not live.status("base").pending
 
 
@@ -89,7 +90,7 @@ async def test_one_that_is_there_and_does_not_help_is_tried_once(
         looks = 0
         look = live.server._loop._state.look_for_modules
 
-        def count() -> set[str]:
+        def count() -> dict[str, str]:
             nonlocal looks
             looks += live.journal == ["tried", "tried"]
             return look()
@@ -103,4 +104,55 @@ async def test_one_that_is_there_and_does_not_help_is_tried_once(
 def test_what_an_error_says_is_missing() -> None:
     assert missing_in(None) == set()
     assert missing_in(ModuleNotFoundError("No module named 'a.b'")) == {"a.b"}
-    assert missing_in(RuntimeError(f"run {INSTALL_MCP}")) == {"mcp", "httpx2"}
+    assert missing_in(RuntimeError(f"run {INSTALL_MCP}")) == {"httpx2"}
+
+
+SETS_UP_ONCE = """
+setups = []
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["journal"].append("old")
+        setups.append(self)
+        if len(setups) > 1:
+            raise RuntimeError("once only")
+"""
+DOES_WITHOUT_IT_AT_FIRST = """
+try:
+    import late_to_come
+except ImportError:
+    late_to_come = None
+class Plugin:
+    def setup(self, ctx):
+        ctx.extras["journal"].append("new")
+        if late_to_come is None:
+            raise RuntimeError("please install it")
+"""
+
+
+async def test_it_is_tried_again_after_a_roll_back_that_failed_as_well(
+    tree: PluginTree, site: Path
+) -> None:
+    tree.plugin("base", code=SETS_UP_ONCE)
+    async with serving(tree) as live:
+        tree.plugin("base", code=DOES_WITHOUT_IT_AT_FIRST)
+        await live.settle()
+        assert live.states == {"base": "failed"}
+        live.forget()
+        install(site)
+        await live.fact(ReloadCommitted)
+        assert live.states == {"base": "ready"}
+
+
+async def test_a_plugin_that_has_moved_and_misses_a_module_is_tried_again(
+    tree: PluginTree, site: Path
+) -> None:
+    tree.plugin("user", folder="before")
+    async with serving(tree) as live:
+        (tree.root / "before").rename(tree.root / "after")
+        tree.write("after/plugin.py", "import late_to_come\nclass Plugin: ...\n")
+        await live.settle()
+        assert live.status("user").pending
+        live.forget()
+        install(site)
+        await live.fact(ReloadCommitted)
+        assert not live.status("user").pending

@@ -15,7 +15,7 @@ from trees import PluginTree
 from dagstack_dev import InMemoryEventBus, NoOpProgressSink, PluginRegistry
 from dagstack_dev.core.events import Fact, ReloadCommitted, WatchStopped
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.host.services import guarding
+from dagstack_dev.host.services import loggers
 from dagstack_dev.host.services.guarding import Guard
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
 from dagstack_dev.runtimes.process.logs import log_here
@@ -84,7 +84,7 @@ async def test_each_observer_is_reported_by_itself(
     assert ".Other raised" in told
 
 
-async def test_an_observer_is_reported_to_nobody_where_there_is_no_stderr(
+async def test_an_observer_that_fails_is_not_reported_where_there_is_no_stderr(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree.plugin("base")
@@ -133,7 +133,7 @@ class Plugin:
 async def test_a_logger_of_the_app_that_raises_costs_no_subscription_and_no_plugin(
     tree: PluginTree, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guarding, "_LOGGERS", Guard("a logger of the app"))
+    monkeypatch.setattr(loggers, "_LOGGERS", Guard("a logger of the app"))
     tree.plugin("listener", code=LISTENER)
     registry = PluginRegistry().discover(tree.root)
     bus = InMemoryEventBus(logger=BrokenLogger())

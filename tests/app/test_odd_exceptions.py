@@ -75,7 +75,9 @@ async def test_it_fails_its_plugin_alone(tree: PluginTree, odd: str, where: str)
 
 
 @pytest.mark.parametrize("odd", ODD)
-async def test_from_a_teardown_it_is_told_and_stops_no_other(tree: PluginTree, odd: str) -> None:
+async def test_from_a_teardown_it_is_reported_and_stops_no_other(
+    tree: PluginTree, odd: str
+) -> None:
     tree.plugin("other")
     odd_plugin(tree, odd, teardown="raise Odd()")
     async with serving(tree) as live:
@@ -88,7 +90,7 @@ async def test_from_a_teardown_it_is_told_and_stops_no_other(tree: PluginTree, o
 
 
 @pytest.mark.parametrize("odd", ODD)
-async def test_from_a_health_check_it_is_told(tree: PluginTree, odd: str) -> None:
+async def test_from_a_health_check_it_is_reported(tree: PluginTree, odd: str) -> None:
     tree.plugin("other")
     odd_plugin(tree, odd, health="raise Odd()")
     async with serving(tree, health_seconds=0.01) as live:

@@ -87,7 +87,7 @@ async def test_a_plugin_that_fails_is_passed_by_by_dispatchers(tree: PluginTree)
         assert dispatcher.dispatch("tool", "get_schema", ctx) == (["one"], None)
 
 
-async def test_hooks_that_pluggy_refuses_are_told_of(tree: PluginTree) -> None:
+async def test_hooks_that_pluggy_refuses_are_reported(tree: PluginTree) -> None:
     tree.plugin("good", kind="tool", code=HOOK)
     tree.plugin("odd", kind="tool", code=HOOK.replace("(self)", "(self, nonsense)"))
     registry = original.PluginRegistry()

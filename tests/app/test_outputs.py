@@ -8,7 +8,7 @@ import pytest
 from serving import serving
 from trees import PluginTree
 
-from dagstack_dev.app import outputs, write_log
+from dagstack_dev.app import own_writes, write_log
 from dagstack_dev.core.events import ReloadCommitted, ReloadSkipped, WatchProblem
 
 SAME_FILE = """
@@ -176,7 +176,7 @@ async def test_what_another_plugin_writes_reloads_the_one_it_belongs_to(tree: Pl
 async def test_what_another_process_writes_at_every_setup_reloads_once_a_minute_at_most(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(outputs, "FREE_RELOADS", 3)
+    monkeypatch.setattr(own_writes, "FREE_RELOADS", 3)
     code = BY_A_PROCESS.replace("{NAME}", name)
     folder = tree.plugin("base", code=code)
     async with serving(tree) as live:
@@ -185,7 +185,7 @@ async def test_what_another_process_writes_at_every_setup_reloads_once_a_minute_
         assert "has changed with each of 3 setups of its plugin" in problem.message
         assert "write ignore = [" in problem.message
         await live.server.wait_idle()
-        assert len(live.journal) == outputs.FREE_RELOADS
+        assert len(live.journal) == own_writes.FREE_RELOADS
         for text in ("new", "newer"):
             await live.settle()
             assert live.journal == [], "nobody has touched it"
@@ -199,7 +199,7 @@ async def test_assets_saved_in_quick_succession_all_end_up_live(tree: PluginTree
     page = tree.write(folder / "page.html", "0")
     async with serving(tree) as live:
         site = live.plugin("site")
-        for number in range(1, outputs.FREE_RELOADS):
+        for number in range(1, own_writes.FREE_RELOADS):
             live.forget()
             page.write_text(str(number), encoding="utf-8")
             await live.fact(ReloadCommitted)

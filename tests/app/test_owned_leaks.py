@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from serving import Live, serving
+from serving import serving
 from trees import PluginTree
 
-from dagstack_dev.app import leaks
 from dagstack_dev.core.events import PluginLeaked
 
 OWNING = """
@@ -53,20 +52,11 @@ class Value:
 """
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for leaks soon after the last reload."""
-    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
+pytestmark = pytest.mark.usefixtures("idle_at_once")
 
 
 def owning(tree: PluginTree, version: int, carried: str = "{}") -> None:
     tree.plugin("it", code=OWNING.format(version=version, carried=carried))
-
-
-async def looked_for_leaks(live: Live) -> None:
-    with anyio.fail_after(20):
-        while live.server._loop.leaks.idle_seconds is not None:
-            await anyio.sleep(0.01)  # Looking leaves no trace when nothing has leaked.
 
 
 async def test_nothing_that_a_plugin_owned_nor_its_context_keeps_it(tree: PluginTree) -> None:
@@ -76,7 +66,7 @@ async def test_nothing_that_a_plugin_owned_nor_its_context_keeps_it(tree: Plugin
         owning(tree, 2)
         await live.settle()
         assert live.status("it").generation == 2
-        await looked_for_leaks(live)
+        await live.looked_for_leaks()
         assert live.of(PluginLeaked) == []
         assert len(kept) == 2
 

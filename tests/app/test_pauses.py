@@ -20,14 +20,14 @@ MANIFEST = {"name": "it", "kind": "demo", "core_version": ">=0.1", "runtime": "i
 
 
 class Story:
-    """One plugin that fails and recovers, and what is told of it; `due` are tries asked for."""
+    """One plugin that fails and recovers, and what is reported of it; `due` are tries asked for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         registry = PluginRegistry(observer=self._see)
         registry.register_manifest({**MANIFEST, "entry_point": "plugin:Plugin"}, object())
         self._table = registry.table
         self.now = 100.0
-        self.told: list[PluginRetrying] = []
+        self.reported: list[PluginRetrying] = []
         self.timers: list[Callable[[], None]] = []
         self.state = ReloadState(registry, lambda _: True)
         monkeypatch.setattr(retry, "monotonic", lambda: self.now)
@@ -42,7 +42,7 @@ class Story:
 
     def _see(self, fact: Fact, /) -> None:
         if isinstance(fact, PluginRetrying):
-            self.told.append(fact)
+            self.reported.append(fact)
 
     def fail(self, error: BaseException | None = None, *, after: float | None = None) -> None:
         """It fails in its setup, or `after` seconds in which it has run."""
@@ -61,7 +61,7 @@ class Story:
 
     @property
     def pauses(self) -> list[float]:
-        return [each.seconds for each in self.told]
+        return [each.seconds for each in self.reported]
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_each_pause_is_twice_the_last_up_to_the_longest(story: Story) -> None:
     for _ in range(6):
         story.fail()
     assert story.pauses == [1, 2, 4, 8, 8, 8]
-    assert [each.attempt for each in story.told] == [1, 2, 3, 4, 5, 6]
+    assert [each.attempt for each in story.reported] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(

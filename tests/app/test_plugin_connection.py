@@ -1,4 +1,4 @@
-"""What a plugin's process sends to the app comes whole, whoever interrupts whom."""
+"""What a plugin's process sends to the app comes whole, whatever interrupts it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from serving import edit, serving
 from trees import PluginTree
 
 from dagstack_dev import PluginUnavailable, ProcessDied, State, TeardownTimeout
-from dagstack_dev.app import leaks
 from dagstack_dev.core.events import (
     DrainTimedOut,
     PluginLeaked,
@@ -118,22 +117,21 @@ class Plugin:
 """
 
 
+@pytest.mark.usefixtures("idle_at_once")
 async def test_a_death_leaves_nothing_of_its_callers_and_of_itself(
-    tree: PluginTree, apart: Path, monkeypatch: pytest.MonkeyPatch
+    tree: PluginTree, apart: Path
 ) -> None:
-    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
     tree.plugin("user", code=CALLS_AND_DIES_WITH_IT, depends_on=["apart"])
     async with serving(tree, retry_seconds=0.01) as live:
         await live.fact(ReloadCommitted)
-        told: list[PluginLeaked] = []
+        seen: list[PluginLeaked] = []
         live.server.registry.observe(
-            lambda fact: told.append(fact) if isinstance(fact, PluginLeaked) else None
+            lambda fact: seen.append(fact) if isinstance(fact, PluginLeaked) else None
         )
         live.forget()  # For facts hold errors, and these what has failed.
-        while live.server._loop.leaks.idle_seconds is not None:
-            await anyio.sleep(0.01)
+        await live.looked_for_leaks()
         assert live.states == {"apart": "ready", "user": "ready"}
-        assert told == []
+        assert seen == []
 
 
 async def test_a_process_that_is_killed_is_noticed_at_once(tree: PluginTree, apart: Path) -> None:
@@ -267,7 +265,7 @@ class Plugin:
 """
 
 
-async def test_whoever_hangs_in_it_can_be_torn_down_without_it(
+async def test_a_plugin_that_hangs_in_it_can_be_torn_down_without_it(
     tree: PluginTree,
     monkeypatch: pytest.MonkeyPatch,
     captured_events: list[structlog.typing.EventDict],

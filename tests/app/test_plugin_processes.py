@@ -14,7 +14,6 @@ from serving import edit, serving
 from trees import PluginTree
 
 from dagstack_dev import ManifestInvalid, State
-from dagstack_dev.app import leaks
 from dagstack_dev.core.blame import plugin_frames
 from dagstack_dev.core.events import (
     PluginLeaked,
@@ -203,12 +202,12 @@ async def test_calls_that_wait_and_kept_methods_outlive_a_change_of_the_model(
 ) -> None:
     begun, may_end = anyio.Event(), anyio.Event()
     folder = tree.plugin("it", code=IN_THREAD, manifest='execution_model = "thread_cpu_bound"\n')
-    told: list[object] = []
+    seen: list[object] = []
     async with serving(tree, extras={"begun": begun, "may_end": may_end}) as live:
         kept = live.plugin("it").value
 
         async def ask() -> None:
-            told.append(await kept())
+            seen.append(await kept())
 
         edit(folder / "dagstack.toml", "thread_cpu_bound", "sync")
         edit(folder / "plugin.py", "VALUE = 1", "VALUE = 2")
@@ -217,9 +216,9 @@ async def test_calls_that_wait_and_kept_methods_outlive_a_change_of_the_model(
             await begun.wait()
             group.start_soon(ask)
             await anyio.lowlevel.checkpoint()
-            assert not told
+            assert not seen
             may_end.set()
-        assert told == [2]
+        assert seen == [2]
         assert live.plugin("it").value() == await kept() == 2
         edit(folder / "dagstack.toml", "sync", "process_cpu_bound")
         edit(folder / "plugin.py", "VALUE = 2", "VALUE = 3")
@@ -227,18 +226,15 @@ async def test_calls_that_wait_and_kept_methods_outlive_a_change_of_the_model(
         assert await kept() == 3
 
 
-async def test_nothing_of_an_old_generation_is_left(
-    tree: PluginTree, apart: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leaks, "IDLE_SECONDS", 0.01)
+@pytest.mark.usefixtures("idle_at_once")
+async def test_nothing_of_an_old_generation_is_left(tree: PluginTree, apart: Path) -> None:
     async with serving(tree) as live:
         plugin = live.plugin("apart")
         for value in (2, 3):
             edit(apart, f"VALUE = {value - 1}", f"VALUE = {value}")
             await live.server.wait_idle()
             assert await plugin.value() == value
-        while live.server._loop.leaks.idle_seconds is not None:
-            await anyio.sleep(0.01)
+        await live.looked_for_leaks()
     assert live.of(PluginLeaked) == []
     assert live.of(TeardownFailed) == []
 
@@ -259,7 +255,7 @@ async def test_a_breakpoint_in_a_process_says_what_to_do(tree: PluginTree) -> No
     tree.plugin("stopped", code=code, manifest=PROCESS)
     async with serving(tree) as live:
         assert "no terminal" in str(live.status("stopped").error)
-        assert "docs/debugging.md" in str(live.status("stopped").error)
+        assert "dagstack-dev docs debugging" in str(live.status("stopped").error)
 
 
 async def test_a_debugger_in_a_process_stops_the_time_of_its_setup(tree: PluginTree) -> None:
@@ -269,9 +265,9 @@ async def test_a_debugger_in_a_process_stops_the_time_of_its_setup(tree: PluginT
         from .pydevd import do_wait_suspend
         class Plugin:
             def setup(self, ctx):
-                do_wait_suspend(3.5)
+                do_wait_suspend(6.5)
         """,
-        manifest=PROCESS + "startup_timeout_sec = 3\n",
+        manifest=PROCESS + "startup_timeout_sec = 6\n",
     )
     tree.write(folder / "pydevd.py", "from time import sleep\ndef do_wait_suspend(s): sleep(s)\n")
     async with serving(tree) as live:

@@ -26,6 +26,7 @@ from dagstack_dev.app.reload.collect import Collected
 from dagstack_dev.app.reload.inbox import TRIED_AGAIN, Batch
 from dagstack_dev.core.errors.life import RetryPreempted, SetupPreempted
 from dagstack_dev.core.events import Fact
+from dagstack_dev.host.loop.limits import process_clock
 
 
 async def until_tried(live: Live, times: int) -> PluginRetrying:
@@ -335,18 +336,29 @@ async def test_a_plugin_whose_code_is_written_anew_while_it_is_set_up_comes_up(
         async def setup(self, ctx):
             made = Path(__file__).parent / "made.py"
             {write}
-            await anyio.sleep(0.1)
+            await ctx.extras["rest"]()
     """
+
+    async def rest() -> None:
+        begun.append(None)
+        if write == BY_A_PROCESS and len(begun) == 1:
+            await anyio.sleep_forever()  # Until that has been noticed.
+        await anyio.sleep(0.1)
+
+    begun: list[None] = []
     tree.write("base/made.py", "AT = 0\n")
     tree.plugin("base", code=code)
-    live = make_live(tree)
+    live = make_live(tree, extras={"rest": rest})
     async with live.server:
         await live.fact(Transition, lambda fact: fact.to_state is State.READY)
         preempted = [fact for fact in live.of(Transition) if isinstance(fact.error, SetupPreempted)]
         assert bool(preempted) is (write == BY_A_PROCESS)
 
 
-async def test_a_late_event_of_what_is_being_set_up_preempts_nothing(tree: PluginTree) -> None:
+@pytest.mark.parametrize("edited", ["helpers/__init__.py", "base/plugin.py"])
+async def test_a_late_event_of_what_is_being_set_up_preempts_nothing(
+    tree: PluginTree, edited: str
+) -> None:
     code = """
     import anyio
     from helpers import VALUE
@@ -355,23 +367,22 @@ async def test_a_late_event_of_what_is_being_set_up_preempts_nothing(tree: Plugi
         async def setup(self, ctx):
             await anyio.lowlevel.checkpoint()
     """
-    helpers = tree.write("helpers/__init__.py", "VALUE = 1\n")
-    plugin = tree.plugin("base", code=code) / "plugin.py"
+    tree.write("helpers/__init__.py", "VALUE = 1\n")
+    tree.plugin("base", code=code)
     async with serving(tree) as live:
         live.server.registry.observe(
             lambda fact: (
-                live.server._loop.inbox.put_paths({str(helpers), str(plugin)})
+                live.server._loop.inbox.put_paths({str(tree.root / edited)})
                 if isinstance(fact, ReloadStarted | Transition)
                 else None
             )
         )
-        tree.write(helpers, "VALUE = 2\n")
-        edit(plugin, "class", "# edited\nclass")
+        edit(tree.root / edited, "VALUE", "VALUE  ")
         await live.fact(ReloadCommitted)
         assert not any(fact.error for fact in live.of(Transition))
 
 
-async def test_code_that_came_too_late_for_another_preempts_nobody_who_imports_it(
+async def test_code_that_came_too_late_for_another_preempts_none_of_its_importers(
     tree: PluginTree,
 ) -> None:
     code = """
@@ -477,7 +488,7 @@ async def test_a_section_that_is_put_back_while_it_preempts_leaves_what_ran(
     assert (tried[:3], failing) == ([1, 2, 1], [])
 
 
-async def test_nothing_is_preempted_while_somebody_is_at_a_prompt(
+async def test_nothing_is_preempted_while_a_prompt_is_open(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preemption, "PAUSE_SECONDS", 0.01)
@@ -489,7 +500,7 @@ async def test_nothing_is_preempted_while_somebody_is_at_a_prompt(
         )
         await until_it_hangs(live)
         held = [True, True, True]
-        monkeypatch.setattr(preemption, "is_held", lambda: bool(held and held.pop()))
+        monkeypatch.setattr(process_clock, "is_held", lambda: bool(held and held.pop()))
         tree.plugin("base", value=2)
         await live.fact(Transition, lambda fact: isinstance(fact.error, SetupPreempted))
         assert held == []

@@ -65,7 +65,7 @@ async def test_a_dependency_that_comes_fixes_what_was_rejected_without_it(tree: 
         assert fixed(live) == [(ref("one"), str(folder), "what is on disk runs")]
 
 
-async def test_a_duplicate_that_goes_is_fixed_and_told_again_when_it_comes_back(
+async def test_a_duplicate_that_goes_is_fixed_and_reported_again_when_it_comes_back(
     tree: PluginTree,
 ) -> None:
     tree.plugin("one")
@@ -125,7 +125,7 @@ async def test_a_configuration_that_can_be_read_again_is_fixed(
             assert fixed(live) == [(None, str(file), "the file can be used again")]
 
 
-async def test_a_root_that_is_there_again_is_told(tree: PluginTree, tmp_path: Path) -> None:
+async def test_a_root_that_is_there_again_is_reported(tree: PluginTree, tmp_path: Path) -> None:
     tree.plugin("one")
     live = make_live(tree)
     async with live.server:

@@ -21,6 +21,7 @@ from dagstack_dev import (
 from dagstack_dev.core.events import (
     PluginRejected,
     ReloadCommitted,
+    ReloadRolledBack,
     ReloadSkipped,
     ReloadStarted,
     Transition,
@@ -154,7 +155,7 @@ async def test_a_plugin_broken_from_the_start_is_not_reported_with_every_batch(
         assert {each.ref.name for each in live.of(Transition)} == {"fine"}
 
 
-async def test_a_broken_manifest_that_tells_no_name_is_reported_once_without_a_plugin(
+async def test_a_broken_manifest_without_a_name_is_reported_once_without_a_plugin(
     tree: PluginTree,
 ) -> None:
     tree.plugin("fine")
@@ -274,3 +275,53 @@ async def test_going_back_to_what_runs_ends_the_matter_without_a_reload(tree: Pl
         assert live.journal == []
         assert live.outcomes == []
         assert "what runs is on disk again" in {fact.reason for fact in live.of(ReloadSkipped)}
+
+
+async def test_what_is_rejected_again_after_another_failure_is_reported_again(
+    tree: PluginTree,
+) -> None:
+    bad = "class Plugin:\n    def setup(self\n"
+    tree.plugin("base")
+    async with serving(tree) as live:
+        tree.write("base/plugin.py", bad)
+        await live.fact(PluginRejected)
+        tree.write("base/plugin.py", "class Plugin:\n    def setup(self, ctx): raise OSError\n")
+        await live.fact(ReloadRolledBack)
+        live.forget()
+        tree.write("base/plugin.py", bad)
+        await live.fact(ReloadSkipped)
+        assert len(live.of(PluginRejected)) == 1
+
+
+HANGS_ONCE = """
+import anyio
+
+class Plugin:
+    async def setup(self, ctx):
+        journal = ctx.extras["journal"]
+        journal.append("aside")
+        if journal.count("aside") == 2:
+            await anyio.sleep_forever()
+"""
+
+
+async def test_what_stays_rejected_is_not_reported_again_as_what_runs_of_it_is_built_anew(
+    tree: PluginTree,
+) -> None:
+    code = tree.plugin("base") / "plugin.py"
+    tree.plugin("user", depends_on=["base"])
+    aside = tree.plugin("aside", code=HANGS_ONCE) / "plugin.py"
+    async with serving(tree) as live:
+        tree.write("user/dagstack.toml", "")
+        await live.server.wait_idle()
+        edit(code, "VALUE = 1", "VALUE = 2")
+        await live.server.wait_idle()
+        edit(code, "VALUE = 2", "VALUE = 3")
+        edit(aside, "import anyio", "import anyio  # saved")
+        live.take_in()
+        await live.fact(ReloadCommitted, lambda _: live.plugin("base").VALUE == 3)
+        edit(code, "VALUE = 3", "VALUE = 4")  # Planned before that reload has ended.
+        await live.fact(ReloadCommitted, lambda _: live.plugin("base").VALUE == 4)
+        edit(aside, "await anyio.sleep_forever()", "pass")
+        await live.server.wait_idle()
+        assert len(live.of(PluginRejected)) == 1

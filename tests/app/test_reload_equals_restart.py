@@ -140,7 +140,7 @@ def test_the_soak_runs_in_several_processes() -> None:
     assert re.match("2 sequences, .* 0 divergences", ended.stdout.splitlines()[-1])
 
 
-def test_a_divergence_is_told_as_a_file_that_repeats_it(tmp_path: Path) -> None:
+def test_a_divergence_is_reported_as_a_file_that_repeats_it(tmp_path: Path) -> None:
     ended = soak("-c", WRONG, str(SOAK), "--replay", "3", "--shrink-seconds", "0.5")
     assert ended.returncode == 1, ended.stdout + ended.stderr
     file = tmp_path / "3.steps"

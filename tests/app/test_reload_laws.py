@@ -29,7 +29,7 @@ class Plugin:
     def value(self):
         return words.WORD
 """
-TELLS = """
+NOTES_WORD = """
 import words
 class Plugin:
     def setup(self, ctx):
@@ -144,10 +144,9 @@ class World:
         """All places where something differs from what runs, or from what was tried last."""
         state = self.live.server._loop._state
         places = {str(path) for path in self.tree.root.iterdir()}
-        places |= {
-            state.place(entry.ref) or "" for entry in self.live.server.registry.table.present()
-        }
-        return {place for place in places if not state.is_settled(place)}
+        entries = self.live.server.registry.table.present()
+        places |= state.revisions.places(entry.ref for entry in entries)
+        return {place for place in places if not state.is_stable(place)}
 
 
 @pytest.fixture
@@ -202,7 +201,7 @@ SCENARIOS: dict[str, Callable[[World], object]] = {
         world.tree.plugin("waits", depends_on=["newcomer"]),
     ),
     "a name claimed twice": lambda world: world.tree.plugin("user", folder="copy", value=2),
-    "a name claimed twice that nobody runs": lambda world: (
+    "a name claimed twice that no plugin runs": lambda world: (
         world.tree.plugin("newcomer", folder="one"),
         world.tree.plugin("newcomer", folder="two"),
     ),
@@ -214,7 +213,7 @@ SCENARIOS: dict[str, Callable[[World], object]] = {
         manifest("rest", "[plugin]", "[plugin"),
         lambda world: world.tree.plugin("one", kind="other", manifest="fallback = true\n"),
     ),
-    "a kind that nobody has declared": manifest("rest", '"other"', '"ohter"'),
+    "a kind that is not declared": manifest("rest", '"other"', '"ohter"'),
     "a kind that is declared no longer": lambda world: world.kinds[1].write_text(_kind("ohter")),
     "a kind of another version": lambda world: world.kinds[0].write_text(_kind("demo", "2")),
     "kinds that cannot be read": lambda world: world.kinds[0].write_text("kind: [demo"),
@@ -281,7 +280,7 @@ async def test_a_comparison_of_all_places_finds_just_what_is_kept_as_differing(
 ) -> None:
     async with world.serving() as world.live:
         await played(world, scenario)
-        assert world.differing == world.live.server._loop._state.unsettled.keys()
+        assert world.differing == world.live.server._loop._state.unstable.keys()
 
 
 @scenarios
@@ -405,7 +404,7 @@ async def test_what_fails_with_shared_code_is_not_tried_again_when_it_runs_besid
     world: World,
 ) -> None:
     async with world.serving() as world.live:
-        code("reader", TELLS)(world)
+        code("reader", NOTES_WORD)(world)
         world.words.write_text("WORD = 'third'\n")
         await world.live.settle()
         assert world.live.status("reader").pending
@@ -420,9 +419,9 @@ async def test_what_comes_under_the_name_of_what_was_removed_is_another_plugin(
         base = world.tree.root / "base"
 
         def inputs() -> object:
-            revision = state.revision(str(base))
-            assert revision is not None
-            return state.version(ref("base"), revision)
+            claim = state.revisions.claim(str(base))
+            assert claim is not None
+            return state.version(ref("base"), claim)
 
         before = inputs()
         await world.live.server.reload(ref("base"))
@@ -474,7 +473,7 @@ async def test_what_is_gone_goes_whatever_fails_beside_it(
         states = world.live.states
         assert "base" not in states
         assert [states[each] for each in ("picky", "flaky")] == ["blocked", "blocked"]
-        # One that is down and tells no name is not there.
+        # One that is down and says no name is not there.
         assert {states.get(each, "failed") for each in ("user", "above")} <= {"blocked", "failed"}
         assert {states[each] for each in ("reader", "second_reader", "configured", "aside")} == {
             "ready"
@@ -512,11 +511,11 @@ async def test_what_is_pending_goes_when_it_is_deleted(world: World) -> None:
 
 COUNTED: dict[str, tuple[type, str]] = {
     "prepared": (Revisions, "_prepare"),
-    "revisions": (Revisions, "revision"),
+    "claims": (Revisions, "claim"),
     "compared": (ReloadState, "difference"),
     "versions": (ReloadState, "version"),
     "versions of what runs": (ReloadState, "_version_of"),
-    "looked at": (ReloadState, "is_settled"),
+    "looked at": (ReloadState, "is_stable"),
     "judged": (Target, "_judge_one"),
 }
 

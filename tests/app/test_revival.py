@@ -78,16 +78,16 @@ async def test_it_comes_up_by_itself_with_what_waits_for_it(tree: PluginTree) ->
         assert {each.reload_id for each in aside} == {None}
 
 
-async def test_pauses_are_told_and_grow(tree: PluginTree) -> None:
+async def test_pauses_are_reported_and_grow(tree: PluginTree) -> None:
     tree.plugin("base", code=UNTIL_UP)
     pauses = {"retry_seconds": 0.01, "retry_limit_seconds": 0.05}
     async with serving(tree, extras={"up": []}, **pauses) as live:
         await until_tried(live, 5)
-        told = live.of(PluginRetrying)[:5]
-        assert [each.attempt for each in told] == [1, 2, 3, 4, 5]
-        assert [each.seconds for each in told] == [0.01, 0.02, 0.04, 0.05, 0.05]
-        assert [each.is_longest for each in told] == [False, False, False, True, True]
-        assert str(told[0].error) == "nobody is there"
+        reported = live.of(PluginRetrying)[:5]
+        assert [each.attempt for each in reported] == [1, 2, 3, 4, 5]
+        assert [each.seconds for each in reported] == [0.01, 0.02, 0.04, 0.05, 0.05]
+        assert [each.is_longest for each in reported] == [False, False, False, True, True]
+        assert str(reported[0].error) == "nobody is there"
 
 
 async def test_old_tries_do_not_pile_up(tree: PluginTree) -> None:
@@ -96,14 +96,14 @@ async def test_old_tries_do_not_pile_up(tree: PluginTree) -> None:
     tree.plugin("base", code=UNTIL_UP.replace('ctx.extras["journal"].append("tried")', remember))
     async with serving(tree, extras={"up": [], "seen": seen}, retry_seconds=0.001) as live:
         await until_tried(live, 6)
-        told: list[Fact] = []
-        live.server.registry.observe(told.append)
+        reported: list[Fact] = []
+        live.server.registry.observe(reported.append)
         live.facts = Forgetful()  # For facts hold errors, and these what has failed.
         leaks = live.server._loop.leaks
         while leaks.idle_seconds:  # Until all that waits has been looked at.
             await leaks.look(lambda: False)
-        assert not any(isinstance(each, PluginLeaked) for each in told)
-        told.clear()
+        assert not any(isinstance(each, PluginLeaked) for each in reported)
+        reported.clear()
         gc.collect()
         assert sum(1 for each in seen if each() is not None) <= 1
 

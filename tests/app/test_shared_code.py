@@ -24,6 +24,8 @@ from dagstack_dev.core.events import (
     Transition,
     WatchProblem,
 )
+from dagstack_dev.core.lifecycle import State
+from dagstack_dev.disk.accounts import account
 
 pytestmark = pytest.mark.usefixtures("imports_forgotten")
 
@@ -48,6 +50,23 @@ async def test_a_helper_package_beside_the_plugins_reloads_exactly_its_importers
         assert generations(live) == {"direct": 2, "other": 1, "stranger": 1, "dependent": 1}
         [reason] = {fact.reason for fact in live.of(Transition) if fact.ref.name == "direct"}
         assert "helpers/words.py, which changed" in reason
+
+
+async def test_a_folder_that_lacks_an_init_is_named_until_it_has_one(tree: PluginTree) -> None:
+    words = tree.write("helpers/words.py", "WORD = 'old'\n")
+    user(tree, "a", "from helpers.words import WORD", "WORD")
+    async with serving(tree) as live:
+        error = live.status("a").error
+        assert error is not None
+        assert any(
+            part.text.startswith(f"{words.parent} has no __init__.py; add one")
+            for part in account(error)
+        )
+        init = tree.write("helpers/__init__.py", "")
+        await live.fact(ReloadCommitted)
+        assert live.plugin("a").value() == "old"
+        reasons = {fact.reason for fact in live.of(Transition) if fact.to_state is State.READY}
+        assert reasons == {f"it imports {init}, which changed"}
 
 
 async def test_a_root_that_is_away_takes_no_shared_code_with_it(tree: PluginTree) -> None:

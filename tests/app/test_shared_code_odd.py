@@ -534,7 +534,7 @@ async def test_the_current_folder_may_be_gone(
         assert await changed(live, words) == "new"
 
 
-async def test_a_relative_import_by_name_gets_code_that_nobody_has_imported_lately(
+async def test_a_relative_import_by_name_gets_code_that_nothing_has_imported_lately(
     tree: PluginTree,
 ) -> None:
     tree.write("helpers/__init__.py", "")
@@ -692,3 +692,28 @@ async def test_the_first_of_a_package_inside_another_may_be_lazy(tree: PluginTre
     user(tree, "user", "import helpers.words", "helpers.words.WORD")
     async with serving(tree) as live:
         assert await changed(live, words) == "new"
+
+
+@pytest.mark.parametrize("first", ["import helpers.words", "import beside"])
+async def test_no_part_of_a_package_that_fails_can_be_imported_without_it(
+    tree: PluginTree, first: str
+) -> None:
+    tree.write("helpers/__init__.py", f"{first}\nimport late\n")
+    tree.write("helpers/words.py", "WORD = 'word'\n")
+    tree.write("beside.py", "from helpers.words import WORD\n")
+    user(tree, "early", "from helpers.words import WORD", "WORD")
+    user(tree, "user", "from beside import WORD", "WORD")
+    async with serving(tree) as live:
+        for folder in ("early", "user", "early"):
+            errors = [str(status.error) for status in live.server.statuses().values()]
+            assert all("No module named 'late'" in error for error in errors), errors
+            with (tree.root / folder / "plugin.py").open("a") as file:
+                file.write("# saved\n")
+            await live.settle()
+        tree.write("late.py", "")
+        await live.settle()
+        assert live.states == {"early": "ready", "user": "ready"}
+        assert live.plugin("early").value() == live.plugin("user").value() == "word"
+        edit(tree.root / "helpers/words.py", "'word'", "'new'")
+        await live.settle()
+        assert live.plugin("early").value() == live.plugin("user").value() == "new"

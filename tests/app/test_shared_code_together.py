@@ -208,7 +208,7 @@ async def test_a_plugin_whose_own_news_are_not_in_force_gets_new_shared_code(
     ],
     ids=["unnamed", "through others"],
 )
-async def test_who_comes_to_import_code_on_trial_runs_none_of_it_after_the_roll_back(
+async def test_a_plugin_that_comes_to_import_code_on_trial_runs_none_of_it_after_the_roll_back(
     tree: PluginTree, imports: str, name: str
 ) -> None:
     words = tree.write("words.py", "WORD = 'old'\n")
@@ -306,7 +306,7 @@ class Plugin:
 
 
 @pytest.mark.parametrize("imports", ["import words", "from ..bound import plugin"])
-async def test_who_comes_to_import_code_just_before_it_is_replaced_runs_none_of_it_then(
+async def test_a_plugin_that_imports_code_just_before_it_is_replaced_runs_none_of_it_then(
     tree: PluginTree, imports: str
 ) -> None:
     words = tree.write("words.py", "WORD = 'old'\n")
@@ -329,7 +329,7 @@ class Plugin:
 
 
 @pytest.mark.parametrize("text", ["WORD = \n", "1 / 0\n", "NAME = 'new'\n"])
-async def test_who_imports_what_is_held_back_only_when_it_is_called_is_pending_then(
+async def test_a_plugin_that_imports_what_is_held_back_only_in_a_call_is_pending_then(
     tree: PluginTree, text: str
 ) -> None:
     words = tree.write("words.py", "WORD = 'old'\n")
@@ -350,3 +350,29 @@ async def test_who_imports_what_is_held_back_only_when_it_is_called_is_pending_t
         await live.settle()
         assert [live.status(each).pending for each in ("bound", "late")] == [False, False]
         assert live.plugin("late").value() == "new"
+
+
+async def test_code_that_only_what_has_failed_imports_is_in_force_though_it_failed_with_another(
+    tree: PluginTree,
+) -> None:
+    helpers = tree.write("helpers.py", "import missing\n")
+    user(tree, "failed", "import helpers", "0")
+    user(tree, "above", "", "1")
+    tree.plugin(
+        "caller",
+        code="""
+        class Plugin:
+            def value(self):
+                import helpers
+        """,
+    )
+    async with serving(tree) as live:
+        assert live.states == {"failed": "failed", "above": "ready", "caller": "ready"}
+        helpers.write_text("def (\n")
+        user(tree, "above", "", "2", depends_on=["failed"])
+        await live.settle()
+        assert live.status("above").pending
+        with pytest.raises(SyntaxError):
+            live.plugin("caller").value()
+        await live.settle()
+        assert not live.status("caller").pending

@@ -1,4 +1,4 @@
-"""A slow setup holds up nobody: what has nothing to do with it is reloaded meanwhile."""
+"""A slow setup holds up nothing else: what has nothing to do with it is reloaded meanwhile."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import pytest
 from serving import Live, edit, make_live, ref, serving
 from trees import PluginTree
 
+from dagstack_dev.core.errors.registry import AmbiguousPlugin
 from dagstack_dev.core.events import (
     PluginFixed,
     PluginRejected,
     ReloadCommitted,
+    ReloadFailed,
     ReloadRolledBack,
+    ReloadStarted,
     Transition,
 )
 from dagstack_dev.core.lifecycle import State
@@ -174,8 +177,8 @@ async def test_what_comes_to_depend_on_a_slow_setup_waits_for_its_end(
     await live.server.wait_idle()
     assert live.plugin("aside").value() == 2
     assert live.states == dict.fromkeys(["aside", "slow", "another"], "ready")
-    told = [each.reason for each in live.of(Transition) if each.to_state is State.TEARING_DOWN]
-    assert told == ["dagstack.toml and 1 more changed"]
+    reported = [each.reason for each in live.of(Transition) if each.to_state is State.TEARING_DOWN]
+    assert reported == ["dagstack.toml and 1 more changed"]
     await live.server.stop()
 
 
@@ -285,6 +288,7 @@ async def test_what_is_mended_beside_a_slow_reload_is_not_pending_when_that_ends
         aside = tree.root / "aside/plugin.py"
         edit(slow / "plugin.py", "VALUE = 1", "VALUE = 2")
         edit(aside, "class Plugin:", "class Plugin")
+        live.take_in()
         await begins(live, "slow")
         await live.fact(PluginRejected)
         edit(aside, "class Plugin", "class Plugin:")
@@ -322,6 +326,7 @@ async def test_an_edit_during_a_setup_waits_for_no_other_plugin_of_the_same_relo
     async with gated(tree) as (live, gate):
         edit(slow / "plugin.py", "VALUE = 1", "VALUE = 2")
         tree.plugin("other", code=SLOW.format(value=2))
+        live.take_in()
         await begins(live, "slow")
         await begins(live, "other")
         tree.plugin("other", value=3)
@@ -332,3 +337,59 @@ async def test_an_edit_during_a_setup_waits_for_no_other_plugin_of_the_same_relo
         gate.set()
         await live.server.wait_idle()
         assert live.plugin("slow").value() == 2
+
+
+async def test_an_edit_of_what_a_setup_depends_on_waits_for_no_other_plugin_of_the_same_reload(
+    tree: PluginTree, slow: Path
+) -> None:
+    tree.plugin("base")
+    tree.plugin("other", depends_on=["base"])
+    async with gated(tree) as (live, _):
+        edit(slow / "plugin.py", "VALUE = 1", "VALUE = 2")
+        tree.plugin("other", depends_on=["base"], code=SLOW.format(value=2))
+        live.take_in()
+        await begins(live, "slow")
+        await begins(live, "other")
+        tree.plugin("base", value=3)
+        await live.fact(ReloadRolledBack)
+        await live.fact(ReloadStarted, lambda fact: ref("base") in fact.affected)
+        assert live.state("slow") is State.SETTING_UP
+
+
+async def test_what_goes_down_in_a_part_of_a_reload_comes_up_as_after_a_restart_beside_the_rest(
+    tree: PluginTree,
+) -> None:
+    def code(what: str) -> str:
+        call = f"await ctx.extras['setup']({what!r})"
+        return f"class Plugin:\n    async def setup(self, ctx): {call}\n"
+
+    async def setup(what: str) -> None:
+        if what in broken:
+            raise ValueError(what)
+        if what in gates:
+            begun[what].set()
+            await gates[what].wait()
+
+    broken = {"slow 2"}
+    gates = {"rival": anyio.Event(), "slow 3": anyio.Event()}
+    begun = {what: anyio.Event() for what in gates}
+    tree.plugin("aside")
+    slow = tree.plugin("slow", code=code("slow 1")) / "plugin.py"
+    tree.plugin("user", depends_on=["aside", "slow"])
+    async with serving(tree, extras={"setup": setup}) as live:
+        tree.plugin("aside", kind="other", folder="rival", code=code("rival"))
+        edit(slow, "slow 1", "slow 2")
+        broken.add("slow 1")  # It does not come back, so that its user is blocked.
+        live.take_in()
+        await live.fact(ReloadFailed)
+        assert live.state("user") is State.BLOCKED
+        edit(slow, "slow 2", "slow 3")
+        await begun["slow 3"].wait()
+        gates["rival"].set()
+        await live.fact(ReloadCommitted)
+        assert live.state("slow") is State.SETTING_UP
+        gates["slow 3"].set()
+        await live.server.wait_idle()
+        assert live.state("slow") is State.READY
+        assert live.state("user") is State.FAILED
+        assert isinstance(live.status("user").error, AmbiguousPlugin)

@@ -99,6 +99,17 @@ def test_news_may_be_held_back_for_shared_code() -> None:
     assert compared(live, cold, a, c, helpers=Module(9)) == ""
 
 
+def test_news_may_be_held_back_for_shared_code_of_which_nothing_is_told() -> None:
+    shared = (("helpers", Way.TOP),)
+    a, c = Source("demo", "a", 2, shared=shared), Source("demo", "c", 2, shared=shared)
+    versions = {"plugin": "000002", "probe": "ImportError"}
+    live = picture(plugin("a", **PENDING), plugin("c", **PENDING, versions=versions))
+    cold = picture(plugin("a"), plugin("c", **FAILED))
+    assert compared(live, cold, a, c, helpers=Module(9)) == ""
+    live["plugins"]["demo/c"]["versions"] = {"plugin": "000002"}
+    assert compared(live, cold, a, c, helpers=Module(9)) != ""
+
+
 @pytest.mark.parametrize(
     ("now", "restarted", "problem"),
     [
@@ -153,3 +164,22 @@ def test_what_does_not_compile_may_be_held_back_though_a_restart_never_imports_i
     cold = picture(plugin("a", shared={"helpers": ["missing"]}))
     assert compared(live, cold, a, helpers=Module(2, flaw=Flaw.SYNTAX)) == ""
     assert compared(live, cold, a, helpers=Module(2, flaw=Flaw.IMPORT)) != ""
+
+
+def test_what_runs_code_of_another_one_goes_on_where_a_restart_cannot_load_that() -> None:
+    a, c = Source("demo", "a", 2, borrows=("demo/c",)), Source("demo", "c", 2)
+    live = picture(plugin("a", borrowed={"demo/c": "000001"}), plugin("c", **FAILED))
+    cold = picture(plugin("a", **FAILED), plugin("c", **FAILED))
+    assert compared(live, cold, a, c) == ""
+    assert "borrowed" in compared(live, picture(plugin("a"), plugin("c", **FAILED)), a, c)
+
+
+@pytest.mark.parametrize("packages", [[], ["helpers"]])
+def test_news_may_be_held_back_for_a_module_that_becomes_a_package(packages: list[str]) -> None:
+    a = Source("demo", "a", 2, shared=(("helpers.base", Way.OPTIONAL),), fault=Fault.TOML)
+    c = Source("demo", "c", 2, shared=(("helpers.text", Way.OPTIONAL),))
+    live = picture(plugin("a", 1, **PENDING), plugin("c", **PENDING)) | {"packages": packages}
+    cold = picture(plugin("c")) | {"packages": ["helpers"]}
+    tree = Tree({"a": a, "c": c}, {"helpers": Module(3), "helpers.base": Module(4)})
+    found = [*differs(live, cold, tree, Known())]
+    assert bool(found) is bool(packages), found

@@ -179,7 +179,7 @@ def test_a_loop_that_ends_without_a_stop_tears_down(tree: PluginTree) -> None:
 
 
 @pytest.mark.parametrize("what", ["stop", "wait_idle", "reload"])
-async def test_another_loop_is_told_that_it_is_the_wrong_one(live: Live, what: str) -> None:
+async def test_another_loop_is_refused_as_the_wrong_one(live: Live, what: str) -> None:
     call = getattr(live.server, what)
     with pytest.raises(RuntimeError, match="runs in another event loop; use it there"):
         await anyio.to_thread.run_sync(lambda: asyncio.run(call()))

@@ -11,7 +11,7 @@ from textwrap import dedent
 import anyio
 import anyio.to_thread
 import pytest
-from serving import edit, serving
+from serving import edit, ref, serving
 from trees import PluginTree
 
 from dagstack_dev import SetupTimeout, TeardownTimeout
@@ -19,11 +19,12 @@ from dagstack_dev.core.errors.life import Unfinished
 from dagstack_dev.core.events import (
     DrainTimedOut,
     PluginBlocking,
+    PluginBlockingEnded,
     ReloadCommitted,
     ReloadRolledBack,
     TeardownFailed,
 )
-from dagstack_dev.host.life import instance, scope
+from dagstack_dev.host.life.instance import PluginInstance
 
 Run = Callable[[Callable[[], Awaitable[None]]], None]
 
@@ -40,8 +41,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 @pytest.fixture(autouse=True)
 def little_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is cancelled and does not end is left behind soon: these tests are about just that."""
-    for module in (instance, scope):
-        monkeypatch.setattr(module, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(PluginInstance, "grace_seconds", 0.2)
 
 
 @pytest.fixture
@@ -270,9 +270,8 @@ def test_a_call_in_flight_that_never_ends_is_left_behind_and_the_reload_goes_on(
             else:
                 callers.start_soon(anyio.to_thread.run_sync, live.plugin("it").call, release)
             with anyio.fail_after(10):
-                while not live.server.registry.table.entries[("demo", "it")].gate.in_flight:  # type: ignore[index]
+                while not live.server.registry.table.entries[("demo", "it")].gate.calls.in_flight:  # type: ignore[index]
                     await anyio.sleep(0.001)
-            await anyio.sleep(0.02)  # Let it come to its line: nothing tells from outside.
             live.forget()
             tree.plugin("it", value=2)
             await live.fact(ReloadCommitted)
@@ -335,3 +334,38 @@ async def test_plain_functions_that_undo_are_watched_too(
         (fact,) = blocked
         assert (fact.path, fact.line) == (str(path), line)
         assert "part" in fact.method
+
+
+@pytest.mark.parametrize("where", ["a call", "a task", "shared code"])
+async def test_what_blocks_the_loop_later_is_named_until_the_loop_goes_on(
+    tree: PluginTree, release: threading.Event, where: str
+) -> None:
+    block = "def block(release):\n    release.wait(20)  # here\n"
+    own = "" if where == "shared code" else block
+    shared = tree.write("helpers.py", block if where == "shared code" else "")
+    code = f"""
+from asyncio import get_running_loop
+from helpers import *
+{own}
+class Plugin:
+    def begin(self, release):
+        {"block(release)" if where == "a call" else "get_running_loop().call_soon(block, release)"}
+"""
+    path = tree.plugin("it", code=code) / "plugin.py"
+    async with serving(tree, extras={"release": release}) as live:
+        blocked: list[PluginBlocking] = []
+
+        def note(fact: object) -> None:
+            if isinstance(fact, PluginBlocking):
+                blocked.append(fact)
+                release.set()
+
+        live.server.registry.observe(note)
+        live.plugin("it").begin(release)
+        ended = await live.fact(PluginBlockingEnded)
+        (fact,) = blocked
+        place = line_of(shared if where == "shared code" else path)
+        assert (fact.path, fact.line, fact.method) == (place.path, place.line, "block")
+        assert fact.ref == ended.ref == (None if where == "shared code" else ref("it"))
+        assert ended.method == "block"
+        assert ended.seconds >= fact.seconds

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from typing import Any
 
 import anyio
 import pytest
@@ -46,7 +48,7 @@ async def told(live: Live, count: int) -> list[TaskFailed]:
     return live.of(TaskFailed)
 
 
-async def test_a_task_that_a_plugin_keeps_and_that_fails_is_told_with_its_line(
+async def test_a_task_that_a_plugin_keeps_and_that_fails_is_reported_with_its_line(
     tree: PluginTree,
 ) -> None:
     for name, start in WAYS.items():
@@ -64,7 +66,7 @@ async def test_a_task_that_a_plugin_keeps_and_that_fails_is_told_with_its_line(
         assert set(live.states.values()) == {"ready"}
 
 
-async def test_it_is_told_once_and_a_task_of_the_app_is_not(tree: PluginTree) -> None:
+async def test_it_is_reported_once_and_a_task_of_the_app_is_not(tree: PluginTree) -> None:
     tree.plugin("it", code=KEEPING.format(start=SPAWNED))
     async with serving(tree) as live:
         await told(live, 1)
@@ -74,6 +76,19 @@ async def test_it_is_told_once_and_a_task_of_the_app_is_not(tree: PluginTree) ->
         assert [fact.task for fact in await told(live, 2)] == ["polling", "late"]
         with pytest.raises(LookupError):
             await kept
+
+
+async def test_what_is_reported_is_not_reported_by_asyncio_again(tree: PluginTree) -> None:
+    by_asyncio: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: by_asyncio.append(what))
+    tree.plugin("it", code=KEEPING.format(start=SPAWNED))
+    async with serving(tree) as live:
+        await told(live, 1)
+        live.forget()
+        tree.plugin("it")
+        await live.server.wait_idle()
+        gc.collect()
+    assert by_asyncio == []
 
 
 async def _fail() -> None:
@@ -89,7 +104,7 @@ ATTENDED = {
 }
 
 
-async def test_tasks_that_were_attended_to_or_cancelled_are_not_told(tree: PluginTree) -> None:
+async def test_tasks_that_were_attended_to_or_cancelled_are_not_reported(tree: PluginTree) -> None:
     for name, start in ATTENDED.items():
         tree.plugin(name, code=KEEPING.format(start=start))
     tree.plugin("last", code=KEEPING.format(start=SPAWNED), depends_on=ATTENDED)

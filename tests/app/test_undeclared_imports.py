@@ -96,7 +96,7 @@ async def test_each_module_runs_once(tree: PluginTree) -> None:
         assert len(values) == 1
 
 
-async def test_the_author_is_told_once_where_to_declare_it(tree: PluginTree) -> None:
+async def test_it_is_reported_once_where_to_declare_it(tree: PluginTree) -> None:
     folder = user(tree, f"import json\n{IMPORT}")
     base = tree.plugin("zbase", code=BASE)
     async with serving(tree) as live:
@@ -113,7 +113,7 @@ async def test_the_author_is_told_once_where_to_declare_it(tree: PluginTree) -> 
         assert live.of(UndeclaredImport) == []
 
 
-async def test_so_it_is_told_where_the_order_happens_to_be_right(tree: PluginTree) -> None:
+async def test_it_is_reported_where_the_order_happens_to_be_right(tree: PluginTree) -> None:
     user(tree, IMPORT)
     tree.plugin("zbase", code=BASE, manifest="priority = 3\n")
     async with serving(tree) as live:
@@ -122,7 +122,7 @@ async def test_so_it_is_told_where_the_order_happens_to_be_right(tree: PluginTre
 
 
 @pytest.mark.parametrize("depends_on", ["zbase", "middle"])
-async def test_nothing_is_told_of_what_is_declared(tree: PluginTree, depends_on: str) -> None:
+async def test_nothing_is_reported_of_what_is_declared(tree: PluginTree, depends_on: str) -> None:
     user(tree, IMPORT, depends_on=[depends_on])
     tree.plugin("zbase", code=BASE)
     tree.plugin("middle", depends_on=["zbase"])
@@ -137,7 +137,7 @@ async def test_nothing_is_told_of_what_is_declared(tree: PluginTree, depends_on:
 
 
 @pytest.mark.parametrize("where", ["setup", "thread", "call"])
-async def test_an_import_when_it_runs_is_told_as_well(tree: PluginTree, where: str) -> None:
+async def test_an_import_when_it_runs_is_reported_as_well(tree: PluginTree, where: str) -> None:
     folder = tree.plugin(
         "auser",
         code=f"""
@@ -181,7 +181,7 @@ async def test_a_failure_of_what_is_imported_fails_both_each_with_its_own_words(
         assert live.states == {"auser": "ready", "zbase": "ready"}
 
 
-async def test_a_failure_of_what_is_imported_is_nobody_elses_when_it_is_rolled_back(
+async def test_a_failure_of_what_is_imported_is_of_that_alone_when_it_is_rolled_back(
     tree: PluginTree,
 ) -> None:
     user(tree, IMPORT)
@@ -220,7 +220,9 @@ OUT_OF_REACH = {
 
 
 @pytest.mark.parametrize("case", OUT_OF_REACH)
-async def test_what_is_out_of_reach_is_told_by_who_needs_it(tree: PluginTree, case: str) -> None:
+async def test_what_is_out_of_reach_is_reported_by_its_importer(
+    tree: PluginTree, case: str
+) -> None:
     manifest, code, says = OUT_OF_REACH[case]
     user(tree, IMPORT)
     needs = {"a dependency that is missing": ["nowhere"], "a dependency that fails": ["zlast"]}
@@ -272,7 +274,7 @@ async def test_plugins_that_import_each_other_do_as_modules_do(tree: PluginTree)
         assert "circular import" in str(live.status("auser").error)
 
 
-async def test_an_import_against_the_dependencies_is_told_not_to_be_declared(
+async def test_an_import_against_the_dependencies_is_reported_as_not_to_be_declared(
     tree: PluginTree,
 ) -> None:
     user(tree, IMPORT)
@@ -287,7 +289,7 @@ async def test_an_import_against_the_dependencies_is_told_not_to_be_declared(
         )
 
 
-async def test_who_fails_with_the_news_of_a_dependent_is_tried_with_what_runs_of_it(
+async def test_what_fails_with_the_news_of_a_dependent_is_tried_with_what_runs_of_it(
     tree: PluginTree,
 ) -> None:
     code = "from ..zbase.plugin import WORD\nassert WORD == 'one'\n" + BASE
@@ -330,7 +332,7 @@ async def test_what_is_loaded_ahead_has_a_life_of_its_own(tree: PluginTree) -> N
         assert took["zbase"] >= 200 > took["auser"]
 
 
-async def test_what_is_removed_goes_and_who_imports_it_fails(tree: PluginTree) -> None:
+async def test_what_is_removed_goes_and_its_importer_fails(tree: PluginTree) -> None:
     user(tree, IMPORT)
     base = tree.plugin("zbase", code=BASE)
     async with serving(tree) as live:
@@ -344,7 +346,7 @@ async def test_what_is_removed_goes_and_who_imports_it_fails(tree: PluginTree) -
 
 
 @pytest.mark.parametrize("is_renamed", [False, True])
-async def test_who_imports_what_is_blocked_by_a_removal_fails_as_after_a_restart(
+async def test_an_importer_of_what_is_blocked_by_a_removal_fails_as_after_a_restart(
     tree: PluginTree, is_renamed: bool
 ) -> None:
     below = tree.plugin("below")
@@ -476,7 +478,7 @@ async def test_discover_loads_in_the_order_of_imports_too(tree: PluginTree) -> N
     assert registry.statuses() == {}
 
 
-async def test_a_thread_of_an_import_is_told_what_to_do(tree: PluginTree) -> None:
+async def test_the_error_in_a_thread_of_an_import_says_what_to_do(tree: PluginTree) -> None:
     """It cannot have another plugin loaded: the thread that loads waits for it, or goes on."""
     user(
         tree,

@@ -64,6 +64,35 @@ def test_a_second_signal_ends_at_once_with_130_while_a_teardown_blocks_the_loop(
     assert "Traceback" not in run.errors
 
 
+OVERDUE = """
+import time
+from dagstack_dev.cli.leftovers import at_the_end
+
+class Plugin:
+    def setup(self, ctx):
+        self.log = ctx.logger
+        at_the_end(lambda: time.sleep(1))  # Several looks of the watchdog.
+
+    def teardown(self):
+        while True:
+            try:
+                time.sleep(600)
+            except BaseException:
+                self.log.info("overdue")
+"""
+
+
+def test_what_breaks_into_a_teardown_that_is_overdue_does_not_break_into_the_end(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("stubborn", code=OVERDUE, manifest="teardown_timeout_sec = 1\n")
+    run = watch("plugins")
+    run.event("watch.started")
+    run.send(signal.SIGINT)
+    run.event("overdue")
+    assert run.end(signal.SIGINT) == 130
+
+
 def test_a_signal_during_the_start_ends_it_in_order(
     tree: PluginTree, watch: Callable[..., Watching]
 ) -> None:
@@ -88,7 +117,7 @@ def test_a_signal_during_the_start_ends_it_in_order(
     assert run.errors == ""
 
 
-def test_a_teardown_that_fails_is_told_and_the_rest_goes_down_all_the_same(
+def test_a_teardown_that_fails_is_reported_and_the_rest_goes_down_all_the_same(
     tree: PluginTree, watch: Callable[..., Watching]
 ) -> None:
     tree.plugin("a")

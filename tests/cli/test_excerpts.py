@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dagstack_dev.app.config import ConfigInvalid
-from dagstack_dev.cli import excerpts
-from dagstack_dev.cli.excerpts import FRAMES_LIMIT, MESSAGE_LINES, error_lines
+from dagstack_dev.cli import excerpts, wording
+from dagstack_dev.cli.excerpts import explain
 from dagstack_dev.cli.log_lines import _ConsoleLine, _json
+from dagstack_dev.core.errors.files import ConfigInvalid, ManifestInvalid, ManifestProblem
 from dagstack_dev.core.errors.life import PluginLoadError
-from dagstack_dev.core.recorded import steps_of, traceback_of
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.tracebacks import steps_of, traceback_of
+from dagstack_dev.disk.accounts import FRAMES_LIMIT, MESSAGE_LINES
 from dagstack_dev.runtimes.process.transfer import pack, unpack
 
 REF = PluginRef("demo", "a")
@@ -49,7 +50,7 @@ def plugin_error(text: str, path: Path) -> OSError:
 
 
 def lines(error: BaseException, who: str = "") -> list[str]:
-    return [line.plain for line in error_lines(error, who)]
+    return [line.plain for line in explain(error, who)]
 
 
 def test_every_error_of_a_group_is_named_and_the_first_is_shown(tmp_path: Path) -> None:
@@ -122,8 +123,8 @@ def test_a_single_line_more_is_one_line(tmp_path: Path) -> None:
 
 
 def test_urls_of_files_are_shortened_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(excerpts, "_HERE", "/srv/")
-    assert excerpts.short("at file:///srv/a/b.mjs:3, /srv/c") == "at a/b.mjs:3, c"
+    monkeypatch.setattr(wording, "HERE", "/srv/")
+    assert wording.short("at file:///srv/a/b.mjs:3, /srv/c") == "at a/b.mjs:3, c"
 
 
 @pytest.mark.parametrize(
@@ -178,15 +179,28 @@ def test_a_syntax_error_whose_file_has_moved_on_shows_the_line_it_was_about(
     assert lines(error)[2:] == ["     1  x = 1", "❱    2  def broken(:"]
 
 
-def test_an_error_of_the_registry_is_told_without_repeating_the_plugin(tmp_path: Path) -> None:
+def test_an_error_of_the_registry_is_reported_without_repeating_the_plugin(tmp_path: Path) -> None:
     error = PluginLoadError(REF, "compile", "the entry file is empty", path=str(tmp_path))
     assert lines(error, "demo/a") == ["the entry file is empty", str(tmp_path)]
+
+
+def test_problems_of_one_line_share_its_excerpt(tmp_path: Path) -> None:
+    path = tmp_path / "dagstack.toml"
+    path.write_text("[plugin]\nname = 3\n")
+    problems = [
+        ManifestProblem("kind", "missing", 1),
+        ManifestProblem("runtime", "missing", 1),
+        ManifestProblem("name", "must be text", 2),
+    ]
+    shown = lines(ManifestInvalid(str(path), problems))
+    assert shown[:2] == ["kind: missing", "runtime: missing"]
+    assert [line for line in shown if "❱" in line] == ["❱    1  [plugin]", "❱    2  name = 3"]
 
 
 def test_a_broken_config_shows_its_line(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("a = 1\nb = \n", encoding="utf-8")
-    shown = lines(ConfigInvalid(path, "is not valid TOML", 2))
+    shown = lines(ConfigInvalid(str(path), [ManifestProblem("", "is not valid TOML", 2)]))
     assert shown[0] == "is not valid TOML"
     assert shown[1] == f"{path}:2"
     assert "❱    2  b = " in shown

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from asking import Asking
 from command_runs import Watching
 from trees import PluginTree
 
@@ -18,6 +21,25 @@ class Plugin:
 """
 
 
+LOGGING = """
+import enum
+
+class Mood(enum.StrEnum):
+    GOOD = "good"
+
+class Size(enum.IntEnum):
+    BIG = 7
+
+class Key(str):
+    def __str__(self):
+        return self
+
+class Plugin:
+    def setup(self, ctx):
+        ctx.logger.info("felt", mood=Mood.GOOD, size=[Size.BIG], keys={Key("a"): Mood.GOOD})
+"""
+
+
 def save_again(tree: PluginTree) -> None:
     tree.plugin("leaking", code=LEAKING + "# saved again\n")
 
@@ -26,7 +48,7 @@ def save_again(tree: PluginTree) -> None:
     ("options", "level", "code"),
     [((), "warning", 0), (("--leaks", "error"), "error", 3)],
 )
-def test_a_leak_is_told_and_only_with_error_it_decides_how_the_run_ends(
+def test_a_leak_is_reported_and_only_with_error_it_decides_how_the_run_ends(
     tree: PluginTree,
     watch: Callable[..., Watching],
     options: tuple[str, ...],
@@ -45,7 +67,7 @@ def test_a_leak_is_told_and_only_with_error_it_decides_how_the_run_ends(
     assert run.errors == ""
 
 
-def test_with_error_a_leak_is_told_even_if_the_run_ends_right_after_the_reload(
+def test_with_error_a_leak_is_reported_even_if_the_run_ends_right_after_the_reload(
     tree: PluginTree, watch: Callable[..., Watching]
 ) -> None:
     tree.plugin("leaking", code=LEAKING)
@@ -107,3 +129,20 @@ def test_the_terminal_shows_what_is_left_and_who_holds_it(
     run.line("! demo/leaking: generation 1 has left something behind")
     run.line("    instance of Plugin, held by builtins.kept -> list")
     assert run.end() == 0
+
+
+def test_what_a_plugin_logs_keeps_no_class_of_it_alive(
+    tree: PluginTree, tmp_path: Path, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("logging", code=LOGGING)
+    run = watch("plugins", "--leaks", "error")
+    run.event("watch.started")
+    for number in range(2):
+        tree.plugin("logging", code=LOGGING + f"# saved {number}\n")
+        run.event("reload.committed")
+    lines = Asking(tmp_path).run("logs", "demo/logging", "--json").stdout.splitlines()
+    felt = [each["fields"] for each in map(json.loads, lines) if each["event"] == "felt"]
+    assert (felt[-1]["mood"], felt[-1]["size"], felt[-1]["keys"]) == ("good", [7], {"a": "good"})
+    code = run.end()
+    assert [each["holders"] for each in run.events if each["event"] == "plugin.leaked"] == []
+    assert code == 0

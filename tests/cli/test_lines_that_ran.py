@@ -9,10 +9,10 @@ from rich.console import Console
 from serving import serving
 from trees import PluginTree
 
-from dagstack_dev.cli.excerpts import error_lines
+from dagstack_dev.cli.excerpts import explain
 from dagstack_dev.cli.log_lines import LineFormatter, LogFormat
 from dagstack_dev.core.events import TeardownFailed
-from dagstack_dev.host.life import instance, scope
+from dagstack_dev.host.life.instance import PluginInstance
 
 SHORT = "teardown_timeout_sec = 1\n"
 NEW = "# something else\n" * 9 + "class Plugin:\n    pass\n"
@@ -44,7 +44,7 @@ class Plugin:
 
 
 def shown(error: BaseException) -> str:
-    return "\n".join(line.plain for line in error_lines(error))
+    return "\n".join(line.plain for line in explain(error))
 
 
 def logged(error: BaseException) -> str:
@@ -56,8 +56,7 @@ def logged(error: BaseException) -> str:
 async def test_what_a_teardown_hangs_at_is_shown_as_it_ran(
     tree: PluginTree, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (instance, scope):
-        monkeypatch.setattr(module, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(PluginInstance, "grace_seconds", 0.1)
     tree.plugin("one", code=code, manifest=SHORT)
     async with serving(tree) as live:
         tree.plugin("one", code=NEW, manifest=SHORT)

@@ -106,6 +106,7 @@ def test_a_log_file_in_the_watched_folder_gets_every_event_and_does_not_loop(
         event["event"] for event in events if event["event"].startswith(("reload", "watch"))
     ] == [
         "watch.started",
+        "reload.planned",
         "reload.started",
         "reload.committed",
         "watch.stopped",

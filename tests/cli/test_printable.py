@@ -43,12 +43,19 @@ def test_a_frame_around_what_acts_keeps_its_width(text: str) -> None:
     assert not set(file.getvalue()) & {text[0]}
 
 
-def test_styles_stay_where_they_were_beside_what_acts() -> None:
-    file = StringIO()
-    screen = Screen(file, width=40)
-    with screen.capture() as captured:
-        screen.print(Text.assemble("a\x1bb", ("red", "red"), "c\x9b"), "[bold]:smile:")
-    assert captured.get() == "a\\x1bbredc\\x9b [bold]:smile:\n"
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (Text.assemble("a", ("b", "red")), [("a", "none"), ("b", "red")]),
+        (Text.assemble("a\x1b", ("b", "red")), [("a\\x1bb", "None")]),
+        ("[bold]:smile:", [("[bold]:smile:", "None")]),
+    ],
+)
+def test_a_text_keeps_its_styles_unless_something_in_it_acts(
+    text: str | Text, shown: list[tuple[str, str]]
+) -> None:
+    segments = [*Screen(StringIO(), width=40).render(text)][:-1]
+    assert [(each.text, str(each.style)) for each in segments] == shown
 
 
 @pytest.mark.parametrize("text", ACTING)

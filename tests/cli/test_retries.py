@@ -76,14 +76,14 @@ def test_the_first_failure_is_a_frame_and_the_next_are_lines(show: Shown) -> Non
     assert again == first + ("  llm/openai: tries again in 1 s\n  llm/openai: tries again in 2 s\n")
 
 
-def test_another_reason_is_told(show: Shown) -> None:
+def test_another_reason_is_reported(show: Shown) -> None:
     other = PluginRetrying(ref=OPENAI, attempt=2, seconds=0.5, error=ConnectionError("reset"))
     start = (AT_START, STARTED, retrying(1, 0.5), FAILED)
     again = show(*start, other).removeprefix(show(*start))
     assert again == "  llm/openai: ConnectionError: reset; tries again in 0.5 s\n"
 
 
-def test_pauses_that_do_not_grow_are_told_once(show: Shown) -> None:
+def test_pauses_that_do_not_grow_are_reported_once(show: Shown) -> None:
     start = (AT_START, STARTED, retrying(1, 0.5), FAILED, retrying(7, 30, is_longest=True))
     once = show(*start)
     assert once.endswith("tries again every 30 s\n")
@@ -154,7 +154,7 @@ def test_the_end_of_another_plugin_of_that_name_is_framed(show: Shown) -> None:
     assert show(STARTED, CRASH, gone, *BACK, CRASH).count("─ llm/openai failed: ") == 2
 
 
-def test_what_is_tried_again_before_the_banner_is_told_once() -> None:
+def test_what_is_tried_again_before_the_banner_is_reported_once() -> None:
     file = StringIO()
     terminal = Terminal(registered(), Console(file=file, width=100))
     for fact in (AT_START, retrying(1, 0.5), STARTED):
@@ -209,7 +209,7 @@ def test_a_plugin_that_was_not_healthy_is_framed_with_who_waits(show: Shown) -> 
     blocked = transition(State.BLOCKED, State.STOPPED, ref=CHAT, blocked_by=("llm/openai",))
     printed = show(blocked, failed)
     assert "is not healthy: health() returned False" in printed
-    assert "waiting for it: agent/chat" in printed
+    assert "llm/openai failed, agent/chat waits for it" in printed
 
 
 UNTIL_UP = """
@@ -238,6 +238,32 @@ def test_a_plugin_comes_up_by_itself_before_a_person(
     assert run.screen.count("demo/base failed") == 1
 
 
+DIES = """
+[plugin]
+name = "server"
+kind = "demo"
+core_version = ">=0.1,<1"
+runtime = "mcp_stdio"
+command = ["python", "server.py"]
+"""
+
+
+def test_what_a_server_says_at_each_try_is_shown_once_until_it_says_something_else(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    tree.write("server/dagstack.toml", DIES)
+    server = tree.write("server/server.py", "import sys\nsys.exit('no key')\n")
+    run = watch("plugins", columns=100)
+    run.line("demo/server  no key")
+    run.line("  demo/server: tries again in 0.5 s")
+    run.line("  demo/server: tries again in 1 s")
+    run.line("  demo/server: tries again in 2 s")
+    assert run.screen.count("demo/server  no key") == 1
+    server.write_text("import sys\nsys.exit('no key' + ' yet')\n")
+    run.line("demo/server  no key yet")
+    assert run.end() == 0
+
+
 STAYS = """
 class Plugin:
     VALUE = 1
@@ -246,7 +272,7 @@ class Plugin:
 """
 
 
-def test_a_restart_that_is_needed_is_told_at_a_reload_and_not_at_the_end(
+def test_a_restart_that_is_needed_is_reported_at_a_reload_and_not_at_the_end(
     tree: PluginTree, watch: Callable[..., Watching]
 ) -> None:
     tree.plugin("it", code=STAYS)

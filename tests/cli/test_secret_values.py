@@ -15,7 +15,7 @@ from trees import PluginTree
 
 from dagstack_dev import PluginContext, PluginManifest, load_manifest_from_dict
 from dagstack_dev.app.config import read_config
-from dagstack_dev.cli.excerpts import error_lines
+from dagstack_dev.cli.excerpts import explain
 from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.manifest.parsing import parse_manifest
 
@@ -74,7 +74,7 @@ def test_lines_of_a_manifest_that_is_rejected_are_masked(tmp_path: Path) -> None
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ManifestInvalid) as caught:
         parse_manifest(text.encode(), str(path))
-    shown = "\n".join(line.plain for line in error_lines(caught.value))
+    shown = "\n".join(line.plain for line in explain(caught.value))
     assert "env = ***" in shown
     assert "abc" not in shown + str(caught.value)
     assert "two" not in shown + str(caught.value)
@@ -85,7 +85,7 @@ def test_a_manifest_that_is_no_toml_is_shown_without_its_secrets(tmp_path: Path)
     path.write_text('name = "a"\nauth = { token = "abc" }\nenv = { A = "two\n', encoding="utf-8")
     with pytest.raises(ManifestInvalid) as caught:
         parse_manifest(path.read_bytes(), str(path))
-    shown = "\n".join(line.plain for line in error_lines(caught.value))
+    shown = "\n".join(line.plain for line in explain(caught.value))
     assert "auth = ***" in shown
     assert "abc" not in shown
     assert "two" not in shown

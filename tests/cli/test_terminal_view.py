@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 
 import anyio
@@ -11,16 +12,18 @@ import pytest
 from facts import CHAT, INVALID, OPENAI, every_fact, timeless, transition
 from rich.console import Console
 
-from dagstack_dev import PluginManifest, PluginRegistry
-from dagstack_dev.cli.failures import NAMES_LIMIT
+from dagstack_dev import ConfigInvalid, PluginManifest, PluginRegistry
+from dagstack_dev.cli.failures import FRAMES_LIMIT, NAMES_LIMIT
 from dagstack_dev.cli.terminal import TREE_LIMIT, Terminal
-from dagstack_dev.core.errors.life import PluginLoadError
+from dagstack_dev.core.errors.files import ManifestProblem
+from dagstack_dev.core.errors.life import PluginLoadError, SetupPreempted
 from dagstack_dev.core.errors.registry import DependencyCycle
 from dagstack_dev.core.events import (
     DrainTimedOut,
     Fact,
     HookFailed,
     PluginBlocking,
+    PluginBlockingEnded,
     PluginFixed,
     PluginLeaked,
     PluginOverstepped,
@@ -41,6 +44,7 @@ from dagstack_dev.core.events import (
 )
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.host.reload.transaction import ROLLED_BACK
 from dagstack_dev.testing.harness import minimal_context
 
 STARTED = WatchStarted(roots=("/srv/plugins",), plugins=2, ready=2, duration_ms=48.2)
@@ -191,7 +195,7 @@ def test_many_changed_plugins_are_counted(show: Show) -> None:
     assert show(committed(*refs)) == "↻ k/p0, k/p1, k/p2 and 2 more  12 ms\n"
 
 
-def test_who_has_to_wait_is_told_below_with_a_guess_at_a_misspelt_name(show: Show) -> None:
+def test_plugins_that_wait_are_shown_below_with_a_guess_at_a_misspelt_name(show: Show) -> None:
     waits = transition(State.BLOCKED, State.STOPPED, ref=CHAT, blocked_by=("llm/local", "opanai"))
     removed = transition(State.REMOVED, State.STOPPED, ref=LOCAL)
     assert show(removed, waits, committed(LOCAL, affected=(CHAT,))) == (
@@ -204,29 +208,114 @@ def test_who_has_to_wait_is_told_below_with_a_guess_at_a_misspelt_name(show: Sho
 def test_a_rejection_shows_the_problem_and_what_keeps_running(show: Show) -> None:
     fact = PluginRejected(ref=OPENAI, path="/x", error=INVALID, keeps_generation=4, reload_id=1)
     printed = show(fact)
-    assert "╭─ llm/openai rejected ─" in printed
+    assert "╭─ llm/openai rejected, still running generation 4 (D101) ─" in printed
     assert "priority: should be a valid integer, not '5'" in printed
     assert "/srv/plugins/openai/dagstack.toml:7" in printed
-    assert "still running generation 4" in printed
 
 
-def test_a_roll_back_tells_who_goes_on_running(show: Show) -> None:
+def test_what_keeps_running_has_a_line_of_its_own_where_the_title_has_no_room(show: Show) -> None:
+    fact = PluginRejected(ref=OPENAI, path="/x", error=INVALID, keeps_generation=4, reload_id=1)
+    top, *rest = show(fact, width=40).splitlines()
+    assert top.startswith("╭─ llm/openai rejected (D101) ─")
+    assert rest[-2].startswith("│ still running generation 4 ")
+
+
+def test_one_mistake_that_many_share_is_one_frame_and_a_line_for_each_other(show: Show) -> None:
+    openai, chat = (
+        PluginRejected(ref=ref, path=f"/{ref}", error=ERROR, keeps_generation=4, reload_id=1)
+        for ref in (OPENAI, CHAT)
+    )
+    printed = show(openai, chat)
+    assert printed.count("╭─") == 1
+    line = "! agent/chat rejected for the same reason, still running generation 4"
+    assert printed.splitlines()[-1] == line
+    assert show(rolled_back(ERROR), openai) == show(rolled_back(ERROR))
+    in_between = ReloadSkipped(reload_id=1, duration_ms=1, paths=(), reason="", settled=(OPENAI,))
+    assert show(openai, in_between, openai).count("╭─") == 2
+
+
+def test_of_many_failures_of_one_reload_the_last_are_lines(show: Show) -> None:
+    refs = [PluginRef("tool", f"p{number:02}") for number in range(FRAMES_LIMIT + 2)]
+    rejected = [
+        PluginRejected(
+            ref=ref, path=f"/{ref}", error=OSError(ref.name), keeps_generation=2, reload_id=7
+        )
+        for ref in refs
+    ]
+    printed = show(*rejected)
+    assert printed.count("╭─") == FRAMES_LIMIT
+    assert printed.splitlines()[-1] == (
+        f"! {refs[-1]} rejected: OSError: {refs[-1].name}; still running generation 2"
+    )
+    next_one = replace(rejected[0], reload_id=8)
+    assert show(*rejected, next_one).count("╭─") == FRAMES_LIMIT + 1
+    failed = [
+        ReloadFailed(reload_id=7, duration_ms=1, affected=(ref,), errors={ref: OSError(ref.name)})
+        for ref in refs
+    ]
+    assert show(*failed).count("╭─") == FRAMES_LIMIT
+    assert show(*failed).splitlines()[-1] == f"! {refs[-1]} failed: OSError: {refs[-1].name}"
+
+
+def test_a_configuration_that_is_rejected_stays_in_force_as_it_was(show: Show) -> None:
+    error = ConfigInvalid("/srv/config.toml", [ManifestProblem("", "is not valid TOML", 2)])
+    fact = PluginRejected(ref=None, path="/srv/config.toml", error=error, keeps_generation=None)
+    top = "╭─ /srv/config.toml rejected, its last valid version stays in force (D403) ─"
+    assert show(fact).startswith(top)
+
+
+def test_a_roll_back_names_the_plugins_that_go_on_running(show: Show) -> None:
     fact = ReloadRolledBack(
         reload_id=1,
         duration_ms=15,
+        roll_back_ms=6,
         affected=(CHAT, OPENAI),
         errors={OPENAI: ERROR},
         running={CHAT: 1, OPENAI: 3},
     )
     printed = show(fact)
-    assert "llm/openai failed, rolled back after 15 ms" in printed
+    assert printed.startswith("╭─ llm/openai failed ─")
     assert "RuntimeError: no key" in printed
-    assert "still running generation 3, and so is agent/chat" in printed
+    assert printed.splitlines()[-1] == (
+        "↩ rolled back after 15 ms, still running: llm/openai generation 3, agent/chat"
+    )
+
+
+def test_a_failure_is_framed_before_what_is_logged_during_the_roll_back(show: Show) -> None:
+    failed = transition(State.FAILED, State.SETTING_UP, error=ERROR, stage=Stage.SETUP)
+    anew = transition(State.SETTING_UP, State.LOADED, reason=ROLLED_BACK)
+    before = show(failed, anew)
+    assert before.count("│ RuntimeError: no key") == 1
+    whole = show(failed, anew, rolled_back(ERROR))
+    assert whole.removeprefix(before) == (
+        "↩ rolled back after 15 ms, still running: llm/openai generation 3\n"
+    )
+    assert show(failed, anew, rolled_back(ERROR), rolled_back(ValueError("other"))).count("╭") == 2
+
+
+def test_a_setup_that_is_broken_off_is_named_before_what_ran_is_set_up_again(show: Show) -> None:
+    failed = transition(State.FAILED, State.SETTING_UP, error=SetupPreempted(OPENAI))
+    anew = transition(State.SETTING_UP, State.LOADED, reason=ROLLED_BACK)
+    before = show(failed, anew)
+    assert before == "  llm/openai: setup was broken off for an edit\n"
+    assert show(failed, anew, rolled_back(failed.error)) == before  # type: ignore[arg-type]
+
+
+def test_what_only_waits_is_no_line_of_a_reload(show: Show) -> None:
+    blocked = transition(State.BLOCKED, State.READY, reason="changed", blocked_by=("sotre",))
+    printed = show(blocked, committed(OPENAI))
+    assert "↻" not in printed
+    assert printed.startswith("  llm/openai waits for sotre")
 
 
 def rolled_back(error: Exception) -> ReloadRolledBack:
     return ReloadRolledBack(
-        reload_id=1, duration_ms=15, affected=(OPENAI,), errors={OPENAI: error}, running={OPENAI: 3}
+        reload_id=1,
+        duration_ms=15,
+        roll_back_ms=6,
+        affected=(OPENAI,),
+        errors={OPENAI: error},
+        running={OPENAI: 3},
     )
 
 
@@ -234,8 +323,9 @@ def test_what_fails_as_before_when_it_is_tried_again_is_one_line(show: Show) -> 
     again = show(rolled_back(ERROR), rolled_back(RuntimeError("no key")))
     assert again.count("╭─ llm/openai failed") == 1
     assert again.splitlines()[-1] == (
-        "! llm/openai fails as before: RuntimeError: no key; still running generation 3"
+        "↩ rolled back after 15 ms, still running: llm/openai generation 3"
     )
+    assert again.splitlines()[-2] == "! llm/openai fails as before: RuntimeError: no key"
     failed = ReloadFailed(reload_id=1, duration_ms=5, affected=(CHAT,), errors={OPENAI: ERROR})
     died = transition(State.FAILED, State.LOADED, reload_id=None, error=ERROR, stage=Stage.SETUP)
     at_the_start = show(died, STARTED, failed)
@@ -261,17 +351,16 @@ def test_a_failure_is_framed_anew_when_there_was_something_else_in_between(
 
 
 def test_a_title_too_long_for_the_frame_ends_with_an_ellipsis(show: Show) -> None:
-    top = show(rolled_back(ERROR), width=40).splitlines()[0]
+    top = show(rolled_back(ERROR), width=20).splitlines()[0]
     assert top.endswith("…─╮")
-    assert len(top) == 40
+    assert len(top) == 20
 
 
-def test_a_failure_tells_who_waits(show: Show) -> None:
+def test_a_failure_names_the_plugins_that_wait(show: Show) -> None:
     blocked = transition(State.BLOCKED, State.LOADED, ref=CHAT, blocked_by=("llm/openai",))
     fact = ReloadFailed(reload_id=1, duration_ms=5, affected=(CHAT,), errors={OPENAI: ERROR})
     printed = show(blocked, fact)
-    assert "╭─ llm/openai failed ─" in printed
-    assert "waiting for it: agent/chat" in printed
+    assert "╭─ llm/openai failed, agent/chat waits for it ─" in printed
 
 
 def test_who_waits_for_something_else_is_not_said_to_wait_for_what_failed(show: Show) -> None:
@@ -283,7 +372,7 @@ def test_who_waits_for_something_else_is_not_said_to_wait_for_what_failed(show: 
     printed = show(gone, blocked, fact)
     assert "- store/notes" in printed
     assert "agent/chat waits for store/notes" in printed
-    assert "waiting for it" not in printed
+    assert "waits for it" not in printed
 
 
 def test_a_plugin_that_dies_is_framed_once(show: Show) -> None:
@@ -315,6 +404,10 @@ def test_a_plugin_that_dies_is_framed_once(show: Show) -> None:
         (
             PluginBlocking(ref=OPENAI, method="setup", seconds=1.24, path="/p.py", line=3),
             "! llm/openai: setup has kept the event loop busy for 1.2 s, at /p.py:3\n",
+        ),
+        (
+            PluginBlockingEnded(ref=None, method="fetch", seconds=1.24),
+            "✓ the event loop goes on after 1.2 s in fetch\n",
         ),
         (
             PluginLeaked(ref=OPENAI, generation=1, holders=("class Plugin, held by function f",)),
@@ -361,6 +454,28 @@ def test_a_long_holder_of_a_leak_stays_indented(show: Show) -> None:
     assert (above.rstrip(), below.rstrip()) == ("    instance of Plugin, held", "    by a list")
 
 
+def test_a_teardown_that_fails_with_each_retry_is_framed_once(show: Show) -> None:
+    failed = TeardownFailed(ref=OPENAI, generation=1, error=ERROR)
+    printed = show(failed, committed(OPENAI), failed)
+    assert printed.count("╭─ llm/openai: teardown failed") == 1
+    last = printed.splitlines()[-1]
+    assert last == "! llm/openai: teardown fails as before: RuntimeError: no key"
+    other = TeardownFailed(ref=OPENAI, generation=1, error=ValueError("no"))
+    assert show(failed, other, failed).count("╭─") == 3
+
+
+def test_a_teardown_can_be_opened_until_another_generation_is_up(
+    registry: PluginRegistry,
+) -> None:
+    terminal = Terminal(registry, Console(file=StringIO()))
+    error = PluginLoadError(OPENAI, "teardown", "no", path="/srv/plugins/openai/plugin.py", line=3)
+    terminal(TeardownFailed(ref=OPENAI, generation=1, error=error, reload_id=1))
+    terminal(transition(State.READY, State.SETTING_UP, reload_id=1))
+    assert terminal.last_place == ("/srv/plugins/openai/plugin.py", 3)
+    terminal(transition(State.READY, State.SETTING_UP, reload_id=2))
+    assert terminal.last_place is None
+
+
 def test_a_failed_teardown_is_framed(show: Show) -> None:
     printed = show(TeardownFailed(ref=OPENAI, generation=1, error=ERROR))
     assert "llm/openai: teardown failed" in printed
@@ -379,6 +494,14 @@ def test_what_a_person_need_not_know_prints_nothing(show: Show) -> None:
     began = ReloadStarted(reload_id=1, paths=("/x",), changed=(OPENAI,), affected=(OPENAI,))
     skipped = ReloadSkipped(reload_id=1, duration_ms=1, paths=("/x",), reason="nothing differs")
     assert show(began, transition(State.LOADED, State.STOPPED), skipped) == ""
+
+
+def test_what_comes_while_another_reload_begins_is_a_newcomer_all_the_same(show: Show) -> None:
+    came = transition(State.DISCOVERED, None, ref=LOCAL)
+    other = ReloadStarted(reload_id=2, paths=(), changed=(OPENAI,), affected=(OPENAI,))
+    assert show(came, other, committed(OPENAI), committed(LOCAL)) == (
+        "↻ llm/openai  12 ms\n+ llm/local  12 ms\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -403,7 +526,11 @@ def test_a_rejected_edit_that_is_fixed_by_another_is_the_line_of_its_reload(show
     [
         (["plugin.py changed"], "plugin.py changed"),
         (["plugin.py changed", "plugin.py changed"], "plugin.py changed"),
-        (["plugin.py changed", "its configuration changed"], "plugin.py changed and 1 more"),
+        (["plugin.py changed", "pending"], "plugin.py changed"),
+        (
+            ["plugin.py changed", "its configuration changed"],
+            "plugin.py changed, its configuration changed",
+        ),
     ],
 )
 def test_a_reload_says_the_time_and_which_file(
@@ -425,7 +552,7 @@ def test_plugins_that_fail_alike_in_a_reload_share_a_frame_and_then_a_line(show:
         reload_id=1, duration_ms=1, affected=(CHAT, OPENAI), errors={CHAT: cycle, OPENAI: cycle}
     )
     once = show(failed)
-    assert once.count("╭─ agent/chat, llm/openai failed ─") == once.count("╭") == 1
+    assert once.count("╭─ agent/chat, llm/openai failed (D203) ─") == once.count("╭") == 1
     again = show(failed, failed).removeprefix(once)
     assert again.startswith("! agent/chat, llm/openai fail as before: dependency cycle")
 

@@ -154,13 +154,16 @@ def test_samples_that_are_answered_otherwise_fail(tree: PluginTree) -> None:
     assert "lifecycle" not in done.stdout
 
 
-def test_samples_that_cannot_be_used_are_named(tree: PluginTree) -> None:
-    folder = good(tree)
-    tree.write(folder / "tests/contract.toml", "[greet]\nargument = {}\n")
-    done = run(tree, "plugins")
+def test_the_line_of_a_hook_that_fails_is_named(tree: PluginTree) -> None:
+    code = "NUMBERS = iter(range(9))\n\nclass Plugin:\n    def hook(self):\n        return {}\n"
+    for name, result in (("counts", "next(NUMBERS)"), ("odd", "{1}"), ("raises", "1 / 0")):
+        folder = tree.plugin(name, code=code.format(result))
+        tree.write(folder / "tests/contract.toml", "[hook]\n")
+    done = run(tree, "plugins", "--check", "serialization", "--check", "determinism")
     assert done.returncode == 1
-    assert "tests/contract.toml" in done.stdout
-    assert "did you mean 'arguments'" in done.stdout
+    assert "demo/counts: hook (plugins/counts/plugin.py:4) has answered " in done.stdout
+    assert "the result of hook (plugins/odd/plugin.py:4) cannot be written as JSON" in done.stdout
+    assert "ZeroDivisionError: division by zero (plugins/raises/plugin.py:5)" in done.stdout
 
 
 def test_ctrl_c_ends_the_own_tests_too(tree: PluginTree, tmp_path: Path) -> None:
@@ -201,7 +204,7 @@ def test_ctrl_c_ends_the_own_tests_too(tree: PluginTree, tmp_path: Path) -> None
         (["plugins", "--config", "none.toml"], "none.toml"),
     ],
 )
-def test_wrong_usage_is_told(tree: PluginTree, arguments: list[str], words: str) -> None:
+def test_wrong_usage_is_reported(tree: PluginTree, arguments: list[str], words: str) -> None:
     done = run(tree, *arguments)
     assert done.returncode == 2
     assert words in done.stderr
@@ -225,7 +228,9 @@ def test_own_tests_that_fail_are_shown_without_advice_on_options_of_pytest(
     assert "asyncio_default_fixture_loop_scope" not in done.stdout + done.stderr
 
 
-def test_a_folder_that_is_not_there_is_told_with_the_one_that_was_meant(tree: PluginTree) -> None:
+def test_a_folder_that_is_not_there_is_reported_with_the_one_that_was_meant(
+    tree: PluginTree,
+) -> None:
     done = run(tree, "plgins")
     assert done.returncode == 2
     assert "plgins: does not exist" in done.stderr
@@ -236,3 +241,19 @@ def test_every_check_can_be_asked_for() -> None:
     (option,) = (each for each in cli.commands["test"].params if each.name == "checks")
     assert isinstance(option.type, click.Choice)
     assert set(option.type.choices) == ALL_CHECKS
+
+
+def test_one_plugin_is_tested_beside_what_it_depends_on(tree: PluginTree) -> None:
+    tree.plugin("store")
+    tree.plugin("greeter", code=GOOD, depends_on=["store"])
+    tree.plugin("broken", code="def (")
+    for name in ("greeter", "demo/greeter"):
+        done = run(tree, "plugins", "--plugin", name)
+        assert done.returncode == 0, done.stdout
+        assert re.findall(r"^demo/(\w+)", done.stdout, re.MULTILINE) == ["greeter"]
+        assert "1 plugin: 1 passed" in done.stdout
+    alone = run(tree, "plugins/greeter")
+    assert "depends on 'store', which does not exist" in alone.stdout
+    unknown = run(tree, "plugins", "--plugin", "greter")
+    assert unknown.returncode == 2
+    assert "there is no plugin 'greter'; did you mean 'greeter'?" in unknown.stderr

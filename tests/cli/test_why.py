@@ -91,8 +91,8 @@ def why(app: Path, file: str, *arguments: str) -> str:
             "plugins/openai/run.log",
             [
                 (
-                    "plugins/openai/run.log: a change reloads nothing: it is ignored; "
-                    "there is no such file"
+                    "plugins/openai/run.log: there is no such file; a change reloads nothing: "
+                    "it is ignored"
                 )
             ],
         ),
@@ -100,8 +100,8 @@ def why(app: Path, file: str, *arguments: str) -> str:
             "other.py",
             [
                 (
-                    "other.py: a change reloads nothing: it is below none of the watched folders; "
-                    "see --watch-code; there is no such file"
+                    "other.py: there is no such file; a change reloads nothing: it is below none "
+                    "of the watched folders; see --watch-code"
                 )
             ],
         ),

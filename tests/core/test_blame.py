@@ -52,8 +52,8 @@ def test_a_frame_of_code_that_plugins_share_counts_as_theirs() -> None:
 
 def test_the_innermost_plugin_frame_is_blamed_not_the_library_below_it() -> None:
     error = caught(lambda: plugin_module().run(lambda: json.loads("{")))
-    told = blame(error)
-    assert (told.type, told.path, told.line) == ("JSONDecodeError", "plugins/a/plugin.py", 6)
+    found = blame(error)
+    assert (found.type, found.path, found.line) == ("JSONDecodeError", "plugins/a/plugin.py", 6)
     assert plugin_frames(error) == (
         Frame("plugins/a/plugin.py", 3, "Plugin.run"),
         Frame("plugins/a/plugin.py", 6, "Plugin.helper"),
@@ -61,7 +61,7 @@ def test_the_innermost_plugin_frame_is_blamed_not_the_library_below_it() -> None
 
 
 def test_with_two_plugins_in_a_row_the_inner_one_is_blamed() -> None:
-    inner = plugin_module("plugins/b/plugin.py", f"{NAMESPACE}2.tool.b")
+    inner = plugin_module("plugins/b/plugin.py", f"{NAMESPACE}_2.tool.b")
 
     def fail() -> object:
         raise KeyError("x")
@@ -77,9 +77,9 @@ def test_an_error_without_plugin_frames_has_no_place() -> None:
 
 def test_a_syntax_error_is_placed_at_the_line_it_names() -> None:
     error = caught(lambda: compile("a = 1\nb = (\n", "plugins/a/plugin.py", "exec"))
-    told = blame(error)
-    assert (told.type, told.message) == ("SyntaxError", "'(' was never closed")
-    assert (told.path, told.line) == ("plugins/a/plugin.py", 2)
+    found = blame(error)
+    assert (found.type, found.message) == ("SyntaxError", "'(' was never closed")
+    assert (found.path, found.line) == ("plugins/a/plugin.py", 2)
 
 
 def test_a_registry_error_knows_its_own_place() -> None:
@@ -111,7 +111,7 @@ def test_a_group_is_blamed_on_its_first_error() -> None:
     assert blame(ExceptionGroup("several", [inner, ValueError()])).line == 6
 
 
-def test_a_cancellation_of_the_plugins_own_is_told_by_its_own_error() -> None:
+def test_a_cancellation_of_the_plugins_own_is_reported_by_its_own_error() -> None:
     error = PluginCancelled(PluginRef("demo", "a"), "setup")
     error.__cause__ = RuntimeError()
     assert root_error(error) is error

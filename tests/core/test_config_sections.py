@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tomli
 
-from dagstack_dev.core.config import ConfigDocument, misspelt_sections
+from dagstack_dev.core.config import ConfigDocument, belongs_to_none, misspelt_sections
 from dagstack_dev.core.refs import PluginRef
 
 PLUGINS = [PluginRef("tool", "mailer"), PluginRef("tool", "v1.search"), PluginRef("llm", "openai")]
@@ -13,27 +13,28 @@ PLUGINS = [PluginRef("tool", "mailer"), PluginRef("tool", "v1.search"), PluginRe
 
 def said(text: str) -> list[str]:
     config = ConfigDocument(tomli.loads(text), path="config.toml", text=text)
-    return list(misspelt_sections(config, PLUGINS).values())
+    found = misspelt_sections(config, PLUGINS).items()
+    return [belongs_to_none(table, meant, config.line_of(table)) for table, meant in found]
 
 
 SAYS = {
     "a name": (
         "[tool.mailler]\nport = 25\n",
-        "[tool.mailler] in line 1 is of no plugin; did you mean [tool.mailer]?",
+        "[tool.mailler] in line 1 belongs to no plugin; did you mean [tool.mailer]?",
     ),
     "a name with a dot": (
         '\n[tool."v1.serch"]\n',
-        '[tool."v1.serch"] in line 2 is of no plugin; did you mean [tool."v1.search"]?',
+        '[tool."v1.serch"] in line 2 belongs to no plugin; did you mean [tool."v1.search"]?',
     ),
     "a kind": (
         "# ours\n[tools]\nmailer = { port = 25 }\n",
-        "[tools.mailer] in line 3 is of no plugin; did you mean [tool.mailer]?",
+        "[tools.mailer] in line 3 belongs to no plugin; did you mean [tool.mailer]?",
     ),
 }
 
 
 @pytest.mark.parametrize(("text", "says"), SAYS.values(), ids=SAYS.keys())
-def test_a_table_that_resembles_a_section_is_told(text: str, says: str) -> None:
+def test_a_table_that_resembles_a_section_is_reported(text: str, says: str) -> None:
     assert said(text) == [says]
 
 

@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from dagstack_dev.core.documents import read_document
+from dagstack_dev.core.documents import DocumentInvalid, read_document
 
 TEXT = """\
 # name = "in a comment"
@@ -95,3 +95,10 @@ def test_lines_of_json_keys_are_found_at_any_depth_and_not_in_values() -> None:
     assert lines.line_of(["c", "b", "e"]) == 5
     assert lines.line_of(["c", "b", "c"]) is None
     assert lines.line_of(["b", "a", "c"]) is None
+
+
+@pytest.mark.parametrize("text", ["a = 1\nb = [", "a = 1\nb = [\n", "a = 1\nb = "])
+def test_a_text_that_ends_too_early_is_wrong_in_its_last_line(text: str) -> None:
+    with pytest.raises(DocumentInvalid) as raised:
+        read_document(text.encode())
+    assert raised.value.line == 2

@@ -81,6 +81,7 @@ MESSAGES = [
         DependencyCycle([A, B]),
         "dependency cycle: tool/a -> tool/b -> tool/a; remove one of these from depends_on",
     ),
+    (DependencyCycle([A]), "tool/a depends on itself; remove it from depends_on"),
     (
         DependencyMissing(A, ["serch", "zzz"], known=["search"]),
         (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from functools import partial
+
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worlds import refs, wants
 
@@ -30,8 +32,15 @@ def picture(graph: DependencyGraph) -> dict[PluginRef, object]:
     }
 
 
+K1, K2 = (partial(PluginRef, kind) for kind in ("k1", "k2"))
+
+
 @settings(deadline=None)
 @given(st.lists(EDITS, max_size=6))
+# A name that is missing becomes ambiguous beside another one that is.
+@example(
+    [({K1("c"): (), K2("c"): ("c", "a")}, frozenset()), ({K1("a"): (), K2("a"): ()}, frozenset())]
+)
 def test_any_sequence_of_updates_equals_a_fresh_graph(edits: list[Edit]) -> None:
     graph = DependencyGraph()
     content: dict[PluginRef, Wants] = {}
@@ -46,9 +55,8 @@ def test_any_sequence_of_updates_equals_a_fresh_graph(edits: list[Edit]) -> None
         assert rewired == {
             ref
             for ref in newer.refs - put.keys()
-            if newer.dependencies(ref) != graph.dependencies(ref)
-            or str(newer.problem(ref)).partition("(did")[0]
-            != str(graph.problem(ref)).partition("(did")[0]
+            # Of several problems, `problem` names one.
+            if fresh._resolved[ref] != graph._resolved[ref]
         }
         graph = newer
 

@@ -105,7 +105,7 @@ def test_a_subclass_is_no_spec_by_itself_but_can_be_one() -> None:
     assert spec.hook("find").error_policy is ErrorPolicy.FAIL_FAST
 
 
-def test_everything_that_is_wrong_is_told_with_its_line() -> None:
+def test_everything_that_is_wrong_is_reported_with_its_line() -> None:
     class Bad:
         def find(self) -> None: ...
 

@@ -115,13 +115,13 @@ HOOK = "kind: a\nhooks:\n  - name: find\n    dispatch: chain\n"
         (f"{HOOK}    input_schema: !python/name:os.system x", "specs.yaml:5: hooks[0].input_schem"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(text: str, message: str) -> None:
+def test_what_is_wrong_is_reported_with_its_line(text: str, message: str) -> None:
     with pytest.raises(HookspecsInvalid) as caught:
         parse_hookspecs(text, "specs.yaml")
     assert str(caught.value).startswith(message)
 
 
-def test_everything_is_told_at_once() -> None:
+def test_everything_is_reported_at_once() -> None:
     text = dedent("""\
         kind: a b
         hooks:

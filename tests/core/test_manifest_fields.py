@@ -226,7 +226,7 @@ def test_wrong_values_are_refused_and_never_coerced(field: str, toml: str) -> No
     assert problem.field.split(".")[0] == field
 
 
-def test_every_wrong_value_above_is_told_with_its_line() -> None:
+def test_every_wrong_value_above_is_reported_with_its_line() -> None:
     with pytest.raises(ManifestInvalid) as caught:
         parse(manifest_text(priority='"5"'))
     (problem,) = caught.value.problems

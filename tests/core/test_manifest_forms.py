@@ -1,4 +1,4 @@
-"""The files that can hold a manifest: where it stands in each, which counts, what is told of it."""
+"""The files that can hold a manifest: where it stands in each, which counts, what is reported."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_forms_that_say_something_else_than_the_one_in_force_are_named() -> None
         ("package.json", 8),
     ],
 )
-def test_a_problem_is_told_with_its_line_in_every_form(name: str, line: int) -> None:
+def test_a_problem_is_reported_with_its_line_in_every_form(name: str, line: int) -> None:
     text = TEXTS[name].replace("plugin:Greeter", "plugin")
     with pytest.raises(ManifestInvalid) as caught:
         parse_manifest(text.encode(), f"p/{name}")
@@ -159,13 +159,13 @@ def test_a_problem_is_told_with_its_line_in_every_form(name: str, line: int) -> 
     assert line_in_manifest(text.encode(), f"p/{name}", "priority") is None
 
 
-def test_a_json_syntax_error_is_told_with_its_line() -> None:
+def test_a_json_syntax_error_is_reported_with_its_line() -> None:
     with pytest.raises(ManifestInvalid) as caught:
         parse_manifest(b'{\n "name": "x",\n "kind": }\n', "p/dagstack.json")
     assert str(caught.value).startswith("p/dagstack.json:3: is not valid JSON: ")
 
 
-def test_json_without_end_is_told_in_words() -> None:
+def test_json_without_end_is_reported_in_words() -> None:
     with pytest.raises(ManifestInvalid, match="is nested too deeply"):
         parse_manifest(b"[" * 100_000, "p/dagstack.json")
 

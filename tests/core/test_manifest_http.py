@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.manifest.parsing import parse_manifest
-from dagstack_dev.core.sources import PluginSource
-from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
+from dagstack_dev.runtimes.mcp.http_settings import HttpSettings
 
 HEAD = """
 [plugin]
@@ -20,14 +17,13 @@ runtime = "mcp_http"
 """
 
 
-def settings(text: str) -> Any:
-    manifest = parse_manifest((HEAD + text).encode(), "dagstack.toml")
-    return McpHttpRuntime().prepare(manifest, PluginSource("", {})).endpoint
+def settings(text: str) -> HttpSettings:
+    return HttpSettings.of(parse_manifest((HEAD + text).encode(), "dagstack.toml"), "")
 
 
-@pytest.mark.parametrize("line", ["url", "endpoint", "mcp_http.url"])
-def test_a_url_may_stand_in_any_of_three_places(line: str) -> None:
-    found = settings(f'{line} = "https://example.org/mcp"')
+@pytest.mark.parametrize("places", [["url"], ["endpoint"], ["mcp_http.url"], ["url", "endpoint"]])
+def test_a_url_may_stand_in_any_of_three_places(places: list[str]) -> None:
+    found = settings("\n".join(f'{place} = "https://example.org/mcp"' for place in places))
     assert found.url == "https://example.org/mcp"
     assert (found.call_timeout, found.headers) == (60, {})
 
@@ -45,7 +41,7 @@ def test_a_url_may_stand_in_any_of_three_places(line: str) -> None:
         "http://user:secret@a:b/",
     ],
 )
-def test_what_is_no_url_is_told_without_being_quoted(url: str) -> None:
+def test_what_is_no_url_is_reported_without_being_quoted(url: str) -> None:
     with pytest.raises(ManifestInvalid, match="url: is no URL; write for example") as caught:
         settings(f'url = "{url}"')
     assert "secret" not in str(caught.value)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ssl
 from textwrap import dedent
-from typing import Any
 
 import pytest
 
 from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.manifest.fields import PluginManifest
 from dagstack_dev.core.manifest.parsing import load_manifest_from_dict, parse_manifest
-from dagstack_dev.core.sources import PluginSource
-from dagstack_dev.runtimes.mcp.http import McpHttpRuntime
-from dagstack_dev.runtimes.mcp.stdio import StdioSettings
+from dagstack_dev.runtimes.mcp.http_settings import HttpSettings
+from dagstack_dev.runtimes.mcp.stdio_settings import StdioSettings
 
 HEAD = """\
 [plugin]
@@ -79,22 +77,6 @@ def test_the_class_of_a_plugin_with_both_runtimes_is_no_command() -> None:
     assert StdioSettings.of(parse(text + 'command = "serve"')).command == ("serve",)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        'endpoint = "http://localhost:8000/mcp"',
-        'url = "http://localhost:8000/mcp"',
-        'mcp_http = { url = "http://localhost:8000/mcp" }',
-        'url = "http://localhost:8000/mcp"\nendpoint = "http://localhost:8000/mcp"',
-    ],
-)
-def test_a_url_may_stand_in_several_places(text: str) -> None:
-    manifest = parse(f'runtime = "mcp_http"\n{text}')
-    endpoint: Any = McpHttpRuntime().prepare(manifest, PluginSource("", {})).endpoint
-    assert (endpoint.url, endpoint.headers) == ("http://localhost:8000/mcp", {})
-    assert endpoint.call_timeout == 60
-
-
 def test_a_token_becomes_a_header() -> None:
     manifest = parse("""
         runtime = "mcp_http"
@@ -102,10 +84,11 @@ def test_a_token_becomes_a_header() -> None:
         auth = { token = "t" }
         mcp_http = { timeout_sec = 5, tls_verify = false, tls_ca_bundle = "ca.pem" }
     """)
-    endpoint: Any = McpHttpRuntime().prepare(manifest, PluginSource("", {})).endpoint
-    assert endpoint.headers == {"Authorization": "Bearer t"}
-    assert endpoint.call_timeout == 5
-    assert endpoint.tls.verify_mode is ssl.CERT_NONE
+    settings = HttpSettings.of(manifest, "")
+    assert settings.headers == {"Authorization": "Bearer t"}
+    assert settings.call_timeout == 5
+    assert settings.tls is not None
+    assert settings.tls.verify_mode is ssl.CERT_NONE
 
 
 @pytest.mark.parametrize(
@@ -130,7 +113,7 @@ def test_a_token_becomes_a_header() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(
+def test_what_is_wrong_is_reported_with_its_line(
     text: str, field: str, line: int, message: str
 ) -> None:
     found = problems(text)
@@ -138,7 +121,7 @@ def test_what_is_wrong_is_told_with_its_line(
     assert message in found[field][1]
 
 
-def test_unknown_keys_of_the_tables_are_told() -> None:
+def test_unknown_keys_of_the_tables_are_reported() -> None:
     found = problems("""
         runtime = ["mcp_stdio", "mcp_http"]
         command = "serve"
@@ -160,7 +143,7 @@ def test_unknown_keys_of_the_tables_are_told() -> None:
     assert found["mcp_http.url"] == (16, "should be a valid string, not 5")
 
 
-def test_contradictions_between_field_and_table_are_told() -> None:
+def test_contradictions_between_field_and_table_are_reported() -> None:
     found = problems("""
         runtime = ["mcp_stdio", "mcp_http"]
         command = "serve"

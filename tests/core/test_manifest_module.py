@@ -1,4 +1,4 @@
-"""A manifest in Python code is read from its text, where the text tells it."""
+"""A manifest in Python code is read from its text, where the text spells it out."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_an_entry_point_that_names_the_class_says_what_the_manifest_leaves_out()
     assert module_manifest(source(other, ModulePlugin("echoes", "Echo"))).entry_class == "Other"
 
 
-def test_code_that_does_not_parse_is_told_with_its_line() -> None:
+def test_code_that_does_not_parse_is_reported_with_its_line() -> None:
     with pytest.raises(ManifestInvalid, match=r"^/p/echoes\.py:2: is not valid Python: "):
         module_manifest(source("\nM = {\n", ModulePlugin("echoes")))
 

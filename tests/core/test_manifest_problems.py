@@ -1,4 +1,4 @@
-"""A bad manifest tells everything that is wrong with it, at the right lines."""
+"""Everything that is wrong with a manifest is reported, at the right lines."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_all_problems_come_at_once_each_with_its_line() -> None:
     assert 'line 2: core_version: missing; add core_version = ">=0.1,<1"' in text
 
 
-def test_what_contradicts_itself_is_told_along_with_everything_else() -> None:
+def test_what_contradicts_itself_is_reported_along_with_everything_else() -> None:
     error = refuse(
         """\
         [plugin]
@@ -149,7 +149,7 @@ def test_an_unknown_key_that_resembles_nothing_gets_no_guess() -> None:
     assert "did you mean" not in str(refuse("[plugin]\nzzzzqqqq = 1\n"))
 
 
-def test_bad_utf8_is_told_with_its_line() -> None:
+def test_bad_utf8_is_reported_with_its_line() -> None:
     error = refuse(b'[plugin]\nname = "x"\nkind = "\xff"\n')
     assert str(error) == "p/dagstack.toml:3: is not UTF-8 text (byte 28)"
 
@@ -179,7 +179,7 @@ def test_an_empty_manifest_says_so(data: bytes) -> None:
         ("[plugin]\n\n\nname = x\n", 4),
     ],
 )
-def test_a_toml_syntax_error_is_told_with_its_line(text: str, line: int) -> None:
+def test_a_toml_syntax_error_is_reported_with_its_line(text: str, line: int) -> None:
     error = refuse(text)
     assert error.line == line
     assert str(error).startswith(f"p/dagstack.toml:{line}: is not valid TOML: ")
@@ -188,7 +188,7 @@ def test_a_toml_syntax_error_is_told_with_its_line(text: str, line: int) -> None
 @pytest.mark.parametrize(
     ("text", "line"), [("\nplugin = 5\n", 2), ("\n\n[[plugin]]\nname = 'x'\n", 3)]
 )
-def test_a_plugin_table_that_is_none_is_told_so(text: str, line: int) -> None:
+def test_a_plugin_table_that_is_none_is_reported(text: str, line: int) -> None:
     error = refuse(text)
     assert str(error) == f"p/dagstack.toml:{line}: plugin: must be a table"
 

@@ -60,7 +60,7 @@ def test_a_version_range_of_another_ecosystem_is_answered_in_pep_440(
 
 
 @pytest.mark.parametrize("written", ["^0.2 || ^0.3", "latest", "> = 1"])
-def test_a_version_range_that_nobody_understands_gets_an_example(written: str) -> None:
+def test_a_version_range_that_is_not_understood_gets_an_example(written: str) -> None:
     assert problem(core_version=written).endswith('write for example ">=0.1,<1"')
 
 
@@ -72,8 +72,8 @@ def test_a_plugin_for_this_process_only_never_runs_elsewhere(runtime: Any) -> No
 
 
 def test_a_plugin_for_this_process_only_needs_that_runtime() -> None:
-    told = problem(runtime="mcp_stdio", command=["serve"], in_process_only=True)
-    assert told == (
+    found = problem(runtime="mcp_stdio", command=["serve"], in_process_only=True)
+    assert found == (
         'in_process_only: contradicts runtime, which leaves out "in_process"; add it there or '
         "remove this"
     )
@@ -91,11 +91,11 @@ def test_what_a_plugin_supports_may_stand_in_a_table() -> None:
 
 
 def test_what_a_plugin_supports_is_said_once() -> None:
-    told = problem(supports={"languages": ["go"]}, supports_languages=["python"])
-    assert told == "supports.languages: differs from supports_languages; keep one of them"
+    found = problem(supports={"languages": ["go"]}, supports_languages=["python"])
+    assert found == "supports.languages: differs from supports_languages; keep one of them"
     assert problem(supports={"languages": "go"}).startswith("supports.languages: ")
-    told = problem(supports={"language": ["go"]})
-    assert told == "supports.language: unknown key; did you mean 'languages'?"
+    found = problem(supports={"language": ["go"]})
+    assert found == "supports.language: unknown key; did you mean 'languages'?"
 
 
 @pytest.mark.parametrize("priority", [0, 100, 101, 1000, 10**6])
@@ -116,12 +116,12 @@ def test_any_priority_from_0_is_taken(priority: int) -> None:
 def test_fields_without_effect_are_refused_with_what_to_do(
     field: str, value: object, advice: str
 ) -> None:
-    told = problem(**{field: value})
-    assert told.startswith(f"{field}: is not supported; ")
-    assert advice in told
+    found = problem(**{field: value})
+    assert found.startswith(f"{field}: is not supported; ")
+    assert advice in found
 
 
-def test_a_manifest_that_is_no_mapping_is_told_with_its_source() -> None:
+def test_a_manifest_that_is_no_mapping_is_reported_with_its_source() -> None:
     with pytest.raises(ManifestInvalid, match=r"^here: must be a mapping of fields, not list$"):
         load_manifest_from_dict([], "here")
     with pytest.raises(ManifestInvalid) as caught:
@@ -147,7 +147,7 @@ def test_a_value_that_is_nested_too_deeply_is_a_problem_and_no_crash(
         load(**{field: deep})
 
 
-def test_a_key_that_is_no_string_is_told() -> None:
+def test_a_key_that_is_no_string_is_reported() -> None:
     fields: dict[Any, Any] = {**FIELDS, 1: "one"}
     with pytest.raises(ManifestInvalid, match=r"^here: the key 1 is no string$"):
         load_manifest_from_dict(fields, "here")

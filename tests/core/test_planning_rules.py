@@ -68,7 +68,7 @@ def change(
     )
 
 
-def told(plan: ReloadPlan) -> list[str]:
+def summary(plan: ReloadPlan) -> list[str]:
     """The plan as lines: one per step, in order, transactions apart."""
     lines = []
     for each in plan.transactions:
@@ -91,7 +91,7 @@ CHAIN = world("c b a z", a="b", b="c")
 
 def test_a_change_takes_its_dependents_along_in_order_and_nothing_else() -> None:
     plan = plan_reload(CHAIN, [change("c")])
-    assert told(plan) == ["down a", "down b", "down c", "import c", "renew b", "renew a"]
+    assert summary(plan) == ["down a", "down b", "down c", "import c", "renew b", "renew a"]
     assert plan.affected == {ref("a"), ref("b"), ref("c")}
 
 
@@ -113,7 +113,7 @@ def test_a_change_of_nothing_is_an_empty_plan() -> None:
 
 def test_a_broken_change_to_a_running_plugin_is_rejected_and_touches_nothing() -> None:
     plan = plan_reload(CHAIN, [change("b", "c", broken=True)])
-    assert told(plan) == []
+    assert summary(plan) == []
     assert rejected(plan) == {"b": PluginLoadError}
     assert plan.graph.dependencies(ref("b")) == (ref("c"),)
 
@@ -122,35 +122,35 @@ def test_a_broken_plugin_that_did_not_run_fails_and_blocks_who_needs_it() -> Non
     plan = plan_reload(
         world("", at_rest="a b", a="b"), [change("b", broken=True), change("a", "b")]
     )
-    assert told(plan) == ["block a by k/b", "fail b: PluginLoadError"]
+    assert summary(plan) == ["block a by k/b", "fail b: PluginLoadError"]
     assert rejected(plan) == {}
 
 
 def test_a_plugin_that_cannot_go_on_is_torn_down_with_who_needs_it() -> None:
     lost = replace(change("b", "c", broken=True), is_lost=True)
     plan = plan_reload(CHAIN, [lost])
-    assert told(plan) == ["down a", "down b", "block a by k/b", "fail b: PluginLoadError"]
+    assert summary(plan) == ["down a", "down b", "block a by k/b", "fail b: PluginLoadError"]
     assert rejected(plan) == {}
 
 
 def test_who_waits_for_a_failed_plugin_comes_alive_with_it() -> None:
     plan = plan_reload(world("", at_rest="a b", a="b"), [change("b")])
-    assert told(plan) == ["import b", "import a"]
+    assert summary(plan) == ["import b", "import a"]
 
 
 def test_a_missing_dependency_rejects_what_runs_and_blocks_what_does_not() -> None:
     assert rejected(plan_reload(CHAIN, [change("z", "nowhere")])) == {"z": DependencyMissing}
-    assert told(plan_reload(CHAIN, [change("new", "nowhere")])) == ["block new by nowhere"]
+    assert summary(plan_reload(CHAIN, [change("new", "nowhere")])) == ["block new by nowhere"]
 
 
 def test_a_missing_plugin_that_appears_unblocks_who_waits_for_it() -> None:
     plan = plan_reload(world("", at_rest="a", a="b"), [change("b")])
-    assert told(plan) == ["import b", "import a"]
+    assert summary(plan) == ["import b", "import a"]
 
 
 def test_a_change_that_closes_a_cycle_is_rejected() -> None:
     plan = plan_reload(CHAIN, [change("c", "a")])
-    assert told(plan) == []
+    assert summary(plan) == []
     assert rejected(plan) == {"c": DependencyCycle}
     assert plan.rejected[ref("c")].args == ((ref("a"), ref("b"), ref("c")),)
 
@@ -158,7 +158,7 @@ def test_a_change_that_closes_a_cycle_is_rejected() -> None:
 def test_a_cycle_among_plugins_that_do_not_run_fails_its_members_and_blocks_the_rest() -> None:
     news = [change("x", "y"), change("y", "x"), change("w", "x"), change("loner")]
     plan = plan_reload(World(DependencyGraph(), {}, {}), news)
-    assert told(plan) == [
+    assert summary(plan) == [
         "import loner",
         "block w by k/x",
         "fail x: DependencyCycle",
@@ -166,7 +166,7 @@ def test_a_cycle_among_plugins_that_do_not_run_fails_its_members_and_blocks_the_
     ]
 
 
-def test_two_cycles_are_told_apart() -> None:
+def test_two_cycles_are_two_errors() -> None:
     news = [change("a", "b"), change("b", "a"), change("c", "d"), change("d", "c")]
     plan = plan_reload(World(DependencyGraph(), {}, {}), news)
     assert [len(each.fail) for each in plan.transactions] == [2, 2]
@@ -174,7 +174,7 @@ def test_two_cycles_are_told_apart() -> None:
 
 def test_removing_a_plugin_blocks_its_dependents_by_its_name() -> None:
     plan = plan_reload(CHAIN, removed=[ref("c")])
-    assert told(plan) == [
+    assert summary(plan) == [
         "down a",
         "down b",
         "down c",
@@ -188,98 +188,98 @@ def test_removing_a_plugin_blocks_its_dependents_by_its_name() -> None:
 
 def test_a_dependent_that_lets_go_of_a_removed_plugin_lives_on() -> None:
     plan = plan_reload(CHAIN, [change("b")], removed=[ref("c")])
-    assert told(plan) == ["down a", "down b", "down c", "remove c", "import b", "renew a"]
+    assert summary(plan) == ["down a", "down b", "down c", "remove c", "import b", "renew a"]
 
 
 def test_removing_one_of_two_of_a_name_points_the_name_at_the_other() -> None:
     both = world("k1/x", at_rest="k2/x a", a="x")
     plan = plan_reload(both, [change("k2/x")], removed=[ref("k1/x")])
-    assert told(plan) == ["import x", "import a", "down x", "remove x"]
+    assert summary(plan) == ["import x", "import a", "down x", "remove x"]
     assert plan.graph.dependencies(ref("a")) == (ref("k2/x"),)
 
 
 def test_a_second_plugin_of_a_name_does_not_disturb_who_uses_the_first() -> None:
     plan = plan_reload(world("k1/x a", a="x"), [change("k2/x")])
-    assert told(plan) == ["import x"]
+    assert summary(plan) == ["import x"]
     assert rejected(plan) == {"a": AmbiguousPlugin}
     assert plan.graph.dependencies(ref("a")) == (ref("k1/x"),)
 
 
 def test_losing_one_dependency_while_another_becomes_ambiguous_fails_as_after_a_restart() -> None:
     plan = plan_reload(world("k1/x d a", a="x d"), [change("k2/x")], removed=[ref("d")])
-    assert "fail a: AmbiguousPlugin" in told(plan)
+    assert "fail a: AmbiguousPlugin" in summary(plan)
     assert rejected(plan) == {}
 
 
 def test_who_waits_for_something_missing_and_something_broken_waits_for_both() -> None:
     plan = plan_reload(world("c"), [change("b", broken=True), change("a", "nowhere b c")])
-    assert told(plan) == ["block a by nowhere k/b", "fail b: PluginLoadError"]
+    assert summary(plan) == ["block a by nowhere k/b", "fail b: PluginLoadError"]
 
 
 def test_a_name_that_only_a_rejected_candidate_made_ambiguous_is_no_trouble() -> None:
     both = world("k1/x a old", a="x")
     plan = plan_reload(both, [change("k2/x", "nowhere", replaces="old")])
-    assert told(plan) == []
+    assert summary(plan) == []
     assert rejected(plan) == {"old": DependencyMissing}
 
 
 def test_a_renamed_plugin_takes_the_place_of_the_old_one_in_one_transaction() -> None:
     plan = plan_reload(CHAIN, [change("fresh", replaces="z")])
-    assert told(plan) == ["down z", "remove z", "import fresh"]
+    assert summary(plan) == ["down z", "remove z", "import fresh"]
     assert len(plan.transactions) == 1
 
 
 def test_renaming_what_others_need_blocks_them() -> None:
     plan = plan_reload(CHAIN, [change("sea", replaces="c")])
-    assert told(plan)[3:] == ["remove c", "import sea", "block a by k/b", "block b by c"]
+    assert summary(plan)[3:] == ["remove c", "import sea", "block a by k/b", "block b by c"]
 
 
 def test_a_broken_rename_leaves_the_old_name_running() -> None:
     plan = plan_reload(CHAIN, [change("sea", replaces="c", broken=True)])
-    assert (told(plan), rejected(plan)) == ([], {"c": PluginLoadError})
+    assert (summary(plan), rejected(plan)) == ([], {"c": PluginLoadError})
     assert ref("sea") not in plan.graph
 
 
 def test_two_plugins_swap_names_both_or_neither() -> None:
     pair = world("a b")
     fine = [change("a", replaces="b"), change("b", replaces="a")]
-    assert told(plan_reload(pair, fine)) == ["down b", "down a", "import a", "import b"]
+    assert summary(plan_reload(pair, fine)) == ["down b", "down a", "import a", "import b"]
     bad = [change("a", "nowhere", replaces="b"), change("b", replaces="a")]
     plan = plan_reload(pair, bad)
-    assert told(plan) == []
+    assert summary(plan) == []
     assert rejected(plan).keys() == {"a", "b"}
     assert DependencyMissing in rejected(plan).values()
 
 
 def test_a_candidate_is_rejected_when_what_it_newly_needs_cannot_start() -> None:
     plan = plan_reload(CHAIN, [change("z", "new"), change("new", broken=True)])
-    assert told(plan) == ["fail new: PluginLoadError"]
+    assert summary(plan) == ["fail new: PluginLoadError"]
     assert rejected(plan) == {"z": DependencyBlocked}
 
 
 def test_a_candidate_that_only_waits_for_a_rejected_one_goes_ahead_with_the_old_code() -> None:
     plan = plan_reload(CHAIN, [change("c", broken=True), change("b", "c")])
-    assert told(plan) == ["down a", "down b", "import b", "renew a"]
+    assert summary(plan) == ["down a", "down b", "import b", "renew a"]
     assert rejected(plan) == {"c": PluginLoadError}
 
 
 def test_a_rejected_plugin_still_follows_what_it_depended_on() -> None:
     plan = plan_reload(CHAIN, [change("b", broken=True), change("c")])
-    assert told(plan) == ["down a", "down b", "down c", "import c", "renew b", "renew a"]
+    assert summary(plan) == ["down a", "down b", "down c", "import c", "renew b", "renew a"]
     assert rejected(plan) == {"b": PluginLoadError}
 
 
 def test_who_imported_changed_code_gets_new_code_too() -> None:
     shared = world("c b a z", a="b", importers={"c": "z"})
     plan = plan_reload(shared, [change("c")])
-    assert told(plan) == ["down z", "down c", "import c", "import z"]
+    assert summary(plan) == ["down z", "down c", "import c", "import z"]
     (each,) = plan.transactions
     assert each.set_up[1].reason == "imports code of k/c"
 
 
 def test_a_change_of_configuration_asks_for_a_new_instance_only() -> None:
     plan = plan_reload(CHAIN, [change("c", load=Load.RENEW)])
-    assert told(plan)[3:] == ["renew c", "renew b", "renew a"]
+    assert summary(plan)[3:] == ["renew c", "renew b", "renew a"]
 
 
 def test_unrelated_changes_are_transactions_of_their_own() -> None:
@@ -300,7 +300,7 @@ def test_changes_of_the_same_shared_code_are_one_transaction() -> None:
 def test_shared_code_that_only_rejected_news_name_is_not_theirs() -> None:
     words = SharedNews("words", frozenset({ref("a"), ref("z")}), naming=frozenset({ref("z")}))
     plan = plan_reload(world("a z"), [change("z", broken=True)], shared=[words])
-    assert told(plan) == ["down a", "import a"]
+    assert summary(plan) == ["down a", "import a"]
     assert plan.rejected.keys() == {ref("z")}
 
 
@@ -310,7 +310,7 @@ def test_what_waits_for_whom_it_makes_fail_stays_down_alone() -> None:
     alone = plan_reload(before, [change("b", "d"), change("c", "b")])
     failed = Failure(alone.key(ref("d")), RuntimeError(), alone.files(ref("d"), [ref("c")]))
     plan = plan_reload(before, [change("b", "d"), change("c", "b")], failures={ref("d"): [failed]})
-    assert told(plan) == ["import b", "fail c: RuntimeError"]
+    assert summary(plan) == ["import b", "fail c: RuntimeError"]
 
 
 def test_what_is_waited_for_comes_up_before_what_cannot_beside_who_imports_it() -> None:
@@ -320,7 +320,7 @@ def test_what_is_waited_for_comes_up_before_what_cannot_beside_who_imports_it() 
     alone = plan_reload(before, news)
     failed = Failure(alone.key(ref("d")), RuntimeError(), alone.files(ref("d"), [ref("a")]))
     plan = plan_reload(before, news, failures={ref("d"): [failed]})
-    assert told(plan) == ["import b", "fail a: RuntimeError"]
+    assert summary(plan) == ["import b", "fail a: RuntimeError"]
 
 
 def test_what_failed_with_the_news_of_another_is_tried_with_what_runs_of_it() -> None:
@@ -333,7 +333,7 @@ def test_what_failed_with_the_news_of_another_is_tried_with_what_runs_of_it() ->
         ref("b"): [Failure(both.key(ref("b")), RuntimeError(), both.files(ref("b"), [ref("a")]))],
     }
     plan = plan_reload(before, news, failures=failures)
-    assert told(plan) == ["down b", "import b"]
+    assert summary(plan) == ["down b", "import b"]
     assert rejected(plan) == {"a": RuntimeError}
 
 
@@ -344,19 +344,19 @@ def test_what_an_ill_plugin_has_come_to_need_comes_up_without_it() -> None:
     both = plan_reload(before, news)
     failed = Failure(both.key(ref("z")), RuntimeError(), both.files(ref("z"), [ref("a")]))
     plan = plan_reload(before, news, failures={ref("z"): [failed]})
-    assert told(plan) == ["down z", "down a", "renew z", "fail a: RuntimeError", "import n"]
+    assert summary(plan) == ["down z", "down a", "renew z", "fail a: RuntimeError", "import n"]
 
 
 def test_teardown_follows_the_order_in_force_and_setup_the_new_one() -> None:
     plan = plan_reload(world("a b", b="a"), [change("a", "b"), change("b")])
-    assert told(plan) == ["down b", "down a", "import b", "import a"]
+    assert summary(plan) == ["down b", "down a", "import b", "import a"]
 
 
 def test_priorities_decide_between_equals() -> None:
     news = [Candidate(ref(name), priority=rank) for name, rank in (("a", 0), ("b", 5))]
     hub = Candidate(ref("hub"), wants=("a", "b"))
     plan = plan_reload(World(DependencyGraph(), {}, {}), [*news, hub])
-    assert told(plan) == ["import b", "import a", "import hub"]
+    assert summary(plan) == ["import b", "import a", "import hub"]
 
 
 @pytest.mark.parametrize("count", [3000])

@@ -13,8 +13,9 @@ import pytest
 
 from dagstack_dev.core.blame import Frame, plugin_frames
 from dagstack_dev.core.errors.life import PluginLoadError
-from dagstack_dev.core.recorded import copy_of, recorded, trim
+from dagstack_dev.core.recorded import copy_of, recorded
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.tracebacks import trim
 from dagstack_dev.core.transient import is_transient
 
 CODE = """
@@ -168,18 +169,21 @@ def test_the_errors_of_a_group_are_records_too() -> None:
     assert str(record.exceptions[1]) == "no of Held"
 
 
-def test_what_may_have_been_meant_can_still_be_told() -> None:
+def test_what_may_have_been_meant_can_still_be_seen() -> None:
     record, _ = raised(misspelt)
     assert isinstance(record, AttributeError)
     assert record.name == "opne"
     assert "__init__" in dir(record.obj)
 
 
-def test_what_was_being_handled_is_recorded_and_still_hidden() -> None:
+def test_what_was_being_handled_is_recorded_and_as_hidden_as_it_was() -> None:
     record, _ = raised(while_handling)
     assert type(record.__context__).__name__ == "Odd"
     assert record.__suppress_context__
     assert record.__cause__ is None
+    shown = ValueError()
+    shown.__context__ = KeyError()
+    assert not copy_of(shown).__suppress_context__
     assert raised(with_notes)[0].__notes__ == ["see the manual"]
 
 
@@ -199,6 +203,44 @@ def test_the_lines_that_ran_are_recorded_with_those_before_them() -> None:
     assert text[:13] == [""] * 13
     assert text[13:] == ["def fail(held, raise_it):", "    kept = held", "    raise_it(held)"]
     assert step.tb_frame.f_back is None
+
+
+def test_an_exception_that_is_met_twice_is_recorded_once() -> None:
+    error: Exception = ValueError("no")
+    for _ in range(12):
+        wrapping = RuntimeError(error, [error])
+        wrapping.__cause__ = error
+        error = wrapping
+    copy = copy_of(error)
+    assert copy.args[0] is copy.args[1][0] is copy.__cause__
+
+
+def test_an_exception_that_hides_what_it_holds_is_recorded() -> None:
+    class Hiding(LookupError):
+        __module__ = 5  # type: ignore[assignment]  # as it may be in a plugin
+
+        @property
+        def __dict__(self) -> object:  # type: ignore[override]  # likewise
+            raise AttributeError
+
+    pretending = type("Pretending", (), {"__class__": ValueError, "__module__": 5})()
+    copy = copy_of(Hiding("no", pretending, Hiding))
+    assert isinstance(copy, LookupError)
+    assert (type(copy).__name__, copy.args[0]) == ("Hiding", "no")
+    assert [type(each) for each in copy.args] == [str, str, str]
+
+
+def test_an_exception_that_is_an_empty_container_is_recorded_with_its_cause() -> None:
+    class Several(Exception):
+        def __len__(self) -> int:
+            return 0
+
+    error = Several("none")
+    error.__cause__ = Several("why")
+    error.__context__ = KeyError("other")
+    copy = copy_of(error)
+    assert str(copy.__cause__) == "why"
+    assert recorded(copy) is copy
 
 
 def test_endless_recursion_is_recorded_frame_by_frame() -> None:

@@ -95,6 +95,7 @@ def test_a_line_of_json_says_whether_it_may_hold_a_secret(value: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
+        ("no key: password='abc'", "no key: password='***'"),
         ("postgres://app:hunter2@db:5432/x", "postgres://app:***@db:5432/x"),
         ("https://me:p@ss@host/path?x=1", "https://me:***@host/path?x=1"),
         ("redis://u:p+/w@h/0?m=a@b", "redis://u:***@h/0?m=a@b"),

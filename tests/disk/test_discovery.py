@@ -134,7 +134,7 @@ def test_a_folder_whose_path_is_too_long_counts_as_empty(tree: PluginTree) -> No
     assert found(tree) == ["a"]
 
 
-def test_only_code_and_the_manifest_are_kept_the_rest_is_told_apart(tree: PluginTree) -> None:
+def test_only_code_and_the_manifest_are_kept_of_the_rest_a_fingerprint(tree: PluginTree) -> None:
     folder = tree.plugin("a", code="X = 1\n")
     tree.write("a/templates/page.html", "hello")
     source, seen = read_plugin(str(folder), str(tree.root), RULES)

@@ -109,7 +109,7 @@ def test_a_folder_is_loaded_by_its_manifest_in_force(tree: PluginTree) -> None:
     assert load_manifest(tree.root / "one").name == "one"
 
 
-def test_what_cannot_be_loaded_is_told_with_its_path(tree: PluginTree) -> None:
+def test_what_cannot_be_loaded_is_reported_with_its_path(tree: PluginTree) -> None:
     missing = tree.root / "dagstack.toml"
     with pytest.raises(ManifestInvalid) as caught:
         load_manifest(missing)

@@ -10,6 +10,7 @@ from trees import PluginTree
 
 from dagstack_dev.disk.discovery import find_plugins
 from dagstack_dev.disk.ignore import IgnoreRules
+from dagstack_dev.disk.links import Links
 from dagstack_dev.disk.reading import read_plugin
 from dagstack_dev.disk.snapshot import Snapshot
 
@@ -110,3 +111,15 @@ def test_a_second_link_is_no_second_plugin_when_it_is_hinted_at(
     news = disk.look([str(tree.root / "one")]).folders
     assert news.keys() == {f"{tree.root}/one/far", f"{tree.root}/two/far"}
     assert disk.folders.sources.keys() == {f"{tree.root}/two/far"}
+
+
+def test_a_link_has_moved_once_for_each_folder_that_it_leads_to(
+    tree: PluginTree, elsewhere: PluginTree
+) -> None:
+    links, root, link = Links(), str(tree.root), tree.root / "link"
+    moved = []
+    for target in (elsewhere.root, tree.root.parent):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        moved += [links.have_moved(root, [str(link)]) for _ in range(2)]
+    assert moved == [True, False, True, False]

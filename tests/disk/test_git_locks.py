@@ -89,7 +89,7 @@ async def test_the_wait_ends_at_the_deadline(repository: Path, tree: PluginTree)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"no such word"])
-async def test_a_git_file_that_tells_nothing_is_no_repository(
+async def test_a_git_file_that_names_no_folder_is_no_repository(
     tree: PluginTree, content: bytes
 ) -> None:
     (tree.root / ".git").write_bytes(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,35 @@ def test_it_counts_from_the_top_of_the_working_tree_down(tmp_path: Path) -> None
     assert counted(tree) == {"rows.bin"}
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_the_repository_excludes_is_ignored_by_git(tmp_path: Path, *, linked: bool) -> None:
+    main = tmp_path / "main"
+    top = tmp_path / "linked" if linked else main
+    subprocess.run(["git", "init", "-q", main], check=True)
+    if linked:
+        commit = ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a")
+        subprocess.run(["git", "-C", main, *commit, "--allow-empty"], check=True)
+        subprocess.run(["git", "-C", main, "worktree", "add", "-q", top], check=True)
+    tree = PluginTree(top / "plugins")
+    tree.plugin("a")
+    some_files(tree, "rows.csv", "rows.txt", "deep/rows.csv")
+    assert counted(tree) == {"rows.csv", "rows.txt", "deep/rows.csv"}
+    (main / ".git/info/exclude").write_text("/plugins/a/*.csv\n*.txt\n")
+    assert counted(tree) == {"deep/rows.csv"}
+    tree.write("a/.gitignore", "!*.txt")
+    assert counted(tree) == {"deep/rows.csv", "rows.txt"}
+
+
+def test_git_need_not_be_asked(tree: PluginTree) -> None:
+    tree.plugin("a")
+    some_files(tree, "rows.csv", "data/rows.csv")
+    tree.write(".gitignore", "rows.csv")
+    tree.write("a/data/.gitignore", "*.csv")
+    rules = IgnoreRules(gitignore=False)
+    source, _ = read_plugin(str(tree.root / "a"), str(tree.root), rules)
+    assert source.files.keys() >= {"rows.csv", "data/rows.csv"}
+
+
 @pytest.mark.parametrize("pattern", ["*", "/a/", "a", "plugins/"])
 def test_a_plugin_that_git_ignores_as_a_whole_counts_as_a_whole(
     tree: PluginTree, pattern: str
@@ -152,7 +182,7 @@ def test_a_pattern_that_is_none_is_a_problem_of_the_manifest(
     assert says in str(caught.value)
 
 
-async def test_an_entry_file_that_is_ignored_is_told_to_be(tree: PluginTree) -> None:
+async def test_an_entry_file_that_is_ignored_is_reported_as_such(tree: PluginTree) -> None:
     tree.plugin("a", manifest='ignore = ["*.py"]\n')
     async with serving(tree) as live:
         assert "plugin.py is ignored, by `ignore` here" in str(live.status("a").error)

@@ -36,6 +36,7 @@ LEFT_BY = {
     "Kakoune": ".plugin.py.kak.Ab3dEf",
     "micro": "plugin.py.micro-backup",
     "mcedit": ".#plugin.py plugin.py~",
+    "Claude Code": "plugin.py.tmp.4711.1735689600000",
     "Zed": ".tmpAbC123 .zed/settings.json",
     "Notepad++": "plugin.py.bak nppBackup/plugin.py.bak",
     "TextEdit": "plugin.py.sb-1a2b3c4d-AbCdEf",
@@ -170,7 +171,7 @@ def test_a_folder_with_the_name_of_an_ignored_file_still_counts() -> None:
 
 
 @pytest.mark.parametrize(("patterns", "left"), [((), {"dist/index.js"}), (("dist",), set())])
-def test_outputs_of_build_tools_count_where_the_manifest_names_them_and_nobody_minds(
+def test_outputs_of_build_tools_count_where_the_manifest_names_them(
     tree: PluginTree, patterns: tuple[str, ...], left: set[str]
 ) -> None:
     folder = tree.plugin("it", manifest='metadata = { runs = "./dist/index.js" }')

@@ -76,7 +76,7 @@ async def test_an_error_of_the_library_begins_a_new_watch(
     assert len(library.calls) == 2
 
 
-async def test_events_that_work_again_are_told_once(
+async def test_events_that_work_again_are_reported_once(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = OSError(28, "OS file watch limit reached")

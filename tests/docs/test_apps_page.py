@@ -30,8 +30,8 @@ import hooks
 
 async def main():
     await asyncio.create_task(hooks.on_startup())
-    greeter = hooks.server.registry.get_plugin("tool", name="greeter")
-    print(greeter.greet())
+    welcome = hooks.server.registry.get_plugin("tool", name="welcome")
+    print(welcome.greet())
     await asyncio.create_task(hooks.on_shutdown())
 
 asyncio.run(main())
@@ -81,6 +81,15 @@ def test_each_way_to_have_a_server_in_an_app_greets(
     assert run(project, "-W", "error", name) == "Hello, world!\n"
 
 
+def test_an_app_answers_commands(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = project / "bin" / "dagstack-dev"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m dagstack_dev "$@"\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+    assert run(project, "-W", "error", "answering.py") == "Hello, world!\n"
+
+
 def test_a_fixture_holds_the_server_open(project: Path) -> None:
     (project / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     assert "1 passed" in run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_app.py")
@@ -94,7 +103,7 @@ def test_at_a_prompt_each_line_may_await(project: Path, monkeypatch: pytest.Monk
         "Path('plugins/store/plugin.py').write_text("
         "Path('plugins/store/plugin.py').read_text().replace('world', 'moon'))\n"
         "await server.wait_idle()\n"
-        "greeted = greeter.greet()\n"
+        "greeted = welcome.greet()\n"
     )
     code += (project / "notebook_end.py").read_text()
     known: dict[str, object] = {}

@@ -23,7 +23,7 @@ BLOCKS = {
     for path, text in re.findall(r"```\w+\n *(?:#|//) ([\w/.]+)\n(.*?) *```", PAGE, re.DOTALL)
 }
 FORM_BLOCKS = [path for path in BLOCKS if path.startswith("plugins/")]
-FIELDS = PAGE.partition("## Fields")[2].partition("## Other forms")[0]
+FIELDS = PAGE.partition("## Fields")[2].partition("## In an editor")[0]
 
 
 def test_there_is_an_example_of_every_form() -> None:
@@ -58,6 +58,14 @@ def test_the_table_of_fields_has_every_field_and_no_other() -> None:
 def test_the_page_names_every_field_that_is_refused() -> None:
     sentence = FIELDS.partition("Fields that would have no effect")[2]
     assert set(re.findall(r"`(\w+)`", sentence)) == set(REFUSED)
+
+
+def test_the_example_for_editors_names_the_schema_where_it_was_written(tmp_path: Path) -> None:
+    section = PAGE.partition("## In an editor")[2].partition("## Other forms")[0]
+    (written,) = re.findall(r"dagstack-dev schema > (\S+)", section)
+    (named,) = re.findall(r"^#:schema (\S+)", section, re.MULTILINE)
+    manifest = tmp_path / "plugins/greeter/dagstack.toml"
+    assert (manifest.parent / named).resolve() == tmp_path / written
 
 
 def test_the_installed_example_is_found_with_and_without_its_entry_point(tmp_path: Path) -> None:

@@ -59,23 +59,23 @@ async def test_the_forecast(tree: PluginTree, tmp_path: Path) -> None:
             assert await live.plugin("forecast", "data").count() == 1
 
 
-def test_every_key_of_the_table_for_services_is_told() -> None:
+def test_every_key_of_the_table_for_services_is_documented() -> None:
     section = PAGE.partition("| in `[plugin.mcp_http]`")[2].partition("\n\n")[0]
     assert set(re.findall(r"(?m)^\| `(\w+)` \|", section)) == set(McpHttp.model_fields)
 
 
-def test_every_error_is_told_and_public() -> None:
+def test_every_error_is_documented_and_public() -> None:
     public = {name for name in vars(remote) if name.startswith(("Tool", "Server", "Hand"))}
     table = set(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`.*?) \|", PAGE))))
     assert public <= table
     assert public <= {*dir(dagstack_dev)}
 
 
-def test_every_key_of_the_table_is_told() -> None:
+def test_every_key_of_the_table_is_documented() -> None:
     rows = re.findall(r"(?m)^\| [^|]*\| `(\w+)` \|", PAGE)
     assert set(rows) == set(McpStdio.model_fields)
 
 
-def test_every_method_is_told() -> None:
+def test_every_method_is_documented() -> None:
     own = {name for name in vars(McpPlugin) if not name.startswith("_")}
     assert {name for name in own if f"plugin.{name}" in PAGE} == own - {"setup", "teardown"}

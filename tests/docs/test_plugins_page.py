@@ -7,7 +7,10 @@ from pathlib import Path
 
 import anyio
 import pytest
+from answering import answering
+from asking import Asking
 from serving import Live, ref, serving
+from sessions import shown_commands, timeless
 from structlog.typing import EventDict
 from trees import PluginTree
 
@@ -23,6 +26,16 @@ from dagstack_dev import (
 PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"```python\n# plugins/(\w+)/plugin.py\n(.*?)```", PAGE, re.DOTALL))
 METHODS = re.findall(r"^\| `(?:await )?ctx\.(\w+)\(", PAGE, re.MULTILINE)
+A_NEW_PLUGIN = PAGE.partition("## What a plugin owns")[0]
+
+
+@pytest.mark.timeout(120)
+def test_a_new_plugin_is_as_it_is_shown(tmp_path: Path) -> None:
+    ask = Asking(tmp_path)
+    for command, output in shown_commands(A_NEW_PLUGIN):
+        assert timeless(ask.run(*command).stdout) == timeless(output)
+    written = (tmp_path / "plugins/greeter/plugin.py").read_text(encoding="utf-8")
+    assert written == BLOCKS["greeter"]
 
 
 @pytest.fixture
@@ -117,3 +130,15 @@ def test_the_page_lists_every_method_of_the_context() -> None:
         if callable(member) and not name.startswith("_")
     }
     assert set(METHODS) == public - {"owner", "tenant_or_default"}, "that is in services.md"
+
+
+async def test_the_shop_has_two_panels(shown: PluginTree) -> None:
+    async with answering(shown) as server:
+        panels = (await server.get("plugins", "demo", "shop", "panels"))["panels"]
+    assert {each["title"]: (each["kind"], each["value"]) for each in panels} == {
+        "Last import": ("markdown", "**No import yet.** Put a file into `inbox/`."),
+        "Open orders": (
+            "json",
+            [{"order": 17, "state": "paid"}, {"order": 18, "state": "new"}],
+        ),
+    }

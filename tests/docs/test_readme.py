@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from asking import Asking
+from command_runs import Watching
+from sessions import shown_commands, timeless
 
 from dagstack_dev import load_manifest
 
@@ -24,6 +29,54 @@ def project(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return tmp_path
+
+
+FIRST_MINUTES = re.search(r"^## The first minutes\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
+EDITS = [('"Hello")', '"Good morning")'), ('morning")', 'morning"'), ('morning"', 'morning")')]
+"""What is edited before each of the blocks that show what `watch` prints then."""
+
+
+def test_the_first_minutes_are_as_they_are_shown(
+    tmp_path: Path, watch: Callable[..., Watching]
+) -> None:
+    assert FIRST_MINUTES is not None
+    edits = iter(EDITS)
+    ask = Asking(tmp_path)
+    running: Watching | None = None
+    for language, block in re.findall(r"```(\w*)\n(.*?)```", FIRST_MINUTES[1], re.DOTALL):
+        if language:
+            continue
+        commands = shown_commands(f"```\n{block}```\n")
+        printed = block
+        if commands and commands[0][0][0] == "watch":
+            ((command, printed),) = commands
+            running = watch(*command[1:], columns=80)
+        elif commands:
+            for command, output in commands:
+                done = ask.run(*command)
+                assert timeless(done.stdout + done.stderr) == timeless(output)
+            continue
+        else:
+            edit(tmp_path / "plugins/greeter/plugin.py", *next(edits))
+        assert running is not None
+        before = len(running.lines)
+        last = timeless(printed).splitlines()[-1]
+        running.until(partial(is_like, last))
+        seen = timeless("\n".join(running.screen.splitlines()[before:]))
+        assert seen == timeless(printed)
+    assert next(edits, None) is None
+    assert running is not None
+    assert running.end() == 0
+
+
+def is_like(shown: str, line: str) -> bool:
+    return timeless(line) == shown
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def run(script: str, folder: Path) -> str:
@@ -43,8 +96,8 @@ def test_the_readme_shows_a_plugin_and_each_use() -> None:
     assert [name for name, _ in BLOCKS] == [
         "plugins/store/dagstack.toml",
         "plugins/store/plugin.py",
-        "plugins/greeter/dagstack.toml",
-        "plugins/greeter/plugin.py",
+        "plugins/welcome/dagstack.toml",
+        "plugins/welcome/plugin.py",
         "tables/dagstack.toml",
         "app.py",
         "registry.py",
@@ -60,7 +113,7 @@ def test_the_embedding_example_greets(project: Path) -> None:
 
 
 def test_the_registry_example_lists_the_plugin(project: Path) -> None:
-    assert "['data/store', 'tool/greeter']" in run("registry.py", project)
+    assert "['data/store', 'tool/welcome']" in run("registry.py", project)
 
 
 @pytest.mark.parametrize("command", ["scripts/watch", "scripts/test"])

@@ -107,7 +107,7 @@ async def test_the_index_hears_of_pages(tree: PluginTree) -> None:
         assert (index.pages, indexed) == (["News"], [{"pages": 1}])
 
 
-async def test_the_mirror_tells_how_far_it_is(
+async def test_the_mirror_says_how_far_it_is(
     tree: PluginTree, captured_events: list[dict[str, Any]]
 ) -> None:
     plugin(tree, "mirror")

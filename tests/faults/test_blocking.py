@@ -115,3 +115,19 @@ class Plugin:
     assert run.event("plugin.failed", plugin="demo/stuck")["error"]["type"] == "SetupPreempted"
     assert run.event("plugin.ready", plugin="demo/stuck")["reload_id"] == 1
     assert run.end() == 0
+
+
+def test_what_blocks_is_not_tried_again_without_the_edit_for_which_it_was_broken_off(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    code = "import time\n\nclass Plugin:\n    def setup(self, ctx): time.sleep(SECONDS)\n"
+    folder = tree.plugin(
+        "stuck", manifest="startup_timeout_sec = 600\n", code=f"SECONDS = 1000\n{code}"
+    )
+    run = watch("plugins")
+    for seconds in (2000, 0):
+        run.event("plugin.blocking", plugin="demo/stuck")
+        (folder / "plugin.py").write_text(f"SECONDS = {seconds}\n{code}")
+        assert run.event("plugin.failed")["error"]["type"] == "SetupPreempted"
+    assert run.event("plugin.ready", plugin="demo/stuck")["reload_id"] == 2
+    assert run.end() == 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_runs import Watching
@@ -13,6 +14,40 @@ Watch = Callable[..., Watching]
 
 NESTED = "[" * 2000 + "]" * 2000
 MIB = 1024 * 1024
+
+
+class Edited:
+    """A process that watches `a` and `b`, which depends on it, while `a` is edited."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tree = PluginTree(folder / "plugins")
+        self._tree.plugin("a")
+        self._tree.plugin("b", depends_on=["a"])
+        self.generation = 1
+        self.run = Watching("plugins", cwd=folder)
+        self.run.event("watch.started")
+
+    def refusal(self, name: str, content: bytes) -> dict[str, Any]:
+        """Write that into a file of `a`, and then what is taken; return the error in between."""
+        path = self._tree.root / "a" / name
+        path.write_bytes(content)
+        kept = {"plugin": "demo/a", "keeps_generation": self.generation}
+        error: dict[str, Any] = self.run.event("plugin.rejected", **kept)["error"]
+        assert error["path"] == str(path)
+        self.generation += 1
+        self._tree.plugin("a", value=self.generation)
+        self.run.event("reload.committed", changed=["demo/a"])
+        return error
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edited]:
+    edited = Edited(tmp_path_factory.mktemp("edited"))
+    try:
+        yield edited
+        assert edited.run.end() == 0
+    finally:
+        edited.run.kill()
 
 
 def sparse(path: Path, size: int) -> None:
@@ -35,22 +70,12 @@ MANIFESTS = {
 
 @pytest.mark.parametrize(("content", "says"), MANIFESTS.values(), ids=MANIFESTS.keys())
 def test_a_manifest_that_cannot_be_meant_is_refused(
-    tree: PluginTree, watch: Watch, content: bytes, says: str
+    edited: Edited, content: bytes, says: str
 ) -> None:
-    tree.plugin("a")
-    tree.plugin("b", depends_on=["a"])
-    run = watch("plugins")
-    run.event("watch.started")
-    manifest = tree.root / "a" / "dagstack.toml"
-    manifest.write_bytes(content)
-    error = run.event("plugin.rejected", plugin="demo/a", keeps_generation=1)["error"]
+    error = edited.refusal("dagstack.toml", content)
     assert error["type"] == "ManifestInvalid"
-    assert error["path"] == str(manifest)
     assert says in error["message"]
     assert len(error["message"]) < 10_000, "a person is to read it"
-    tree.plugin("a", value=2)
-    run.event("reload.committed", changed=["demo/a"])
-    assert run.end() == 0
 
 
 CODE = {
@@ -65,19 +90,8 @@ CODE = {
 
 
 @pytest.mark.parametrize(("content", "says"), CODE.values(), ids=CODE.keys())
-def test_code_that_no_compiler_takes_is_refused(
-    tree: PluginTree, watch: Watch, content: bytes, says: str
-) -> None:
-    path = tree.plugin("a") / "plugin.py"
-    run = watch("plugins")
-    run.event("watch.started")
-    path.write_bytes(content)
-    error = run.event("plugin.rejected", plugin="demo/a", keeps_generation=1)["error"]
-    assert error["path"] == str(path)
-    assert says in error["message"]
-    tree.plugin("a", value=2)
-    run.event("reload.committed", changed=["demo/a"])
-    assert run.end() == 0
+def test_code_that_no_compiler_takes_is_refused(edited: Edited, content: bytes, says: str) -> None:
+    assert says in edited.refusal("plugin.py", content)["message"]
 
 
 def test_code_that_compiles_but_is_nested_too_deeply_to_be_searched_is_tried(
@@ -102,7 +116,7 @@ def test_a_file_of_100_mib_costs_neither_time_nor_memory(
     tree.plugin("a")
     run = watch("plugins")
     run.event("watch.started")
-    before = peak_memory(run)
+    before = run.peak_memory()
     sparse(tree.root / "a" / name, 100 * MIB)
     if limit is None:
         run.event("reload.committed", changed=["demo/a"])
@@ -110,14 +124,5 @@ def test_a_file_of_100_mib_costs_neither_time_nor_memory(
         error = run.event("plugin.rejected", plugin="demo/a", keeps_generation=1)["error"]
         assert f"it is larger than {limit}" in error["message"]
         assert error["path"] == str(tree.root / "a" / name)
-    assert peak_memory(run) - before < 50 * MIB
+    assert run.peak_memory() - before < 50 * MIB
     assert run.end() == 0
-
-
-def peak_memory(run: Watching) -> int:
-    """The most memory the process has ever held, in bytes."""
-    status = Path(f"/proc/{run.process.pid}/status")
-    if not status.exists():
-        pytest.skip("only Linux tells the memory of another process")
-    fields = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
-    return int(fields["VmHWM"].split()[0]) * 1024

@@ -11,7 +11,7 @@ from serving import serving
 from trees import PluginTree
 
 from dagstack_dev.core.events import ReloadCommitted, WatchProblem
-from dagstack_dev.disk import plugin_folders, snapshot
+from dagstack_dev.disk import faults, plugin_folders
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.snapshot import Snapshot
 
@@ -54,11 +54,11 @@ async def test_data_beside_the_plugins_is_not_searched_again(
         assert not any("/data" in path for path in searched)
 
 
-async def test_a_crowd_of_files_in_a_plugin_is_told_and_not_walked_with_every_edit(
+async def test_a_crowd_of_files_in_a_plugin_is_reported_and_not_walked_with_every_edit(
     tree: PluginTree, searched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plugin_folders, "MANY_FILES", 40)
-    monkeypatch.setattr(snapshot, "TOO_MANY_FILES", 40)
+    monkeypatch.setattr(faults, "TOO_MANY_FILES", 40)
     folder = tree.plugin("a")
     tree.plugin("b")
     crowd(tree, "a/data", 50)

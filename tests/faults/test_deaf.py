@@ -68,7 +68,7 @@ async def taken_over(live: Live, value: object) -> None:
     assert live.plugin("a").value() == value
 
 
-async def test_a_sweep_finds_edits_that_no_event_tells_of(
+async def test_a_sweep_finds_edits_that_no_event_reports(
     tree: PluginTree, deaf: dict[str, Any]
 ) -> None:
     tree.plugin("a")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from command_runs import Watching
+from command_runs import Watching, humble
 from serving import serving
 from trees import PluginTree
 
@@ -18,23 +16,12 @@ from dagstack_dev.core.events import WatchProblem
 
 Watch = Callable[..., Watching]
 
-HUMBLE = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
-"""Runs a command as root without root's right to read everything."""
-
-
-def prefix() -> tuple[str, ...]:
-    """What makes permissions count for a process."""
-    if os.geteuid() != 0:
-        return ()
-    if shutil.which(HUMBLE[0]) is None or subprocess.run([*HUMBLE, "true"], check=False).returncode:
-        pytest.skip("root may read everything, and setpriv cannot take that away here")
-    return HUMBLE
-
 
 @contextmanager
-def denied(path: Path) -> Iterator[None]:
+def denied(path: Path, left: int = 0) -> Iterator[None]:
+    """Take away all rights but those that are `left`."""
     mode = path.stat().st_mode
-    path.chmod(0)
+    path.chmod(left)
     try:
         yield
     finally:
@@ -44,7 +31,7 @@ def denied(path: Path) -> Iterator[None]:
 @pytest.mark.parametrize("name", ["plugin.py", "dagstack.toml"])
 def test_a_file_that_may_not_be_read(tree: PluginTree, watch: Watch, name: str) -> None:
     tree.plugin("a")
-    run = watch("plugins", prefix=prefix())
+    run = watch("plugins", prefix=humble())
     run.event("watch.started")
     with denied(tree.root / "a" / name):
         error = run.event("plugin.rejected", plugin="demo/a", keeps_generation=1)["error"]
@@ -60,7 +47,7 @@ def test_a_folder_that_may_not_be_searched_takes_nothing_down(
 ) -> None:
     tree.plugin("a")
     tree.plugin("b", folder="group/b")
-    run = watch("plugins", prefix=prefix())
+    run = watch("plugins", prefix=humble())
     run.event("watch.started", ready=2)
     with denied(tree.root / folder):
         problem = run.event("watch.problem")
@@ -74,13 +61,31 @@ def test_a_folder_that_may_not_be_searched_takes_nothing_down(
     assert not [event for event in run.events if event["event"] == "plugin.removed"]
 
 
-def test_a_folder_below_a_plugin_that_may_not_be_read_is_told(
+@pytest.mark.parametrize("left", [0, 0o444], ids=["none", "to list it"])
+def test_of_all_that_cannot_be_searched_the_outermost_folder_is_named(
+    tree: PluginTree, watch: Watch, left: int
+) -> None:
+    names = ["a", "b"]
+    for name in names:
+        tree.plugin(name, folder=f"group/{name}")
+    run = watch("plugins", prefix=humble())
+    run.event("watch.started", ready=2)
+    for name in names:
+        tree.plugin(name, folder=f"group/{name}", value=2)
+    with denied(tree.root / "group", left):
+        run.event("watch.problem")
+    assert run.end() == 0
+    problems = [each["path"] for each in run.events if each["event"] == "watch.problem"]
+    assert problems == [str(tree.root / "group")]
+
+
+def test_a_folder_below_a_plugin_that_may_not_be_read_is_reported(
     tree: PluginTree, watch: Watch
 ) -> None:
     tree.plugin("a")
     tree.write("a/assets/page.html", "page")
     with denied(tree.root / "a" / "assets"):
-        run = watch("plugins", prefix=prefix())
+        run = watch("plugins", prefix=humble())
         problem = run.event("watch.problem")
         assert problem["path"] == str(tree.root / "a" / "assets")
         assert "cannot be read: Permission denied" in problem["message"]

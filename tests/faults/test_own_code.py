@@ -6,7 +6,7 @@ import pytest
 from serving import edit, serving
 from trees import PluginTree
 
-from dagstack_dev.app import outputs
+from dagstack_dev.app import own_writes
 from dagstack_dev.core.events import ReloadCommitted, WatchProblem
 
 GENERATES = """
@@ -53,14 +53,14 @@ async def test_code_that_a_plugin_writes_when_it_is_called_reloads_it(tree: Plug
 async def test_code_that_differs_after_every_setup_reloads_once_a_minute_at_most(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    monkeypatch.setattr(outputs, "FREE_RELOADS", 3)
+    monkeypatch.setattr(own_writes, "FREE_RELOADS", 3)
     folder = tree.plugin("a", code=code)
     async with serving(tree) as live:
         problem = await live.fact(WatchProblem)
         assert (problem.path or "").startswith(f"{folder}/generated")
         assert "once a minute at most" in problem.message
         await live.server.wait_idle()
-        assert len(live.journal) == outputs.FREE_RELOADS
+        assert len(live.journal) == own_writes.FREE_RELOADS
         for value in (2, 3):
             await live.settle()
             assert live.journal == [], "nobody has touched it"
@@ -72,8 +72,8 @@ async def test_code_that_differs_after_every_setup_reloads_once_a_minute_at_most
 async def test_what_is_held_back_is_taken_in_the_end(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outputs, "FREE_RELOADS", 2)
-    monkeypatch.setattr(outputs, "PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(own_writes, "FREE_RELOADS", 2)
+    monkeypatch.setattr(own_writes, "PAUSE_SECONDS", 0.02)
     tree.plugin("a", code=GENERATES)
     async with serving(tree) as live:
         await live.fact(WatchProblem)

@@ -129,7 +129,7 @@ def test_in_a_task_group_of_the_plugin_it_ends_that_plugin_alone(
         ("await loop.shutdown_default_executor()", "wanted to end the threads"),
     ],
 )
-def test_what_would_end_the_event_loop_is_told_with_the_plugin_and_the_loop_goes_on(
+def test_what_would_end_the_event_loop_is_reported_with_the_plugin_and_the_loop_goes_on(
     tree: PluginTree, watch: Watch, still_reloads: StillReloads, body: str, says: str
 ) -> None:
     tree.plugin(
@@ -158,7 +158,7 @@ def test_what_would_end_the_event_loop_is_told_with_the_plugin_and_the_loop_goes
     assert run.errors == ""
 
 
-def test_a_stop_that_nobody_can_be_held_to_is_told_all_the_same(
+def test_a_stop_that_cannot_be_enforced_is_reported_all_the_same(
     tree: PluginTree, watch: Watch, still_reloads: StillReloads
 ) -> None:
     tree.plugin(

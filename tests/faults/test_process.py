@@ -223,7 +223,7 @@ def test_a_pool_that_imports_what_it_runs_finds_it(tree: PluginTree, watch: Watc
     assert run.errors == ""
 
 
-def test_nobody_waits_for_what_plugins_leave_running_and_it_is_named(
+def test_the_end_waits_for_nothing_that_plugins_leave_running_and_names_it(
     tree: PluginTree, watch: Watch
 ) -> None:
     tree.plugin(

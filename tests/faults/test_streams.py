@@ -29,7 +29,7 @@ class Plugin:
 """
 
 
-def test_a_full_disk_behind_the_log_file_is_told_once_and_the_rest_goes_on(
+def test_a_full_disk_behind_the_log_file_is_reported_once_and_the_rest_goes_on(
     tree: PluginTree, watch: Watch, still_reloads: StillReloads
 ) -> None:
     run = watch("plugins", "--log-file", "/dev/full")
@@ -43,7 +43,7 @@ def test_a_full_disk_behind_the_log_file_is_told_once_and_the_rest_goes_on(
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_a_full_disk_behind_standard_output_is_told_once_and_the_server_goes_on(
+def test_a_full_disk_behind_standard_output_is_reported_once_and_the_server_goes_on(
     tree: PluginTree, form: str
 ) -> None:
     tree.plugin("marker", code=MARKER)

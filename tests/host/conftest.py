@@ -1,4 +1,4 @@
-"""A registry, the context its plugins get, and what it tells its observers."""
+"""A registry, the context its plugins get, and what it reports to its observers."""
 
 from __future__ import annotations
 

@@ -121,7 +121,9 @@ def test_a_class_that_cannot_be_imported_is_not_registered(
     assert registry.list_manifests() == []
 
 
-def test_a_server_that_cannot_be_started_is_told_without_a_line(registry: PluginRegistry) -> None:
+def test_a_server_that_cannot_be_started_is_reported_without_a_line(
+    registry: PluginRegistry,
+) -> None:
     fields = named("mine", "python gone.py", runtime="mcp_stdio")
     with pytest.raises(ManifestInvalid, match=r"there is no gone\.py") as caught:
         registry.register_manifest(fields)

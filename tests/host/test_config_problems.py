@@ -1,4 +1,4 @@
-"""What is told of a section that does not fit, and what is not."""
+"""What is reported of a section that does not fit, and what is not."""
 
 from __future__ import annotations
 
@@ -17,13 +17,24 @@ class Reads:
     def setup(self, ctx: PluginContext) -> None: ...
 
 
-async def test_each_key_that_is_missing_is_told(
+async def test_each_key_that_is_missing_is_reported(
     put: Callable[..., Any], registry: PluginRegistry, ctx: PluginContext
 ) -> None:
     put(Reads(), config_schema={"required": ["host", "port"]})
     with pytest.raises(ConfigSectionInvalid) as caught:
         await registry.setup_all(replace(ctx, config={"demo": {"it": {}}}))
     assert [each.field for each in caught.value.problems] == ["demo.it.host", "demo.it.port"]
+
+
+@pytest.mark.parametrize("own", [3, "hunter2", [{"host": "here"}]])
+async def test_a_section_that_is_no_table_is_refused(
+    put: Callable[..., Any], registry: PluginRegistry, ctx: PluginContext, own: object
+) -> None:
+    put(Reads())
+    with pytest.raises(ConfigSectionInvalid) as caught:
+        await registry.setup_all(replace(ctx, config={"demo": {"it": own, "other": {}}}))
+    assert "demo.it: is no table; write [demo.it]" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

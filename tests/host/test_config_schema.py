@@ -1,4 +1,4 @@
-"""`config_schema`: a plugin's section is checked before its setup, whoever asks for what."""
+"""`config_schema`: a plugin's section is checked before its setup."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_section_that_fits_gets_its_defaults(
     assert given == {"demo": {"one": {"url": "http://x", "retry": {}}}}
 
 
-async def test_all_that_is_wrong_is_told_at_once_with_its_line(
+async def test_all_that_is_wrong_is_reported_at_once_with_its_line(
     with_schema: PluginRegistry, ctx: PluginContext
 ) -> None:
     text = '[demo.one]\nport = "80"\nurll = "http://x"\n'
@@ -86,7 +86,7 @@ async def test_all_that_is_wrong_is_told_at_once_with_its_line(
     assert caught.value.ref == ("demo", "one")
 
 
-async def test_it_is_told_before_anything_is_set_up(
+async def test_it_is_reported_before_anything_is_set_up(
     tree: PluginTree, registry: PluginRegistry, ctx: PluginContext, journal: list[str]
 ) -> None:
     tree.plugin("first")
@@ -103,7 +103,7 @@ async def test_it_is_told_before_anything_is_set_up(
     assert {status.state for status in registry.statuses().values()} == {State.LOADED}
 
 
-async def test_a_section_from_code_is_told_by_its_keys(
+async def test_a_section_from_code_is_reported_by_its_keys(
     with_schema: PluginRegistry, ctx: PluginContext
 ) -> None:
     config = {"demo": {"one": {"url": "http://x", "port": 0}}}
@@ -162,7 +162,7 @@ def test_a_bad_schema_is_an_invalid_manifest(
     assert caught.value.line == 8
 
 
-def test_a_bad_part_of_a_schema_is_told_with_its_own_line(
+def test_a_bad_part_of_a_schema_is_reported_with_its_own_line(
     tree: PluginTree, registry: PluginRegistry
 ) -> None:
     schema = '[plugin.config_schema.properties]\nport = {type = "integer"}\ndepends_on = ["x"]\n'
@@ -202,7 +202,7 @@ async def test_a_date_is_held_against_the_schema_as_text(
     assert plugin.config["day"].year == 2026
 
 
-async def test_a_value_that_json_does_not_know_is_told(
+async def test_a_value_that_json_does_not_know_is_reported(
     put: Callable[..., Any], registry: PluginRegistry, ctx: PluginContext
 ) -> None:
     put(Reads(), config_schema={"properties": {"url": {"type": "string"}}})
@@ -211,7 +211,7 @@ async def test_a_value_that_json_does_not_know_is_told(
         await registry.setup_all(replace(ctx, config=config))
 
 
-def test_a_schema_of_a_class_that_json_does_not_know_is_told(put: Callable[..., Any]) -> None:
+def test_a_schema_of_a_class_that_json_does_not_know_is_reported(put: Callable[..., Any]) -> None:
     class Odd(Reads):
         config_schema: ClassVar[object] = {"properties": {5: {}}}
 
@@ -246,7 +246,17 @@ async def test_a_model_of_the_class_fills_in_its_defaults(
     assert plugin.config["url"] == "http://x"
 
 
-async def test_all_problems_of_a_model_are_told(
+@pytest.mark.parametrize(("text", "field"), [("", "demo.it.url"), ("port = 1\n", "url")])
+async def test_what_is_missing_is_named_as_it_is_to_be_written(
+    put: Callable[..., Any], registry: PluginRegistry, ctx: PluginContext, text: str, field: str
+) -> None:
+    put(WithModel())
+    with pytest.raises(ConfigSectionInvalid) as caught:
+        await registry.setup_all(replace(ctx, config=document(text)))
+    assert [each.field for each in caught.value.problems] == [field]
+
+
+async def test_all_problems_of_a_model_are_reported(
     put: Callable[..., Any], registry: PluginRegistry, ctx: PluginContext
 ) -> None:
     plugin = put(WithModel())
@@ -273,7 +283,7 @@ class WithCareless(Reads):
     config_schema: ClassVar[object] = Careless
 
 
-async def test_a_model_that_fails_in_its_own_way_is_told_of(
+async def test_a_model_that_fails_in_its_own_way_is_reported(
     put: Callable[..., Any], registry: PluginRegistry, ctx: PluginContext
 ) -> None:
     put(WithCareless())
@@ -301,7 +311,7 @@ async def test_both_apply_where_both_are_there(
     assert plugin.config["url"] == "http://y"
 
 
-async def test_what_is_no_schema_is_told(
+async def test_what_is_no_schema_is_reported(
     put: Callable[..., Any], registry: PluginRegistry, ctx: PluginContext
 ) -> None:
     class Odd(Reads):

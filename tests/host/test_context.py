@@ -228,7 +228,6 @@ async def test_any_other_logger_is_passed_on(
         ({"demo": {"other": {"b": 2}}}, {}),
         ({"debug": True}, {"debug": True}),
         ({"debug": True, "demo": {"other": {}}}, {"debug": True, "demo": {"other": {}}}),
-        ({"demo": {"it": 5}}, {"demo": {"it": 5}}),
     ],
 )
 async def test_a_plugin_sees_its_own_section_of_the_configuration(

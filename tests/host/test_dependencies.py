@@ -80,7 +80,7 @@ async def test_a_missing_dependency_sets_up_nothing(
     assert journal == []
 
 
-async def test_a_cycle_sets_up_nothing_and_is_told_in_order(
+async def test_a_cycle_sets_up_nothing_and_is_reported_in_order(
     tree: PluginTree, registry: PluginRegistry, ctx: PluginContext, journal: list[str]
 ) -> None:
     tree.plugin("a", depends_on=["b"])

@@ -160,6 +160,34 @@ async def test_new_calls_do_not_prolong_a_drain(
     assert refused == ["it has been torn down; await registry.setup_all(...) first"]
 
 
+class Quick(Busy):
+    async def quick(self) -> None:
+        self.log.append("quick")
+
+
+async def test_a_caller_that_was_let_in_waits_again_with_its_next_call(
+    registry: PluginRegistry, ctx: PluginContext, put: Put
+) -> None:
+    plugin = Quick()
+    proxy = put(plugin)
+    await registry.setup_all(ctx)
+
+    async def call_twice() -> None:
+        await proxy.quick()  # Let in: the call in flight waits for it.
+        plugin.release()
+        with pytest.raises(PluginUnavailable):
+            await proxy.quick()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(proxy.work)
+            await plugin.under_way.wait()
+            group.start_soon(registry.teardown_all)
+            await closed(registry)
+            group.start_soon(call_twice)
+    assert plugin.log == ["quick", "call ended", "teardown"]
+
+
 class Outer(Busy):
     """Its calls come back to it through its own proxy, directly or through another plugin."""
 

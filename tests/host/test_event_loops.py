@@ -344,7 +344,7 @@ def test_what_is_only_called_may_be_set_up_in_any_loop_and_dispatched_to_in_othe
     run(registry.teardown_all)
 
 
-async def test_a_teardown_runs_though_somebody_has_cancelled_every_task(
+async def test_a_teardown_runs_though_every_task_has_been_cancelled(
     registry: PluginRegistry, ctx: PluginContext, put: Put
 ) -> None:
     log: list[str] = []

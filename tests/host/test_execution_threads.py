@@ -144,7 +144,7 @@ async def test_an_exception_is_the_plugins_own(plugin: Any) -> None:
     assert plugin_frames(caught.value) == ()  # This file is no plugin's; see tests/app.
 
 
-async def test_it_is_called_from_a_thread_by_whoever_has_a_loop(plugin: Any) -> None:
+async def test_it_is_called_from_a_thread_that_has_a_loop(plugin: Any) -> None:
     def elsewhere() -> int:
         answer: int = asyncio.run(plugin.scale(5))
         return answer
@@ -269,12 +269,12 @@ async def test_a_call_waits_while_the_plugin_is_swapped(
 
     async with anyio.create_task_group() as group:
         group.start_soon(call)
-        while not gate.waiting:
+        while not gate.calls.waiting:
             await anyio.lowlevel.checkpoint()
         assert answers == []
         gate.open()
     assert answers == [8]
-    assert gate.in_flight == []
+    assert gate.calls.in_flight == []
 
 
 def test_it_works_on_trio(put: Callable[..., Any]) -> None:

@@ -75,7 +75,7 @@ async def test_an_async_call_waits_and_reaches_the_new_instance(
         assert answers == []
         swap(registry, Answering("new"))
     assert answers == ["new"]
-    assert gate.in_flight == []
+    assert gate.calls.in_flight == []
 
 
 async def test_a_sync_call_from_another_thread_waits_and_reaches_the_new_instance(
@@ -101,7 +101,7 @@ async def test_a_sync_call_from_another_thread_waits_and_reaches_the_new_instanc
         await settle(somebody_waits)
         swap(registry, Answering("new"))
     assert answers == ["new"]
-    assert gate.in_flight == []
+    assert gate.calls.in_flight == []
 
 
 async def test_a_call_of_a_thread_waits_on_when_the_gate_closes_again_as_it_wakes(
@@ -123,10 +123,10 @@ async def test_a_call_of_a_thread_waits_on_when_the_gate_closes_again_as_it_wake
         answers.append(await anyio.to_thread.run_sync(proxy.sync))
 
     gate.close()
-    gate.in_flight = Marks([None])
+    gate.calls.in_flight = Marks([None])
     async with anyio.create_task_group() as group:
         group.start_soon(ask)
-        await settle(lambda: gate.in_flight == [])
+        await settle(lambda: gate.calls.in_flight == [])
         gate.open()
         await settle(reclosed.is_set)
         swap(registry, Answering("new"))
@@ -141,14 +141,14 @@ async def test_waiting_is_bounded(proxy: Any, gate: Gate) -> None:
     assert caught.value.ref == REF
     with pytest.raises(PluginUnavailable, match=r"was for 0\.05 s"):
         await anyio.to_thread.run_sync(proxy.sync)
-    assert gate.in_flight == []
+    assert gate.calls.in_flight == []
 
 
 async def test_a_sync_call_on_the_loops_thread_is_refused_at_once(proxy: Any, gate: Gate) -> None:
     gate.close()
     with pytest.raises(PluginUnavailable, match="make the method async"):
         proxy.sync()
-    assert gate.in_flight == []
+    assert gate.calls.in_flight == []
 
 
 async def test_a_cancelled_wait_leaves_no_mark(proxy: Any, gate: Gate) -> None:
@@ -156,7 +156,7 @@ async def test_a_cancelled_wait_leaves_no_mark(proxy: Any, gate: Gate) -> None:
     with anyio.move_on_after(0.01) as scope:
         await proxy.asynchronous()
     assert scope.cancelled_caught
-    assert gate.in_flight == []
+    assert gate.calls.in_flight == []
 
 
 async def test_waiting_calls_are_refused_when_the_plugin_does_not_come_back(
@@ -174,7 +174,7 @@ async def test_waiting_calls_are_refused_when_the_plugin_does_not_come_back(
         group.start_soon(ask)
         group.start_soon(ask)
         await anyio.wait_all_tasks_blocked()
-        gate.give_up("it was removed")
+        gate.refuse("it was removed")
     assert refusals == ["it was removed"] * 2
 
 

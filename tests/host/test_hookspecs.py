@@ -44,7 +44,7 @@ def test_without_a_declaration_every_kind_is_welcome(registry: PluginRegistry) -
     assert not registry.kinds
 
 
-def test_a_kind_that_nobody_declares_is_refused(registry: PluginRegistry) -> None:
+def test_a_kind_that_is_not_declared_is_refused(registry: PluginRegistry) -> None:
     registry.add_hookspecs(Demo)
     registry.register_manifest(manifest(), object())
     with pytest.raises(HookspecMissing, match="dmo/it: no hookspec declares kind 'dmo'") as caught:
@@ -76,7 +76,7 @@ def test_discover_refuses_all_of_them_before_any_code_runs(
     assert registry.list_manifests() == []
 
 
-def test_built_in_kinds_keep_nobody_out_until_the_app_declares_them(
+def test_built_in_kinds_refuse_no_plugin_until_the_app_declares_them(
     registry: PluginRegistry,
 ) -> None:
     registry.register_manifest(manifest(kind="tool", kind_api_version="9"), object())

@@ -84,7 +84,7 @@ async def state(local: Any, answer: dict[str, Any]) -> str:
     return str((await local.status({"unit_id": answer["unit_id"]}))["state"])
 
 
-async def test_a_unit_runs_and_its_status_tells(
+async def test_a_unit_runs_and_its_status_says_so(
     registry: PluginRegistry, start: Any, worker: Worker
 ) -> None:
     local = await start()

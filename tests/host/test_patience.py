@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
 import anyio
@@ -21,7 +22,8 @@ from dagstack_dev.core.events import (
     ReloadStarted,
     TeardownFailed,
 )
-from dagstack_dev.host.loop import limits
+from dagstack_dev.core.frames import is_at_prompt
+from dagstack_dev.host.loop.limits import RunningClock, move_on_after, process_clock
 
 LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120 - as the names of files are
 
@@ -55,80 +57,109 @@ def this_frame() -> FrameType:
 
 @pytest.mark.parametrize(("path", "name"), AT_A_PROMPT.values(), ids=AT_A_PROMPT.keys())
 def test_a_thread_at_a_prompt_is_known_by_what_it_waits_in(path: str, name: str) -> None:
-    assert inside(path, name, lambda: limits.is_at_prompt(this_frame()))
+    assert inside(path, name, lambda: is_at_prompt(this_frame()))
 
 
 @pytest.mark.parametrize(("path", "name"), RUNNING.values(), ids=RUNNING.keys())
 def test_code_that_only_looks_like_it_runs(path: str, name: str) -> None:
-    assert not inside(path, name, lambda: limits.is_at_prompt(this_frame()))
+    assert not inside(path, name, lambda: is_at_prompt(this_frame()))
+
+
+class Person:
+    """Whose clock it is, and who may be at a prompt."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.is_at_prompt = False
+        self.clock = RunningClock(lambda: self.now, lambda: self.is_at_prompt)
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the time is, in its only item."""
-    now = [100.0]
-    monkeypatch.setattr(limits, "monotonic", lambda: now[0])
-    monkeypatch.setattr(limits, "_looks", limits._Looks())
-    return now
+def person() -> Person:
+    return Person()
 
 
-def test_time_at_a_prompt_does_not_count(
-    clock: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limits.look()
-    assert limits.running_time() == 100
-    monkeypatch.setattr(limits, "is_at_prompt", lambda _: True)
-    clock[0] += 0.25
-    assert limits.look()
-    assert limits.running_time() == 100
-    clock[0] += 3600
-    assert limits.running_time() == 100
-    monkeypatch.undo()
+def test_time_at_a_prompt_does_not_count(person: Person) -> None:
+    clock = person.clock
+    clock.look()
+    assert clock.now() == 100
+    person.is_at_prompt = True
+    person.now += 0.25
+    assert clock.look()
+    assert clock.now() == 100
+    person.now += 3600
+    assert clock.now() == 100
 
 
-def test_time_counts_again_after_a_prompt(
-    clock: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as prompt:
-        prompt.setattr(limits, "is_at_prompt", lambda _: True)
-        limits.look()
-        clock[0] += 60
-        limits.look()
-    clock[0] += 0.25
-    limits.look()
-    clock[0] += 0.5
-    assert limits.running_time() == 100.5
-    limits.look_no_more()
-    clock[0] += 60
-    assert limits.running_time() == 160.5
+def test_time_counts_again_after_a_prompt(person: Person) -> None:
+    clock = person.clock
+    person.is_at_prompt = True
+    clock.look()
+    person.now += 60
+    clock.look()
+    person.is_at_prompt = False
+    person.now += 0.25
+    clock.look()
+    person.now += 0.5
+    assert clock.now() == 100.5
+    clock.look_no_more()
+    person.now += 60
+    assert clock.now() == 160.5
 
 
-def test_time_in_which_not_even_the_watchdog_ran_does_not_count(clock: list[float]) -> None:
-    limits.look()
-    clock[0] += 0.5
-    assert limits.running_time() == 100.5
-    clock[0] += 3600
-    assert limits.running_time() == 101
-    limits.look()
-    assert limits.running_time() == 101
+def test_time_in_which_not_even_the_watchdog_ran_does_not_count(person: Person) -> None:
+    clock = person.clock
+    clock.look()
+    person.now += 0.5
+    assert clock.now() == 100.5
+    person.now += 3600
+    assert clock.now() == 101
+    clock.look()
+    assert clock.now() == 101
+
+
+@contextmanager
+def thread_at_a_prompt() -> Iterator[None]:
+    """Have a thread wait as one in a debugger does, and the clock know of it."""
+    has_begun, goes_on = threading.Event(), threading.Event()
+
+    def wait() -> bool:
+        has_begun.set()
+        return goes_on.wait()
+
+    thread = threading.Thread(target=inside, args=(*AT_A_PROMPT["pdb"], wait))
+    thread.start()
+    has_begun.wait()
+    process_clock.look()
+    try:
+        yield
+    finally:
+        goes_on.set()
+        thread.join()
+        process_clock.look()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_limit_waits_for_running_time(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    readings = [0.0, 0.0, 0.005, 1.0]
-
+def test_a_limit_waits_for_running_time(backend: str) -> None:
     async def main() -> None:
-        monkeypatch.setattr(limits, "running_time", lambda: readings.pop(0) if readings else 1.0)
-        with limits.move_on_after(0.01) as scope:
-            await anyio.sleep_forever()
+        slept = False
+        with ExitStack() as prompt:
+            prompt.enter_context(thread_at_a_prompt())  # From here on time stands still.
+            with move_on_after(0.01) as over:
+                await anyio.lowlevel.checkpoint()
+            with move_on_after(0.01) as scope:
+                await anyio.sleep(0.1)
+                slept = True
+                prompt.close()
+                await anyio.sleep_forever()
+        assert slept
         assert scope.cancelled_caught
-        assert readings == []
-        with limits.move_on_after(0.01) as scope:
-            await anyio.lowlevel.checkpoint()
-        await anyio.sleep(0.02)
-        assert not scope.cancel_called
+        assert not over.cancel_called
 
-    anyio.run(main, backend=backend)
+    try:
+        anyio.run(main, backend=backend)
+    finally:
+        process_clock.look_no_more()
 
 
 DEBUGGED = """
@@ -184,23 +215,14 @@ class Plugin:
 """
 
 
-async def test_drains_calls_and_health_checks_wait_for_a_debugger_too(
-    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_drains_calls_and_health_checks_wait_for_a_debugger_too(tree: PluginTree) -> None:
     go_on = anyio.Event()
     asked = tree.plugin("asked", code=BUSY)
     settings = {"drain_seconds": 0.02, "call_patience": 0.02, "health_timeout_seconds": 0.02}
     settings |= {"health_seconds": 0.01, "health_failures": 1000}
     async with serving(tree, extras={"go_on": go_on}, **settings) as live:
         await live.fact(PluginDegraded)  # Without a debugger it takes too long.
-        monkeypatch.setattr(limits, "is_at_prompt", lambda _: True)
-        limits.look()
-        live.forget()
         async with anyio.create_task_group() as group:
-            group.start_soon(live.plugin("asked").work)
-            await anyio.wait_all_tasks_blocked()
-            edit(asked / "plugin.py", "class", "# edited\nclass")
-            await live.fact(ReloadStarted)
             ended = anyio.Event()
 
             async def call() -> None:
@@ -208,12 +230,17 @@ async def test_drains_calls_and_health_checks_wait_for_a_debugger_too(
                     await live.plugin("asked").work()
                 ended.set()
 
-            group.start_soon(call)
-            await anyio.sleep(0.2)  # Ten times as long as any of the limits.
-            assert not ended.is_set()
-            assert live.of(DrainTimedOut) == []
-            assert live.of(PluginDegraded) == []
-            monkeypatch.undo()
+            with thread_at_a_prompt():
+                live.forget()
+                group.start_soon(live.plugin("asked").work)
+                await anyio.wait_all_tasks_blocked()
+                edit(asked / "plugin.py", "class", "# edited\nclass")
+                await live.fact(ReloadStarted)
+                group.start_soon(call)
+                await anyio.sleep(0.2)  # Ten times as long as any of the limits.
+                assert not ended.is_set()
+                assert live.of(DrainTimedOut) == []
+                assert live.of(PluginDegraded) == []
             await live.fact(DrainTimedOut)
             go_on.set()
             await ended.wait()

@@ -119,7 +119,7 @@ def test_a_class_that_is_not_there_is_a_load_error(module: ModuleType) -> None:
 
 
 @pytest.mark.usefixtures("imports_forgotten")
-def test_a_problem_in_a_file_is_told_with_its_line(
+def test_a_problem_in_a_file_is_reported_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = f"DAGSTACK_PLUGIN_MANIFEST = {FIELDS | {'priority': 'high'}!r}".replace(", ", ",\n")

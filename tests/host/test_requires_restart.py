@@ -64,7 +64,7 @@ def new_context(registry: PluginRegistry) -> PluginContext:
 
 
 @pytest.mark.parametrize(("shape", "model"), SHAPES.values(), ids=SHAPES.keys())
-def test_false_is_told_once_and_stays(
+def test_false_is_reported_once_and_stays(
     registry: PluginRegistry, facts: list[Fact], put: Put, run: Run, shape: type, model: str
 ) -> None:
     put(shape(False), execution_model=model)
@@ -76,8 +76,8 @@ def test_false_is_told_once_and_stays(
 
     run(main)
     assert registry.statuses()[REF].requires_restart
-    (told,) = [each for each in facts if isinstance(each, PluginRequiresRestart)]
-    assert told.ref == REF
+    (fact,) = [each for each in facts if isinstance(each, PluginRequiresRestart)]
+    assert fact.ref == REF
 
 
 @pytest.mark.parametrize("answer", [None, True, 0, ""])

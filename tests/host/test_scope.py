@@ -26,7 +26,6 @@ from dagstack_dev import (
 )
 from dagstack_dev.core.events import Fact, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage
-from dagstack_dev.host.life import scope
 from dagstack_dev.host.life.instance import PluginInstance
 
 Put = Callable[..., Any]
@@ -219,7 +218,7 @@ def test_jobs_that_end_by_themselves_are_forgotten(
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_setup_that_fails_is_undone_and_managers_are_told_why(
+def test_a_setup_that_fails_is_undone_and_managers_get_its_failure(
     registry: PluginRegistry,
     ctx: PluginContext,
     put: Put,
@@ -569,7 +568,7 @@ def test_what_does_not_end_in_time_is_named_with_its_line_and_the_rest_is_undone
     told: Told,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scope, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(PluginInstance, "grace_seconds", 0.1)
     release = threading.Event()
 
     def deaf(stop: threading.Event) -> None:
@@ -683,7 +682,7 @@ def test_a_thread_of_the_plugins_own_may_be_the_first_to_use_the_context(
     assert told.log == ["used", "teardown", "callback"]
 
 
-def test_a_thread_that_uses_the_context_when_it_has_been_told_to_stop_is_told_why_not(
+def test_a_thread_that_uses_the_context_after_its_stop_gets_an_error_that_says_why(
     registry: PluginRegistry, ctx: PluginContext, put: Put, run: Run, told: Told
 ) -> None:
     def late(stop: threading.Event) -> None:

@@ -21,7 +21,7 @@ Put = Callable[..., Any]
 
 
 class Slow:
-    """Its setups go on when they are told to, and its teardowns raise."""
+    """Its setups go on at a signal, and its teardowns raise."""
 
     def __init__(self) -> None:
         self.go_on = anyio.Event()
@@ -47,7 +47,7 @@ async def reload(registry: PluginRegistry, name: str, reload_id: int) -> None:
     with watching(table, [ref], reload_id):
         await runner.take_down([(entry, "an edit")])
         runner.load(entry, Load.RENEW, "an edit")
-        await Setups(runner, [ref], lambda _: "an edit").run()
+        await Setups(runner, {ref: "an edit"}).run()
 
 
 def ids(facts: list[Fact], name: str) -> set[int | None]:
@@ -88,25 +88,25 @@ async def test_what_happens_belongs_to_the_reload_that_does_it(
     assert ids(facts, "one") == {None}
 
 
-async def test_each_reload_tells_what_it_waits_for_itself(
+async def test_each_reload_reports_what_it_waits_for_itself(
     registry: PluginRegistry,
     ctx: PluginContext,
     put: Put,
     facts: list[Fact],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting, "TOLD_SECONDS", 0.02)
+    monkeypatch.setattr(waiting, "REPORTED_SECONDS", 0.02)
     plugins = {name: Slow() for name in ("one", "two")}
     for name, plugin in plugins.items():
         put(plugin, name)
     await registry.setup_all(ctx)
-    told: dict[int | None, set[str]] = {}
+    reported: dict[int | None, set[str]] = {}
     both = anyio.Event()
 
     def see(fact: Fact) -> None:
         if isinstance(fact, ReloadWaiting):
-            told.setdefault(fact.reload_id, set()).update(each.ref.name for each in fact.waits)
-            if told.keys() >= {1, 2}:
+            reported.setdefault(fact.reload_id, set()).update(each.ref.name for each in fact.waits)
+            if reported.keys() >= {1, 2}:
                 both.set()
 
     registry.observe(see)
@@ -118,11 +118,11 @@ async def test_each_reload_tells_what_it_waits_for_itself(
         await both.wait()
         for plugin in plugins.values():
             plugin.go_on.set()
-    assert told == {1: {"one"}, 2: {"two"}}
+    assert reported == {1: {"one"}, 2: {"two"}}
 
 
 def test_a_watchdog_watches_until_the_last_has_ended() -> None:
-    watchdog = Watchdog(lambda _: None)
+    watchdog = Watchdog(lambda _: None, lambda _: None)
     first, second = watchdog.watching(), watchdog.watching()
     before = threading.active_count()
     first.__enter__()

@@ -164,7 +164,7 @@ async def test_a_manager_that_is_entered_so_fails_the_setup(
         await registry.setup_all(ctx)
 
 
-async def test_a_callback_that_ends_so_holds_nobody_up(
+async def test_a_callback_that_ends_so_holds_nothing_up(
     registry: PluginRegistry, ctx: PluginContext, put: Callable[..., Any], journal: list[str]
 ) -> None:
     class StrayCallback:

@@ -20,7 +20,7 @@ import dagstack_dev
 from dagstack_dev import PluginManifest, PluginRegistry
 from dagstack_dev.core.events import Fact, Transition
 from dagstack_dev.core.lifecycle import Stage, State
-from dagstack_dev.host.plugins.entry import Entry, Offer, Saved
+from dagstack_dev.host.plugins.entry import Entry, Revision, Saved
 from dagstack_dev.host.plugins.table import PluginTable
 
 PACKAGE = Path(dagstack_dev.__file__).parent
@@ -28,7 +28,7 @@ TABLE = PACKAGE / "host" / "plugins" / "table.py"
 GATE = PACKAGE / "host" / "calls" / "gate.py"
 
 OF_AN_ENTRY = {*Entry.__slots__}
-OF_OTHERS_TOO = {"context", "offer"}
+OF_OTHERS_TOO = {"context", "revision"}
 OF_A_GATE = {"closed", "drain", "instance", "threads", "unavailable"}
 OF_THE_TABLE = {"entries", "states", "setup_order", "priorities"}
 OF_A_DICT = {"clear", "pop", "popitem", "setdefault", "update"}
@@ -57,9 +57,9 @@ def is_breach(node: ast.AST) -> bool:
         case ast.Call(func=ast.Attribute(value=ast.Attribute(value=owner, attr=name), attr=method)):
             if method in OF_A_DICT:
                 return name in OF_THE_TABLE and "table" in ast.unparse(owner)
-            return "gate" in name and method in {"open", "close", "give_up"}
+            return "gate" in name and method in {"open", "close", "refuse"}
         case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)):
-            return "gate" in name and method in {"open", "close", "give_up"}
+            return "gate" in name and method in {"open", "close", "refuse"}
         case ast.Call(func=ast.Name(id="setattr"), args=[_, ast.Constant(value=str(name)), *_]):
             return name in OF_AN_ENTRY | OF_A_GATE
         case _:
@@ -78,7 +78,7 @@ def is_breach(node: ast.AST) -> bool:
         "entry.gate.closed = True",
         "entry.gate.open()",
         "self._gate.close(drain)",
-        "gate.give_up('it is gone')",
+        "gate.refuse('it is gone')",
         "table.states[ref] = State.READY",
         "self._table.setup_order.pop(ref)",
         "setattr(entry, 'stage', None)",
@@ -102,7 +102,7 @@ def test_only_the_table_changes_what_runs() -> None:
 
 
 class Agreement:
-    """An observer that looks at everything, each time that it is told of something."""
+    """An observer that looks at everything, each time that it is called."""
 
     def __init__(self, table: PluginTable) -> None:
         self.table = table
@@ -115,7 +115,7 @@ class Agreement:
             self.found += disagreements(self.table, entry)
         if isinstance(fact, Transition):
             gate = self.table.entries[fact.ref].gate
-            self.refused.setdefault(fact.to_state, []).append(gate.unavailable is not None)
+            self.refused.setdefault(fact.to_state, []).append(gate.refusal is not None)
 
 
 MANIFEST = PluginManifest.model_validate(
@@ -128,7 +128,7 @@ MANIFEST = PluginManifest.model_validate(
     }
 )
 SOURCE: Any = SimpleNamespace(folder="/plugins/it")
-OFFER = Offer(MANIFEST, source=SOURCE)
+REVISION = Revision(MANIFEST, source=SOURCE)
 ERROR = RuntimeError("no")
 
 STARTABLE = {State.DISCOVERED, State.LOADED, State.STOPPED, State.FAILED, State.BLOCKED}
@@ -150,14 +150,14 @@ class Lives(RuleBasedStateMachine):
         super().__init__()
         self.table = PluginTable({})
         self.agreement = Agreement(self.table)
-        self.entry = self.table.add(OFFER, "found")
+        self.entry = self.table.add(REVISION, "found")
         self.saved: Saved | None = None
 
     @states(State.REMOVED)
     @rule()
     def back(self) -> None:
         gate = self.entry.gate
-        self.entry = self.table.add(OFFER, "found again")
+        self.entry = self.table.add(REVISION, "found again")
         assert self.entry.gate is gate
 
     @states(*STARTABLE)
@@ -234,7 +234,7 @@ class Lives(RuleBasedStateMachine):
     @rule()
     def fail(self) -> None:
         self.table.failed(self.entry, ERROR, Stage.SETUP, "it raised", refusal="it failed")
-        assert self.entry.gate.unavailable == "it failed"
+        assert self.entry.gate.refusal == "it failed"
 
     @states(State.SETTING_UP)
     @precondition(lambda self: self.saved is not None)
@@ -299,7 +299,7 @@ Lives.TestCase.settings = settings(deadline=None, max_examples=300, stateful_ste
 TestLives = Lives.TestCase
 
 
-async def test_whoever_is_told_sees_the_whole_change(tree: PluginTree) -> None:
+async def test_an_observer_sees_the_whole_change(tree: PluginTree) -> None:
     registry = PluginRegistry()
     agreement = Agreement(registry.table)
     tree.plugin("base")

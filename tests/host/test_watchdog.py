@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from dagstack_dev.core.events import PluginBlocking
+from dagstack_dev.core.events import PluginBlocking, PluginBlockingEnded
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.host.loop import watchdog as module
 from dagstack_dev.host.loop.watchdog import Watchdog
 
 
 class CountingEvent(threading.Event):
-    """Counts its waits, and tells when there was one that had to wait."""
+    """Counts its waits, and knows when there was one that had to wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +35,7 @@ def threads() -> list[threading.Thread]:
 
 @pytest.mark.filterwarnings("error")
 def test_a_run_after_a_stop_that_came_too_late_does_not_spin() -> None:
-    watchdog = Watchdog(lambda _: None)
+    watchdog = Watchdog(lambda _: None, lambda _: None)
     watchdog.wake = wake = CountingEvent()
     with watchdog.watching():
         assert wake.waited.wait(10)
@@ -53,31 +52,50 @@ def test_a_run_after_a_stop_that_came_too_late_does_not_spin() -> None:
 def test_a_thread_that_a_report_ended_is_replaced_by_the_next_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "BLOCKING_SECONDS", 0.02)
-    died, told = threading.Event(), threading.Event()
-    died_of: list[Any] = []
+    died, reported = threading.Event(), threading.Event()
+    deaths: list[Any] = []
 
     def note(unhandled: threading.ExceptHookArgs) -> None:
-        died_of.append(unhandled.exc_type)
+        deaths.append((unhandled.exc_type, unhandled.thread))
         died.set()
 
     monkeypatch.setattr(threading, "excepthook", note)
-    reports: list[Callable[[], None]] = [told.set, _raise]
+    reports: list[Callable[[], None]] = [reported.set, _raise]
 
-    def report(fact: PluginBlocking) -> None:
+    def report(_: object) -> None:
         reports.pop()()
 
-    watchdog, ref = Watchdog(report), PluginRef("demo", "it")
+    watchdog, ref = Watchdog(report, lambda _: None, blocking_seconds=0.02), PluginRef("demo", "it")
     with watchdog.watching(), watchdog.calling(ref, "setup", None, 60):
         assert died.wait(10)
-    assert died_of == [LookupError]
+    [(died_of, thread)] = deaths
+    assert died_of is LookupError
+    thread.join()
     with watchdog.watching(), watchdog.calling(ref, "setup", None, 60):
-        assert told.wait(10)
+        assert reported.wait(10)
     watchdog.stop()
 
 
 def _raise() -> None:
     raise LookupError
+
+
+def test_the_end_of_a_call_is_reported_after_its_beginning_however_long_that_takes() -> None:
+    may_end, has_ended, facts = threading.Event(), threading.Event(), list[type]()
+
+    def report(fact: object) -> None:
+        if isinstance(fact, PluginBlockingEnded):
+            has_ended.set()
+        else:
+            may_end.set()
+            has_ended.wait(0.1)  # It never comes: the loop's thread waits for this report.
+        facts.append(type(fact))
+
+    watchdog, ref = Watchdog(report, lambda _: None, blocking_seconds=0.02), PluginRef("demo", "it")
+    with watchdog.watching(), watchdog.calling(ref, "setup", None, 60):
+        assert may_end.wait(10)
+    watchdog.stop()
+    assert facts == [PluginBlocking, PluginBlockingEnded]
 
 
 def test_a_run_goes_on_unwatched_where_no_thread_can_be_had(
@@ -86,7 +104,7 @@ def test_a_run_goes_on_unwatched_where_no_thread_can_be_had(
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    watchdog = Watchdog(lambda _: None)
+    watchdog = Watchdog(lambda _: None, lambda _: None)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         with watchdog.watching():

@@ -156,7 +156,7 @@ class Shy(Exception):
         raise LookupError
 
 
-def test_an_error_that_tells_no_place_or_an_odd_one_is_logged_without() -> None:
+def test_an_error_with_no_place_or_an_odd_one_is_logged_without() -> None:
     assert error_fields(Shy("no key")) == {
         "type": "Shy",
         "message": "no key",

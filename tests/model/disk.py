@@ -18,7 +18,7 @@ class Text:
 
     Attributes:
         ref: which plugin it is; None where its manifest cannot be read.
-        version: tells its contents apart; what it says is up to the oracle.
+        version: differs with its contents; what it says is up to the oracle.
         wants: its `depends_on`, bare names among it.
         imports: shared modules; one with a `?` is imported only if it is there.
         borrows: plugins whose code it imports.

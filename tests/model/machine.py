@@ -33,7 +33,7 @@ class Applied:
     """What became of a transaction.
 
     Attributes:
-        failed: the builds that did not work.
+        failed: the builds that did not work, but for those of what did not come back.
         lost: what was to run again, and failed.
         is_rolled_back: whether what ran before was to run again.
         rewired: what else had its names mean something else by that.
@@ -49,7 +49,7 @@ class Machine:
     """What runs, and what became of the rest.
 
     Args:
-        oracle: tells which builds work.
+        oracle: says which builds work.
         fails_once: whether a build that has worked fails when a roll back sets it up again.
 
     Attributes:
@@ -99,12 +99,12 @@ class Machine:
     def tied(
         self,
         plan: ReloadPlan,
-        offers: Mapping[PluginRef, Inputs],
+        newest: Mapping[PluginRef, Inputs],
         modules: Mapping[str, Module],
     ) -> list[Transaction]:
         """The transactions of `plan`; those whose plugins import each other's news are one."""
         texts = {ref: each.inputs.text for ref, each in self.entries.items()}
-        texts |= {ref: each.text for ref, each in offers.items()}
+        texts |= {ref: each.text for ref, each in newest.items()}
         code = {**modules, **in_force(self.running)}
         code |= {name: modules.get(name) for each in plan.transactions for name in each.shared}
 
@@ -150,7 +150,7 @@ class Machine:
         self,
         plan: ReloadPlan,
         transaction: Transaction,
-        offers: Mapping[PluginRef, Inputs],
+        newest: Mapping[PluginRef, Inputs],
         modules: Mapping[str, Module],
     ) -> Applied:
         """Tear down, set up in order, then commit or roll back.
@@ -158,13 +158,13 @@ class Machine:
         Args:
             plan: what `transaction` is part of.
             transaction: what is to be done.
-            offers: what plugins are loaded from, where that is not what they were.
+            newest: what plugins are loaded from, where that is not what they were.
             modules: shared code on disk.
         """
         applied = Applied()
         code = {**modules, **in_force(self.running)}
         code |= {name: modules.get(name) for name in transaction.shared}
-        there = {ref: each.inputs for ref, each in self.entries.items()} | dict(offers)
+        there = {ref: each.inputs for ref, each in self.entries.items()} | dict(newest)
         saved = {step.ref: self._tear_down(step.ref) for step in transaction.tear_down}
         safe = saved.keys() - transaction.gone - transaction.unprotected
         homes = {saved[ref].inputs.folder for ref in safe}
@@ -204,6 +204,8 @@ class Machine:
             self._restore(ref, saved[ref], applied)
         if back:
             applied.rewired = self._rewire(transaction.refs, back)
+            for ref in back - self.running.keys():
+                applied.failed.pop(ref, None)  # It is built anew.
         return applied
 
     def _build(

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from dagstack_dev.core.desired import PENDING, Revision, Wanted, want
+from dagstack_dev.core.desired import PENDING, Claim, Wanted, want
 from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.graph import DependencyGraph
@@ -20,7 +20,7 @@ from model.disk import Content, Snapshot, Thing
 from model.laws import in_force
 from model.machine import Applied, Machine
 
-NOBODY: frozenset[PluginRef] = frozenset()
+NONE: frozenset[PluginRef] = frozenset()
 NO_FILES: Mapping[str | PluginRef, Hashable] = {}
 
 
@@ -28,7 +28,7 @@ class Model:
     """A disk, what runs, and what is known to fail: as `app.reload.state` has them.
 
     Attributes:
-        unsettled: the folders where something differs from what runs or was tried.
+        unstable: the folders where something differs from what runs or was tried.
         known: the builds that are known to fail, as the laws see them.
         fallen: what has crashed or fallen ill, and is not to be tried again.
         ran: what ran at the last rest.
@@ -41,7 +41,7 @@ class Model:
         self.disk = Snapshot()
         self.failures: dict[PluginRef, list[Failure]] = {}
         self.asked = Counter[PluginRef]()
-        self.unsettled: set[str] = set()
+        self.unstable: set[str] = set()
         self.known: set[tuple[PluginRef, int]] = set()
         self.fallen: set[PluginRef] = set()
         self.ran: dict[PluginRef, Build] = {}
@@ -49,7 +49,7 @@ class Model:
 
     # What is on disk, see `core.desired.Disk`
 
-    def revision(self, place: str) -> Revision | None:
+    def claim(self, place: str) -> Claim | None:
         text = self.disk.folders.get(place)
         if text is None:
             return None
@@ -60,9 +60,9 @@ class Model:
         elif text.broken:
             error = PluginLoadError(ref, "compile", "it is broken")
         seen = self.disk.since["folder", place]
-        return Revision(place, ref, text.wants, error=error, seen=seen)
+        return Claim(place, ref, text.wants, error=error, seen=seen)
 
-    def claims(self, ref: PluginRef) -> Collection[str]:
+    def claimants(self, ref: PluginRef) -> Collection[str]:
         return self.disk.claims().get(ref, ())
 
     def fallbacks(self, kind: str) -> Collection[str]:
@@ -88,31 +88,31 @@ class Model:
     def fallbacks_of(self, kind: str) -> Iterable[PluginRef]:
         return ()
 
-    def difference(self, ref: PluginRef, revision: Revision) -> Load | None:
-        runs, offer = self.machine.entries[ref].inputs, self.offer(ref, revision.place)
-        if (runs.text, runs.nonce) != (offer.text, offer.nonce):
+    def difference(self, ref: PluginRef, claim: Claim) -> Load | None:
+        runs, newest = self.machine.entries[ref].inputs, self.inputs(ref, claim.place)
+        if (runs.text, runs.nonce) != (newest.text, newest.nonce):
             return Load.IMPORT
         is_pinned = self.machine.graph.wants(ref) != runs.text.wants
-        return Load.RENEW if is_pinned or runs.section != offer.section else None
+        return Load.RENEW if is_pinned or runs.section != newest.section else None
 
-    def version(self, ref: PluginRef, revision: Revision) -> Hashable:
-        return self.offer(ref, revision.place).version
+    def version(self, ref: PluginRef, claim: Claim) -> Hashable:
+        return self.inputs(ref, claim.place).version
 
-    def problem(self, revision: Revision) -> PluginRegistryError | None:
-        text, ref = self.disk.folders[revision.place], revision.ref
+    def problem(self, claim: Claim) -> PluginRegistryError | None:
+        text, ref = self.disk.folders[claim.place], claim.ref
         if ref is None or self.oracle.fits(text, self.disk.section(ref)):
             return None
         return PluginLoadError(ref, "configure", "its section does not fit")
 
     def _problem_of(self, ref: PluginRef) -> BaseException | None:
-        revision = self.revision(self.place(ref) or "")
-        if revision is None:
+        claim = self.claim(self.place(ref) or "")
+        if claim is None:
             return None
-        if revision.ref not in {ref, None}:
+        if claim.ref not in {ref, None}:
             return PluginLoadError(ref, "prepare", "its folder is that of another plugin")
-        return revision.error or self.problem(revision)
+        return claim.error or self.problem(claim)
 
-    def offer(self, ref: PluginRef, place: str) -> Inputs:
+    def inputs(self, ref: PluginRef, place: str) -> Inputs:
         """What `ref` is built from, if it is built from `place`."""
         text, section = self.disk.folders[place], self.disk.section(ref)
         return Inputs(place, text, section, None, self.asked[ref])
@@ -136,7 +136,7 @@ class Model:
             machine.graph,
             {ref: entry.state for ref, entry in entries.items()},
             dict(machine.setup_order),
-            importers=lambda ref: importers.get(ref, NOBODY),
+            importers=lambda ref: importers.get(ref, NONE),
             version=version,
             problem=self._problem_of,
             content=lambda name: repr(code.get(name)),
@@ -148,7 +148,7 @@ class Model:
         """Take in what the disk now holds."""
         before, self.disk = self.disk, self.disk.edited(things, batch)
         news = self.disk.news(before)
-        self.unsettled |= {name for sort, name in news if sort == "folder"}
+        self.unstable |= {name for sort, name in news if sort == "folder"}
         sections = {name for sort, name in news if sort == "section"}
         self._look_at(ref for ref in self.machine.entries if str(ref) in sections)
         if news:
@@ -182,7 +182,7 @@ class Model:
         self.fell.add(ref)
 
     def _look_at(self, refs: Iterable[PluginRef]) -> None:
-        self.unsettled |= {place for ref in refs if (place := self.place(ref)) is not None}
+        self.unstable |= {place for ref in refs if (place := self.place(ref)) is not None}
 
     def _try_again(self, refs: Collection[PluginRef]) -> None:
         """Let what has failed be tried again."""
@@ -253,20 +253,20 @@ class Model:
             meanwhile: called after each transaction; what it edits counts at once.
         """
         for turn in range(200):
-            places, self.unsettled = self.unsettled, set()
+            places, self.unstable = self.unstable, set()
             plan, wanted = self.plan(places)
             if turn and not self.todo(plan):
-                self.unsettled = places
+                self.unstable = places
                 return
-            offers = self._offers(wanted, plan)
+            newest = self._newest(wanted, plan)
             places |= {home for ref in wanted.candidates if (home := self.place(ref)) is not None}
             asked = {*wanted.candidates, *plan.rejected, *self.failures}
             self.machine.begin(plan)
-            todo = self.machine.tied(plan, offers, self.disk.modules)
+            todo = self.machine.tied(plan, newest, self.disk.modules)
             todo.sort(key=lambda each: bool(each.shared))
-            while todo and not self.unsettled:  # Else the rest is planned anew.
+            while todo and not self.unstable:  # Else the rest is planned anew.
                 transaction = todo.pop()
-                applied = self.machine.carry_out(plan, transaction, offers, self.disk.modules)
+                applied = self.machine.carry_out(plan, transaction, newest, self.disk.modules)
                 self._take_down(plan, applied)
                 asked |= applied.failed.keys() | applied.lost.keys() | applied.rewired
                 asked |= transaction.refs if applied.is_rolled_back else set()
@@ -274,10 +274,10 @@ class Model:
             left = {ref for transaction in todo for ref in transaction.refs}
             asked |= self.machine.leave(left)
             places |= {place for ref in asked if (place := self.place(ref)) is not None}
-            self.unsettled |= {place for place in places if not self.is_settled(place)}
+            self.unstable |= {place for place in places if not self.is_stable(place)}
         raise AssertionError("it does not come to rest")
 
-    def _offers(self, wanted: Wanted, plan: ReloadPlan) -> dict[PluginRef, Inputs]:
+    def _newest(self, wanted: Wanted, plan: ReloadPlan) -> dict[PluginRef, Inputs]:
         """What plugins are loaded from that do not run, or not from that."""
         at_rest = {
             ref: replace(entry.inputs, section=self.disk.section(ref), nonce=self.asked[ref])
@@ -285,7 +285,7 @@ class Model:
             if not self.is_live(ref)
         }
         taken = {ref: each.place for ref, each in wanted.candidates.items() if ref in plan.taken}
-        return at_rest | {ref: self.offer(ref, place) for ref, place in taken.items()}
+        return at_rest | {ref: self.inputs(ref, place) for ref, place in taken.items()}
 
     def _take_down(self, plan: ReloadPlan, applied: Applied) -> None:
         for ref, build in applied.failed.items():
@@ -295,7 +295,7 @@ class Model:
             files = plan.files(ref, imported)
             assert (key, files) not in failed, f"{ref} is built again from what failed"
             self._record(ref, build, key, files)
-        self.fell |= applied.lost.keys()  # It has worked before, and is built anew.
+        self.fell |= applied.lost.keys()
 
     def _record(
         self,
@@ -311,20 +311,20 @@ class Model:
         self.failures.setdefault(ref, []).append(failure)
         self.known.add((ref, build.key))
 
-    def is_settled(self, place: str) -> bool:
+    def is_stable(self, place: str) -> bool:
         """Whether nothing at `place` differs from what runs, or from what was tried last."""
-        revision, owners = self.revision(place), self.owners(place)
-        if revision is None or [revision.ref] != owners:
-            return revision is None and not owners
+        claim, owners = self.claim(place), self.owners(place)
+        if claim is None or [claim.ref] != owners:
+            return claim is None and not owners
         (owner,) = owners
         if self.is_live(owner):
-            is_same = revision.error is None and self.difference(owner, revision) is None
+            is_same = claim.error is None and self.difference(owner, claim) is None
             return is_same and not self.is_lost(owner)
         if any(map(self.is_live, self.machine.graph.dependents(owner))):
             return False  # They cannot go on without it.
         if self.machine.entries[owner].inputs.text != self.disk.folders[place]:
             return False
-        return len(self.claims(owner)) == 1 and self._is_hopeless(owner)
+        return len(self.claimants(owner)) == 1 and self._is_hopeless(owner)
 
     def _is_hopeless(self, ref: PluginRef) -> bool:
         """Whether what is at rest cannot be built, for all that is known."""

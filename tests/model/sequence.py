@@ -44,7 +44,7 @@ class Sequence:
         }
         for each in self.dice.choices(list(happenings), list(happenings.values()), k=self._few()):
             each()
-        if not self._is_settled_by_facts():
+        if not self._is_stable_by_facts():
             return ["the plan depends on the order in which things are found"]
         try:
             model.reload(self.meanwhile)
@@ -69,9 +69,9 @@ class Sequence:
             wrong.append("a look everywhere finds more to do than one where something happened")
         return wrong
 
-    def _is_settled_by_facts(self) -> bool:
+    def _is_stable_by_facts(self) -> bool:
         """Law 1: whether the same snapshot, running and failures give the same plan."""
-        places = {*self.model.unsettled}
+        places = {*self.model.unstable}
         plan, again = (self.model.plan(places, dice)[0] for dice in (None, self.dice))
         return repr(plan.transactions) == repr(again.transactions) and (
             (plan.rejected.keys(), plan.held.keys()) == (again.rejected.keys(), again.held.keys())

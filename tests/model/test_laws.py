@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 import pytest
 
 from dagstack_dev.core import choice, planning
-from dagstack_dev.core.plan import Load, News
+from dagstack_dev.core.plan import Given, Load
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.target import Target
 from model import reload
 from model.sequence import STEPS, sequence
 
-BLOCKS, SEQUENCES = 8, 100
+BLOCKS, SEQUENCES = 40, 20
 """All in all 20,000 steps, in blocks that can be run side by side."""
 
 
@@ -51,8 +51,8 @@ def the_oldest_yields_wrongly(patch: pytest.MonkeyPatch) -> None:
 
 
 def what_stays_is_not_looked_at_again(patch: pytest.MonkeyPatch) -> None:
-    def choose(news: News) -> Target:
-        return Target(news, choice.yielding(Target(news, {})))
+    def choose(given: Given) -> Target:
+        return Target(given, choice.yielding(Target(given, {})))
 
     patch.setattr(planning, "choose", choose)
 
@@ -70,7 +70,7 @@ def code_is_not_imported_anew(patch: pytest.MonkeyPatch) -> None:
 
 
 def only_news_are_looked_at(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(reload.Model, "is_settled", lambda *_: True)
+    patch.setattr(reload.Model, "is_stable", lambda *_: True)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from playgrounds import PLAYGROUND, Copy, fetch
 
@@ -104,3 +105,24 @@ async def test_an_app_with_the_server_inside_answers_every_request_across_edits(
         code, output, complaints = await interrupted(process)
         assert (code, complaints) == (0, "")
         assert "stopped after" in output
+
+
+async def test_an_app_outlives_a_mistake_in_a_plugin_and_ends_with_connections_open(
+    copy: Copy,
+) -> None:
+    command = (PLAYGROUND / "app/main.py", copy.plugins, "--config", copy.config, "--port", "0")
+    async with started(*command) as process:
+        url = (await line_with(process, "serving", "10 plugins")).split()[1]
+        copy.edit("greeter/plugin.py", "GREETING}", "MISSING}")
+        await line_with(process, "reloaded", "job/greeter")
+        status, text = await fetch(url)
+        assert (status, "NameError" in text) == (500, True)
+
+        port = urlsplit(url).port
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        assert (await fetch(url))[0] == 500  # By now it has these connections, too.
+        code, _, complaints = await interrupted(process)
+        assert (code, complaints) == (0, "")
+        for _, writer in silent:
+            writer.close()
+            await writer.wait_closed()

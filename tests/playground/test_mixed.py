@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command_runs import Watching
+from command_runs import GUARD_SECONDS, Watching
 from node_packages import NODE_MODULES, needs_node
 from playgrounds import PLAYGROUND, copy_tree
 
 MIXED = PLAYGROUND / "mixed"
-GUARD_SECONDS = 30
 
 
 class Weather:

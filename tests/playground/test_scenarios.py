@@ -67,7 +67,7 @@ def test_each_scenario_has_a_test_and_a_readme() -> None:
 
 
 @named("bad_manifest")
-async def test_all_bad_manifests_are_told_at_once_each_with_its_file(scenario: Path) -> None:
+async def test_all_bad_manifests_are_reported_at_once_each_with_its_file(scenario: Path) -> None:
     server = DevServer(scenario)
     with facts_of(server) as facts:
         async with server:
@@ -117,7 +117,7 @@ async def test_a_cycle_ends_where_any_of_its_dependencies_is_taken_out(
 
 
 @named("duplicate")
-async def test_two_plugins_of_one_name_are_told_with_both_folders(scenario: Path) -> None:
+async def test_two_plugins_of_one_name_are_reported_with_both_folders(scenario: Path) -> None:
     server = DevServer(scenario)
     with facts_of(server) as facts:
         async with server:
@@ -168,7 +168,7 @@ async def test_slow_setups_run_side_by_side_and_leave_the_loop_free(scenario: Pa
 
 
 @named("syntax_error")
-async def test_a_syntax_error_is_told_with_its_line_and_stops_nobody_else(scenario: Path) -> None:
+async def test_a_syntax_error_is_reported_with_its_line_and_stops_no_other(scenario: Path) -> None:
     async with DevServer(scenario) as server:
         assert states(server) == {"typo": FAILED, "healthy": READY}
         told = error(server, "typo")

@@ -100,7 +100,7 @@ async def test_the_counters_go_on_after_a_reload(playground: Playground) -> None
     assert requests(await playground.page("stats")) == before + 1
 
 
-async def test_a_syntax_error_is_told_with_its_line_while_the_old_generation_ticks_on(
+async def test_a_syntax_error_is_reported_with_its_line_while_the_old_generation_ticks_on(
     playground: Playground,
 ) -> None:
     undo = playground.edit("greeter/plugin.py", "class Greeter:", "class Greeter")

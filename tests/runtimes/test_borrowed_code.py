@@ -52,7 +52,7 @@ def write_user(tree: PluginTree, path: str, lines: str, *, depends_on: tuple[str
 
 @pytest.mark.parametrize("depends_on", [("base",), ("middle",)], ids=["direct", "indirect"])
 @pytest.mark.parametrize(("path", "lines"), IMPORTS.values(), ids=IMPORTS.keys())
-async def test_a_change_of_borrowed_code_reaches_who_imported_it(
+async def test_a_change_of_borrowed_code_reaches_its_importers(
     tree: PluginTree, path: str, lines: str, depends_on: tuple[str, ...]
 ) -> None:
     live = make_live(tree)

@@ -130,7 +130,7 @@ def test_a_file_that_does_not_hold_is_left_alone_and_made_anew(
     assert marshal.loads(again[16:]) == marshal.loads(whole[16:])
 
 
-def test_code_of_a_folder_that_was_moved_tells_its_new_place(tree: PluginTree) -> None:
+def test_code_of_a_folder_that_was_moved_names_its_new_place(tree: PluginTree) -> None:
     code = "class Plugin:\n    def value(self):\n        raise ZeroDivisionError\n"
     folder = tree.plugin("one", code=code)
     with pytest.raises(ZeroDivisionError):
@@ -188,7 +188,7 @@ def test_what_is_kept_is_as_private_as_its_source(tree: PluginTree) -> None:
     assert cache_of(folder).stat().st_mode & 0o777 == 0o600
 
 
-def test_nothing_is_written_where_python_is_told_not_to(
+def test_nothing_is_written_where_python_is_set_not_to(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -197,7 +197,7 @@ def test_nothing_is_written_where_python_is_told_not_to(
     assert not (folder / "__pycache__").exists()
 
 
-def test_it_is_kept_where_python_is_told_to(
+def test_it_is_kept_where_python_is_set_to_keep_it(
     tree: PluginTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: list[str]
 ) -> None:
     monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "elsewhere"))

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 from trees import PluginTree
 
-from dagstack_dev import ManifestInvalid, PluginLoadError, PluginRef, discover
+from dagstack_dev import (
+    ManifestInvalid,
+    PluginLoadError,
+    PluginRef,
+    SignatureMismatch,
+    discover,
+)
 
 BOUND = {
     "a class": "class Plugin(Base): ...",
@@ -76,7 +82,7 @@ def load_error(tree: PluginTree) -> PluginLoadError:
 
 
 @pytest.mark.parametrize("code", ["", "\n\n  \n"])
-def test_an_empty_entry_file_is_told(tree: PluginTree, code: str) -> None:
+def test_an_empty_entry_file_is_reported(tree: PluginTree, code: str) -> None:
     folder = tree.plugin("one", code=code)
     error = load_error(tree)
     reason = "plugin.py is empty; it has to define class 'Plugin'"
@@ -96,7 +102,7 @@ def test_an_empty_entry_file_is_told(tree: PluginTree, code: str) -> None:
         ),
     ],
 )
-def test_a_missing_class_is_told_with_what_there_is_closest_first(
+def test_a_missing_class_is_reported_with_what_there_is_closest_first(
     tree: PluginTree, code: str, found: str
 ) -> None:
     folder = tree.plugin("one", code=code)
@@ -114,24 +120,33 @@ def test_a_missing_class_is_told_with_what_there_is_closest_first(
         ("class Plugin: ...\ndel Plugin\n", "binds no class 'Plugin'"),
     ],
 )
-def test_what_is_no_class_after_all_is_told(tree: PluginTree, code: str, reason: str) -> None:
+def test_what_is_no_class_after_all_is_reported(tree: PluginTree, code: str, reason: str) -> None:
     tree.plugin("one", code=code)
     error = load_error(tree)
     assert error.stage == "import"
     assert error.reason.endswith(reason)
 
 
-def test_a_constructor_that_wants_arguments_is_told_that_there_are_none(tree: PluginTree) -> None:
-    tree.plugin("one", code="class Plugin:\n    def __init__(self, ctx): ...\n")
-    with pytest.raises(PluginLoadError, match="missing 1 required positional") as caught:
+@pytest.mark.parametrize("line", ["def __init__(self, ctx): ...", "x: int"])
+def test_a_constructor_that_takes_arguments_is_named_with_its_line(
+    tree: PluginTree, line: str
+) -> None:
+    decorator = "@dataclass\n" if line == "x: int" else ""
+    code = f"from dataclasses import dataclass\n{decorator}class Plugin:\n    {line}\n"
+    folder = tree.plugin("one", code=code)
+    with pytest.raises(SignatureMismatch) as caught:
         discover(tree.root)
-    assert isinstance(caught.value.__cause__, TypeError)
-    assert caught.value.__cause__.__notes__ == [
-        "a plugin is made without arguments; its setup is given the context"
-    ]
+    assert caught.value.reason.startswith(
+        "Plugin.__init__ cannot be called as __init__(): missing a required argument: "
+    )
+    assert caught.value.reason.endswith(
+        "; write: def __init__(self), for setup(self, ctx) gets the context"
+    )
+    place = (str(folder), None) if decorator else (str(folder / "plugin.py"), 3)
+    assert (caught.value.path, caught.value.line) == place
 
 
-def test_a_missing_entry_file_is_told_with_the_close_match(tree: PluginTree) -> None:
+def test_a_missing_entry_file_is_reported_with_the_close_match(tree: PluginTree) -> None:
     folder = tree.plugin("one")
     (folder / "plugin.py").rename(folder / "plugins.py")
     with pytest.raises(ManifestInvalid, match="did you mean 'plugins:Plugin'") as caught:
@@ -161,7 +176,7 @@ def test_a_syntax_error_in_a_helper_that_may_be_imported_is_found_beforehand(
 
 
 @pytest.mark.parametrize("path", ["test_helper.py", "tests/scratch.py"])
-def test_a_syntax_error_in_a_file_that_nobody_imports_does_not_matter(
+def test_a_syntax_error_in_a_file_that_nothing_imports_does_not_matter(
     tree: PluginTree, path: str
 ) -> None:
     tree.write(f"one/{path}", "def half(:\n")
@@ -169,7 +184,7 @@ def test_a_syntax_error_in_a_file_that_nobody_imports_does_not_matter(
     assert discover(tree.root).get_plugin("demo", "one").value() == 1
 
 
-def test_a_file_that_is_no_text_is_told(tree: PluginTree) -> None:
+def test_a_file_that_is_no_text_is_reported(tree: PluginTree) -> None:
     folder = tree.plugin("one")
     Path(folder / "plugin.py").write_bytes(b"class Plugin: ...\n\x00\xff\xfe")
     error = load_error(tree)

@@ -18,8 +18,8 @@ from serving import serving
 from trees import PluginTree
 
 from dagstack_dev import PluginRegistry
-from dagstack_dev.runtimes.shared import import_hooks
-from dagstack_dev.runtimes.shared.imports import ImportLog
+from dagstack_dev.runtimes.shared.imports import ImportGraph
+from dagstack_dev.runtimes.shared.shared_code import SharedCode
 from dagstack_dev.runtimes.shared.static_imports import static_imports
 
 IMPORTER = """
@@ -69,9 +69,7 @@ def test_the_import_system_is_as_it_was_when_nothing_is_followed_any_more(
     subprocess.run(command, env=CHECKOUT, check=True, timeout=30)
 
 
-def test_importlib_is_to_everybody_what_it_was(
-    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_importlib_looks_as_it_did(tree: PluginTree, monkeypatch: pytest.MonkeyPatch) -> None:
     """To code of plugins, which has an `import_module` of its own, and to the app's."""
     code = """
 import importlib, pickle
@@ -97,38 +95,36 @@ class Plugin:
 
 
 @pytest.fixture
-def followed_log() -> Iterator[ImportLog]:
-    """A log that is told of imports."""
-    log = ImportLog()
-    import_hooks.install()
-    yield log
-    log.close()
-    import_hooks.uninstall()
+def imports() -> Iterator[ImportGraph]:
+    """A graph in which imports are noted."""
+    graph = ImportGraph()
+    shared = SharedCode(graph, lambda _: None, lambda *_: None)
+    shared.observe()
+    yield graph
+    shared.stop_observing()
 
 
-def test_an_import_in_a_thread_counts(followed_log: ImportLog) -> None:
-    log = followed_log
-    log.follow(__name__, "tests")
-    log.follow("json", "tests")
+def test_an_import_in_a_thread_counts(imports: ImportGraph) -> None:
+    imports.follow(__name__, "tests")
+    imports.follow("json", "tests")
     thread = threading.Thread(target=lambda: importlib.import_module("json"))
     thread.start()
     thread.join()
-    assert log.importers("json") == [__name__]
+    assert imports.importers("json") == [__name__]
 
 
-def test_a_failed_import_is_missing_until_it_is_there(followed_log: ImportLog) -> None:
-    log = followed_log
-    log.follow(__name__, "tests")
+def test_a_failed_import_is_missing_until_it_is_there(imports: ImportGraph) -> None:
+    imports.follow(__name__, "tests")
     with pytest.raises(ModuleNotFoundError):
         import nowhere.at_all  # type: ignore[import-not-found] # noqa: F401 - the point
-    assert log.missing == {"nowhere"}  # It has never come to `nowhere.at_all`.
+    assert imports.missing == {"nowhere"}  # It has never come to `nowhere.at_all`.
     with pytest.raises(ModuleNotFoundError):
         import json.nowhere  # type: ignore[import-not-found] # noqa: F401 - likewise
-    assert log.missing == {"nowhere", "json.nowhere"}
-    log.follow("nowhere", "tests")
-    assert log.missing == {"json.nowhere"}
-    log.follow(__name__, "tests")
-    assert log.missing == set()
+    assert imports.missing == {"nowhere", "json.nowhere"}
+    imports.follow("nowhere", "tests")
+    assert imports.missing == {"json.nowhere"}
+    imports.follow(__name__, "tests")
+    assert imports.missing == set()
 
 
 async def test_the_frames_of_a_failed_import_lead_through_the_plugin(tree: PluginTree) -> None:
@@ -171,16 +167,15 @@ def test_what_a_text_imports(text: str, found: set[str]) -> None:
     assert {each.module for each in imports} - {""} == found
 
 
-def test_an_import_counts_once_what_is_imported_is_followed(followed_log: ImportLog) -> None:
-    log = followed_log
-    log.follow(__name__, "tests")
+def test_an_import_counts_once_what_is_imported_is_followed(imports: ImportGraph) -> None:
+    imports.follow(__name__, "tests")
 
     def lazy() -> None:
         import json  # noqa: F401 - the point
 
     lazy()
-    assert log.importers("json") == []
-    log.follow("json", "tests")
-    log.look_again()
+    assert imports.importers("json") == []
+    imports.follow("json", "tests")
+    imports.look_again()
     lazy()
-    assert log.importers("json") == [__name__]
+    assert imports.importers("json") == [__name__]

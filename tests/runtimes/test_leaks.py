@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import gc
 import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -54,15 +56,14 @@ CODE = """
             pass
 
         def wait(self, started, stop):
-            started.set()
-            stop.wait()
+            stop.wait(started.set())  # In one line, which is that where it is when it has begun.
 
         def steps(self):
             yield self
 """
 
 
-def test_a_generation_that_nobody_holds_is_gone(
+def test_a_generation_that_nothing_holds_is_gone(
     tree: PluginTree, retire: Callable[..., Generation]
 ) -> None:
     tree.write("one/helper.py", "")
@@ -102,7 +103,7 @@ def started(plugin: Any) -> object:
         (lambda plugin: HELD.append(plugin.method), "{here}.HELD -> list -> method Plugin.method"),
         (
             lambda plugin: HELD.append(started(plugin)),
-            "{here}.HELD -> list -> a suspended Plugin.steps() at {folder}/one/plugin.py:14",
+            "{here}.HELD -> list -> a suspended Plugin.steps() at {folder}/one/plugin.py:13",
         ),
         (
             lambda plugin: HELD.append({"key": [plugin]}),
@@ -125,6 +126,18 @@ def test_the_holder_of_an_instance_is_named(
     assert not generation.is_gone()
     holders = words.format(here=__name__, folder=tree.root)
     assert generation.survivors() == (f"instance of Plugin, held by {holders}",)
+
+
+def test_what_the_builtins_hold_is_not_held_by_every_module(
+    tree: PluginTree, retire: Callable[..., Generation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.write("one/helper.py", "")
+    monkeypatch.setattr(builtins, "kept", None, raising=False)
+    generation = retire(CODE, lambda plugin: setattr(builtins, "kept", [plugin]))
+    young = ModuleType("young")  # The garbage collector comes to it first.
+    exec("", vars(young))
+    monkeypatch.setitem(sys.modules, "young", young)
+    assert generation.survivors() == ("instance of Plugin, held by builtins.kept -> list",)
 
 
 def test_what_is_only_held_by_each_other_is_gone_before_it_is_collected(
@@ -198,7 +211,7 @@ def test_a_thread_that_runs_a_method_is_named_with_its_line(
     stop.set()
     threads[0].join()
     assert survivors == (
-        f"thread 'worker' still runs Plugin.wait() at {tree.root}/one/plugin.py:11",
+        f"thread 'worker' still runs Plugin.wait() at {tree.root}/one/plugin.py:10",
     )
 
 

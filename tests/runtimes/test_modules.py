@@ -8,7 +8,6 @@ import inspect
 import linecache
 import pickle
 import sys
-import threading
 import traceback
 import weakref
 from pathlib import Path
@@ -18,7 +17,6 @@ import pytest
 from trees import PluginTree
 
 from dagstack_dev import PluginRegistry, discover, unwrap
-from dagstack_dev.host.loop import watchdog
 
 
 def answer(tree: PluginTree, name: str = "one") -> Any:
@@ -235,11 +233,7 @@ def test_a_traceback_shows_the_lines_of_the_plugin(resourceful: Any) -> None:
     assert 'raise LookupError("on purpose")' in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_registry_that_is_gone_leaves_no_module_and_no_finder(
-    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watchdog, "LINGER_SECONDS", 0.01)
-    others = threading.enumerate()
+def test_a_registry_that_is_gone_leaves_no_module_and_no_finder(tree: PluginTree) -> None:
     finders = list(sys.meta_path)
     modules = set(sys.modules)
     tree.write("one/helper.py", "")
@@ -248,10 +242,8 @@ def test_a_registry_that_is_gone_leaves_no_module_and_no_finder(
     namespace = registry.get_plugin("demo", "one").__class__.__module__.split(".")[0]
     assert namespace in sys.modules
     instance = weakref.ref(unwrap(registry.get_plugin("demo", "one")))
+    registry.table.watchdog.stop()  # It looked after the import.
     del registry
-    for thread in threading.enumerate():
-        if thread not in others and thread.name == "dagstack-dev watchdog":
-            thread.join()  # It looked after the import.
     gc.collect()
     assert instance() is None
     assert namespace in sys.modules  # Somebody may be walking through them just now.

@@ -88,7 +88,7 @@ async def test_a_broken_init_is_rejected_and_touches_nothing_that_runs(
         assert live.plugin("base").value() == 1
 
 
-async def test_a_broken_init_that_nothing_imports_stops_nobody(tree: PluginTree) -> None:
+async def test_a_broken_init_that_nothing_imports_stops_no_plugin(tree: PluginTree) -> None:
     tree.plugin("base")
     tree.write("base/drafts/__init__.py", "def broken(:\n")
     async with serving(tree) as live:

@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 
 from dagstack_dev import State
-from dagstack_dev.app import outputs
+from dagstack_dev.app import own_writes
 from dagstack_dev.core.events import Fact, ReloadStarted, Transition
 from soaking.actions import Action
 from soaking.cold import ColdStarts
@@ -77,7 +77,7 @@ class Session:
         """Carry out `steps`. Raises `Diverged`."""
         # What is saved here during many setups in a row is meant; otherwise code would have to be
         # waited for for a minute, and data would not count any more.
-        with patch.object(outputs, "FREE_RELOADS", math.inf):
+        with patch.object(own_writes, "FREE_RELOADS", math.inf):
             async with self._host.server:
                 for step in steps:
                     await self._take(step)

@@ -49,7 +49,7 @@ def differs(live: Picture, cold: Picture, tree: Tree, known: Known) -> Iterator[
         broken = any(name in part and m.flaw is Flaw.SYNTAX for name, m in tree.modules.items())
         startable = unique and not (crashed or broken) and all(_starts(r, cold) for r in claimed)
         whole = whole and startable
-        past = crashed or any(each["pending"] for each in there)
+        past = crashed or any(each["pending"] for each in there) or _goes_on(part, live, cold)
         if startable or (unique and not past):
             yield from _unequal(part, live, cold, all_ready=startable)
         else:
@@ -57,6 +57,17 @@ def differs(live: Picture, cold: Picture, tree: Tree, known: Known) -> Iterator[
             yield from _unlike_beside_the_same(part, live, cold, tree)
     if whole and live["others"] != cold["others"]:
         yield f"threads and tasks: {_beside(live['others'], cold['others'])}"
+
+
+def _goes_on(part: Iterable[str], live: Picture, cold: Picture) -> bool:
+    """Whether something of `part` runs code of another plugin that a restart cannot load."""
+    up, restarted = (
+        {ref for ref in each["plugins"] if _is_up(each["plugins"][ref])} for each in (live, cold)
+    )
+    return any(
+        not restarted.issuperset(live["plugins"][ref]["borrowed"])
+        for ref in (up - restarted).intersection(part)
+    )
 
 
 def _starts(ref: str, cold: Picture) -> bool:
@@ -109,8 +120,8 @@ def _held_back(live: Picture, cold: Picture) -> Iterator[list[str]]:
 
 
 def _steady_packages(live: Picture, tree: Tree, known: Known) -> set[str]:
-    """Packages that run as they are on disk everywhere, so that they tie nobody together."""
-    packages = {name.rpartition(".")[0] for name in tree.modules} - {""}
+    """Packages that run as they are on disk everywhere, so that they tie no plugins together."""
+    packages = {name.rpartition(".")[0] for name in tree.modules} & {*live["packages"]}
     return {
         name
         for name in packages
@@ -220,8 +231,14 @@ def _has_the_same_neighbours(source: Source, live: Picture, cold: Picture, tree:
     """Whether all that `source` needs is what a restart has."""
     needed = _needed(source.ref, (live, cold), tree) - {source.ref}
     reached = closure(source.shared, tree.modules)
+    if any(tree.modules[name].flaw is Flaw.SYNTAX for name in reached & tree.modules.keys()):
+        return False  # It is held back, though what runs may not tell, or never have loaded it.
     if reached & {*live["packages"]} != reached & {*cold["packages"]}:
         return False  # Of what is no module of its own, or lies in another file, no version tells.
+    for other in (each for each in tree.folders.values() if each.ref != source.ref):
+        versions = live["plugins"].get(other.ref, {}).get("versions", {})
+        if "probe" in versions and reached & closure(other.shared, tree.modules):
+            return False  # Its call fails, so that it does not tell what it runs of that.
     return all(_essence(ref, live) == _essence(ref, cold) for ref in needed) and all(
         versions == [f"{tree.modules[name].version:06}" if name in tree.modules else "missing"]
         for each in live["plugins"].values()

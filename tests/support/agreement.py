@@ -24,18 +24,18 @@ def disagreements(table: PluginTable, entry: Entry) -> Iterator[str]:
         == (state in {State.READY, State.TEARING_DOWN}),
         "an instance, so there is code": entry.instance is None
         or entry.generation is not None
-        or entry.offer.by_hand,
+        or entry.revision.by_hand,
         "an instance runs": entry.running is not None
         or state not in {State.SETTING_UP, State.READY},
         "nothing runs": entry.running is None
         or state in {State.SETTING_UP, State.READY, State.TEARING_DOWN, State.FAILED},
         "nothing of it is there": entry.generation is None
         or state not in {State.BLOCKED, State.REMOVED},
-        "it is ready, so calls pass or wait": state is not State.READY or gate.unavailable is None,
+        "it is ready, so calls pass or wait": state is not State.READY or gate.refusal is None,
         "calls pass, so it is there": gate.closed or state in {State.LOADED, State.READY},
-        "calls are refused": gate.unavailable is not None
+        "calls are refused": gate.refusal is not None
         or state not in {State.BLOCKED, State.REMOVED},
-        "the status tells": (status.error is not None)
+        "the status has an error": (status.error is not None)
         == (state is State.FAILED or status.pending or status.degraded),
     }
     return (f"{entry.ref} is {state}: {name}" for name, is_so in holds.items() if not is_so)

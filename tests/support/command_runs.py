@@ -9,6 +9,7 @@ import os
 import pty
 import queue
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -19,22 +20,34 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-GUARD_SECONDS = 30.0
+import pytest
+
+GUARD_SECONDS = 60.0
 """Only against hanging: how long a line of output is waited for."""
 
 CHECKOUT = {"PYTHONPATH": str(Path(__file__).parents[2])}
 """What a process needs to run the code under test, installed or not."""
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b]8;[^\x1b]*\x1b\\")
 
 Event = dict[str, Any]
+
+
+def inherited() -> dict[str, str]:
+    """The environment of the test run, without what decides on colours, widths and links."""
+    hidden = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TERM_PROGRAM", "VTE_VERSION"}
+    hidden |= {"FORCE_HYPERLINK", "WT_SESSION", "KITTY_WINDOW_ID", "KONSOLE_VERSION"}
+    return {key: value for key, value in os.environ.items() if key not in hidden}
 
 
 class Watching:
     """The process and the lines it has written so far, in `lines`.
 
+    With `columns`, `mode` is that of the terminal before the process has begun.
+
     Args:
-        arguments: of `dagstack-dev watch`.
+        arguments: of the command.
+        command: of `dagstack-dev`.
         cwd: where it runs.
         columns: of the terminal that is its standard output; None for a pipe.
         environment: variables that are set besides those of the test run.
@@ -46,30 +59,29 @@ class Watching:
         self,
         *arguments: str | Path,
         cwd: Path,
+        command: str = "watch",
         columns: int | None = None,
         environment: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
         program: Sequence[str] = (sys.executable, "-m", "dagstack_dev"),
         typing: bool = False,
     ) -> None:
-        command = [*prefix, *program, "watch", *map(str, arguments)]
-        hidden = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}
-        inherited = {key: value for key, value in os.environ.items() if key not in hidden}
         self.lines: list[str] = []
         self._errors: list[str] = []
         self._error_arrived = threading.Condition()
         self._arrived: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._read, write = pty.openpty() if columns else os.pipe()
         if columns:
+            self.mode = termios.tcgetattr(write)
             fcntl.ioctl(write, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         self.process = subprocess.Popen(
-            command,
+            [*prefix, *program, command, *map(str, arguments)],
             cwd=cwd,
             stdin=write if typing else subprocess.DEVNULL,
             stdout=write,
             stderr=subprocess.PIPE,
             text=True,
-            env=inherited | CHECKOUT | {"TERM": "xterm-256color"} | (environment or {}),
+            env=inherited() | CHECKOUT | {"TERM": "xterm-256color"} | (environment or {}),
         )
         os.close(write)
         self._threads = [
@@ -78,6 +90,15 @@ class Watching:
         ]
         for thread in self._threads:
             thread.start()
+
+    def peak_memory(self) -> int:
+        """The most memory the process has ever held, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        if not status.exists():
+            pytest.skip("only Linux tells the memory of another process")
+        lines = status.read_text(encoding="utf-8").splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        return int(fields["VmHWM"].split()[0]) * 1024
 
     def _read_lines(self) -> None:
         try:
@@ -189,3 +210,17 @@ def steps_of(events: list[Event], plugin: str) -> Iterator[tuple[str | None, str
     for event in events:
         if event.get("plugin") == plugin and "to_state" in event:
             yield event["from_state"], event["to_state"]
+
+
+_HUMBLE = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+"""Runs a command as root without root's right to read everything."""
+
+
+def humble() -> tuple[str, ...]:
+    """What makes permissions count for a process."""
+    if os.geteuid() != 0:
+        return ()
+    is_there = shutil.which(_HUMBLE[0]) is not None
+    if not is_there or subprocess.run([*_HUMBLE, "true"], check=False).returncode:
+        pytest.skip("root may read everything, and setpriv cannot take that away here")
+    return _HUMBLE

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 
-from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import FolderGone, ManifestInvalid, ManifestProblem
 from dagstack_dev.core.errors.life import PluginUnhealthy, TeardownTimeout
 from dagstack_dev.core.events import (
+    AgentAsked,
     DrainTimedOut,
     EventsMissed,
     Fact,
     HookFailed,
     PluginBlocking,
+    PluginBlockingEnded,
     PluginDegraded,
+    PluginDrained,
     PluginFixed,
     PluginLeaked,
     PluginOverstepped,
@@ -20,8 +23,10 @@ from dagstack_dev.core.events import (
     PluginRejected,
     PluginRequiresRestart,
     PluginRetrying,
+    PluginToolsChanged,
     ReloadCommitted,
     ReloadFailed,
+    ReloadPlanned,
     ReloadRolledBack,
     ReloadSkipped,
     ReloadStarted,
@@ -38,6 +43,7 @@ from dagstack_dev.core.events import (
 )
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.timeline import Call, Planned
 from dagstack_dev.host.plugins.table import TEARDOWN_FALSE
 
 OPENAI = PluginRef("llm", "openai")
@@ -108,6 +114,13 @@ def every_fact() -> list[Fact]:
                 "instance of Plugin, held by app.cache.CALLBACKS -> list -> method Plugin.ask",
             ),
         ),
+        AgentAsked(
+            ref=OPENAI,
+            client="claude-code 2.1",
+            tool="call",
+            method="ask",
+            arguments=("question",),
+        ),
         PluginBlocking(
             ref=OPENAI,
             method="setup",
@@ -115,6 +128,7 @@ def every_fact() -> list[Fact]:
             path="/srv/plugins/openai/plugin.py",
             line=12,
         ),
+        PluginBlockingEnded(ref=OPENAI, method="setup", seconds=3.4),
         PluginOverstepped(
             ref=OPENAI,
             message="called sys.exit(3) in a task or callback; the server goes on",
@@ -136,8 +150,16 @@ def every_fact() -> list[Fact]:
             ref=OPENAI, generation=2, error=PluginUnhealthy(OPENAI, "health() returned False")
         ),
         PluginRecovered(ref=OPENAI, generation=2),
+        PluginToolsChanged(ref=OPENAI),
         PluginRequiresRestart(ref=OPENAI, generation=2, reason=TEARDOWN_FALSE, reload_id=1),
         TeardownFailed(ref=OPENAI, generation=2, error=TeardownTimeout(OPENAI, 15), reload_id=1),
+        PluginDrained(
+            ref=OPENAI,
+            reload_id=1,
+            duration_ms=31.5,
+            held_by=Call("ask", CHAT, "/srv/plugins/chat/plugin.py", 9),
+            ended=8.5,
+        ),
         DrainTimedOut(
             ref=OPENAI,
             calls=2,
@@ -147,6 +169,16 @@ def every_fact() -> list[Fact]:
         ),
         HookFailed(ref=OPENAI, hook="on_started", error=RuntimeError("no key")),
         TaskFailed(ref=OPENAI, task="Task-7", error=RuntimeError("no key")),
+        ReloadPlanned(
+            reload_id=1,
+            paths=("/srv/plugins/openai/plugin.py",),
+            plan=(
+                Planned(OPENAI, "tear down", "plugin.py changed"),
+                Planned(OPENAI, "import", "plugin.py changed"),
+                Planned(OPENAI, "set up", "plugin.py changed"),
+            ),
+            began=8.0,
+        ),
         ReloadStarted(
             reload_id=1,
             paths=("/srv/plugins/openai/plugin.py",),
@@ -163,6 +195,8 @@ def every_fact() -> list[Fact]:
         ReloadRolledBack(
             reload_id=2,
             duration_ms=15.5,
+            roll_back_ms=6.2,
+            changed=(OPENAI,),
             affected=(CHAT, OPENAI),
             errors={OPENAI: RuntimeError("no key")},
             running={CHAT: 1, OPENAI: 2},
@@ -170,6 +204,7 @@ def every_fact() -> list[Fact]:
         ReloadFailed(
             reload_id=2,
             duration_ms=9.75,
+            changed=(OPENAI,),
             affected=(OPENAI,),
             errors={OPENAI: RuntimeError("no key")},
         ),
@@ -182,7 +217,12 @@ def every_fact() -> list[Fact]:
         WatchStarted(roots=("/srv/plugins",), plugins=2, ready=2, duration_ms=48.2),
         WatchStopped(duration_ms=6.1, errors=(RuntimeError("no key"),)),
         WatchProblem(
-            message="the folder was replaced or is gone; waiting for it", path="/srv/plugins"
+            message="the folder was replaced or is gone; waiting for it",
+            path="/srv/plugins",
+            error=FolderGone(
+                "/srv/plugins",
+                [ManifestProblem("", "the folder was replaced or is gone; waiting for it")],
+            ),
         ),
         WatchRecovered(message="the folder is there again, and watched", path="/srv/plugins"),
         EventsMissed(count=12),

@@ -1,28 +1,22 @@
 """An MCP server over HTTP in a process of its own, for tests to start, disturb, kill and restart.
 
-As a program, it is that server:
-
-    python mcp_service.py FOLDER [--port N] [--stateless] [--json] [--modern] [--tool NAME]
-                          [--certificate FILE]
-
-With --modern it knows no version of the protocol that begins with `initialize`.
-
-Requests without the header in FOLDER/demanded, if there is that file, are not authorised. Each
-other one takes a line of FOLDER/answers, if there is one: a status to answer with instead of
-what it would have answered, or `then-503` to answer so after having done what was asked.
+Requests without the header in `demanded` in its folder, if there is that file, are not authorised.
+Each other one takes a line of `answers`, if there is one: a status to answer with instead of what
+it would have answered, or `then-503` to answer so after having done what was asked.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -33,51 +27,76 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 GUARD_SECONDS = 30.0
 
+# Each server is a fork of one process, which has spent the second that it takes to import the SDK.
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["mcp.server", "uvicorn"])
+
+
+@dataclass(frozen=True)
+class Options:
+    """How it serves.
+
+    Attributes:
+        stateless: without sessions.
+        json: with plain responses instead of streams.
+        modern: without the versions of the protocol that begin with `initialize`.
+        tool: the name of one more tool.
+        certificate: a file with the certificate and its key.
+    """
+
+    stateless: bool = False
+    json: bool = False
+    modern: bool = False
+    tool: str | None = None
+    certificate: Path | None = None
+
+
+PLAIN = Options()
+
 
 class Service:
     """The server as a child process.
 
     Args:
         folder: where it keeps what tests look at.
-        options: of the program.
+        options: how it serves.
     """
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, options: Options = PLAIN) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.port = 0
-        self.process: subprocess.Popen[str] | None = None
+        self.process: BaseProcess | None = None
         self._options = options
-        self.start(*options)
+        self.start()
 
     @property
     def url(self) -> str:
-        scheme = "https" if "--certificate" in self._options else "http"
+        scheme = "http" if self._options.certificate is None else "https"
         return f"{scheme}://127.0.0.1:{self.port}/mcp"
 
-    def start(self, *options: str) -> None:
+    def start(self, options: Options | None = None) -> None:
         """Start it, on the same port as before, and wait until it listens."""
-        program = (sys.executable, __file__, str(self.folder), "--port", str(self.port))
-        self.process = subprocess.Popen(
-            [*program, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline())
+        receiving, sending = _processes.Pipe(duplex=False)
+        args = (self.folder, self.port, options or self._options, sending)
+        self.process = _processes.Process(target=serve, args=args, daemon=True)
+        self.process.start()
+        sending.close()
+        with receiving:
+            self.port = receiving.recv()
 
     def kill(self) -> None:
         """End it as a crash does."""
         if self.process is not None:
-            assert self.process.stdout is not None
-            self.process.send_signal(signal.SIGCONT)
             self.process.kill()
-            self.process.wait(GUARD_SECONDS)
-            self.process.stdout.close()
+            self.process.join(GUARD_SECONDS)
             self.process = None
 
     def hang(self) -> None:
         """Have it do nothing any more, though its connections stay open."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        assert self.process.pid is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
 
     def answer_next(self, *lines: str) -> None:
         """What the next requests are answered with; see above."""
@@ -108,9 +127,9 @@ class Service:
 
 
 @contextmanager
-def serving_mcp(folder: Path, *options: str) -> Iterator[Service]:
+def serving_mcp(folder: Path, options: Options = PLAIN) -> Iterator[Service]:
     """A server that does not outlive the block."""
-    service = Service(folder, *options)
+    service = Service(folder, options)
     try:
         yield service
     finally:
@@ -226,38 +245,22 @@ def build(folder: Path, extra_tool: str | None) -> Any:
     return service
 
 
-def main() -> None:
-    """Be the server."""
+def serve(folder: Path, port: int, options: Options, listening: Connection[int, None]) -> None:
+    """Be the server; send the port once it listens."""
     import uvicorn
 
-    options = _options()
     listener = socket.socket(proto=socket.IPPROTO_TCP)  # Else asyncio delays small packets.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", options.port))
+    listener.bind(("127.0.0.1", port))
     listener.listen()
-    print(listener.getsockname()[1], flush=True)  # noqa: T201 - `Service.start` reads it
-    app = build(options.folder, options.tool).streamable_http_app(
+    with listening:
+        listening.send(listener.getsockname()[1])
+    app = build(folder, options.tool).streamable_http_app(
         stateless_http=options.stateless, json_response=options.json
     )
     config = uvicorn.Config(
-        disturbed(modern(app) if options.modern else app, options.folder),
-        log_level="warning",
+        disturbed(modern(app) if options.modern else app, folder),
+        log_level="critical",
         ssl_certfile=options.certificate,
     )
     uvicorn.Server(config).run(sockets=[listener])
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--stateless", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--modern", action="store_true")
-    parser.add_argument("--tool")
-    parser.add_argument("--certificate")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()

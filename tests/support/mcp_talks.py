@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,9 @@ import structlog
 from dagstack_dev import PluginRef
 from dagstack_dev.core.errors.remote import HandshakeFailed
 from dagstack_dev.runtimes.mcp.catalogue import Tool
-from dagstack_dev.runtimes.mcp.http import trusting_none
-from dagstack_dev.runtimes.mcp.http_connection import HttpConnection, connection
+from dagstack_dev.runtimes.mcp.http import HttpEndpoint
+from dagstack_dev.runtimes.mcp.http_connection import HttpConnection
+from dagstack_dev.runtimes.mcp.http_settings import HttpSettings, trusting_none
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
 from dagstack_dev.runtimes.mcp.session import Session
 
@@ -42,27 +43,31 @@ async def talking(url: str, **options: Any) -> AsyncIterator[Talk]:
         yield Talk(connected, session, await session.list_tools(20))
 
 
-@asynccontextmanager
-async def meeting(
-    url: str, *, token: str = "", look_every: float = 3600
-) -> AsyncIterator[tuple[HttpConnection, Session]]:
-    """A session that has not begun."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    log = ServerLog(structlog.get_logger())
-    limits = {"look_every": look_every, "call_timeout": 20.0}
-    async with (
-        connection(REF, url, headers, trusting_none(), **limits) as connected,
-        Session(REF, connected, log, "timeout_sec", no_new_tools) as session,
-    ):
-        yield connected, session
-
-
 async def no_new_tools(_session: Session) -> None:
     pytest.fail("the tools have changed")
 
 
+@asynccontextmanager
+async def meeting(
+    url: str,
+    on_new_tools: Callable[[Session], Awaitable[None]] = no_new_tools,
+    *,
+    token: str = "",
+    **options: Any,
+) -> AsyncIterator[tuple[HttpConnection, Session]]:
+    """A session that has not begun; `options` are those of `HttpSettings`."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    limits = {"look_every": 3600.0, "call_timeout": 20.0, **options}
+    endpoint = HttpEndpoint(HttpSettings(url, headers, trusting_none(), **limits))
+    log = ServerLog(structlog.get_logger())
+    async with endpoint.connect(REF, log) as connected:
+        session = Session(REF, connected, log, "timeout_sec", on_new_tools)
+        async with session.listening():
+            yield connected, session
+
+
 async def refusal(url: str, kind: type[Exception] = HandshakeFailed, **options: Any) -> str:
-    """What is told of a server that does not shake hands."""
+    """The message of the error with which a handshake fails."""
     async with meeting(url, **options) as (_, session):
         with pytest.raises(kind) as caught:
             await session.shake_hands()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 import structlog
+from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp_talks import REF, no_new_tools, talking
 
 from dagstack_dev import PluginRegistryError
@@ -49,14 +51,15 @@ class Process(Pipes):
 
     Args:
         answer: what to write for a message; None closes the pipe.
+        options: of the connection.
     """
 
-    def __init__(self, answer: Callable[[dict[str, Any]], bytes | None]) -> None:
+    def __init__(self, answer: Callable[[dict[str, Any]], bytes | None], **options: Any) -> None:
         self._answer = answer
         self._said, self._heard = anyio.create_memory_object_stream[bytes](math.inf)
         stdin: Any = self
         stdout: Any = self._heard
-        super().__init__(stdin, stdout, ServerLog(structlog.get_logger()))
+        super().__init__(stdin, stdout, ServerLog(structlog.get_logger()), **options)
 
     async def send(self, data: bytes) -> None:
         said = self._answer(json.loads(data))
@@ -80,14 +83,42 @@ class Process(Pipes):
 
 
 @asynccontextmanager
-async def over_pipes(answer: Callable[[dict[str, Any]], bytes | None]) -> AsyncIterator[Session]:
+async def over_pipes(
+    answer: Callable[[dict[str, Any]], bytes | None], **options: Any
+) -> AsyncIterator[Session]:
     """A session that has shaken hands with a server whose pipes are memory."""
-    process: Any = Process(answer)
+    process: Any = Process(answer, **options)
     log = ServerLog(structlog.get_logger())
-    async with Session(REF, process, log, "timeout_sec", no_new_tools) as session:
+    session = Session(REF, process, log, "timeout_sec", no_new_tools)
+    async with session.listening():
         await session.shake_hands()
         yield session
     process.close()
+
+
+@asynccontextmanager
+async def served(respond: Callable[[str, bytes], Awaitable[bytes]]) -> AsyncIterator[str]:
+    """The URL of a server that answers each head and body so, and hangs up.
+
+    What is open at the end of the block ends with it.
+    """
+
+    async def serve(stream: SocketStream) -> None:
+        async with stream:
+            with suppress(anyio.BrokenResourceError, anyio.IncompleteRead):  # The client is gone.
+                received = BufferedByteReceiveStream(stream)
+                head = (await received.receive_until(b"\r\n\r\n", 2**16)).decode()
+                length = re.search(r"^content-length: *(\d+)", head, re.IGNORECASE | re.MULTILINE)
+                body = await received.receive_exactly(int(length[1])) if length else b""
+                await stream.send(await respond(head, body))
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as connections,
+    ):
+        connections.start_soon(listener.serve, serve)
+        yield f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/mcp"
+        connections.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -99,22 +130,15 @@ async def over_http(
     `resume` makes of the head of a request for events what they are.
     """
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        said = plain("405 Method Not Allowed")
-        if head.startswith(b"post"):
-            length = int(head.partition(b"content-length:")[2].split()[0])
-            said = respond(json.loads(await reader.readexactly(length)))
-        elif resume is not None and head.startswith(b"get"):
-            said = resume(head.decode())
-        writer.write(said)
-        writer.close()
-        await writer.wait_closed()
+    async def answer(head: str, body: bytes) -> bytes:
+        if head.startswith("POST"):
+            return respond(json.loads(body))
+        if resume is not None and head.startswith("GET"):
+            return resume(head.lower())
+        return plain("405 Method Not Allowed")
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
-        yield f"http://127.0.0.1:{port}/mcp"
+    async with served(answer) as url:
+        yield url
 
 
 def plain(status: str, body: bytes = b"", kind: str = "text/plain", *more: str) -> bytes:
@@ -152,7 +176,7 @@ def result_of(outcome: Any) -> Any:
     return outcome
 
 
-async def piped(call: bytes | None, tool: Tool) -> Any:
+async def piped(call: bytes | None, tool: Tool, **options: Any) -> Any:
     """The outcome of one call that is answered with a line; ID stands for the request's id."""
 
     def answer(message: dict[str, Any]) -> bytes | None:
@@ -160,12 +184,12 @@ async def piped(call: bytes | None, tool: Tool) -> Any:
             return usual(message)
         return None if call is None else call.replace(b"ID", str(message["id"]).encode())
 
-    async with over_pipes(answer) as session:
+    async with over_pipes(answer, **options) as session:
         found = await outcome(session, tool)
     return result_of(found)
 
 
-async def posted(call: bytes, tool: Tool, form: Callable[[bytes], bytes]) -> Any:
+async def posted(call: bytes, tool: Tool, form: Callable[[bytes], bytes], **options: Any) -> Any:
     """The outcome of one call that is answered with a body."""
 
     def respond(message: dict[str, Any]) -> bytes:
@@ -173,6 +197,6 @@ async def posted(call: bytes, tool: Tool, form: Callable[[bytes], bytes]) -> Any
             return http_usual(message)
         return form(call.replace(b"ID", str(message["id"]).encode()))
 
-    async with over_http(respond) as url, talking(url) as talk:
+    async with over_http(respond) as url, talking(url, **options) as talk:
         found = await outcome(talk.session, tool)
     return result_of(found)

@@ -84,7 +84,7 @@ async def fetch(url: str) -> tuple[int, str]:
 
 
 class LogBook:
-    """A structlog processor that keeps every event and tells when one arrives, from any thread."""
+    """A structlog processor that keeps every event and wakes who waits for it, from any thread."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []

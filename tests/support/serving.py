@@ -1,4 +1,4 @@
-"""A running dev server for tests, with everything that it tells and what its plugins did."""
+"""A running dev server for tests, with everything that it reports and what its plugins did."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from agreement import disagreements
 from trees import PluginTree
 
 from dagstack_dev import DevServer, PluginContext, PluginRef, PluginRegistry, PluginStatus, Settings
+from dagstack_dev.app.local_api import LocalApi
 from dagstack_dev.core.events import (
     Fact,
     ReloadCommitted,
@@ -61,7 +62,7 @@ class Live:
         server: the server.
         facts: every fact, from before the first start on.
         journal: what plugins wrote into `ctx.extras["journal"]`.
-        disagreements: what did not agree when something was told.
+        disagreements: what did not agree when a fact was reported.
     """
 
     def __init__(self, server: DevServer, journal: list[str]) -> None:
@@ -89,6 +90,19 @@ class Live:
         """Forget what was, then take over what is on disk now."""
         self.forget()
         await self.server.wait_idle()
+
+    def take_in(self) -> None:
+        """Have all that is on disk by now taken in as one batch, whatever events are to come.
+
+        The system may report at different moments what a test has written at once.
+        """
+        self.server._loop.inbox.request(None)
+
+    async def looked_for_leaks(self) -> None:
+        """Wait until every old generation has been looked at for the last time."""
+        await self.server.wait_idle()
+        while self.server._loop.leaks.idle_seconds is not None:
+            await anyio.sleep(0.01)  # Looking leaves no trace when nothing has leaked.
 
     async def fact(
         self, kind: type[FactT], matches: Callable[[FactT], bool] = lambda _: True
@@ -157,6 +171,7 @@ def make_live(
     extras: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
     code_roots: Iterable[Path] = (),
+    api: LocalApi | None = None,
     **settings: Any,
 ) -> Live:
     """A server over `tree` that has not been entered, quick to believe the disk."""
@@ -165,7 +180,7 @@ def make_live(
     ctx = context(journal, registry, **(extras or {}))
     ctx.config = config or {}
     options = Settings(**{"debounce_ms": 10, **settings})
-    server = DevServer(tree.root, code_roots=code_roots, context=ctx, settings=options)
+    server = DevServer(tree.root, code_roots=code_roots, context=ctx, settings=options, api=api)
     return Live(server, journal)
 
 

@@ -30,7 +30,7 @@ class Reports:
         self.paths |= paths
         self._tell()
 
-    def on_problem(self, path: str, message: str) -> None:
+    def on_problem(self, path: str, message: str, /, *, is_gone: bool = False) -> None:
         self.problems.append((path, message))
         self._tell()
 
@@ -59,7 +59,7 @@ class Reports:
                 await self._news.wait()
 
     async def until_recovered(self, message: str) -> None:
-        """Wait until some problem is told to be over in these words."""
+        """Wait until some problem is reported to be over in these words."""
         with anyio.fail_after(PATIENCE):
             while message not in {each for _, each in self.recovered}:
                 await self._news.wait()

@@ -1,4 +1,4 @@
-"""The contract suite over folders: odd plugins are findings of their own, and of nobody else."""
+"""The contract suite over folders: odd plugins are findings of their own, and of no other."""
 
 from __future__ import annotations
 
@@ -54,6 +54,23 @@ async def test_a_plugin_cannot_end_the_run(tree: PluginTree, code: str, statemen
     assert failed(found["odd"]).keys() == checks
     words = "SystemExit: 0" if "SystemExit" in statement else "cancel"
     assert words.lower() in failed(found["odd"])["serialization"].lower()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[greet]\nargument = {}\n", ":2: greet.argument: unknown key; did you mean 'arguments'?"),
+        ("\n[greet]\narguments = 1\n", ":3: greet.arguments: must be a table, by name"),
+        ("greet = 1\n", ":1: greet: write [greet] with a table `arguments` in it"),
+        ("[greet]\n[greet]\n", ":2: is not valid TOML"),
+    ],
+)
+async def test_samples_that_cannot_be_used_are_reported_with_their_line(
+    tree: PluginTree, text: str, says: str
+) -> None:
+    tree.write(tree.plugin("greeter") / "tests/contract.toml", text)
+    found = await reports(tree, checks=["determinism"])
+    assert f"/tests/contract.toml{says}" in failed(found["greeter"])["samples"]
 
 
 async def test_a_teardown_that_fails_is_a_finding_of_its_own_plugin_alone(tree: PluginTree) -> None:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio.to_thread
 
-from dagstack_dev.app.outputs import OwnWrites
+from dagstack_dev.app.own_writes import OwnWrites
 from dagstack_dev.app.reload.inbox import Batch, Request
 from dagstack_dev.core.manifest_forms import MANIFEST_NAMES
+from dagstack_dev.core.timeline import Edit, Look, bounded, edits_between
 from dagstack_dev.disk.git_locks import GitLocks
 from dagstack_dev.disk.snapshot import looks_unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.app.reload.inbox import Inbox
@@ -43,12 +44,16 @@ class Collected(NamedTuple):
         files: single files.
         shared: what differs from what runs of the code that plugins share.
         saved: the files that were saved, changed or not.
+        edits: the files that have changed, as far as they are kept.
+        looks: how the time went by until all this was read.
     """
 
     plugins: Mapping[str, PluginSource | None]
     files: AbstractSet[str]
     shared: Mapping[str, SourceFile | None]
     saved: set[str]
+    edits: tuple[Edit, ...] = ()
+    looks: tuple[Look, ...] = ()
 
 
 class Collector:
@@ -59,7 +64,7 @@ class Collector:
         shared: what runs of code that is no plugin's.
         inbox: where more may come in meanwhile.
         debounce_seconds: how long something unfinished is given to go on.
-        imported: what plugins have come to import that nobody has looked at yet; see
+        imported: what plugins have come to import and is not looked at yet; see
             `PluginFolders.add_imported`.
         later: called with seconds and a function, to have the function called then.
         on_problem: called with a path and a message for the user.
@@ -106,6 +111,22 @@ class Collector:
         }
         return folders, news.files.keys() - self._snapshot.unfinished()
 
+    def differing(self, paths: Iterable[str]) -> frozenset[str]:
+        """Return the paths at or below `paths` where something differs; take nothing of it.
+
+        Data that a plugin has written itself is left out, as it reloads nothing.
+        """
+        now = self._snapshot.copy()
+        now.look(paths)
+        return frozenset(path for path in now.changed() if not self._is_own(path, now))
+
+    def _is_own(self, path: str, now: Snapshot) -> bool:
+        folder = now.folders.plugin_at(path)
+        if folder in {None, path} or path.endswith(EDITED):
+            return False
+        relative = path.removeprefix(f"{folder}/")
+        return self.own_writes.has_written(folder, relative, now.folders.seen(folder))
+
     def _is_edit(self, before: PluginSource) -> bool:
         folder, now = before.folder, self._snapshot.source(before.folder)
         if now is None or folder in self.own_writes.waiting:
@@ -123,11 +144,14 @@ class Collector:
         """
         give_up_at = perf_counter() + DEBOUNCE_LIMIT_SECONDS
         todo = Batch(paths={*batch.paths}, requests=[*batch.requests])
+        looks: list[Look] = []
         while True:
             of_git = await self._git.released(give_up_at)
+            looks.append(Look("debounce", perf_counter()))
             self._snapshot.folders.add_imported(self._imported())
             news = self._snapshot.look(None if todo.everywhere else todo.paths)
             self._report_faults()
+            looks.append(Look("read", perf_counter()))
             todo = Batch(paths=self._snapshot.unfinished() - self.own_writes.waiting)
             if perf_counter() >= give_up_at:
                 break
@@ -137,7 +161,22 @@ class Collector:
             seconds = self._debounce_seconds / (1 if todo else 5)
             if not await self._more(seconds, batch, todo):
                 give_up_at = 0.0  # It has been quiet: what is seen is what there is.
-        return self._hand_on(batch)
+        news = self._snapshot.news
+        before, files = dict(news.folders), dict(news.files)
+        collected = self._hand_on(batch)
+        edits = self._edits({each: before[each] for each in collected.plugins}, files)
+        return collected._replace(edits=(*bounded(edits),), looks=(*looks,))
+
+    def _edits(
+        self,
+        plugins: Mapping[str, PluginSource | None],
+        files: Mapping[str, SourceFile | None],
+    ) -> Iterator[Edit]:
+        """Yield the files that differ from what was there before."""
+        for path, old in sorted(files.items()):
+            yield Edit(path, old, self._snapshot.file(path))
+        for folder, before in plugins.items():
+            yield from edits_between(before, self._snapshot.source(folder))
 
     async def _more(self, seconds: float, *batches: Batch) -> bool:
         """Let what comes in within `seconds` join `batches`; whether anything did."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dagstack_dev.app.config import ConfigInvalid, read_config
+from dagstack_dev.app.config import read_config
 from dagstack_dev.app.reload.reports import Reports
-from dagstack_dev.core.config import ConfigDocument, misspelt_sections
+from dagstack_dev.core.config import ConfigDocument, belongs_to_none, misspelt_sections
+from dagstack_dev.core.errors.files import ConfigInvalid
 from dagstack_dev.core.events import WatchProblem
 from dagstack_dev.host.services.context import sees_the_same
 
@@ -27,7 +28,7 @@ class Configuration:
     Args:
         registry: whose context holds what is in force.
         path: of the file, if there is one.
-        file: tells what is at a path by now.
+        file: returns what is at a path by now.
     """
 
     def __init__(
@@ -47,10 +48,10 @@ class Configuration:
         return context
 
     def take(self, files: AbstractSet[str]) -> set[PluginRef]:
-        """Put in force what the file says if it is among `files`; what cannot be used is told.
+        """Put in force what the file says if it is among `files`; report what cannot be used.
 
         Returns:
-            The plugins to whom it says something else.
+            The plugins whose section differs.
         """
         if self._path is None or self._path not in files:
             return set()
@@ -65,13 +66,14 @@ class Configuration:
         refs = (entry.ref for entry in self._table.present())
         return {ref for ref in refs if not sees_the_same(ref, before, config)}
 
-    def tell_misspelt(self, files: AbstractSet[str]) -> None:
-        """Tell the observers of tables that reach no plugin, once each, if it is among `files`."""
+    def report_misspelt(self, files: AbstractSet[str]) -> None:
+        """Report tables that reach no plugin, once each, if the file is among `files`."""
         config = self._context.config
         if self._path not in files or not isinstance(config, ConfigDocument):
             return
         found = misspelt_sections(config, (entry.ref for entry in self._table.present()))
-        for table, message in found.items():
+        for table, meant in found.items():
             if table not in self._misspelt:
+                message = belongs_to_none(table, meant, config.line_of(table))
                 self._table.publish(WatchProblem(message=message, path=config.path))
         self._misspelt = {*found}

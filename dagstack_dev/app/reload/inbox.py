@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from dagstack_dev.core.errors.base import PluginRegistryError
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.timeline import Edit, Look
 
 CRASHED: Final = "a task of its own ended it"
 UNHEALTHY: Final = "unhealthy"
 TRIED_AGAIN: Final = "tried again"
-"""Why plugins are reloaded that nobody has edited."""
+"""Why plugins are reloaded that have not been edited."""
 
 
 class Happening(NamedTuple):
@@ -56,13 +59,15 @@ class Batch:
         paths: where file events were reported.
         requests: what was asked for.
         happened: what has happened to plugins by itself.
-        again: folders of plugins that are to be tried again as if they had been saved.
+        again: why plugins are to be tried again, as if they had been saved, by folder.
+        since: when the first of it came in, on the clock of `time.perf_counter`.
     """
 
     paths: set[str] = field(default_factory=set)
     requests: list[Request] = field(default_factory=list)
     happened: list[Happening] = field(default_factory=list)
-    again: set[str] = field(default_factory=set)
+    again: dict[str, str] = field(default_factory=dict)
+    since: float = inf
 
     def join(self, later: Batch) -> None:
         """Take over everything of a batch that came in after this one."""
@@ -70,6 +75,7 @@ class Batch:
         self.requests += later.requests
         self.happened += later.happened
         self.again |= later.again
+        self.since = min(self.since, later.since)
 
     def __bool__(self) -> bool:
         return bool(self.paths or self.requests or self.happened or self.again)
@@ -85,6 +91,31 @@ class Batch:
         return {ref for each in self.requests for ref in each.refs or ()}
 
 
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What has come in, for which a reload is under way.
+
+    Attributes:
+        number: of what has come in.
+        paths: where that was.
+        began: when the reload began, on the clock of `time.perf_counter`.
+        edits: the files that have changed, as far as they are kept.
+        looks: how the time went by until all was read.
+        is_first: whether this is the first start, which is no reload.
+    """
+
+    number: int
+    paths: Sequence[str] = ()
+    began: float = 0.0
+    edits: tuple[Edit, ...] = ()
+    looks: tuple[Look, ...] = ()
+    is_first: bool = False
+
+    def going_on(self) -> Occasion:
+        """Return the same for a further reload, which begins now with what is left of it."""
+        return replace(self, began=perf_counter(), looks=())
+
+
 class Inbox:
     """Collects what comes in until the reload loop takes it. For the loop's thread only.
 
@@ -92,7 +123,9 @@ class Inbox:
         waiting: all that waits.
         deferred: what has been taken, and has to wait for what is being built.
         requests: what was asked for and is not answered yet.
+        held: the paths that file events have reported since it was paused; None when it is not.
         on_filled: called with what has come in.
+        on_held: called when something is held back, and when nothing is any more.
     """
 
     def __init__(self) -> None:
@@ -100,7 +133,17 @@ class Inbox:
         self.deferred = Batch()
         self.requests: list[Request] = []
         self.on_filled: Callable[[Batch], None] = lambda _: None
+        self.held: frozenset[str] | None = None
+        self.on_held: Callable[[], None] = lambda: None
         self._filled = anyio.Event()
+
+    def pause(self, *, paused: bool) -> None:
+        """Hold back what file events report, or take in what was held back."""
+        held = self.held or frozenset()
+        self.held = held if paused else None
+        if held and not paused:
+            self.put_paths({*held})
+            self.on_held()
 
     @property
     def empty(self) -> bool:
@@ -109,7 +152,11 @@ class Inbox:
 
     def put_paths(self, paths: set[str]) -> None:
         """Take in that file events were reported at `paths`."""
-        self.put(Batch(paths=paths))
+        if self.held is not None:
+            self.held |= paths
+            self.on_held()
+        else:
+            self.put(Batch(paths=paths))
 
     def request(self, refs: Iterable[PluginRef] | None) -> anyio.Event:
         """Ask for plugins to be reloaded, or for a look everywhere.
@@ -129,18 +176,18 @@ class Inbox:
         self.put(Batch(happened=[Happening(ref, reason, error)]))
 
     def put(self, news: Batch) -> None:
-        """Take in `news`; with nothing in it, whoever waits has a look all the same."""
+        """Take in `news`; `wait` ends even if there is nothing in it."""
+        news.since = perf_counter()
         self.waiting.join(news)
         self._filled.set()
         self.on_filled(news)
 
     def put_deferred(self) -> None:
-        """Let what was deferred wait with the rest."""
-        if self.deferred:
-            deferred, self.deferred = self.deferred, Batch()
-            self.put(deferred)
+        """Let what was deferred wait with the rest; `wait` ends even if nothing was."""
+        deferred, self.deferred = self.deferred, Batch()
+        self.put(deferred)
 
-    async def wait(self, seconds: float | None = None) -> bool:
+    async def wait(self, seconds: float | None) -> bool:
         """Wait until something is put in, at most `seconds`; False when they are over."""
         with anyio.move_on_after(seconds if seconds is not None else float("inf")):
             await self._filled.wait()
@@ -152,7 +199,7 @@ class Inbox:
         self._filled = anyio.Event()
         return batch
 
-    def answer(self, is_due: Callable[[Request], bool] = lambda _: False) -> None:
+    def answer(self, is_due: Callable[[Request], bool]) -> None:
         """Answer the requests that have been taken in, but for those that are still `is_due`."""
         for each in self.requests:
             if each.is_taken_in and not is_due(each):

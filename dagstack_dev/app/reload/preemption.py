@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.app.events import from_anywhere
 from dagstack_dev.app.reload.collect import EDITED
-from dagstack_dev.app.reload.inbox import CRASHED, Batch
+from dagstack_dev.app.reload.inbox import CRASHED
 from dagstack_dev.core.errors.life import RetryPreempted, SetupPreempted
+from dagstack_dev.core.graph import reach
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.disk.reading import has_changed
-from dagstack_dev.host.loop.limits import is_held
+from dagstack_dev.host.loop.limits import process_clock
 from dagstack_dev.host.reload.transaction import ROLLED_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dagstack_dev.app.reload.collect import Collector
-    from dagstack_dev.app.reload.inbox import Inbox
+    from dagstack_dev.app.reload.inbox import Batch, Inbox
     from dagstack_dev.app.reload.shared import SharedFiles
     from dagstack_dev.app.reload.state import ReloadState
     from dagstack_dev.core.events import Transition
@@ -38,12 +39,12 @@ class Preemption:
     A setup is useless as soon as what it was made from differs on disk: the plugin's own files,
     what it depends on or imports, its configuration. A retry is only a try: it yields to whatever
     people do. Only setups towards what is new are broken off, never those of a roll-back, and none
-    while somebody is at a debugger's prompt.
+    while a debugger's prompt is open.
 
     Args:
         table: the plugins.
         state: what is under way, and what of that is only a retry.
-        inbox: tells what has come in.
+        inbox: what has come in.
         collector: looks what of that differs.
         shared: likewise.
         later: called with seconds and a function, to have the function called then.
@@ -66,7 +67,6 @@ class Preemption:
         self._later = later
         self._report_paths = from_anywhere(inbox.put_paths)
         inbox.on_filled = self.note_input
-        self._unseen = Batch()
         self._useless: dict[PluginRef, type[SetupPreempted]] = {}
         self._began: dict[PluginRef, float] = {}
         self._in_a_row: dict[PluginRef, int] = {}
@@ -76,7 +76,6 @@ class Preemption:
         """Note what has come in, or had when setups were begun."""
         building = self._state.building
         if not building:
-            self._unseen, self._useless = Batch(), {}
             return
         asked = news.requests or any(each.reason == CRASHED for each in news.happened)
         if asked or any(path.endswith(EDITED) for path in news.paths):
@@ -84,8 +83,7 @@ class Preemption:
             self._useless = dict.fromkeys(retried, RetryPreempted) | self._useless
         elif all(PurePath(path).suffix for path in news.paths):
             return  # Data, which is not read for this; no folder has moved either.
-        self._unseen.join(news)
-        self._look()
+        self.note_outdated(self._differing(news))
 
     def planned(self, refs: Iterable[PluginRef]) -> None:
         """Note that `refs` are to be set up from what is there now."""
@@ -94,11 +92,8 @@ class Preemption:
 
     def note_outdated(self, refs: Iterable[PluginRef]) -> None:
         """Note that `refs` differ on disk from what they are set up from."""
-        self._add_outdated(refs)
-        self._look()
-
-    def _add_outdated(self, refs: Iterable[PluginRef]) -> None:
         self._useless |= dict.fromkeys(self._table.reached_by(refs), SetupPreempted)
+        self._look()
 
     def note(self, fact: Transition) -> None:
         """Note that a plugin came into another state."""
@@ -108,8 +103,6 @@ class Preemption:
                 self._look()
             return
         self._began.pop(fact.ref, None)
-        if fact.to_state is not State.LOADED:
-            self._useless.pop(fact.ref, None)
         if type(fact.error) is SetupPreempted:
             self._in_a_row[fact.ref] = self._in_a_row.get(fact.ref, 0) + 1
         elif self._in_a_row and fact.to_state in {State.READY, State.FAILED, State.REMOVED}:
@@ -123,11 +116,8 @@ class Preemption:
         """
         if not self._may_break_off(ref, seconds):
             return False
-        needed, left = {ref}, {ref}
-        while left:
-            left = {each for one in left for each in self._table.graph.dependencies(one)} - needed
-            needed |= left
-        sources = (self._table.entries[each].offer.source for each in needed)
+        needed = reach([ref], self._table.graph.dependencies)
+        sources = (self._table.entries[each].revision.source for each in needed)
         edited = {
             f"{source.home}/{path}"
             for source in sources
@@ -153,19 +143,11 @@ class Preemption:
         return PAUSE_SECONDS * 2.0 ** min(in_a_row - 1, 60) if in_a_row else 0.0
 
     def _look(self) -> None:
-        """Break off what is under way and need not go on.
-
-        Not before the first setup begins: until then what has changed may not be in force yet.
-        """
-        if not self._began:
-            return
-        if self._unseen:
-            unseen, self._unseen = self._unseen, Batch()
-            self._add_outdated(self._differing(unseen))
+        """Break off what is under way and need not go on."""
         useless = self._useless.keys() & self._began.keys()
         now = monotonic()
         due = {ref for ref in useless if now - self._began[ref] >= self._pause(ref)}
-        if useless and is_held():
+        if useless and process_clock.is_held():
             due = set()
         for ref in due:
             running = self._table.entries[ref].running
@@ -178,7 +160,7 @@ class Preemption:
     def _differing(self, batch: Batch) -> set[PluginRef]:
         """Return the plugins that are set up from something else than what is on disk now."""
         folders, files = self._collector.edited(batch)
-        refs = {ref for folder in folders for ref in self._table.owners(folder)}
+        refs = {ref for folder in folders for ref in self._table.code.owners(folder)}
         return refs | self._shared.importers(self._shared.news_at(files))
 
     def _look_again(self) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.events import PluginFixed, PluginRejected, ReloadSkipped
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.events import PluginFixed, PluginRejected, ReloadPlanned, ReloadSkipped
 from dagstack_dev.core.recorded import recorded
+from dagstack_dev.core.timeline import Planned
 from dagstack_dev.host.loop.limits import ms_since
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
+    from dagstack_dev.app.reload.inbox import Occasion
+    from dagstack_dev.core.plan import ReloadPlan
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.plugins.table import PluginTable
 
@@ -41,6 +45,11 @@ class Reports:
             )
         )
 
+    def tried(self, path: str) -> None:
+        """Note that something else was tried at `path`: its next rejection is news again."""
+        if path in self._rejected:
+            self._rejected[path] = ""
+
     def fixed(
         self,
         path: str,
@@ -60,20 +69,33 @@ class Reports:
         """The paths of which something was rejected that is not fixed yet."""
         return sorted(self._rejected)
 
+    def planned(self, reload_id: int, occasion: Occasion, plan: ReloadPlan | None = None) -> None:
+        """Report what is going to be done, and what is not put in force; with no plan, nothing."""
+        rows: list[Planned] = []
+        if plan is not None:
+            rows += (Planned(step.ref, action, step.reason) for action, step in plan.actions())
+            kept = plan.rejected.items()
+            rows += (Planned(ref, "reject", in_words(error)) for ref, error in kept)
+        self._table.publish(
+            ReloadPlanned(
+                reload_id=reload_id,
+                paths=tuple(occasion.paths),
+                plan=tuple(rows),
+                began=occasion.began,
+                looks=occasion.looks,
+                edits=occasion.edits,
+            )
+        )
+
     def skipped(
-        self,
-        reload_id: int,
-        began: float,
-        paths: Sequence[str],
-        reason: str,
-        settled: Iterable[PluginRef] = (),
+        self, reload_id: int, occasion: Occasion, reason: str, settled: Iterable[PluginRef] = ()
     ) -> None:
         """Report that nothing was done."""
         self._table.publish(
             ReloadSkipped(
                 reload_id=reload_id,
-                duration_ms=ms_since(began),
-                paths=tuple(paths),
+                duration_ms=ms_since(occasion.began),
+                paths=tuple(occasion.paths),
                 reason=reason,
                 settled=tuple(sorted(settled)),
             )

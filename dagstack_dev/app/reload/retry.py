@@ -26,7 +26,7 @@ _MOST_DOUBLINGS: Final = 64
 """After so many any pause is the longest; one more would in the end be too large for a float."""
 
 _LONGEST_ASKED_FOR: Final = 600.0
-"""Seconds at most that a try is put off because whoever has refused it asks for that."""
+"""The longest pause, in seconds, that an error can ask for by its `retry_after`."""
 
 
 class Retries:
@@ -40,7 +40,7 @@ class Retries:
     Args:
         table: the plugins.
         state: what has failed.
-        inbox: told when a pause is over.
+        inbox: takes in that a pause is over.
         settings: how long the first pause and the longest are.
         later: called with seconds and a function, to have the function called then.
     """
@@ -72,7 +72,7 @@ class Retries:
                     self._wait(ref, known)
 
     def _wait(self, ref: PluginRef, known: list[Failure]) -> None:
-        """Have `ref` tried again after a pause, and tell so."""
+        """Have `ref` tried again after a pause, and report that."""
         last, now = known[-1], monotonic()
         before = (known[-2].retry if len(known) > 1 else None) or Retry()
         ran_long = last.is_of_running and now - before.at >= self._longest

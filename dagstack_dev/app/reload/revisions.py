@@ -1,4 +1,4 @@
-"""What lies in every place on disk, prepared: the sources as revisions that can be built from."""
+"""What lies in every place on disk: which plugin it claims to be, and its source, prepared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.blame import related
-from dagstack_dev.core.desired import PENDING, Revision
+from dagstack_dev.core.desired import PENDING, Claim
 from dagstack_dev.core.errors.base import PluginRegistryError, said
 from dagstack_dev.core.errors.registry import (
     INSTALL_MCP,
@@ -16,8 +16,7 @@ from dagstack_dev.core.errors.registry import (
 )
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.core.refs import PluginRef
-from dagstack_dev.host.plugins.entry import Offer
-from dagstack_dev.host.plugins.preparation import prepare
+from dagstack_dev.host.plugins.entry import Revision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -30,19 +29,19 @@ _NO_MODULE: Final = re.compile(r"No module named '([\w.]+)'")
 
 
 class _Prepared(NamedTuple):
-    revision: Revision
+    claim: Claim
     source: PluginSource
-    offer: Offer | None
+    revision: Revision | None
 
 
 class Revisions:
     """Every place below the roots where a plugin lies, and what could be made of it.
 
-    A revision is a function of its source and of the kinds that are declared, kept until one of
-    these differs. What is registered but lies elsewhere, or nowhere, is what it was loaded from.
+    Both are a function of its source and of the kinds that are declared, kept until one of these
+    differs. What is registered but lies elsewhere, or nowhere, is what it was loaded from.
 
     Args:
-        registry: tells what a source has to comply with, and what ran of it before.
+        registry: what a source has to comply with, and what ran of it before.
         is_watched: whether a place lies where the disk is looked at.
 
     Attributes:
@@ -54,52 +53,52 @@ class Revisions:
         self._table = registry.table
         self._is_watched = is_watched
         self._prepared: dict[str, _Prepared] = {}
-        self._claims: dict[PluginRef | str, set[str]] = {}  # By name; of fallbacks, by kind.
+        self._claimants: dict[PluginRef | str, set[str]] = {}  # By name; of fallbacks, by kind.
         self._kinds = registry.kinds
         self.broken: dict[str, AbstractSet[str]] = {}
 
-    def revision(self, place: str) -> Revision | None:
-        """Return what lies at `place`; None for nothing."""
+    def claim(self, place: str) -> Claim | None:
+        """Return what is claimed at `place`; None where nothing lies."""
         found = self._prepared.get(place)
         if found is not None:
-            return found.revision
+            return found.claim
         owner = self.owner(place)
         if owner is None or self._is_watched(place):
             return None
-        return _revision(place, self._table.entries[owner].offer)
+        return _claim(place, self._table.entries[owner].revision)
 
-    def offer(self, place: str) -> Offer | None:
-        """Return what can be loaded from `place`; only a name where its revision has an error."""
+    def revision(self, place: str) -> Revision | None:
+        """Return what can be loaded from `place`; only a name where its claim has an error."""
         found = self._prepared.get(place)
         if found is None:
             owner = self.owner(place)
-            return None if owner is None else self._table.entries[owner].offer
-        ref = found.revision.ref or self.owner(place)
-        if found.offer is None and ref is not None:
-            return Offer.unprepared(ref, found.source)
-        return found.offer
+            return None if owner is None else self._table.entries[owner].revision
+        ref = found.claim.ref or self.owner(place)
+        if found.revision is None and ref is not None:
+            return Revision.unprepared(ref, found.source)
+        return found.revision
 
     def source(self, place: str) -> PluginSource | None:
         """Return the files at `place`."""
         found = self._prepared.get(place)
         return None if found is None else found.source
 
-    def claims(self, ref: PluginRef) -> Collection[str]:
-        """Return the places that say they are `ref`."""
-        claims = self._claims.get(ref, set())
+    def claimants(self, ref: PluginRef) -> Collection[str]:
+        """Return the places that claim to be `ref`."""
+        claimants = self._claimants.get(ref, set())
         home = self.place(ref)
         if home is not None and home not in self._prepared and not self._is_watched(home):
-            return {*claims, home}
-        return claims
+            return {*claimants, home}
+        return claimants
 
     def fallbacks(self, kind: str) -> Collection[str]:
-        """Return the places that say they are the fallback of `kind`."""
-        return self._claims.get(kind, set())
+        """Return the places that claim to be the fallback of `kind`."""
+        return self._claimants.get(kind, set())
 
     def place(self, ref: PluginRef) -> str | None:
         """Return where `ref` was last built from; None when it is not there."""
         entry = self._table.present_entry(ref)
-        return None if entry is None else entry.offer.folder or str(ref)
+        return None if entry is None else entry.revision.folder or str(ref)
 
     def places(self, refs: Iterable[PluginRef]) -> set[str]:
         """Return where those of `refs` that are there were last built from."""
@@ -113,21 +112,21 @@ class Revisions:
         """Return all plugins that were last built from `place`, the one that runs first."""
         kind, _, name = place.partition("/")
         entry = self._table.present_entry(PluginRef(kind, name))
-        if entry is not None and entry.offer.by_hand:
+        if entry is not None and entry.revision.by_hand:
             return [entry.ref]
-        return self._table.owners(place)
+        return self._table.code.owners(place)
 
     def refs_at(self, places: Iterable[str]) -> set[PluginRef]:
         """Return the plugins that lie at `places`, or have been built from there."""
         refs = set[PluginRef | None]()
         for place in places:
-            revision = self.revision(place)
-            refs |= {*self.owners(place), None if revision is None else revision.ref}
+            claim = self.claim(place)
+            refs |= {*self.owners(place), None if claim is None else claim.ref}
         return {ref for ref in refs if ref is not None}
 
     def missing(self) -> set[str]:
         """Return the places that are watched, and where what was registered is not there."""
-        folders = (entry.offer.folder for entry in self._table.present())
+        folders = (entry.revision.folder for entry in self._table.present())
         known = {each for each in folders if each is not None} - self._prepared.keys()
         return set(filter(self._is_watched, known))
 
@@ -136,7 +135,7 @@ class Revisions:
 
         Args:
             changed: what lies in the places where something has changed; None where nothing does.
-            batch: the number of what has come in, to tell what has been on disk longer.
+            batch: the number of what has come in, which says what has been on disk longer.
 
         Returns:
             The places to be looked at, each with the reason in words.
@@ -160,8 +159,8 @@ class Revisions:
 
     def _rivals(self, place: str) -> set[str]:
         """Return the places that claim what `place` does, which may get it when that changes."""
-        ref = self._prepared[place].revision.ref if place in self._prepared else None
-        return set() if ref is None else {*self.claims(ref), *self.fallbacks(ref.kind)} - {place}
+        ref = self._prepared[place].claim.ref if place in self._prepared else None
+        return set() if ref is None else {*self.claimants(ref), *self.fallbacks(ref.kind)} - {place}
 
     def judge_again(self) -> dict[str, str]:
         """Prepare anew what other kinds than those of the last look would let in, or would not.
@@ -175,79 +174,77 @@ class Revisions:
         self._kinds = kinds
         again = [
             place
-            for place, (revision, _, offer) in self._prepared.items()
-            if isinstance(revision.error, HookspecMissing | KindVersionIncompatible)
-            or (offer is not None and not kinds.allow(offer.manifest))
+            for place, (claim, _, revision) in self._prepared.items()
+            if isinstance(claim.error, HookspecMissing | KindVersionIncompatible)
+            or (revision is not None and not kinds.allow(revision.manifest))
         ]
-        return self.prepare_again(again, "the hookspecs changed")
+        return self.prepare_again(dict.fromkeys(again, "the hookspecs changed"))
 
-    def prepare_again(self, places: Iterable[str], reason: str = "saved again") -> dict[str, str]:
-        """Prepare anew what was saved again, for a program that it names may be there by now.
+    def prepare_again(self, reasons: Mapping[str, str]) -> dict[str, str]:
+        """Prepare anew what has not changed: a program or module that it names may be there by now.
+
+        Args:
+            reasons: why each is, by place.
 
         Returns:
             As `update`.
         """
-        known = sorted(place for place in places if place in self._prepared)
+        known = {place: why for place, why in sorted(reasons.items()) if place in self._prepared}
         for place in known:
-            self._prepare(self._prepared[place].source, self._prepared[place].revision.seen)
-        return dict.fromkeys(known, reason)
+            self._prepare(self._prepared[place].source, self._prepared[place].claim.seen)
+        return known
 
     def _forget(self, place: str) -> None:
         found = self._prepared.pop(place, None)
         self.broken.pop(place, None)
-        for claim in () if found is None else _claims_of(found.revision):
-            self._claims[claim].discard(place)
-            if not self._claims[claim]:
-                del self._claims[claim]
+        for name in () if found is None else _claimed_by(found.claim):
+            self._claimants[name].discard(place)
+            if not self._claimants[name]:
+                del self._claimants[name]
 
     def _prepare(self, source: PluginSource, batch: int) -> None:
         place = source.folder
         self._forget(place)
         owner = self.owner(place)
-        offer = None
+        revision = None
         try:
-            offer = prepare(
-                source,
-                core_version=self._registry.core_version,
-                runtimes=self._registry.runtimes,
-                kinds=self._registry.kinds,
-                previous=None if owner is None else self._table.entries[owner].offer,
-            )
-            revision = _revision(place, offer, batch)
+            previous = None if owner is None else self._table.entries[owner].revision
+            revision = self._registry.prepare(source, previous)
+            claim = _claim(place, revision, batch)
         except PluginRegistryError as error:
-            revision = Revision(place, error.ref, error=recorded(error), seen=batch)
+            claim = Claim(place, error.ref, error=recorded(error), seen=batch)
             self.broken[place] = missing_in(error)
-        self._prepared[place] = _Prepared(revision, source, offer)
-        for claim in _claims_of(revision):
-            self._claims.setdefault(claim, set()).add(place)
+        self._prepared[place] = _Prepared(claim, source, revision)
+        for name in _claimed_by(claim):
+            self._claimants.setdefault(name, set()).add(place)
 
 
-def _claims_of(revision: Revision) -> Iterator[PluginRef | str]:
-    """Yield the name that a revision claims, and the kind that it is to be the fallback of."""
-    if revision.ref is not None:
-        yield revision.ref
-        if revision.is_fallback:
-            yield revision.ref.kind
+def _claimed_by(claim: Claim) -> Iterator[PluginRef | str]:
+    """Yield the name that is claimed, and the kind of which it is to be the fallback."""
+    if claim.ref is not None:
+        yield claim.ref
+        if claim.is_fallback:
+            yield claim.ref.kind
 
 
-def _revision(place: str, offer: Offer, batch: int = 0) -> Revision:
-    manifest = offer.manifest
-    return Revision(
+def _claim(place: str, revision: Revision, batch: int = 0) -> Claim:
+    manifest = revision.manifest
+    return Claim(
         place,
         manifest.ref,
         wants=tuple(manifest.depends_on),
         priority=manifest.priority,
         is_fallback=manifest.fallback,
-        is_by_hand=offer.by_hand,
+        is_by_hand=revision.by_hand,
         seen=batch,
     )
 
 
 def missing_in(error: BaseException | None) -> set[str]:
-    """Tell the modules that were not found, as `error` and what led to it say."""
+    """Return the modules that were not found, as `error` and what led to it say."""
     texts = [said(each) for each in related(error)]
     names = {name for text in texts for name in _NO_MODULE.findall(text)}
-    return names | ({"mcp", "httpx2"} if any(INSTALL_MCP in text for text in texts) else set())
+    return names | ({"httpx2"} if any(INSTALL_MCP in text for text in texts) else set())
 
 
 def digest_of(source: PluginSource | None) -> bytes:

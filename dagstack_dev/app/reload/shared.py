@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.core.plan import SharedNews
 from dagstack_dev.disk.reading import has_changed
 from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
+from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder
 from dagstack_dev.runtimes.in_process.runtime import InProcessRuntime
-from dagstack_dev.runtimes.shared.imports import ImportLog
-from dagstack_dev.runtimes.shared.shared_code import SharedCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.disk.ignore import IgnoreRules
     from dagstack_dev.disk.snapshot import Snapshot
-    from dagstack_dev.host.plugins.entry import Offer
+    from dagstack_dev.host.plugins.entry import Revision
     from dagstack_dev.host.registry.registry import Registry
     from dagstack_dev.runtimes.shared.change import SharedChange
+    from dagstack_dev.runtimes.shared.shared_code import SharedCode
 
 
 class SharedFiles:
@@ -46,7 +47,7 @@ class SharedFiles:
         self._added = [root for root in roots if self._code.add_root(root, ignore.excludes)]
 
     def close(self) -> None:
-        """Let nobody import from the roots any more, but for what the registry discovered."""
+        """Import nothing from the roots any more, but for what the registry discovered."""
         for root in self._added:
             self._code.remove_root(root)
 
@@ -57,11 +58,11 @@ class SharedFiles:
     def differing(self, paths: Iterable[str] | None) -> dict[str, SourceFile | None]:
         """Return what differs at `paths`, or anywhere for None, and what differed the last time.
 
-        Likewise what runs, and came too late for somebody who imports it.
+        Likewise what runs, and came too late for a plugin that imports it.
         """
         files = self._snapshot.files
         found = files.differing(None if paths is None else {*paths, *self.known})
-        return self._code.late() | found
+        return self._code.modules.late() | found
 
     def changed_on_disk(self) -> set[str]:
         """Return the files that differ on disk by now. May run in a thread of its own."""
@@ -94,7 +95,7 @@ class SharedFiles:
 
         Args:
             contents: what differs, by path.
-            batch: the number of what has come in, to tell what has been on disk longer.
+            batch: the number of what has come in, which says what has been on disk longer.
             is_quiet: whether no plugin is being built.
 
         Returns:
@@ -106,17 +107,19 @@ class SharedFiles:
         }
         return {change.name: change for change in self._code.prepare(contents, is_quiet=is_quiet)}
 
-    def news_of(self, change: SharedChange, offers: Mapping[PluginRef, Offer]) -> SharedNews:
+    def news_of(self, change: SharedChange, revisions: Mapping[PluginRef, Revision]) -> SharedNews:
         """`change` for the planner.
 
         Args:
             change: one of those that `prepare` has returned.
-            offers: what the candidates of this reload are to be loaded from.
+            revisions: what the candidates of this reload are to be loaded from.
         """
         contents = {path: self.known[path] for path in change.files}
-        offered = change.plugins & offers.keys()
+        revised = change.plugins & revisions.keys()
         # They would import it beside a transaction that may roll it back again.
-        naming = {ref for ref in offers.keys() - change.plugins if _names(offers[ref], change)}
+        naming = {
+            ref for ref in revisions.keys() - change.plugins if _names(revisions[ref], change)
+        }
         return SharedNews(
             change.name,
             change.plugins | naming,
@@ -125,36 +128,51 @@ class SharedFiles:
             files={path: known[0] for path, known in contents.items()},
             seen=max(seen for _, seen in contents.values()),
             free=frozenset(
-                ref for ref in offered if change.is_broken and not _names(offers[ref], change)
+                ref for ref in revised if change.is_broken and not _names(revisions[ref], change)
             ),
             error_for=change.error_for,
         )
 
-    def settle(self, news: Iterable[SharedNews]) -> None:
+    def look_at(self, news: Iterable[SharedNews]) -> None:
         """Look which of what differed does so still, `news` that were tried included."""
         for each in news:
             for path, content in each.files.items():
                 if isinstance(content, bytes | None):
                     self.known.setdefault(path, (content, each.seen))
-        self.known = {
-            path: known
-            for path, known in self.known.items()
-            if self._code.fingerprint(path) != known[0]
-        }
+        self.known = {path: self.known[path] for path in self._differing()}
+
+    def _differing(self) -> list[str]:
+        """Return the paths of what is known, but for what runs and is late for some plugin."""
+        known = self.known.items()
+        return [path for path, (content, _) in known if self._code.fingerprint(path) != content]
+
+    @property
+    def behind(self) -> frozenset[PluginRef]:
+        """The plugins that run with other shared code than is on disk, or without it."""
+        return self.importers(self._differing()) | self._code.modules.without_late()
+
+    def imported_by(
+        self, ref: PluginRef, paths: Iterable[str]
+    ) -> tuple[dict[str, bytes | None], dict[str, bytes | None]]:
+        """Return the fingerprints of what `ref` imports at `paths`: of what runs, and on disk."""
+        runs = {path: self._code.fingerprint(path) for path in paths}
+        known = self.known.items()
+        differs = {path: content for path, (content, _) in known if ref in self.importers([path])}
+        return runs, runs | differs
 
     @property
     def differs(self) -> bool:
-        """Whether anything differs, or has come too late for somebody who imports it."""
-        return bool(self.known or self._code.log.late)
+        """Whether anything differs, or has come too late for a plugin that imports it."""
+        return bool(self.known or self._code.imports.late)
 
     def is_undone(self, contents: Mapping[str, SourceFile | None]) -> bool:
         """Return whether anything that differed last time is not in `contents`, all that does."""
         return not self.known.keys() <= contents.keys()
 
 
-def _names(offer: Offer, change: SharedChange) -> bool:
-    """Return whether `offer` may import what has changed, as far as its text tells."""
-    code = offer.prepared
+def _names(revision: Revision, change: SharedChange) -> bool:
+    """Return whether `revision` may import what has changed, as far as its text says."""
+    code = revision.prepared
     return isinstance(code, InProcessCode) and code.names_any_of(change.modules)
 
 
@@ -171,4 +189,4 @@ def in_process(registry: Registry) -> InProcessRuntime | None:
 def shared_code(registry: Registry) -> SharedCode:
     """Return the shared code that the registry's plugins import; without any such runtime, none."""
     runtime = in_process(registry)
-    return SharedCode(ImportLog(), lambda _: None) if runtime is None else runtime.shared
+    return PluginFinder(NAMESPACE).shared if runtime is None else runtime.shared

@@ -1,8 +1,8 @@
 """The one mutable state of reloads, and what is derived from it.
 
-    revisions   what is on disk, prepared           place -> revision
+    revisions   what is on disk, prepared           place -> claim, source, revision
     context     what plugins are given              the newest configuration
-    table       what runs, and from what            ref -> entry: offer, context, generation
+    table       what runs, and from what            ref -> entry: revision, context, generation
     requests    how often a new instance was        ref -> number, of what is wanted and of
                 asked for without an edit           what was built
     beside      what lay there when something came  ref -> source
@@ -12,7 +12,7 @@
     found       missing modules that were there     (place, name)
                 at the last look
     building    what is under way                   refs
-    unsettled   where anything differs from what    place -> what has happened there and was not
+    unstable    where anything differs from what    place -> what has happened there and was not
                 runs or was tried last              dealt with, or `PENDING`
     known       what differs of shared code, in     path -> content, and since which batch
                 `SharedFiles`
@@ -21,13 +21,14 @@ The last two could be derived from everything, and are kept so that a reload loo
 Everything else is derived: who owns which name, what is pending, what is to be tried. `record` is
 the only writer of the requests that were met. It notes failures, as `fail_running` does;
 `forget_failures` and `drop_failures` clear them, and `note_retry` adds when to try again.
-The `Reconciler` says what is being built, and where anything is unsettled.
+The `Reconciler` says what is being built, and where anything is unstable.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,8 +37,10 @@ from dagstack_dev.app.reload.shared import shared_code
 from dagstack_dev.core.desired import PENDING
 from dagstack_dev.core.errors.life import PluginLoadError, RetryPreempted, SetupPreempted
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.core.plan import Failure, Load
+from dagstack_dev.core.plan import Failure, Load, World
+from dagstack_dev.core.ports import Imported
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.snapshot import Inputs
 from dagstack_dev.core.target import is_known_failure
 from dagstack_dev.core.transient import is_transient
 from dagstack_dev.host.plugins.sections import section_problem
@@ -47,11 +50,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
-    from dagstack_dev.core.desired import Revision
+    from dagstack_dev.core.desired import Claim
     from dagstack_dev.core.errors.base import PluginRegistryError
-    from dagstack_dev.core.plan import Candidate, Failures, ReloadPlan, Retry, World
+    from dagstack_dev.core.plan import Candidate, Failures, ReloadPlan, Retry
     from dagstack_dev.core.sources import PluginSource
-    from dagstack_dev.host.plugins.entry import Entry, Offer
+    from dagstack_dev.host.plugins.entry import Entry, Revision
     from dagstack_dev.host.registry.registry import Registry
     from dagstack_dev.host.reload.transaction import Applied
 
@@ -59,28 +62,30 @@ _MOST: Final = 64
 """How many builds of one plugin are known to fail; the oldest is forgotten for one more."""
 
 
-class ReloadState(Revisions):
-    """See the module. What is on disk comes from `Revisions`.
+class ReloadState:
+    """See the module.
 
     Args:
         registry: what runs.
         is_watched: whether a place lies where the disk is looked at.
 
     Attributes:
+        revisions: what is on disk, prepared.
         failures: what did not work, by plugin; another map each time that they are cleared, for a
             save is a wish to try again.
         asked: how often a new instance of each was asked for without an edit.
         building: the plugins of which something is under way.
-        unsettled: the places where something differs; see the module.
+        unstable: the places where something differs; see the module.
     """
 
     def __init__(self, registry: Registry, is_watched: Callable[[str], bool]) -> None:
-        super().__init__(registry, is_watched)
+        self._table = registry.table
         self._runner = registry.runner
+        self.revisions = Revisions(registry, is_watched)
         self._code = shared_code(registry)
         self.failures: dict[PluginRef, list[Failure]] = {}
         self.building: set[PluginRef] = set()
-        self.unsettled: dict[str, str] = {}
+        self.unstable: dict[str, str] = {}
         self._found: set[tuple[str, str]] = set()
         self.asked = Counter[PluginRef]()
         self._built = Counter[PluginRef]()
@@ -90,7 +95,19 @@ class ReloadState(Revisions):
 
     def world(self) -> World:
         """Return what runs, for the planner."""
-        return self._table.world(self._version_of, self._problem_of, self._code.fingerprint)
+        table = self._table
+        graph = table.graph  # Views, not copies: plan before anything changes.
+        return World(
+            graph=graph,
+            states=table.states,
+            setup_order=table.setup_order,
+            priorities=table.priorities,
+            # Not what just leaves.
+            importers=cache(lambda ref: table.code.importers(ref) & graph.refs),
+            version=self._version_of,
+            problem=self._problem_of,
+            content=self._code.fingerprint,
+        )
 
     def is_live(self, ref: PluginRef) -> bool:
         """Return whether `ref` runs."""
@@ -110,14 +127,14 @@ class ReloadState(Revisions):
             for entry in self._table.present()
             if entry.ref.kind == kind
             and entry.manifest.fallback
-            and (self.is_live(entry.ref) or entry.offer.by_hand)
+            and (self.is_live(entry.ref) or entry.revision.by_hand)
         )
 
-    def difference(self, ref: PluginRef, revision: Revision) -> Load | None:
-        """Return what makes `ref`, which runs, what `revision` says; None when it is just that."""
+    def difference(self, ref: PluginRef, claim: Claim) -> Load | None:
+        """Return what makes `ref`, which runs, what lies there; None when it is just that."""
         entry = self._table.entries[ref]
-        source = self.source(revision.place)
-        is_same = source is None or entry.offer.source == source
+        source = self.revisions.source(claim.place)
+        is_same = source is None or entry.revision.source == source
         if not is_same or self.asked[ref] != self._built[ref]:
             return Load.IMPORT
         if self._table.graph.wants(ref) != tuple(entry.manifest.depends_on):
@@ -133,15 +150,17 @@ class ReloadState(Revisions):
             return True
         return sees_the_same(entry.ref, given.config, newest.config)
 
-    def version(self, ref: PluginRef, revision: Revision) -> Hashable:
-        """Return all that `ref` would be built from with `revision`, but for its dependencies."""
-        source = self.source(revision.place)
+    def version(self, ref: PluginRef, claim: Claim) -> Hashable:
+        """Return all that `ref` would be built from there, but for its dependencies."""
+        source = self.revisions.source(claim.place)
         return digest_of(source), self._section(self._runner, ref), self.asked[ref]
 
-    def problem(self, revision: Revision) -> PluginRegistryError | None:
-        """Return why the section of the configuration does not fit the manifest of `revision`."""
-        offer, context = self.offer(revision.place), self._runner.context
-        return None if offer is None or context is None else section_problem(offer, context)
+    def problem(self, claim: Claim) -> PluginRegistryError | None:
+        """Return why the section of the configuration does not fit the manifest there."""
+        revision, context = self.revisions.revision(claim.place), self._runner.context
+        if revision is None or context is None:
+            return None
+        return section_problem(revision, context.config)
 
     def _version_of(self, ref: PluginRef) -> Hashable:
         """Return all that `ref` runs from, or was last tried from, but for its dependencies."""
@@ -150,46 +169,61 @@ class ReloadState(Revisions):
             return None  # It is about to come.
         is_live = self.is_live(ref)
         given, asked = (entry, self._built) if is_live else (self._runner, self.asked)
-        return digest_of(entry.offer.source), self._section(given, ref), asked[ref]
+        return digest_of(entry.revision.source), self._section(given, ref), asked[ref]
 
     def _problem_of(self, ref: PluginRef) -> BaseException | None:
         """Return why nothing can be built from what lies where `ref` was last built from."""
-        revision = self.revision(self.place(ref) or "")
-        if revision is None:
+        claim = self.revisions.claim(self.revisions.place(ref) or "")
+        if claim is None:
             return None
-        if revision.ref not in {ref, None}:
-            return PluginLoadError(ref, "import", f"its folder is now that of {revision.ref}")
-        return revision.error or self.problem(revision)
+        if claim.ref not in {ref, None}:
+            return PluginLoadError(ref, "import", f"its folder is now that of {claim.ref}")
+        return claim.error or self.problem(claim)
 
     @staticmethod
     def _section(given: Any, ref: PluginRef) -> str:
         return repr(plugin_config(given.context.config, ref)) if given.context is not None else ""
 
-    def is_loaded(self, ref: PluginRef, offer: Offer) -> bool:
-        """Return whether the code of `ref` that is loaded is what `offer` holds."""
+    def is_loaded(self, ref: PluginRef, revision: Revision) -> bool:
+        """Return whether the code of `ref` that is loaded is what `revision` holds."""
         entry = self._table.present_entry(ref)
         if entry is None or self._table.states[ref] not in {State.READY, State.LOADED}:
             return False
-        return entry.offer.source == offer.source
+        return entry.revision.source == revision.source
+
+    # What a server reports: what runs, beside what is on disk
+
+    def running_inputs(self, ref: PluginRef, shared: Mapping[str, bytes | None]) -> Inputs:
+        """Return what `ref` runs from, or was last tried from; `shared` is what it imports."""
+        entry = self._table.entries[ref]
+        return Inputs(entry.revision.source, self._section(entry, ref), shared, self._built[ref])
+
+    def inputs_on_disk(self, ref: PluginRef, shared: Mapping[str, bytes | None]) -> Inputs | None:
+        """Return what a restart would build `ref` from; None where it is not on disk."""
+        place = self.revisions.place(ref)
+        if place is None or self.revisions.claim(place) is None:
+            return None
+        source = self.revisions.source(place) or self._table.entries[ref].revision.source
+        return Inputs(source, self._section(self._runner, ref), shared, self.asked[ref])
 
     # What is to be done
 
-    def is_settled(self, place: str) -> bool:
+    def is_stable(self, place: str) -> bool:
         """Return whether nothing at `place` differs from what runs, or from what was tried last."""
-        revision, owners = self.revision(place), self.owners(place)
-        if revision is None or [revision.ref] != owners:
-            return revision is None and not owners
+        claim, owners = self.revisions.claim(place), self.revisions.owners(place)
+        if claim is None or [claim.ref] != owners:
+            return claim is None and not owners
         (owner,) = owners
         if self.is_live(owner):
-            is_same = revision.error is None and self.difference(owner, revision) is None
+            is_same = claim.error is None and self.difference(owner, claim) is None
             return is_same and not self.is_lost(owner)
         entry, graph = self._table.entries[owner], self._table.graph
         if any(map(self.is_live, graph.dependents(owner))):
             return False  # They cannot go on without it.
-        source = self.source(place)
-        if source is not None and entry.offer.source != source:
+        source = self.revisions.source(place)
+        if source is not None and entry.revision.source != source:
             return False
-        if len(self.claims(owner)) > 1:
+        if len(self.revisions.claimants(owner)) > 1:
             return False  # It may get its name when that of a rival is gone.
         if self._problem_of(owner) is not None or owner not in graph:
             return True
@@ -203,12 +237,12 @@ class ReloadState(Revisions):
         return has_failed and is_known_failure(self.world(), self.failures, owner)
 
     def look_at(self, places: Iterable[str]) -> None:
-        """Derive anew which of `places` are settled."""
+        """Derive anew which of `places` are stable."""
         for place in places:
-            if self.is_settled(place):
-                self.unsettled.pop(place, None)
+            if self.is_stable(place):
+                self.unstable.pop(place, None)
             else:
-                self.unsettled.setdefault(place, PENDING)
+                self.unstable.setdefault(place, PENDING)
 
     def is_building(self, refs: AbstractSet[PluginRef]) -> bool:
         """Return whether something of any of `refs` is under way."""
@@ -216,7 +250,13 @@ class ReloadState(Revisions):
 
     def is_busy(self, place: str) -> bool:
         """Return whether something of what lies at `place` is under way."""
-        return self.is_building(self.refs_at([place]))
+        return self.is_building(self.revisions.refs_at([place]))
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether something has happened that had to wait for what was under way, and has ended."""
+        waiting = (place for place, reason in self.unstable.items() if reason != PENDING)
+        return not all(map(self.is_busy, waiting))
 
     def request(self, refs: Collection[PluginRef]) -> set[str]:
         """Have `refs` built anew though nothing differs.
@@ -224,14 +264,14 @@ class ReloadState(Revisions):
         Returns:
             Where they lie.
         """
-        self.asked.update(ref for ref in refs if self.place(ref) is not None)
-        return self.places(refs)
+        self.asked.update(ref for ref in refs if self.revisions.place(ref) is not None)
+        return self.revisions.places(refs)
 
     def failed_near(self, touched: Iterable[PluginRef]) -> Iterator[PluginRef]:
         """Yield the plugins that have failed and may work by now, for what was `touched`."""
         near = self._table.reached_by(touched)
         for ref, known in self.failures.items():
-            if ref in near or any(each.files for each in known):  # Shared code may be anybody's.
+            if ref in near or any(each.files for each in known):  # Shared code may be any plugin's.
                 yield ref
 
     @property
@@ -241,25 +281,29 @@ class ReloadState(Revisions):
 
     def missing_modules(self) -> dict[str, AbstractSet[str]]:
         """Return the modules that are missed by what has failed, by its place."""
-        failed = ((self.place(ref), known[-1].absent) for ref, known in self.failures.items())
-        missed = (*self.broken.items(), *failed)
-        return {place: names for place, names in missed if place is not None and names}
+        failed = (
+            (place, known[-1].absent)
+            for ref, known in self.failures.items()
+            for place in self.revisions.claimants(ref)
+        )
+        missed = (*self.revisions.broken.items(), *failed)
+        return {place: names for place, names in missed if names}
 
-    def look_for_modules(self) -> set[str]:
+    def look_for_modules(self) -> dict[str, str]:
         """Look for the modules that are missed; one that was found before has not helped.
 
         Returns:
-            The places to be tried again.
+            Why places are to be tried again.
         """
         absent = self.missing_modules()
         if not absent:
-            return set()
+            return {}
         PathFinder.invalidate_caches()
         names = set[str]().union(*absent.values())
         there = {name for name in names if self._code.can_find(name)}
         found = {(place, name) for place, names in absent.items() for name in names & there}
         news, self._found = found - self._found, found
-        return {place for place, _ in news}
+        return {place: f"{name} was installed" for place, name in sorted(news)}
 
     def forget_failures(self, news: Iterable[PluginRef], *, all_of_them: bool) -> set[str]:
         """Let what has failed be tried again.
@@ -270,14 +314,14 @@ class ReloadState(Revisions):
         Returns:
             The places of what is to be tried.
         """
-        before = self.places(self.failures)
+        before = self.revisions.places(self.failures)
         entries = self._table.entries  # What has died is not in the graph that is in force.
         wants = {ref: entries[ref].manifest.depends_on for ref in self.retried}
         reached = self._table.reached_by(news)
         concerned = reached | self._table.graph.updated(wants)[0].downstream(reached)
         kept = set() if all_of_them else self.retried - concerned
         self.failures = {ref: self.failures[ref] for ref in kept}
-        return before - self.places(self.failures)
+        return before - self.revisions.places(self.failures)
 
     # What has become of it
 
@@ -329,7 +373,7 @@ class ReloadState(Revisions):
 
         for ref, error in applied.failed.items():
             if is_known(ref, error):
-                code, absent = self._code.take_failure(ref)
+                code, absent = applied.imported.get(ref, Imported())
                 files = plan.files(ref, code)
                 self._fail(ref, Failure(plan.key(ref), error, files, absent=absent))
         for ref in applied.built:
@@ -338,12 +382,12 @@ class ReloadState(Revisions):
                 self._built[ref] = asked.get(ref, 0)
             self._beside.pop(ref, None)
         for ref in filter(self.is_live, applied.rolled_back):
-            self._beside[ref] = self.source(self.place(ref) or "")
+            self._beside[ref] = self.revisions.source(self.revisions.place(ref) or "")
         for ref, error in applied.lost.items():
             if is_transient(error):  # Anything else has worked before, and is built anew.
                 self._fail(ref, Failure(self.world().key(ref), error))
         for ref in applied.touched:
-            if self.place(ref) is None and not self.claims(ref):
+            if self.revisions.place(ref) is None and not self.revisions.claimants(ref):
                 self._forget_plugin(ref)
 
     def _refute(self, ref: PluginRef, plan: ReloadPlan) -> None:
@@ -360,7 +404,6 @@ class ReloadState(Revisions):
     def _forget_plugin(self, ref: PluginRef) -> None:
         """Forget a plugin that is gone; one that comes under its name is another."""
         self.drop_failures(ref)
-        self._code.take_failure(ref)
         for known in (self.asked, self._built, self._beside):
             known.pop(ref, None)
 

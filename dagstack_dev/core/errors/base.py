@@ -51,12 +51,6 @@ def place_of(path: str | None, line: int | None) -> str:
     return f"{path}:{line}" if path is not None and line else path or ""
 
 
-def in_place(path: str | None, line: int | None) -> str:
-    """Return the same in brackets, to end a sentence with."""
-    place = place_of(path, line)
-    return f" ({place})" if place else ""
-
-
 class OldName:
     """`is_transient` by the name that it had, for one release."""
 
@@ -123,8 +117,13 @@ class PluginRegistryError(Exception):
     def __str__(self) -> str:
         if not self.template:
             return super().__str__()
-        place = in_place(self.path, self.line)
-        return self.template.format(**vars(self), place=place)
+        return self.template.format(**vars(self), place=self._place)
+
+    @property
+    def _place(self) -> str:
+        """`path` and `line` in brackets, to end a sentence with; empty where there is no path."""
+        place = place_of(self.path, self.line)
+        return f" ({place})" if place else ""
 
     def with_others(self, others: Sequence[PluginRegistryError]) -> PluginRegistryError:
         """This error, carrying `others` as facts and as notes of its traceback."""

@@ -22,6 +22,12 @@ class PluginUnavailable(PluginRegistryError):
     template = "{ref} is unavailable: {reason}"
 
 
+class NoSuchMethod(PluginUnavailable):
+    """A call asks a plugin for a method that it does not have, or that is not for callers."""
+
+    template = "{ref}: {reason}"
+
+
 class PluginNotSetUp(PluginUnavailable, AttributeError):
     """A plugin was called in the setup of another one, and its own setup has not ended yet.
 

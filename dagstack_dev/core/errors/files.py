@@ -55,7 +55,34 @@ class ManifestInvalid(Invalid):
     what = "manifest"
 
 
-class HookspecsInvalid(Invalid):
+class ManifestComputed(ManifestInvalid):
+    """A manifest is what code returns, and this looks at plugins without running any."""
+
+
+class ServerMissing(ManifestInvalid):
+    """A manifest names a program, a script, a secret or certificates that are not here.
+
+    It says nothing wrong, but the MCP server cannot be started or reached from this machine.
+    """
+
+
+class AppFileInvalid(Invalid):
+    """A file of the app, and of no plugin, says what it must not."""
+
+
+class ConfigInvalid(AppFileInvalid):
+    """A configuration file cannot be used; `problems` has the one reason."""
+
+    what = "configuration"
+
+
+class FolderGone(AppFileInvalid):
+    """A watched folder is not there any more: what it had goes on, and its edits go unseen."""
+
+    what = "folder"
+
+
+class HookspecsInvalid(AppFileInvalid):
     """A hookspec cannot be used; `problems` lists everything wrong with it at once."""
 
     what = "hookspecs"

@@ -9,7 +9,8 @@ from dagstack_dev.core.errors.base import PluginRegistryError, in_words, place_o
 from dagstack_dev.core.refs import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from inspect import Signature
 
     from dagstack_dev.core.refs import PluginRef
 
@@ -85,7 +86,7 @@ class PluginCancelled(PluginRegistryError):
 class Unfinished:
     """Something of a plugin's that did not end in time: `what` it is, and which line it is at.
 
-    `path` and `line` are None where that cannot be told; `line` counts from 1. `ran` are the
+    `path` and `line` are None where that is unknown; `line` counts from 1. `ran` are the
     lines that run there, up to `line`: the file may have changed meanwhile.
     """
 
@@ -201,7 +202,7 @@ class InvalidTransition(PluginRegistryError):
 
 
 class SignatureMismatch(PluginRegistryError, TypeError):
-    """A plugin's `setup` or `teardown` takes other arguments than it is given.
+    """A plugin's `setup`, `teardown` or `__init__` takes other arguments than it is given.
 
     Attributes:
         reason: what does not fit, and what to write.
@@ -213,6 +214,40 @@ class SignatureMismatch(PluginRegistryError, TypeError):
     line: int | None = None
 
     template = "{ref}: {reason}"
+
+    @classmethod
+    def reason_of(
+        cls, name: str, called: str, signature: Signature | None, *, is_async: bool, has_self: bool
+    ) -> str | None:
+        """Return what is wrong with a method of this signature; None when it can be called.
+
+        Args:
+            name: `setup`, `teardown` or `__init__`.
+            called: the method with its class.
+            signature: what it takes besides the instance; None when not even that.
+            is_async: whether it is an `async def`.
+            has_self: whether it is given the instance.
+        """
+        given = _GIVEN[name]
+        problem = "it has no parameter for the instance"
+        if signature is not None:
+            try:
+                signature.bind(*given)
+            except TypeError as error:
+                problem = str(error)
+            else:
+                return None
+        define = "async def" if is_async else "def"
+        wanted = ", ".join([*(["self"] if has_self else []), *given])
+        instead = ", for setup(self, ctx) gets the context" if name == "__init__" else ""
+        return (
+            f"{called} cannot be called as {name}({', '.join(given)}): {problem}; "
+            f"write: {define} {name}({wanted}){instead}"
+        )
+
+
+_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {"__init__": (), "setup": ("ctx",), "teardown": ()}
+"""What the methods of a plugin are called with."""
 
 
 class PluginUnhealthy(PluginRegistryError):

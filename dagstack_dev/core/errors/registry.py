@@ -1,11 +1,11 @@
-"""Plugins that cannot be found, told apart, or taken at all."""
+"""Plugins that cannot be found, distinguished, or taken at all."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.core_version import admitting
-from dagstack_dev.core.errors.base import PluginRegistryError, in_place
+from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.refs import PluginRef, closest, did_you_mean
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class VersionIncompatible(PluginRegistryError):
         return (
             f"{self.ref} needs core_version {self.required}, this core is {self.core_version}; "
             f'write for example core_version = "{admitting(self.core_version)}", or use another '
-            f"core{in_place(self.path, self.line)}"
+            f"core{self._place}"
         )
 
 
@@ -117,11 +117,11 @@ class KindUnknown(PluginRegistryError):
         return f"kind {self.kind!r} has no plugin named {word!r}{hint} (names: {listed})"
 
 
-INSTALL_MCP: Final = 'pip install "mcp>=2.3,<3"'
-"""What the extra `[mcp]` brings, spelt so that it works beside a checkout, too."""
+INSTALL_MCP: Final = 'pip install "httpx2>=2.10,<3"'
+"""What of the extra `[mcp]` is needed, spelt so that it works beside a checkout, too."""
 
 
-_INSTALL: Final = {"mcp_stdio": INSTALL_MCP, "mcp_http": INSTALL_MCP}
+_INSTALL: Final = {"mcp_http": INSTALL_MCP}
 """What brings a runtime that is known, but may not be installed."""
 
 
@@ -141,12 +141,12 @@ class RuntimeNotSupported(PluginRegistryError):
         if install is not None:
             return (
                 f"{self.ref} runs in {', '.join(self.declared)}, which is not installed; run "
-                f"{install}{in_place(self.path, self.line)}"
+                f"{install}{self._place}"
             )
         hint = next((h for word in self.declared if (h := did_you_mean(word, self.available))), "")
         return (
             f"{self.ref} runs in {', '.join(self.declared)}, which is not available here{hint} "
-            f"(available: {', '.join(self.available)}){in_place(self.path, self.line)}"
+            f"(available: {', '.join(self.available)}){self._place}"
         )
 
 
@@ -159,9 +159,10 @@ class DependencyCycle(PluginRegistryError):
         self.ref = self.cycle[0]
 
     def __str__(self) -> str:
+        if len(self.cycle) == 1:
+            return f"{self.ref} depends on itself; remove it from depends_on{self._place}"
         closed = " -> ".join(str(ref) for ref in (*self.cycle, self.cycle[0]))
-        place = in_place(self.path, self.line)
-        return f"dependency cycle: {closed}; remove one of these from depends_on{place}"
+        return f"dependency cycle: {closed}; remove one of these from depends_on{self._place}"
 
 
 class DependencyMissing(PluginRegistryError):
@@ -192,9 +193,8 @@ class DependencyMissing(PluginRegistryError):
             f"{name!r} (did you mean {near[name]!r}?)" if name in near else repr(name)
             for name in self.missing
         )
-        place = in_place(self.path, self.line)
         advice = "which does not exist; add it or change depends_on"
-        return f"{self.ref} depends on {wanted}, {advice}{place}"
+        return f"{self.ref} depends on {wanted}, {advice}{self._place}"
 
 
 class DependencyBlocked(PluginRegistryError):
@@ -231,9 +231,9 @@ class HookspecMissing(KindUnknown):
         if self.hook is not None:
             return f"kind {self.kind!r} has no hook {self.hook!r}{hint} (hooks: {listed})"
         subject = f"{self.ref}: " if self.ref else ""
-        mend = f"mend kind in {self.path}, or " if self.path else ""
+        other = f"mend kind in {self.path}, or " if self.path else ""
         return (
-            f"{subject}no hookspec declares kind {self.kind!r}{hint} (kinds: {listed}); {mend}"
+            f"{subject}no hookspec declares kind {self.kind!r}{hint} (kinds: {listed}); {other}"
             "declare it with registry.add_hookspecs"
         )
 

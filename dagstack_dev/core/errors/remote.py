@@ -62,8 +62,8 @@ class OutOfReach(PluginRegistryError, AttributeError):
 class RemoteError(PluginRegistryError):
     """An exception of a plugin's process whose own class does not exist in this one.
 
-    What is raised has the name of that class, and the nearest built-in class it derives from as
-    a second base, so that `except ValueError` catches what it would have caught there.
+    What is raised has the name of that class, and the nearest class that both know as a second
+    base, so that `except ValueError` catches what it would have caught there.
     """
 
 
@@ -73,7 +73,7 @@ class ToolError(PluginRegistryError):
     Attributes:
         tool: its name, as the server knows it.
         message: what the server said.
-        type_name: the class of the server's exception, where the server told it.
+        type_name: the class of the server's exception, where the server named it.
         code, data: those of the JSON-RPC error, when the server answered with one.
     """
 
@@ -85,13 +85,13 @@ class ToolError(PluginRegistryError):
     data: Any = None
 
     def __str__(self) -> str:
-        told = f"{self.type_name}: {self.message}" if self.type_name else self.message
+        failure = f"{self.type_name}: {self.message}" if self.type_name else self.message
         code = f" (JSON-RPC error {self.code})" if self.code is not None else ""
-        return f"{self.ref}: {self.tool} failed: {told}{code}"
+        return f"{self.ref}: {self.tool} failed: {failure}{code}"
 
 
 class ToolTimeout(ToolError, TimeoutError):
-    """A call was not answered within `seconds`; the server has been told to give it up."""
+    """A call was not answered within `seconds`; the server has been asked to cancel it."""
 
     def __init__(self, ref: PluginRef, tool: str, seconds: float, option: str) -> None:
         message = f"no answer within {seconds:g} s; make it faster or raise {option}"

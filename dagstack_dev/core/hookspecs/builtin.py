@@ -1,7 +1,7 @@
 """The kinds that every core knows: `tool` and `orchestrator` (contract, section 14).
 
-An app opts in to them as to its own, with `registry.add_hookspecs(TOOL_KIND)`; before that they
-tell dispatchers how their hooks are called, and keep no plugin out.
+An app opts in to them as to its own, with `registry.add_hookspecs(TOOL_KIND)`; before that
+dispatchers look up in them how hooks are called, and they keep no plugin out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dagstack_dev.core.errors.registry import HookspecMissing
 from dagstack_dev.core.hookspecs.kinds import NO_KINDS, DispatchClass, HookSpec, Kinds, KindSpec
 
 UNIT_STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
-"""What a unit of work can be, as `orchestrator.status` tells it."""
+"""What a unit of work can be, as `orchestrator.status` returns it."""
 
 
 def _object(required: dict[str, Any], **optional: Any) -> MappingProxyType[str, Any]:

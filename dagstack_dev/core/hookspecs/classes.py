@@ -141,6 +141,6 @@ def _line(member: object) -> int | None:
 
 
 def _place(cls: type) -> str:
-    """Return the file of a class as its methods tell it; reading no file."""
+    """Return the file of a class as its methods have it; reading no file."""
     functions = [each for each in vars(cls).values() if isinstance(each, FunctionType)]
     return functions[0].__code__.co_filename if functions else cls.__qualname__

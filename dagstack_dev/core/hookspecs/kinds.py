@@ -16,14 +16,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.errors.registry import HookspecMissing, KindVersionIncompatible
-from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.core.refs import IDENTIFIER, IDENTIFIER_RULE, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dagstack_dev.core.manifest.fields import PluginManifest
 
-_KIND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VERSION: Final = re.compile(r"[0-9]+(\.[0-9]+){0,2}")
 _PLACEHOLDERS: Final = ("kind", "plugin", "hook", "function")
 
@@ -160,7 +159,11 @@ class Kinds:
         return major_of(manifest.kind_api_version) == major_of(spec.kind_api_version)
 
     def check(self, manifest: PluginManifest, path: str | None) -> None:
-        """Whether a plugin may be of the kind that its manifest names (contract, section 4).
+        """Refuse a plugin that may not be of the kind that it names (contract, section 4).
+
+        Args:
+            manifest: of the plugin.
+            path: the manifest's file, for messages.
 
         Raises:
             HookspecMissing: kinds are declared, but not this one; a `KindUnknown`.
@@ -194,9 +197,7 @@ def problem_of(field: str, value: str) -> str | None:
 
 
 def _problem_of_kind(kind: str) -> str | None:
-    if _KIND.fullmatch(kind):
-        return None
-    return f"{kind!r} may hold letters, digits, '-', '_' and '.' only, a letter or digit first"
+    return None if re.fullmatch(IDENTIFIER, kind) else f"{kind!r} {IDENTIFIER_RULE}"
 
 
 def _problem_of_version(version: str) -> str | None:

@@ -6,6 +6,7 @@ Field names, defaults and rules are the contract's (section 2). Values are never
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -35,9 +36,8 @@ from dagstack_dev.core.manifest.mcp import (
     startup_timeout,
 )
 from dagstack_dev.core.manifest_forms import pattern_problem
-from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.refs import IDENTIFIER, PluginRef
 
-IDENTIFIER: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 _ENTRY_POINT: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 FIELD_HELP: Final = {
@@ -210,7 +210,8 @@ class PluginManifest(Table):
     @classmethod
     def _dependency_list(cls, value: object) -> object:
         if not isinstance(value, list | tuple):
-            msg = "must be an array of plugin names"
+            example = f": [{json.dumps(value)}]" if isinstance(value, str) else ""
+            msg = f"must be an array of plugin names{example}"
             raise ValueError(msg)  # noqa: TRY004 - pydantic collects ValueError only
         return tuple(_dependency(item) for item in value)
 
@@ -250,7 +251,7 @@ class PluginManifest(Table):
 
 
 def contradictions(fields: Mapping[str, object]) -> dict[str, str]:
-    """Return what is wrong between the fields, by the field to mend; each may still be invalid."""
+    """Return what is wrong between fields, by the one to correct; each may still be invalid."""
     found: dict[str, str] = {}
     if fields.get("tryfirst") is True and fields.get("trylast") is True:
         found["trylast"] = "tryfirst and trylast exclude each other; keep one"

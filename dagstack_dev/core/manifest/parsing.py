@@ -1,6 +1,6 @@
 """From the text of a manifest to its validated content, and in which line of it what stands.
 
-Which files may hold one, `core.manifest_forms` tells.
+Which files may hold one: `core.manifest_forms`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
-from dagstack_dev.core.manifest.fields import (
-    IDENTIFIER,
-    PluginManifest,
-)
+from dagstack_dev.core.manifest.fields import PluginManifest
 from dagstack_dev.core.manifest.problems import problems_of
 from dagstack_dev.core.manifest_forms import find_table, form_at
-from dagstack_dev.core.refs import PluginRef, closest
+from dagstack_dev.core.refs import IDENTIFIER, PluginRef, closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +28,7 @@ def parse_manifest(data: bytes, path: str) -> PluginManifest:
 
     Args:
         data: the file's content.
-        path: where it was read; its name tells the form, see `core.manifest_forms`.
+        path: where it was read; its name decides the form, see `core.manifest_forms`.
 
     Raises:
         ManifestInvalid: with every problem at once, each with its line (specification, "Ошибки
@@ -70,10 +67,12 @@ def _spelt(place: Sequence[str], *, is_json: bool) -> str:
 
 
 def line_in_manifest(data: bytes, path: str, field: str) -> int | None:
-    """Return the line in which `field` stands in a file that holds a manifest, None when nowhere.
+    """Return the line in which a field of a manifest stands, None when nowhere.
 
-    `field` is dotted where it stands in a table; without one, it is the line of the table. A
-    module holds none of its forms.
+    Args:
+        data: the bytes of the file. A module holds none of the forms of a manifest.
+        path: the file.
+        field: dotted where it stands in a table; empty for the table of the manifest itself.
     """
     try:
         table = find_table(data, path, form_at(path))
@@ -83,7 +82,13 @@ def line_in_manifest(data: bytes, path: str, field: str) -> int | None:
 
 
 def line_in(source: PluginSource, field: str, name: str = "") -> int | None:
-    """Return the line of the manifest in which `field` stands, or `name` in its value."""
+    """Return the line of a plugin's manifest in which something stands, None when nowhere.
+
+    Args:
+        source: the plugin as it was read.
+        field: dotted where it stands in a table.
+        name: a part of its value, which may be in a later line.
+    """
     written = source.manifest.content if source.manifest else None
     line = line_in_manifest(written or b"", source.manifest_path, field)
     if line is None or written is None or not name:
@@ -107,6 +112,10 @@ def manifest_from(
     values: PluginManifest | Mapping[str, Any], source: str = "<manifest>"
 ) -> PluginManifest:
     """`values` as a manifest, for plugins that are registered by hand.
+
+    Args:
+        values: a manifest, or its fields.
+        source: where they come from, for messages.
 
     Raises:
         ManifestInvalid: with every problem at once.

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import BaseModel
 
 from dagstack_dev.core.errors.files import ManifestProblem
-from dagstack_dev.core.manifest.fields import (
-    FIELD_HELP,
-    PluginManifest,
-    ResourcesSpec,
-    Supports,
-    UnitOfWorkSpec,
-    contradictions,
-)
-from dagstack_dev.core.manifest.mcp import McpHttp, McpStdio
-from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.core.manifest.fields import FIELD_HELP, PluginManifest, contradictions
+from dagstack_dev.core.refs import IDENTIFIER_RULE, did_you_mean
 from dagstack_dev.core.secrets import MASK, SECRET_TABLES, is_secret_key, masked, masked_text
 
 if TYPE_CHECKING:
@@ -26,18 +18,18 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 MOST_PROBLEMS: Final = 50
-"""How many problems of one manifest are told one by one."""
+"""How many problems of one manifest are listed one by one."""
 
 LONGEST_QUOTE: Final = 500
 """Characters of a manifest that a message quotes at most."""
 
 _TABLES: Final[dict[str, type[BaseModel]]] = {
-    "resources": ResourcesSpec,
-    "supports": Supports,
-    "unit_of_work": UnitOfWorkSpec,
-    "mcp_stdio": McpStdio,
-    "mcp_http": McpHttp,
+    name: kind
+    for name, field in PluginManifest.model_fields.items()
+    for kind in (field.annotation, *get_args(field.annotation))
+    if isinstance(kind, type) and issubclass(kind, BaseModel)
 }
+"""The fields that are tables, and what each may hold."""
 
 REFUSED: Final = {
     "chain_wrap": "no core wraps hooks yet; a plugin of the chain with a priority of 1000 or "
@@ -125,7 +117,7 @@ def _in_words(detail: Any, keys: list[str]) -> str:
     if kind == "value_error":
         return _shortened(masked_text(str(detail["ctx"]["error"])))
     if kind == "string_pattern_mismatch":
-        return f"{value} may hold letters, digits, '-', '_' and '.' only, a letter or digit first"
+        return f"{value} {IDENTIFIER_RULE}"
     if kind == "enum":
         words = detail["ctx"]["expected"]
         return f"{value} is none of {words}"

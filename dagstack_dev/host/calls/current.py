@@ -1,4 +1,4 @@
-"""Whose code runs here: which plugin's, and in which reload; and who calls."""
+"""Which plugin's code runs here, in which reload, and which plugins a call comes from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from structlog.contextvars import bind_contextvars
 
 from dagstack_dev.core.blame import current_module
-from dagstack_dev.host.loop.stacks import FORWARDER_FILE
+from dagstack_dev.core.frames import callers
+from dagstack_dev.host.loop.stacks import gate_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -42,12 +43,7 @@ def plugins_calling(frame: FrameType | None) -> list[PluginRef]:
     Those with a forwarding method further up the stack, for they are in flight themselves, and
     whose lifecycle or task it is.
     """
-    found: dict[PluginRef, None] = {}
-    while frame is not None:
-        if frame.f_code.co_filename == FORWARDER_FILE:
-            gate = frame.f_locals.get("_dagstack_gate")
-            if gate is not None:
-                found[gate.ref] = None
-        frame = frame.f_back
+    gates = (gate_of(each) for each in callers(frame))
+    found: dict[PluginRef, None] = {gate.ref: None for gate in gates if gate is not None}
     own = current_plugin.get()
     return [*found] if own is None else [*found, own]

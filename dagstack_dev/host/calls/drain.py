@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager, suppress
+from math import inf
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
 from dagstack_dev.host.loop.limits import move_on_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.timeline import Call
 
 _FIRST_LOOK_SECONDS: Final = 0.001
 POLL_SECONDS: Final = 0.01
@@ -23,7 +26,7 @@ _STUCK_SECONDS: Final = 0.01
 """How long no call may end before a drain lets in those that wait: others may wait for them."""
 
 _SILENT_SECONDS: Final = 0.05
-"""How long no call may end before what is in flight counts as held by a draining plugin itself."""
+"""How long no call may end before those in flight count as held by a draining plugin itself."""
 
 _SILENT_LOOKS: Final = 10
 """How many looks, too, that silence has to last: on a busy machine the loop may not have run."""
@@ -32,12 +35,8 @@ _LETTING_IN_SHARE: Final = 0.25
 """The part of a drain's time in which it lets in calls that wait; the rest is for them to end."""
 
 
-_making: Final = threading.Lock()
-"""Held by the one of several threads that makes what all of them wait for."""
-
-
 class Calls:
-    """The calls of one plugin: those in flight, and those that wait.
+    """The calls of one plugin: those in flight, and those that wait at its gate.
 
     Args:
         ref: the plugin.
@@ -46,15 +45,13 @@ class Calls:
         in_flight: a mark for each. Appending and popping are atomic, so threads need no lock.
         waiting: likewise.
         times_let_in: how often those that waited have been let in.
-        has_news: whether one has ended lately.
         drain: what waits for them to end, as long as the plugin still answers.
     """
 
     __slots__ = (
         "_opened",
-        "_opened_for_threads",
+        "_threads",
         "drain",
-        "has_news",
         "in_flight",
         "ref",
         "times_let_in",
@@ -66,10 +63,9 @@ class Calls:
         self.in_flight: list[None] = []
         self.waiting: list[None] = []
         self.times_let_in = 0
-        self.has_news = False
         self.drain: Drain | None = None
         self._opened: anyio.Event | None = None
-        self._opened_for_threads: threading.Event | None = None
+        self._threads: list[threading.Event] = []  # What each of them waits for.
 
     def look_again(self) -> None:
         """Have the calls that wait find out whether they may pass now."""
@@ -77,9 +73,8 @@ class Calls:
         if opened is not None:
             with suppress(RuntimeError):  # Their loop has been closed, and nothing waits any more.
                 opened.set()
-        for_threads, self._opened_for_threads = self._opened_for_threads, None
-        if for_threads is not None:
-            for_threads.set()
+        while self._threads:
+            self._threads.pop().set()
 
     def change(self) -> anyio.Event:
         """Return what is set when those that wait are to look again; for the loop's thread."""
@@ -87,45 +82,75 @@ class Calls:
         return self._opened
 
     def change_for_threads(self) -> threading.Event:
-        """Return what threads wait for; it is made when the first of them comes."""
-        with _making:
-            if self._opened_for_threads is None:
-                self._opened_for_threads = threading.Event()
-            return self._opened_for_threads
+        """Return what is set then, for the calling thread alone."""
+        change = threading.Event()
+        self._threads.append(change)
+        return change
 
-    def step_back(self) -> None:
-        """Lift the mark of a call that has to wait."""
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Count a call as one that waits, and not as in flight, inside this block.
+
+        It is marked again at the end, and looks at the gate after that, as any other does.
+        """
         self.waiting.append(None)
         self.in_flight.pop()
+        try:
+            yield
+        finally:
+            self.in_flight.append(None)
+            self.waiting.pop()
 
-    def step_forward(self) -> None:
-        """Mark the call again; it looks at the gate after that, as any other does."""
-        self.in_flight.append(None)
-        self.waiting.pop()
+
+class CallEnd(NamedTuple):
+    """That the last call of a plugin has ended, or is not waited for any more.
+
+    Attributes:
+        at: when, on the clock of `time.perf_counter`.
+        call: which call that was; None where it is unknown.
+    """
+
+    at: float
+    call: Call | None
 
 
 class Drain:
     """Plugins that are about to be torn down together: until their calls have ended, they answer.
 
     New calls wait at their gates. A call that comes from one of them passes, for it is part of what
-    is waited for. One that comes from a task which such a call has started cannot be told from a
-    new one; so when no call has ended for a while, those that wait are let in together.
+    is waited for. One from a task that such a call has started looks like a new one; so when no
+    call has ended for a while, those that wait are let in together.
 
     Args:
         plugins: their calls, in the order of the teardowns.
 
     Attributes:
+        began: when, on the clock of `time.perf_counter`.
         draining: the plugins.
+        ended: the plugins that had calls in flight, each with the end of the last one.
+        has_news: whether a call of any of them has ended since the last look.
         is_over: whether the teardowns have begun.
         token: stands for it where it must not be kept alive.
     """
 
-    __slots__ = ("_call_ended", "_plugins", "draining", "is_over", "token")
+    __slots__ = (
+        "_call_ended",
+        "_plugins",
+        "began",
+        "draining",
+        "ended",
+        "has_news",
+        "is_over",
+        "token",
+    )
 
     def __init__(self, plugins: Iterable[Calls]) -> None:
         self._plugins = (*plugins,)
         self._call_ended = anyio.Event()
+        self.began = perf_counter()
+        self.ended: dict[PluginRef, CallEnd] = {}
         self.draining = frozenset(calls.ref for calls in self._plugins)
+        self.has_news = False
         self.is_over = False
         self.token = object()
 
@@ -134,16 +159,24 @@ class Drain:
 
         What does not end, a task of one of the plugins may hold, such as one that reads a stream of
         what it depends on: only the teardown of the one ends it.
+
+        Args:
+            seconds: the longest wait.
         """
         await self._wait(self._plugins, seconds, silence=_SILENT_SECONDS)
 
     async def wait_for(self, calls: Calls, seconds: float) -> int:
-        """Wait until no call of one plugin is in flight, and return how many still are."""
+        """Wait until no call of one plugin is in flight, and return how many still are.
+
+        Args:
+            calls: those of the plugin.
+            seconds: the longest wait.
+        """
         await self._wait((calls,), seconds)
         return len(calls.in_flight)
 
     async def _wait(
-        self, plugins: Sequence[Calls], seconds: float, *, silence: float | None = None
+        self, plugins: Sequence[Calls], seconds: float, *, silence: float = inf
     ) -> None:
         """Wait until no call is in flight at the closed gates of `plugins`.
 
@@ -153,24 +186,19 @@ class Drain:
         Args:
             plugins: their calls.
             seconds: the longest wait.
-            silence: how long no call of a plugin may end, in seconds, before they are waited for
-                no longer.
+            silence: how long no call may end, in seconds, before the wait is over.
         """
         busy = [calls for calls in plugins if calls.in_flight]
         if not busy:  # Nearly always, and there may be thousands of plugins.
             return
-        silent: set[Calls] = set()
         now = quiet_since = anyio.current_time()
         let_in_until = now + seconds * _LETTING_IN_SHARE
         pause, looks = _FIRST_LOOK_SECONDS, 0
         with move_on_after(seconds):
             while busy:
-                calls = busy[-1]
-                if not calls.in_flight or calls in silent:
+                if not busy[-1].in_flight:
                     busy.pop()  # When all are gone, some may have been called again.
-                    busy = busy or [
-                        each for each in plugins if each.in_flight and each not in silent
-                    ]
+                    busy = busy or [calls for calls in plugins if calls.in_flight]
                     continue
                 self._call_ended = anyio.Event()
                 with anyio.move_on_after(pause):
@@ -178,12 +206,12 @@ class Drain:
                 pause = min(2 * pause, POLL_SECONDS)
                 now, looks = anyio.current_time(), looks + 1
                 quiet = now - quiet_since
-                if calls.has_news or (
+                if self.has_news or (
                     quiet >= _STUCK_SECONDS and now < let_in_until and self._let_in()
                 ):
-                    calls.has_news, quiet_since, looks = False, now, 0
-                elif silence is not None and quiet >= silence and looks >= _SILENT_LOOKS:
-                    silent.add(calls)
+                    self.has_news, quiet_since, looks = False, now, 0
+                elif quiet >= silence and looks >= _SILENT_LOOKS:
+                    return
 
     def _let_in(self) -> bool:
         """Let the calls that wait now go on to the instances that still answer; if any do."""
@@ -192,6 +220,10 @@ class Drain:
             calls.times_let_in += 1
             calls.look_again()
         return bool(waited_for)
+
+    def note_end(self, ref: PluginRef, call: Call | None) -> None:
+        """Note that no call of `ref` is waited for now; `call` was the last. Of any thread."""
+        self.ended[ref] = CallEnd(perf_counter(), call)
 
     def wake(self) -> None:
         """Look again, for no call of one plugin is in flight. To be called on the loop's thread."""

@@ -39,13 +39,15 @@ def make_forwarder(
     """Return a function that forwards to the method `name` of the instance that `gate` has then.
 
     Args:
-        gate: whom it asks.
+        gate: the one that the call passes.
         name: the method.
-        shape: as `shape_of` tells.
+        shape: one of those that `shape_of` returns.
         params: its parameters, as source text.
         args: what it passes on, as source text.
     """
-    return _factory(shape, name, params, args)(gate, gate.in_flight.append, gate.in_flight.pop)
+    return _factory(shape, name, params, args)(
+        gate, gate.calls.in_flight.append, gate.calls.in_flight.pop
+    )
 
 
 def shape_of(function: Any) -> str:
@@ -86,7 +88,7 @@ def forwarder_like(gate: Gate, name: str, member: object) -> Any:
 def shape_at(gate: Gate, name: str, function: Any) -> str:
     """As `shape_of`; public plain methods run in threads where the gate says so."""
     shape = shape_of(function)
-    if shape == "plain" and gate.threads and not name.startswith("_"):
+    if shape == "plain" and gate.in_threads and not name.startswith("_"):
         return "thread"
     return shape
 
@@ -139,7 +141,7 @@ _BODIES: Final = {
     "plain": "return {call}",
     "coroutine": "return await {call}",
     # The method is looked up now: the instance may be another by the time a thread is free. The
-    # gate is bound so that the frame in the thread tells whose call it is, as all of these do.
+    # gate is bound so that the frame in the thread shows whose call it is, as all of these do.
     "thread": """_dagstack_method = {method}
             return await _dagstack_gate.call_in_thread(
                 lambda _dagstack_gate=_dagstack_gate: _dagstack_method({args})

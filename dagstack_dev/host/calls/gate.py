@@ -13,14 +13,18 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
+from dagstack_dev.core.defaults import CALL_PATIENCE
 from dagstack_dev.core.errors.calls import PluginUnavailable
+from dagstack_dev.core.timeline import Call
 from dagstack_dev.host.calls.current import plugins_calling
 from dagstack_dev.host.calls.drain import POLL_SECONDS, Calls
 from dagstack_dev.host.loop.limits import running_time
+from dagstack_dev.host.loop.stacks import gate_of, is_of_app
 from dagstack_dev.host.loop.tasks import thread_limiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import FrameType
 
     from anyio import CapacityLimiter
 
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class TooEarly(Protocol):
-    """Tells why a call must not wait for a setup, see `PluginTable.too_early`."""
+    """Tells why a call must not wait for a setup, as `host.plugins.early_calls` does."""
 
     def __call__(
         self, ref: PluginRef, callers: Sequence[PluginRef], *, can_wait: bool
@@ -43,14 +47,14 @@ class GateRules:
     """What holds for all gates of a registry.
 
     Attributes:
-        too_early: why a call that is held back must not wait, see `PluginTable.too_early`.
+        too_early: why a call that is held back must not wait.
         patience: how long a call waits at a closed gate, in seconds.
         owner: what must live as long as a proxy does: without its registry, a plugin could
             import nothing any more.
     """
 
     too_early: TooEarly
-    patience: float = 30.0
+    patience: float = CALL_PATIENCE
     owner: object = None
 
 
@@ -62,11 +66,11 @@ and so does what reads from a stream.
 """
 
 
-class Gate(Calls):
-    """Knows the instance that answers, the calls in flight, and whether new ones may pass.
+class Gate:
+    """Knows the instance that answers, and whether new calls may pass.
 
-    Forwarding methods (see `proxy`) put a mark into `in_flight` *before* they look at `closed`,
-    and `close` is set *before* the marks are counted: whichever comes first, no call slips
+    Forwarding methods (see `proxy`) put a mark into `calls.in_flight` *before* they look at
+    `closed`, and that is set *before* the marks are counted: whichever comes first, no call slips
     through.
 
     Args:
@@ -74,81 +78,104 @@ class Gate(Calls):
         rules: what holds for all gates of the registry.
 
     Attributes:
+        ref: the plugin.
         rules: what holds for all gates of the registry.
+        calls: those in flight, and those that wait here.
         instance: what calls go to.
-        closed: whether new calls wait.
-        unavailable: why calls are refused; None while they are not.
-        threads: whether public plain methods run in worker threads, and not on the caller's side.
+        closed: whether new calls wait, or are refused.
+        refusal: why calls are refused; None while they are not.
+        in_threads: whether public plain methods run in worker threads, and not where the caller is.
     """
 
     __slots__ = (
         "_answers",
         "_limit",
         "_thread",
+        "calls",
         "closed",
+        "in_threads",
         "instance",
+        "ref",
+        "refusal",
         "rules",
-        "threads",
-        "unavailable",
     )
 
     def __init__(self, ref: PluginRef, rules: GateRules) -> None:
-        super().__init__(ref)
+        self.ref = ref
         self.rules = rules
+        self.calls = Calls(ref)
         self.instance: Any = None
-        self.threads = False
+        self.in_threads = False
         self._limit: RunVar[CapacityLimiter] = RunVar("dagstack_threads")
         self.closed = False
-        self.unavailable: str | None = None
+        self.refusal: str | None = None
         self._answers = True
         self._thread = 0
 
     def close(self, drain: Drain | None = None, *, answers: bool = True) -> None:
-        """Hold new calls back until `open` or `give_up`. To be called on the loop's thread.
+        """Hold new calls back until `open` or `refuse`. To be called on the loop's thread.
 
         In a `drain`, the instance still answers: calls that come from the leaving plugins pass,
         and so do synchronous ones on the loop's thread, which cannot wait. Without one, only the
-        plugin's own calls do. If it no longer `answers`, calls that come from the leaving plugins
-        are refused: those are not swapped before the calls end.
+        plugin's own calls do.
+
+        Args:
+            drain: what waits for the calls in flight, as long as the instance answers.
+            answers: whether it does. If not, calls that come from the leaving plugins are refused:
+                those are not swapped before the calls end.
         """
-        self.unavailable = None
+        self.refusal = None
         self._thread = threading.get_ident()
-        self.drain = drain
+        self.calls.drain = drain
         self._answers = answers
         self.closed = True
         if drain is not None:
-            self.look_again()  # Calls may have waited here for something else.
+            self.calls.look_again()  # Calls may have waited here for something else.
 
     def open(self) -> None:
         """Let calls pass, waiting ones included."""
-        self.unavailable = None
-        self.drain = None
+        self.refusal = None
+        self.calls.drain = None
         self.closed = False
-        self.look_again()
+        self.calls.look_again()
 
-    def give_up(self, reason: str) -> None:
+    def refuse(self, reason: str) -> None:
         """Refuse calls, waiting ones included, with `reason`."""
-        self.unavailable = reason
-        self.drain = None
+        self.refusal = reason
+        self.calls.drain = None
         self.closed = True
-        self.look_again()
+        self.calls.look_again()
 
     @property
     def is_held(self) -> bool:
         """Whether calls wait here."""
-        return self.closed and self.unavailable is None
+        return self.closed and self.refusal is None
 
     def call_ended(self) -> None:
         """Note that a call has ended that began before the gate was closed."""
-        self.has_news = True
-        drain = self.drain
-        if threading.get_ident() != self._thread:
+        drain, is_on_loop = self.calls.drain, threading.get_ident() == self._thread
+        forwarder = sys._getframe(1)  # noqa: SLF001 - there is no other way to the caller
+        if drain is not None:
+            drain.has_news = True
+            if not self.calls.in_flight:
+                drain.note_end(self.ref, self._call_by(forwarder))
+                if is_on_loop:
+                    drain.wake()
+        if not is_on_loop:
             return
-        if drain is not None and not self.in_flight:
-            drain.wake()
         re_entrant = _re_entrant.get()
-        if re_entrant is not None and re_entrant[1] == id(sys._getframe(1)):  # noqa: SLF001 - the frame that `wait` saw
+        if re_entrant is not None and re_entrant[1] == id(forwarder):  # It is the one `wait` saw.
             _re_entrant.set(None)
+
+    def _call_by(self, forwarder: FrameType) -> Call | None:
+        """Return the call that a frame forwards; None for one that does not."""
+        if gate_of(forwarder) is not self:
+            return None
+        method, site = forwarder.f_code.co_name, forwarder.f_back
+        caller = next(iter(plugins_calling(site)), None)
+        if site is None or not is_of_app(site):
+            return Call(method, caller)
+        return Call(method, caller, site.f_code.co_filename, site.f_lineno)
 
     async def wait(self) -> None:
         """Hold an asynchronous call back while the gate is closed. The call's mark is lifted.
@@ -156,25 +183,21 @@ class Gate(Calls):
         Raises:
             PluginUnavailable: the plugin is not coming back, or not within `patience` seconds.
         """
-        elsewhere = threading.get_ident() != self._thread
-        times_let_in = self.times_let_in
+        calls, elsewhere = self.calls, threading.get_ident() != self._thread
+        times_let_in = calls.times_let_in
         deadline = running_time() + self.rules.patience
         forwarder = sys._getframe(1)  # noqa: SLF001 - there is no other way to the caller
         callers = plugins_calling(forwarder.f_back)
         while not self._may_pass(callers, times_let_in):
             self._refuse_at(deadline)
-            self.step_back()
-            try:
+            with calls.held_back():
                 if elsewhere:  # Another loop, which ours could not wake.
                     await anyio.sleep(POLL_SECONDS)
                     continue
                 with anyio.move_on_after(deadline - running_time()):
-                    await self.change().wait()
-            finally:
-                self.step_forward()
-        drain = self.drain
-        if drain is not None and self.times_let_in != times_let_in and not elsewhere:
-            _re_entrant.set((drain.token, id(forwarder)))
+                    await calls.change().wait()
+        if calls.drain is not None and calls.times_let_in != times_let_in and not elsewhere:
+            _re_entrant.set((calls.drain.token, id(forwarder)))
 
     async def pass_through(self) -> None:
         """Wait as an asynchronous call would, and call nothing.
@@ -182,12 +205,12 @@ class Gate(Calls):
         Raises:
             PluginUnavailable: as `wait`.
         """
-        self.in_flight.append(None)
+        self.calls.in_flight.append(None)
         try:
             if self.closed:
                 await self.wait()
         finally:
-            self.in_flight.pop()
+            self.calls.in_flight.pop()
             if self.closed:
                 self.call_ended()
 
@@ -200,14 +223,14 @@ class Gate(Calls):
         """
         callers = plugins_calling(sys._getframe(2))  # noqa: SLF001 - there is no other way to the caller
         on_loop = threading.get_ident() == self._thread
-        times_let_in = self.times_let_in
+        times_let_in = self.calls.times_let_in
         deadline = running_time() + self.rules.patience
         while True:
             # Before we look; whatever changes after that sets it.
-            change = None if on_loop else self.change_for_threads()
+            change = None if on_loop else self.calls.change_for_threads()
             if self._may_pass(callers, times_let_in):
                 return
-            drain = self.drain
+            drain = self.calls.drain
             if drain is not None and self._answers and (on_loop or drain.is_over):
                 return
             self._refuse_at(deadline)
@@ -218,11 +241,8 @@ class Gate(Calls):
                 )
                 early = self.rules.too_early(self.ref, callers, can_wait=False)
                 raise early or PluginUnavailable(self.ref, reason)
-            self.step_back()
-            try:
+            with self.calls.held_back():
                 change.wait(deadline - running_time())
-            finally:
-                self.step_forward()
 
     def _may_pass(self, callers: Sequence[PluginRef], times_let_in: int) -> bool:
         """Return whether a call, marked already, may go on.
@@ -239,13 +259,13 @@ class Gate(Calls):
             PluginUnavailable: it comes from a leaving plugin, and nothing here can answer it; or
                 from a setup that must not wait for the one of this plugin.
         """
-        drain = self.drain
+        drain = self.calls.drain
         if not self.closed:
             return True
         if drain is None:
-            if self.ref in callers and (self.unavailable is None or self.instance is not None):
+            if self.ref in callers and (self.refusal is None or self.instance is not None):
                 return True
-            if self.unavailable is None:
+            if self.refusal is None:
                 error = self.rules.too_early(self.ref, callers, can_wait=True)
                 if error is not None:
                     raise error
@@ -253,9 +273,9 @@ class Gate(Calls):
         re_entrant = _re_entrant.get()
         let_in = re_entrant is not None and re_entrant[0] is drain.token
         if not let_in and drain.draining.isdisjoint(callers):
-            return self._answers and self.times_let_in != times_let_in
+            return self._answers and self.calls.times_let_in != times_let_in
         if not self._answers:
-            raise self._refusal("it has failed, and what calls it is being reloaded, too")
+            raise self._unavailable("it has failed, and what calls it is being reloaded, too")
         return True
 
     def early_error(self) -> PluginNotSetUp | None:
@@ -266,11 +286,11 @@ class Gate(Calls):
         return self.rules.too_early(self.ref, callers, can_wait=False)
 
     def _refuse_at(self, deadline: float) -> None:
-        if self.closed and (self.unavailable is not None or running_time() >= deadline):
-            raise self._refusal(f"it is being reloaded, and was for {self.rules.patience:g} s")
+        if self.closed and (self.refusal is not None or running_time() >= deadline):
+            raise self._unavailable(f"it is being reloaded, and was for {self.rules.patience:g} s")
 
-    def _refusal(self, reason: str) -> PluginUnavailable:
-        return PluginUnavailable(self.ref, self.unavailable or reason)
+    def _unavailable(self, reason: str) -> PluginUnavailable:
+        return PluginUnavailable(self.ref, self.refusal or reason)
 
     async def call_in_thread(self, function: Callable[[], Any]) -> Any:
         """Call `function` in a worker thread, in a copy of the caller's context variables.
@@ -287,11 +307,11 @@ class Gate(Calls):
         is_abandoned = False
 
         def run() -> Any:
-            self.in_flight.append(None)  # Before it looks: either mark covers the call.
+            self.calls.in_flight.append(None)  # Before it looks: either mark covers the call.
             try:
                 return None if is_abandoned else function()
             finally:
-                self.in_flight.pop()
+                self.calls.in_flight.pop()
                 if self.closed:
                     self.call_ended()
 

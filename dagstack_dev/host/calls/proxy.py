@@ -73,7 +73,7 @@ class PluginProxy:
     __dagstack_class__: type
     __dagstack_methods__: frozenset[str]
     __dagstack_shadows__: dict[str, str | None]
-    __dagstack_threads__: bool
+    __dagstack_in_threads__: bool
     __dagstack_reserved__: Mapping[str, DispatchClass]
 
     def __getattr__(self, name: str) -> Any:
@@ -170,7 +170,7 @@ def unwrap(plugin: Any) -> Any:
 
 def _is_present(proxy: PluginProxy) -> bool:
     gate = type(proxy).__dagstack_gate__
-    return gate.instance is not None or gate.unavailable is None
+    return gate.instance is not None or gate.refusal is None
 
 
 def _present(plugin: Any) -> Any:
@@ -181,13 +181,13 @@ def _present(plugin: Any) -> Any:
     """
     if isinstance(plugin, PluginProxy) and not _is_present(plugin):
         gate = type(plugin).__dagstack_gate__
-        raise PluginUnavailable(gate.ref, gate.unavailable or "")
+        raise PluginUnavailable(gate.ref, gate.refusal or "")
     return unwrap(plugin)
 
 
 def _obituary(proxy: PluginProxy) -> str:
     gate = type(proxy).__dagstack_gate__
-    return f"<unavailable plugin {gate.ref}: {gate.unavailable}>"
+    return f"<unavailable plugin {gate.ref}: {gate.refusal}>"
 
 
 def make_proxy(
@@ -206,7 +206,7 @@ def follow(proxy: PluginProxy) -> None:
     gate = cls.__dagstack_gate__
     if (
         cls.__dagstack_class__ is not type(gate.instance)
-        or cls.__dagstack_threads__ != gate.threads
+        or cls.__dagstack_in_threads__ != gate.in_threads
         or _shadows(gate, cls.__dagstack_methods__) != cls.__dagstack_shadows__
     ):
         refit(proxy)
@@ -263,7 +263,7 @@ def _proxy_class(gate: Gate, reserved: Mapping[str, DispatchClass]) -> type[Plug
         "__dagstack_class__": target,
         "__dagstack_methods__": names,
         "__dagstack_shadows__": shadows,
-        "__dagstack_threads__": gate.threads,
+        "__dagstack_in_threads__": gate.in_threads,
         "__dagstack_reserved__": reserved,
         "__class__": property(lambda _: type(gate.instance)),
         "__dict__": property(lambda _: gate.instance.__dict__),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from dagstack_dev.core.errors.registry import NotForChains
 from dagstack_dev.core.hookspecs.kinds import DispatchClass
-from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher, at_once
+from dagstack_dev.host.dispatch.dispatcher import LEFT, Dispatcher, HookCall, at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,33 +73,31 @@ class ChainDispatcher(Dispatcher[Any]):
             NotForChains: one of the plugins is `in_process_only` (ADR-3).
             Exception: what a plugin raises.
         """
-        stages, name = self._stages(kind, hook), self._name(kind, hook)
-        return at_once(_pass(self._call_now, stages, name, ctx, initial_value, kwargs))
+        chain = self._hook(kind, hook, (ctx, initial_value), kwargs, waits=False)
+        return at_once(_pass(chain, self._stages(chain)))
 
     async def dispatch_async(
         self, kind: str, hook: str, ctx: object, /, *, initial_value: Any = None, **kwargs: Any
     ) -> Any:
         """As `dispatch`; for hooks of either sort."""
-        stages, name = self._stages(kind, hook), self._name(kind, hook)
-        return await _pass(self._call, stages, name, ctx, initial_value, kwargs)
+        chain = self._hook(kind, hook, (ctx, initial_value), kwargs, waits=True)
+        return await _pass(chain, self._stages(chain))
 
-    def _stages(self, kind: str, hook: str) -> list[Member]:
-        self._check(kind, hook)
-        members = self._live(self._table.members.having(kind, hook))
+    def _stages(self, hook: HookCall) -> list[Member]:
+        members = self._having(hook)
         for member in members:
             if member.manifest.in_process_only:
-                raise NotForChains(member.ref, hook, member.entry.offer.folder)
+                raise NotForChains(member.ref, hook.hook, member.entry.revision.folder)
             if member.manifest.priority >= MIDDLEWARE_PRIORITY_THRESHOLD and not member.is_warned:
                 member.is_warned = True
                 _warn(member)
         return members
 
 
-async def _pass(
-    call: Call, stages: Iterable[Member], name: str, ctx: object, value: Any, kwargs: dict[str, Any]
-) -> Any:
+async def _pass(hook: HookCall, stages: Iterable[Member]) -> Any:
+    ctx, value = hook.args
     for member in stages:
-        result = await call(member, name, (ctx, value), kwargs)
+        result = await hook.on(member, args=(ctx, value))
         if result is STOP_CHAIN:
             break
         if result is not LEFT:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeAlias, TypeVar
-
-import anyio
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 from dagstack_dev.core.errors.calls import DispatchMismatch, PluginUnavailable
 from dagstack_dev.core.errors.life import PluginCancelled
@@ -18,10 +16,11 @@ from dagstack_dev.host.calls.proxy import HOOK_PREFIX, refit
 from dagstack_dev.host.loop.tasks import is_stray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Coroutine, Iterable, Mapping
 
     from dagstack_dev.core.hookspecs.kinds import DispatchClass, HookSpec
     from dagstack_dev.host.plugins.members import Member
+    from dagstack_dev.host.plugins.table import PluginTable
     from dagstack_dev.host.registry.registry import Registry
 
 
@@ -39,10 +38,91 @@ _PLAIN: Final = frozenset({bool, bytes, dict, float, int, list, set, str, tuple,
 """What most hooks answer, and what is not looked at twice."""
 
 
-Call: TypeAlias = (
-    "Callable[[Member, str, Sequence[Any], Mapping[str, Any]], Coroutine[Any, Any, Any]]"
-)
-"""Calls a method of a plugin's proxy; what that answers, or `LEFT`."""
+class HookCall:
+    """One hook, and how one dispatch calls it on plugins.
+
+    Args:
+        table: where the plugins are.
+        kind: of the plugins.
+        hook: the hook.
+        args: what it is called with.
+        kwargs: likewise, by name.
+        waits: whether the dispatch may wait: for asynchronous hooks, and for reloads.
+        spec: what is declared of it; None where that does not count.
+    """
+
+    __slots__ = ("_name", "_table", "args", "hook", "kind", "kwargs", "spec", "waits")
+
+    def __init__(
+        self,
+        table: PluginTable,
+        kind: str,
+        hook: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        waits: bool,
+        spec: HookSpec | None,
+    ) -> None:
+        self._table = table
+        self.kind = kind
+        self.hook = hook
+        self.args = args
+        self.kwargs = kwargs
+        self.waits = waits
+        self.spec = spec
+        # Where others may not call the hook directly, proxies have it under another name, too.
+        self._name = HOOK_PREFIX + hook if hook in table.reserved(kind) else hook
+
+    async def on(
+        self, member: Member, *, args: tuple[Any, ...] = (), method: str | None = None
+    ) -> Any:
+        """Call the hook of one plugin. This waits for nothing where the dispatch may not.
+
+        Args:
+            member: the plugin.
+            args: for this call alone, if there are any.
+            method: called in place of the hook.
+
+        Returns:
+            What it answers, or `LEFT`.
+
+        Raises:
+            TypeError: the method is asynchronous, and the dispatch is not.
+            PluginCancelled: the call ended with a cancellation, and not the caller's.
+            Exception: what the plugin raises.
+        """
+        try:
+            if self.waits and member.gate.closed:
+                await member.gate.pass_through()
+            name = method or self._name
+            function = getattr(member.entry.proxy, name, None) or self._seek(member, name)
+            result = function(*(args or self.args), **self.kwargs)
+            if type(result) in _PLAIN or not hasattr(type(result), "__await__"):
+                return result
+            if self.waits:
+                return await result
+        except PluginUnavailable as error:
+            if error.ref == member.ref and member.gate.refusal is not None:
+                return LEFT
+            raise
+        except BaseException as error:
+            if self.waits and is_stray(error):
+                raise PluginCancelled(member.ref, method or self.hook) from error
+            raise
+        with suppress(Exception):
+            result.close()  # Else Python would warn that it was never awaited.
+        raise TypeError(f"{member.ref}: {method or self.hook} is asynchronous; use dispatch_async")
+
+    def _seek(self, member: Member, name: str) -> Any:
+        """Return a method that the proxy, if there is one yet, does not know of.
+
+        One that answers `LEFT`, where the plugin has none.
+        """
+        proxy = self._table.proxy(member.entry)
+        if name.startswith(HOOK_PREFIX) and member.has(name.removeprefix(HOOK_PREFIX)):
+            refit(proxy)  # The method has come since the proxy was made.
+        return getattr(proxy, name, None) or (lambda *_, **__: LEFT)
 
 
 class Dispatcher(Generic[Answer]):
@@ -55,7 +135,7 @@ class Dispatcher(Generic[Answer]):
     are ready at that moment, and waits for none.
 
     Which plugins are called, and what becomes of their answers, says `_run` of each class, for
-    both sorts of dispatch: in a synchronous one no call that it awaits ever waits.
+    both sorts of dispatch: in a synchronous one, no `HookCall` that it awaits ever waits.
 
     Args:
         registry: whose plugins are called.
@@ -71,7 +151,7 @@ class Dispatcher(Generic[Answer]):
         self._override = dispatch_class_override
 
     def dispatch(self, kind: str, hook: str, ctx: object, /, *args: Any, **kwargs: Any) -> Answer:
-        """Call the hook of plugins, as the class tells; for hooks that are synchronous.
+        """Call the hook of plugins, as the class says; for hooks that are synchronous.
 
         Args:
             kind: of the plugins.
@@ -85,35 +165,38 @@ class Dispatcher(Generic[Answer]):
             HookspecMissing: it is not declared; a `KindUnknown`.
             TypeError: the hook of a plugin is asynchronous.
         """
-        return at_once(self._run(self._call_now, kind, hook, (ctx, *args), kwargs))
+        return at_once(self._run(self._hook(kind, hook, (ctx, *args), kwargs, waits=False)))
 
     async def dispatch_async(
         self, kind: str, hook: str, ctx: object, /, *args: Any, **kwargs: Any
     ) -> Answer:
         """As `dispatch`; for hooks of either sort."""
-        return await self._run(self._call, kind, hook, (ctx, *args), kwargs)
+        return await self._run(self._hook(kind, hook, (ctx, *args), kwargs, waits=True))
 
-    async def _run(
-        self, call: Call, kind: str, hook: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> Answer:
+    async def _run(self, hook: HookCall) -> Answer:
         raise NotImplementedError
 
-    def _check(self, kind: str, hook: str) -> HookSpec | None:
-        """Return the spec of a hook that is ours to call; None where an override takes its place.
+    def _hook(
+        self, kind: str, hook: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, waits: bool
+    ) -> HookCall:
+        """Return a hook that is ours to call.
 
         Raises:
             DispatchMismatch: it is declared to be called in another way.
             HookspecMissing: it is not declared; a `KindUnknown`.
         """
         self._registry.look_at_loop()
-        if self._override is not None:
-            spec, declared = None, self._override
-        else:
+        spec, declared = None, self._override
+        if declared is None:
             spec = find_spec(kind, self._table.kinds).hook(hook)
             declared = spec.dispatch
         if declared != self.dispatch_class:
             raise DispatchMismatch(kind, hook, declared, self.dispatch_class)
-        return spec
+        return HookCall(self._table, kind, hook, args, kwargs, waits=waits, spec=spec)
+
+    def _having(self, hook: HookCall) -> list[Member]:
+        """Return the plugins that have the hook and answer, in the order of dispatch."""
+        return self._live(self._table.members.having(hook.kind, hook.hook))
 
     def _live(self, members: Iterable[Member]) -> list[Member]:
         """Return those of `members` that answer now, or after a reload that they are in."""
@@ -122,76 +205,13 @@ class Dispatcher(Generic[Answer]):
             return [member for member in members if member.is_ready or member.gate.is_held]
         return [member for member in members if member.is_ready]  # Who swaps it may wait for us.
 
-    def _name(self, kind: str, hook: str) -> str:
-        """Return where proxies have a hook: apart, if others may not call it directly."""
-        return HOOK_PREFIX + hook if hook in self._table.reserved(kind) else hook
-
-    async def _call_now(
-        self, member: Member, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> Any:
-        """Be the `Call` of a synchronous dispatch.
-
-        Raises:
-            TypeError: the method is asynchronous.
-            Exception: what the plugin raises.
-        """
-        try:
-            result = self._method(member, name)(*args, **kwargs)
-        except PluginUnavailable as error:
-            return _left(member, error)
-        if type(result) not in _PLAIN and hasattr(type(result), "__await__"):
-            with suppress(Exception):
-                result.close()  # Else Python would warn that it was never awaited.
-            hook = name.removeprefix(HOOK_PREFIX)
-            raise TypeError(f"{member.ref}: {hook} is asynchronous; use dispatch_async")
-        return result
-
-    async def _call(
-        self, member: Member, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> Any:
-        """Be the `Call` of an asynchronous one: wait for a plugin that is being reloaded, too.
-
-        Raises:
-            PluginCancelled: the call ended with a cancellation, and not the caller's.
-            Exception: what the plugin raises.
-        """
-        try:
-            if member.gate.closed:
-                await member.gate.pass_through()
-            result = self._method(member, name)(*args, **kwargs)
-            return await result if hasattr(type(result), "__await__") else result
-        except PluginUnavailable as error:
-            return _left(member, error)
-        except anyio.get_cancelled_exc_class() as error:
-            if is_stray(error):
-                raise PluginCancelled(member.ref, name.removeprefix(HOOK_PREFIX)) from error
-            raise
-
-    def _method(self, member: Member, name: str) -> Any:
-        """Return a method of the plugin's proxy; one that answers `LEFT` where it has none."""
-        return getattr(member.entry.proxy, name, None) or self._seek(member, name)
-
-    def _seek(self, member: Member, name: str) -> Any:
-        """Return a method that the proxy, if there is one yet, does not know of."""
-        proxy = self._table.proxy(member.entry)
-        if name.startswith(HOOK_PREFIX) and member.has(name.removeprefix(HOOK_PREFIX)):
-            refit(proxy)  # The method has come since the proxy was made.
-        return getattr(proxy, name, None) or (lambda *_, **__: LEFT)
-
-    def _tell(self, member: Member, hook: str, error: Exception) -> None:
+    def _report(self, member: Member, hook: str, error: Exception) -> None:
         """Publish an error that is not raised."""
         self._table.publish(HookFailed(ref=member.ref, hook=hook, error=recorded(error)))
 
 
-def _left(member: Member, error: PluginUnavailable) -> object:
-    """Return `LEFT` if `error` says that the plugin itself is not there any more, or raise it."""
-    if error.ref == member.ref and member.gate.unavailable is not None:
-        return LEFT
-    raise error
-
-
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine returns that waits for nothing."""
+    """Run a coroutine that waits for nothing, and return its result."""
     try:
         coroutine.send(None)
     except StopIteration as end:

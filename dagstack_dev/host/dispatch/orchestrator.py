@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from dagstack_dev.host.services.progress import Progress
 
 _AGAIN: Final = ("failed", "expired")
-"""The states that `backfill` runs again, unless it is told others."""
+"""The states that `backfill` runs again, unless others are named."""
 
 _UNDER_WAY: Final = frozenset({"queued", "running"})
-"""The states in which `backfill` leaves a unit alone, whatever it is told."""
+"""The states in which `backfill` leaves a unit alone, whichever are named."""
 
 _COUNTING: Final = _UNDER_WAY | {"succeeded"}
 """The states in which a unit stands for later ones that are the same."""
@@ -61,9 +61,9 @@ class LocalExecutorOrchestrator:
     LocalExecutorOrchestrator())`. Its methods take the payloads of the kind's hooks, with or
     without a context in front. A unit calls one hook of a plugin that declares
     `[plugin.unit_of_work]`, as `hook(ctx, args)`, through its proxy: it waits for reloads as any
-    call does. `ctx.progress` is what `status` tells. Units of one plugin and partition run one
-    after the other, others side by side. What is unfinished at the teardown is `cancelled`; nothing
-    outlives the process.
+    call does. `status` reports what `ctx.progress` was given. Units of one plugin and partition run
+    one after the other, others side by side. What is unfinished at the teardown is `cancelled`;
+    nothing outlives the process.
 
     Args:
         hook: what is called.
@@ -149,13 +149,13 @@ class LocalExecutorOrchestrator:
                 f"there is no unit {unit_id!r}; units do not outlive the process, and the "
                 f"last {self._history} that are over are remembered"
             )
-        told = {
+        details = {
             "started_at": unit.started_at and unit.started_at.isoformat(),
             "finished_at": unit.finished_at and unit.finished_at.isoformat(),
             "progress": unit.progress,
             "error": unit.error,
         }
-        known = {name: value for name, value in told.items() if value is not None}
+        known = {name: value for name, value in details.items() if value is not None}
         return {"unit_id": unit.id, "state": unit.state, **known}
 
     async def backfill(self, *payload: Any) -> dict[str, Any]:
@@ -283,7 +283,7 @@ class _Reports:
         }
 
     def done(self) -> None:
-        """Do nothing: the state of the unit tells it."""
+        """Do nothing: the state of the unit shows it."""
 
     def error(self, exc: BaseException) -> None:
         self._unit.progress = {**(self._unit.progress or {}), "error": in_words(exc)}

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dagstack_dev.core.errors.calls import NobodyAnswers
 from dagstack_dev.core.hookspecs.kinds import DispatchClass
-from dagstack_dev.host.dispatch.dispatcher import LEFT, Call, Dispatcher
-from dagstack_dev.host.plugins.selection import select
+from dagstack_dev.host.dispatch.dispatcher import LEFT, Dispatcher, HookCall
+from dagstack_dev.host.registry.selection import select
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from dagstack_dev.host.plugins.members import Member
 
 
@@ -23,29 +21,24 @@ class SingletonDispatcher(Dispatcher[Any]):
 
     `dispatch` raises `KindUnknown`, too, where no ready plugin has the hook or the active one is
     none of those, and `AmbiguousPlugin` where several share the highest priority and nothing else
-    tells.
+    decides.
     """
 
     dispatch_class: ClassVar = DispatchClass.SINGLETON
 
-    async def _run(
-        self, call: Call, kind: str, hook: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> Any:
-        self._check(kind, hook)
-        name = self._name(kind, hook)
+    async def _run(self, hook: HookCall) -> Any:
         left: set[Member] = set()
         while True:
-            member = self._active(kind, hook, left)
-            result = await call(member, name, args, kwargs)
+            member = self._active(hook, left)
+            result = await hook.on(member)
             if result is not LEFT:
                 return result
             left.add(member)
 
-    def _active(self, kind: str, hook: str, left: set[Member]) -> Member:
+    def _active(self, hook: HookCall, left: set[Member]) -> Member:
         """Return the plugin to call, of those that have not `left` since the dispatch began."""
-        live = self._live(self._table.members.having(kind, hook))
-        members = [member for member in live if member not in left] if left else live
+        members = [member for member in self._having(hook) if member not in left]
         if not members:
             known = [entry.ref for entry in self._table.present()]
-            raise NobodyAnswers(kind, hook=hook, known=known)
-        return select(kind, members, self._registry.routing_policy)
+            raise NobodyAnswers(hook.kind, hook=hook.hook, known=known)
+        return select(hook.kind, members, self._registry.routing_policy)

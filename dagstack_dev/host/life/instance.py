@@ -6,7 +6,7 @@ import inspect
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import anyio
 import anyio.lowlevel
@@ -20,13 +20,12 @@ from dagstack_dev.core.errors.life import (
     Unfinished,
 )
 from dagstack_dev.core.lifecycle import Operation, OperationKind
-from dagstack_dev.core.manifest.fields import ExecutionModel, PluginManifest
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.calls.current import become_plugin
 from dagstack_dev.host.life.jobs import cancelled_by_itself
 from dagstack_dev.host.life.life_task import LifeTask
 from dagstack_dev.host.life.methods import Methods
-from dagstack_dev.host.life.scope import GRACE_SECONDS, Scope, gone
+from dagstack_dev.host.life.scope import Scope, gone
 from dagstack_dev.host.loop.limits import running_time
 from dagstack_dev.host.loop.stacks import calls_through
 from dagstack_dev.host.loop.tasks import (
@@ -41,6 +40,7 @@ from dagstack_dev.host.loop.tasks import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 
+    from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.host.calls.gate import Gate
     from dagstack_dev.host.loop.watchdog import Watchdog
 
@@ -68,13 +68,15 @@ class PluginInstance:
         on_loop_end: called with this and the name of what ended with the event loop.
 
     Attributes:
-        began: when its setup did, or its teardown, in running time.
+        began: when its setup was due, or its teardown began, in running time.
         undo_errors: what went wrong in undoing a failed setup, or after a crash, as records.
         requires_restart: whether `teardown` returned False: something stays that only a new
             process is rid of.
         token: of its event loop.
+        grace_seconds: how long what has been cancelled may take to end before it is left behind.
     """
 
+    grace_seconds: ClassVar[float] = 2.0
     _context: Context | None = None
     _task: LifeTask | None = None
     _owned: Scope | None = None
@@ -85,7 +87,6 @@ class PluginInstance:
     _is_awaited = False
     _is_over = False
     _being_undone: Scope | None = None
-    began = 0.0
     undo_errors: tuple[BaseException, ...] = ()
     requires_restart = False
 
@@ -112,8 +113,8 @@ class PluginInstance:
         self._on_dying = on_dying
         self._on_crash = on_crash
         self._on_loop_end = partial(on_loop_end, self)
-        self._threaded = manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
         self.token = anyio.lowlevel.current_token()
+        self.began = running_time()
         self._methods = Methods(plugin, manifest, folder=folder, watchdog=watchdog)
 
     # Set up
@@ -165,14 +166,14 @@ class PluginInstance:
         except anyio.get_cancelled_exc_class() as error:
             if task.setup_ended.is_set() and not task.has_failed:
                 return  # It will have to be torn down; our next await is cancelled.
-            await task.cancel()
+            await task.cancel(self.grace_seconds)
             with suppress(PluginCancelled):
                 await self._fail(cancelled_by_itself(self._ref, "setup", error))
             raise
         if not has_ended:
             at, seconds = [self._methods.unfinished("setup")], self._manifest.startup_timeout_sec
             overdue = self._preempted_by or SetupTimeout(self._ref, seconds, at)
-            await task.cancel()
+            await task.cancel(self.grace_seconds)
             await self._fail(overdue)
         if (failure := task.take_error()) is not None:
             await self._fail(failure)
@@ -248,7 +249,7 @@ class PluginInstance:
                 raised.add_note(f"it was set up in an event loop that has been closed; {ONE_LOOP}")
         left = self._manifest.teardown_timeout_sec - (running_time() - began)
         failure = failure or self._died_of or next(iter(errors), None)
-        return errors + await self._undo(failure, max(left, GRACE_SECONDS))
+        return errors + await self._undo(failure, max(left, self.grace_seconds))
 
     async def _run_teardown(self) -> None:
         task = self._task_that_tears_down
@@ -264,7 +265,7 @@ class PluginInstance:
             if not await task.tear_down(seconds):
                 at = self._methods.unfinished("teardown")
                 overdue = TeardownTimeout(self._ref, seconds, [at])
-                await task.cancel()
+                await task.cancel(self.grace_seconds)
                 raise overdue
         self.requires_restart = task.answer is False  # It says that something stays (ADR-1).
         if (error := task.take_error()) is not None:
@@ -308,7 +309,7 @@ class PluginInstance:
             self._owned = Scope(
                 self._ref,
                 folder=self._folder,
-                in_threads=self._threaded,
+                in_threads=self._methods.in_threads,
                 watchdog=self._watchdog,
                 on_failure=self._job_failed,
                 on_loop_end=self._on_loop_end,
@@ -341,7 +342,8 @@ class PluginInstance:
             return []
         assert context is not None  # noqa: S101 - set when anything begins
         self._being_undone = owned
-        late = await owned.undo(failure, seconds=seconds, context=context)
+        grace = self.grace_seconds
+        late = await owned.undo(failure, seconds=seconds, grace=grace, context=context)
         self._being_undone = None
         if late:
             allowed = self._manifest.teardown_timeout_sec

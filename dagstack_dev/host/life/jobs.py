@@ -30,11 +30,11 @@ _JOIN_SECONDS = 1.0
 """How long a thread that has said its last word may take to be gone."""
 
 _LOOK_SECONDS = 0.01
-"""How often a thread is looked at that cannot tell of its end."""
+"""How often a thread is looked at that cannot report its end."""
 
 
 class Job:
-    """Something that goes on until it is told to stop.
+    """Something that goes on until it is stopped.
 
     Attributes:
         name: for reports.
@@ -118,7 +118,7 @@ class BackgroundTask(TaskJob):
         super().__init__(name, ref)
         self._function = function
 
-    def stop(self, failure: BaseException | None) -> None:  # noqa: ARG002 - it cannot be told
+    def stop(self, failure: BaseException | None) -> None:  # noqa: ARG002 - there is no way to pass it on
         """Cancel it."""
         self._scope.cancel()
 
@@ -226,7 +226,7 @@ class OwnedThread(Job):
         """Whether the thread has not ended."""
         return self._thread.is_alive()
 
-    def stop(self, failure: BaseException | None) -> None:  # noqa: ARG002 - it cannot be told
+    def stop(self, failure: BaseException | None) -> None:  # noqa: ARG002 - there is no way to pass it on
         """Set its signal."""
         self._stop.set()
 
@@ -262,7 +262,7 @@ class OwnedThread(Job):
 
 
 def _differs(error: BaseException, failure: BaseException) -> bool:
-    """Return whether `error` tells anything besides `failure`, which a task group wraps."""
+    """Return whether `error` holds anything besides `failure`, which a task group wraps."""
     if isinstance(error, BaseExceptionGroup):
         return error.split(lambda each: each is failure)[1] is not None
     return error is not failure

@@ -8,7 +8,6 @@ import anyio
 import anyio.lowlevel
 
 from dagstack_dev.host.life.jobs import cancelled_by_itself
-from dagstack_dev.host.life.scope import GRACE_SECONDS
 from dagstack_dev.host.loop.limits import move_on_after
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LifeTask:
-    """Runs `setup`, waits to be told to stop, and runs `teardown`; or only the latter.
+    """Runs `setup`, waits for `stop`, and runs `teardown`; or only the latter.
 
     Its scope is shielded: a cancellation of the host never reaches the plugin by itself.
 
@@ -59,7 +58,7 @@ class LifeTask:
 
     @property
     def has_failed(self) -> bool:
-        """Whether `take_error` has anything to tell."""
+        """Whether `take_error` has anything to return."""
         return self._error is not None
 
     def take_error(self) -> BaseException | None:
@@ -95,10 +94,10 @@ class LifeTask:
             await self.ended.wait()
         return self.ended.is_set()
 
-    async def cancel(self) -> None:
-        """Cancel all that the plugin has open, and give it a moment to end."""
+    async def cancel(self, grace: float) -> None:
+        """Cancel all that the plugin has open, and give it `grace` seconds to end."""
         self._scope.cancel()
-        with anyio.CancelScope(shield=True), anyio.move_on_after(GRACE_SECONDS):
+        with anyio.CancelScope(shield=True), anyio.move_on_after(grace):
             await self.ended.wait()
             # Tasks in scopes that the plugin left open get their cancellation a turn later.
             await anyio.lowlevel.checkpoint()
@@ -127,7 +126,7 @@ class LifeTask:
             self.ended.set()
 
     async def _set_up(self, setup: Method) -> bool:
-        """Return whether it ended well; if not, `take_error` tells why, unless it was cancelled."""
+        """Return whether it ended well; if not, `take_error` has why, unless it was cancelled."""
         try:
             await setup()
         except anyio.get_cancelled_exc_class() as error:

@@ -45,6 +45,9 @@ class Methods:
         manifest: for the ref, the timeouts and whether plain functions run in a worker thread.
         folder: where its code lies, to name lines of it.
         watchdog: watches those that run on the loop.
+
+    Attributes:
+        in_threads: whether plain functions run in a worker thread.
     """
 
     _awaiting: Awaitable[object] | None = None
@@ -56,7 +59,7 @@ class Methods:
         self._manifest = manifest
         self._ref = manifest.ref
         self._folder = folder
-        self._in_threads = manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
+        self.in_threads = manifest.execution_model is ExecutionModel.THREAD_CPU_BOUND
         self._watchdog = watchdog
         self._plugin: object = plugin
         self._methods: dict[str, Callable[..., object]] = {
@@ -71,11 +74,11 @@ class Methods:
         self._methods.clear()
 
     def must_be_awaited(self) -> bool:
-        """Return whether a call of either has anything to wait for, as far as can be told."""
+        """Return whether a call of either has anything to wait for, as far as can be seen."""
         return any(map(self._waits, self._methods.values()))
 
     def _waits(self, method: Callable[..., object]) -> bool:
-        if self._in_threads:
+        if self.in_threads:
             return True
         code = getattr(method, "__code__", None)  # `inspect` takes ten times as long.
         is_plain = code is not None and not code.co_flags & inspect.CO_COROUTINE
@@ -89,7 +92,7 @@ class Methods:
         method = self._methods.get(name)
         if method is None:
             return None
-        if self._in_threads:
+        if self.in_threads:
             return self.call(name, *args)
         try:
             return self._watched(name, partial(context.run, method, *args))
@@ -112,7 +115,7 @@ class Methods:
         try:
             if inspect.iscoroutinefunction(method):
                 return await self.wait_for(method(*args))
-            if self._in_threads:
+            if self.in_threads:
                 return await self._call_in_thread(partial(method, *args))
             result = self._watched(name, partial(method, *args))
             return await self.wait_for(result) if inspect.isawaitable(result) else result

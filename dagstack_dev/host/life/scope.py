@@ -6,7 +6,7 @@ import inspect
 from contextlib import ExitStack
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from dagstack_dev.host.loop.watchdog import Watchdog
 
 T = TypeVar("T")
-
-GRACE_SECONDS: Final = 2.0
-"""How long what has been cancelled may take to end before it is left behind."""
 
 
 class Scope:
@@ -240,16 +237,16 @@ class Scope:
     # Undoing
 
     async def undo(
-        self, failure: BaseException | None, *, seconds: float, context: Context
+        self, failure: BaseException | None, *, seconds: float, grace: float, context: Context
     ) -> list[Unfinished]:
         """Undo everything, newest first. Using the scope raises from now on.
 
         Done in a task of its own, so that nothing in it can hold up the caller.
 
         Args:
-            failure: what the plugin ends for, if it fails; context managers are told.
-            seconds: how long it may take. Then all that is left is cancelled at once and gets
-                `GRACE_SECONDS`.
+            failure: what the plugin ends for, if it fails; context managers get it.
+            seconds: how long it may take. Then all that is left is cancelled at once.
+            grace: how long that may take to end, in seconds, before it is left behind.
             context: in which plain functions are called.
 
         Returns:
@@ -267,13 +264,13 @@ class Scope:
             if not self._closed.is_set():
                 unfinished |= {each.what: each for each in self.under_way()[:1]}
                 self._abort()
-                with anyio.move_on_after(GRACE_SECONDS):
+                with anyio.move_on_after(grace):
                     await self._closed.wait()
                 for each in () if self._closed.is_set() else self.under_way():
                     unfinished.setdefault(each.what, each)
         self._failure = None
         if failure is not None:
-            failure.__traceback__ = traceback  # Without the frames of those who were told.
+            failure.__traceback__ = traceback  # Without the frames of those that got it.
         return [*unfinished.values()]
 
     def _move(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dagstack_dev.core.errors.life import SignatureMismatch
 
@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dagstack_dev.core.refs import PluginRef
-
-_PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {"setup": ("ctx",), "teardown": ()}
 
 
 def check_call(
@@ -39,7 +37,7 @@ def check_call(
     try:
         # What a decorator wraps is not what is called.
         signature = inspect.signature(function, follow_wrapped=False)
-    except (TypeError, ValueError):  # Some builtins do not tell.
+    except (TypeError, ValueError):  # Some builtins have none.
         return
     try:
         signature.bind(*arguments, **named)
@@ -62,26 +60,21 @@ def check_method(ref: PluginRef, name: str, method: Callable[..., object]) -> No
 
     To be asked when a call has raised `TypeError`, which has no line of the plugin then.
     """
-    parameters = _PARAMETERS[name]
     try:
-        inspect.signature(method, follow_wrapped=False).bind(*parameters)
-    except TypeError as error:
-        problem = str(error)
-    except ValueError:  # A method without any parameter has no signature.
-        problem = "it has no parameter for the instance"
-    else:
-        return
-    code = getattr(method, "__code__", None)
-    if code is None:  # What is called is an object, and the TypeError may be its own.
-        return
-    named = getattr(method, "__qualname__", name)
-    given = ", ".join(parameters)
-    define = "async def" if inspect.iscoroutinefunction(method) else "def"
-    wanted = ", ".join((["self"] if inspect.ismethod(method) else []) + [*parameters])
-    reason = (
-        f"{named} cannot be called as {name}({given}): {problem}; write: {define} {name}({wanted})"
+        signature = inspect.signature(method, follow_wrapped=False)
+    except ValueError:  # A method without any parameter has none.
+        signature = None
+    reason = SignatureMismatch.reason_of(
+        name,
+        getattr(method, "__qualname__", name),
+        signature,
+        is_async=inspect.iscoroutinefunction(method),
+        has_self=inspect.ismethod(method),
     )
-    raise SignatureMismatch(ref, reason, code.co_filename, code.co_firstlineno) from None
+    code = getattr(method, "__code__", None)
+    # Where what is called is an object, the TypeError may be its own.
+    if reason is not None and code is not None:
+        raise SignatureMismatch(ref, reason, code.co_filename, code.co_firstlineno) from None
 
 
 def _named(value: object) -> str:

@@ -8,7 +8,6 @@ that, everything has been stopped, as by an IDE or by `SIGSTOP`, and that does n
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from contextlib import contextmanager
 from time import monotonic, perf_counter
@@ -16,24 +15,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
-from dagstack_dev.core.frames import callers
+from dagstack_dev.core.frames import is_at_prompt
 from dagstack_dev.host.loop.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
 _LONGEST_GAP: Final = 1.0
-"""How long there may be no look, on a busy machine, before the program counts as stopped."""
-
-_STANDARD_LIBRARY: Final = f"{os.path.dirname(os.__file__)}/"  # noqa: PTH120 - compared with names
+"""How many seconds without a look, as on a busy machine, still count."""
 
 
 class _Looks(NamedTuple):
     """What the looks have found: replaced as a whole, since several threads read it.
 
     Attributes:
-        last: when the last look was, None while the watchdog is off.
+        last: when the last look was, None while there are none.
         is_held: whether a debugger held the program then.
         lost: the seconds that have not counted.
     """
@@ -49,79 +45,74 @@ class _Looks(NamedTuple):
         return self.lost + (gap if self.is_held else max(0.0, gap - _LONGEST_GAP))
 
 
-_looks = _Looks()
+def any_at_prompt() -> bool:
+    """Return whether any thread of this process waits for a person at a prompt."""
+    return any(map(is_at_prompt, sys._current_frames().values()))  # noqa: SLF001 - no other way
 
 
-def running_time() -> float:
-    """Read a clock in seconds that stands still while a debugger has stopped the program."""
-    now = monotonic()
-    return now - _looks.lost_at(now)
+class RunningClock:
+    """A clock that stands still while a debugger has stopped the program.
+
+    Args:
+        monotonic: what it shows while nothing stops it, in seconds.
+        is_stopped: returns whether a debugger holds the program now.
+    """
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = monotonic,
+        is_stopped: Callable[[], bool] = any_at_prompt,
+    ) -> None:
+        self._monotonic = monotonic
+        self._is_stopped = is_stopped
+        self._looks = _Looks()
+
+    def now(self) -> float:
+        """Return the seconds that have counted."""
+        now = self._monotonic()
+        return now - self._looks.lost_at(now)
+
+    def lost_seconds(self) -> float:
+        """Return how long debuggers have stopped the program."""
+        return self._looks.lost_at(self._monotonic())
+
+    def is_held(self) -> bool:
+        """Return whether a debugger held the program at the last look."""
+        return self._looks.is_held
+
+    def look(self) -> bool:
+        """Note whether a debugger holds the program; from a thread of its own, again and again."""
+        before, now = self._looks, self._monotonic()
+        is_held = self._is_stopped()
+        lost = before.lost_at(now)
+        if is_held and not before.is_held and before.last is not None:
+            lost = before.lost + now - before.last
+        self._looks = _Looks(now, is_held, lost)
+        return is_held
+
+    def look_no_more(self) -> None:
+        """Stop counting what is lost, until the next `look`."""
+        self._looks = _Looks(lost=self.lost_seconds())
+
+
+process_clock: Final = RunningClock()
+"""The one that all limits go by, for a debugger stops the process as a whole."""
+
+running_time: Final = process_clock.now
 
 
 def ms_since(began: float) -> float:
-    """Return the milliseconds since `began`, which `perf_counter` told."""
+    """Return the milliseconds since `began`, a reading of `perf_counter`."""
     return (perf_counter() - began) * 1000
-
-
-def lost_seconds() -> float:
-    """Return how long debuggers have stopped the program."""
-    return _looks.lost_at(monotonic())
-
-
-def is_held() -> bool:
-    """Return whether a debugger held the program at the last look."""
-    return _looks.is_held
-
-
-def look() -> bool:
-    """Note whether a debugger holds the program; from a thread of its own, again and again."""
-    global _looks  # noqa: PLW0603 - it is about the process
-    before, now = _looks, monotonic()
-    is_held = any(is_at_prompt(frame) for frame in sys._current_frames().values())  # noqa: SLF001 - no other way
-    lost = before.lost_at(now)
-    if is_held and not before.is_held and before.last is not None:
-        lost = before.lost + now - before.last
-    _looks = _Looks(now, is_held, lost)
-    return is_held
-
-
-def look_no_more() -> None:
-    """Stop counting, until the next `look`."""
-    global _looks  # noqa: PLW0603 - it is about the process
-    _looks = _Looks(lost=_looks.lost_at(monotonic()))
-
-
-def is_at_prompt(frame: FrameType | None) -> bool:
-    """Return whether a thread that is at `frame` waits for a person: in a debugger or a console.
-
-    Debuggers that derive from `bdb`, as pdb, ipdb and pudb do, wait within their trace function;
-    pydevd, which is in debugpy and PyCharm, in a function of its own.
-    """
-    codes = (each.f_code for each in callers(frame))
-    return any(
-        each.co_name in _WAITING and _waits(each.co_name, each.co_filename) for each in codes
-    )
-
-
-_WAITING: Final = {
-    "trace_dispatch": f"{_STANDARD_LIBRARY}bdb.py",
-    "interaction": "",
-    "cmdloop": "",
-    "_do_wait_suspend": "pydevd.py",
-    "do_wait_suspend": "pydevd.py",
-    "interact": f"{_STANDARD_LIBRARY}code.py",
-    "mainloop": "IPython/terminal/embed.py",
-}
-"""The functions in which they wait, and how the names of their files end."""
-
-
-def _waits(name: str, path: str) -> bool:
-    return path.endswith(_WAITING[name] or ("/pdb.py", "/debugger.py", "/pdbpp.py"))
 
 
 @contextmanager
 def move_on_after(seconds: float) -> Iterator[anyio.CancelScope]:
-    """As `anyio.move_on_after`, in running time."""
+    """Cancel what is in this block after some time, as `anyio.move_on_after` does.
+
+    Args:
+        seconds: of running time.
+    """
     with anyio.CancelScope() as scope:
         stop = call_after(seconds, scope.cancel)
         try:
@@ -131,7 +122,12 @@ def move_on_after(seconds: float) -> Iterator[anyio.CancelScope]:
 
 
 def call_after(seconds: float, function: Callable[[], object]) -> Callable[[], object]:
-    """Call `function` after `seconds` of running time; what is returned keeps it from that."""
+    """Call `function` after some time, unless what is returned has been called by then.
+
+    Args:
+        seconds: of running time.
+        function: called in the running event loop.
+    """
     ends = running_time() + seconds
     try:
         loop = asyncio.get_running_loop()

@@ -1,15 +1,15 @@
-"""What stacks tell: at which line something is that does not end."""
+"""Stacks: at which line something is that does not end, and which calls are under way."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from os.path import dirname
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.errors.life import Unfinished
-from dagstack_dev.core.frames import awaited, callers
-from dagstack_dev.core.recorded import last_lines
+from dagstack_dev.core.frames import awaited, callers, is_of_python
+from dagstack_dev.core.tracebacks import last_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +52,17 @@ def frame_of(thread: int | None) -> FrameType | None:
     return sys._current_frames().get(thread or 0)  # noqa: SLF001 - there is no other way
 
 
+def gate_of(frame: FrameType) -> Any:
+    """Return the gate that `frame` forwards a call through; None where it does not do that."""
+    is_forwarder = frame.f_code.co_filename == FORWARDER_FILE
+    return frame.f_locals.get("_dagstack_gate") if is_forwarder else None
+
+
+def is_of_app(frame: FrameType) -> bool:
+    """Return whether `frame` runs code of an app or a plugin: neither ours nor Python's."""
+    return not (_is_in(_PACKAGE, frame) or is_of_python(frame))
+
+
 def calls_through(gate: object, folder: str | None) -> list[Unfinished]:
     """Return the methods that are called through `gate` and have not come back, and where they are.
 
@@ -63,10 +74,10 @@ def calls_through(gate: object, folder: str | None) -> list[Unfinished]:
     running = sys._current_frames().values()  # noqa: SLF001 - there is no other way
     for frames in (*stacks, *([*callers(each)][::-1] for each in running)):
         for index, frame in enumerate(frames):
-            if _is_forwarder(frame, gate):
+            if gate_of(frame) is gate:
                 inside = frames[index + 1 :]
                 if inside and inside[0].f_code.co_qualname == _WAITS_FOR_THREAD:
-                    break  # Where the call is, the thread tells, which has such a frame, too.
+                    break  # The stack of the thread shows where: it has such a frame, too.
                 first = inside[0] if inside and not _is_in(_PACKAGE, inside[0]) else None
                 last = _innermost_in(folder, inside) or first
                 # In a worker thread, the method itself is called by a function without a name.
@@ -74,11 +85,6 @@ def calls_through(gate: object, folder: str | None) -> list[Unfinished]:
                 calls.append(_at(named.f_code.co_name, last))
                 break
     return calls
-
-
-def _is_forwarder(frame: FrameType, gate: object) -> bool:
-    is_one = frame.f_code.co_filename == FORWARDER_FILE
-    return is_one and frame.f_locals.get("_dagstack_gate") is gate
 
 
 def _is_in(folder: str, frame: FrameType) -> bool:

@@ -141,7 +141,7 @@ def is_closed(token: EventLoopToken | None) -> bool:
     if isinstance(loop, asyncio.AbstractEventLoop):
         return loop.is_closed()
     try:
-        if loop is not None:  # It is trio's, which tells in no other way.
+        if loop is not None:  # It is trio's, which shows it in no other way.
             loop.run_sync_soon(int)
     except RuntimeError:
         return True

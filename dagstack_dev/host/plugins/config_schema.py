@@ -18,22 +18,21 @@ from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.manifest.parsing import line_in_manifest
 from dagstack_dev.core.refs import did_you_mean
-from dagstack_dev.host.plugins.config_problems import (
-    Keys,
-    dotted,
-    problem_of,
-    pydantic_words,
-    quoted,
-)
+from dagstack_dev.core.secrets import is_secret_key, masked_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import PluginSource
 
 _ATTRIBUTE: Final = "config_schema"
+
+_LONGEST_QUOTE: Final = 100
+
+Keys = tuple[str | int, ...]
+"""Where a value stands in a section."""
 
 
 class SectionSchema(Protocol):
@@ -63,7 +62,7 @@ class JsonSchema:
         try:
             values = _with_defaults(self.schema, dict(section))
             errors = self.validator.iter_errors(_as_json(values))
-            problems = [problem_of(each, self.schema) for each in errors]
+            problems = [_problem_of(each, self.schema) for each in errors]
         except Exception as error:  # A value from code that JSON does not know.
             raise SectionMisfit([((), f"cannot be checked: {in_words(error)}")]) from error
         if problems:
@@ -85,7 +84,7 @@ class ModelSchema:
             values = self.model.model_validate(dict(section)).model_dump(by_alias=True)
         except ValidationError as error:
             raise SectionMisfit(
-                [(each["loc"], pydantic_words(each)) for each in error.errors(include_url=False)]
+                [(each["loc"], _pydantic_words(each)) for each in error.errors(include_url=False)]
             ) from None
         except Exception as error:
             name = self.model.__name__
@@ -208,3 +207,70 @@ def _with_defaults(schema: object, values: dict[str, Any]) -> dict[str, Any]:
         if isinstance(values.get(key), dict):
             values[key] = _with_defaults(inner, dict(values[key]))
     return values
+
+
+# What does not fit, in words
+
+
+def _problem_of(error: Any, schema: object) -> tuple[Keys, str]:
+    """Return the keys and the words of an error of jsonschema_rs against `schema`."""
+    keys, kind, found = tuple(error.instance_path), error.kind, error.instance
+    match kind.name:
+        case "required":
+            return (*keys, kind.property), "missing; add it"
+        case "additionalProperties":
+            several = len(kind.unexpected) > 1
+            known = () if several else _properties(schema, error.schema_path[:-1])
+            hint = did_you_mean(kind.unexpected[0], known)
+            return (*keys, kind.unexpected[0]), f"{error.message}{hint}"
+        case "type":
+            shown = "" if _is_secret(keys, found) else f", not {quoted(repr(found))}"
+            return keys, f"must be of type {' or '.join(kind.types)}{shown}"
+        case _ if _is_secret(keys, found):
+            return keys, f"does not fit the schema's {kind.name!r}"
+        case _:
+            return keys, quoted(error.message)
+
+
+def _properties(schema: Any, place: Iterable[str | int]) -> Iterable[str]:
+    """Return the keys that the schema at `place` knows; none where a `$ref` leads there."""
+    try:
+        for key in place:
+            schema = schema[key]
+        return [*schema["properties"]]
+    except (LookupError, TypeError):
+        return ()
+
+
+def _pydantic_words(detail: Any) -> str:
+    """Return the words of an error of pydantic."""
+    if detail["type"] == "missing":
+        return "missing; add it"
+    if detail["type"] == "extra_forbidden":
+        return "unknown key"
+    message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    if _is_secret(detail["loc"], detail["input"]):
+        return str(message)
+    return f"{message}, not {quoted(repr(detail['input']))}"
+
+
+def _is_secret(keys: Iterable[str | int], value: object) -> bool:
+    """Return whether the value at `keys` is one to be kept to oneself, or holds such a one."""
+    inner = value.items() if isinstance(value, dict) else ()
+    return any(is_secret_key(str(key)) for key in keys) or any(
+        _is_secret([key], each) for key, each in inner
+    )
+
+
+def dotted(keys: Iterable[str | int]) -> str:
+    """Return keys as a person writes them: `tool.calc.tags[1]`."""
+    text = ""
+    for key in keys:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return text
+
+
+def quoted(text: str) -> str:
+    """Return `text` without secrets, and cut where it is long."""
+    text = masked_text(text)
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."

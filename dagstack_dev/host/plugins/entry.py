@@ -1,4 +1,4 @@
-"""One plugin of a registry: what it offers, what of it runs, and how it is doing."""
+"""One plugin of a registry: its revision, what of it runs, and how it is doing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class Revision:
     """A plugin's source as far as it could be prepared without running it.
 
     Attributes:
@@ -39,8 +39,8 @@ class Offer:
     section_schema: SectionSchema | None = None
 
     @classmethod
-    def unprepared(cls, ref: PluginRef, source: PluginSource) -> Offer:
-        """Return an offer for a source of which only kind and name can be told."""
+    def unprepared(cls, ref: PluginRef, source: PluginSource) -> Revision:
+        """Return a revision for a source of which only kind and name are known."""
         manifest = PluginManifest.model_construct(
             name=ref.name, kind=ref.kind, core_version="", runtime=()
         )
@@ -65,7 +65,7 @@ class Offer:
 class Saved(NamedTuple):
     """What ran of a plugin, to go back to."""
 
-    offer: Offer
+    revision: Revision
     generation: Generation | None
     number: int
     context: PluginContext | None
@@ -74,10 +74,10 @@ class Saved(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One plugin: what it offers, what of it runs, and how it is doing. To be read only.
+    """One plugin: its revision, what of it runs, and how it is doing. To be read only.
 
     Attributes:
-        offer: what it is loaded from, the next time.
+        revision: what it is loaded from, the next time.
         gate: what calls of it go through; it knows the instance that answers.
         generation: the code that is in force, None where none is loaded.
         number: that of this generation, counted from 1.
@@ -95,7 +95,7 @@ class Entry:
         requires_restart: whether a teardown of it has left something in this process for good.
     """
 
-    offer: Offer
+    revision: Revision
     gate: Gate
     generation: Generation | None = None
     number: int = 0
@@ -119,7 +119,7 @@ class Entry:
     @property
     def manifest(self) -> PluginManifest:
         """The manifest in force."""
-        return self.offer.manifest
+        return self.revision.manifest
 
     @property
     def instance(self) -> Any:
@@ -139,7 +139,7 @@ class Entry:
     @property
     def saved(self) -> Saved:
         """What of it `PluginTable.restored` brings back into force."""
-        return Saved(self.offer, self.generation, self.number, self.context, self.pending_error)
+        return Saved(self.revision, self.generation, self.number, self.context, self.pending_error)
 
     def tearing_down(self) -> AbstractContextManager[None]:
         """Return a context manager in which the teardown runs."""

@@ -12,7 +12,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.host.plugins.matching import Matchers, traits_of
+from dagstack_dev.host.plugins.traits import declared_traits, traits_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +62,60 @@ class Member:
             return False
 
 
+class _Matchers:
+    """The members that have one hook, by what they say they take.
+
+    A plugin with a method `matches` is asked (contract, section 8), unless its manifest already
+    rules out the traits of the input. Without such a method, the manifest has to name one of them.
+    A plugin that says neither takes nothing, but may be the kind's fallback.
+
+    Attributes:
+        traits: those that some plugin declares.
+    """
+
+    def __init__(self) -> None:
+        self.traits: set[str] = set()
+        self._naming: dict[tuple[str, str], dict[Member, None]] = {}
+        self._asked: dict[frozenset[str], dict[Member, None]] = {}
+        self._fallbacks: dict[Member, None] = {}
+        self._places: dict[Member, list[dict[Member, None]]] = {}
+
+    def add(self, member: Member) -> None:
+        declared = declared_traits(member.manifest)
+        self.traits |= declared.keys()
+        places = [
+            self._naming.setdefault((name, value), {})
+            for name, values in declared.items()
+            for value in values
+        ]
+        if member.has("matches"):
+            places.append(self._asked.setdefault(frozenset(declared), {}))
+        if member.manifest.fallback:
+            places.append(self._fallbacks)
+        for each in places:
+            each[member] = None
+        self._places[member] = places
+
+    def remove(self, member: Member) -> None:
+        """Remove a member, if it is there."""
+        for each in self._places.pop(member, ()):
+            del each[member]
+
+    def candidates(self, traits: Mapping[str, tuple[str, ...]]) -> tuple[set[Member], list[Member]]:
+        """Return the members that may take an input of these traits, and the fallbacks.
+
+        Whether the former do, those that have `matches` are still to be asked.
+        """
+        found: set[Member] = set()
+        for name, values in traits.items():
+            for value in values:
+                found.update(self._naming.get((name, value), ()))
+        for declared, members in self._asked.items():
+            if declared.isdisjoint(traits):
+                found.update(members)
+        return found, [*self._fallbacks]
+
+
 class _Kind:
     """The members of one kind: by name, by hook in order, and by hook for matching."""
 
@@ -70,7 +124,7 @@ class _Kind:
     def __init__(self) -> None:
         self.by_name: dict[str, Member] = {}
         self.by_hook: dict[str, list[Member]] = {}
-        self.matchers: dict[str, Matchers[Member]] = {}
+        self.matchers: dict[str, _Matchers] = {}
 
     def put(self, member: Member) -> None:
         name = member.ref.name
@@ -83,7 +137,7 @@ class _Kind:
                 insort(members, member, key=place)
         for hook, matchers in self.matchers.items():
             if member.has(hook):
-                _add(matchers, member)
+                matchers.add(member)
 
     def having(self, hook: str) -> list[Member]:
         members = self.by_hook.get(hook)
@@ -92,18 +146,18 @@ class _Kind:
             members = self.by_hook[hook] = sorted(found, key=place)
         return members
 
-    def matching(self, hook: str) -> Matchers[Member]:
+    def matching(self, hook: str) -> _Matchers:
         matchers = self.matchers.get(hook)
         if matchers is None:
-            matchers = self.matchers[hook] = Matchers()
+            matchers = self.matchers[hook] = _Matchers()
             for member in self.having(hook):
-                _add(matchers, member)
+                matchers.add(member)
         return matchers
 
     def drop(self, member: Member) -> None:
         del self.by_name[member.ref.name]
         for members in self.by_hook.values():
-            take_out(members, member)
+            _take_out(members, member)
         for matchers in self.matchers.values():
             matchers.remove(member)
 
@@ -111,8 +165,8 @@ class _Kind:
 class Members:
     """Every plugin that is ready, or was and is being swapped by a reload.
 
-    `note` is to be told every change of a state. A member that is not ready counts while its gate
-    holds calls back: that it has failed for good, its gate is told last.
+    `note` is to be called with every change of a state. A member that is not ready counts while its
+    gate holds calls back, which ends when it has failed for good.
 
     Dispatches may come from other threads than the changes do.
     """
@@ -137,7 +191,7 @@ class Members:
             if kind is None or member is None:
                 return
             member.is_ready = False
-            if state in _GONE or entry.gate.unavailable is not None:
+            if state in _GONE or entry.gate.refusal is not None:
                 kind.drop(member)
 
     def having(self, kind: str, hook: str) -> list[Member]:
@@ -154,7 +208,7 @@ class Members:
         Args:
             kind: the kind.
             hook: the hook.
-            args: the input; what it tells of itself, `traits_of` knows.
+            args: the input; `traits_of` finds its traits.
             kwargs: the input by name.
         """
         with self._lock:
@@ -162,18 +216,14 @@ class Members:
             if known is None:
                 return [], []
             matchers = known.matching(hook)
-            told = tuple(matchers.told)
-        traits = traits_of(args, kwargs, told)  # Which may run code of the input's.
+            wanted = tuple(matchers.traits)
+        traits = traits_of(args, kwargs, wanted)  # Which may run code of the input's.
         with self._lock:
             found, fallbacks = matchers.candidates(traits)
         return sorted(found, key=place), sorted(fallbacks, key=place)
 
 
-def _add(matchers: Matchers[Member], member: Member) -> None:
-    matchers.add(member, member.manifest, is_asked=member.has("matches"))
-
-
-def take_out(members: list[Member], member: Member) -> None:
+def _take_out(members: list[Member], member: Member) -> None:
     """Remove `member` from a list in order, if it is there."""
     index = bisect_left(members, member.place, key=place)
     if index < len(members) and members[index] is member:

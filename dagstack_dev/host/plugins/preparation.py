@@ -1,4 +1,4 @@
-"""From a folder's bytes to an offer: everything that can be checked without running the code."""
+"""From a folder's bytes to a revision: everything that can be checked without running the code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dagstack_dev.core.manifest.module import module_manifest
 from dagstack_dev.core.manifest.parsing import line_in, parse_manifest
 from dagstack_dev.core.secrets import remember, remember_environment, secrets_in
 from dagstack_dev.host.plugins.config_schema import manifest_schema
-from dagstack_dev.host.plugins.entry import Offer
+from dagstack_dev.host.plugins.entry import Revision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,12 +47,17 @@ def prepare(
     *,
     core_version: str,
     runtimes: Mapping[str, Runtime],
-    kinds: Kinds = NO_KINDS,
-    previous: Offer | None = None,
-) -> Offer:
+    kinds: Kinds,
+    previous: Revision | None = None,
+) -> Revision:
     """Parse and validate the manifest, gate version and runtime, compile the code.
 
-    `previous` is the offer that runs now, if any: what has not changed since is reused.
+    Args:
+        source: the files.
+        core_version: what the manifest's `core_version` has to accept.
+        runtimes: those that there are, by name.
+        kinds: those that the app has declared.
+        previous: the revision that runs now, if any; what has not changed since is reused.
 
     Raises:
         ManifestInvalid: the manifest does not match the schema, or cannot be read, or its
@@ -72,9 +77,9 @@ def prepare(
         locate(error, source)
         raise
     runtime = next(runtimes[name] for name in manifest.possible_runtimes if name in runtimes)
-    known = previous or Offer(manifest)
+    known = previous or Revision(manifest)
     schema = manifest_schema(manifest, source)
-    return Offer(manifest, runtime.prepare(manifest, source, known.prepared), source, schema)
+    return Revision(manifest, runtime.prepare(manifest, source, known.prepared), source, schema)
 
 
 def _say_the_same(one: PluginSource | None, other: PluginSource) -> bool:
@@ -110,6 +115,13 @@ def check_gates(
     kinds: Kinds = NO_KINDS,
 ) -> None:
     """Refuse a plugin that this core may not or cannot run (contract, section 4).
+
+    Args:
+        manifest: what the plugin asks for.
+        core_version: the version of this core.
+        runtimes: those that there are, by name.
+        path: of the manifest, for the error; None if it is in no file.
+        kinds: those that the app has declared.
 
     Raises:
         VersionIncompatible: the manifest excludes `core_version`.

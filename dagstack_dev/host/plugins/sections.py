@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.config import ConfigDocument
+from dagstack_dev.core.config import ConfigDocument, header
 from dagstack_dev.core.errors.files import ConfigSectionInvalid, ManifestProblem
 from dagstack_dev.core.secrets import remember, secrets_in
-from dagstack_dev.host.plugins.config_problems import Keys, dotted
-from dagstack_dev.host.plugins.config_schema import SectionMisfit, class_schema
+from dagstack_dev.host.plugins.config_schema import Keys, SectionMisfit, class_schema, dotted
 from dagstack_dev.host.services.context import PluginContext, plugin_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.plugins.config_schema import SectionSchema
-    from dagstack_dev.host.plugins.entry import Entry, Offer
+    from dagstack_dev.host.plugins.entry import Entry, Revision
 
 _UNKNOWN_FILE: Final = "<configuration>"
 
@@ -28,22 +28,34 @@ def section_of(entry: Entry, context: PluginContext) -> Mapping[str, Any]:
         ConfigSectionInvalid: it does not fit the schema of the manifest or of the class.
         ManifestInvalid: the schema of the class is none.
     """
-    section = plugin_config(context.config, entry.ref)
+    section = _seen(entry.ref, context.config)
     remember(secrets_in(section))
-    schemas = entry.offer.section_schema, class_schema(type(entry.instance), entry.ref)
+    schemas = entry.revision.section_schema, class_schema(type(entry.instance), entry.ref)
     return checked_section(entry.ref, context.config, section, schemas)
 
 
-def section_problem(offer: Offer, context: PluginContext) -> ConfigSectionInvalid | None:
-    """Return why the section of a plugin does not fit its manifest, or None."""
-    if offer.section_schema is None:
-        return None
-    section = plugin_config(context.config, offer.ref)
+def section_problem(revision: Revision, config: Mapping[str, Any]) -> ConfigSectionInvalid | None:
+    """Return why the section of a plugin in `config` does not fit its manifest, or None."""
     try:
-        checked_section(offer.ref, context.config, section, [offer.section_schema])
+        section = _seen(revision.ref, config)
+        checked_section(revision.ref, config, section, [revision.section_schema])
     except ConfigSectionInvalid as error:
         return error
     return None
+
+
+def _seen(ref: PluginRef, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what `ref` sees of `config`.
+
+    Raises:
+        ConfigSectionInvalid: what stands in the place of its section is no table.
+    """
+    tables = config.get(ref.kind)
+    own = tables.get(ref.name, {}) if isinstance(tables, Mapping) else {}
+    if not isinstance(own, Mapping):
+        words = f"is no table; write {header(ref)}, and below it a line for each setting"
+        raise _section_invalid(ref, config, {}, SectionMisfit([((), words)]))
+    return plugin_config(config, ref)
 
 
 def checked_section(
@@ -79,7 +91,8 @@ def _section_invalid(
     section: Mapping[str, Any],
     misfit: SectionMisfit,
 ) -> ConfigSectionInvalid:
-    prefix: Keys = () if section is config else (ref.kind, ref.name)
+    is_flat = section is config and bool(config)
+    prefix: Keys = () if is_flat else (ref.kind, ref.name)
     problems = []
     for keys, message in misfit.problems:
         full = (*prefix, *keys)

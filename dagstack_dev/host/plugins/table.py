@@ -14,26 +14,29 @@ from dagstack_dev.core.events import (
     PluginRequiresRestart,
     Transition,
 )
+from dagstack_dev.core.graph import DependencyGraph, reach
 from dagstack_dev.core.hookspecs.kinds import NO_KINDS, DispatchClass, Kinds
-from dagstack_dev.core.lifecycle import Stage, State, check_transition
+from dagstack_dev.core.lifecycle import PluginStatus, Stage, State, check_transition
 from dagstack_dev.core.manifest.fields import ExecutionModel
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.host.calls.current import current_reload
 from dagstack_dev.host.calls.gate import Gate, GateRules
 from dagstack_dev.host.calls.proxy import PluginProxy, follow, make_proxy, refit
 from dagstack_dev.host.loop.watchdog import Watchdog
+from dagstack_dev.host.plugins.code_map import CodeMap
+from dagstack_dev.host.plugins.early_calls import EarlyCalls
 from dagstack_dev.host.plugins.entry import Entry
 from dagstack_dev.host.plugins.members import Members
-from dagstack_dev.host.plugins.table_view import PluginView
 from dagstack_dev.host.services.guarding import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from dagstack_dev.core.ports import Generation, Observer, Runtime
+    from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.calls.drain import Drain
     from dagstack_dev.host.life.instance import PluginInstance
-    from dagstack_dev.host.plugins.entry import Offer, Saved
+    from dagstack_dev.host.plugins.entry import Revision, Saved
     from dagstack_dev.host.services.context import PluginContext
 
 
@@ -45,11 +48,11 @@ _DOWN: Final = frozenset({State.FAILED, State.BLOCKED, State.REMOVED})
 """Where nothing runs that could differ from what is on disk, nor comes back."""
 
 
-class PluginTable(PluginView):
+class PluginTable:
     """The plugins of one registry by ref.
 
     What happens to a plugin is a method here. It changes the state, the gate and all that belongs
-    to them together, and tells the observers last: whatever they look at, or call, agrees. Nothing
+    to them together, and calls the observers last: whatever they look at, or call, agrees. Nothing
     else opens or closes a gate, or writes into an `Entry`.
 
     Args:
@@ -57,54 +60,107 @@ class PluginTable(PluginView):
         owner: kept alive by every proxy.
 
     Attributes:
+        entries: all plugins that ever were, in the order of registration.
+        states: where each is in its life.
+        graph: the dependencies in force.
+        setup_order: the plugins that are set up, each with its place in the order of setups.
+        draining: since when plugins wait for their calls to end, in running time.
+        pending: those of which something newer is not in force.
+        priorities: those of the manifests in force.
+        code: whose code lies where, and who has imported it.
         rules: what holds for all gates, such as how long a call waits at one.
         members: who can be dispatched to.
         watchdog: watches the loop's thread while plugins are loaded, set up or torn down.
     """
 
     def __init__(self, runtimes: Mapping[str, Runtime], *, owner: object = None) -> None:
-        super().__init__(runtimes)
-        self.rules = GateRules(self.too_early, owner=owner)
+        self.entries: dict[PluginRef, Entry] = {}
+        self.states: dict[PluginRef, State] = {}
+        self.graph = DependencyGraph()
+        self.setup_order: dict[PluginRef, int] = {}
+        self.draining: dict[PluginRef, float] = {}
+        self.pending: set[PluginRef] = set()
+        self.priorities: dict[PluginRef, int] = {}
+        self.code = CodeMap(runtimes, self.setup_order)
+        too_early = EarlyCalls(self.entries, self.states, self.code, lambda: self.graph)
+        self.rules = GateRules(too_early, owner=owner)
         self.members = Members()
         self._kinds = NO_KINDS
-        self.watchdog = Watchdog(self.publish)
+        self.watchdog = Watchdog(self.publish, self.code.plugin_at)
         self._observers: dict[Guard, Observer] = {}
         self._setups = 0
         self._making_proxy = RLock()  # It looks at the plugin, which may run code of its own.
 
+    # What is known of them
+
+    def present_entry(self, ref: PluginRef) -> Entry | None:
+        """Return the entry of `ref`, unless that is unknown or removed."""
+        return None if self.states.get(ref, State.REMOVED) is State.REMOVED else self.entries[ref]
+
+    def present(self) -> Iterable[Entry]:
+        """Return every entry that is not removed, in the order of registration."""
+        return (
+            entry for ref, entry in self.entries.items() if self.states[ref] is not State.REMOVED
+        )
+
+    def ready_refs(self) -> list[PluginRef]:
+        """Return the ready plugins in the order in which their setups ended."""
+        return sorted(self.setup_order, key=self.setup_order.__getitem__)
+
+    def status(self, entry: Entry) -> PluginStatus:
+        """Return what is known of `entry` now."""
+        return PluginStatus(
+            ref=entry.ref,
+            state=self.states[entry.ref],
+            generation=entry.number if entry.generation is not None else 0,
+            path=entry.revision.folder,
+            error=entry.error if entry.error is not None else entry.degraded_by,
+            pending=entry.pending,
+            degraded=entry.degraded_by is not None,
+            requires_restart=entry.requires_restart,
+            stage=entry.stage,
+            blocked_by=entry.blocked_by,
+        )
+
+    def reached_by(self, refs: Iterable[PluginRef]) -> set[PluginRef]:
+        """Return `refs`, and the plugins that depend on them or have imported their code."""
+        return reach(refs, lambda ref: self.graph.dependents(ref) | self.code.importers(ref))
+
     def observe(self, observer: Observer) -> Callable[[], object]:
-        """Tell `observer` every fact from now on; what is returned ends that."""
+        """Call `observer` with every fact from now on; what is returned ends that."""
         name = getattr(observer, "__qualname__", type(observer).__qualname__)
         guard = Guard(f"the observer {name}")
         self._observers[guard] = observer
         return lambda: self._observers.pop(guard, None)
 
     def publish(self, fact: Fact) -> None:
-        """Tell every observer, whatever one of them raises."""
+        """Call every observer with `fact`, whatever one of them raises."""
         for guard, observer in tuple(self._observers.items()):
             guard.call(observer, fact)
 
-    def add(self, offer: Offer, reason: str) -> Entry:
+    # Coming, and what is next
+
+    def add(self, revision: Revision, reason: str) -> Entry:
         """Add a plugin that was not there before."""
-        entry = Entry(offer, Gate(offer.ref, self.rules))
-        known = self.entries.get(offer.ref)
+        entry = Entry(revision, Gate(revision.ref, self.rules))
+        known = self.entries.get(revision.ref)
         if known is not None:  # It was removed and is back: its proxy must be the same object.
             entry.gate, entry.proxy, entry.imports = known.gate, known.proxy, known.imports
             entry.requires_restart = known.requires_restart
         entry.gate.close()
-        self.entries[offer.ref] = entry
-        self._by_folder[offer.folder][offer.ref] = None
-        self.priorities[offer.ref] = offer.manifest.priority
+        self.entries[revision.ref] = entry
+        self.code.add(revision.ref, revision.folder)
+        self.priorities[revision.ref] = revision.manifest.priority
         self._advance(entry, State.DISCOVERED, reason)
         return entry
 
-    def offer(self, entry: Entry, offer: Offer) -> None:
-        """Let `offer` be what `entry` is loaded from next."""
-        before, entry.offer = entry.offer, offer
-        if before.folder != offer.folder:
-            del self._by_folder[before.folder][entry.ref]
-            self._by_folder[offer.folder][entry.ref] = None
-        self.priorities[entry.ref] = offer.manifest.priority
+    def revise(self, entry: Entry, revision: Revision) -> None:
+        """Let `revision` be what `entry` is loaded from next."""
+        before, entry.revision = entry.revision, revision
+        if before.folder != revision.folder:
+            self.code.remove(entry.ref, before.folder)
+            self.code.add(entry.ref, revision.folder)
+        self.priorities[entry.ref] = revision.manifest.priority
 
     def provide(self, entry: Entry, context: PluginContext | None) -> None:
         """Let `context` be what `entry` is set up with next."""
@@ -114,8 +170,8 @@ class PluginTable(PluginView):
     # allowed; a plugin object that was registered by hand stays the one it is.
 
     def loading(self, entry: Entry) -> None:
-        """Let go of the instance, for another one is about to take its place at once."""
-        if not entry.offer.by_hand:
+        """Drop the instance, for another one is about to take its place at once."""
+        if not entry.revision.by_hand:
             entry.gate.instance = None
 
     def imported(self, entry: Entry, generation: Generation) -> None:
@@ -148,22 +204,22 @@ class PluginTable(PluginView):
         self._advance(entry, State.LOADED, reason, duration_ms=duration_ms)
 
     def unload(self, entry: Entry) -> None:
-        """Let go of code and instance, and of all that the proxy has learnt of its class."""
+        """Drop code and instance, and all that the proxy has learnt of its class."""
         entry.generation = None
-        if not entry.offer.by_hand:
+        if not entry.revision.by_hand:
             self._put_in(entry, None)
             entry.running = None
 
     def _put_in(self, entry: Entry, instance: object) -> None:
         model = entry.manifest.execution_model
         entry.gate.instance = instance
-        entry.gate.threads = model is ExecutionModel.THREAD_CPU_BOUND
+        entry.gate.in_threads = model is ExecutionModel.THREAD_CPU_BOUND
         if entry.proxy is not None:
             follow(entry.proxy)
 
     def restored(self, entry: Entry, saved: Saved) -> None:
         """Put back in force what ran before; calls wait until it has been set up again."""
-        self.offer(entry, saved.offer)
+        self.revise(entry, saved.revision)
         entry.generation, entry.number = saved.generation, saved.number
         entry.context = saved.context
         self._note_pending(entry, saved.pending_error)
@@ -233,7 +289,7 @@ class PluginTable(PluginView):
         """
         entry.running = running
         if refusal is not None:
-            entry.gate.give_up(refusal)
+            entry.gate.refuse(refusal)
         if self.states[entry.ref] is State.READY:
             self._advance(entry, State.TEARING_DOWN, reason)
         self._advance(
@@ -245,7 +301,7 @@ class PluginTable(PluginView):
             stage=stage,
         )
         if refusal is None:
-            entry.gate.look_again()  # A setup that waits here would wait for its own end.
+            entry.gate.calls.look_again()  # A setup that waits here would wait for its own end.
 
     def blocked(
         self, entry: Entry, blocked_by: tuple[str, ...], reason: str, *, refusal: str | None = None
@@ -259,7 +315,7 @@ class PluginTable(PluginView):
             refusal: what calls are refused with; by default, what it waits for.
         """
         self.unload(entry)
-        entry.gate.give_up(refusal or f"it waits for {', '.join(blocked_by)}")
+        entry.gate.refuse(refusal or f"it waits for {', '.join(blocked_by)}")
         known = self.states[entry.ref] is State.BLOCKED and entry.blocked_by == blocked_by
         if not known:
             self._advance(entry, State.BLOCKED, reason, blocked_by=blocked_by)
@@ -268,15 +324,15 @@ class PluginTable(PluginView):
         """Remove a plugin; calls are refused with `refusal`."""
         self.unload(entry)
         entry.carry.clear()
-        del self._by_folder[entry.offer.folder][entry.ref]
-        entry.gate.give_up(refusal)
+        self.code.remove(entry.ref, entry.revision.folder)
+        entry.gate.refuse(refusal)
         self._advance(entry, State.REMOVED, reason)
 
     def ended(self, entry: Entry, refusal: str) -> None:
         """Refuse calls that would wait with `refusal`, for all that runs has been torn down."""
         entry.carry = {}  # Not emptied: a plugin's process has yet to send it to its app.
         if self.states[entry.ref] is State.STOPPED or entry.gate.is_held:
-            entry.gate.give_up(refusal)
+            entry.gate.refuse(refusal)
 
     def _advance(
         self,
@@ -289,7 +345,7 @@ class PluginTable(PluginView):
         stage: Stage | None = None,
         blocked_by: tuple[str, ...] = (),
     ) -> None:
-        """Bring `entry` into `to_state`, with what there is to know of it, and tell observers."""
+        """Bring `entry` into `to_state`, with what there is to know of it, and publish that."""
         ref = entry.ref
         before = self.states.get(ref)
         if before is not None:

@@ -52,7 +52,7 @@ def has_health(entry: Entry) -> bool:
 
 
 def _needs_nothing(method: Callable[..., object]) -> bool:
-    """Return whether `method` can be called without arguments, as far as can be told."""
+    """Return whether `method` can be called without arguments, as far as its signature says."""
     try:
         parameters = inspect.signature(method).parameters.values()
     except (TypeError, ValueError):
@@ -107,7 +107,7 @@ async def _answer(
     table: PluginTable, entry: Entry, method: Any, seconds: float, stuck: list[Frame]
 ) -> object:
     """Call a check and await what it returns; if it is cancelled, add where it was to `stuck`."""
-    calling = table.watchdog.calling(entry.ref, method_of(entry), entry.offer.folder, seconds)
+    calling = table.watchdog.calling(entry.ref, method_of(entry), entry.revision.folder, seconds)
     try:
         with calling:
             result = method()
@@ -120,7 +120,13 @@ async def _answer(
 def did_not_end(
     entry: Entry, seconds: float, at: Frame | BlockedTooLong | None = None
 ) -> PluginUnhealthy:
-    """Return the failure of a check that takes longer than it may, and the line that it was at."""
+    """Return the failure of a check that takes longer than it may.
+
+    Args:
+        entry: the plugin.
+        seconds: how long the check may take.
+        at: the line that it was at, if that is known.
+    """
     failure = PluginUnhealthy(entry.ref, f"{method_of(entry)}() did not end within {seconds:g} s")
     if at is not None:
         failure.path, failure.line = at.path, at.line

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.calls import PluginUnavailable
 from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.errors.registry import (
     AmbiguousPlugin,
@@ -16,6 +17,8 @@ from dagstack_dev.core.hookspecs.classes import spec_of
 from dagstack_dev.core.hookspecs.kinds import KindSpec, problem_of
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.manifest.fields import ExecutionModel
+from dagstack_dev.core.plan import Load
+from dagstack_dev.core.recorded import copy_of
 from dagstack_dev.host.plugins.preparation import locate
 
 if TYPE_CHECKING:
@@ -25,45 +28,46 @@ if TYPE_CHECKING:
     from dagstack_dev.core.hookspecs.kinds import Kinds
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.plugins.entry import Entry, Offer
+    from dagstack_dev.host.plugins.entry import Entry, Revision
     from dagstack_dev.host.plugins.table import PluginTable
+    from dagstack_dev.host.reload.runner import LifecycleRunner
 
 
-def refuse_taken(table: PluginTable, offers: Iterable[Offer]) -> None:
-    """Pass silently if every kind and name of `offers` is new, and there only once.
+def refuse_taken(table: PluginTable, revisions: Iterable[Revision]) -> None:
+    """Pass silently if every kind and name of `revisions` is new, and there only once.
 
     Raises:
         AmbiguousPlugin: one is not; the first, others attached.
     """
     seen: dict[PluginRef, list[str]] = {}
     errors = []
-    for offer in offers:
-        known = table.entries.get(offer.ref)
-        if known is not None and table.states[offer.ref] is not State.REMOVED:
-            seen.setdefault(offer.ref, [_place(known.offer)])
-        places = seen.setdefault(offer.ref, [])
-        places.append(_place(offer))
+    for revision in revisions:
+        known = table.entries.get(revision.ref)
+        if known is not None and table.states[revision.ref] is not State.REMOVED:
+            seen.setdefault(revision.ref, [_place(known.revision)])
+        places = seen.setdefault(revision.ref, [])
+        places.append(_place(revision))
         if len(places) > 1:
-            errors.append(AmbiguousPlugin.duplicate(offer.ref, places))
+            errors.append(AmbiguousPlugin.duplicate(revision.ref, places))
     if errors:
         raise errors[0].with_others(errors[1:])
 
 
-def refuse_second_fallback(table: PluginTable, offers: Iterable[Offer]) -> None:
+def refuse_second_fallback(table: PluginTable, revisions: Iterable[Revision]) -> None:
     """Pass silently if no kind has two plugins with `fallback = true` (ADR-2).
 
     Raises:
         AmbiguousPlugin: one has; the first, others attached.
     """
-    new = [offer for offer in offers if offer.manifest.fallback]
+    new = [revision for revision in revisions if revision.manifest.fallback]
     if not new:
         return
-    known = {entry.ref.kind: entry.offer for entry in table.present() if entry.manifest.fallback}
+    known = {entry.ref.kind: entry.revision for entry in table.present() if entry.manifest.fallback}
     errors = []
-    for offer in new:
-        first = known.setdefault(offer.ref.kind, offer)
-        if first is not offer:
-            errors.append(AmbiguousPlugin.fallback([first.ref, offer.ref], _place(offer)))
+    for revision in new:
+        first = known.setdefault(revision.ref.kind, revision)
+        if first is not revision:
+            errors.append(AmbiguousPlugin.fallback([first.ref, revision.ref], _place(revision)))
     if errors:
         raise errors[0].with_others(errors[1:])
 
@@ -78,21 +82,21 @@ def refuse_undeclared(table: PluginTable, kinds: Kinds) -> None:
     for entry in table.present():
         if entry.instance is not None:
             try:
-                kinds.check(entry.manifest, entry.offer.folder)
+                kinds.check(entry.manifest, entry.revision.folder)
             except (HookspecMissing, KindVersionIncompatible) as error:
                 errors.append(error)
     if errors:
         raise errors[0].with_others(errors[1:])
 
 
-def _place(offer: Offer) -> str:
-    return offer.folder or "the host's own registration"
+def _place(revision: Revision) -> str:
+    return revision.folder or "the host's own registration"
 
 
-def graph_of_present(table: PluginTable, offers: Iterable[Offer] = ()) -> DependencyGraph:
-    """Return the dependencies of everything that is registered now, and of `offers`."""
+def graph_of_present(table: PluginTable, revisions: Iterable[Revision] = ()) -> DependencyGraph:
+    """Return the dependencies of everything that is registered now, and of `revisions`."""
     wants = {entry.ref: entry.manifest.depends_on for entry in table.present()}
-    wants |= {offer.ref: offer.manifest.depends_on for offer in offers}
+    wants |= {revision.ref: revision.manifest.depends_on for revision in revisions}
     gone = table.graph.refs - wants.keys()
     graph, _ = table.graph.updated(wants, gone)
     return graph
@@ -113,7 +117,7 @@ def full_order(table: PluginTable) -> list[PluginRef]:
         problems = [DependencyCycle(cycle)]
     for problem in problems:
         if problem.ref is not None:
-            locate(problem, table.entries[problem.ref].offer.source)
+            locate(problem, table.entries[problem.ref].revision.source)
     if problems:
         raise problems[0].with_others(problems[1:])
     return table.graph.order(refs, lambda ref: table.priorities.get(ref, 0))
@@ -131,6 +135,31 @@ def load_order(refs: Sequence[PluginRef], graph: DependencyGraph) -> list[Plugin
         graph, _ = graph.updated(outside)
     places = {ref: place for place, ref in enumerate(refs)}
     return graph.order(refs, lambda ref: -places[ref])
+
+
+def load_all(runner: LifecycleRunner, refs: Iterable[PluginRef], reason: str) -> None:
+    """Load all of `refs`, in topological order; raise the first error, others attached."""
+    errors: list[PluginRegistryError] = []
+
+    def load(ref: PluginRef) -> None:
+        entry = runner.table.entries[ref]
+        try:
+            if entry.revision.prepared is None:
+                raise _why_not_loaded(entry)
+            runner.load(entry, Load.IMPORT, reason, is_open=True)
+        except PluginRegistryError as error:
+            errors.append(error)
+
+    runner.queue.run(refs, load)
+    if errors:
+        raise errors[0].with_others(errors[1:])
+
+
+def _why_not_loaded(entry: Entry) -> PluginRegistryError:
+    """Return the error of a plugin that cannot even be tried."""
+    if isinstance(entry.error, PluginRegistryError):
+        return copy_of(entry.error)
+    return PluginUnavailable(entry.ref, entry.gate.refusal or "it has never been loaded")
 
 
 def forget(table: PluginTable, entry: Entry) -> None:

@@ -1,4 +1,4 @@
-"""The registry: which plugins there are, and their life as a whole.
+"""The registry: which plugins there are, how they are found, and their life as a whole.
 
 The specification's `PluginRegistry` without the disk; `app.registry` adds `discover` and the
 runtimes.
@@ -6,57 +6,50 @@ runtimes.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.core.errors.base import PluginRegistryError, add_note, in_words
-from dagstack_dev.core.errors.calls import PluginUnavailable
-from dagstack_dev.core.errors.life import EventLoopClosed, TeardownErrors
+from dagstack_dev.core.errors.registry import AmbiguousPlugin, KindUnknown
 from dagstack_dev.core.hookspecs.kinds import Kinds, KindSpec
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.manifest.fields import PluginManifest
 from dagstack_dev.core.manifest.parsing import manifest_from
-from dagstack_dev.core.plan import Load
-from dagstack_dev.core.recorded import copy_of
-from dagstack_dev.host.loop.gc_pause import rare_collections
-from dagstack_dev.host.loop.tasks import run_to_the_end
 from dagstack_dev.host.plugins.config_schema import manifest_schema
-from dagstack_dev.host.plugins.entry import Entry, Offer
-from dagstack_dev.host.plugins.preparation import check_gates
-from dagstack_dev.host.plugins.sections import section_problem
+from dagstack_dev.host.plugins.entry import Entry, Revision
+from dagstack_dev.host.plugins.preparation import check_gates, prepare
 from dagstack_dev.host.plugins.table import PluginTable
-from dagstack_dev.host.registry.lookup import Lookup
 from dagstack_dev.host.registry.registration import (
     as_spec,
     forget,
-    full_order,
     graph_of_present,
+    load_all,
     load_order,
     refuse_process,
     refuse_second_fallback,
     refuse_taken,
     refuse_undeclared,
 )
+from dagstack_dev.host.registry.selection import RoutingPolicy, select
+from dagstack_dev.host.registry.setup_all import SetupAll
 from dagstack_dev.host.reload.runner import LifecycleRunner
-from dagstack_dev.host.reload.schedule import Setups
-from dagstack_dev.host.reload.waiting import watching
 from dagstack_dev.host.services.resources import ResourceRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from dagstack_dev.core.lifecycle import PluginStatus
     from dagstack_dev.core.ports import Observer, Runtime
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.services.context import PluginContext
 
 CORE_VERSION: Final = "0.4.1"
-"""The version that `core_version` in a manifest is held against, unless told otherwise.
+"""The version that `core_version` in a manifest is held against by default.
 
 That of the plugin contract, as the package `dagstack-plugin-system` counts it: manifests speak of
 it, and know nothing of this package."""
 
 
-class Registry(Lookup):
+class Registry:
     """Registered plugins by kind and name.
 
     Not thread-safe; one event loop at a time.
@@ -77,12 +70,10 @@ class Registry(Lookup):
         self.core_version = core_version
         self.resources = ResourceRegistry() if resource_registry is None else resource_registry
         self.runtimes = dict(runtimes)
-        table = PluginTable(self.runtimes, owner=self)
-        self.runner = LifecycleRunner(table, self.resources)
-        super().__init__(table, self.runner.look_at_loop)
-        self._is_set_up = False
-        self._is_taken_over = False
-        self._turn = self.runner.turn
+        self.table = PluginTable(self.runtimes, owner=self)
+        self.runner = LifecycleRunner(self.table, self.resources)
+        self.routing_policy: RoutingPolicy | None = None
+        self._life = SetupAll(self.runner)
 
     # Kinds
 
@@ -123,6 +114,9 @@ class Registry(Lookup):
     def declare(self, kinds: Kinds) -> None:
         """Let `kinds` take the place of everything that is declared.
 
+        Args:
+            kinds: all that there are from now on.
+
         Raises:
             HookspecMissing, KindVersionIncompatible: a loaded plugin does not comply; the first,
                 others attached. Nothing has changed.
@@ -132,10 +126,32 @@ class Registry(Lookup):
 
     # Registration
 
+    def prepare(self, source: PluginSource, previous: Revision | None = None) -> Revision:
+        """Return what can be loaded from `source`, as far as it can be known without running it.
+
+        Args:
+            source: the files of a plugin.
+            previous: the revision that runs now, if any; what has not changed since is reused.
+
+        Raises:
+            PluginRegistryError: nothing can; as `host.plugins.preparation.prepare` says.
+        """
+        return prepare(
+            source,
+            core_version=self.core_version,
+            runtimes=self.runtimes,
+            kinds=self.kinds,
+            previous=previous,
+        )
+
     def register_manifest(
         self, manifest: PluginManifest | dict[str, Any], plugin: object = None
     ) -> PluginManifest:
         """Register a plugin object that the host made, under a manifest.
+
+        Args:
+            manifest: its fields.
+            plugin: the object.
 
         Raises:
             ManifestInvalid: the manifest does not match the schema.
@@ -145,58 +161,44 @@ class Registry(Lookup):
         valid = manifest_from(manifest)
         check_gates(valid, self.core_version, self.runtimes, None, self.kinds)
         refuse_process(valid)
-        offer = Offer(valid, section_schema=manifest_schema(valid, None))
-        refuse_taken(self.table, [offer])
-        refuse_second_fallback(self.table, [offer])
-        entry = self.table.add(offer, "registered")
+        revision = Revision(valid, section_schema=manifest_schema(valid, None))
+        refuse_taken(self.table, [revision])
+        refuse_second_fallback(self.table, [revision])
+        entry = self.table.add(revision, "registered")
         self.table.loaded(entry, plugin, "registered", is_open=True)
         self.table.graph, _ = self.table.graph.updated({valid.ref: valid.depends_on})
         return valid
 
-    def register_offers(self, offers: Sequence[Offer]) -> None:
+    def register_revisions(self, revisions: Sequence[Revision]) -> None:
         """Register plugins that were read from disk: import and instantiate all, or none.
 
         A plugin is registered after the ones it depends on (contract, section 3), whose code it may
         import.
+
+        Args:
+            revisions: the plugins, prepared.
 
         Raises:
             AmbiguousPlugin: a kind and name is declared twice, or registered already; or a kind
                 has a second fallback.
             PluginLoadError: an import or a constructor raised; the first, others attached.
         """
-        refuse_taken(self.table, offers)
-        refuse_second_fallback(self.table, offers)
+        refuse_taken(self.table, revisions)
+        refuse_second_fallback(self.table, revisions)
         added: list[Entry] = []
         before = self.table.graph
         try:
             with self.table.watchdog.watching():
-                new = {offer.ref: offer for offer in offers}
-                self.table.graph = graph_of_present(self.table, offers)
+                new = {revision.ref: revision for revision in revisions}
+                self.table.graph = graph_of_present(self.table, revisions)
                 order = load_order(list(new), self.table.graph)
                 added.extend(self.table.add(new[ref], "discovered") for ref in order)
-                self._load_all(order, "discovered")
+                load_all(self.runner, order, "discovered")
         except BaseException:
             for entry in added:
                 forget(self.table, entry)
             self.table.graph = before
             raise
-
-    def _load_all(self, refs: Iterable[PluginRef], reason: str) -> None:
-        """Load all of `refs`, in topological order; raise the first error, others attached."""
-        errors: list[PluginRegistryError] = []
-
-        def load(ref: PluginRef) -> None:
-            entry = self.table.entries[ref]
-            try:
-                if entry.offer.prepared is None:
-                    raise _why_not_loaded(entry)
-                self.runner.load(entry, Load.IMPORT, reason, is_open=True)
-            except PluginRegistryError as error:
-                errors.append(error)
-
-        self.runner.queue.run(refs, load)
-        if errors:
-            raise errors[0].with_others(errors[1:])
 
     # Life
 
@@ -208,6 +210,9 @@ class Registry(Lookup):
         it does nothing. Within a `DevServer` that brought the plugins up it does nothing either:
         the server decides. What a `DevServer` has left without code, for it could not be loaded
         or waited for something, is loaded first.
+
+        Args:
+            ctx: what each plugin's context is derived from.
 
         Raises:
             DependencyCycle: the dependencies close a cycle; nothing is set up.
@@ -223,94 +228,7 @@ class Registry(Lookup):
                 place of a cancellation). What this call had set up is torn down again and the
                 registry is as it was before.
         """
-        if self._is_taken_over:
-            return
-        async with self._turn.alone():
-            self.look_at_loop()
-            for ref in self.runner.ended_with_loop:
-                error = self.table.entries[ref].error
-                if isinstance(error, EventLoopClosed):
-                    raise EventLoopClosed(ref, error.what)
-            with rare_collections(adds_only=True):
-                if self._is_set_up:
-                    await self._set_up_late(ctx)
-                else:
-                    await self._set_up_everything(ctx)
-
-    async def _set_up_everything(self, ctx: PluginContext) -> None:
-        table = self.table
-        order = full_order(self.table)
-        self._load_again(order)
-        for ref in order:
-            entry = table.entries[ref]
-            if table.states[ref] is not State.LOADED:
-                table.loaded(entry, entry.instance, "set up again")
-        self.runner.context = ctx
-        self.runner.crashes.clear()
-        await self._set_up(order, ctx)
-        self._is_set_up = True
-
-    async def _set_up_late(self, ctx: PluginContext) -> None:
-        """Set up what was registered after the others had been set up."""
-        states = self.table.states
-        if State.LOADED in states.values():
-            order = full_order(self.table)
-            await self._set_up([ref for ref in order if states[ref] is State.LOADED], ctx)
-
-    def _load_again(self, order: Iterable[PluginRef]) -> None:
-        """Load what a dev server has left without code, and what a teardown has undone."""
-        entries = {ref: self.table.entries[ref] for ref in order}
-        undone = self.table.undone({ref: each.generation for ref, each in entries.items()})
-        old = [each for ref in undone if (each := entries[ref].generation) is not None]
-        for generation in old:
-            generation.unload()
-        left = [ref for ref, each in entries.items() if each.generation is None or ref in undone]
-        with self.table.watchdog.watching():
-            self._load_all([ref for ref in left if not entries[ref].offer.by_hand], "set up again")
-        for generation in old:
-            generation.retire()
-
-    def _check_sections(self, order: Iterable[PluginRef], ctx: PluginContext) -> None:
-        """Refuse sections that do not fit the manifests, before anything is set up."""
-        found = (section_problem(self.table.entries[ref].offer, ctx) for ref in order)
-        problems = [problem for problem in found if problem is not None]
-        if problems:
-            raise problems[0].with_others(problems[1:])
-
-    async def _set_up(self, order: Sequence[PluginRef], ctx: PluginContext) -> None:
-        """Set up the plugins of `order`, all or none."""
-        failures = await self._bring_up(order, ctx)
-        if failures:  # Its traceback will have this frame, which must not lead back to it.
-            raise failures.pop()[1]
-
-    async def _bring_up(
-        self, order: Sequence[PluginRef], ctx: PluginContext
-    ) -> list[tuple[PluginRef, BaseException]]:
-        """Do so, and return what it failed with, if it did, for others to raise."""
-        table = self.table
-        for ref in order:
-            table.provide(table.entries[ref], ctx)
-        self._check_sections(order, ctx)
-        everything = set(order)
-        undo = partial(self._undo, everything)
-        setups = Setups(self.runner, order, lambda _: "setup_all", give_up=lambda *_: everything)
-        try:
-            with watching(table, order):
-                await setups.run()
-        except BaseException as error:
-            for ref, failure in await run_to_the_end(undo):
-                add_note(error, _note("teardown", ref, failure))
-            raise
-        failed = [*setups.failed.items()]
-        setups.failed.clear()  # A frame of the plugin leads here, too, by those that called it.
-        if not failed:
-            return []
-        notes = [_note("setup", ref, failure) for ref, failure in failed[1:]]
-        del failed[1:]
-        notes += [_note("teardown", ref, each) for ref, each in await run_to_the_end(undo)]
-        for note in notes:
-            add_note(failed[0][1], note)
-        return failed
+        await self._life.set_up(ctx)
 
     async def teardown_all(self) -> None:
         """Tear everything down, strictly in reverse of the order in which setups ended.
@@ -321,80 +239,120 @@ class Registry(Lookup):
             RuntimeError: plugins go on in another event loop; nothing is torn down.
             TeardownErrors: with everything that was raised on the way, which never stops it.
         """
-        await run_to_the_end(self._tear_down_all)  # Also in a host that is being cancelled.
-
-    async def _tear_down_all(self) -> None:
-        async with self._turn.alone():
-            await self._tear_down_everything()
-
-    async def _tear_down_everything(self) -> None:
-        self.look_at_loop()
-        places = self.table.setup_order | self.runner.ended_with_loop
-        refs = sorted(places, key=places.__getitem__, reverse=True)
-        self._refuse_elsewhere(refs)
-        failures = await self._tear_down(refs)
-        self.table.watchdog.stop()
-        crashes = self.runner.crashes
-        failures += crashes.items()
-        crashes.clear()
-        self._is_set_up = self._is_taken_over = False
-        for entry in self.table.present():
-            self.table.ended(entry, "it has been torn down; await registry.setup_all(...) first")
-        if failures:
-            raise TeardownErrors(failures)
-
-    def _refuse_elsewhere(self, refs: Iterable[PluginRef]) -> None:
-        for ref in refs:
-            running = self.table.entries[ref].running
-            if running is not None and running.is_elsewhere:
-                raise RuntimeError(
-                    f"{ref} was set up in another event loop, which has not been closed, and has "
-                    "to be torn down there: asyncio.run_coroutine_threadsafe("
-                    "registry.teardown_all(), loop) while that loop runs in its thread, "
-                    "loop.run_until_complete(registry.teardown_all()) else"
-                )
+        await self._life.tear_down()
 
     @property
     def is_set_up(self) -> bool:
         """Whether `setup_all` has been called without `teardown_all` after it."""
-        return self._is_set_up
+        return self._life.is_set_up
 
     def take_over(self, ctx: PluginContext) -> None:
         """Count as set up from now on: a dev server brings plugins up one by one."""
-        self.runner.context = ctx
-        self._is_set_up = self._is_taken_over = True
+        self._life.take_over(ctx)
 
-    async def _tear_down(self, refs: Sequence[PluginRef]) -> list[tuple[PluginRef, BaseException]]:
-        """Tear plugins down in this order, and return what went wrong."""
-        steps = [(self.table.entries[ref], "teardown_all") for ref in refs]
-        with watching(self.table, refs):
-            return await self.runner.take_down(steps, down=self.table.present())
+    def look_at_loop(self) -> None:
+        """Notice what cannot be handed out any more, for its event loop has been closed."""
+        self.runner.look_at_loop()
 
-    async def _undo(self, refs: Collection[PluginRef]) -> list[tuple[PluginRef, BaseException]]:
-        """Tear down what of `refs` has been set up; all of them are loaded again, and no more."""
+    # Looking plugins up
+
+    def set_routing_policy(self, policy: RoutingPolicy | Mapping[str, str] | None) -> None:
+        """Say which plugin of a kind is the active one, before environment and priority do.
+
+        Args:
+            policy: called with a kind and its plugins' manifests, it names one or answers None;
+                or a table from kind to name; or None, for no policy.
+        """
+        if policy is None or callable(policy):
+            self.routing_policy = policy
+        else:
+            table = dict(policy)
+            self.routing_policy = lambda kind, _: table.get(kind)
+
+    def get_plugin(self, kind: str, name: str | None = None) -> Any:
+        """Return the proxy of a plugin; the same object for the same kind and name, always.
+
+        Args:
+            kind: the kind.
+            name: without one, the active plugin is meant (ADR-2): as the routing policy says, then
+                as the environment variable `DAGSTACK_ACTIVE_<KIND>` does, then the one of the
+                highest priority.
+
+        Raises:
+            KindUnknown: no such kind, or no such name in it.
+            AmbiguousPlugin: without a name, several share the highest priority.
+        """
+        self.look_at_loop()
         table = self.table
-        ready = [ref for ref in reversed(table.ready_refs()) if ref in refs]
-        failures = await self._tear_down(ready)
-        for entry in table.present():
-            if entry.ref not in refs:
-                continue
-            if table.states[entry.ref] in {State.STOPPED, State.FAILED}:
-                table.loaded(entry, entry.instance, "setup_all failed", is_open=True)
-            else:
-                table.release(entry)
-        return failures
+        if name is not None:
+            entry = table.entries.get((kind, name))  # type: ignore[call-overload]
+            if entry is None or table.states[entry.ref] is State.REMOVED:
+                raise KindUnknown(kind, name, known=self._refs())
+            return table.proxy(entry)
+        candidates = [entry for entry in table.present() if entry.ref.kind == kind]
+        if not candidates:
+            raise KindUnknown(kind, known=self._refs())
+        return table.proxy(select(kind, candidates, self.routing_policy))
+
+    def resolve(self, name: str) -> Any:
+        """Return the proxy of the only plugin of that name, of whatever kind.
+
+        Args:
+            name: the name.
+
+        Raises:
+            KindUnknown: there is none.
+            AmbiguousPlugin: the name exists in several kinds.
+        """
+        self.look_at_loop()
+        found = [entry for entry in self.table.present() if entry.ref.name == name]
+        if not found:
+            raise KindUnknown("any", name, known=[r._replace(kind="any") for r in self._refs()])
+        if len(found) > 1:
+            refs = sorted(entry.ref for entry in found)
+            listed = ", ".join(map(str, refs))
+            msg = f"{name!r} exists in several kinds: {listed}; use get_plugin(kind, name)"
+            raise AmbiguousPlugin(msg, candidates=refs)
+        return self.table.proxy(found[0])
+
+    def list_manifests(self) -> list[PluginManifest]:
+        """Return the manifest of every plugin, in the order of registration."""
+        return [entry.manifest for entry in self.table.present()]
+
+    def iter_instances(self, kind: str | None = None) -> Iterator[Any]:
+        """Yield the proxies of plugins, in the order of registration.
+
+        Args:
+            kind: of these; all if it is None.
+        """
+        self.look_at_loop()
+        for entry in self.table.present():
+            if kind in {None, entry.ref.kind}:
+                yield self.table.proxy(entry)
+
+    def unavailable_plugins(self) -> dict[PluginRef, PluginStatus]:
+        """Return the plugins that failed or wait for one that did, and what is known of each."""
+        return {
+            ref: status
+            for ref, status in self.statuses().items()
+            if status.state in {State.FAILED, State.BLOCKED}
+        }
+
+    def statuses(self) -> dict[PluginRef, PluginStatus]:
+        """Return how every plugin is doing, by ref, in the order of registration."""
+        self.look_at_loop()
+        return {entry.ref: self.table.status(entry) for entry in self.table.present()}
+
+    def _refs(self) -> list[PluginRef]:
+        return [entry.ref for entry in self.table.present()]
 
     def observe(self, observer: Observer) -> Callable[[], object]:
-        """Tell `observer` every fact from now on; call what is returned to end that."""
+        """Have `observer` called with every fact from now on.
+
+        Args:
+            observer: called with the fact. What it raises stops nothing, and is printed once.
+
+        Returns:
+            What ends that when it is called.
+        """
         return self.table.observe(observer)
-
-
-def _why_not_loaded(entry: Entry) -> PluginRegistryError:
-    """Return the error of a plugin that cannot even be tried."""
-    if isinstance(entry.error, PluginRegistryError):
-        return copy_of(entry.error)
-    return PluginUnavailable(entry.ref, entry.gate.unavailable or "it has never been loaded")
-
-
-def _note(method: str, ref: PluginRef, error: BaseException) -> str:
-    return f"besides, the {method} of {ref} raised {in_words(error)}"

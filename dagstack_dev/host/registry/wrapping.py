@@ -52,7 +52,7 @@ def wrap_singleton(
 def _wants_context(factory: Callable[..., Any]) -> bool:
     try:
         parameters = inspect.signature(factory).parameters.values()
-    except ValueError:  # A built-in function may not tell.
+    except ValueError:  # A built-in function may have none.
         return False
     return any(
         each.default is each.empty

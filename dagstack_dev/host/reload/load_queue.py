@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.blame import blame
 from dagstack_dev.core.events import UndeclaredImport
+from dagstack_dev.core.graph import reach
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.manifest.parsing import place_of_dependencies
 from dagstack_dev.host.calls.current import current_plugin
@@ -51,7 +52,7 @@ class LoadQueue:
         self._unable: Mapping[PluginRef, Step] = {}
         self._context = Context()
         self._thread = 0
-        self._untold: list[_Import] = []
+        self._unreported: list[_Import] = []
         self._known: set[tuple[PluginRef, PluginRef]] = set()
 
     def run(
@@ -65,7 +66,7 @@ class LoadQueue:
         Args:
             refs: the plugins, in topological order.
             load: loads one plugin. It raises nothing that only means this plugin.
-            unable: what is not to be loaded, each with what tells why.
+            unable: what is not to be loaded, each with the step that says why.
         """
         self._left = dict.fromkeys(refs)
         self._load, self._unable = load, unable
@@ -97,12 +98,8 @@ class LoadQueue:
 
     def _with_dependencies(self, ref: PluginRef) -> list[PluginRef]:
         """Return `ref` and, before it, what it depends on that is not loaded yet."""
-        needed, todo = {ref}, [ref]
-        while todo:
-            for other in self._table.graph.dependencies(todo.pop()):
-                if other in self._left and other not in needed:
-                    needed.add(other)
-                    todo.append(other)
+        graph = self._table.graph
+        needed = reach([ref], lambda each: self._left.keys() & graph.dependencies(each))
         return [ref] if len(needed) == 1 else [each for each in self._left if each in needed]
 
     def _problem(self, ref: PluginRef) -> str | None:
@@ -140,15 +137,15 @@ class LoadQueue:
             return
         if (importer, ref) not in self._known:
             self._known.add((importer, ref))
-            self._untold.append(_Import(importer, ref, path, line))
+            self._unreported.append(_Import(importer, ref, path, line))
             is_up = self._table.states[importer] is State.READY
             if is_up and threading.get_ident() == self._thread:
-                self.tell()
+                self.report_imports()
 
-    def tell(self) -> None:
-        """Tell the observers of imports that are not declared; not in the midst of plugin code."""
-        untold, self._untold = self._untold, []
-        for importer, ref, path, line in untold:
+    def report_imports(self) -> None:
+        """Publish the imports that are not declared; not in the midst of plugin code."""
+        imports, self._unreported = self._unreported, []
+        for importer, ref, path, line in imports:
             graph = self._table.graph
             if importer in graph.downstream([ref]):
                 self._known.discard((importer, ref))  # It may be declared no more one day.
@@ -159,7 +156,7 @@ class LoadQueue:
                     "need into a module beside them"
                 )
             else:
-                manifest, at = place_of_dependencies(self._table.entries[importer].offer.source)
+                manifest, at = place_of_dependencies(self._table.entries[importer].revision.source)
                 message = (
                     f"imports code of {ref}, which may not be loaded yet; add it to depends_on in "
                     f"{manifest}:{at}"

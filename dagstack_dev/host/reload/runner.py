@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextvars import copy_context
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 
 from dagstack_dev.core.blame import root_error
+from dagstack_dev.core.defaults import DRAIN_SECONDS
 from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.errors.life import (
     BlockedOutdated,
@@ -18,10 +19,12 @@ from dagstack_dev.core.errors.life import (
     PluginLoadError,
     SetupPreempted,
 )
-from dagstack_dev.core.events import DrainTimedOut, TeardownFailed
+from dagstack_dev.core.events import DrainTimedOut, PluginDrained, TeardownFailed
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.plan import Load
-from dagstack_dev.core.recorded import recorded, trim
+from dagstack_dev.core.recorded import recorded
+from dagstack_dev.core.timeline import Call
+from dagstack_dev.core.tracebacks import trim
 from dagstack_dev.host.calls.current import become_plugin, current_reload
 from dagstack_dev.host.calls.drain import Drain
 from dagstack_dev.host.life.instance import PluginInstance
@@ -30,7 +33,7 @@ from dagstack_dev.host.loop.stacks import calls_through
 from dagstack_dev.host.loop.tasks import is_closed, is_interruption
 from dagstack_dev.host.plugins.sections import section_of
 from dagstack_dev.host.reload.load_queue import LoadQueue
-from dagstack_dev.host.reload.turn import TurnLock
+from dagstack_dev.host.reload.shared_lock import SharedLock
 from dagstack_dev.host.services.context import PluginContext, derive_context_for_plugin
 
 if TYPE_CHECKING:
@@ -43,9 +46,6 @@ if TYPE_CHECKING:
     from dagstack_dev.host.plugins.table import PluginTable
     from dagstack_dev.host.services.resources import ResourceRegistry
 
-DRAIN_SECONDS: Final = 5.0
-"""How long calls in flight get before a teardown goes on without them."""
-
 
 class LifecycleRunner:
     """The steps of one plugin's life, each with its state transitions.
@@ -53,10 +53,11 @@ class LifecycleRunner:
     Attributes:
         queue: what loads plugins in order.
         context: what plugins are given; set before the first setup.
-        turn: held by what changes what runs: `setup_all`, `teardown_all` or reloads, of which
-            several may be under way at the same time, each with plugins of its own.
+        lock: held by what changes what runs: exclusively by `setup_all` and `teardown_all`, shared
+            by reloads, of which several may be under way at once, each with plugins of its own.
         drain_seconds: how long calls in flight are waited for.
-        on_crash: told when a ready plugin's own task died, with what it raised.
+        on_crash: called when a ready plugin's own task has died, with what it raised.
+        crashes: what plugins have died of, until they are set up again or torn down.
         home: the event loop of the last setup.
         ended_with_loop: the plugins of which something ended with their event loop, and which are
             still to be torn down; each with its place in the order of setups.
@@ -67,7 +68,7 @@ class LifecycleRunner:
         self.resources = resources
         self.context: PluginContext | None = None
         self.queue = LoadQueue(table)
-        self.turn = TurnLock()
+        self.lock = SharedLock()
         self.drain_seconds = DRAIN_SECONDS
         self.on_crash: Callable[[PluginRef, BaseException | None], None] = lambda *_: None
         self.crashes: dict[PluginRef, BaseException] = {}
@@ -92,7 +93,7 @@ class LifecycleRunner:
         """
         seconds = entry.manifest.startup_timeout_sec
         what = "import" if how is Load.IMPORT else "constructor"
-        watched = self.table.watchdog.calling(entry.ref, what, entry.offer.folder, seconds)
+        watched = self.table.watchdog.calling(entry.ref, what, entry.revision.folder, seconds)
         try:
             with watched:
                 # Context variables that an import sets are not to reach other plugins.
@@ -106,7 +107,7 @@ class LifecycleRunner:
             raise
         milliseconds = 1000 * watched.seconds
         self.table.loaded(entry, instance, reason, duration_ms=milliseconds, is_open=is_open)
-        self.queue.tell()
+        self.queue.report_imports()
 
     def load_failed(
         self,
@@ -116,16 +117,27 @@ class LifecycleRunner:
         reason: str,
         *,
         comes_back: bool = False,
+        duration_ms: float | None = None,
     ) -> None:
         """Note that the plugin could not be prepared, imported or instantiated.
 
-        When an earlier generation of it `comes_back`, calls go on waiting.
+        Args:
+            entry: the plugin.
+            error: why, as a record.
+            stage: the step that failed.
+            reason: why, in short.
+            comes_back: whether an earlier generation is to run again; then calls go on waiting.
+            duration_ms: how long that took, in milliseconds; None where nothing was run.
         """
         refusal = None if comes_back else f"it failed to load: {error}"
-        self.table.failed(entry, error, stage, reason, refusal=refusal)
+        self.table.failed(entry, error, stage, reason, refusal=refusal, duration_ms=duration_ms)
 
     def begin_setup(self, entry: Entry, reason: str) -> Awaitable[None] | None:
         """Start `setup`; None when it has ended already.
+
+        Args:
+            entry: the plugin, with its context.
+            reason: why.
 
         Raises:
             Exception: whatever the plugin raised, or `PluginUnavailable` for a resource that the
@@ -138,7 +150,7 @@ class LifecycleRunner:
         running = PluginInstance(
             entry.gate,
             manifest=entry.manifest,
-            folder=entry.offer.folder,
+            folder=entry.revision.folder,
             watchdog=table.watchdog,
             carry=entry.carry,
             on_dying=partial(table.hold, entry),
@@ -157,9 +169,15 @@ class LifecycleRunner:
         return running.set_up(context)
 
     def setup_succeeded(self, entry: Entry, reason: str, duration_ms: float | None) -> None:
-        """Note that the setup ended well: the plugin is ready and its gate opens."""
+        """Note that the setup ended well: the plugin is ready and its gate opens.
+
+        Args:
+            entry: the plugin.
+            reason: why it was set up.
+            duration_ms: how long that took, in milliseconds.
+        """
         self.table.ready(entry, reason, duration_ms)
-        self.queue.tell()
+        self.queue.report_imports()
         if entry.ref in self._early_crashes:
             self._die(entry, self._early_crashes.pop(entry.ref))
 
@@ -181,7 +199,7 @@ class LifecycleRunner:
             What went wrong in the teardowns, in order. It never stops anything else.
         """
         table, entries = self.table, [entry for entry, _ in steps]
-        drain = Drain(entry.gate for entry in entries)
+        drain = Drain(entry.gate.calls for entry in entries)
         for entry in down:
             if entry.gate.is_held:
                 table.hold(entry, drain, answers=False)
@@ -201,20 +219,24 @@ class LifecycleRunner:
                 table.hold(entry)
                 if is_quiet:  # Threads may have called in between.
                     await self._drain(entry)
+                self._report_drained(entry.ref, drain)
                 failures += [(entry.ref, each) for each in await self._tear_down(entry, reason)]
         return failures
 
     async def _drain(self, entry: Entry) -> int:
         """Let calls in flight end, and return how many have not."""
-        gate = entry.gate
-        if not gate.in_flight:
+        calls = entry.gate.calls
+        if not calls.in_flight:
             return 0
         self.table.draining.setdefault(entry.ref, running_time())
-        left = await (gate.drain or Drain([gate])).wait_for(gate, self.drain_seconds)
+        drain = calls.drain or Drain([calls])
+        left = await drain.wait_for(calls, self.drain_seconds)
         self.table.draining.pop(entry.ref, None)
         if left:
-            calls = calls_through(gate, entry.offer.folder)
-            places = dict.fromkeys(f"{each.path}:{each.line}" for each in calls if each.path)
+            late = calls_through(entry.gate, entry.revision.folder)
+            first = next((Call(each.what, None, each.path, each.line) for each in late), None)
+            drain.note_end(entry.ref, first)
+            places = dict.fromkeys(f"{each.path}:{each.line}" for each in late if each.path)
             self.table.publish(
                 DrainTimedOut(
                     ref=entry.ref,
@@ -225,6 +247,20 @@ class LifecycleRunner:
                 )
             )
         return left
+
+    def _report_drained(self, ref: PluginRef, drain: Drain) -> None:
+        """Publish how long the calls of a plugin took, if any were in flight."""
+        end = drain.ended.get(ref)
+        if end is not None:
+            self.table.publish(
+                PluginDrained(
+                    ref=ref,
+                    reload_id=current_reload.get(),
+                    duration_ms=1000 * (end.at - drain.began),
+                    held_by=end.call,
+                    ended=end.at,
+                )
+            )
 
     async def _tear_down(self, entry: Entry, reason: str) -> list[BaseException]:
         """Run `teardown`, unless the plugin has died meanwhile, and return what went wrong."""
@@ -320,6 +356,6 @@ def _load_code(table: PluginTable, entry: Entry, how: Load) -> object:
     """Make the instance that `entry` is to have."""
     become_plugin(entry.ref)
     table.loading(entry)
-    if how is Load.IMPORT and entry.offer.prepared is not None:
-        table.imported(entry, entry.offer.prepared.load())
+    if how is Load.IMPORT and entry.revision.prepared is not None:
+        table.imported(entry, entry.revision.prepared.load())
     return entry.instance if entry.generation is None else entry.generation.instantiate()

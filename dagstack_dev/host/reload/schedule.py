@@ -13,12 +13,13 @@ import anyio.lowlevel
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.lifecycle import Stage
-from dagstack_dev.core.recorded import recorded, trim
+from dagstack_dev.core.recorded import recorded
+from dagstack_dev.core.tracebacks import trim
 from dagstack_dev.host.loop.limits import ms_since
 from dagstack_dev.host.loop.tasks import is_interruption
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from anyio import TaskHandle
     from anyio.abc import TaskGroup
@@ -39,8 +40,7 @@ class Setups:
 
     Args:
         runner: takes the steps.
-        order: the plugins, in topological order.
-        reason: returns why a plugin is set up.
+        reasons: the plugins, in topological order, each with why it is set up.
         give_up: returns what a failure takes with it; called before the plugin counts as failed.
         comes_back: returns whether an earlier generation of a plugin that failed is to run again,
             asked after `give_up`. Then calls go on waiting.
@@ -53,8 +53,7 @@ class Setups:
     def __init__(
         self,
         runner: LifecycleRunner,
-        order: Sequence[PluginRef],
-        reason: Callable[[PluginRef], str],
+        reasons: Mapping[PluginRef, str],
         *,
         give_up: Callable[[PluginRef, BaseException], Collection[PluginRef]] = lambda *_: (),
         comes_back: Callable[[PluginRef], bool] = lambda _: False,
@@ -62,15 +61,15 @@ class Setups:
     ) -> None:
         self._runner = runner
         self._table = runner.table
-        self._order = order
-        self._reason = reason
+        self._reasons = reasons
+        self._order = list(reasons)
         self._give_up = give_up
         self._comes_back = comes_back
         self._ended = ended
         self.failed: dict[PluginRef, BaseException] = {}
         self._given_up: set[PluginRef] = set()
         self._began: dict[PluginRef, float] = {}
-        self._position = {ref: index for index, ref in enumerate(order)}
+        self._position = {ref: index for index, ref in enumerate(reasons)}
         self._waiting: dict[PluginRef, int] = {}  # How many dependencies are not ready yet.
         self._unlocks: defaultdict[PluginRef, list[PluginRef]] = defaultdict(list)
         self._startable: list[int] = []  # Positions, so that a heap yields them in order.
@@ -113,7 +112,7 @@ class Setups:
                 continue
             self._began[ref] = perf_counter()
             try:
-                setup = self._runner.begin_setup(self._table.entries[ref], self._reason(ref))
+                setup = self._runner.begin_setup(self._table.entries[ref], self._reasons[ref])
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt) and is_interruption(error):
                     self._abandon(ref)
@@ -149,7 +148,7 @@ class Setups:
     def _succeed(self, ref: PluginRef) -> None:
         """Note that the plugin is ready, and begin what has waited for it."""
         entry = self._table.entries[ref]
-        self._runner.setup_succeeded(entry, self._reason(ref), ms_since(self._began[ref]))
+        self._runner.setup_succeeded(entry, self._reasons[ref], ms_since(self._began[ref]))
         self._ended(ref)
         for other in self._unlocks[ref]:
             self._waiting[other] -= 1

@@ -9,12 +9,15 @@ from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.errors.life import PluginCrashed, PluginLoadError, PluginUnhealthy
 from dagstack_dev.core.events import ReloadFailed, ReloadRolledBack
 from dagstack_dev.core.lifecycle import Stage, State
+from dagstack_dev.host.loop.limits import ms_since
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
+    from dagstack_dev.core.graph import DependencyGraph
     from dagstack_dev.core.plan import Candidate, Step, Transaction
-    from dagstack_dev.core.ports import Generation, SharedCodeChange
+    from dagstack_dev.core.ports import Generation, Imported, SharedCodeChange
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.plugins.entry import Saved
     from dagstack_dev.host.plugins.table import PluginTable
@@ -38,7 +41,9 @@ class Applied:
 
     Attributes:
         built: what was set up anew and stands.
-        failed: what could not be loaded or set up, with the reason.
+        failed: what could not be loaded or set up, with the reason, but for what is to be built
+            anew, since it did not come back in a roll-back.
+        imported: what each of these had imported when it failed.
         lost: what was to run again after that and could not, likewise.
         rolled_back: every plugin of a transaction that was rolled back, and any other of which
             a name means something else by that.
@@ -49,6 +54,7 @@ class Applied:
 
     built: set[PluginRef] = field(default_factory=set)
     failed: dict[PluginRef, BaseException] = field(default_factory=dict)
+    imported: dict[PluginRef, Imported] = field(default_factory=dict)
     lost: dict[PluginRef, BaseException] = field(default_factory=dict)
     rolled_back: set[PluginRef] = field(default_factory=set)
     touched: set[PluginRef] = field(default_factory=set)
@@ -59,6 +65,7 @@ class Applied:
         """Note what has become of a part that was touched."""
         self.built |= other.built
         self.failed |= other.failed
+        self.imported |= other.imported
         self.lost |= other.lost
         self.rolled_back |= other.rolled_back
         self.overtaken |= other.overtaken
@@ -73,15 +80,18 @@ class TransactionRun:
         transaction: what the plan says.
         shared: changes of shared code that come into force with it.
         candidates: those the plan was made from, by ref.
+        before: the dependencies that were in force until the plan's were.
 
     Attributes:
-        saved: what ran before, by ref, to go back to.
+        before: likewise.
+        saved: what ran before, by ref, to go back to, in the order of teardowns.
         failed: what could not be loaded or set up, with the reason.
         out_of_reach: what has failed, and what depends on that.
         waiting: what was not loaded, since something that it depends on could not be.
         must_roll_back: whether a plugin that was ready before stays down by a failure.
+        roll_back_began: when that began, on the clock of `time.perf_counter`; None until then.
         steps: the plugins to be set up, in order.
-        open: the plugins whose setup has not ended.
+        open: the plugins whose setup may yet begin, or has yet to end.
         applied: what has become of it.
     """
 
@@ -91,17 +101,25 @@ class TransactionRun:
         transaction: Transaction,
         shared: Sequence[SharedCodeChange],
         candidates: Mapping[PluginRef, Candidate],
+        before: DependencyGraph,
     ) -> None:
         self._runner = runner
         self._table = runner.table
         self._candidates = candidates
+        self.before = before
         self.transaction = transaction
         self.shared = shared
         self.saved: dict[PluginRef, Saved] = {}
+        self._failed_with = {
+            ref: in_words(entry.error)
+            for ref in transaction.refs
+            if (entry := self._table.entries.get(ref)) is not None and entry.error is not None
+        }
         self.failed: dict[PluginRef, BaseException] = {}
         self.out_of_reach: set[PluginRef] = set()
         self.waiting: set[PluginRef] = set()
         self.must_roll_back = False
+        self.roll_back_began: float | None = None
         self.steps = {step.ref: step for step in transaction.set_up}
         self.open: set[PluginRef] = set(self.steps)
         self.has_ended = False
@@ -112,12 +130,17 @@ class TransactionRun:
     def fail(self, ref: PluginRef, error: BaseException) -> None:
         """Note that `ref` failed; if a plugin that was ready before stays down by it, roll back."""
         self.failed[ref] = error
+        self.applied.imported[ref] = self._table.code.imports_of(ref)
         if self.must_roll_back:
             return
         lost = self._table.graph.downstream([ref]) & self.steps.keys()
         self.out_of_reach |= lost
         keeps = {self._candidates[other].keeps for other in lost & self._candidates.keys()}
         self.must_roll_back = any(map(self._can_come_back, lost | keeps))
+        self.open -= lost
+        if self.must_roll_back:  # None of it begins any more.
+            states = self._table.states
+            self.open = {each for each in self.open if states[each] is State.SETTING_UP}
 
     def comes_back(self, ref: PluginRef) -> bool:
         """Return whether what ran of `ref` before is to run again."""
@@ -133,15 +156,21 @@ class TransactionRun:
         return ref in self.saved and ref not in transaction.gone | transaction.unprotected
 
     def failure(
-        self, *, reload_id: int, duration_ms: float
+        self, changed: AbstractSet[PluginRef], *, reload_id: int, duration_ms: float
     ) -> ReloadRolledBack | ReloadFailed | None:
         """Return the fact of what went wrong, when it has ended; None when nothing did."""
         table, back = self._table, self.coming_back
         affected = tuple(sorted(self.transaction.refs))
-        if self.must_roll_back and all(table.states[ref] is State.READY for ref in back):
+        its_changed = tuple(ref for ref in affected if ref in changed)
+        began = self.roll_back_began
+        roll_back_ms = None if began is None else ms_since(began)
+        is_back = all(table.states[ref] is State.READY for ref in back)
+        if roll_back_ms is not None and is_back:
             return ReloadRolledBack(
                 reload_id=reload_id,
                 duration_ms=duration_ms,
+                roll_back_ms=roll_back_ms,
+                changed=its_changed,
                 affected=affected,
                 errors=dict(self.failed),
                 running={ref: table.entries[ref].number for ref in sorted(back)},
@@ -149,11 +178,16 @@ class TransactionRun:
         never = {step.ref: step.error for step in self.transaction.fail if step.error is not None}
         if not (self.must_roll_back or self.failed or self.transaction.fail):
             return None
+        errors = self.failed | never
+        as_before = (ref for ref in errors if in_words(errors[ref]) == self._failed_with.get(ref))
         return ReloadFailed(
             reload_id=reload_id,
             duration_ms=duration_ms,
+            roll_back_ms=roll_back_ms,
+            changed=its_changed,
             affected=affected,
-            errors=self.failed | never,
+            errors=errors,
+            as_before=tuple(sorted(as_before)),
         )
 
     # How it ends
@@ -174,12 +208,39 @@ class TransactionRun:
                     self.retire(ref, saved.number, saved.generation)
             elif (error := self.error_of(ref)) is not None and ref not in self.waiting:
                 self.applied.failed[ref] = error
+                if ref not in self.failed:  # It has died since its setup.
+                    self.applied.imported[ref] = table.code.imports_of(ref)
                 self.drop(ref)
             else:
                 self.block(ref, step.reason)
-        self.conclude_the_rest()
+        self._conclude_the_rest()
 
-    def conclude_the_rest(self) -> None:
+    def conclude_roll_back(self) -> None:
+        """Let what ran before stand, as far as it has come up again; the rest of it is lost."""
+        table, lost = self._table, self.applied.lost
+        offered = [*self._candidates.values()]
+        newer = {ref: each.ref for each in offered[::-1] for ref in (each.keeps, each.ref)}
+        leaving = {step.ref for step in self.transaction.remove}
+        failed = {ref: self.failed[ref] for ref in self.failed.keys() & self.steps}
+        for ref in self.coming_back:
+            if table.states[ref] is State.READY:
+                if ref in newer or ref in leaving:  # Its folder offers something newer, or is gone.
+                    error = self.failed.get(newer.get(ref, ref))
+                    error = error or next(iter(self.failed.values()))
+                    table.keep_pending(table.entries[ref], error)
+                continue
+            failed.pop(ref, None)  # It is down, and built anew whatever it has failed with.
+            if (error := self.error_of(ref)) is not None:
+                lost[ref] = error
+                self.drop(ref)
+            else:
+                self.block(ref, "its dependency could not be rolled back")
+        self._conclude_the_rest()
+        self.applied.rolled_back |= self.transaction.refs
+        self.applied.failed |= failed
+        self.failed |= lost
+
+    def _conclude_the_rest(self) -> None:
         """Conclude what was never to be set up, unless what ran of it before comes back."""
         table, transaction = self._table, self.transaction
         for step in transaction.block:
@@ -263,7 +324,7 @@ class TransactionRun:
         self._table.unload(entry)
 
     def retire(self, ref: PluginRef, number: int, generation: Generation | None) -> None:
-        """Let go of a generation that does not come back, if there is one."""
+        """Retire a generation that does not come back, if there is one."""
         if generation is not None:
             generation.retire()
             self.applied.retired.append(Retired(ref, number, generation))

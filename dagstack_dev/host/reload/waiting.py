@@ -1,4 +1,4 @@
-"""What a start, a reload or an end waits for, told when that takes longer than a second."""
+"""Reports what a start, a reload or an end waits for, when that takes longer than a second."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from dagstack_dev.host.plugins.entry import Entry
     from dagstack_dev.host.plugins.table import PluginTable
 
-TOLD_SECONDS: Final = 1.0
-"""How long something has to last to be told, and how often it is looked whether anything has."""
+REPORTED_SECONDS: Final = 1.0
+"""How long something has to last to be reported, and how often to look for it."""
 
 _GROWTH: Final = 3
-"""How many times as long it has to have lasted to be told again."""
+"""How many times as long it has to have lasted to be reported again."""
 
 MOST: Final = 10
 """How much one fact names; the rest it counts."""
@@ -57,7 +57,7 @@ def watching(
 
 
 class _Waits:
-    """Looks every second, and tells each thing at 1 s, 3 s, 9 s and so on."""
+    """Looks every second, and reports each thing at 1 s, 3 s, 9 s and so on."""
 
     def __init__(
         self, table: PluginTable, refs: Collection[PluginRef], reload_id: int | None
@@ -65,11 +65,11 @@ class _Waits:
         self._table = table
         self._refs = refs
         self._reload_id = reload_id
-        self._told: dict[tuple[PluginRef, str], float] = {}
+        self._reported: dict[tuple[PluginRef, str], float] = {}
         self.stop: Callable[[], object] = lambda: None
 
     def look_later(self) -> None:
-        self.stop = call_after(1.1 * TOLD_SECONDS, self._look)
+        self.stop = call_after(1.1 * REPORTED_SECONDS, self._look)
 
     def _look(self) -> None:
         self.look_later()
@@ -86,10 +86,10 @@ class _Waits:
 
     def _is_due(self, wait: Wait) -> bool:
         key = wait.ref, wait.what
-        last = self._told.get(key, 0.0)
-        is_due = wait.seconds >= max(TOLD_SECONDS, last * _GROWTH)
+        last = self._reported.get(key, 0.0)
+        is_due = wait.seconds >= max(REPORTED_SECONDS, last * _GROWTH)
         if is_due or wait.seconds < last:  # It has begun again.
-            self._told[key] = wait.seconds
+            self._reported[key] = wait.seconds
         return is_due
 
     def _waits(self) -> Iterator[Wait]:
@@ -98,16 +98,16 @@ class _Waits:
             if (since := table.draining.get(ref)) is not None:
                 yield from _calls(table.entries[ref], now - since)
             running = table.entries[ref].running if table.states.get(ref) in _BUSY else None
-            if running is not None and now - running.began >= TOLD_SECONDS:
+            if running is not None and now - running.began >= REPORTED_SECONDS:
                 what = running.under_way()
                 yield Wait(ref, what.what, now - running.began, what.path, what.line)
 
 
 def _calls(entry: Entry, seconds: float) -> Iterator[Wait]:
     """Yield the calls that hold up the drain of a plugin, those at one place once."""
-    if not entry.gate.in_flight or seconds < TOLD_SECONDS:
+    if not entry.gate.calls.in_flight or seconds < REPORTED_SECONDS:
         return
-    calls = dict.fromkeys(calls_through(entry.gate, entry.offer.folder))
+    calls = dict.fromkeys(calls_through(entry.gate, entry.revision.folder))
     for call in calls or [Unfinished("")]:
         what = f"a call of {call.what}()" if call.what else "a call"
         yield Wait(entry.ref, what, seconds, call.path, call.line)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 _NANOSECONDS: Final = 1_000_000_000
 
@@ -15,7 +14,7 @@ class Clock(Protocol):
     """What time it is. A plugin that asks it, and not the system, can be tested at any time."""
 
     def now(self) -> datetime:
-        """This moment, with a time zone."""
+        """Return this moment, with a time zone."""
 
     def monotonic_ns(self) -> int:
         """Return nanoseconds since some moment, for measuring; never goes back."""
@@ -25,16 +24,16 @@ class SystemClock:
     """The system's clock, in UTC."""
 
     def now(self) -> datetime:
-        """This moment in UTC."""
+        """Return this moment in UTC."""
         return datetime.now(tz=UTC)
 
     def monotonic_ns(self) -> int:
-        """As `time.monotonic_ns`."""
+        """Return what `time.monotonic_ns` does."""
         return time.monotonic_ns()
 
 
 class FrozenClock:
-    """A clock for tests: it stands still until it is told to go on.
+    """A clock for tests: it stands still until `advance`.
 
     Args:
         at: the moment that it shows.
@@ -48,7 +47,6 @@ class FrozenClock:
             raise ValueError("at needs a time zone: datetime(2026, 5, 4, tzinfo=UTC)")
         self._at = at
         self._elapsed_ns = 0
-        self._lock = threading.Lock()
 
     def now(self) -> datetime:
         """Return the moment that it stands at."""
@@ -59,13 +57,10 @@ class FrozenClock:
         return self._elapsed_ns
 
     def advance(self, *, seconds: float = 0.0) -> None:
-        """Go on by `seconds`; below zero, `now` goes back and `monotonic_ns` stays."""
-        with self._lock:
-            self._at += timedelta(seconds=seconds)
-            self._elapsed_ns += max(0, round(seconds * _NANOSECONDS))
+        """Go on by some time.
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_at": self._at, "_elapsed_ns": self._elapsed_ns}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        Args:
+            seconds: how far; below zero, `now` goes back and `monotonic_ns` stays.
+        """
+        self._at += timedelta(seconds=seconds)
+        self._elapsed_ns += max(0, round(seconds * _NANOSECONDS))

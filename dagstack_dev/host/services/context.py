@@ -10,11 +10,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, runtime_checkable
 
 from dagstack_dev.host.life.signatures import check_call, check_plain
-from dagstack_dev.host.services.checkpoint import PluginCheckpoints
 from dagstack_dev.host.services.event_bus import PluginEventBus
 from dagstack_dev.host.services.loggers import bound_logger
 from dagstack_dev.host.services.progress import PluginProgress
 from dagstack_dev.host.services.resources import ResourceRegistry, inject_resources
+from dagstack_dev.host.services.stores import PluginCheckpoints
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.lifecycle import Operation
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.host.services.ownership import Owner
+    from dagstack_dev.host.life.instance import PluginInstance
 
 T = TypeVar("T")
 
@@ -42,7 +42,13 @@ class TenantContext(Protocol):
     """What the current tenant may do; asked by plugins before they touch what belongs to one."""
 
     def check_access(self, resource_kind: str, resource_id: str, action: str = "read") -> None:
-        """Raise `TenantAccessDenied` when this may not be done; return when it may."""
+        """Raise `TenantAccessDenied` when this may not be done; return when it may.
+
+        Args:
+            resource_kind: the sort of what is to be touched, such as `file`.
+            resource_id: which one.
+            action: what is to be done with it.
+        """
 
 
 class NoOpTenantContext:
@@ -89,7 +95,7 @@ class PluginContext:
     checkpoint: Any = None
     metadata: Mapping[str, Any] = field(default_factory=lambda: _EMPTY, repr=False)
     extras: dict[str, Any] = field(default_factory=dict, repr=False)
-    owner: Owner | None = field(default=None, repr=False, compare=False)
+    owner: PluginInstance | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Freeze the metadata."""
@@ -119,7 +125,7 @@ class PluginContext:
     def run_thread(
         self, function: Callable[..., object], *args: object, name: str | None = None
     ) -> None:
-        """Run a plain function in a daemon thread; told to stop, and joined, at the end.
+        """Run a plain function in a daemon thread; stopped and joined at the end.
 
         What it raises counts as with `start_soon`. From another thread too.
 
@@ -136,8 +142,11 @@ class PluginContext:
     def enter(self, manager: AbstractContextManager[T, Any]) -> T:
         """Enter a context manager, to be left at the end, and return what it yields.
 
-        It is entered and left in the plugin's own context variables. It is told what the plugin
+        It is entered and left in the plugin's own context variables. It gets what the plugin
         fails with, if it does, but cannot suppress that.
+
+        Args:
+            manager: a synchronous one.
         """
         return self._owner.scope.enter(manager)
 
@@ -147,11 +156,20 @@ class PluginContext:
         Both happen in one task of its own, so it may open task groups and cancel scopes; context
         variables that it sets stay there. An exception that it raises while the plugin is ready,
         as a task group does when a task in it has failed, makes the plugin `failed`.
+
+        Args:
+            manager: an asynchronous one.
         """
         return await self._owner.scope.enter_async(manager)
 
     def callback(self, function: Callable[..., object], *args: object, **kwargs: object) -> None:
-        """Call a function at the end, and await what it returns if that can be awaited."""
+        """Call a function at the end, and await what it returns if that can be awaited.
+
+        Args:
+            function: called with the rest.
+            args: its arguments.
+            kwargs: likewise, by name.
+        """
         check_call("callback", function, args, kwargs)
         self._owner.scope.callback(partial(function, *args, **kwargs))
 
@@ -175,7 +193,7 @@ class PluginContext:
         return self._owner.carry
 
     @property
-    def _owner(self) -> Owner:
+    def _owner(self) -> PluginInstance:
         if self.owner is None:
             raise RuntimeError(
                 "this context belongs to the host and owns nothing; start tasks and open resources "
@@ -189,12 +207,17 @@ def derive_context_for_plugin(
     manifest: PluginManifest,
     registry: ResourceRegistry,
     *,
-    owner: Owner | None = None,
+    owner: PluginInstance | None = None,
 ) -> PluginContext:
     """Return the context of one plugin: its section, its bound logger, its resources and its owner.
 
-    With an owner, it also has its own part of each service: see the attributes of
-    `PluginContext`. Without one, as in a unit test, services are passed on untouched.
+    Args:
+        base: the host's context.
+        manifest: of the plugin; says which resources it asks for.
+        registry: has the resources.
+        owner: the instance. With one, the plugin also has its own part of each service: see the
+            attributes of `PluginContext`. Without one, as in a unit test, services are passed on
+            untouched.
 
     Raises:
         PluginUnavailable: a required resource is not on offer, or one could not be made.
@@ -210,7 +233,9 @@ def derive_context_for_plugin(
     )
 
 
-def _own_services(base: PluginContext, ref: PluginRef, owner: Owner, logger: Any) -> dict[str, Any]:
+def _own_services(
+    base: PluginContext, ref: PluginRef, owner: PluginInstance, logger: Any
+) -> dict[str, Any]:
     """Return the services that the host offers, as `ref` is to see them."""
     services: dict[str, Any] = {}
     if base.event_bus is not None:
@@ -227,6 +252,10 @@ def plugin_config(config: Mapping[str, Any], ref: PluginRef) -> Mapping[str, Any
 
     Its own section, `config[kind][name]`, where there is one. Else nothing, when `config`
     consists of such sections (they are other plugins'); else the whole.
+
+    Args:
+        config: the host's.
+        ref: the plugin.
     """
     section = config.get(ref.kind)
     own = section.get(ref.name) if isinstance(section, Mapping) else None

@@ -13,11 +13,10 @@ import anyio.lowlevel
 
 from dagstack_dev.host.life.signatures import check_call
 from dagstack_dev.host.loop.tasks import is_interruption, is_stray, spawn
-from dagstack_dev.host.services.guarding import log_event
-from dagstack_dev.host.services.loggers import AppLogger
+from dagstack_dev.host.services.loggers import AppLogger, log_event
 
 if TYPE_CHECKING:
-    from dagstack_dev.host.services.ownership import Owner
+    from dagstack_dev.host.life.instance import PluginInstance
 
 BACKLOG: Final = 1000
 """How many events wait for a handler that is busy; what comes then is lost."""
@@ -35,13 +34,30 @@ class EventBus(Protocol):
     """
 
     async def publish(self, topic: str, payload: dict[str, Any]) -> None:
-        """Hand an event to those who listen now. Waits for none of them."""
+        """Hand an event to all that subscribe to its topic now, and wait for none of them.
+
+        Args:
+            topic: any text.
+            payload: the event.
+        """
 
     async def subscribe(self, topic: str, handler: Handler) -> Any:
-        """Have `handler` called with each event of `topic`; `unsubscribe` takes the result."""
+        """Have each event of a topic handled from now on.
+
+        Args:
+            topic: as in `publish`; no patterns.
+            handler: called with the payload of one event after the other.
+
+        Returns:
+            What `unsubscribe` takes.
+        """
 
     async def unsubscribe(self, subscription: Any) -> None:
-        """End a subscription; nothing happens when it has ended."""
+        """End a subscription; nothing happens when it has ended.
+
+        Args:
+            subscription: what `subscribe` has returned.
+        """
 
 
 class Subscription:
@@ -55,8 +71,8 @@ class Subscription:
         handler: called with each.
         start: starts a task for a coroutine function.
         backlog: how many wait at most while it is busy.
-        logger: told what the handler raises, and once when events begin to be lost.
-        is_over: tells whether no event is to reach the handler any more.
+        logger: gets what the handler raises, and once that events are lost.
+        is_over: returns whether no event is to reach the handler any more.
     """
 
     def __init__(
@@ -133,7 +149,7 @@ class InMemoryEventBus:
 
     Args:
         backlog: how many events wait for a busy handler; what comes then is lost.
-        logger: told what the host's own handlers raise; plugins have loggers of their own.
+        logger: gets what the host's own handlers raise; plugins have loggers of their own.
     """
 
     def __init__(self, *, backlog: int = BACKLOG, logger: Any = None) -> None:
@@ -183,7 +199,7 @@ class PluginEventBus:
         logger: the plugin's.
     """
 
-    def __init__(self, bus: EventBus, *, owner: Owner, logger: Any) -> None:
+    def __init__(self, bus: EventBus, *, owner: PluginInstance, logger: Any) -> None:
         self._bus = bus
         self._owner = owner
         self._logger = logger

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import traceback
 from asyncio import CancelledError
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +29,13 @@ class Guard:
         self._has_reported = False
 
     def call(self, function: Callable[..., object], *args: object, **kwargs: Any) -> None:
-        """Call `function`; the first exception in the life of this guard goes to stderr."""
+        """Call a function; the first exception in the life of this guard goes to stderr.
+
+        Args:
+            function: called with the rest.
+            args: its arguments.
+            kwargs: likewise, by name.
+        """
         try:
             function(*args, **kwargs)
         except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever the app raises
@@ -46,31 +51,3 @@ def report(message: str, error: BaseException) -> None:
     lines = traceback.format_exception(type(error), error, below)
     with suppress(Exception):
         sys.stderr.write(f"dagstack-dev: {message}:\n{''.join(lines)}")
-
-
-_LOGGERS: Final = Guard("a logger of the app")
-
-
-def log_event(
-    logger: Any, level: str, event: str, error: BaseException | None = None, **fields: object
-) -> None:
-    """Log one event through a structlog or standard logger; another one is left alone.
-
-    What the logger raises is reported, and changes nothing else.
-
-    Args:
-        logger: as in `PluginContext.logger`.
-        level: the name of its method.
-        event: what has happened.
-        error: whose traceback is shown.
-        fields: of a structlog event; a standard logger gets them behind the text.
-    """
-    method = getattr(logger, level, None)
-    if not callable(method):
-        return
-    extra = {} if error is None else {"exc_info": error}
-    if isinstance(logger, logging.Logger | logging.LoggerAdapter):
-        text = " ".join([event, *(f"{name}={value!r}" for name, value in fields.items())])
-        _LOGGERS.call(method, "%s", text, **extra)
-    else:
-        _LOGGERS.call(method, event, **fields, **extra)

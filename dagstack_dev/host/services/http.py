@@ -26,7 +26,13 @@ class HttpClient(Protocol):
     """Asks servers. Keyword arguments and responses are those of `httpx.AsyncClient`."""
 
     async def request(self, method: str, url: str, **kwargs: Any) -> Any:
-        """Send a request and read the whole answer."""
+        """Send a request and read the whole answer.
+
+        Args:
+            method: of HTTP, such as `GET`.
+            url: the address.
+            kwargs: those of `httpx.AsyncClient.request`; `timeout` is in seconds.
+        """
 
     async def get(self, url: str, **kwargs: Any) -> Any:
         """Send a request with GET."""

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import unquote
 
 _PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
-"""Bytes of a key that stand for themselves. No capitals: some disks do not tell them apart."""
+"""Bytes of a key that stand for themselves. No capitals: to some disks, they are the same."""
 _EMPTY: Final = "%"
 """Stands for nothing between two slashes."""
 _GOES_ON: Final = "+"
@@ -114,22 +114,3 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def as_bytes(method: str, payload: object) -> bytes:
-    """Return `payload`, as bytes that cannot be changed.
-
-    Raises:
-        TypeError: it is something else. `method` is what was called.
-    """
-    if isinstance(payload, bytes | bytearray | memoryview):
-        return bytes(payload)
-    raise TypeError(
-        f"{method} takes bytes, not {type(payload).__name__}; the plugin decides how to write its "
-        f"values: {method}(key, json.dumps(value).encode())"
-    )
-
-
-def beginning_with(prefix: str, values: MutableMapping[str, bytes]) -> list[str]:
-    """Return the keys of `values` that begin with `prefix`, sorted."""
-    return sorted(key for key in tuple(values) if key.startswith(prefix))

@@ -1,4 +1,4 @@
-"""Which logger a plugin gets: the host's, bound to the plugin, or one of ours."""
+"""Loggers: the one that a plugin gets, ours where an app has none, and how the host logs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+
+from dagstack_dev.host.services.guarding import Guard
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
@@ -93,3 +95,31 @@ class _BoundAdapter(logging.LoggerAdapter[logging.Logger]):
     ) -> tuple[Any, MutableMapping[str, Any]]:
         kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
         return msg, kwargs
+
+
+_LOGGERS: Final = Guard("a logger of the app")
+
+
+def log_event(
+    logger: Any, level: str, event: str, error: BaseException | None = None, **fields: object
+) -> None:
+    """Log one event through a structlog or standard logger; another one is left alone.
+
+    What the logger raises is reported, and changes nothing else.
+
+    Args:
+        logger: as in `PluginContext.logger`.
+        level: the name of its method.
+        event: what has happened.
+        error: whose traceback is shown.
+        fields: of a structlog event; a standard logger gets them behind the text.
+    """
+    method = getattr(logger, level, None)
+    if not callable(method):
+        return
+    extra = {} if error is None else {"exc_info": error}
+    if isinstance(logger, logging.Logger | logging.LoggerAdapter):
+        text = " ".join([event, *(f"{name}={value!r}" for name, value in fields.items())])
+        _LOGGERS.call(method, "%s", text, **extra)
+    else:
+        _LOGGERS.call(method, event, **fields, **extra)

@@ -1,4 +1,4 @@
-"""How plugins tell how far they are (contract, section 11; ADR-3)."""
+"""How plugins report how far they are (contract, section 11; ADR-3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from os.path import dirname
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-from dagstack_dev.host.services.guarding import log_event
+from dagstack_dev.host.services.loggers import log_event
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -48,13 +48,13 @@ class NoOpProgressSink:
     """Takes reports and does nothing with them."""
 
     def report(self, progress: Progress) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def done(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def error(self, exc: BaseException) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass
@@ -93,7 +93,7 @@ class LogProgressSink:
     Args:
         logger: of structlog or standard; none where the sink is only put into a context.
         seconds: how long a report that is not the last is held back after another.
-        clock: what tells the time, in seconds.
+        clock: returns the time, in seconds.
     """
 
     def __init__(
@@ -109,7 +109,11 @@ class LogProgressSink:
         self._silent_until = float("-inf")
 
     def with_logger(self, logger: Any) -> LogProgressSink:
-        """Return the same for another logger, with a time of its own."""
+        """Return the same sink for another logger, with a time of its own.
+
+        Args:
+            logger: of structlog or standard.
+        """
         return LogProgressSink(logger, seconds=self._seconds, clock=self._clock)
 
     def report(self, progress: Progress) -> None:

@@ -3,19 +3,99 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.errors.calls import PluginUnavailable
 from dagstack_dev.core.refs import did_you_mean
-from dagstack_dev.host.services.ownership import ResourceRequest
+from dagstack_dev.host.services.clock import SystemClock
+from dagstack_dev.host.services.http import INSTALL_HTTP, HttpxClient, has_httpx
+from dagstack_dev.host.services.rng import RandomRng
+from dagstack_dev.host.services.stores import InMemoryBlobStore
+from dagstack_dev.host.services.tmpdir import SystemTmpDir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from dagstack_dev.core.manifest.fields import PluginManifest
-    from dagstack_dev.host.services.ownership import Owner, ResourceFactory, ResourceWrapper
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.life.instance import PluginInstance
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRequest:
+    """One plugin that is about to be set up and asks for a resource.
+
+    Attributes:
+        ref: the plugin.
+        metadata: `PluginContext.metadata`.
+        owner: the instance that asks; None where there is none, as in a unit test.
+    """
+
+    ref: PluginRef
+    metadata: Mapping[str, object]
+    owner: PluginInstance | None = None
+
+    def enter(self, manager: AbstractContextManager[T, Any]) -> T:
+        """Enter a manager, to be left when all else that the plugin owns has been undone.
+
+        Args:
+            manager: a synchronous one. Without an owner, it is never left.
+        """
+        if self.owner is None:
+            return manager.__enter__()
+        return self.owner.scope.enter(manager)
+
+    def callback(self, function: Callable[..., object], *args: object, **kwargs: object) -> None:
+        """Call a function when all else that the plugin owns has been undone.
+
+        Args:
+            function: async or not. Without an owner, it is never called.
+            args: its arguments.
+            kwargs: likewise, by name.
+        """
+        if self.owner is not None:
+            self.owner.scope.callback(partial(function, *args, **kwargs))
+
+
+ResourceFactory: TypeAlias = Callable[[ResourceRequest], object]
+"""Makes a resource for one plugin."""
+
+ResourceWrapper: TypeAlias = Callable[[Any, ResourceRequest], object]
+"""Answers what one plugin gets in place of a resource, or the resource itself."""
+
+
+def _tmpdir(request: ResourceRequest) -> SystemTmpDir:
+    folder = SystemTmpDir(request.ref)
+    request.callback(folder.aclose)
+    return folder
+
+
+def _http_client(request: ResourceRequest) -> HttpxClient:
+    client = HttpxClient()
+    request.callback(client.aclose)
+    return client
+
+
+SHARED: Final[Mapping[str, Callable[[], object]]] = {
+    "clock": SystemClock,
+    "rng": RandomRng,
+    "blob_store": InMemoryBlobStore,
+}
+"""What makes the standard resources of which all plugins get the same."""
+
+_OWN: Final[Mapping[str, ResourceFactory]] = {"http_client": _http_client, "tmpdir": _tmpdir}
+"""What makes those of which each plugin gets its own."""
+
+STANDARD_RESOURCES: Final = (*SHARED, *_OWN)
+"""The names of those that every host can offer (contract, section 9; ADR-3)."""
 
 
 class ResourceRegistry:
@@ -34,7 +114,12 @@ class ResourceRegistry:
         self._lock = threading.RLock()
 
     def register(self, name: str, resource: object, *, replace: bool = False) -> None:
-        """Offer `resource` as `name`, the same object to all plugins.
+        """Offer the same object to all plugins.
+
+        Args:
+            name: by which manifests ask for it.
+            resource: the object.
+            replace: whether it may take the place of another one.
 
         Raises:
             ValueError: the name is taken and `replace` is false.
@@ -47,10 +132,13 @@ class ResourceRegistry:
     def register_factory(
         self, name: str, factory: ResourceFactory, *, replace: bool = False
     ) -> None:
-        """Offer as `name` what `factory` makes for each plugin, at each of its setups.
+        """Offer what is made for each plugin, at each of its setups.
 
-        It is called before `setup` with a `ResourceRequest`, by which it can have closed what it
-        makes: after the plugin's teardown, and after a setup that failed.
+        Args:
+            name: by which manifests ask for it.
+            factory: called before `setup` with a `ResourceRequest`, by which it can have closed
+                what it makes: after the plugin's teardown, and after a setup that failed.
+            replace: whether it may take the place of another one.
 
         Raises:
             ValueError: the name is taken and `replace` is false.
@@ -65,23 +153,24 @@ class ResourceRegistry:
 
         `http_client` only where httpx is installed, as by the extra `[http]`.
         """
-        from dagstack_dev.host.services import standard  # noqa: PLC0415 - most hosts bring theirs
-
         with self._lock:
-            for name, make in standard.SHARED.items():
+            for name, make in SHARED.items():
                 if name not in self:
                     self.register(name, make())
-            for name, factory in standard.factories().items():
-                if name not in self:
+            for name, factory in _OWN.items():
+                if name not in self and (name != "http_client" or has_httpx()):
                     self.register_factory(name, factory)
 
     def decorate(self, name: str, wrapper: ResourceWrapper) -> None:
-        """Have plugins get what `wrapper` answers in place of the resource `name` (ADR-5).
+        """Have plugins get what a wrapper returns in place of a resource (ADR-5).
 
-        It is called with the resource and the `ResourceRequest` of each plugin at each of its
-        setups; to leave a plugin alone it answers the resource itself. Of several, each wraps
-        what those before it have answered, so that the last one is asked first by the plugin. The
-        resource need not be there yet, and may be replaced.
+        Of several, each wraps what those before it have returned, so that the plugin calls the
+        last one first. The resource need not be there yet, and may be replaced.
+
+        Args:
+            name: of the resource.
+            wrapper: called with the resource and the `ResourceRequest` of each plugin at each of
+                its setups; to leave a plugin alone it returns the resource itself.
         """
         with self._lock:
             self._wrappers[name] = (*self._wrappers.get(name, ()), wrapper)
@@ -203,7 +292,7 @@ def inject_resources(
     registry: ResourceRegistry,
     metadata: Mapping[str, object] | None = None,
     *,
-    owner: Owner | None = None,
+    owner: PluginInstance | None = None,
 ) -> ResourceContainer:
     """Return the container for the plugin that `manifest` describes.
 
@@ -232,10 +321,13 @@ def inject_resources(
 
 
 def _missing(name: str, registry: ResourceRegistry) -> str:
-    from dagstack_dev.host.services.standard import how_to_offer  # noqa: PLC0415 - for an error
-
+    """Return why a plugin lacks the resource `name`, and what its host has to do."""
+    todo = f"call registry.resources.register({name!r}, ...) before the plugins are set up"
+    if name == "http_client" and not has_httpx():
+        todo = f"it needs httpx: {INSTALL_HTTP}"
+    elif name in STANDARD_RESOURCES:
+        todo = "call registry.resources.register_standard() before the plugins are set up"
     hint = did_you_mean(name, registry.names())
-    todo = how_to_offer(name)
     return f"it requires the resource {name!r}, which the host does not offer; {todo}{hint}"
 
 

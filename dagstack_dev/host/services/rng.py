@@ -22,7 +22,12 @@ class Rng(Protocol):
         """Return a number in [0, 1)."""
 
     def randint(self, a: int, b: int) -> int:
-        """Return a whole number from `a` to `b`, both included."""
+        """Return a whole number.
+
+        Args:
+            a: the least that it may be.
+            b: the greatest.
+        """
 
     def next_float(self) -> float:
         """Return what `random` does."""

@@ -24,10 +24,19 @@ class TmpDir(Protocol):
         """The folder, which is there."""
 
     def create_file(self, name: str | None = None, content: bytes | str = b"") -> Path:
-        """Return a new file in it; without a name, one that is free. Text is written as UTF-8."""
+        """Make a new file in it, and return its path.
+
+        Args:
+            name: relative to the folder; one that is free, where there is none.
+            content: of the file; text is written as UTF-8.
+        """
 
     def create_subdir(self, name: str | None = None) -> Path:
-        """Return a new folder in it; without a name, one that is free."""
+        """Make a new folder in it, and return its path.
+
+        Args:
+            name: relative to the folder; one that is free, where there is none.
+        """
 
 
 class FolderTmpDir:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
-from dagstack_dev.core.errors.base import add_note, in_words
-from dagstack_dev.core.errors.life import PluginLoadError
+from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.errors.life import PluginLoadError, SignatureMismatch
 from dagstack_dev.runtimes.leaks.report import is_gone, leaks
 from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
 from dagstack_dev.runtimes.shared.registrations import held_by
@@ -33,7 +34,7 @@ class InProcessCode:
     """The compiled files of one plugin at one moment; see `core.ports.Prepared`.
 
     `entry` is the entry module's name below `package`. A pickle of it lacks what is of this process
-    alone, `finder` and `shared`.
+    alone, `finder`.
     """
 
     manifest: PluginManifest
@@ -42,17 +43,21 @@ class InProcessCode:
     entry: str
     files: Mapping[str, CodeFile]
     finder: PluginFinder = field(repr=False, compare=False)
-    shared: SharedCode = field(repr=False, compare=False)
+
+    @property
+    def shared(self) -> SharedCode:
+        """The code that it shares with other plugins."""
+        return self.finder.shared
 
     def __reduce__(self) -> tuple[Any, ...]:
         """See the class."""
         values = (self.manifest, self.folder, self.package, self.entry, self.files)
-        return InProcessCode, (*values, None, None)
+        return InProcessCode, (*values, None)
 
     def names_any_of(self, modules: Collection[str]) -> bool:
         """Return whether some file's text imports one of `modules`, none of them the plugin's own.
 
-        What it imports by a name that is made up while it runs, the text does not tell.
+        Imports by a name that is made up while it runs are not in the text.
         """
         words = {module.rpartition(".")[2].encode() for module in modules}
         texts = (file.source.content or b"" for file in self.files.values())
@@ -72,7 +77,7 @@ class InProcessCode:
             PluginLoadError: the import raised, or the module binds no such class after all. No
                 module of it is left behind.
         """
-        self.finder.collect_failed()
+        self.finder.failed.collect()
         self.activate()
         try:
             with self.finder.registrations.importing(self.package):
@@ -86,8 +91,6 @@ class InProcessCode:
             raise load_error(self, "import", error) from error
 
     def _load_failed(self) -> None:
-        self.shared.note_failure(self.manifest.ref, self.package)
-        self.shared.unload_importers(self.package)
         self.finder.load_failed(self.package)
 
     def activate(self) -> None:
@@ -132,19 +135,18 @@ class InProcessGeneration:
         """Return a new instance; the constructor takes no arguments.
 
         Raises:
+            SignatureMismatch: it takes some.
             PluginLoadError: the constructor raised; its exception is the cause.
         """
         assert self._class is not None, "a retired generation makes no instances"  # noqa: S101
         assert self._code is not None  # noqa: S101 - it goes with the class
-        self._code.finder.collect_failed()
+        self._code.finder.failed.collect()
         try:
             instance: object = self._class()
         except BaseException as error:
             self._note_unfinished(error)
             if isinstance(error, TypeError) and not _came_to_run(error):
-                add_note(
-                    error, "a plugin is made without arguments; its setup is given the context"
-                )
+                _check_constructor(self._code, self._class)
             raise load_error(self._code, "construct", error) from error
         self._retired.add_instance(instance)
         return instance
@@ -168,15 +170,14 @@ class InProcessGeneration:
         self.is_undone = sum(map(held_by, self._registered_in)) < held
 
     def note_failure(self) -> None:
-        """Its newest instance is to be freed before more code of plugins runs."""
+        """Have its newest instance freed before more code of plugins runs."""
         if self._code is not None:
-            self._code.shared.note_failure(self._code.manifest.ref, self._code.package)
-            self._code.finder.failed.append(self._retired)
+            self._code.finder.failed.add(self._retired)
 
     def unload(self) -> None:
         """Take the modules out of `sys.modules`, so that the next generation gets fresh ones."""
         if self._code is not None and self._unloaded is None:
-            self._borrowers = self._code.shared.unload_importers(self._code.package)
+            self._borrowers = self._code.shared.modules.unload_importers(self._code.package)
             self._unloaded = self._code.finder.unload(self._code.package)
             self._retired.note_handlers(self._unloaded.modules)
 
@@ -185,12 +186,12 @@ class InProcessGeneration:
         if self._code is not None and self._unloaded is not None:
             self._code.activate()
             self._code.finder.restore(self._code.package, self._unloaded)
-            self._code.shared.restore(self._borrowers)
+            self._code.shared.modules.restore(self._borrowers)
             self._unloaded = None
             self._borrowers = {}
 
     def retire(self) -> None:
-        """Forget code, modules and class; afterwards `survivors` tells what that did not free."""
+        """Forget code, modules and class; afterwards `survivors` returns what that did not free."""
         self.unload()
         if self._unloaded is not None:
             self._retired.add_modules(self._unloaded.modules)
@@ -207,6 +208,25 @@ class InProcessGeneration:
     def survivors(self) -> tuple[str, ...]:
         """Return what is still reachable and what holds it; empty when everything is gone."""
         return leaks(self._retired)
+
+
+def _check_constructor(code: InProcessCode, cls: type) -> None:
+    """Raise `SignatureMismatch` when `cls` cannot be made without arguments."""
+    init: Any = cls.__init__  # type: ignore[misc]
+    called = getattr(init, "__qualname__", "__init__")
+    try:
+        signature = inspect.signature(cls)
+    except ValueError:  # One in C may have none.
+        return
+    reason = SignatureMismatch.reason_of(
+        "__init__", called, signature, is_async=False, has_self=True
+    )
+    if reason is not None:
+        text = getattr(init, "__code__", None)
+        path, line = code.folder, None
+        if text is not None and text.co_filename.startswith(f"{path}/"):
+            path, line = text.co_filename, text.co_firstlineno
+        raise SignatureMismatch(code.manifest.ref, reason, path, line) from None
 
 
 def _came_to_run(error: BaseException) -> bool:

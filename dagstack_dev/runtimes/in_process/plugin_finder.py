@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections import Counter, defaultdict
@@ -22,6 +21,7 @@ from itertools import takewhile
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.core.frames import callers
 from dagstack_dev.core.refs import PluginRef
 from dagstack_dev.core.sources import SourceFile
@@ -33,9 +33,10 @@ from dagstack_dev.runtimes.in_process.loaders import (
     SnapshotLoader,
     SpaceLoader,
 )
-from dagstack_dev.runtimes.leaks.retired import RetiredGeneration
-from dagstack_dev.runtimes.shared import import_hooks
+from dagstack_dev.runtimes.leaks.retired import FailedGenerations, RetiredGeneration
+from dagstack_dev.runtimes.shared.imports import ImportGraph
 from dagstack_dev.runtimes.shared.registrations import Registrations
+from dagstack_dev.runtimes.shared.shared_code import SharedCode
 from dagstack_dev.runtimes.shared.unloading import Unloaded, restore, unload
 
 if TYPE_CHECKING:
@@ -43,20 +44,26 @@ if TYPE_CHECKING:
 
     from dagstack_dev.core.ports import LoadsOnDemand
     from dagstack_dev.runtimes.code import CodeFile
-    from dagstack_dev.runtimes.shared.imports import ImportLog
 
 
 _PACKAGE_PARTS: Final = 3
-_YOUNG: Final = 1
-"""An argument of `gc.collect`."""
-
 _NOTHING: Final[frozenset[str]] = frozenset()  # One for all: each takes 216 bytes.
 
 _extensions: Final[dict[str, tuple[int, ...]]] = {}
-"""What tells the extension modules that this process has loaded, by path: it does so once."""
+"""Inode, size and time of the extension modules that this process has loaded, by path."""
 
 
-def quoted(word: str) -> str:
+def package_name(ref: PluginRef, namespace: str = NAMESPACE) -> str:
+    """Return the name of the package that the modules of `ref` are in.
+
+    Args:
+        ref: the plugin.
+        namespace: the first part of the name, that of a registry.
+    """
+    return f"{namespace}.{_quoted(ref.kind)}.{_quoted(ref.name)}"
+
+
+def _quoted(word: str) -> str:
     """Return a kind or name as one part of a module name; only dots need another spelling."""
     return word.replace(".", "%2E")
 
@@ -77,32 +84,31 @@ class PluginFinder(MetaPathFinder):
     snapshot) nor a directory cache is asked for a plugin's Python files. What the snapshot does
     not hold is looked up in the folder itself, and noted.
 
+    Args:
+        namespace: the first part of all names.
+
     Attributes:
-        found: what was so looked up and is not taken note of yet: generated code, code in
-            folders that do not count, compiled modules, what is missing (None). By the plugin's
-            folder and the path below it.
+        shared: the code that the plugins share.
         host: who loads plugins, held weakly: as long as it takes part in imports, the finder is
             held by the import system.
-        outdated: packages whose extension modules have changed since the process loaded them.
         registrations: what imports of plugins have put into modules of others.
-        failed: what is left of generations that have failed since `collect_failed`.
+        failed: generations that have failed.
     """
 
-    def __init__(self, namespace: str, log: ImportLog) -> None:
+    def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._log = log
-        log.namespace = namespace
-        log.on_outside = self._note_outside
+        self._imports = ImportGraph(namespace)
+        self.shared = SharedCode(self._imports, self.plugin_of, self._note_outside)
         self.host: Callable[[], LoadsOnDemand | None] = lambda: None
-        self.registrations = Registrations(log)
+        self.registrations = Registrations(self._imports)
         self._prefix = f"{namespace}."
-        self.found: dict[tuple[str, str], SourceFile | None] = {}
-        self.outdated: dict[str, str] = {}
+        self._found: dict[tuple[str, str], SourceFile | None] = {}
+        self._outdated: dict[PluginRef, str] = {}
         self._active: dict[str, _Active] = {}
         self._loaded: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._newest = f"{namespace}%"
         self._links = children.LinkedPackages()
-        self.failed: list[RetiredGeneration] = []
+        self.failed = FailedGenerations()
         self._in_kind = Counter[str]()  # Active packages by the package of their kind.
 
     def install(self) -> None:
@@ -110,7 +116,7 @@ class PluginFinder(MetaPathFinder):
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
             children.serve(self.folders_for_children)
-        import_hooks.install()
+        self.shared.observe()
 
     def folders_for_children(self) -> list[str]:
         """Return a folder in which another process finds what is loaded, by its names here."""
@@ -126,8 +132,7 @@ class PluginFinder(MetaPathFinder):
         children.leave(self.folders_for_children)
         for package in list(self._active):
             self.unload(package)
-        self._log.close()
-        import_hooks.uninstall()
+        self.shared.stop_observing()
         for name in [name for name in sys.modules.copy() if name.startswith(self._prefix)]:
             del sys.modules[name]
         sys.modules.pop(self._namespace, None)
@@ -136,49 +141,43 @@ class PluginFinder(MetaPathFinder):
     def activate(self, package: str, folder: str, files: Mapping[str, CodeFile]) -> None:
         """Let imports below `package` resolve to `files`."""
         self.install()
-        self._log.unfollow(package)
+        self._imports.unfollow(package)
         self._in_kind[package.rpartition(".")[0]] += package not in self._active
         self._active[package] = _Active(folder, files)
 
     def unload(self, package: str) -> Unloaded:
-        """Deactivate `package`; what was below it in `sys.modules` is the answer."""
+        """Deactivate `package`; return what was below it in `sys.modules`."""
         if self._active.pop(package, None) is None:
             return Unloaded()
         self._in_kind[package.rpartition(".")[0]] -= 1
         self._note_newest()
-        return unload(self._loaded.pop(package, ()), package, self._log)
+        return unload(self._loaded.pop(package, ()), package, self._imports)
 
     def restore(self, package: str, unloaded: Unloaded) -> None:
         """Reverse `unload`, for a package that has been activated again."""
-        restore(unloaded, package, self._log)
+        restore(unloaded, package, self._imports)
 
     def drop_if_empty(self, package: str) -> None:
-        """`package` comes back no more; its kind goes with the last of its plugins."""
+        """Remove the kind of `package`, which comes back no more, with the last of its plugins."""
         kind = package.rpartition(".")[0]
         if not self._in_kind[kind] and sys.modules.pop(kind, None) is not None:
             vars(sys.modules[self._namespace]).pop(kind.rpartition(".")[2], None)
 
     def load_failed(self, package: str) -> None:
-        """Take `package` out, but remember what it imported, for that may be what is to mend."""
+        """Take `package` out, but remember what it imported, for that may be what is to mend.
+
+        Shared code that imports it is taken out with it: what it imported by way of that counts as
+        imported by itself.
+        """
+        reached = self._imports.reached_by(package)
+        borrowers = self.shared.modules.unload_importers(package).values()
         taken = self.unload(package)
-        self._log.follow_again(package, taken.imports)
+        self._imports.follow_again(package, taken.imports)
+        known = [each for one in borrowers for each in one.unloaded.imports.values()]
+        self._imports.add_known(package, [each for one in known for each in one.names & reached])
         retired = RetiredGeneration(None)
         retired.add_modules(taken.modules)
-        self.failed.append(retired)
-
-    def collect_failed(self) -> None:
-        """Have what has failed freed, garbage included: it may hold a port, or a lock.
-
-        To be called before code of a plugin runs that may want just that. For what is young a
-        small collection does; after a full one, too, it would be there if something holds it, and
-        each new try of the plugin would take as long.
-        """
-        failed, self.failed = self.failed, []
-        if all(each.is_freed for each in failed):
-            return
-        gc.collect(_YOUNG)
-        if any(each.is_old and not each.is_freed for each in failed):
-            gc.collect()
+        self.failed.add(retired)
 
     def _space_holds(self, name: str) -> bool:
         """Return whether `name` may be a plugin, or is a kind of which some are active."""
@@ -187,7 +186,7 @@ class PluginFinder(MetaPathFinder):
     def _note_newest(self) -> None:
         """Note which modules of plugins `sys.modules` has got, by whatever way.
 
-        It keeps the order in which they came, so that an entry of ours tells how far we were.
+        It keeps the order in which they came, so that an entry of ours marks how far we were.
         """
         newest: list[str] = []
         while True:
@@ -206,15 +205,34 @@ class PluginFinder(MetaPathFinder):
         """A module of some plugin is about to run."""
         package = self._package_of(fullname)
         if package in self._active:
-            self._log.follow(fullname, package)
+            self._imports.follow(fullname, package)
 
     def _note_extension(self, fullname: str, path: str) -> None:
         """An extension module is about to be loaded, if the process has not done so before."""
         self._note_loaded(fullname, path)
         status = os.stat(path)  # noqa: PTH116 - plain strings throughout
         stamp = status.st_ino, status.st_size, status.st_mtime_ns
-        if _extensions.setdefault(path, stamp) != stamp:
-            self.outdated[self._package_of(fullname)] = path
+        ref = self.plugin_of(self._package_of(fullname))
+        if _extensions.setdefault(path, stamp) != stamp and ref is not None:
+            self._outdated[ref] = path
+
+    def take_outdated(self) -> dict[PluginRef, str]:
+        """Return the plugins that run an old state of an extension module, and its path; once."""
+        outdated, self._outdated = self._outdated, {}
+        return outdated
+
+    def note_found(self, folder: str, files: Mapping[str, SourceFile | None]) -> None:
+        """Note what a plugin has imported that had not been read with its `folder`.
+
+        That is generated code, code in folders that do not count, compiled modules, and what is
+        missing (None).
+        """
+        self._found.update({(folder, relative): file for relative, file in files.items()})
+
+    def take_found(self) -> dict[tuple[str, str], SourceFile | None]:
+        """Return what was so noted, by the plugin's folder and the path below it; once."""
+        found, self._found = self._found, {}
+        return found
 
     def plugin_of(self, package: str) -> PluginRef | None:
         """Return the plugin whose package this is, or None when it is none's."""
@@ -238,7 +256,7 @@ class PluginFinder(MetaPathFinder):
             return None
         parts = fullname.split(".")
         if len(parts) < _PACKAGE_PARTS:
-            self._log.add_space(fullname)
+            self._imports.add_space(fullname)
             return ModuleSpec(fullname, SpaceLoader(fullname, self._space_holds), is_package=True)
         active = self._active.get(".".join(parts[:_PACKAGE_PARTS]))
         if active is None and len(parts) == _PACKAGE_PARTS:
@@ -268,7 +286,7 @@ class PluginFinder(MetaPathFinder):
         """The module `importer` has imported these, which are not of the same plugin."""
         if importer.startswith(self._prefix):
             self.registrations.note(modules)
-        for package in {self._log.owner(each) for each in modules}:
+        for package in {self._imports.owner(each) for each in modules}:
             if package.startswith(self._prefix):
                 self._note_borrowed(importer, package)
 
@@ -278,7 +296,7 @@ class PluginFinder(MetaPathFinder):
         stack = callers(sys._getframe(1))  # noqa: SLF001 - the way to the line
         frame = next((each for each in stack if each.f_globals.get("__name__") == importer), None)
         if host is not None and ref is not None and frame is not None:
-            own = self.plugin_of(self._log.owner(importer))
+            own = self.plugin_of(self._imports.owner(importer))
             host.note_import(own, ref, frame.f_code.co_filename, frame.f_lineno)
 
     def _spec_in(self, active: _Active, fullname: str, relative: str) -> ModuleSpec | None:
@@ -308,7 +326,8 @@ class PluginFinder(MetaPathFinder):
         if spec is not None and spec.loader is None:  # A folder without Python files.
             return self._source_spec(fullname, f"{folder}/__init__.py", None, folder)
         path = f"{active.folder}/{relative}.py" if spec is None else spec.origin or ""
-        self.found[active.folder, path[len(active.folder) + 1 :]] = source = _read(path)
+        source = _read(path)
+        self.note_found(active.folder, {path[len(active.folder) + 1 :]: source})
         if spec is None or source is None:
             return None
         if isinstance(spec.loader, SourceFileLoader):

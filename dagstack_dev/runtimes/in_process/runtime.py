@@ -18,6 +18,7 @@ from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
 from dagstack_dev.core.errors.life import PluginLoadError
 from dagstack_dev.core.manifest.fields import ExecutionModel
 from dagstack_dev.core.manifest.parsing import line_in
+from dagstack_dev.core.ports import Imported
 from dagstack_dev.core.refs import closest
 from dagstack_dev.core.sources import SourceFile
 from dagstack_dev.runtimes.code import (
@@ -30,9 +31,7 @@ from dagstack_dev.runtimes.code import (
 )
 from dagstack_dev.runtimes.finalizers import clear_up, when_gone
 from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
-from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder, quoted
-from dagstack_dev.runtimes.shared.imports import ImportLog
-from dagstack_dev.runtimes.shared.shared_code import SharedCode
+from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder, package_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,9 +61,8 @@ class InProcessRuntime:
         self._apart = apart or (lambda code: code)
         number = next(_numbers)
         self.namespace = NAMESPACE if number == 1 else f"{NAMESPACE}_{number}"
-        log = ImportLog()
-        self._finder = PluginFinder(self.namespace, log)
-        self.shared = SharedCode(log, self._finder.plugin_of)
+        self._finder = PluginFinder(self.namespace)
+        self.shared = self._finder.shared
         when_gone(self, self._finder.uninstall)
         when_gone(self, self.shared.close)
 
@@ -92,9 +90,7 @@ class InProcessRuntime:
         if source.module is not None:
             stub = {f"{_STUB}.py": _stub_of(manifest)}
             return self._where_it_runs(
-                InProcessCode(
-                    manifest, source.home, package, _STUB, stub, self._finder, self.shared
-                )
+                InProcessCode(manifest, source.home, package, _STUB, stub, self._finder)
             )
         before_it = getattr(previous, "code", previous)  # What runs apart has it there.
         known = before_it.files if isinstance(before_it, InProcessCode) else {}
@@ -114,13 +110,11 @@ class InProcessRuntime:
         _check_compiled(manifest, files, entry, module)
         _check_binding(manifest, entry, source)
         return self._where_it_runs(
-            InProcessCode(
-                manifest, source.folder, package, module, files, self._finder, self.shared
-            )
+            InProcessCode(manifest, source.folder, package, module, files, self._finder)
         )
 
     def expose(self, ref: PluginRef, source: PluginSource) -> str:
-        """Let imports find a plugin's files, whatever it runs in; the answer is its package."""
+        """Let imports find a plugin's files, whatever it runs in; return its package."""
         package = self._package(ref)
         self._finder.activate(package, source.folder, compile_all(source))
         self.shared.take_part()
@@ -132,25 +126,27 @@ class InProcessRuntime:
 
     def importers(self, ref: PluginRef) -> frozenset[PluginRef]:
         """Return the other plugins that have imported code of `ref`, also by way of shared code."""
-        return self.shared.importers_of(self._package(ref)) - {ref}
+        return self.shared.modules.importers_of(self._package(ref)) - {ref}
+
+    def imports_of(self, ref: PluginRef) -> Imported:
+        """Return what `ref` has imported of shared code and of other plugins, or tried to."""
+        code, absent = self.shared.modules.imported_by(self._package(ref))
+        return Imported({each: ran for each, ran in code.items() if each != ref}, absent)
 
     def take_found(self) -> dict[tuple[str, str], SourceFile | None]:
         """Return what plugins have imported from their folders that had not been read.
 
-        By the plugin's folder and the path below it; None for what was not there. Each is told
-        once.
+        By the plugin's folder and the path below it; None for what was not there. Each is
+        returned once.
         """
-        found, self._finder.found = self._finder.found, {}
-        return found
+        return self._finder.take_found()
 
     def take_outdated(self) -> dict[PluginRef, str]:
         """Return the plugins that run an old state of an extension module, and its path; once."""
-        outdated, self._finder.outdated = self._finder.outdated, {}
-        plugins = {self._finder.plugin_of(package): path for package, path in outdated.items()}
-        return {ref: path for ref, path in plugins.items() if ref is not None}
+        return self._finder.take_outdated()
 
     def _package(self, ref: PluginRef) -> str:
-        return f"{self.namespace}.{quoted(ref.kind)}.{quoted(ref.name)}"
+        return package_name(ref, self.namespace)
 
 
 def _stub_of(manifest: PluginManifest) -> CodeFile:

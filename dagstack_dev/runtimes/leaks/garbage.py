@@ -5,7 +5,7 @@ leaves is small: everything that can be reached *from* it is listed, and its ref
 counted. An object with more references than the list accounts for is held from outside. What no
 such object leads to is garbage, whenever the collector comes to it.
 
-An object that is left out of the list makes the ones it refers to look held: the answer may be
+An object that is left out of the list makes the ones it refers to look held: the result may be
 wrong in that direction only.
 """
 
@@ -84,7 +84,7 @@ class Reachable:
 
 
 def _expand(objects: list[object], modules: Collection[str]) -> list[list[int]]:
-    """Append what `objects` refer to, directly or not; the answer is who refers to whom."""
+    """Append what `objects` refer to, directly or not; return who refers to whom."""
     positions = {id(each): position for position, each in enumerate(objects)}
     edges: list[list[int]] = []
     while len(edges) < min(len(objects), EXPANDED_LIMIT):
@@ -108,7 +108,7 @@ def _is_beyond(found: object, modules: Collection[str]) -> bool:
     """
     kind = type(found)
     if kind is dict:
-        return "__spec__" in found and "__builtins__" in found  # type: ignore[operator]
+        return "__spec__" in found and "__name__" in found  # type: ignore[operator]
     if issubclass(kind, type):
         return module_of(found) not in modules  # type: ignore[arg-type]
     if issubclass(kind, Future):

@@ -31,7 +31,7 @@ class LiveReference(NamedTuple):
 def live_references(retired: RetiredGeneration) -> list[LiveReference]:
     """Return everything by which the code that `retired` stands for still acts or may come to act.
 
-    What belongs to it, its globals tell: a newer generation has the same names and files.
+    What belongs to it is known by its globals: a newer generation has the same names and files.
     """
     return [
         *_tasks(retired),
@@ -81,7 +81,7 @@ def _exit_callbacks(retired: RetiredGeneration) -> Iterator[LiveReference]:
 class _Listing:
     """Is equal to nothing, and remembers what it was compared with.
 
-    `atexit` does not tell what is registered; but to unregister something it compares that with
+    `atexit` does not say what is registered; but to unregister something it compares that with
     every callback (its documentation says so), and so lists them without unregistering any.
     """
 
@@ -120,7 +120,7 @@ def _logging_handlers(retired: RetiredGeneration) -> Iterator[LiveReference]:
 
 
 def _belongs(thing: Any, retired: RetiredGeneration) -> bool:
-    """Return whether a callable or an object is the plugin's own code, as far as can be told."""
+    """Return whether a callable or an object is the plugin's own code, as far as can be seen."""
     try:
         return _is_own(thing, retired)
     except BaseException:  # noqa: BLE001 - an odd object may raise anything

@@ -7,7 +7,7 @@ import sys
 import threading
 from asyncio import AbstractEventLoop, Task
 from itertools import pairwise
-from time import perf_counter
+from time import thread_time
 from types import CellType, FrameType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +24,7 @@ WIDTH: Final = 16
 """Objects whose referrers one walk looks for: it compares every reference with each of them."""
 
 SECONDS: Final = 0.3
-"""How long a search goes on before it is content with what it has."""
+"""Processor seconds that a search may take; then it is content with what it has."""
 
 
 def holders_of(starts: Sequence[object], known: list[object]) -> list[tuple[object, ...]]:
@@ -32,7 +32,7 @@ def holders_of(starts: Sequence[object], known: list[object]) -> list[tuple[obje
 
     Args:
         starts: where to begin.
-        known: what is not to be told as a holder.
+        known: what is not to be reported as a holder.
 
     Returns:
         For each start, objects of which each refers to the next, the start being the last; as far
@@ -41,10 +41,10 @@ def holders_of(starts: Sequence[object], known: list[object]) -> list[tuple[obje
     search = _Search([starts, known, *known, *callers(sys._getframe())])  # noqa: SLF001 - ours
     chains = [search.chain(start) for start in starts]
     done: set[int] = set()
-    began = perf_counter()
+    began = thread_time()
     frontier = list(enumerate(chains))
     for _ in range(LINKS):
-        if not frontier or perf_counter() - began > SECONDS:
+        if not frontier or thread_time() - began > SECONDS:
             break
         found = search.extended(frontier[:WIDTH])
         for at, chain in reversed(found):  # The first one that was found counts,
@@ -128,7 +128,7 @@ def in_words(chain: Sequence[object]) -> str:
 def describe(thing: object, held: object = None) -> str:
     """Return what an object is, and by which attribute it refers to `held`.
 
-    Of one that raises when it is asked, the class alone is told.
+    Of one that raises when it is asked, the class alone is named.
     """
     try:
         return _described(thing, held)

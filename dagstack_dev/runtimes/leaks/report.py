@@ -25,7 +25,7 @@ def is_gone(retired: RetiredGeneration) -> bool:
     """Return whether nothing can be reached: it does not exist, or only waits to be collected.
 
     Takes microseconds where nothing exists, else some milliseconds. False may mean that garbage
-    holds it, which only a collection can tell.
+    holds it, which only a collection can show.
     """
     if retired.stray_handlers():
         return False
@@ -44,7 +44,7 @@ def _is_garbage(retired: RetiredGeneration) -> bool:
 def leaks(retired: RetiredGeneration) -> tuple[str, ...]:
     """Return what can still be reached and who holds it; empty when nothing can.
 
-    To be asked after a collection: what garbage holds is told like any other.
+    To be asked after a collection: what garbage holds is reported like any other.
     """
     standing = live_references(retired)
     explained = frozenset[int]().union(*(each.explains for each in standing))
@@ -63,12 +63,12 @@ def _held(reachable: Reachable, words: list[str], explained: frozenset[int]) -> 
     paths = list(islice(reachable.paths_from_outside(), MOST_HELD))
     outermost = [reachable.objects[path[0]] for path in paths]
     chains = holders_of(outermost, reachable.objects)
-    told: set[int] = set()
+    named: set[int] = set()
     for path, outer in zip(paths, chains, strict=True):
         chain = [*outer, *(reachable.objects[each] for each in path[1:])]
-        if not explained.isdisjoint(map(id, chain)) or not told.isdisjoint(map(id, outer[:-1])):
+        if not explained.isdisjoint(map(id, chain)) or not named.isdisjoint(map(id, outer[:-1])):
             continue
-        told.update(map(id, outer[:-1]))
+        named.update(map(id, outer[:-1]))
         holders = in_words(chain) or running_with(chain[-1])
-        if holders or not (explained or told):
+        if holders or not (explained or named):
             yield f"{words[path[-1]]}, held by {holders or _UNSEEN}"

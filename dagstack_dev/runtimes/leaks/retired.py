@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import weakref
 from contextlib import suppress
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 _NOTHING: Final[frozenset[str]] = frozenset()  # One for all: each takes 216 bytes.
 _ANCHOR: Final = "__dagstack_retired__"
+
+_YOUNG: Final = 1
+"""An argument of `gc.collect`."""
 
 _YOUNG_SECONDS: Final = 1.0
 """How long what a plugin makes in its setup is young: it is hardly ever looked at meanwhile."""
@@ -57,7 +61,7 @@ class RetiredGeneration:
             self._remember(f"class {name_of(cls)}", cls)
 
     def add_instance(self, instance: object) -> None:
-        """One more instance; those that are gone are forgotten."""
+        """Add one more instance; those that are gone are forgotten."""
         self._objects = [each for each in self._objects if each[1]() is not None]
         self._born = monotonic()
         self._remember(f"instance of {name_of(type(instance))}", instance)
@@ -73,7 +77,7 @@ class RetiredGeneration:
         ]
 
     def stray_handlers(self) -> list[str]:
-        """Handlers it has left on its modules' loggers, where a newer one now does the same."""
+        """Return the handlers left on its modules' loggers, where a newer one now does the same."""
         found = []
         for name, ref in self._handlers:
             handlers = logging.getLogger(name).handlers
@@ -85,7 +89,7 @@ class RetiredGeneration:
         return found
 
     def add_modules(self, modules: Mapping[str, ModuleType]) -> None:
-        """The modules that were taken out of `sys.modules` for good."""
+        """Add the modules that were taken out of `sys.modules` for good."""
         self.modules |= modules.keys()
         for name, module in modules.items():
             self._remember(f"module {name}", module)
@@ -135,3 +139,28 @@ class RetiredGeneration:
         """Return whether these are the globals of one of the modules."""
         anchor = namespace.get(_ANCHOR)
         return anchor is not None and any(ref() is anchor for ref in self._anchors)
+
+
+class FailedGenerations:
+    """Generations that have failed, and may hold a port or a lock as long as they exist."""
+
+    def __init__(self) -> None:
+        self._failed: list[RetiredGeneration] = []
+
+    def add(self, failed: RetiredGeneration) -> None:
+        """Have what is left of `failed` freed by the next `collect`."""
+        self._failed.append(failed)
+
+    def collect(self) -> None:
+        """Free what has been added since the last time, garbage included.
+
+        To be called before code of a plugin runs that may want just that. For what is young a
+        small collection does; after a full one, too, it would be there if something holds it, and
+        each new try of the plugin would take as long.
+        """
+        failed, self._failed = self._failed, []
+        if all(each.is_freed for each in failed):
+            return
+        gc.collect(_YOUNG)
+        if any(each.is_old and not each.is_freed for each in failed):
+            gc.collect()

@@ -8,9 +8,10 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final
 from unicodedata import is_normalized, normalize
 
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from dagstack_dev.core.errors.remote import ToolArgumentsInvalid
+from dagstack_dev.core.ports import PARAMETERS
 from dagstack_dev.core.refs import did_you_mean
 
 if TYPE_CHECKING:
@@ -29,27 +30,11 @@ _TYPES: Final[Mapping[object, Any]] = {
     "null": None,
 }
 
-_NAME_MORE: Final = frozenset(
-    {
-        "$dynamicRef",
-        "$recursiveRef",
-        "$ref",
-        "allOf",
-        "anyOf",
-        "dependencies",
-        "dependentRequired",
-        "dependentSchemas",
-        "else",
-        "extends",
-        "if",
-        "not",
-        "oneOf",
-        "patternProperties",
-        "propertyNames",
-        "then",
-        "unevaluatedProperties",
-    }
-)
+_NAME_MORE: Final = frozenset({
+        "$dynamicRef", "$recursiveRef", "$ref", "allOf", "anyOf", "dependencies",
+        "dependentRequired", "dependentSchemas", "else", "extends", "if", "not", "oneOf",
+        "patternProperties", "propertyNames", "then", "unevaluatedProperties",
+})  # fmt: skip
 """Keywords of a schema that may name arguments besides its `properties`."""
 
 
@@ -85,7 +70,7 @@ class Arguments:
         only_required = [name for name in listed if isinstance(name, str) and name not in named]
         self._properties: Mapping[str, Any] = {**named, **dict.fromkeys(only_required, True)}
         self._names = parameter_names(self._properties)
-        # JSON Schema lets anything pass that it does not name; a misspelt name is to be told.
+        # JSON Schema lets anything pass that it does not name; a misspelt name is an error here.
         more = tool.input_schema.get("additionalProperties", False)
         self._takes_more = more is not False or bool(_NAME_MORE & tool.input_schema.keys())
         self.signature = inspect.Signature([*self._parameters()])
@@ -118,6 +103,10 @@ class Arguments:
         of everything is taken for the arguments themselves, unless the first parameter is an
         object, too.
 
+        Args:
+            args: by position.
+            kwargs: by the names that can be written in Python.
+
         Raises:
             ToolArgumentsInvalid: they do not fit the signature or the input schema.
         """
@@ -142,7 +131,7 @@ class Arguments:
         return self.checked(given)
 
     def checked(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """`arguments` as JSON values that the tool's input schema allows.
+        """Return `arguments` as JSON values that the tool's input schema allows.
 
         Raises:
             ToolArgumentsInvalid: they are no JSON, or not what the schema asks for.
@@ -152,8 +141,7 @@ class Arguments:
                 raise self._unknown(name)
         try:
             values: dict[str, Any] = to_jsonable_python(dict(arguments))
-            to_json(values)  # Text may hold what UTF-8 cannot.
-        except (PydanticSerializationError, ValueError) as error:
+        except ValueError as error:
             raise self._invalid("", f"cannot be sent as JSON: {error}") from error
         schema = self._tool.takes
         if schema is not None and (problem := schema.problem_of(values)):
@@ -181,7 +169,7 @@ class Arguments:
 def class_of(
     base: type, ref: PluginRef, tools: Collection[Tool], *, description: str | None
 ) -> tuple[type, Mapping[str, Arguments]]:
-    """Make a subclass of `base` with a method for each tool, and what tells how each is called.
+    """Make a subclass of `base` with a method for each tool, and how each tool is called.
 
     A tool whose name is no identifier, or that of something that `base` has, gets no method;
     `{kind}.{plugin}.{hook}` gets one by the name of the hook (ADR-4).
@@ -219,6 +207,7 @@ def _method(name: str, tool: Tool, arguments: Arguments) -> Callable[..., Any]:
     method.__qualname__ = name
     method.__doc__ = tool.description or tool.title
     method.__signature__ = arguments.signature  # type: ignore[attr-defined]
+    setattr(method, PARAMETERS, tool.input_schema)
     return method
 
 

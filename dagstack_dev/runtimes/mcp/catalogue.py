@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
-
-import jsonschema_rs
 
 from dagstack_dev.core.errors.remote import ToolError, ToolResultInvalid
 from dagstack_dev.runtimes.mcp.server_log import shortened
 
 if TYPE_CHECKING:
+    import jsonschema_rs
+
     from dagstack_dev.core.refs import PluginRef
 
 
@@ -104,6 +104,7 @@ class Resource:
     name: str
     description: str = ""
     mime_type: str | None = None
+    is_template: bool = False
 
     @classmethod
     def of(cls, said: object) -> Self:
@@ -115,16 +116,25 @@ class Resource:
             name=_text(given, "name") or given[key],
             description=_text(given, "description") or "",
             mime_type=_text(given, "mimeType"),
+            is_template=key == "uriTemplate",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt that can be filled in; `arguments` tells for each whether it is required."""
+    """A prompt that can be filled in.
+
+    Attributes:
+        name: as the server knows it.
+        description: for people and models.
+        arguments: of each whether it is required.
+        meanings: what the server says of each.
+    """
 
     name: str
     description: str = ""
     arguments: Mapping[str, bool] = field(default_factory=dict)
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, said: object) -> Self:
@@ -136,7 +146,28 @@ class Prompt:
             name=given["name"],
             description=_text(given, "description") or "",
             arguments={each["name"]: each.get("required") is True for each in arguments},
+            meanings={
+                each["name"]: text for each in arguments if (text := _text(each, "description"))
+            },
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """What a tool has answered.
+
+    Attributes:
+        value: the structured result, else the text, else the content.
+        content: all that came with it, block by block as the protocol has it.
+    """
+
+    value: Any
+    content: Sequence[Any] = ()
+
+
+def answer_of(ref: PluginRef, answer: Mapping[str, Any], tool: Tool) -> ToolAnswer:
+    """Return what a tool has answered; see `result_of`."""
+    return ToolAnswer(result_of(ref, answer, tool), _blocks(answer))
 
 
 def result_of(ref: PluginRef, answer: Mapping[str, Any], tool: Tool) -> Any:
@@ -213,19 +244,20 @@ def error_of(ref: PluginRef, tool: str, answer: Mapping[str, Any]) -> ToolError:
     return ToolError(ref, tool, typed[2], type_name=typed[1], data=answer.get("structuredContent"))
 
 
-def contents_of(ref: PluginRef, what: str, answer: Mapping[str, Any]) -> Any:
-    """Return the text or bytes of a resource; a list where it has several parts.
+def contents_of(
+    ref: PluginRef, what: str, answer: Mapping[str, Any]
+) -> list[tuple[Mapping[str, Any], str | bytes]]:
+    """Return the parts of a resource as the protocol has them, each with its text or bytes.
 
     Raises:
         ToolResultInvalid: a part is neither.
     """
-    listed = answer.get("contents")
+    listed: Any = answer.get("contents")
     try:
-        parts = [_part(part) for part in (listed if isinstance(listed, list) else [listed])]
+        return [(part, _part(part)) for part in (listed if isinstance(listed, list) else [listed])]
     except (AttributeError, KeyError, TypeError, ValueError):
         reason = "the answer holds something that is neither text nor bytes"
         raise ToolResultInvalid(ref, what, reason) from None
-    return parts[0] if len(parts) == 1 else parts
 
 
 def _part(part: Any) -> str | bytes:
@@ -234,7 +266,7 @@ def _part(part: Any) -> str | bytes:
 
 
 def _named(said: object, key: str) -> Mapping[str, Any]:
-    """`said`, which must be an object with a text under `key`."""
+    """Return `said`, which must be an object with a text under `key`."""
     if not isinstance(said, Mapping):
         raise ValueError(f"{str(said)[:40]} is no object")  # noqa: TRY004
     if not _text(said, key):
@@ -250,9 +282,11 @@ def _text(said: Mapping[str, Any], key: str) -> str | None:
 
 
 def _compiled(schema: Mapping[str, Any] | None) -> Schema | None:
-    """`schema`, or None where that is none or refers to what is not in it: all is allowed then."""
+    """Return `schema` compiled; None, which allows all, where it is none or refers elsewhere."""
     if schema is None:
         return None
+    import jsonschema_rs  # noqa: PLC0415 - only where there is a server
+
     try:
         # Nothing is fetched, and no pattern takes more than linear time or so.
         return Schema(jsonschema_rs.validator_for(dict(schema), offline=True))

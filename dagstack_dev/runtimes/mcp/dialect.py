@@ -56,7 +56,13 @@ class Dialect:
         self._turn = anyio.Lock()
 
     async def call(self, tool: Tool, arguments: Mapping[str, Any], seconds: float) -> Any:
-        """Return the result of one call; `seconds` begin when it is its turn."""
+        """Return the result of one call.
+
+        Args:
+            tool: one of `TOOLS`.
+            arguments: valid ones.
+            seconds: how long it may take, once it is its turn.
+        """
         method, params = tool.name, dict(arguments)
         if tool.name == "call":
             method, params = params["method"], params.get("params", {})
@@ -64,10 +70,10 @@ class Dialect:
             return await self._ask(method, params, seconds)
 
     async def shut_down(self, seconds: float) -> None:
-        """Ask the server to end, which gets a part of `seconds` for it.
+        """Ask the server to end; that it fails is no matter, for its process is stopped anyhow.
 
-        Raises whatever the request does; that it has failed is no matter, for the process is
-        stopped in any case.
+        Args:
+            seconds: for the whole teardown; a part of them is for this.
         """
         await self._ask("shutdown", {}, min(_SHUTDOWN_SECONDS, seconds / 4))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from dagstack_dev.core.errors.base import PluginRegistryError
@@ -17,19 +17,18 @@ if TYPE_CHECKING:
 class Connection(Protocol):
     """One live connection to a server."""
 
-    async def ask(self, message: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send a request, and return the message that answers it; see `wire.messages_in`.
 
         Args:
             message: as JSON-RPC has it, with a number as its `id`.
-            headers: for transports that have any.
 
         Raises:
             NoAnswer: the server has not answered as one does.
             PluginRegistryError: the connection is lost.
         """
 
-    async def tell(self, message: dict[str, Any], headers: Mapping[str, str]) -> None:
+    async def notify(self, message: dict[str, Any]) -> None:
         """Send what need not be answered; that it does not arrive is no failure."""
 
     async def listen(self, take: Callable[[dict[str, Any]], object]) -> None:
@@ -42,7 +41,7 @@ class Connection(Protocol):
         """Wait for the server to be lost, and raise the error that says so."""
 
     async def why_lost(self) -> PluginRegistryError:
-        """Return the error for who met a closed connection; may wait a moment to tell more."""
+        """Return the error for a closed connection; may wait a moment to know more."""
 
     def last_words(self) -> tuple[str, ...]:
         """Return the last lines that were heard of the server besides its messages."""

@@ -4,16 +4,48 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
+from dagstack_dev.core.ports import Imported
 from dagstack_dev.runtimes.mcp.plugin import KnownTools, McpPlugin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.ports import Prepared
+    from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.mcp.endpoint import Connection, Endpoint
+
+
+class McpRuntime:
+    """What is the same for both runtimes: no code of a server is imported here.
+
+    Args:
+        on_new_tools: called with a plugin whose server has other tools by now.
+    """
+
+    def __init__(self, on_new_tools: Callable[[PluginRef], object] = lambda _: None) -> None:
+        self._on_new_tools = on_new_tools
+
+    def code(
+        self, previous: Prepared | None, manifest: PluginManifest, endpoint: Endpoint
+    ) -> McpCode:
+        """Return what follows `previous`, if that was of a server."""
+        if isinstance(previous, McpCode):
+            return McpCode(manifest, endpoint, previous.known)
+        report = partial(self._on_new_tools, manifest.ref)
+        return McpCode(manifest, endpoint, KnownTools(report))
+
+    def importers(self, ref: PluginRef) -> frozenset[PluginRef]:  # noqa: ARG002 - of none
+        """Return nothing: no plugin imports the code of a server."""
+        return frozenset()
+
+    def imports_of(self, ref: PluginRef) -> Imported:  # noqa: ARG002 - none
+        """Return nothing: what a server imports is its own."""
+        return Imported()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +58,15 @@ class McpCode:
 
     manifest: PluginManifest
     endpoint: Endpoint
-    known: KnownTools = field(default_factory=KnownTools, compare=False)
-
-    @classmethod
-    def after(
-        cls, previous: Prepared | None, manifest: PluginManifest, endpoint: Endpoint
-    ) -> McpCode:
-        """Return what follows `previous`, if that was one of these."""
-        if isinstance(previous, McpCode):
-            return cls(manifest, endpoint, previous.known)
-        return cls(manifest, endpoint)
+    known: KnownTools = field(compare=False)
 
     def load(self) -> McpGeneration:
-        """There is no code to run in this process."""
+        """Return the generation; there is no code to run in this process."""
         return McpGeneration(self)
 
 
 class McpGeneration:
-    """The connections of one generation; see `core.ports.Generation`.
-
-    There is nothing to unload: each instance has a server of its own.
-    """
+    """The connections of one generation; see `core.ports.Generation`."""
 
     is_undone = False
 
@@ -64,20 +84,13 @@ class McpGeneration:
         self._connections.append(connection)
 
     def unload(self) -> None:
-        """See the class."""
+        """Do nothing, here and at other steps: each instance has a server of its own."""
 
-    def activate(self) -> None:
-        """See the class."""
+    activate = note_failure = retire = unload
 
     def tearing_down(self) -> AbstractContextManager[None]:
-        """See the class."""
+        """Return a block that does nothing."""
         return nullcontext()
-
-    def note_failure(self) -> None:
-        """See the class."""
-
-    def retire(self) -> None:
-        """See the class."""
 
     def is_gone(self) -> bool:
         """Return whether nothing is left of what its connections have started."""

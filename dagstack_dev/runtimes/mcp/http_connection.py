@@ -7,36 +7,30 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
 
 import anyio
 import httpx2
-from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.errors.remote import HandshakeFailed
+from dagstack_dev.core.secrets import remember
 from dagstack_dev.runtimes.mcp.dialect import may_repeat
 from dagstack_dev.runtimes.mcp.endpoint import Connection
-from dagstack_dev.runtimes.mcp.http_errors import GATEWAY, HttpError, Severity, broken_off, public
-from dagstack_dev.runtimes.mcp.http_exchange import (
-    MOST_FAILURES,
-    NOTICE_SECONDS,
-    SESSION,
-    VERSION,
-    Exchange,
-    Stream,
-)
+from dagstack_dev.runtimes.mcp.http_client import HttpClient
+from dagstack_dev.runtimes.mcp.http_errors import GATEWAY, HttpError, Severity, broken_off
+from dagstack_dev.runtimes.mcp.http_events import Stream
+from dagstack_dev.runtimes.mcp.http_exchange import Exchange
 from dagstack_dev.runtimes.mcp.http_proxy import proxy_for
 from dagstack_dev.runtimes.mcp.wire import NoAnswer
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.runtimes.mcp.catalogue import Tool
-
-PAUSES: Final = (0.5, 1.0)
-"""Seconds before a request is sent for the second and the third time (contract, section 13)."""
+    from dagstack_dev.runtimes.mcp.http_settings import HttpSettings
 
 CONNECT_SECONDS: Final = 10.0
 """How long a server may take to accept a connection."""
@@ -52,30 +46,29 @@ _REPEATABLE: Final = ("readOnlyHint", "idempotentHint")
 
 @asynccontextmanager
 async def connection(
-    ref: PluginRef,
-    url: str,
-    headers: Mapping[str, str],
-    tls: ssl.SSLContext,
-    *,
-    look_every: float,
-    call_timeout: float,
+    ref: PluginRef, settings: HttpSettings, tls: ssl.SSLContext
 ) -> AsyncIterator[HttpConnection]:
     """Make what is needed to talk to the server; nothing is sent before the session does.
 
-    See `http.HttpEndpoint` for the arguments.
+    Args:
+        ref: the plugin, for errors.
+        settings: how the server is reached.
+        tls: how certificates are checked.
 
     Raises:
         HandshakeFailed: the environment names a proxy that can be none.
     """
-    proxy = proxy_for(url)
+    proxy = proxy_for(settings.url)
     # Only the connection is hurried: a stream may be silent for hours, and for how long an answer
     # is waited for, the session knows.
     timeout = httpx2.Timeout(None, connect=CONNECT_SECONDS)
     through = proxy.url if proxy is not None else None
     try:
-        public(through or url)
-        client = httpx2.AsyncClient(
-            headers=dict(headers),
+        parts = urlsplit(through or "")
+        remember([unquote(parts.password or parts.username or "")])
+        _ = parts.port  # One that is none would else fail when it is connected to.
+        library = httpx2.AsyncClient(
+            headers=dict(settings.headers),
             timeout=timeout,
             limits=httpx2.Limits(max_keepalive_connections=MOST_IDLE),  # Calls go side by side.
             verify=tls,
@@ -87,9 +80,9 @@ async def connection(
         why = "" if "@" in (through or "") else f" ({error})"  # It may quote a password.
         reason = f"the proxy of {source} cannot be used{why}; correct it, or use NO_PROXY"
         raise HandshakeFailed(ref, reason) from None
-    async with client:
-        exchange = Exchange(url, client, proxy, has_secret=bool(headers))
-        connected = HttpConnection(ref, url, exchange, look_every, call_timeout)
+    async with library:
+        client = HttpClient(settings, library, proxy)
+        connected = HttpConnection(ref, settings, client)
         try:
             yield connected
         finally:
@@ -101,33 +94,28 @@ class HttpConnection(Connection):
 
     Args:
         ref: the plugin, for errors.
-        url: of the server, without credentials.
-        exchange: with that server.
-        look_every: seconds between two looks whether the server is still there.
-        call_timeout: seconds that it may take to say so.
+        settings: how the server is reached.
+        client: sends requests to it.
     """
 
-    def __init__(
-        self, ref: PluginRef, url: str, exchange: Exchange, look_every: float, call_timeout: float
-    ) -> None:
+    def __init__(self, ref: PluginRef, settings: HttpSettings, client: HttpClient) -> None:
         self._ref = ref
-        self._url = url
-        self._exchange = exchange
-        self._look_every = look_every
-        self._call_timeout = call_timeout
+        self._settings = settings
+        self._client = client
+        self._exchange = Exchange(settings, client)
         self._repeatable: frozenset[str] = frozenset()
         self._lost: HttpError | None = None
         self._has_begun = anyio.Event()
-        self._is_ready = anyio.Event()
 
     # Requests and answers
 
-    async def ask(self, message: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to a request, sent again where that is safe and may help."""
-        pauses = iter(PAUSES if self._is_ready.is_set() else ())  # A start is repeated as a whole.
+        is_ready = self._exchange.is_ready.is_set()
+        pauses = iter(self._settings.pauses if is_ready else ())  # A start is repeated as a whole.
         while True:
             try:
-                return await self._exchange.post(message, headers)
+                return await self._exchange.post(message)
             except HttpError as error:
                 problem = error
             can_help = problem.severity is Severity.CONNECTION or problem.status in GATEWAY
@@ -136,21 +124,22 @@ class HttpConnection(Connection):
                 raise await self._noted(problem, message)
             await anyio.sleep(pause)
 
-    async def tell(self, message: dict[str, Any], headers: Mapping[str, str]) -> None:
+    async def notify(self, message: dict[str, Any]) -> None:
         """Send what need not be answered."""
         method = message.get("method")
-        is_modern = self._exchange.identity.get(VERSION) in MODERN_PROTOCOL_VERSIONS
-        if method == "notifications/cancelled" and is_modern:
+        if method == "notifications/cancelled" and self._client.is_modern:
             return  # By now the response has been left, which says it.
-        with suppress(NoAnswer, PluginRegistryError), anyio.move_on_after(NOTICE_SECONDS):
-            await self.ask(message, headers)
+        seconds = self._settings.notice_seconds
+        with suppress(NoAnswer, PluginRegistryError), anyio.move_on_after(seconds):
+            await self.ask(message)
         if method == "notifications/initialized":
             self._has_begun.set()
 
     async def _noted(self, problem: HttpError, message: dict[str, Any]) -> Exception:
         """Note that a message has failed, and return what is raised for it."""
         # A server may refuse what it need not answer, and shake hands all the same.
-        fails_handshake = not self._is_ready.is_set() and {"method", "id"} <= message.keys()
+        is_ready = self._exchange.is_ready.is_set()
+        fails_handshake = not is_ready and {"method", "id"} <= message.keys()
         if problem.severity is Severity.SERVER or fails_handshake:
             self._lost = self._lost or problem
         self._exchange.suspicion.set()
@@ -168,14 +157,18 @@ class HttpConnection(Connection):
         """Hear what the server says by itself: in the responses to requests, and in a stream."""
         self._exchange.take = take
         await self._has_begun.wait()
-        stream, failures = Stream(), 0
-        while SESSION in self._exchange.identity and failures < MOST_FAILURES:
-            response = await self._exchange.opened(stream)
-            failures = failures + 1 if response is None else 0
-            if response is not None:
-                await self._exchange.heard(response, stream)
+        stream, failures = Stream(self._settings.stream_pauses), 0
+        with suppress(HttpError):  # It has none to offer.
+            while self._client.session:
+                try:
+                    await self._exchange.hear(stream)
+                    failures = 0
+                except HttpError as error:
+                    if not error.is_transient:
+                        raise
+                    failures = min(failures + 1, 5)
                 self._exchange.suspicion.set()
-            await anyio.sleep(stream.pause)
+                await anyio.sleep(min(stream.pause * 2**failures, stream.pauses[1]))
         await anyio.sleep_forever()
 
     # Whether it is still there
@@ -185,8 +178,7 @@ class HttpConnection(Connection):
         self._repeatable = frozenset(
             tool.name for tool in tools if any(tool.annotations.get(hint) for hint in _REPEATABLE)
         )
-        self._exchange.is_ready = True
-        self._is_ready.set()
+        self._exchange.is_ready.set()
 
     async def watch(self) -> None:
         """Look after the server: whenever something is odd, and now and then anyhow.
@@ -194,26 +186,27 @@ class HttpConnection(Connection):
         Raises:
             ServerLost: it is gone, or does not know us any more.
         """
-        await self._is_ready.wait()  # Before that, the handshake fails by itself.
+        await self._exchange.is_ready.wait()  # Before that, the handshake fails by itself.
         while True:
-            with anyio.move_on_after(self._look_every):
+            with anyio.move_on_after(self._settings.look_every):
                 await self._exchange.suspicion.wait()
             self._exchange.suspicion = anyio.Event()
-            problem = await self.examine(self._call_timeout)
+            problem = await self.examine(self._settings.call_timeout)
             if problem is not None:
                 raise problem.error(self._ref)
 
     async def why_lost(self) -> PluginRegistryError:
         """Return why a call or the handshake got no answer."""
         problem = await self.examine(QUESTION_SECONDS)
-        return (problem or broken_off(self._url)).error(self._ref)
+        return (problem or broken_off(self._settings.url)).error(self._ref)
 
     async def examine(self, seconds: float) -> HttpError | None:
         """Ask the server whether it still knows us, and return what is the matter, if anything is.
 
-        No answer within `seconds` is nothing: it may be busy.
+        Args:
+            seconds: how long it may take; no answer within these is nothing, it may be busy.
         """
-        if self._lost is None and self._is_ready.is_set():
+        if self._lost is None and self._exchange.is_ready.is_set():
             with anyio.move_on_after(seconds):
                 self._lost = await self._exchange.ping()
             if self._lost is not None:
@@ -221,6 +214,6 @@ class HttpConnection(Connection):
         return self._lost
 
     async def say_goodbye(self) -> None:
-        """Tell the server that the session ends, if it can still be told."""
+        """End the session at the server, if that is still there."""
         if self._lost is None:
-            await self._exchange.say_goodbye()
+            await self._client.say_goodbye()

@@ -48,7 +48,7 @@ class HttpError(NoAnswer):
     """A request was not answered as an MCP server does.
 
     Attributes:
-        reason: one line that says what happened, and what to do where that can be told.
+        reason: one line that says what happened, and what to do where that is known.
         severity: how much it ends.
         is_transient: whether it may work when it is tried again, though nothing was edited.
         status: of the response, if that says it.
@@ -135,31 +135,31 @@ def broken_off(url: str) -> HttpError:
 def refused(status: int, url: str, *, has_secret: bool) -> HttpError:
     """Return what it means that a request was answered with an error, and no server says more."""
     try:
-        told = f"{status} {HTTPStatus(status).phrase}"
+        shown = f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
-        told = str(status)
-    reason = _refusal(status, public(url), told, has_secret=has_secret)
+        shown = str(status)
+    reason = _refusal(status, public(url), shown, has_secret=has_secret)
     return HttpError(reason, is_transient=is_later(status), status=status)
 
 
-def _refusal(status: int, place: str, told: str, *, has_secret: bool) -> str:
+def _refusal(status: int, place: str, shown: str, *, has_secret: bool) -> str:
     if status in GATEWAY:
-        return f"{place} cannot be reached behind its gateway ({told})"
+        return f"{place} cannot be reached behind its gateway ({shown})"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return f"{place} failed ({told}); its own log says why"
+        return f"{place} failed ({shown}); its own log says why"
     if is_later(status):
-        return f"{place} wants to be asked later ({told})"
+        return f"{place} wants to be asked later ({shown})"
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        return f"the proxy on the way to {place} asks for credentials ({told})"
+        return f"the proxy on the way to {place} asks for credentials ({shown})"
     if status == HTTPStatus.UNAUTHORIZED and not has_secret:
-        reason = f"{place} asks for credentials ({told}); give them in [plugin.mcp_http]"
+        reason = f"{place} asks for credentials ({shown}); give them in [plugin.mcp_http]"
         return f"{reason} auth_secret_env, the environment variable that holds them"
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         does_not = "does not accept our credentials" if has_secret else "does not let us in"
-        return f"{place} {does_not} ({told})"
+        return f"{place} {does_not} ({shown})"
     if status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.GONE}:
-        return f"there is no MCP server at {place} ({told}); correct the URL's path"
-    return f"{place} refused the request ({told})"
+        return f"there is no MCP server at {place} ({shown}); correct the URL's path"
+    return f"{place} refused the request ({shown})"
 
 
 def with_retry_after(error: HttpError, retry_after: str) -> HttpError:

@@ -1,187 +1,166 @@
-"""Our half of a JSON-RPC conversation, between the SDK's session and a connection.
+"""Our half of a JSON-RPC conversation: requests with their ids, and what the server begins.
 
-The SDK has one of its own, which drops an answer that is not quite JSON-RPC, and holds each against
-its models: a listing of a hundred tools would fail for one that is not quite right. This one hands
-answers on as servers spell them.
-
-Imports the SDK, and so is imported only by the setup of an MCP plugin.
+The official SDK has a client of its own. It drops an answer that is not quite JSON-RPC, holds each
+answer against its models, so that one odd tool costs the whole list, and takes a second to import.
 """
 
 from __future__ import annotations
 
 import itertools
-from contextlib import suppress
-from types import SimpleNamespace
+import sys
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-from mcp.shared.dispatcher import Dispatcher
-from mcp.shared.exceptions import MCPError
-from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data
-from mcp.shared.transport_context import TransportContext
-from mcp.types import INTERNAL_ERROR
-from opentelemetry import propagate, trace
 
-from dagstack_dev.runtimes.mcp.wire import number_of
+from dagstack_dev.runtimes.mcp.wire import METHOD_NOT_FOUND, ErrorAnswer, number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from anyio.abc import TaskStatus
-    from mcp.shared.dispatcher import CallOptions, OnNotify, OnNotifyIntercept, OnRequest
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 
     from dagstack_dev.runtimes.mcp.endpoint import Connection
 
-_TRACER: Final = trace.get_tracer("dagstack-dev")
+    Progress = Callable[[float, float | None, str | None], Awaitable[None]]
+    """Called with the progress of a call, the total or None, and a message or None."""
 
 CANCELLED: Final = "notifications/cancelled"
+
+_NEVER_CANCELLED: Final = frozenset({"initialize", "server/discover"})
 
 _PROGRESS: Final = ("progressToken", "progress", "total", "message")
 
 
-class Answered(Exception):
-    """Takes an answer past the SDK to who has asked.
-
-    Attributes:
-        result: what the server has answered with, which need not be an object.
-    """
-
-    def __init__(self, result: Any) -> None:
-        super().__init__()
-        self.result = result
-
-
-class Peer(Dispatcher[TransportContext]):
+class Peer:
     """Asks a server, and answers it.
 
     Args:
         connection: what messages go over.
+        on_notice: called with the method and the parameters of a notification.
+
+    Attributes:
+        meta: what every request holds as `_meta`.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        on_notice: Callable[[str, Mapping[str, Any]], Coroutine[Any, Any, None]],
+    ) -> None:
+        self.meta: Mapping[str, Any] = {}
         self._connection = connection
+        self._on_notice = on_notice
         self._numbers = itertools.count(1)
         self._open: dict[int, anyio.CancelScope] = {}
-        self._progress: dict[int, Any] = {}
+        self._progress: dict[int, Progress] = {}
         self._is_over = False
 
-    async def send_raw_request(
-        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
-    ) -> dict[str, Any]:
-        """Send a request. The server is told when it is not waited for any longer.
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Hear the server within a block, in which alone it can be asked."""
+        async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._listen)
+            yield
+            self._tasks.cancel_scope.cancel()
 
-        Only the answer to `server/discover` is returned, for the SDK needs that.
-
-        Raises:
-            Answered: this is the answer.
-            MCPError: the server has answered with an error.
-            NoAnswer: it has not answered as a server does.
-            PluginRegistryError: the connection is lost.
-            TimeoutError: it took longer than `opts` say.
-        """
-        options = opts or {}
-        number = next(self._numbers)
-        given = dict(params or {})
-        meta = dict(given.pop("_meta", {}))
-        if "on_progress" in options:
-            meta["progressToken"] = number
-            self._progress[number] = options["on_progress"]
-        name = f"MCP send {method} {given.get('name', '')}".rstrip()
-        with _TRACER.start_as_current_span(name, kind=trace.SpanKind.CLIENT):
-            propagate.inject(meta)
-            message: dict[str, Any] = {"jsonrpc": "2.0", "id": number, "method": method}
-            if given or meta:
-                message["params"] = given | ({"_meta": meta} if meta else {})
-            answer = await self._answer_to(message, options)
-        if "error" in answer:
-            error = answer["error"]
-            raise MCPError(error["code"], error["message"], error["data"])
-        if method == "server/discover" and isinstance(answer["result"], dict):
-            return answer["result"]
-        raise Answered(answer["result"])
-
-    async def _answer_to(self, message: dict[str, Any], options: CallOptions) -> dict[str, Any]:
-        number = message["id"]
-        is_waited_for = True
-        try:
-            with anyio.move_on_after(options.get("timeout")) as scope:
-                self._open[number] = scope
-                if not self._is_over:
-                    answer = await self._connection.ask(message, options.get("headers", {}))
-                    is_waited_for = False
-                    return answer
-            if self._is_over:
-                raise await self._connection.why_lost()
-            raise TimeoutError
-        finally:
-            self._open.pop(number, None)
-            self._progress.pop(number, None)
-            if is_waited_for and options.get("cancel_on_abandon", True) and not self._is_over:
-                params = {"requestId": number, "reason": "the caller has stopped waiting"}
-                self._tasks.start_soon(self.notify, CANCELLED, params)
-
-    async def notify(
+    async def ask(
         self,
         method: str,
-        params: Mapping[str, Any] | None,
-        opts: CallOptions | None = None,
-    ) -> None:
-        """Send what need not be answered."""
-        more = {} if params is None else {"params": dict(params)}
-        headers = (opts or {}).get("headers", {})
-        await self._connection.tell({"jsonrpc": "2.0", "method": method, **more}, headers)
+        params: Mapping[str, Any],
+        seconds: float | None = None,
+        listener: Progress | None = None,
+    ) -> Any:
+        """Return the result of a request, however odd. The server learns when it is given up.
 
-    async def run(
-        self,
-        on_request: OnRequest,
-        on_notify: OnNotify,
-        on_notify_intercept: OnNotifyIntercept | None = None,  # noqa: ARG002 - for what we do not use
-        *,
-        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Take what the server says by itself, until the connection ends."""
-        self._on_request, self._on_notify = on_request, on_notify
+        Args:
+            method: of the protocol.
+            params: of the request; left out where there are none.
+            seconds: how long it may take.
+            listener: called with its progress.
+
+        Raises:
+            ErrorAnswer: the server has answered with an error.
+            NoAnswer: it has not answered as a server does.
+            PluginRegistryError: the connection is lost.
+            PydanticSerializationError: the parameters cannot be sent as JSON.
+            TimeoutError: it took too long.
+        """
+        number = next(self._numbers)
+        meta = dict(self.meta)
+        if listener is not None:
+            meta["progressToken"] = number
+            self._progress[number] = listener
+        with _traced(f"MCP send {method} {params.get('name', '')}".rstrip(), meta):
+            given = {**params, "_meta": meta} if meta else params
+            message = {"jsonrpc": "2.0", "id": number, "method": method}
+            answer = await self._answer_to(message | ({"params": given} if given else {}), seconds)
+        if "error" in answer:
+            raise ErrorAnswer(**answer["error"])
+        return answer["result"]
+
+    async def _answer_to(self, message: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+        number = message["id"]
         try:
-            async with anyio.create_task_group() as self._tasks:
-                task_status.started()
-                await self._connection.listen(self._take)
-                self._end()
+            with anyio.move_on_after(seconds) as self._open[number]:
+                if not self._is_over:
+                    return await self._connection.ask(message)
+        except anyio.get_cancelled_exc_class():
+            self._cancel(message)
+            raise
         finally:
-            self._end()
+            self._progress.pop(number, None)
+            del self._open[number]
+        if self._is_over:
+            raise await self._connection.why_lost()
+        self._cancel(message)
+        raise TimeoutError
 
-    def _end(self) -> None:
-        """Wake all who wait: they look up why it is over."""
-        self._is_over = True
-        for scope in self._open.values():
-            scope.cancel()
+    def _cancel(self, message: Mapping[str, Any]) -> None:
+        if message["method"] not in _NEVER_CANCELLED and not self._is_over:
+            reason = "the caller has stopped waiting"
+            params = {"requestId": message["id"], "reason": reason}
+            self._tasks.start_soon(self.notify, CANCELLED, params)
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None = None) -> None:
+        """Send what need not be answered.
+
+        Args:
+            method: of the protocol.
+            params: of the notification, if it has any.
+        """
+        more = {} if params is None else {"params": params}
+        await self._connection.notify({"jsonrpc": "2.0", "method": method, **more})
+
+    # What the server sends by itself
+
+    async def _listen(self) -> None:
+        """Take it until the connection ends, and wake all that wait: they look up why."""
+        try:
+            await self._connection.listen(self._take)
+        finally:
+            self._is_over = True
+            for scope in self._open.values():
+                scope.cancel()
 
     def _take(self, message: dict[str, Any]) -> None:
         """Deal with a message that is no answer."""
-        method, params = message["method"], message.get("params")
+        method, params = message["method"], message.get("params", {})
         if self._is_over:
             return
         if "id" in message:
-            self._tasks.start_soon(self._reply, message["id"], method, params)
+            self._tasks.start_soon(self._reply, message["id"], method)
         elif method == "notifications/progress":
-            self._note_progress(params or {})
+            self._note_progress(params)
         else:
-            self._tasks.start_soon(self._notice, method, params)
+            self._tasks.start_soon(self._on_notice, method, params)
 
-    async def _notice(self, method: str, params: Any) -> None:
-        await self._on_notify(_context(None), method, params)
+    async def _reply(self, number: int | str, method: str) -> None:
+        """Answer a request: we take part in nothing that a client may refuse."""
+        refusal = {"code": METHOD_NOT_FOUND, "message": f"{method} is not supported"}
+        answer = {"result": {}} if method == "ping" else {"error": refusal}
+        await self._connection.notify({"jsonrpc": "2.0", "id": number, **answer})
 
-    async def _reply(self, number: int | str, method: str, params: Any) -> None:
-        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": number}
-        try:
-            answer["result"] = await self._on_request(_context(number), method, params)
-        except Exception as raised:  # noqa: BLE001 - the server is told
-            error = handler_exception_to_error_data(raised)
-            told = {"code": INTERNAL_ERROR, "message": str(raised)}
-            answer["error"] = told if error is None else error.model_dump(exclude_none=True)
-        await self._connection.tell(answer, {})
-
-    def _note_progress(self, params: dict[str, Any]) -> None:
-        """Hand on the progress of a call to who listens."""
+    def _note_progress(self, params: Mapping[str, Any]) -> None:
+        """Report the progress of a call to its listener."""
         token, progress, total, message = map(params.get, _PROGRESS)
         listener, step = self._progress.get(number_of(token) or 0), _float(progress)
         if listener is None or step is None:
@@ -195,9 +174,18 @@ class Peer(Dispatcher[TransportContext]):
         self._tasks.start_soon(report)
 
 
-def _context(number: int | str | None) -> Any:
-    """Return what of the SDK's context of a message its session reads."""
-    return SimpleNamespace(request_id=number)
+@contextmanager
+def _traced(name: str, meta: dict[str, Any]) -> Iterator[None]:
+    """Hand the trace on in `meta`, and add a span to it, where the app traces at all."""
+    if "opentelemetry.trace" not in sys.modules:
+        yield
+        return
+    from opentelemetry import propagate, trace  # noqa: PLC0415 - only where the app has brought it
+
+    tracer = trace.get_tracer("dagstack-dev")
+    with tracer.start_as_current_span(name, kind=trace.SpanKind.CLIENT):
+        propagate.inject(meta)
+        yield
 
 
 def _float(value: object) -> float | None:

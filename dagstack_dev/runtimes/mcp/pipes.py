@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.lowlevel
-from pydantic_core import to_json
 
 from dagstack_dev.runtimes.mcp.wire import (
     LONGEST_MESSAGE,
     TOO_LONG,
     Unreadable,
+    as_json,
     is_answer,
     messages_in,
     number_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from anyio.abc import ByteReceiveStream, ByteSendStream
 
@@ -58,17 +58,25 @@ class Pipes:
 
     Args:
         stdin, stdout: of the server.
-        log: told of strange lines.
+        log: where strange lines go.
+        longest_message: bytes of a line at most.
 
     Attributes:
         lost: set when the server has closed one of them, or is gone.
     """
 
-    def __init__(self, stdin: ByteSendStream, stdout: ByteReceiveStream, log: ServerLog) -> None:
+    def __init__(
+        self,
+        stdin: ByteSendStream,
+        stdout: ByteReceiveStream,
+        log: ServerLog,
+        longest_message: int = LONGEST_MESSAGE,
+    ) -> None:
         self.lost = anyio.Event()
         self._stdin = stdin
         self._stdout = stdout
         self._log = log
+        self._longest = longest_message
         self._open: dict[int, _Waiting] = {}
         self._highest = 0
         self._strays = 0
@@ -76,7 +84,7 @@ class Pipes:
         self._unsent: deque[bytes] = deque()
         self._is_unsent = anyio.Event()
 
-    async def ask(self, message: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:  # noqa: ARG002 - see there
+    async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Return the answer to a request; see `Connection.ask`."""
         number = self._highest = message["id"]
         line = self._queue(message)
@@ -91,13 +99,13 @@ class Pipes:
             raise waiting.answer or Unreadable("there is none")
         return waiting.answer
 
-    async def tell(self, message: dict[str, Any], headers: Mapping[str, str]) -> None:  # noqa: ARG002 - see there
+    async def notify(self, message: dict[str, Any]) -> None:
         """Send what need not be answered."""
         self._queue(message)
 
     def _queue(self, message: dict[str, Any]) -> bytes:
         """Have a message written, and return its line."""
-        line = to_json(message) + b"\n"
+        line = as_json(message) + b"\n"
         self._unsent.append(line)
         self._is_unsent.set()
         return line
@@ -110,7 +118,7 @@ class Pipes:
             tasks.cancel_scope.cancel()
 
     async def _write(self) -> None:
-        """Write all messages, in a task: no caller who gives up leaves half a one in the pipe."""
+        """Write all messages, in a task: a caller that gives up leaves no half message there."""
         try:
             while True:
                 await self._is_unsent.wait()
@@ -121,7 +129,7 @@ class Pipes:
             self.lost.set()
 
     async def _read(self, take: Callable[[dict[str, Any]], object]) -> None:
-        lines = LineSplitter(LONGEST_MESSAGE, drops_rest=True)
+        lines = LineSplitter(self._longest, drops_rest=True)
         is_open = True
         while is_open:
             try:
@@ -159,7 +167,7 @@ class Pipes:
         if not line:
             return []
         why = "it holds neither a result nor an error"
-        if len(line) > LONGEST_MESSAGE:
+        if len(line) > self._longest:
             why = TOO_LONG
         else:
             try:

@@ -7,34 +7,36 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-import anyio.to_thread
 
 from dagstack_dev.core.errors.remote import HandshakeFailed, HandshakeTimeout, ServerLost, ToolError
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.runtimes.mcp.arguments import class_of, method_name
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
+from dagstack_dev.runtimes.mcp.session import Session
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from dagstack_dev.core.manifest.fields import PluginManifest
     from dagstack_dev.core.ports import OwningContext
     from dagstack_dev.runtimes.mcp.arguments import Arguments
     from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource, Tool
     from dagstack_dev.runtimes.mcp.endpoint import Connection, Endpoint
-    from dagstack_dev.runtimes.mcp.session import Progress, Session
+    from dagstack_dev.runtimes.mcp.peer import Progress
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
-IMPORT_SECONDS: Final = 60.0
-"""How long the SDK's import may take, which the time for the setup does not count."""
-
 
 class KnownTools:
-    """The tools that a plugin's server had when it was last asked, and how it was reached."""
+    """The tools that a plugin's server had when it was last asked, and how it was reached.
+
+    Args:
+        report: called when they have changed while it ran.
+    """
 
     latest: tuple[Tool, ...] = ()
     endpoint: Endpoint | None = None
+
+    def __init__(self, report: Callable[[], object]) -> None:
+        self.report = report
 
 
 class McpPlugin:
@@ -50,8 +52,6 @@ class McpPlugin:
     `ToolError` for whatever the server reports.
     """
 
-    _import_began: float | None = None
-    _import_ended: float | None = None
     _session: Session | None = None
     _tools: Mapping[str, Tool] = _NOTHING
     _arguments: Mapping[str, Arguments] = _NOTHING
@@ -84,17 +84,16 @@ class McpPlugin:
         """
         log = ServerLog(ctx.logger)
         seconds = self._manifest.startup_timeout_sec
-        sdk = await self._imported()
         connection: Connection | None = None
         try:
-            # A little less than the host allows, for it cannot tell what the server has said.
+            # A little less than the host allows, for it does not know what the server has said.
             with anyio.fail_after(seconds - min(0.5, seconds / 5)):
                 connection = await ctx.enter_async(self._endpoint.connect(self._manifest.ref, log))
                 self._on_connection(connection)
                 ctx.start_soon(connection.watch, name="watching the server")
                 option = self._endpoint.call_timeout_option
-                session = sdk.Session(self._manifest.ref, connection, log, option, self._adopt_anew)
-                await ctx.enter_async(session)
+                session = Session(self._manifest.ref, connection, log, option, self._adopt_anew)
+                await ctx.enter_async(session.listening())
                 await session.shake_hands()
                 async with self._listing:
                     self._adopt(await session.list_tools(seconds), session)
@@ -106,26 +105,8 @@ class McpPlugin:
             raise ServerLost(
                 self._manifest.ref, error.reason, last_words=error.last_words
             ) from error
-        if session.must_subscribe:
+        if session.agreed.must_subscribe:
             ctx.start_soon(session.subscribe, name="listening for new tools")
-
-    async def _imported(self) -> ModuleType:
-        """Import what needs the SDK; that this takes a while is not the server's fault."""
-        self._import_began = anyio.current_time()
-        try:
-            with anyio.fail_after(IMPORT_SECONDS):
-                return await anyio.to_thread.run_sync(import_session, abandon_on_cancel=True)
-        except TimeoutError:
-            reason = f"the MCP SDK could not be imported within {IMPORT_SECONDS:g} s"
-            raise HandshakeTimeout(self._manifest.ref, reason) from None
-        finally:
-            self._import_ended = anyio.current_time()
-
-    def _dagstack_uncounted(self) -> float:
-        """Return how many seconds of the setup the import of the SDK has taken."""
-        if self._import_began is None:
-            return 0.0
-        return (self._import_ended or anyio.current_time()) - self._import_began
 
     def _silent(self, seconds: float, connection: Connection | None) -> HandshakeTimeout:
         reason = (
@@ -145,7 +126,7 @@ class McpPlugin:
         self._known.latest = tools
         self._known.endpoint = self._endpoint
         self._session = session
-        self._become(tools, session.instructions)
+        self._become(tools, session.agreed.instructions)
 
     def _become(self, tools: tuple[Tool, ...], instructions: str | None) -> None:
         """Have a method for each of `tools` from now on."""
@@ -158,13 +139,14 @@ class McpPlugin:
 
     async def _adopt_anew(self, session: Session) -> None:
         if self._is_listing_due:
-            return  # Whoever waits to list the tools will find these, too.
+            return  # The task that waits to list the tools will find these, too.
         self._is_listing_due = True
         async with self._listing:  # One after the other, so that no earlier one comes last.
             self._is_listing_due = False
             tools = await session.list_tools(self._endpoint.call_timeout)
-            if self._session is session:
+            if self._session is session and tools != self._known.latest:
                 self._adopt(tools, session)
+                self._known.report()
 
     # Tools
 
@@ -178,8 +160,9 @@ class McpPlugin:
         name: str,
         arguments: Mapping[str, Any] | None = None,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - of the request, which the server is told
+        timeout: float | None = None,  # noqa: ASYNC109 - a limit of the request
         progress: Progress | None = None,
+        whole: bool = False,
     ) -> Any:
         """Call a tool by its name, for one that no method stands for, or with options.
 
@@ -189,23 +172,18 @@ class McpPlugin:
             timeout: seconds that the call may take; the manifest's by default.
             progress: an async function, called with the progress, the total or None, and a
                 message or None. Without it progress is logged.
+            whole: return a `ToolAnswer`: the result, and all content that came with it.
         """
         if name not in self._tools:
             raise ToolError(self._manifest.ref, name, f"there is no such tool{self._hint(name)}")
         checked = self._arguments[name].checked(arguments or {})
-        return await self._call(self._tools[name], checked, timeout=timeout, progress=progress)
-
-    async def _call(
-        self,
-        tool: Tool,
-        arguments: dict[str, Any],
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - as above
-        progress: Progress | None = None,
-    ) -> Any:
         seconds = self._endpoint.call_timeout if timeout is None else timeout
-        session = self._present()
-        return await session.call_tool(tool, arguments, seconds, progress)
+        answer = await self._present().ask_tool(self._tools[name], checked, seconds, progress)
+        return answer if whole else answer.value
+
+    async def _call(self, tool: Tool, arguments: dict[str, Any]) -> Any:
+        limit = self._endpoint.call_timeout
+        return await self._present().call_tool(tool, arguments, limit, None)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -226,16 +204,31 @@ class McpPlugin:
         """Return what can be read, and after that the templates, whose `uri` holds `{names}`."""
         return await self._present().list_resources(self._endpoint.call_timeout)
 
-    async def read_resource(self, uri: str) -> Any:
-        """Return the text or bytes of a resource; a list of these where it has several parts."""
-        return await self._present().read_resource(str(uri), self._endpoint.call_timeout)
+    async def read_resource(self, uri: str, *, whole: bool = False) -> Any:
+        """Return the text or bytes of a resource; a list of these where it has several parts.
+
+        Args:
+            uri: as in `list_resources`, or made of a template's.
+            whole: return a list of its parts as the protocol has them: dicts with `uri`,
+                `mimeType`, and either `text` or `blob`.
+        """
+        parts = await self._present().read_resource(str(uri), self._endpoint.call_timeout)
+        if whole:
+            return [dict(part) for part, _ in parts]
+        contents = [content for _, content in parts]
+        return contents[0] if len(contents) == 1 else contents
 
     async def list_prompts(self) -> tuple[Prompt, ...]:
         """Return the prompts that can be got."""
         return await self._present().list_prompts(self._endpoint.call_timeout)
 
     async def get_prompt(self, name: str, /, **arguments: str) -> Any:
-        """Return the messages of a prompt: dicts with `role` and `content`."""
+        """Return the messages of a prompt: dicts with `role` and `content`.
+
+        Args:
+            name: as in `list_prompts`.
+            arguments: of the prompt, text by name.
+        """
         return await self._present().get_prompt(name, arguments, self._endpoint.call_timeout)
 
     def _present(self) -> Session:
@@ -245,10 +238,3 @@ class McpPlugin:
 
     def __repr__(self) -> str:
         return f"<MCP plugin {self._manifest.ref}: {len(self._tools)} tools>"
-
-
-def import_session() -> ModuleType:
-    """Import what needs the SDK: more than a second the first time, and no work for the loop."""
-    from dagstack_dev.runtimes.mcp import session  # noqa: PLC0415
-
-    return session

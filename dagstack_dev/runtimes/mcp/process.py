@@ -1,8 +1,4 @@
-"""The process of one plugin's server, from its start to the end of its whole group.
-
-The SDK's own transport keeps its process to itself: no exit code, no process id, and a group that
-outlives its leader is left alone. So the process is ours.
-"""
+"""The process of one plugin's server, from its start to the end of its whole group."""
 
 from __future__ import annotations
 
@@ -64,7 +60,14 @@ class ServerProcess(Pipes):
         env: Mapping[str, str],
         log: ServerLog,
     ) -> ServerProcess:
-        """Start `command` in `folder`, with exactly the environment `env`.
+        """Start a server.
+
+        Args:
+            ref: the plugin, for errors.
+            command: program and arguments.
+            folder: where it runs.
+            env: its whole environment.
+            log: where its standard error goes.
 
         Raises:
             ServerExited: the system refuses to run it.
@@ -134,9 +137,12 @@ class ServerProcess(Pipes):
     # The end
 
     async def stop(self, seconds: float) -> None:
-        """End it and its whole group, in about `seconds` at most.
+        """End it and its whole group.
 
         Its input is closed, as the protocol has it; then come SIGTERM and SIGKILL.
+
+        Args:
+            seconds: how long that may take, about.
         """
         group = self._process.pid
         self._is_stopping = not self.lost.is_set()

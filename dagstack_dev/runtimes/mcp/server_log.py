@@ -9,10 +9,13 @@ from typing import Any, Final
 LONGEST_LINE: Final = 2000
 """Characters of a line that are logged."""
 
-_LEVELS: Final = {"notice": "info", "alert": "critical", "emergency": "critical"}
-"""The levels of MCP, which are those of syslog, that Python has not."""
-
-_KNOWN: Final = frozenset({"debug", "info", "warning", "error", "critical"})
+_LEVELS: Final = {
+    **{level: level for level in ("debug", "info", "warning", "error", "critical")},
+    "notice": "info",
+    "alert": "critical",
+    "emergency": "critical",
+}
+"""The levels of MCP, which are those of syslog, and Python's for each."""
 
 
 class ServerLog:
@@ -25,14 +28,25 @@ class ServerLog:
     def __init__(self, logger: Any) -> None:
         self._logger = logger
 
-    def message(self, level: str, name: str | None, data: object) -> None:
-        """Log a notification."""
+    def message(self, level: object, name: object, data: object) -> None:
+        """Log a notification, as far as it can be read.
+
+        Args:
+            level: one of MCP's; anything else counts as `info`.
+            name: of the server's logger, if it has one.
+            data: what is logged, JSON.
+        """
         text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-        level = _LEVELS.get(level, level)
-        self.say(f"{name}: {text}" if name else text, level if level in _KNOWN else "info")
+        known = _LEVELS.get(level, "info") if isinstance(level, str) else "info"
+        self.say(f"{name}: {text}" if name and isinstance(name, str) else text, known)
 
     def say(self, text: str, level: str = "info") -> None:
-        """Log something of the server's, or about it."""
+        """Log something of the server's, or about it.
+
+        Args:
+            text: one line.
+            level: one of Python's.
+        """
         with suppress(Exception):  # A logger that fails is no reason to lose the server.
             getattr(self._logger, level)(shortened(text))
 

@@ -115,7 +115,7 @@ class SnapshotCopy:
         return sum(size for size in sizes if size <= _LARGE_FILE) <= MOST_BYTES
 
     def _make_copy(self) -> str:
-        root = tempfile.mkdtemp(prefix="dagstack-dev-")
+        root = tempfile.mkdtemp(prefix="dagstack-dev-copy-")
         _roots[root] = os.getpid()
         when_gone(self, _remove, root)
         copy = _below_what_is_above(self._source.home, root)

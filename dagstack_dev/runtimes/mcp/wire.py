@@ -1,27 +1,47 @@
 """From the bytes that a server writes to JSON-RPC messages; the same for all transports.
 
-Everything that can be told to be an answer becomes one: text with half an emoji, a batch, an answer
-without an id or with another one, an error that is no object. Whoever waits for it would else wait
+Everything that can be made out as an answer becomes one: text with half an emoji, a batch, an
+answer without an id or with another one, an error that is no object. A call would else wait for it
 in vain.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 LONGEST_MESSAGE: Final = 1 << 26
 """Bytes of a message at most, on any transport: one without end would take all memory."""
 
 TOO_LONG: Final = f"it is longer than {LONGEST_MESSAGE >> 20} MiB"
 
+HANDSHAKE_VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+"""The versions of MCP that begin with `initialize`, the newest last."""
+
+MODERN_VERSION: Final = "2026-07-28"
+"""The version without a handshake and without sessions: each request says all that it needs."""
+
+METHOD_NOT_FOUND: Final = -32601
 _INTERNAL_ERROR: Final = -32603
 
 Owner = Callable[[object], int | None]
 """Returns for the id in an answer which request it answers; None where there is none."""
+
+
+@dataclass(eq=False)
+class ErrorAnswer(Exception):
+    """A request was answered with an error of JSON-RPC, see there."""
+
+    code: int
+    message: str
+    data: Any
+
+    def __str__(self) -> str:
+        return f"{self.message} (JSON-RPC error {self.code})"
 
 
 class NoAnswer(Exception):
@@ -43,7 +63,7 @@ def messages_in(text: bytes, owner: Owner) -> list[dict[str, Any]]:
 
     Args:
         text: what a server has written, as one line or one body.
-        owner: whose an answer is.
+        owner: which request an answer is for.
 
     Raises:
         Unreadable: it is no JSON.
@@ -51,6 +71,15 @@ def messages_in(text: bytes, owner: Owner) -> list[dict[str, Any]]:
     said = _parsed(text)
     found = said if isinstance(said, list) else [said]
     return [message for each in found if (message := _message(each, owner)) is not None]
+
+
+def as_json(message: Mapping[str, Any]) -> bytes:
+    """Return a message as it is sent.
+
+    Raises:
+        PydanticSerializationError: something in it is no JSON.
+    """
+    return to_json(message, inf_nan_mode="null")
 
 
 def is_answer(message: dict[str, Any]) -> bool:

@@ -33,7 +33,7 @@ _ASKED_SECONDS: Final = 2.0
 _TERM_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.005
 _POLL_SECONDS: Final = 0.1
-"""How often it is looked at where its connection does not tell of its end."""
+"""How often to look whether it has ended, which its connection may not show."""
 
 
 class Child:
@@ -46,7 +46,7 @@ class Child:
         worker: the module whose `main` is called there with the descriptor of the connection.
 
     Attributes:
-        socket: our end of the connection; to be closed by who takes it.
+        socket: our end of the connection; whatever takes it closes it.
     """
 
     def __init__(self, ref: PluginRef, worker: str) -> None:
@@ -115,7 +115,7 @@ class Child:
 
 
 def _descriptor_of(stream: object, default: int) -> int:
-    """Return where what plugins print in this process goes, `default` when that cannot be told."""
+    """Return where what plugins print in this process goes, `default` when that is unknown."""
     try:
         descriptor = stream.fileno()  # type: ignore[attr-defined]  # any object may be there
         os.fstat(descriptor)

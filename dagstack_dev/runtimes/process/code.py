@@ -58,8 +58,8 @@ class ProcessGeneration:
         self._retired = RetiredGeneration(self._class)
         self._remotes: list[Remote] = []
         self._imports: Mapping[str, Imports] | None = None
-        self._log = code.shared.log
-        self._log.follow(code.package, code.package)
+        self._graph = code.shared.imports
+        self._graph.follow(code.package, code.package)
 
     def instantiate(self) -> object:
         """Return a remote proxy; its setup starts the process."""
@@ -81,20 +81,19 @@ class ProcessGeneration:
         own: Mapping[str, SourceFile | None],
     ) -> None:
         if self._code is not None and self._imports is None:
-            folder, found = self._code.folder, self._code.finder.found
-            found |= {(folder, relative): file for relative, file in own.items()}
+            self._code.finder.note_found(self._code.folder, own)
             self._code.shared.note_elsewhere(self._code.package, modules)
-            self._log.add(self._code.package, missing)
+            self._graph.add(self._code.package, missing)
 
     def unload(self) -> None:
         """Forget for now what it has imported."""
         if self._code is not None and self._imports is None:
-            self._imports = self._log.unfollow(self._code.package)
+            self._imports = self._graph.unfollow(self._code.package)
 
     def activate(self) -> None:
         """Take up again what it has imported, after `unload`."""
         if self._code is not None and self._imports is not None:
-            self._log.follow_again(self._code.package, self._imports)
+            self._graph.follow_again(self._code.package, self._imports)
             self._imports = None
 
     def tearing_down(self) -> AbstractContextManager[None]:
@@ -102,9 +101,7 @@ class ProcessGeneration:
         return nullcontext()
 
     def note_failure(self) -> None:
-        """Whatever it has left has ended with its process, but for what it has imported."""
-        if self._code is not None:
-            self._code.shared.note_failure(self._code.manifest.ref, self._code.package)
+        """Whatever it has left has ended with its process."""
 
     def retire(self) -> None:
         """Let go of the code."""

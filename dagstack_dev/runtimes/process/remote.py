@@ -14,7 +14,7 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import SocketStream
 
-from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.base import PluginRegistryError, add_note
 from dagstack_dev.core.errors.calls import PluginUnavailable
 from dagstack_dev.core.errors.remote import NotTransferable, ProcessDied
 from dagstack_dev.runtimes.process.child import Child
@@ -48,13 +48,12 @@ _LIFE: Final = 0
 
 
 class _Answer:
-    """What comes back for one call, once `arrived` is set."""
+    """What comes back for one call, once `arrived` is set: a message, or why there is none."""
 
     def __init__(self, what: str) -> None:
         self.what = what
         self.arrived = anyio.Event()
-        self.payload = b""
-        self.error: BaseException | None = None
+        self.message: Message | BaseException | None = None
 
 
 class Remote:
@@ -63,9 +62,9 @@ class Remote:
     Args:
         code: what runs there.
         worker: see `Child`.
-        on_imports: told what of shared code the plugin has imported there: files by module, and
-            modules that were missing; and files of its folder that are not in `code`, None for
-            one that is not there.
+        on_imports: called with what of shared code the plugin has imported there: files by
+            module, and modules that were missing; and files of its folder that are not in `code`,
+            None for one that is not there.
 
     Attributes:
         ref: the plugin.
@@ -102,6 +101,9 @@ class Remote:
     async def start(self, context: OwningContext) -> tuple[Method, ...]:
         """Start the process, have the plugin set up there, and learn which methods it has.
 
+        Args:
+            context: that of the plugin in the app; what it owns ends with it.
+
         Raises:
             NotTransferable: something that it is to be given cannot go there.
             ProcessDied: the process ended meanwhile.
@@ -114,8 +116,11 @@ class Remote:
         context.start_soon(self._listen, name=f"process of {self.ref}")
         assert self.child is not None  # noqa: S101 - it is at the other end of the stream
         context.start_soon(self.child.close_when_ended, name=f"end of the process of {self.ref}")
-        payload = await self._ask(Kind.START, request, number=_LIFE, what="its description")
-        methods: tuple[Method, ...] = self._unpack(payload, "its description")
+        answer = await self._ask(Kind.START, request, number=_LIFE, what="its description")
+        found = self._unpack(answer.payload, "its description")
+        if answer.kind is Kind.FAILED:
+            self._end(*found)
+        methods: tuple[Method, ...] = found
         return methods
 
     async def stop(self) -> None:
@@ -126,16 +131,19 @@ class Remote:
         """
         if self._over or self._stream is None:
             return
-        payload = await self._ask(Kind.STOP, b"", number=_LIFE, what="its teardown")
+        answer = await self._ask(Kind.STOP, b"", number=_LIFE, what="its teardown")
         self._over = True
-        errors, carry = self._unpack(payload, "its teardown")
+        self._end(*self._unpack(answer.payload, "its teardown"))
+
+    def _end(self, errors: list[BaseException], carry: Mapping[str, bytes]) -> None:
+        """Take what the plugin carries, and raise what was raised there."""
         try:
             self._take_carry(carry)
         except NotTransferable as error:
             errors.append(error)
         if errors:
             for other in errors[1:]:
-                errors[0].add_note(f"also: {type(other).__name__}: {other}")
+                add_note(errors[0], f"also: {type(other).__name__}: {other}")
             raise errors[0]
 
     def holdups(self) -> tuple[str, ...]:
@@ -170,6 +178,11 @@ class Remote:
         When the caller is cancelled, an `async def` there is cancelled too, and the call ends
         when it has ended there, or after `ABANDON_SECONDS`: a method may hang.
 
+        Args:
+            name: the method.
+            args: its arguments; a context among them goes as a `ContextArgument`.
+            kwargs: those that are given by name, likewise.
+
         Raises:
             NotTransferable: an argument or the result cannot be pickled.
             ProcessDied: the process ended meanwhile.
@@ -180,20 +193,24 @@ class Remote:
         what = f"an argument of {name}()"
         sent = tuple(map(self._argument, args)), {k: self._argument(v) for k, v in kwargs.items()}
         payload = pack((name, *sent), ref=self.ref, what=what)
-        if threading.get_ident() != self._home:  # Another loop, which our stream cannot wake.
-            ask = partial(self._ask, Kind.CALL, payload, what=name, number=next(self._numbers))
-            answer = partial(anyio.from_thread.run, ask, token=self._token)
-            return self._unpack(await anyio.to_thread.run_sync(answer), f"what {name}() returns")
         number = next(self._numbers)
-        answered = await self._ask(Kind.CALL, payload, number=number, what=name)
-        return self._unpack(answered, f"what {name}() returns")
+        ask = partial(self._ask, Kind.CALL, payload, number=number, what=name)
+        if threading.get_ident() == self._home:
+            answer = await ask()
+        else:  # Another loop, which our stream cannot wake.
+            ask_there = partial(anyio.from_thread.run, ask, token=self._token)
+            answer = await anyio.to_thread.run_sync(ask_there)
+        result = self._unpack(answer.payload, f"what {name}() returns")
+        if answer.kind is Kind.ERROR:
+            raise result
+        return result
 
     def _argument(self, value: object) -> object:
         if self._context is not None and isinstance(value, type(self._context)):
             return ContextArgument(dict(value.metadata))
         return value
 
-    async def _ask(self, kind: Kind, payload: bytes, *, number: int, what: str) -> bytes:
+    async def _ask(self, kind: Kind, payload: bytes, *, number: int, what: str) -> Message:
         answer = self._answers[number] = _Answer(what)
         try:
             await self._send(encode(kind, payload, call=number))
@@ -204,12 +221,13 @@ class Remote:
                     await self._send(encode(Kind.CANCEL, call=number))
                     await answer.arrived.wait()
             raise
-        if answer.error is not None:
-            raise answer.error
-        return answer.payload
+        if isinstance(answer.message, BaseException):
+            raise answer.message
+        assert answer.message is not None  # noqa: S101 - it has arrived
+        return answer.message
 
     async def _send(self, data: bytes) -> None:
-        """Send a message whole, even when cancelled; a process that is gone tells `_listen`."""
+        """Send a message whole, even when cancelled; `_listen` notices a process that is gone."""
         assert self._stream is not None  # noqa: S101 - set by start
         with anyio.CancelScope(shield=True):
             async with self._sending:
@@ -224,7 +242,7 @@ class Remote:
     # What comes back
 
     async def _listen(self) -> None:
-        """Deal with everything that the process tells, to its end."""
+        """Deal with everything that the process sends, to its end."""
         assert self._stream is not None  # noqa: S101 - set by start
         decoder = Decoder()
         try:
@@ -249,19 +267,9 @@ class Remote:
 
     def _take(self, message: Message) -> None:
         match message.kind:
-            case Kind.RESULT | Kind.READY | Kind.STOPPED:
-                self._resolve(message.call, payload=message.payload)
-            case Kind.ERROR:
-                error = self._unpack(message.payload, "an exception")
-                self._resolve(message.call, error=error)
-            case Kind.FAILED:
-                self._over = True
-                error, carry = self._unpack(message.payload, "an exception")
-                try:
-                    self._take_carry(carry)
-                except NotTransferable as lost:
-                    error.add_note(str(lost))
-                self._resolve(message.call, error=error)
+            case Kind.RESULT | Kind.ERROR | Kind.READY | Kind.FAILED | Kind.STOPPED:
+                self._over = self._over or message.kind is Kind.FAILED
+                self._resolve(message.call, message)
             case Kind.CRASHED:
                 if self._context is not None:
                     error = self._unpack(message.payload, "an exception")
@@ -279,17 +287,15 @@ class Remote:
             case _:
                 pass
 
-    def _resolve(
-        self, number: int, *, payload: bytes = b"", error: BaseException | None = None
-    ) -> None:
+    def _resolve(self, number: int, message: Message | BaseException) -> None:
         answer = self._answers.pop(number, None)
         if answer is not None:
-            answer.payload, answer.error = payload, error
+            answer.message = message
             answer.arrived.set()
 
     def _give_up(self, make_error: Callable[[], BaseException]) -> None:
         for number in list(self._answers):
-            self._resolve(number, error=make_error())
+            self._resolve(number, make_error())
 
     def _take_carry(self, carry: Mapping[str, bytes]) -> None:
         if self._context is None:

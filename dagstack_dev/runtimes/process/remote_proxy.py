@@ -35,7 +35,7 @@ class _Shown:
 
 
 def early_methods(files: Iterable[CodeFile]) -> tuple[Method, ...]:
-    """Return what may be methods of a plugin, as its compiled code tells before it has run.
+    """Return what may be methods of a plugin, as its compiled code shows before it has run.
 
     Every public function in any class of it: calls of these can wait for the plugin.
     """
@@ -141,7 +141,12 @@ class RemoteProxy:
 
 
 def remote_proxy_class(manifest: PluginManifest, methods: Iterable[Method]) -> type[RemoteProxy]:
-    """Return a class with these methods, named as that of the plugin."""
+    """Return a class named as that of the plugin, which forwards calls to its process.
+
+    Args:
+        manifest: of the plugin.
+        methods: those that can be called.
+    """
     ref = manifest.ref
     members: dict[str, Any] = {each.name: _forwarding(each, ref) for each in methods}
     members["_dagstack_manifest"] = manifest

@@ -1,4 +1,4 @@
-"""What a plugin's process is told when it starts: the code, the context, the surroundings."""
+"""What a plugin's process gets when it starts: the code, the context, the surroundings."""
 
 from __future__ import annotations
 
@@ -52,7 +52,11 @@ class StartRequest:
 
 
 def start_request(code: InProcessCode, context: OwningContext) -> StartRequest:
-    """Return what a process is told that is to run `code` with `context`.
+    """Return what a process gets that is to run `code` with `context`.
+
+    Args:
+        code: the plugin's manifest and files.
+        context: of the plugin, in the app.
 
     Raises:
         NotTransferable: the configuration, a resource or what the plugin carries cannot go there.
@@ -65,7 +69,7 @@ def start_request(code: InProcessCode, context: OwningContext) -> StartRequest:
     return StartRequest(
         code=code,
         code_roots=tuple(code.shared.roots),
-        shared=tuple(code.shared.running()),
+        shared=tuple(code.shared.modules.files().values()),
         sys_path=tuple(each for each in entries if isinstance(each, str)),
         config=pack(dict(context.config), ref=ref, what="its configuration"),
         resources={

@@ -4,33 +4,29 @@ Each message is a fixed header and a payload, which is a pickle. A payload is on
 read where it is known what it should be, so what cannot be unpickled spoils one call and no more.
 
 A plugin's modules exist in its own process only: unpickling in the app never imports them. So an
-exception is taken apart into type, message and the plugin's own frames, and made again with a
-traceback of these, so that all that reads tracebacks shows it as that of any other plugin.
+exception goes as a record of it, see `core.recorded`, and as it is where the app can unpickle that.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-import sys
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dagstack_dev.core.blame import NAMESPACE
+from dagstack_dev.core.blame import is_plugin_module
 from dagstack_dev.core.errors.base import in_words, said
-from dagstack_dev.core.errors.remote import NotTransferable, RemoteError
-from dagstack_dev.core.recorded import LONGEST_CHAIN, Step, steps_of, traceback_of
-from dagstack_dev.core.transient import is_transient
+from dagstack_dev.core.errors.remote import NotTransferable
+from dagstack_dev.core.recorded import record_of
 
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Iterator
 
+    from dagstack_dev.core.recorded import ErrorRecord
     from dagstack_dev.core.refs import PluginRef
-
 
 HEADER: Final = Struct("!BQQ")
 
@@ -63,7 +59,13 @@ class Message(NamedTuple):
 
 
 def encode(kind: Kind, payload: bytes = b"", *, call: int = 0) -> bytes:
-    """Return a message as bytes."""
+    """Return a message as bytes.
+
+    Args:
+        kind: what it is.
+        payload: what it holds, pickled.
+        call: the number of the call that it is about; 0 for none.
+    """
     return HEADER.pack(kind, call, len(payload)) + payload
 
 
@@ -99,7 +101,7 @@ class ContextArgument:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method; `signature` is None where nothing can be told of it."""
+    """One method; `signature` is None where it is unknown."""
 
     name: str
     doc: str | None = None
@@ -152,12 +154,6 @@ def unpack(data: bytes, *, ref: PluginRef, what: str, own: str = "") -> Any:
         raise NotTransferable(ref, what, reason) from error
 
 
-def is_plugin_module(module: str) -> bool:
-    """Return whether `module` is part of some plugin."""
-    top = module.partition(".")[0]
-    return top == NAMESPACE or top.startswith(f"{NAMESPACE}_")
-
-
 class _ForeignClass(Exception):
     pass
 
@@ -180,61 +176,14 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, value: object) -> Any:
         if isinstance(value, BaseException):
-            return _raised_again, (_described(value), self._ref)
+            return _raised_again, (record_of(value, _pickled), self._ref)
         return NotImplemented
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """An exception as plain values.
-
-    Attributes:
-        type: the name of its class.
-        message: its message.
-        bases: the names of the built-in exceptions that its class derives from, nearest first.
-        pickled: the exception itself, where the other side can unpickle it.
-        steps: the frames of the plugin's code, outermost first.
-        notes: what was added to it.
-        parts: the exceptions of a group.
-        before: what it was raised from, or what was being handled then.
-        is_caused: whether it was raised from that.
-        hides_context: whether that is not to be shown.
-        is_transient: whether it is worth while to try again; see `core.transient`.
-    """
-
-    type: str
-    message: str
-    bases: tuple[str, ...]
-    pickled: bytes | None
-    steps: tuple[Step, ...]
-    notes: tuple[str, ...]
-    parts: tuple[_Failure, ...]
-    before: _Failure | None
-    is_caused: bool
-    hides_context: bool
-    is_transient: bool
-
-
-def _described(error: BaseException, depth: int = 0) -> _Failure:
-    before = None if depth >= LONGEST_CHAIN else error.__cause__ or error.__context__
-    group = error if isinstance(error, BaseExceptionGroup) and depth < LONGEST_CHAIN else None
-    return _Failure(
-        type=type(error).__qualname__,
-        message=said(error) if group is None else str(group.message),
-        bases=tuple(each.__name__ for each in type(error).__mro__ if each.__module__ == "builtins"),
-        pickled=_pickled(error) if group is None else None,
-        steps=steps_of(error),
-        notes=tuple(map(str, getattr(error, "__notes__", ()))),
-        parts=tuple(_described(each, depth + 1) for each in group.exceptions) if group else (),
-        before=None if before is None else _described(before, depth + 1),
-        is_caused=before is not None and before is error.__cause__,
-        hides_context=error.__suppress_context__,
-        is_transient=is_transient(error),
-    )
 
 
 def _pickled(error: BaseException) -> bytes | None:
     """Return `error` as bytes, None where the other side could not make the same of it."""
+    if isinstance(error, BaseExceptionGroup):  # Its exceptions would lose their lines.
+        return None
     try:
         data = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
         copy = _Unpickler(data).load()
@@ -243,52 +192,14 @@ def _pickled(error: BaseException) -> bytes | None:
     return data if type(copy) is type(error) and said(copy) == said(error) else None
 
 
-def _raised_again(failure: _Failure, ref: PluginRef) -> BaseException:
-    """Return the exception that `failure` describes, or one that comes as near as possible."""
-    error = _unpickled(failure) or _group(failure, ref) or _reconstructed(failure, ref)
-    put = partial(BaseException.__setattr__, error)  # Its class may let nothing be set.
-    put("__traceback__", traceback_of(failure.steps))
-    if failure.before is not None:
-        before = _raised_again(failure.before, ref)
-        if failure.is_caused:
-            put("__cause__", before)
-        else:
-            put("__context__", before)
-            put("__suppress_context__", failure.hides_context)
-    return error
-
-
-def _unpickled(failure: _Failure) -> BaseException | None:
+def _unpickled(data: bytes) -> BaseException | None:
     try:
-        error = _Unpickler(failure.pickled or b"").load()
+        error = _Unpickler(data).load()
     except Exception:  # noqa: BLE001 - it needs a module that only the other process can import
         return None
     return error if isinstance(error, BaseException) else None
 
 
-def _group(failure: _Failure, ref: PluginRef) -> BaseException | None:
-    if not failure.parts:
-        return None
-    parts = [_raised_again(each, ref) for each in failure.parts]
-    group = BaseExceptionGroup(failure.message, parts)
-    for note in failure.notes:
-        group.add_note(note)
-    return group
-
-
-def _reconstructed(failure: _Failure, ref: PluginRef) -> RemoteError:
-    name = failure.type.rpartition(".")[2]
-    error = RemoteError(f"{name}: {failure.message}")
-    members = {"__module__": __name__, "is_transient": failure.is_transient}
-    for base in failure.bases:
-        kind = getattr(sys.modules["builtins"], base, None)
-        if isinstance(kind, type) and issubclass(kind, Exception):
-            try:
-                error = type(name, (RemoteError, kind), members)(failure.message)
-                break
-            except TypeError:  # Two classes that do not go together, or other arguments.
-                continue
-    error.ref = ref
-    for note in failure.notes:
-        error.add_note(note)
-    return error
+def _raised_again(record: ErrorRecord, ref: PluginRef) -> BaseException:
+    """Return the exception, or one that comes as near as possible."""
+    return record.exception(ref, _unpickled)

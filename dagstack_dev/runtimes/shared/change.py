@@ -24,9 +24,9 @@ class SharedChange:
     """
 
     def __init__(
-        self, code: SharedModules, files: Mapping[str, CodeFile | None], reach: Reach
+        self, modules: SharedModules, files: Mapping[str, CodeFile | None], reach: Reach
     ) -> None:
-        self._code = code
+        self._shared = modules
         self.files = files
         self.modules = reach.modules
         self.plugins = reach.plugins
@@ -35,7 +35,7 @@ class SharedChange:
 
     @property
     def name(self) -> str:
-        """What tells this change from others of the same reload: its first path."""
+        """Its first path, which no other change of the same reload has."""
         return min(self.files)
 
     @property
@@ -62,27 +62,27 @@ class SharedChange:
         return None
 
     def leave(self) -> None:
-        """No plugin needs it any more: the next import of these files gets them as they are."""
-        self._code.release(self.files, self.modules)
+        """Let the next import of these files get them as they are: no plugin needs it any more."""
+        self._shared.release(self.files, self.modules)
 
     def activate(self) -> None:
         """Let imports find the new content; the plugins must have been torn down."""
-        self._before = self._code.exchange(self.files)
-        self._unloaded = self._code.unload(self.modules)
+        self._before = self._shared.exchange(self.files)
+        self._unloaded = self._shared.unload(self.modules)
 
     def importers(self) -> frozenset[PluginRef]:
         """Return the plugins that import any of `modules` by now."""
-        return self._code.reach(self.modules).plugins
+        return self._shared.reach(self.modules).plugins
 
     def revert(self) -> None:
-        """The reverse of `activate`: what ran before is what imports find again."""
-        tried = self._code.unload(self._code.reach(self.modules).modules)
-        self._code.exchange(self._before)
-        self._code.restore(self._unloaded)
-        self._code.forget(each.path for each in tried.values())
+        """Reverse `activate`: what ran before is what imports find again."""
+        tried = self._shared.unload(self._shared.reach(self.modules).modules)
+        self._shared.exchange(self._before)
+        self._shared.restore(self._unloaded)
+        self._shared.forget(each.path for each in tried.values())
         self._unloaded = {}
 
     def keep(self) -> None:
-        """The new content stands; let go of the old modules."""
+        """Let the new content stand, and go of the old modules."""
         self._unloaded = {}
-        self._code.accept(self.files)
+        self._shared.accept(self.files)

@@ -1,8 +1,8 @@
-"""The two ways by which code imports, wrapped so that a log is told of each import.
+"""The two ways by which code imports, wrapped so that an observer hears of each import.
 
 A statement asks `builtins.__import__`, also for what is loaded already and also from inside a
-function; `importlib.import_module` goes another way. Both are wrapped for as long as some log
-follows a module; code that no log follows pays one look-up for each import.
+function; `importlib.import_module` goes another way. Both are wrapped for as long as there is an
+observer; code that is not followed pays one look-up for each import.
 
 A thread of a pool that is to run `import_module` has no frame of the plugin. So each module that is
 followed gets an `import_module` that knows who has asked for it; and what a plugin's context
@@ -21,10 +21,12 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.blame import NAMESPACE
-from dagstack_dev.runtimes.shared.imports import followed_importer, logs
+from dagstack_dev.runtimes.shared.imports import ImportGraph, followed, followed_importer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from dagstack_dev.runtimes.shared.observer import ImportObserver
 
 
 def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
@@ -38,23 +40,25 @@ def _noting_import(ask: Callable[..., ModuleType]) -> FunctionType:
     ) -> ModuleType:
         if globals is None:  # A plain call, by a library or a thread's pool maybe.
             globals = sys._getframe(1).f_globals  # noqa: A001, SLF001 - as the original does
-            log, importer = followed_importer() or (None, "")
+            imports, importer = followed_importer() or (None, "")
         else:
             importer = globals.get("__name__", "")
-            log = logs.get(importer)
-        if log is None:
+            imports = followed.get(importer)
+        observer = None if imports is None else _observers.get(imports)
+        if observer is None:
             return ask(name, globals, locals, fromlist, level)
         if NAMESPACE in name and not level:
-            name = log.own_name(name)
-        if log.stale:
-            log.before(importer, _absolute(name, globals, level), fromlist or ())
+            name = observer.own_name(name)
+        if observer.modules.stale:
+            observer.before(importer, _absolute(name, globals, level), fromlist or ())
         try:
             module = ask(name, globals, locals, fromlist, level)
-        except BaseException:
-            log.note_failure(importer, _absolute(name, globals, level), fromlist or ())
+        except BaseException as error:
+            absolute = _absolute(name, globals, level)
+            observer.note_failure(importer, absolute, fromlist or (), error)
             raise
-        if log.is_news(importer, (name, tuple(fromlist or ()), level)):
-            log.note(importer, _absolute(name, globals, level), fromlist or ())
+        if observer.imports.is_news(importer, (name, tuple(fromlist or ()), level)):
+            observer.note(importer, _absolute(name, globals, level), fromlist or ())
         return module
 
     return __import__  # type: ignore[return-value]  # it is one
@@ -70,32 +74,32 @@ def _absolute(name: str, around: Mapping[str, Any], level: int) -> str:
 
 
 def _noting_import_module(ask: Callable[..., ModuleType], asker: str = "") -> FunctionType:
-    """Return what stands for `ask`, and counts for `asker` where no frame tells of a module."""
+    """Return what stands for `ask`, and counts for `asker` where no frame is that of a module."""
 
     @wraps(ask)
     def import_module(name: str, package: str | None = None) -> ModuleType:
-        found = followed_importer(asker)
+        imports, importer = followed_importer(asker) or (None, "")
+        observer = None if imports is None else _observers.get(imports)
         meant = ""
         with suppress(ImportError, AttributeError):  # No module can be meant, and `ask` says so.
             meant = resolve_name(name, package)
-        if found is None or not meant:
+        if observer is None or not meant:
             return ask(name, package)
-        log, importer = found
-        meant = log.own_name(meant)
-        log.before(importer, meant, ())
+        meant = observer.own_name(meant)
+        observer.before(importer, meant, ())
         try:
             module = ask(meant)
-        except BaseException:
-            log.note_failure(importer, meant, ())
+        except BaseException as error:
+            observer.note_failure(importer, meant, (), error)
             raise
-        log.note(importer, meant, ())
+        observer.note(importer, meant, ())
         return module
 
     return import_module  # type: ignore[return-value]  # it is one
 
 
 class _Importlib(ModuleType):
-    """What `importlib` is an object of while some log follows a module.
+    """What `importlib` is an object of while imports are observed.
 
     Each module that is followed sees an `import_module` of its own, which knows who has asked for
     it; all others see the one in the namespace of `importlib`.
@@ -105,7 +109,7 @@ class _Importlib(ModuleType):
     def import_module(self) -> Any:
         default = vars(self)["import_module"]
         asker = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001 - who has asked
-        if asker not in logs or not _is_ours(default):
+        if asker not in followed or not _is_ours(default):
             return default
         own = _import_module_of.get(asker)
         if own is None:
@@ -127,13 +131,17 @@ _INTERNAL: Final = "<importlib._bootstrap, noted by dagstack_dev>"
 
 _replaced: Final[list[tuple[ModuleType, str, Any, FunctionType]]] = []
 
+_observers: Final[dict[ImportGraph, ImportObserver]] = {}
+"""By where each notes the imports of its modules."""
+
 
 def _is_ours(function: object) -> bool:
     return any(function is wrapped for *_, wrapped in _replaced)
 
 
-def install() -> None:
-    """Have logs told of imports from now on."""
+def install(observer: ImportObserver) -> None:
+    """Have `observer` hear of imports from now on."""
+    _observers[observer.imports] = observer
     if _replaced:
         return
     for where, name, wrap in (
@@ -148,9 +156,10 @@ def install() -> None:
     importlib.__class__ = _Importlib
 
 
-def uninstall() -> None:
-    """Put the originals back if no log follows any module, unless others have wrapped ours."""
-    if not logs:
+def uninstall(observer: ImportObserver) -> None:
+    """Put the originals back after the last observer, unless others have wrapped ours."""
+    _observers.pop(observer.imports, None)
+    if not _observers:
         for each in list(_replaced):
             where, name, original, wrapped = each
             if getattr(where, name) is wrapped:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from dagstack_dev.core.graph import reach
+from dagstack_dev.core.ports import Imported
 from dagstack_dev.core.sources import SourceFile
 from dagstack_dev.runtimes.code import CodeFile, compile_file
 from dagstack_dev.runtimes.shared.static_imports import with_parents
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from dagstack_dev.core.refs import PluginRef
-    from dagstack_dev.runtimes.shared.imports import ImportLog
+    from dagstack_dev.runtimes.shared.imports import ImportGraph
 
 
 class UnloadedModule(NamedTuple):
@@ -32,18 +35,6 @@ class UnloadedModule(NamedTuple):
     unloaded: Unloaded
 
 
-class Imported(NamedTuple):
-    """What a plugin had imported, or tried to, when it failed.
-
-    Attributes:
-        code: the paths of shared code, and other plugins.
-        absent: the modules that were not there.
-    """
-
-    code: AbstractSet[str | PluginRef] = frozenset()
-    absent: AbstractSet[str] = frozenset()
-
-
 class Reach(NamedTuple):
     """Some modules and what has imported them, directly or through others."""
 
@@ -55,14 +46,16 @@ class SharedModules:
     """Shared modules by name, by file and by the package they are in.
 
     Args:
-        log: who imports whom.
-        plugin_of: the plugin that owns what the log knows by this owner, or None.
+        imports: who imports whom.
+        plugin_of: returns the plugin that owns what is known by this owner in `imports`, or None.
+
+    Attributes:
+        stale: modules that are out of date, as is whatever imports them; no plugin does.
     """
 
-    def __init__(self, log: ImportLog, plugin_of: Callable[[str], PluginRef | None]) -> None:
-        self.log = log
-        self._at_failure: dict[PluginRef, Imported] = {}
-        log.renew = self._renew
+    def __init__(self, imports: ImportGraph, plugin_of: Callable[[str], PluginRef | None]) -> None:
+        self.imports = imports
+        self.stale: set[str] = set()
         self._plugin_of = plugin_of
         self._running: dict[str, CodeFile] = {}
         self._paths: dict[str, str] = {}
@@ -70,9 +63,9 @@ class SharedModules:
         self._inside: defaultdict[str, set[str]] = defaultdict(set)
 
     def run(self, module: str, path: str) -> None:
-        """`module` is about to run the file at `path`."""
+        """Note that `module` is about to run the file at `path`."""
         self._add(module, path)
-        self.log.follow(module, module)
+        self.imports.follow(module, module)
 
     def _add(self, name: str, path: str) -> None:
         self._remove(name)
@@ -92,9 +85,21 @@ class SharedModules:
 
     # What runs
 
-    def running(self) -> Collection[CodeFile]:
-        """Return the files that run, and those that have been asked for."""
-        return self._running.values()
+    def files(self) -> Mapping[str, CodeFile]:
+        """Return the files that run, and those that have been asked for, by path."""
+        return self._running
+
+    def paths(self) -> Collection[str]:
+        """Return the files of all modules, those included that have none of their own."""
+        return self._paths.values()
+
+    def at(self, path: str) -> AbstractSet[str]:
+        """Return the modules that run the file at `path`."""
+        return self._at.get(path, frozenset())
+
+    def file_of(self, module: str) -> CodeFile | None:
+        """Return what `module` runs; None for one without a file of its own."""
+        return self._running.get(self._paths[module])
 
     def file(self, path: str) -> CodeFile:
         """Return the compiled file at `path` as it runs; it is read when it is asked for first.
@@ -110,18 +115,25 @@ class SharedModules:
         return known
 
     def fingerprint(self, path: str) -> bytes | None:
-        """Return what tells the content that runs of the file at `path`; None when nothing does."""
+        """Return the fingerprint of what runs of the file at `path`; None when nothing does."""
         file = self._running.get(path)
         return None if file is None else file.source.fingerprint
 
     def late(self) -> dict[str, SourceFile | None]:
         """Return what runs, by path, and was not there yet when a module tried to import it."""
-        paths = {self._paths[name] for name in self.log.late if name in self._paths}
+        paths = {self._paths[name] for name in self.imports.late if name in self._paths}
         running = {path: self._running.get(path) for path in paths}
         return {path: None if file is None else file.source for path, file in running.items()}
 
+    def without_late(self) -> frozenset[PluginRef]:
+        """Return the plugins that run without a module which was not there yet for them."""
+        importers = set[str]().union(*self.imports.late.values())
+        owned = {each: self._plugin_of(self.imports.owner(each)) for each in importers}
+        shared = (each for each, plugin in owned.items() if plugin is None)
+        return self.reach(shared).plugins.union(filter(None, owned.values()))
+
     def reach(self, modules: Iterable[str]) -> Reach:
-        """`modules`, what is in them, all shared ones that import them, and the plugins that do."""
+        """Return `modules`, what is in them, and the shared ones and plugins that import any."""
         plugins: set[PluginRef] = set()
         reached: set[str] = set()
         todo = list(modules)
@@ -130,8 +142,8 @@ class SharedModules:
             if module in reached:
                 continue
             reached.add(module)
-            for importer in self.log.importers(module):
-                plugin = self._plugin_of(self.log.owner(importer))
+            for importer in self.imports.importers(module):
+                plugin = self._plugin_of(self.imports.owner(importer))
                 if plugin is None:
                     todo.append(importer)
                 else:
@@ -148,46 +160,57 @@ class SharedModules:
         """Return the modules in a shared package, at any depth: they are bound to that package."""
         return self._inside.get(package, ()) if package in self._paths else ()
 
-    def note_failure(self, ref: PluginRef, package: str) -> None:
-        """Note what `ref`, whose `package` this is, has imported: it may be forgotten soon."""
-        names = self.log.reached_by(package)
+    def imported_by(self, package: str) -> Imported:
+        """Return what the plugin with this package has imported or tried to, itself included."""
+        names = self.imports.reached_by(package)
         plugins = (self._plugin_of(".".join(each.split(".")[:3])) for each in names)
-        found = {*map(self._paths.get, names), *plugins}
-        code = {each for each in found if each is not None} - {ref}
-        self._at_failure[ref] = Imported(code, set(filter(self.log.is_absent, names)))
-
-    def take_failure(self, ref: PluginRef) -> Imported:
-        """Return what `ref` had imported when it last failed; told once."""
-        return self._at_failure.pop(ref, Imported())
+        code: dict[str | PluginRef, bytes | None] = dict.fromkeys(filter(None, plugins))
+        code |= {path: self.fingerprint(path) for path in filter(None, map(self._paths.get, names))}
+        return Imported(code, frozenset(filter(self.imports.is_absent, names)))
 
     # Changing it
 
     def release(self, files: Mapping[str, CodeFile | None], modules: Iterable[str]) -> None:
-        """Changes that no plugin imports: `modules` are renewed when a plugin comes to do so."""
+        """Take changes that no plugin imports: `modules` are renewed when a plugin does."""
         self.exchange(files)
-        self.log.stale |= self._paths.keys() & modules
+        self.stale |= self._paths.keys() & modules
         self.accept(files)
 
     def accept(self, paths: Iterable[str]) -> None:
-        """What was to get the files at `paths` has had the chance."""
+        """Note that whatever was late for the files at `paths` has had its chance."""
         for path in paths:
             for name in self._at.get(path, ()):
-                self.log.accept(name)
+                self.imports.accept(name)
 
-    def _renew(self, importer: str, modules: Iterable[str]) -> None:
-        """`importer` is about to import `modules`, which have changed since they were imported.
+    def renew(self, importer: str, modules: Iterable[str]) -> None:
+        """Take `modules`, which are out of date and which `importer` is about to import, away.
 
         A plugin gets new ones, and whatever holds the old ones goes with them. Code that no plugin
         reaches gets what it would get without us.
         """
         users = self.reach([importer])
-        if users.plugins or self.log.is_plugins(importer):
+        if users.plugins or self.imports.is_plugins(importer):
             self.unload(self.reach(modules).modules)
         else:
-            self.log.stale |= users.modules
+            self.stale |= users.modules
+
+    def drop_parts(self, names: Iterable[str]) -> None:
+        """Take out of `sys.modules` what those packages have loaded of themselves that failed.
+
+        The import system leaves it there: the next import of it would do without the package,
+        which it did not at first.
+
+        Args:
+            names: what has just been imported in vain.
+        """
+        failed = {name for name in names if name in self._paths and name not in sys.modules}
+        importers, others = self.imports.importers, self._paths.keys() - failed
+        parts = [part for name in failed for part in self._parts(name)]
+        for name in reach(parts, lambda part: others & {*importers(part)}):
+            sys.modules.pop(name, None)
 
     def exchange(self, files: Mapping[str, CodeFile | None]) -> dict[str, CodeFile | None]:
-        """Let these files be what runs, by path; the answer is what did."""
+        """Let these files be what runs, by path; return what did."""
         before = {path: self._running.get(path) for path in files}
         for path, file in files.items():
             if file is None:
@@ -198,29 +221,29 @@ class SharedModules:
         return before
 
     def forget(self, paths: Iterable[str]) -> None:
-        """Of the files at `paths` only those run that some module runs."""
+        """Forget the files at `paths` that no module runs."""
         for path in paths:
             if not self._at.get(path):
                 self._running.pop(path, None)
 
     def unload(self, names: Iterable[str]) -> dict[str, UnloadedModule]:
-        """Take shared modules out of `sys.modules`; the answer is what to restore."""
+        """Take shared modules out of `sys.modules`; return what to restore."""
         taken = {}
         for name in sorted(names):
             path = self._remove(name)
             if path is not None:
-                unloaded = unload([name], name, self.log)
+                unloaded = unload([name], name, self.imports)
                 if name in unloaded.imports:
-                    taken[name] = UnloadedModule(path, name in self.log.stale, unloaded)
-                self.log.stale.discard(name)
+                    taken[name] = UnloadedModule(path, name in self.stale, unloaded)
+                self.stale.discard(name)
         return taken
 
     def restore(self, taken: Mapping[str, UnloadedModule]) -> None:
         """Reverse `unload`."""
         for name, (path, is_stale, unloaded) in taken.items():  # Packages before their parts.
             self._add(name, path)
-            restore(unloaded, name, self.log)
-            self.log.stale |= {name} if is_stale else set()
+            restore(unloaded, name, self.imports)
+            self.stale |= {name} if is_stale else set()
 
     def unload_importers(self, package: str) -> dict[str, UnloadedModule]:
         """As `unload`, for the shared modules that import a plugin's package."""

@@ -17,7 +17,7 @@ from dagstack_dev.runtimes.shared.imports import namespace_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from dagstack_dev.runtimes.shared.imports import ImportLog
+    from dagstack_dev.runtimes.shared.imports import ImportGraph
 
 _CONTAINERS: Final = (dict, list, set, deque)
 
@@ -37,13 +37,13 @@ class Registrations:
     """Which modules of others hold more since a plugin has imported them.
 
     Args:
-        log: who imports whom.
+        imports: who imports whom.
     """
 
-    def __init__(self, log: ImportLog) -> None:
-        self._log = log
+    def __init__(self, imports: ImportGraph) -> None:
+        self._imports = imports
         self._known: dict[str, Holders] = {}  # By shared module, until some imports another.
-        log.on_rewired = self._known.clear
+        self._known_at = 0
         self._held: dict[str, tuple[tuple[str, ...], int]] | None = None
         self._found: dict[str, frozenset[str]] = {}
 
@@ -71,12 +71,14 @@ class Registrations:
         """These have just been imported, and nothing has been put into them yet."""
         if self._held is None:
             return
+        if self._known_at != self._imports.rewired:
+            self._known_at, self._known = self._imports.rewired, {}
         for module in modules:
             holders = self._known.get(module)
             if holders is None:
-                reached = self._log.reached_from(module)
+                reached = self._imports.reached_from(module)
                 holders = {each: names for each in reached if (names := _holding(each))}
-                if not self._log.is_plugins(module):  # That may be another one the next time.
+                if not self._imports.is_plugins(module):  # That may be another one the next time.
                     self._known[module] = holders
             for name, names in holders.items():
                 if name not in self._held:

@@ -46,7 +46,7 @@ class SharedFinder(MetaPathFinder):
                 del sys.meta_path[sys.meta_path.index(self, 1)]
 
     def forget(self, root: str) -> None:
-        """`root` counts no longer: drop what no other finder would have found there."""
+        """Drop what no other finder would have found below `root`, which counts no longer."""
         for name in [name for name, found_in in self._found.items() if found_in == root]:
             del self._found[name]
             for module in [
@@ -68,7 +68,7 @@ class SharedFinder(MetaPathFinder):
         if asked in self._asking or not self._roots.may_hold(fullname, path):
             return None
         importer = followed_importer()
-        if importer is not None and importer[0] is not self._modules.log:
+        if importer is not None and importer[0] is not self._modules.imports:
             return None
         self._asking.add(asked)
         try:
@@ -133,13 +133,13 @@ class SharedLoader(SourceFileLoader):
         self.ran: CodeFile | None = None
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """The usual kind of module will do; its code is about to run.
+        """Make the usual kind of module, and note that its code is about to run.
 
-        Noted here because a frame of ours around its code would be taken for its importer.
+        That is done here because a frame of ours around its code would be taken for its importer.
         """
         self.ran = self._modules.file(self._home)
         self._modules.run(spec.name, self._home)
-        self._modules.log.note_load(spec.name)
+        self._modules.imports.note_load(spec.name)
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the import protocol
         """Return the code that counts as running; raises what compiling it raised."""

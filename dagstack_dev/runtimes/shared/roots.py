@@ -9,14 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dagstack_dev.core.blame import NAMESPACE
+from dagstack_dev.core.blame import is_plugin_module
 from dagstack_dev.core.manifest_forms import LARGEST_MANIFEST, MANIFEST_NAME, manifest_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-_NOT_SHARED: Final = ("__main__", "dagstack_dev", NAMESPACE)
-"""Top-level modules that are never taken for shared code; `NAMESPACE_2` and so on likewise."""
+_NOT_SHARED: Final = ("__main__", "dagstack_dev")
+"""Top-level modules that are never taken for shared code, besides those of plugins."""
 
 _INSTALLED: Final = ("site-packages", "dist-packages")
 
@@ -67,7 +67,7 @@ class CodeRoots:
         return [root.base for root in self._roots]
 
     def add(self, root: str, is_ignored: Callable[[str], bool]) -> bool:
-        """Count what is below `root` from now on; the answer is whether that is new."""
+        """Count what is below `root` from now on; return whether that is new."""
         if root in self.paths:
             return False
         base, package = root, None
@@ -78,12 +78,12 @@ class CodeRoots:
         return True
 
     def remove(self, root: str) -> None:
-        """The reverse of `add`."""
+        """Reverse `add`."""
         self._roots = [each for each in self._roots if each.path != root]
         self._homes.clear()
 
     def home(self, path: str) -> str | None:
-        """`path` as it is spelt below a root; None for what is not shared code."""
+        """Return `path` as it is spelt below a root; None for what is not shared code."""
         if path not in self._homes:
             self._homes[path] = self._find_home(path)
         return self._homes[path]
@@ -153,16 +153,27 @@ class CodeRoots:
 
         A plugin's folder is neither.
         """
-        for root in self._roots:
-            if root.package not in {None, module} or _is_plugin(root.base):
-                continue
-            folder = f"{root.base}/{module}"
+        for root, folder in self._places(module):
             path, search = f"{folder}.py", None
             if os.path.isfile(f"{folder}/__init__.py"):  # noqa: PTH113 - likewise
                 path, search = f"{folder}/__init__.py", [folder]
-            if os.path.isfile(path) and not _is_plugin(folder):  # noqa: PTH113 - likewise
-                return Found(root.path, path, search)
+            if os.path.isfile(path):  # noqa: PTH113 - likewise
+                return Found(root, path, search)
         return None
+
+    def without_init(self, module: str) -> Iterator[str]:
+        """Yield in words which folder would be the package `module` if it had an `__init__.py`."""
+        for _, folder in self._places(module):
+            if not os.path.exists(f"{folder}/__init__.py") and any(Path(folder).glob("*.py")):  # noqa: PTH110 - likewise
+                yield f"{folder} has no __init__.py; add one, so that plugins can import it"
+
+    def _places(self, module: str) -> Iterator[tuple[str, str]]:
+        """Yield the roots that may hold a top-level module, each with the path it would have."""
+        for root in self._roots:
+            if root.package in {None, module} and not _is_plugin(root.base):
+                folder = f"{root.base}/{module}"
+                if not _is_plugin(folder):
+                    yield root.path, folder
 
 
 @cache
@@ -188,8 +199,7 @@ def _start_of(path: str) -> bytes | None:
 
 def may_be_shared(module: str) -> bool:
     """Return whether `module` can be shared code at all, wherever it lies."""
-    top = module.partition(".")[0]
-    return top not in _NOT_SHARED and not top.startswith(f"{NAMESPACE}_")
+    return module.partition(".")[0] not in _NOT_SHARED and not is_plugin_module(module)
 
 
 def _current_folder() -> str:

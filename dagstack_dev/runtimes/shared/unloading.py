@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from types import ModuleType
 
-    from dagstack_dev.runtimes.shared.imports import ImportLog, Imports
+    from dagstack_dev.runtimes.shared.imports import ImportGraph, Imports
 
 
 class Unloaded(NamedTuple):
@@ -33,15 +33,15 @@ class Unloaded(NamedTuple):
     bring_back: Callable[[], None] = lambda: None
 
 
-def unload(names: Iterable[str], owner: str, log: ImportLog) -> Unloaded:
+def unload(names: Iterable[str], owner: str, graph: ImportGraph) -> Unloaded:
     """Let imports find these modules no more, and follow no more what those of `owner` import."""
     found = {name: sys.modules.pop(name, None) for name in names}
     modules = {name: module for name, module in found.items() if module is not None}
     bound = [name for name, module in modules.items() if _unbind(name, module)]
-    return Unloaded(modules, bound, log.unfollow(owner), _forget_notes(modules))
+    return Unloaded(modules, bound, graph.unfollow(owner), _forget_notes(modules))
 
 
-def restore(unloaded: Unloaded, owner: str, log: ImportLog) -> None:
+def restore(unloaded: Unloaded, owner: str, graph: ImportGraph) -> None:
     """Reverse `unload`."""
     unloaded.bring_back()
     sys.modules.update(unloaded.modules)
@@ -50,7 +50,7 @@ def restore(unloaded: Unloaded, owner: str, log: ImportLog) -> None:
         if parent in sys.modules:
             with suppress(AttributeError):  # Some object in the package's place does not take it.
                 setattr(sys.modules[parent], child, unloaded.modules[name])
-    log.follow_again(owner, unloaded.imports)
+    graph.follow_again(owner, unloaded.imports)
 
 
 def _unbind(name: str, module: ModuleType) -> bool:

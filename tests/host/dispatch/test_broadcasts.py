@@ -153,7 +153,7 @@ async def test_a_notification_answers_nothing_and_raises_nothing(
     assert [name for name, _, _ in failures()] == ["b", "b"]
 
 
-async def test_a_slow_subscriber_keeps_nobody_from_the_news(
+async def test_a_slow_subscriber_delays_no_other(
     registry: PluginRegistry, ctx: PluginContext, plugin: Put, declare: Any
 ) -> None:
     declare(on_start="broadcast_notify")

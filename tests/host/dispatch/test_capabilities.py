@@ -99,7 +99,7 @@ async def test_a_plugin_that_says_nothing_takes_nothing(
     assert caught.value.asked == ()
 
 
-async def test_the_fallback_takes_what_nobody_else_does(
+async def test_the_fallback_takes_what_no_other_does(
     registry: PluginRegistry, ctx: PluginContext, parser: Put
 ) -> None:
     parser("rest", lambda *_, **__: False, fallback=True, priority=50)
@@ -118,7 +118,7 @@ async def test_a_kind_has_one_fallback(registry: PluginRegistry, parser: Put) ->
     assert [manifest.name for manifest in registry.list_manifests()] == ["one"]
 
 
-async def test_matches_that_raises_is_a_no_and_is_told(
+async def test_matches_that_raises_is_a_no_and_is_reported(
     registry: PluginRegistry, ctx: PluginContext, parser: Put, failures: Told
 ) -> None:
     def broken(*_: object, **__: object) -> bool:

@@ -110,7 +110,7 @@ async def test_an_error_ends_the_chain_and_is_raised_as_it_is(
     assert called == []
 
 
-async def test_a_priority_of_middleware_is_told_once(
+async def test_a_priority_of_middleware_is_warned_of_once(
     registry: PluginRegistry, ctx: PluginContext, plugin: Put
 ) -> None:
     assert MIDDLEWARE_PRIORITY_THRESHOLD == 1000

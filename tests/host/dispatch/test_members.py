@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dagstack_dev.core.lifecycle import Stage, State
 from dagstack_dev.core.manifest.fields import PluginManifest
-from dagstack_dev.host.plugins.entry import Entry, Offer
+from dagstack_dev.host.plugins.entry import Entry, Revision
 from dagstack_dev.host.plugins.table import PluginTable
 
 HOOKS = ("find", "parse")
@@ -66,12 +66,12 @@ class Model:
                 **fields,
             }
         )
-        table, offer = self.table, Offer(manifest)
+        table, revision = self.table, Revision(manifest)
         self.bring_down(manifest.name, State.STOPPED)
         entry = table.entries.get(manifest.ref)
         if entry is None or table.states[manifest.ref] is State.REMOVED:
-            entry = table.add(offer, "test")
-        table.offer(entry, offer)
+            entry = table.add(revision, "test")
+        table.revise(entry, revision)
         table.loaded(entry, plugin_with(methods), "test")
         running: Any = SimpleNamespace(is_dying=False)
         table.setting_up(entry, running, "test")

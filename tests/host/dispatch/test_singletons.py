@@ -90,7 +90,7 @@ async def test_the_variable_of_a_kind_with_other_characters(
     assert chosen is registry.get_plugin("vector-store.v2", "b")
 
 
-async def test_a_name_that_is_not_there_is_told_with_who_named_it(
+async def test_a_name_that_is_not_there_is_an_error_that_says_what_names_it(
     three: SingletonDispatcher,
     registry: PluginRegistry,
     ctx: PluginContext,
@@ -122,7 +122,7 @@ async def test_a_tie_is_ambiguous(
         await SingletonDispatcher(registry).dispatch_async("demo", "complete", ctx)
 
 
-async def test_nobody_who_answers_is_kind_unknown(
+async def test_no_plugin_to_answer_is_kind_unknown(
     three: SingletonDispatcher, registry: PluginRegistry, ctx: PluginContext
 ) -> None:
     await registry.teardown_all()

@@ -24,7 +24,7 @@ def test_the_system_clock_is_the_systems() -> None:
     assert before <= clock.monotonic_ns() <= time.monotonic_ns()
 
 
-def test_a_frozen_clock_goes_on_when_it_is_told_to() -> None:
+def test_a_frozen_clock_goes_on_when_it_is_advanced() -> None:
     clock = FrozenClock(at=NOON)
     assert isinstance(clock, Clock)
     assert (clock.now(), clock.now(), clock.monotonic_ns()) == (NOON, NOON, 0)

@@ -59,7 +59,7 @@ async def test_events_reach_those_who_listen_in_order(bus: InMemoryEventBus) -> 
     assert await other.has(1) == [{}]
 
 
-async def test_what_nobody_listens_to_is_lost(bus: InMemoryEventBus) -> None:
+async def test_an_event_without_subscribers_is_lost(bus: InMemoryEventBus) -> None:
     listener = Listener()
     await bus.publish("saved", {"number": 0})
     await bus.subscribe("saved", listener)
@@ -154,7 +154,7 @@ async def await_a_cancelled_task(payload: Payload) -> None:
 
 
 @pytest.mark.parametrize("handler", [fail, fail_later, exit_all, await_a_cancelled_task])
-async def test_a_handler_that_raises_hurts_nobody(
+async def test_a_handler_that_raises_affects_no_other(
     bus: InMemoryEventBus, captured_events: Events, handler: Callable[[Payload], Any]
 ) -> None:
     calls: list[Payload] = []
@@ -180,7 +180,7 @@ async def test_a_handler_that_raises_hurts_nobody(
     assert isinstance(told["exc_info"], BaseException)
 
 
-async def test_a_slow_handler_holds_up_nobody_and_loses_what_is_too_much(
+async def test_a_slow_handler_holds_up_no_other_and_loses_what_is_too_much(
     captured_events: Events,
 ) -> None:
     bus = InMemoryEventBus(backlog=2)
@@ -242,7 +242,7 @@ async def test_what_cannot_listen_is_refused(bus: InMemoryEventBus, handler: Any
         await bus.subscribe("saved", handler)
 
 
-async def test_a_standard_logger_is_told_as_text(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_standard_logger_gets_text(caplog: pytest.LogCaptureFixture) -> None:
     bus, listener = InMemoryEventBus(logger=logging.getLogger("app")), Listener()
     await bus.subscribe("saved", fail)
     await bus.subscribe("saved", listener)
@@ -252,7 +252,7 @@ async def test_a_standard_logger_is_told_as_text(caplog: pytest.LogCaptureFixtur
     assert caplog.records[0].exc_info
 
 
-async def test_each_time_that_events_are_lost_is_told(captured_events: Events) -> None:
+async def test_each_time_that_events_are_lost_is_logged(captured_events: Events) -> None:
     bus, listener = InMemoryEventBus(backlog=1), Listener()
     gates = [anyio.Event(), anyio.Event()]
 

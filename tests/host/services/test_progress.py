@@ -116,14 +116,14 @@ def test_a_plugin_never_sees_a_failure_of_the_sink(captured_events: Events) -> N
     assert isinstance(told["exc_info"], ConnectionError)
 
 
-def test_a_report_that_is_none_is_told_once_at_the_line_of_the_plugin(
+def test_a_report_that_is_none_is_logged_once_with_its_line(
     captured_events: Events,
 ) -> None:
     mine = PluginProgress(LogProgressSink(), structlog.get_logger())
     anything: Any = 3
     for _ in range(2):
         mine.report(anything)
-    line = test_a_report_that_is_none_is_told_once_at_the_line_of_the_plugin.__code__.co_firstlineno
+    line = test_a_report_that_is_none_is_logged_once_with_its_line.__code__.co_firstlineno
     assert captured_events == [
         {
             "event": "progress.report takes a Progress, not int; "

@@ -30,7 +30,7 @@ from dagstack_dev import (
     inject_resources,
 )
 from dagstack_dev.core.manifest.fields import PluginManifest
-from dagstack_dev.host.services import http, standard
+from dagstack_dev.host.services import http
 
 Put = Callable[..., Any]
 
@@ -106,7 +106,7 @@ def test_what_the_host_has_registered_stays() -> None:
 def test_a_resource_that_is_missing_comes_with_what_to_do(
     name: str, todo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standard, "has_httpx", lambda: False)
+    monkeypatch.setattr(http, "find_spec", lambda name: None)
     with pytest.raises(PluginUnavailable, match=todo):
         inject_resources(manifest(required=[name]), ResourceRegistry())
 
@@ -230,7 +230,7 @@ async def test_the_last_wrapper_is_the_outermost(
     await registry.teardown_all()
 
 
-def test_a_wrapper_that_forgets_to_return_is_told() -> None:
+def test_a_wrapper_that_returns_nothing_is_an_error() -> None:
     registry = ResourceRegistry()
     registry.register("cache", "cache")
     registry.decorate("cache", lambda resource, request: None)
@@ -238,7 +238,7 @@ def test_a_wrapper_that_forgets_to_return_is_told() -> None:
         inject_resources(manifest(required=["cache"]), registry)
 
 
-def test_an_optional_resource_that_is_missing_is_wrapped_by_nobody() -> None:
+def test_an_optional_resource_that_is_missing_is_not_wrapped() -> None:
     registry = ResourceRegistry()
     registry.decorate("cache", lambda resource, request: "wrapped")
     assert inject_resources(manifest(optional=["cache"]), registry).cache is None

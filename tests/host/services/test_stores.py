@@ -21,7 +21,7 @@ from dagstack_dev import (
     MemoryBlobStore,
     PluginRef,
 )
-from dagstack_dev.host.services.checkpoint import PluginCheckpoints
+from dagstack_dev.host.services.stores import PluginCheckpoints
 
 Checkpoints = InMemoryCheckpointStore | FileCheckpointStore
 Blobs = InMemoryBlobStore | FileBlobStore

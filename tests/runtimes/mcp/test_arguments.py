@@ -105,7 +105,7 @@ def test_what_json_has_no_word_for_is_put_into_json() -> None:
         (({"a": 1},), {}, "b", "is missing"),
     ],
 )
-def test_a_call_that_does_not_fit_is_told_by_the_name_of_the_argument(
+def test_a_call_that_does_not_fit_fails_with_the_name_of_the_argument(
     args: tuple[Any, ...], kwargs: dict[str, Any], argument: str, message: str
 ) -> None:
     properties = {"a": INTEGER, "b": {"type": "array", "items": INTEGER}, "length": INTEGER}
@@ -205,7 +205,7 @@ def test_a_name_that_is_required_alone_is_in_the_signature() -> None:
     assert found.of_call((1,), {}) == {"b": 1}
 
 
-def test_names_that_are_one_in_python_are_told_apart() -> None:
+def test_names_that_are_one_in_python_are_kept_apart() -> None:
     found = arguments({"\ufb01le": INTEGER, "file": INTEGER}, [])
     assert str(found.signature) == "(self, /, file: int = ..., **arguments)"
     both = {"\ufb01le": 1, "file": 2}

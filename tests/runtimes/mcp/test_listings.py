@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
+import anyio
 import pytest
 from mcp_talks import REF
-from odd_servers import outcome, over_pipes, result_of, usual
+from odd_servers import outcome, over_pipes, plain, result_of, served, usual
 
 from dagstack_dev.core.errors.remote import ToolError, ToolResultInvalid, ToolTimeout
-from dagstack_dev.runtimes.mcp import session as sessions
 from dagstack_dev.runtimes.mcp.arguments import class_of
 from dagstack_dev.runtimes.mcp.catalogue import Tool
 from dagstack_dev.runtimes.mcp.server_log import ServerLog
@@ -107,15 +106,18 @@ async def test_a_pattern_of_a_result_takes_no_time() -> None:
 
 async def test_what_a_schema_refers_to_is_fetched_from_nowhere() -> None:
     asked = []
-    server = await asyncio.start_server(lambda *_: asked.append(1), "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        distant = {"type": "object", "$ref": f"http://127.0.0.1:{port}/schema"}
+
+    async def respond(head: str, _: bytes) -> bytes:
+        asked.append(head)
+        return plain("404 Not Found")
+
+    async with served(respond) as url:
+        distant = {"type": "object", "$ref": url}
         said = b'{"jsonrpc": "2.0", "id": ID, "result": {"structuredContent": {"a": 1}}}'
         tool = {"name": "odd", "inputSchema": distant, "outputSchema": distant}
         (found,), outcomes = await listed([tool], said)
         class_of(object, REF, [found], description="")[1]["odd"].checked({"a": 1})
-        await asyncio.sleep(0)
+        await anyio.wait_all_tasks_blocked()
     assert outcomes == [{"a": 1}]
     assert asked == []
 
@@ -125,7 +127,7 @@ async def test_of_two_tools_of_one_name_the_first_counts() -> None:
     assert [tool.title for tool in (await listed([first, second]))[0]] == ["a"]
 
 
-async def test_names_that_are_one_in_python_are_told_apart() -> None:
+async def test_names_that_are_one_in_python_are_kept_apart() -> None:
     (*tools,), _ = await listed(
         [{"name": each, "inputSchema": SCHEMA} for each in ("\ufb01le", "file")]
     )
@@ -176,13 +178,10 @@ async def test_a_cursor_that_comes_again_is_not_asked_for_again(
     assert bool(ends) == (asked[1:] in (["same"], ["b", "a"]))
 
 
-async def test_pages_without_end_are_given_up(
-    monkeypatch: pytest.MonkeyPatch, captured_events: Events
-) -> None:
-    monkeypatch.setattr(sessions, "MOST_PAGES", 5)
+async def test_pages_without_end_are_given_up(captured_events: Events) -> None:
     async with over_pipes(pages(str, [])) as session:
-        assert len(await session.list_tools(20)) == 5
-    assert "listing tools: given up after 5 pages" in told(captured_events)[0]
+        assert len(await session.list_tools(20)) == 1000
+    assert "listing tools: given up after 1000 pages" in told(captured_events)[0]
 
 
 async def test_optional_lists_that_a_server_lacks_are_empty() -> None:
@@ -221,7 +220,7 @@ async def test_a_list_that_never_comes_runs_out_of_time() -> None:
 
 
 @pytest.mark.parametrize("tools", [{}, "odd", None])
-async def test_a_list_that_is_none_is_told(tools: object) -> None:
+async def test_a_list_that_is_none_is_invalid(tools: object) -> None:
     async def asked() -> object:
         async with over_pipes(lambda message: usual(message, tools=tools)) as session:
             try:

@@ -22,9 +22,9 @@ from odd_servers import (
     posted,
     usual,
 )
+from opentelemetry import trace
 
 from dagstack_dev.core.errors.remote import ServerLost, ToolError, ToolResultInvalid
-from dagstack_dev.runtimes.mcp import http_exchange, pipes
 from dagstack_dev.runtimes.mcp.catalogue import Tool
 
 ODD = Tool("odd", "", {"type": "object"})
@@ -117,7 +117,7 @@ async def test_a_body_is_delivered(case: str, form: str) -> None:
 
 @pytest.mark.parametrize("case", ERRORS)
 @pytest.mark.parametrize("form", [None, *FORMS])
-async def test_an_error_is_told(case: str, form: str | None) -> None:
+async def test_an_error_is_raised(case: str, form: str | None) -> None:
     said, words, code = ERRORS[case]
     with pytest.raises(ToolError, match=re.escape(words)) as caught:
         await (posted(said.encode(), ODD, FORMS[form]) if form else piped(said.encode(), ODD))
@@ -249,19 +249,29 @@ async def test_a_stream_that_ends_before_the_answer_is_a_loss(
 
 @pytest.mark.parametrize("form", [None, *FORMS])
 async def test_an_answer_without_end_ends_the_call_on_every_transport(
-    form: str | None, monkeypatch: pytest.MonkeyPatch
+    form: str | None,
 ) -> None:
-    for module in (pipes, http_exchange):
-        monkeypatch.setattr(module, "LONGEST_MESSAGE", 100_000)
-
     async def answered(said: str) -> object:
         if form is None:
-            return await piped(said.encode(), ODD)
-        return await posted(said.encode(), ODD, FORMS[form])
+            return await piped(said.encode(), ODD, longest_message=100_000)
+        return await posted(said.encode(), ODD, FORMS[form], longest_message=100_000)
 
     assert await answered(text("x" * 50_000)) == "x" * 50_000
     with pytest.raises(ToolResultInvalid, match="cannot be read: it is longer than"):
         await answered(text("x" * 300_000))
+
+
+async def test_a_line_without_end_is_not_the_end_of_a_session() -> None:
+    lengths = iter([300_000, 5])
+
+    def answer(message: dict[str, Any]) -> bytes:
+        if message["method"] != "tools/call":
+            return usual(message)
+        return text("x" * next(lengths)).replace("ID", str(message["id"])).encode()
+
+    async with over_pipes(answer, longest_message=100_000) as session:
+        assert isinstance(await outcome(session, ODD), ToolResultInvalid)
+        assert await outcome(session, ODD) == "xxxxx"
 
 
 async def test_an_answer_of_some_mebibytes_is_delivered_on_every_transport() -> None:
@@ -307,12 +317,12 @@ async def test_a_call_that_was_given_up_before_it_was_sent_is_not_sent() -> None
     process = Full(usual)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(process.listen, lambda _: None)
-        await process.tell({"method": "first"}, {})
+        await process.notify({"method": "first"})
         await is_full.wait()
         with anyio.move_on_after(0):
-            await process.ask({"id": 1, "method": "tools/call"}, {})
+            await process.ask({"id": 1, "method": "tools/call"})
         has_room.set()
-        await process.tell({"method": "last"}, {})
+        await process.notify({"method": "last"})
         await is_over.wait()
         tasks.cancel_scope.cancel()
     process.close()
@@ -320,11 +330,7 @@ async def test_a_call_that_was_given_up_before_it_was_sent_is_not_sent() -> None
 
 
 async def test_what_a_server_asks_of_us_is_refused() -> None:
-    sampling = {
-        "messages": [{"role": "user", "content": {"type": "text", "text": "?"}}],
-        "maxTokens": 7,
-    }
-    asked = {"roots/list": {}, "sampling/createMessage": sampling, "no/such": {}}
+    asked = ("roots/list", "sampling/createMessage", "no/such")
     refused: list[str] = []
     calls: list[int] = []
 
@@ -337,15 +343,29 @@ async def test_what_a_server_asks_of_us_is_refused() -> None:
             return usual(message)
         calls.append(message["id"])
         questions = [
-            {"jsonrpc": "2.0", "id": f"q{number}", "method": method, "params": params}
-            for number, (method, params) in enumerate(asked.items())
+            {"jsonrpc": "2.0", "id": f"q{number}", "method": method, "params": {}}
+            for number, method in enumerate(asked)
         ]
         return "\n".join(map(json.dumps, questions)).encode()
 
     async with over_pipes(answer) as session:
         assert await outcome(session, ODD) == "x"
-    assert sorted(refused) == [
-        "List roots not supported",
-        "Method not found",
-        "Sampling not supported",
-    ]
+    assert sorted(refused) == [f"{method} is not supported" for method in sorted(asked)]
+
+
+async def test_a_trace_goes_on_at_the_server() -> None:
+    metas: list[dict[str, Any]] = []
+
+    def answer(message: dict[str, Any]) -> bytes:
+        metas.append(message.get("params", {}).get("_meta", {}))
+        is_call = message["method"] == "tools/call"
+        return text("x").replace("ID", str(message["id"])).encode() if is_call else usual(message)
+
+    span = trace.SpanContext(0xA, 0xB, is_remote=False, trace_flags=trace.TraceFlags(1))
+    async with over_pipes(answer) as session:
+        assert await outcome(session, ODD) == "x"
+        with trace.use_span(trace.NonRecordingSpan(span)):
+            assert await outcome(session, ODD) == "x"
+    *untraced, traced = (meta.get("traceparent") for meta in metas)
+    assert set(untraced) == {None}
+    assert traced == f"00-{0xA:032x}-{0xB:016x}-01"

@@ -85,9 +85,8 @@ def test_an_error_without_a_word_is_one_all_the_same() -> None:
     assert str(error) == "tool/demo: add failed: the server does not say why"
 
 
-def test_a_resource_is_text_or_bytes_or_several() -> None:
+def test_each_part_of_a_resource_is_text_or_bytes() -> None:
     text, blob = {"uri": "a:b", "text": "x"}, {"uri": "a:b", "blob": "aGk="}
-    assert contents_of(REF, "x", {"contents": [text]}) == "x"
-    assert contents_of(REF, "x", {"contents": [blob]}) == b"hi"
-    assert contents_of(REF, "x", {"contents": [text, blob]}) == ["x", b"hi"]
+    assert contents_of(REF, "x", {"contents": [text, blob]}) == [(text, "x"), (blob, b"hi")]
+    assert contents_of(REF, "x", {"contents": text}) == [(text, "x")]
     assert contents_of(REF, "x", {"contents": []}) == []

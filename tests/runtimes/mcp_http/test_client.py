@@ -6,17 +6,13 @@ from pathlib import Path
 
 import anyio
 import pytest
-from mcp_service import Service, serving_mcp
+from mcp_service import Options, Service, serving_mcp
 from mcp_talks import refusal, talking
 
 from dagstack_dev.core.errors.remote import ServerLost, ToolError
-from dagstack_dev.runtimes.mcp import http_connection, http_exchange
 
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are tried again at once."""
-    monkeypatch.setattr(http_connection, "PAUSES", (0.0, 0.0))
+NO_PAUSES = (0.0, 0.0)
+"""With which requests are tried again at once."""
 
 
 async def test_a_session_calls_tools_and_ends_with_a_goodbye(steady: Service) -> None:
@@ -29,7 +25,7 @@ async def test_a_session_calls_tools_and_ends_with_a_goodbye(steady: Service) ->
 async def test_a_gateway_that_fails_is_asked_again_for_what_may_be_repeated(
     steady: Service, status: str
 ) -> None:
-    async with talking(steady.url) as talk:
+    async with talking(steady.url, pauses=NO_PAUSES) as talk:
         steady.answer_next(f"then-{status}", status)
         assert await talk.call("look") == 2
         steady.answer_next(status, status)
@@ -38,7 +34,7 @@ async def test_a_gateway_that_fails_is_asked_again_for_what_may_be_repeated(
 
 
 async def test_a_call_that_may_have_been_made_is_not_made_again(steady: Service) -> None:
-    async with talking(steady.url) as talk:
+    async with talking(steady.url, pauses=NO_PAUSES) as talk:
         steady.answer_next("then-503")
         with pytest.raises(ToolError, match="503 Service Unavailable"):
             await talk.call("count")
@@ -47,7 +43,7 @@ async def test_a_call_that_may_have_been_made_is_not_made_again(steady: Service)
 
 
 async def test_three_tries_are_all(steady: Service) -> None:
-    async with talking(steady.url) as talk:
+    async with talking(steady.url, pauses=NO_PAUSES) as talk:
         steady.answer_next("503", "503", "503")
         with pytest.raises(ToolError, match="behind its gateway"):
             await talk.session.list_tools(20)
@@ -70,11 +66,13 @@ async def test_a_server_that_keeps_answering_is_not_taken_for_lost(steady: Servi
         assert await talk.call("count") == 1
 
 
-@pytest.mark.parametrize("options", [(), ("--json",), ("--stateless",)])
-async def test_a_server_that_dies_during_a_call_is_told_as_lost(
-    tmp_path: Path, options: tuple[str, ...]
-) -> None:
-    with serving_mcp(tmp_path / "service", *options) as service:
+@pytest.mark.parametrize(
+    "options",
+    [Options(), Options(json=True), Options(stateless=True)],
+    ids=["plain", "json", "stateless"],
+)
+async def test_a_server_that_dies_during_a_call_is_lost(tmp_path: Path, options: Options) -> None:
+    with serving_mcp(tmp_path / "service", options) as service:
         async with talking(service.url) as talk, anyio.create_task_group() as tasks:
 
             async def call() -> None:
@@ -98,7 +96,7 @@ async def test_a_dead_server_is_noticed_by_its_stream(tmp_path: Path) -> None:
 
 
 async def test_a_dead_server_without_a_stream_is_noticed_by_asking(tmp_path: Path) -> None:
-    with serving_mcp(tmp_path / "service", "--stateless") as service:
+    with serving_mcp(tmp_path / "service", Options(stateless=True)) as service:
         async with talking(service.url, look_every=0.05) as talk:
             service.kill()
             with pytest.raises(ServerLost, match="nothing listens"):
@@ -118,18 +116,15 @@ async def test_a_restarted_server_does_not_know_the_session_any_more(tmp_path: P
 
 
 async def test_a_restarted_server_without_sessions_goes_on(tmp_path: Path) -> None:
-    with serving_mcp(tmp_path / "service", "--stateless") as service:
-        async with talking(service.url) as talk:
+    with serving_mcp(tmp_path / "service", Options(stateless=True)) as service:
+        async with talking(service.url, pauses=NO_PAUSES) as talk:
             service.kill()
-            service.start("--stateless")
+            service.start()
             assert await talk.call("count") == 1
 
 
-async def test_a_server_that_hangs_is_left_all_the_same(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http_exchange, "NOTICE_SECONDS", 0.05)
-    async with talking(service.url):
+async def test_a_server_that_hangs_is_left_all_the_same(service: Service) -> None:
+    async with talking(service.url, notice_seconds=0.05):
         service.hang()
     assert not any(each.startswith("DELETE") for each in service.requests)
 

@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from mcp_talks import REF, meeting, refusal, talking
-from odd_servers import http_usual, over_http, plain
+from odd_servers import http_usual, over_http, plain, served
 
 from dagstack_dev.core.errors.remote import HandshakeFailed, ServerLost, ToolError
-from dagstack_dev.runtimes.mcp import http_connection, http_exchange
 from dagstack_dev.runtimes.mcp.http_errors import public, refused, with_retry_after
+from dagstack_dev.runtimes.mcp.session import Session
 
 MANY = 120
 """Calls at once: more than the connections that httpx2 allows by default."""
 
 
-@asynccontextmanager
-async def answering(answer: str, *, hang_ups: int = 0) -> AsyncIterator[str]:
+def answering(answer: str, *, hang_ups: int = 0) -> AbstractAsyncContextManager[str]:
     """A server that answers every request so, or hangs up on the first ones; yields its URL."""
-
     hangs_up = iter([True] * hang_ups)
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not next(hangs_up, False):
-            length = int(head.lower().partition(b"content-length:")[2].split()[0])
-            await reader.readexactly(length)
-            writer.write(answer.encode())
-        writer.close()
-        await writer.wait_closed()
+    async def respond(*_: object) -> bytes:
+        return b"" if next(hangs_up, False) else answer.encode()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
-        yield f"http://127.0.0.1:{port}/mcp"
+    return served(respond)
 
 
 def response(status: str, body: str = "", **headers: str) -> str:
@@ -98,7 +85,7 @@ BUSY = '{"jsonrpc": "2.0", "id": null, "error": {"code": -32000, "message": "bus
         (response("429 Busy", BUSY, content_type="application/json"), "asked later (429"),
     ],
 )
-async def test_what_may_pass(answer: str, told: str) -> None:
+async def test_what_is_transient(answer: str, told: str) -> None:
     async with answering(answer) as url:
         assert told in await refusal(url, ServerLost)
 
@@ -123,19 +110,10 @@ def test_when_a_server_wants_to_be_asked_again(later: str, seconds: float) -> No
 
 
 async def test_the_transport_of_2024_is_named() -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        answer = response("405 Method Not Allowed")
-        if head.startswith(b"GET"):
-            kind = "text/event-stream"
-            answer = response("200 OK", "event: endpoint\ndata: /messages\n\n", content_type=kind)
-        writer.write(answer.encode())
-        writer.close()
-        await writer.wait_closed()
+    def resume(_: str) -> bytes:
+        return events("event: endpoint\ndata: /messages\n\n")
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/sse"
+    async with over_http(lambda _: plain("405 Method Not Allowed"), resume) as url:
         told = await refusal(url, HandshakeFailed)
     assert f"{url} speaks HTTP+SSE, the transport of 2024, which is not supported" in told
 
@@ -175,26 +153,15 @@ async def test_a_session_that_cannot_be_named_again_does_no_harm() -> None:
         assert [tool.name for tool in talk.tools] == ["odd"]
 
 
-async def test_what_need_not_be_answered_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_connection, "NOTICE_SECONDS", 0.01)
-    for_ever = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(head.partition(b"content-length:")[2].split()[0])
-        message = json.loads(await reader.readexactly(length))
+async def test_what_need_not_be_answered_holds_up_nothing() -> None:
+    async def respond(_: str, body: bytes) -> bytes:
+        message = json.loads(body)
         if "id" not in message:
-            await for_ever.wait()
-        writer.write(http_usual(message))
-        writer.close()
-        await writer.wait_closed()
+            await anyio.sleep_forever()
+        return http_usual(message)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
-        async with talking(url) as talk:
-            assert [tool.name for tool in talk.tools] == ["odd"]
-        for_ever.set()
+    async with served(respond) as url, talking(url, notice_seconds=0.01) as talk:
+        assert [tool.name for tool in talk.tools] == ["odd"]
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "405 Method Not Allowed", "500 Error"])
@@ -234,30 +201,23 @@ async def test_a_server_that_knows_no_ping_knows_the_session(
 async def test_calls_do_not_wait_for_one_another() -> None:
     calls, all_there = 0, anyio.Event()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(_: str, body: bytes) -> bytes:
         nonlocal calls
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(head.partition(b"content-length:")[2].split()[0])
-        message = json.loads(await reader.readexactly(length))
-        said = http_usual(message, **{"tools/call": {"content": "ok"}})
+        message = json.loads(body)
         if message["method"] == "tools/call":
             calls += 1
             if calls == MANY:
                 all_there.set()
             await all_there.wait()
-        writer.write(said)
-        writer.close()
-        await writer.wait_closed()
+        return http_usual(message, **{"tools/call": {"content": "ok"}})
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
-        try:
-            async with talking(url) as talk, anyio.create_task_group() as tasks:
-                for _ in range(MANY):
-                    tasks.start_soon(talk.call, "odd")
-        finally:
-            all_there.set()
+    async with (
+        served(respond) as url,
+        talking(url) as talk,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(MANY):
+            tasks.start_soon(talk.call, "odd")
     assert calls == MANY
 
 
@@ -272,21 +232,17 @@ def left(message: dict[str, Any]) -> bytes:
     return events("id: left\nretry: 1\ndata:\n\n")
 
 
-async def test_a_stream_that_is_resumed_brings_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_exchange, "RETRY_MS", (1, 10))
-
+async def test_a_stream_that_is_resumed_brings_the_answer() -> None:
     def resume(head: str) -> bytes:
         said = r'{"content": [{"type": "text", "text": "caf\ud83d"}]}'
         is_known = "last-event-id: left" in head
         return events(f'data: {{"id": null, "result": {said}}}\n\n' if is_known else "")
 
-    async with over_http(left, resume) as url, talking(url) as talk:
+    async with over_http(left, resume) as url, talking(url, stream_pauses=(0.001, 0.01)) as talk:
         assert await talk.call("odd") == "caf\ufffd"
 
 
-async def test_the_id_of_an_event_is_any_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_exchange, "RETRY_MS", (1, 10))
-
+async def test_the_id_of_an_event_is_any_text() -> None:
     def begun(message: dict[str, Any]) -> bytes:
         is_call = message["method"] == "tools/call"
         return events("id: caf\u00e9\ndata:\n\n") if is_call else http_usual(message)
@@ -295,14 +251,11 @@ async def test_the_id_of_an_event_is_any_text(monkeypatch: pytest.MonkeyPatch) -
         is_known = "last-event-id: caf\u00e9" in head
         return events('data: {"id": null, "result": {"content": "ok"}}\n\n' if is_known else "")
 
-    async with over_http(begun, resume) as url, talking(url) as talk:
+    async with over_http(begun, resume) as url, talking(url, stream_pauses=(0.001, 0.01)) as talk:
         assert await talk.call("odd") == "ok"
 
 
-async def test_no_stream_is_resumed_for_a_call_that_was_given_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(http_exchange, "RETRY_MS", (1, 1))
+async def test_no_stream_is_resumed_for_a_call_that_was_given_up() -> None:
     asked: list[str] = []
     given_up, told = anyio.Event(), anyio.Event()
 
@@ -316,7 +269,7 @@ async def test_no_stream_is_resumed_for_a_call_that_was_given_up(
         given_up.set()
         return events("data:\n\n")
 
-    async with over_http(respond, resume) as url, talking(url) as talk:
+    async with over_http(respond, resume) as url, talking(url, stream_pauses=(0.001, 0.01)) as talk:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(talk.call, "odd")
             await given_up.wait()
@@ -354,3 +307,94 @@ async def test_a_stream_is_opened_again_after_a_pause_of_our_choice(
             await asked_again.wait()
             tasks.cancel_scope.cancel()
     assert pauses[0] == pause
+
+
+async def test_what_follows_the_path_of_a_url_is_sent_and_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked: list[str] = []
+
+    async def respond(head: str, body: bytes) -> bytes:
+        asked.append(head.split()[1])
+        if asked[-1].startswith("/there"):
+            return http_usual(json.loads(body))
+        there = asked[-1].replace("/mcp", "/there")
+        return response("307 Temporary Redirect", location=there).encode()
+
+    caplog.set_level("INFO")
+    async with served(respond) as url, talking(f"{url}?key=sesame") as talk:
+        assert [tool.name for tool in talk.tools] == ["odd"]
+    assert set(asked) == {"/mcp?key=sesame", "/there?key=sesame"}
+    assert "/there" in caplog.text
+    assert "sesame" not in caplog.text
+
+
+async def test_a_stream_that_cannot_be_opened_for_a_while_is_opened_then() -> None:
+    asked: list[str] = []
+    changed = anyio.Event()
+    notice = '{"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}'
+
+    def respond(message: dict[str, Any]) -> bytes:
+        said = http_usual(message)
+        return said.replace(b"Connection:", b"Mcp-Session-Id: 7\r\nConnection:")
+
+    def resume(head: str) -> bytes:
+        asked.append(head)
+        return plain("503 Busy") if len(asked) < 5 else events(f"data: {notice}\n\n")
+
+    async def on_new_tools(_: Session) -> None:
+        changed.set()
+
+    async with (
+        over_http(respond, resume) as url,
+        meeting(url, on_new_tools, stream_pauses=(0.001, 0.002)) as (_, session),
+    ):
+        await session.shake_hands()
+        await changed.wait()
+    assert len(asked) >= 5
+
+
+async def test_a_stream_that_a_server_does_not_offer_is_asked_for_once() -> None:
+    asked: list[str] = []
+    pinged = anyio.Event()
+
+    def respond(message: dict[str, Any]) -> bytes:
+        if message["method"] == "ping" and asked:
+            pinged.set()
+        said = http_usual(message)
+        return said.replace(b"Connection:", b"Mcp-Session-Id: 7\r\nConnection:")
+
+    def resume(head: str) -> bytes:
+        asked.append(head)
+        return plain("405 Method Not Allowed")
+
+    pauses = {"stream_pauses": (0.0, 0.0), "look_every": 0.01}
+    async with over_http(respond, resume) as url, talking(url, **pauses) as talk:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(talk.connection.watch)
+            await pinged.wait()
+            tasks.cancel_scope.cancel()
+        for _ in range(3):
+            await talk.session.list_tools(20)
+    assert len(asked) == 1
+
+
+async def test_new_tools_that_cannot_be_taken_are_no_reason_to_lose_a_server(
+    captured_events: list[dict[str, Any]],
+) -> None:
+    def respond(message: dict[str, Any]) -> bytes:
+        if message["method"] != "tools/call":
+            return http_usual(message)
+        notice = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
+        answer = {"jsonrpc": "2.0", "id": message["id"], "result": {"content": "ok"}}
+        return plain("200 OK", json.dumps([notice, answer]).encode(), "application/json")
+
+    async def fail(_: Session) -> None:
+        raise RuntimeError("odd tools")
+
+    async with over_http(respond) as url, meeting(url, fail) as (_, session):
+        await session.shake_hands()
+        (tool,) = await session.list_tools(20)
+        for _ in range(2):
+            assert await session.call_tool(tool, {}, 20, None) == "ok"
+    assert any("RuntimeError: odd tools" in each["event"] for each in captured_events)

@@ -9,6 +9,7 @@ from mcp_talks import refusal
 from odd_servers import http_usual, over_http, plain
 
 from dagstack_dev.core.errors.remote import HandshakeFailed, ServerLost
+from dagstack_dev.core.secrets import MASK, masked_text
 from dagstack_dev.runtimes.mcp.http_proxy import proxy_for
 
 NOWHERE = "http://no-such-host.invalid/mcp"
@@ -102,7 +103,9 @@ async def test_a_proxy_that_wants_credentials_is_named(monkeypatch: pytest.Monke
     assert "HTTP_PROXY" in told
 
 
-@pytest.mark.parametrize("proxy", ["nonsense://127.0.0.1:1", "http://[", "http://a:port"])
+@pytest.mark.parametrize(
+    "proxy", ["nonsense://127.0.0.1:1", "http://[", "http://a:port", "http://a:70000"]
+)
 async def test_what_can_be_no_proxy_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy)
     with pytest.raises(HandshakeFailed, match="the proxy of HTTP_PROXY cannot be used"):
@@ -124,3 +127,11 @@ async def test_a_proxy_that_makes_no_tunnel_is_named(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("HTTPS_PROXY", proxy)
         told = await refusal("https://no-such-host.invalid/mcp", ServerLost)
     assert "cannot be reached by the proxy of HTTPS_PROXY (405 Method Not Allowed)" in told
+
+
+async def test_a_token_in_the_place_of_a_user_is_masked_from_then_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://t0ken-of-mine@127.0.0.1:1")
+    await refusal(NOWHERE, ServerLost)
+    assert masked_text("it is t0ken-of-mine") == f"it is {MASK}"

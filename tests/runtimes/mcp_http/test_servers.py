@@ -6,14 +6,14 @@ from pathlib import Path
 
 import anyio
 import pytest
-from mcp_service import Service, serving_mcp
+from mcp_service import Options, Service, serving_mcp
 from remotes import QUICK, reached, remote
 from serving import serving
 from trees import PluginTree
 
 from dagstack_dev.core.errors.remote import HandshakeFailed, HandshakeTimeout, ServerLost
 from dagstack_dev.core.lifecycle import State
-from dagstack_dev.runtimes.mcp import http
+from dagstack_dev.runtimes.mcp import http_settings
 
 
 async def test_its_tools_are_methods(tree: PluginTree, steady: Service) -> None:
@@ -47,18 +47,20 @@ async def test_a_server_that_dies_takes_its_plugin_down_until_it_is_back(
         service.kill()
         await reached(live, "user", State.BLOCKED)
         assert isinstance(live.status("remote", "data").error, ServerLost)
-        service.start("--tool", "new_tool")
+        service.start(Options(tool="new_tool"))
         await reached(live, "user", State.READY)
         assert await user.count() == 1
         assert await live.plugin("remote", "data").new_tool() == "new_tool"
 
 
-@pytest.mark.parametrize("option", ["--stateless", "--modern"])
+@pytest.mark.parametrize(
+    "options", [Options(stateless=True), Options(modern=True)], ids=["stateless", "modern"]
+)
 async def test_a_server_without_sessions_is_missed_too(
-    tree: PluginTree, tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch
+    tree: PluginTree, tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "LOOK_SECONDS", 0.1)
-    with serving_mcp(tmp_path / "service", option) as service:
+    monkeypatch.setattr(http_settings, "LOOK_SECONDS", 0.1)
+    with serving_mcp(tmp_path / "service", options) as service:
         remote(tree, f'url = "{service.url}"')
         async with serving(tree, **QUICK) as live:
             assert await live.plugin("user").count() == 1
@@ -66,7 +68,7 @@ async def test_a_server_without_sessions_is_missed_too(
             service.kill()
             await reached(live, "user", State.BLOCKED)
             assert isinstance(live.status("remote", "data").error, ServerLost)
-            service.start(option)
+            service.start()
             await reached(live, "user", State.READY)
             assert await live.plugin("user").count() == 2
 
@@ -91,7 +93,7 @@ async def test_a_server_that_dies_during_a_call_fails_the_call(
 async def test_a_server_that_was_restarted_between_two_calls_is_connected_to_anew(
     tree: PluginTree, tmp_path: Path
 ) -> None:
-    with serving_mcp(tmp_path / "service", "--json") as service:
+    with serving_mcp(tmp_path / "service", Options(json=True)) as service:
         remote(tree, f'url = "{service.url}"')
         async with serving(tree, **QUICK) as live:
             first = await live.plugin("remote", "data").process()

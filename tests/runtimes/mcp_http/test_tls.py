@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from mcp_service import Service, serving_mcp
+from mcp_service import Options, Service, serving_mcp
 from remotes import remote
 from serving import serving
 from trees import PluginTree
@@ -77,12 +77,12 @@ def secure(
 ) -> Iterator[Service]:
     """A server that speaks TLS."""
     folder = tmp_path_factory.mktemp("secure") / "service"
-    with serving_mcp(folder, "--certificate", str(authority[1])) as service:
+    with serving_mcp(folder, Options(certificate=authority[1])) as service:
         yield service
 
 
 @pytest.fixture(autouse=True)
-def nobody_says_whom_to_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_ca_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.delenv(variable, raising=False)
 
@@ -118,7 +118,7 @@ async def test_nothing_is_checked_where_the_manifest_says_so(
         assert await live.plugin("user").count() >= 1
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(
+async def test_a_certificate_that_no_ca_vouches_for_is_refused(
     tree: PluginTree, secure: Service
 ) -> None:
     remote(tree, f'url = "{secure.url}"')
@@ -129,7 +129,9 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
         assert "tls_ca_bundle" in str(error)
 
 
-async def test_the_wrong_scheme_is_told(tree: PluginTree, secure: Service, steady: Service) -> None:
+async def test_the_wrong_scheme_is_named(
+    tree: PluginTree, secure: Service, steady: Service
+) -> None:
     manifest = remote(tree, f'url = "{secure.url.replace("https:", "http:")}"')
     async with serving(tree, retry_seconds=0) as live:
         error = live.status("remote", "data").error

@@ -24,7 +24,7 @@ class Now:
         self.value = value
 
 
-class Told:
+class Sink:
     """Keeps what is reported to it."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ async def test_what_it_prints_goes_where_plugins_print(
     assert "hello\n" in capfd.readouterr().out
 
 
-async def test_a_crash_of_the_interpreter_tells_the_line(
+async def test_a_crash_of_the_interpreter_names_the_line(
     tree: PluginTree, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code = """
@@ -160,12 +160,12 @@ async def test_progress_reaches_the_hosts_sink(tree: PluginTree) -> None:
             ctx.progress.error(ValueError("oh"))
             ctx.progress.done()
     """
-    told = Told()
-    await Lifetime(tree, code)(progress=told)
-    names = [name for name, _ in told.heard]
+    sink = Sink()
+    await Lifetime(tree, code)(progress=sink)
+    names = [name for name, _ in sink.heard]
     assert names == ["report", "error", "done"]
-    assert told.heard[0][1] == {"current": 1}
-    assert repr(told.heard[1][1]) == "ValueError('oh')"
+    assert sink.heard[0][1] == {"current": 1}
+    assert repr(sink.heard[1][1]) == "ValueError('oh')"
 
 
 async def test_a_service_that_cannot_go_there_is_named_when_it_is_used(tree: PluginTree) -> None:

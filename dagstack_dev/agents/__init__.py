@@ -1,0 +1,1 @@
+"""Offers the API to coding agents, as tools of an MCP server over stdio or HTTP."""

@@ -1,0 +1,135 @@
+"""Asks a running server; the client side of the API, on the standard library alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+KEEP_ALIVE_SECONDS: Final = 15.0
+"""How often a stream in which nothing happens says that it is still there."""
+
+
+class ApiError(Exception):
+    """The server has answered with a problem.
+
+    Attributes:
+        problem: as `api.models.Problem`.
+    """
+
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        super().__init__(problem.get("detail") or problem.get("title") or "the server failed")
+        self.problem = problem
+
+
+class ServerGone(Exception):
+    """The server does not answer any more."""
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float | None) -> None:
+        super().__init__("dagstack-dev", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class ApiClient:
+    """Asks the server that listens at one socket.
+
+    Args:
+        path: of the socket.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def get(self, *parts: str, **query: Any) -> Any:
+        """Return the JSON at `/api/` and `parts`.
+
+        Raises:
+            ApiError: the server has answered with a problem.
+            ServerGone: it does not answer.
+        """
+        return self._ask("GET", target(parts, query), None, 30.0)
+
+    def post(self, *parts: str, timeout: float | None = 30.0, **body: Any) -> Any:
+        """Return the JSON that a request with `body` is answered with.
+
+        Args:
+            parts: of the path below `/api/`.
+            timeout: how long the answer may take, in seconds; None for as long as it takes.
+            body: the fields of the request.
+
+        Raises:
+            As `get`.
+        """
+        return self._ask("POST", target(parts, {}), json.dumps(body).encode(), timeout)
+
+    def stream(self, *parts: str, timeout: float, **query: Any) -> Iterator[tuple[int, Any]]:
+        """Yield the events of a stream with their ids, until the server ends it.
+
+        Args:
+            parts: of the path below `/api/`.
+            timeout: how long there may be no word of the server, in seconds.
+            query: the parameters.
+
+        Raises:
+            As `get`.
+        """
+        connection = _Connection(self._path, timeout)
+        try:
+            connection.request("GET", target(parts, query))
+            answer = connection.getresponse()
+            if answer.status >= http.client.BAD_REQUEST:
+                raise ApiError(json.loads(answer.read()))
+            number = 0
+            for line in answer:
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name == "id":
+                    number = int(value)
+                elif name == "data":
+                    yield number, json.loads(value)
+        except TimeoutError as error:
+            raise ServerGone(f"no word of it for {timeout:g} s") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerGone(str(error) or type(error).__name__) from error
+        finally:
+            connection.close()
+
+    def _ask(self, method: str, target: str, body: bytes | None, timeout: float | None) -> Any:
+        connection = _Connection(self._path, timeout)
+        try:
+            headers = {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(method, target, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerGone(str(error) or type(error).__name__) from error
+        finally:
+            connection.close()
+        try:
+            value = json.loads(content)
+        except ValueError as error:
+            raise ServerGone(f"it answers {content[:80]!r}, which is no JSON") from error
+        if answer.status >= http.client.BAD_REQUEST:
+            raise ApiError(value)
+        return value
+
+
+def target(parts: tuple[str, ...], query: Mapping[str, Any]) -> str:
+    """Return the address of `parts` below `/api/`, with what is given of `query`."""
+    path = "/api/" + "/".join(quote(part, safe="") for part in parts)
+    given = {name: value for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path

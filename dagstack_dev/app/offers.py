@@ -1,0 +1,217 @@
+"""What plugins offer: methods, and the tools, prompts and resources of those that are servers."""
+
+from __future__ import annotations
+
+import inspect
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+import anyio
+import anyio.lowlevel
+
+from dagstack_dev.api.backend import Method, Prompt, Resource, Tool
+from dagstack_dev.app.arguments import signature_of
+from dagstack_dev.app.parameters import parameters_of, shown_schema
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.secrets import masked_text
+from dagstack_dev.host.calls.proxy import HOOK_PREFIX, unwrap
+from dagstack_dev.runtimes.mcp.arguments import method_name
+from dagstack_dev.runtimes.mcp.plugin import McpPlugin
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+    from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.registry.registry import Registry
+
+T = TypeVar("T", Tool, Prompt, Resource)
+
+LIST_SECONDS: Final = 5.0
+"""How long a server may take to list its prompts or resources; the others are known by then."""
+
+OURS: Final = ("setup", "teardown")
+"""What the server itself calls."""
+
+
+class Reloading(Protocol):
+    """What is asked of a dev server; see `app.server.DevServer`."""
+
+    @property
+    def registry(self) -> Registry:
+        """What runs."""
+
+    def is_reloading(self, ref: PluginRef) -> bool:
+        """Return whether something of a plugin is being built or rolled back."""
+
+
+class Offers:
+    """What each plugin offers.
+
+    Of one that is being reloaded, or has failed, it is what it offered before: what may yet be
+    rolled back is not shown, and what is coming back does not go away meanwhile.
+
+    Args:
+        server: has the plugins.
+    """
+
+    def __init__(self, server: Reloading) -> None:
+        self._server = server
+        self._methods: WeakKeyDictionary[type, dict[str, Method]] = WeakKeyDictionary()
+        self._tools: dict[PluginRef, Sequence[Tool]] = {}
+        self._prompts: dict[PluginRef, Sequence[Prompt]] = {}
+        self._resources: dict[PluginRef, Sequence[Resource]] = {}
+
+    async def methods(self, ref: PluginRef) -> Sequence[Method]:
+        """Return the methods of what runs now; each class is looked at once, in steps."""
+        plugin = self._server.registry.get_plugin(*ref)
+        cls = type(plugin)
+        known = self._methods.setdefault(cls, {})
+        names = sorted(filter(is_public, cls.__dagstack_methods__))
+        for name in names:
+            if name not in known:  # Of very many, a limit of time may leave some for the next look.
+                known[name] = await _described(name, *_functions(plugin, name))
+        return [known[name] for name in names]
+
+    async def tools(self, among: Collection[str]) -> list[tuple[PluginRef, Tool]]:
+        """Return what can be called by name; of a server, its tools."""
+
+        async def look(ref: PluginRef, plugin: Any) -> Sequence[Tool]:
+            if isinstance(plugin, McpPlugin):
+                return [_tool(each) for each in plugin.tools.values()]
+            return [
+                Tool(each.name, each.description, each.parameters)
+                for each in await self.methods(ref)
+                if each.parameters is not None and each.panel is None
+            ]
+
+        return await self._offered(among, self._tools, look)
+
+    async def prompts(self, among: Collection[str]) -> list[tuple[PluginRef, Prompt]]:
+        """Return the prompts of servers."""
+
+        async def look(_: PluginRef, plugin: Any) -> Sequence[Prompt]:
+            if not isinstance(plugin, McpPlugin):
+                return ()
+            return [
+                Prompt(each.name, masked_text(each.description), each.arguments, each.meanings)
+                for each in await plugin.list_prompts()
+            ]
+
+        return await self._offered(among, self._prompts, look)
+
+    async def resources(self, among: Collection[str]) -> list[tuple[PluginRef, Resource]]:
+        """Return the resources of servers, and the templates of resources."""
+
+        async def look(_: PluginRef, plugin: Any) -> Sequence[Resource]:
+            if not isinstance(plugin, McpPlugin):
+                return ()
+            return [
+                Resource(
+                    each.uri,
+                    each.name,
+                    masked_text(each.description),
+                    each.mime_type,
+                    is_template=each.is_template,
+                )
+                for each in await plugin.list_resources()
+            ]
+
+        return await self._offered(among, self._resources, look)
+
+    async def _offered(
+        self,
+        among: Collection[str],
+        known: dict[PluginRef, Sequence[T]],
+        look: Callable[[PluginRef, Any], Awaitable[Sequence[T]]],
+    ) -> list[tuple[PluginRef, T]]:
+        """Return what plugins offer, in an order that stays.
+
+        Args:
+            among: only those of these names or patterns; all if it is empty.
+            known: what each offered at last; it is brought up to date.
+            look: returns what a plugin that runs offers now, by its ref and its proxy.
+        """
+        table = self._server.registry.table
+        present = {entry.ref for entry in table.present()}
+        for gone in known.keys() - present:
+            del known[gone]
+        refs = sorted(ref for ref in present if not among or _is_among(str(ref), among))
+
+        async def note(ref: PluginRef, plugin: Any) -> None:
+            try:
+                with anyio.move_on_after(LIST_SECONDS):
+                    found = await look(ref, plugin)
+                    known[ref] = sorted(found, key=lambda each: each.key)
+            except PluginRegistryError:
+                pass  # Its server has gone just now, or says that it cannot list them.
+
+        async with anyio.create_task_group() as group:
+            for ref in refs:
+                is_ready = table.states.get(ref) is State.READY
+                if not is_ready or self._server.is_reloading(ref):
+                    continue
+                plugin = self._server.registry.get_plugin(*ref)
+                if isinstance(plugin, McpPlugin):
+                    group.start_soon(note, ref, plugin)  # It may ask its server.
+                else:
+                    await note(ref, plugin)
+                    await anyio.lowlevel.checkpoint()  # There may be ten thousand.
+        return [(ref, each) for ref in refs for each in known.get(ref, ())]
+
+
+def is_public(name: str) -> bool:
+    """Return whether a method of this name is for callers."""
+    return not name.startswith("_") and name not in OURS
+
+
+def tool_named(ref: PluginRef, plugin: Any, name: str) -> str | None:
+    """Return the tool that `name` means, as its server calls it; None where it means none.
+
+    Args:
+        ref: the plugin.
+        plugin: its proxy.
+        name: of the tool, or of the method that stands for it.
+    """
+    if not isinstance(plugin, McpPlugin):
+        return None
+    if name in plugin.tools:
+        return name
+    return next((each for each in plugin.tools if method_name(ref, each) == name), None)
+
+
+def _is_among(name: str, patterns: Collection[str]) -> bool:
+    return any(fnmatchcase(name, each) for each in patterns)
+
+
+def _tool(tool: Any) -> Tool:
+    return Tool(
+        tool.name,
+        masked_text(tool.description),
+        shown_schema(tool.input_schema),
+        title=tool.title,
+        returns=None if tool.output_schema is None else shown_schema(tool.output_schema),
+        annotations=tool.annotations,
+    )
+
+
+def _functions(plugin: Any, name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return what is called of a plugin, and what it leads to."""
+    function = getattr(plugin, HOOK_PREFIX + name, None) or getattr(plugin, name)
+    return function, inspect.unwrap(getattr(unwrap(plugin), name, function))
+
+
+async def _described(name: str, function: Callable[..., Any], inner: Callable[..., Any]) -> Method:
+    await anyio.lowlevel.checkpoint()  # Classes in annotations may take milliseconds.
+    text = inspect.getdoc(function)
+    about: Mapping[str, Any] = {
+        "signature": signature_of(function),
+        "parameters": parameters_of(function),
+        "description": masked_text(text) if isinstance(text, str) else "",
+    }
+    code = getattr(inner, "__code__", None)
+    is_ours = str(getattr(inner, "__module__", "")).startswith("dagstack_dev.")  # As of a tool.
+    if code is None or is_ours or not code.co_filename.startswith("/"):
+        return Method(name, **about)
+    return Method(name, **about, path=code.co_filename, line=code.co_firstlineno)

@@ -1,0 +1,1 @@
+"""Looks at plugins without running any of their code: `check`, `graph`, `why`."""

@@ -1,0 +1,44 @@
+"""A client that goes away before it has its answer ends what it has asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from answering import answering
+from anyio import Path as AsyncPath
+from anyio import sleep, to_thread
+from trees import PluginTree
+
+from dagstack_dev.api.client import _Connection
+
+PATIENT = """
+import asyncio, pathlib
+
+class Plugin:
+    async def wait(self):
+        pathlib.Path({folder!r}, "waits").touch()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            pathlib.Path({folder!r}, "ended").touch()
+"""
+
+
+async def test_the_call_of_a_client_that_goes_away_is_cancelled(
+    tree: PluginTree, tmp_path: Path
+) -> None:
+    tree.plugin("patient", code=PATIENT.format(folder=str(tmp_path)))
+    async with answering(tree) as api:
+        connection = _Connection(api.socket, 30.0)
+        body = json.dumps({"plugin": "demo/patient", "method": "wait"})
+        await to_thread.run_sync(connection.request, "POST", "/api/call", body)
+        await until_there(tmp_path / "waits")
+        connection.close()
+        await until_there(tmp_path / "ended")
+        assert (await api.at_rest())["is_current"]
+
+
+async def until_there(path: Path) -> None:
+    while not await AsyncPath(path).exists():
+        await sleep(0.01)
