@@ -146,7 +146,8 @@ class ServerSocket:
         folder = socket_folder()
         self.others = [*_servers()]  # It removes what has died.
         name = f"{os.getpid()}-{secrets.token_hex(4)}"  # A container has the same numbers.
-        path, record = self._given or folder / f"{name}.sock", folder / f"{name}.json"
+        record = folder / f"{name}.json"
+        path = self._given or _own_socket(record)
         with ExitStack() as made:
             listening = made.enter_context(_listening_at(path))
             self.path, self.page = str(path), _page(record)
@@ -240,12 +241,17 @@ def _servers() -> Iterator[Server]:
         if answers:
             yield server
         elif answers is not None:
-            for each in (record, _page(record), Path(server.socket)):
+            # A socket at a path that was named is left: another server may just have come there.
+            for each in (record, _page(record), _own_socket(record)):
                 each.unlink(missing_ok=True)
 
 
 def _page(record: Path) -> Path:
     return record.with_suffix(".html")
+
+
+def _own_socket(record: Path) -> Path:
+    return record.with_suffix(".sock")
 
 
 def _age(record: Path) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 from asking import QUIET_START
 from command_runs import GUARD_SECONDS, Watching
 from mcp_clients import CLIENTS, Door, Refused, call, connected, door, refusal, tools
@@ -109,9 +110,13 @@ async def test_a_session_outlives_servers_that_come_and_are_killed(
         async def wait() -> None:
             said.append(await refusal(agent, "wait_for_reload"))
 
+        def heard() -> None:
+            first.event("agent.asked", tool="wait_for_reload")
+
         tree.plugin("user", code=HANGING)
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
+            await to_thread.run_sync(heard)
             await until((tmp_path / "hangs").exists)
             first.process.kill()
         first.process.wait(GUARD_SECONDS)

@@ -169,6 +169,21 @@ def test_a_socket_is_replaced_and_nothing_else_is(tmp_path: Path, sockets: Path)
     assert list(sockets.iterdir()) == []
 
 
+def test_the_record_of_a_killed_server_takes_no_socket_from_the_next_at_its_path(
+    tmp_path: Path, sockets: Path
+) -> None:
+    path = sockets.parent / "here.sock"
+    with ServerSocket([str(tmp_path)], path):
+        (record,) = sockets.glob("*.json")
+        killed = record.read_text()
+    record.write_text(killed)
+    with socket.socket(socket.AF_UNIX) as coming:
+        coming.bind(str(path))  # It does not listen yet.
+        assert find_server(tmp_path) is None
+        assert path.is_socket()
+    assert list(sockets.iterdir()) == []
+
+
 def test_a_copy_of_the_process_removes_nothing(tmp_path: Path, sockets: Path) -> None:
     holder = ServerSocket([str(tmp_path)])
     with holder:
