@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+from command_runs import GUARD_SECONDS
 from serving import Live, ref, serving
 from trees import PluginTree
 
@@ -116,7 +117,7 @@ def write(
 
 async def until_closed(live: Live, name: str) -> None:
     gate = live.server.registry.table.entries[ref(name)].gate
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         while not gate.closed:
             await anyio.lowlevel.checkpoint()
 
@@ -258,6 +259,7 @@ async def test_a_call_waits_through_a_roll_back(tree: PluginTree, held: Held, fa
         await held.entered.wait()
         tree.plugin("top", depends_on=["base"], code=FAILURES[failure])
         write(tree, "base", value=2, define="async def", teardown="await asyncio.sleep(0)")
+        live.take_in()
         await until_closed(live, "top")
         answers.begin(top.ask)
         held.go.set()
@@ -276,11 +278,11 @@ async def test_a_worker_thread_that_a_teardown_joins_may_call_a_dependency(
         depends_on=["base"],
         setup="""self.stop, self.heard = threading.Event(), ctx.extras["heard"]
         base = self.get("demo", "base")
-        work = lambda: self.stop.wait(20) and self.heard.append(base.answer())
+        work = lambda: self.stop.wait(60) and self.heard.append(base.answer())
         self.thread = threading.Thread(target=work)
         self.thread.start()""",
         teardown="""self.stop.set()
-        self.thread.join(20)""",
+        self.thread.join(60)""",
     )
     heard: list[int] = []
     async with serving(tree, extras={"held": held, "heard": heard}) as live:
@@ -401,6 +403,7 @@ async def test_what_a_roll_back_takes_out_refuses_calls(tree: PluginTree, held: 
         live.forget()
         write(tree, "new")
         write(tree, "base", value=2, depends_on=["new"], setup='raise OSError("no")')
+        live.take_in()
         seen: list[tuple[State, str | None]] = []
 
         def look(fact: Fact) -> None:

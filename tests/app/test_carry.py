@@ -6,6 +6,7 @@ import shutil
 from functools import partial
 
 import anyio
+from command_runs import GUARD_SECONDS
 from serving import Live, serving
 from trees import PluginTree
 
@@ -103,7 +104,7 @@ async def test_it_survives_a_crash(tree: PluginTree) -> None:
     crash = "ctx.start_soon(self.crash)\n    async def crash(self): 1 / 0"
     counting(tree, then=crash)
     async with serving(tree) as live:
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while live.states != {"it": "failed"}:
                 await anyio.sleep(0.001)
         counting(tree, version=2)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from command_runs import GUARD_SECONDS
 from serving import edit, serving
 from trees import PluginTree
 
@@ -205,7 +206,7 @@ async def test_a_saved_file_is_seen_by_itself(tree: PluginTree, file: Path) -> N
     tree.plugin("b", kind="other")
     async with serving(tree, hookspec_files=(file,)) as live:
         specs(file, kind="other")
-        with anyio.fail_after(20):
+        with anyio.fail_after(GUARD_SECONDS):
             await live.fact(Transition, lambda fact: fact.to_state is State.READY)
         assert live.states == {"b": "ready"}
 

@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
+from command_runs import GUARD_SECONDS
 from serving import Live, edit, ref, serving
 from trees import PluginTree
 
@@ -151,7 +152,7 @@ async def test_an_asynchronous_dispatch_waits_for_what_is_being_swapped(
             )
 
         write(tree, "a", "2")
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             await held.entered.wait()
             group.start_soon(ask)
             while not registry.table.entries[ref("a")].gate.calls.waiting:
@@ -159,7 +160,7 @@ async def test_an_asynchronous_dispatch_waits_for_what_is_being_swapped(
         assert answers == {}
         held.go.set()
         await live.server.wait_idle()
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while len(answers) < 2:
                 await anyio.lowlevel.checkpoint()
         assert answers == {"find": (["a2", "b1"], None), "rank": ["a2", "b1"]}
@@ -187,7 +188,7 @@ async def test_a_synchronous_dispatch_waits_in_a_thread_and_is_refused_on_the_lo
             answers.append(await anyio.to_thread.run_sync(dispatch))
 
         write(tree, "a", "2")
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             await held.entered.wait()
         results, errors = dispatch()
         assert results == ["b1"]
@@ -195,12 +196,12 @@ async def test_a_synchronous_dispatch_waits_in_a_thread_and_is_refused_on_the_lo
         [(name, error)] = errors.errors
         assert (name, type(error)) == ("a", PluginUnavailable)
         group.start_soon(ask)
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while not registry.table.entries[ref("a")].gate.calls.waiting:
                 await anyio.sleep(0.001)
         held.go.set()
         await live.server.wait_idle()
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while not answers:
                 await anyio.sleep(0.001)
         assert answers == [(["a2", "b1"], None)]
@@ -223,14 +224,14 @@ async def test_a_dispatch_meets_a_roll_back_and_reaches_who_is_there_in_the_end(
             found.extend(await find(live))
 
         write(tree, "a", "2")
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             await held.entered.wait()
             group.start_soon(ask)
             while not registry.table.entries[ref("a")].gate.calls.waiting:
                 await anyio.lowlevel.checkpoint()
         held.go.set()
         await live.server.wait_idle()
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while len(found) < 2:
                 await anyio.lowlevel.checkpoint()
         assert found == ["a1" if fails else "a2", "b1"]
@@ -239,33 +240,32 @@ async def test_a_dispatch_meets_a_roll_back_and_reaches_who_is_there_in_the_end(
 async def test_a_plugin_that_does_not_come_back_is_left_out(
     tree: PluginTree, registry: PluginRegistry
 ) -> None:
-    write(tree, "a")
+    write(tree, "a", depends_on=["b"])
     write(tree, "b")
-    held = Held("2")
+    write(tree, "c")
     async with (
-        serving(tree, registry=registry, extras={"held": held}) as live,
+        serving(tree, registry=registry) as live,
         anyio.create_task_group() as group,
     ):
+        held = context(live).extras["held"] = Held("1", "2", fails=True)
         found: list[Any] = []
 
         async def ask() -> None:
             found.extend(await find(live))
 
-        (tree.root / "a/dagstack.toml").unlink()
-        write(tree, "b", "2")  # In the same batch, so that both are down while it is held.
-        with anyio.fail_after(10):
+        write(tree, "b", "2")
+        with anyio.fail_after(GUARD_SECONDS):
             await held.entered.wait()
-            if not registry.table.entries[ref("a")].gate.is_held:
-                pytest.skip("the two edits came in two batches")
             group.start_soon(ask)
             while not registry.table.entries[ref("a")].gate.calls.waiting:
                 await anyio.lowlevel.checkpoint()
         held.go.set()
         await live.server.wait_idle()
-        with anyio.fail_after(10):
+        assert live.states == {"a": "blocked", "b": "failed", "c": "ready"}
+        with anyio.fail_after(GUARD_SECONDS):
             while not found:
                 await anyio.lowlevel.checkpoint()
-        assert found == ["b2"]
+        assert found == ["c1"]
 
 
 async def test_a_plugin_that_dispatches_in_its_setup_and_teardown_waits_for_no_other(
@@ -347,14 +347,14 @@ async def test_a_notification_during_a_reload_is_for_the_next_generation(
         notify = BroadcastNotifyDispatcher(registry)
         await notify.dispatch_async("demo", "tell", context(live), "before")
         edit(tree.root / "a/plugin.py", '"1"', '"2"')
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             await held.entered.wait()
             group.start_soon(notify.dispatch_async, "demo", "tell", context(live), "meanwhile")
             while not registry.table.entries[ref("a")].gate.calls.waiting:
                 await anyio.lowlevel.checkpoint()
         held.go.set()
         await live.server.wait_idle()
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while len(live.journal) < 2:
                 await anyio.lowlevel.checkpoint()
         assert live.journal == ["1 before", "2 meanwhile"]

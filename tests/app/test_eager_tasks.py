@@ -8,6 +8,7 @@ import sys
 import anyio
 import anyio.lowlevel
 import pytest
+from command_runs import GUARD_SECONDS
 from mcp_servers import mcp_plugin
 from serving import serving
 from trees import PluginTree
@@ -92,7 +93,7 @@ async def test_what_a_plugin_owns_runs_and_is_undone(
     owner(tree, setup, teardown, more=more)
     ticking = 2 if more else 1
     async with serving(tree) as live:
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while live.journal.count("ticks") < ticking:
                 await anyio.lowlevel.checkpoint()
         assert live.journal.count("at once") == 1
@@ -176,7 +177,7 @@ async def test_servers_units_and_dispatches_do_as_ever(tree: PluginTree) -> None
     async with serving(tree) as live:
         units = live.plugin("local", "orchestrator")
         answer = await units.enqueue({"plugin_name": "worker", "args": {}})
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while "1" not in live.journal:
                 await anyio.lowlevel.checkpoint()
         answers = await BroadcastCollectDispatcher(

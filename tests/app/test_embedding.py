@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 import pytest
+from command_runs import GUARD_SECONDS
 from serving import context, make_live, ref, serving
 from trees import PluginTree
 
@@ -43,7 +44,7 @@ async def test_it_leaves_no_task_and_no_thread_behind(tree: PluginTree) -> None:
     assert asyncio.all_tasks() == tasks
     for thread in set(threading.enumerate()) - threads:
         if not thread.name.startswith("AnyIO worker"):  # Those are kept for the next call.
-            thread.join(10)
+            thread.join(GUARD_SECONDS)
             assert not thread.is_alive(), thread.name
 
 
@@ -220,7 +221,7 @@ async def test_requests_come_back_when_the_server_stops_meanwhile(tree: PluginTr
                 group.start_soon(ask, live.server, name)
             await anyio.wait_all_tasks_blocked()
             assert came_back == []
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             await live.server.wait_idle()
             await live.server.reload(ref("base"))
     assert sorted(came_back) == ["reload", "wait_idle", "wait_idle"]

@@ -7,6 +7,7 @@ import asyncio
 import anyio
 import anyio.lowlevel
 import pytest
+from command_runs import GUARD_SECONDS
 from mcp_servers import is_running, mcp_plugin
 from serving import context, serving
 from trees import PluginTree
@@ -77,7 +78,7 @@ async def test_a_plugin_whose_tasks_were_all_cancelled_is_torn_down_by_its_next_
         for task in asyncio.all_tasks():
             if "demo/it" in task.get_name():
                 task.cancel()
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while live.states != {"it": "failed"}:
                 await anyio.lowlevel.checkpoint()
         assert live.journal == []

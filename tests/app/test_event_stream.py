@@ -7,6 +7,7 @@ import threading
 
 import anyio
 import anyio.to_thread
+from command_runs import GUARD_SECONDS
 from serving import context, make_live, ref, serving
 from trees import PluginTree
 
@@ -96,7 +97,7 @@ async def test_a_stream_lets_go_of_a_registry_that_outlives_the_server(tree: Plu
 async def test_a_stream_asked_for_after_the_end_is_empty(tree: PluginTree) -> None:
     async with serving(tree) as live:
         pass
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         assert [fact async for fact in live.server.events()] == []
 
 
@@ -174,7 +175,7 @@ async def test_a_fact_of_another_thread_is_handed_over_while_the_loop_is_busy(
     await asyncio.sleep(0)
     watchdog = threading.Thread(target=live.server.registry.table.publish, args=(blocking,))
     watchdog.start()
-    watchdog.join(10)  # On the loop's own thread, which so is busy.
+    watchdog.join(GUARD_SECONDS)  # On the loop's own thread, which so is busy.
     assert not watchdog.is_alive()
     assert await reader == blocking
 

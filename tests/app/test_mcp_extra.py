@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tomli
-from command_runs import CHECKOUT
+from command_runs import CHECKOUT, GUARD_SECONDS
 from mcp_servers import mcp_plugin
 from trees import PluginTree
 
@@ -62,7 +62,7 @@ def _heavy_modules(tree: PluginTree) -> str:
         capture_output=True,
         text=True,
         env={**CHECKOUT, "PATH": ""},
-        timeout=50,
+        timeout=GUARD_SECONDS,
         check=True,
     )
     return done.stdout.splitlines()[-1].strip()

@@ -112,8 +112,11 @@ async def test_a_call_that_is_given_up_is_cancelled_at_the_server(tree: PluginTr
     mcp_plugin(tree, "odd")
     async with serving(tree) as live:
         odd = live.plugin("odd", "tool")
-        with anyio.move_on_after(0.05):
-            await odd.hang()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(odd.hang)
+            await anyio.lowlevel.checkpoint()
+            await odd.value()  # The pipe keeps the order: the server has been called.
+            tasks.cancel_scope.cancel()
         while not json.loads(await odd.cancelled()):
             await anyio.sleep(0.005)
 

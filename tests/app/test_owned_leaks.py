@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from command_runs import GUARD_SECONDS
 from serving import serving
 from trees import PluginTree
 
@@ -79,6 +80,6 @@ async def test_a_value_of_the_plugins_own_class_in_carry_keeps_the_old_generatio
     async with serving(tree, extras={"kept": []}) as live:
         live.forget()
         owning(tree, 2)
-        with anyio.fail_after(20):
+        with anyio.fail_after(GUARD_SECONDS):
             leaked = await live.fact(PluginLeaked)
         assert leaked.generation == 1

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 import pytest
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev.app.plugin_connection import Connection
 from dagstack_dev.runtimes.process.transfer import Decoder, Kind, Message
@@ -39,7 +40,7 @@ def test_who_is_interrupted_in_the_midst_of_sending_may_send_meanwhile(
         decoder = Decoder()
         received.extend(decoder.feed(app.recv(1)))  # So much does not fit, so it is being sent.
         signal.pthread_kill(main, signal.SIGUSR1)
-        handled.wait(10)
+        handled.wait(GUARD_SECONDS)
         while len(received) < 2 and (data := app.recv(1 << 16)):
             received.extend(decoder.feed(data))
 
@@ -51,7 +52,7 @@ def test_who_is_interrupted_in_the_midst_of_sending_may_send_meanwhile(
         assert handled.is_set()
     finally:
         signal.signal(signal.SIGUSR1, before)
-        reader.join(10)
+        reader.join(GUARD_SECONDS)
     assert [(each.kind, len(each.payload)) for each in received] == [
         (Kind.RESULT, 10_000_000),
         (Kind.LOG, len(b"in between")),

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 import structlog
+from command_runs import GUARD_SECONDS
 from serving import edit, serving
 from trees import PluginTree
 
@@ -183,7 +184,7 @@ async def hanging(events: list[structlog.typing.EventDict]) -> None:
 
 async def gone(*pids: int) -> None:
     """Wait until these processes have ended; init may take its time to collect them."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(GUARD_SECONDS):
         while any(is_alive(pid) and not is_zombie(pid) for pid in pids):
             await anyio.sleep(0.01)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_runs import GUARD_SECONDS
 from soaking.actions import Edit, Put
 from soaking.cold import ColdStarts
 from soaking.host import silence_logs
@@ -130,7 +131,11 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def soak(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=GUARD_SECONDS,
+        check=False,
     )
 
 

@@ -130,6 +130,7 @@ async def test_what_is_pending_and_down_when_something_beside_it_ends_does_not_s
         live.forget()
         edit(user, "class Plugin", "class Plugin:")
         edit(slow / "plugin.py", "VALUE = 1", "VALUE = 2")
+        live.take_in()
         await begins(live, "slow")
         tree.plugin("aside", value=2)
         await live.fact(ReloadCommitted)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_runs import GUARD_SECONDS
 from trees import PluginTree
 
 DISCOVER = """
@@ -54,7 +55,7 @@ def run(program: str, folder: Path, asked: str = "") -> tuple[str, str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=GUARD_SECONDS,
     )
     return done.stdout, done.stderr
 

@@ -11,6 +11,7 @@ from textwrap import dedent
 import anyio
 import anyio.to_thread
 import pytest
+from command_runs import GUARD_SECONDS
 from serving import edit, ref, serving
 from trees import PluginTree
 
@@ -269,7 +270,7 @@ def test_a_call_in_flight_that_never_ends_is_left_behind_and_the_reload_goes_on(
                 callers.start_soon(read)
             else:
                 callers.start_soon(anyio.to_thread.run_sync, live.plugin("it").call, release)
-            with anyio.fail_after(10):
+            with anyio.fail_after(GUARD_SECONDS):
                 while not live.server.registry.table.entries[("demo", "it")].gate.calls.in_flight:  # type: ignore[index]
                     await anyio.sleep(0.001)
             live.forget()
@@ -289,7 +290,7 @@ async def test_a_setup_that_blocks_the_loop_is_named_with_its_line(
     code = dedent("""
         class Plugin:
             def setup(self, ctx):
-                ctx.extras["release"].wait(20)  # here
+                ctx.extras["release"].wait(60)  # here
         """)
     path = tree.plugin("it") / "plugin.py"
     async with serving(tree, extras={"release": release}) as live:
@@ -316,7 +317,7 @@ async def test_plain_functions_that_undo_are_watched_too(
         def setup(self, ctx):
             ctx.callback(self.part, ctx.extras["release"])
         def part(self, release):
-            release.wait(20)  # here
+            release.wait(60)  # here
     """
     path = tree.plugin("it", code=code) / "plugin.py"
     line = line_of(path).line
@@ -340,7 +341,7 @@ async def test_plain_functions_that_undo_are_watched_too(
 async def test_what_blocks_the_loop_later_is_named_until_the_loop_goes_on(
     tree: PluginTree, release: threading.Event, where: str
 ) -> None:
-    block = "def block(release):\n    release.wait(20)  # here\n"
+    block = "def block(release):\n    release.wait(60)  # here\n"
     own = "" if where == "shared code" else block
     shared = tree.write("helpers.py", block if where == "shared code" else "")
     code = f"""

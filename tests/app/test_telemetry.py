@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from command_runs import Watching
+from command_runs import GUARD_SECONDS, Watching
 from serving import edit, make_live
 from trees import PluginTree
 
@@ -65,7 +65,7 @@ def spans_of(tree: PluginTree, code: str, tracing: str = TRACING) -> Any:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=GUARD_SECONDS,
     )
     assert not done.stderr
     return json.loads(done.stdout)

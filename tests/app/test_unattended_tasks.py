@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from command_runs import GUARD_SECONDS
 from serving import Live, serving
 from trees import PluginTree
 
@@ -42,7 +43,7 @@ WAYS = {
 
 async def told(live: Live, count: int) -> list[TaskFailed]:
     """The facts, when there are as many."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         while len(live.of(TaskFailed)) < count:
             await anyio.sleep(0.01)
     return live.of(TaskFailed)

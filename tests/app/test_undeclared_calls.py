@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 import anyio
 import pytest
+from command_runs import GUARD_SECONDS
 from serving import Live, context, edit, serving
 from trees import PluginTree
 
@@ -196,7 +197,7 @@ async def test_a_task_of_a_plugin_that_is_ready_waits(tree: PluginTree) -> None:
     )
     tree.plugin("notes", code=f"from asyncio import sleep\n{slow}", depends_on=["asks"])
     async with serve(tree) as live:
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while not (said := live.plugin("asks").told()):
                 await anyio.sleep(0.001)
         assert said == ["a"]
@@ -223,7 +224,7 @@ async def test_a_plugin_that_waits_for_one_that_comes_back_only_afterwards_is_re
     extras = {"asked": anyio.Event(), "do_ask": do_ask}
     async with serving(tree, extras=extras) as live:
         do_ask.append(True)
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             await live.server.reload(("demo", "asks"), ("demo", "notes"))
         assert isinstance(live.status("asks").error, PluginNotSetUp)
         assert await live.plugin("notes").first() == "a"

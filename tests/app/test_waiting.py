@@ -14,8 +14,9 @@ from trees import PluginTree
 from dagstack_dev import ReloadWaiting
 from dagstack_dev.core.events import Fact, Transition
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.host.life import instance
 from dagstack_dev.host.loop.limits import running_time
-from dagstack_dev.host.reload import waiting
+from dagstack_dev.host.reload import runner, waiting
 
 CODE = """
 class Plugin:
@@ -33,14 +34,14 @@ LINES = {"setup": 5, "teardown": 8, "call": 11}
 
 
 class Patience:
-    """The time that is looked at and when: both stand still until a test lets some pass."""
+    """What time it is, and when it is looked at: both stand still until a test lets some pass."""
 
     def __init__(self) -> None:
-        self._now: float | None = None
+        self._now = running_time()
         self._looks: list[Callable[[], object]] = []
 
     def now(self) -> float:
-        return running_time() if self._now is None else self._now
+        return self._now
 
     def call_after(self, _: float, look: Callable[[], object]) -> Callable[[], object]:
         self._looks.append(look)
@@ -48,7 +49,7 @@ class Patience:
 
     def passes(self, seconds: float) -> None:
         """Let time pass, and look."""
-        self._now = self.now() + seconds
+        self._now += seconds
         for look in [*self._looks]:
             self._looks.remove(look)
             look()
@@ -58,7 +59,8 @@ class Patience:
 def patience(monkeypatch: pytest.MonkeyPatch) -> Patience:
     patience = Patience()
     monkeypatch.setattr(waiting, "call_after", patience.call_after)
-    monkeypatch.setattr(waiting, "running_time", patience.now)
+    for module in (instance, runner, waiting):
+        monkeypatch.setattr(module, "running_time", patience.now)
     return patience
 
 
@@ -128,7 +130,7 @@ async def test_a_setup_that_has_not_begun_lasts_for_no_time(
     tree: PluginTree, patience: Patience
 ) -> None:
     tree.plugin("base", code=CODE)
-    began = running_time()
+    began = patience.now()
     events = held("setup")
     live = make_live(tree, extras=events)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from asking import QUIET_START
-from command_runs import CHECKOUT, Watching
+from command_runs import CHECKOUT, GUARD_SECONDS, Watching
 
 from dagstack_dev.api import problems
 from dagstack_dev.api.models.base import AccountPart, Model, Problem
@@ -104,7 +104,7 @@ def test_the_examples_run(tmp_path: Path, watch: Callable[..., Watching]) -> Non
         env=os.environ | CHECKOUT | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=GUARD_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,7 +14,7 @@ from inspect import iscoroutine
 from pathlib import Path
 
 import pytest
-from command_runs import CHECKOUT
+from command_runs import CHECKOUT, GUARD_SECONDS
 from trees import PluginTree
 
 from dagstack_dev import DevServer, Settings
@@ -63,7 +63,7 @@ def run(folder: Path, *command: str) -> str:
         env=os.environ | CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=GUARD_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

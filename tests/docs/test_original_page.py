@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from command_runs import CHECKOUT
+from command_runs import CHECKOUT, GUARD_SECONDS
 from trees import PluginTree
 
 PAGE = (Path(__file__).parents[2] / "docs" / "original.md").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ def test_the_app_greets(tree: PluginTree) -> None:
         env=os.environ | CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=GUARD_SECONDS,
         check=False,
     )
     assert "Hello, world!" in done.stdout.splitlines(), done.stderr

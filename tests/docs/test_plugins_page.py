@@ -9,6 +9,7 @@ import anyio
 import pytest
 from answering import answering
 from asking import Asking
+from command_runs import GUARD_SECONDS
 from serving import Live, ref, serving
 from sessions import shown_commands, timeless
 from structlog.typing import EventDict
@@ -47,7 +48,7 @@ def shown(tree: PluginTree) -> PluginTree:
 
 
 async def until_seen(live: Live, count: int) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         while live.plugin("feed").count() < count:
             await anyio.sleep(0.001)
 
@@ -67,7 +68,7 @@ async def test_the_feed_carries_what_it_has_seen_through_a_reload(shown: PluginT
 async def test_the_poller_stops_its_thread(shown: PluginTree) -> None:
     async with serving(shown) as live:
         poller = live.instance("poller")
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while not poller.rounds:
                 await anyio.sleep(0.001)
         await live.server.reload(ref("poller"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from asking import Asking
-from command_runs import Watching
+from command_runs import GUARD_SECONDS, Watching
 from sessions import shown_commands, timeless
 
 from dagstack_dev import load_manifest
@@ -85,7 +85,7 @@ def run(script: str, folder: Path) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=GUARD_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

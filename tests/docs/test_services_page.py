@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from command_runs import CHECKOUT
+from command_runs import CHECKOUT, GUARD_SECONDS
 from serving import context, edit
 from trees import PluginTree
 
@@ -58,7 +58,7 @@ def test_the_host_sets_the_feed_up(tmp_path: Path) -> None:
         env=CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=GUARD_SECONDS,
         check=False,
     )
     assert (done.returncode, "plugin.stopped" in done.stderr) == (0, True), done.stderr
@@ -101,7 +101,7 @@ async def test_the_index_hears_of_pages(tree: PluginTree) -> None:
         bus = server._context.event_bus
         await bus.subscribe("page.indexed", indexed.append)
         await bus.publish("page.saved", {"title": "News"})
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while not indexed:
                 await anyio.lowlevel.checkpoint()
         assert (index.pages, indexed) == (["News"], [{"pages": 1}])

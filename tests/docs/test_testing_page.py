@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from command_runs import CHECKOUT
+from command_runs import CHECKOUT, GUARD_SECONDS
 from trees import PluginTree
 
 from dagstack_dev import ALL_CHECKS
@@ -30,7 +30,7 @@ def test_every_example_passes(tmp_path: Path) -> None:
         env=os.environ | CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=GUARD_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout

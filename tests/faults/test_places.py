@@ -90,7 +90,9 @@ def test_a_root_that_is_taken_away_and_comes_back(
     assert problem["path"] == str(tree.root)
     assert "replaced or is gone; waiting for it" in problem["message"]
     tree.root.unlink(missing_ok=True)
-    tree.plugin("a", value=2)
+    fresh = PluginTree(tree.root.with_name("fresh"))
+    fresh.plugin("a", value=2)
+    fresh.root.rename(tree.root)  # At once, likewise.
     run.event("plugin.ready", plugin="demo/a", generation=2)
     edited_until_ready(run, tree, "a", 3)
     assert run.end() == 0

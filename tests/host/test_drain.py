@@ -10,6 +10,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 import pytest
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, PluginUnavailable
 from dagstack_dev.core.events import DrainTimedOut, Fact
@@ -50,7 +51,7 @@ class Busy:
 
     def block(self) -> None:
         anyio.from_thread.run_sync(self.under_way.set)
-        assert self.go_thread.wait(20)
+        assert self.go_thread.wait(GUARD_SECONDS)
         self.log.append("call ended")
 
     def release(self) -> None:
@@ -69,7 +70,7 @@ def proxy(put: Put, plugin: Busy) -> Any:
 
 
 async def closed(registry: PluginRegistry) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         while not registry.table.entries[REF].gate.closed:
             await anyio.lowlevel.checkpoint()
     await anyio.wait_all_tasks_blocked()
@@ -178,7 +179,7 @@ async def test_a_caller_that_was_let_in_waits_again_with_its_next_call(
         with pytest.raises(PluginUnavailable):
             await proxy.quick()
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         async with anyio.create_task_group() as group:
             group.start_soon(proxy.work)
             await plugin.under_way.wait()
@@ -225,7 +226,7 @@ async def test_a_call_that_comes_back_to_its_own_plugin_does_not_hold_up_the_dra
     put(Other(), "other")
     proxy = put(plugin, depends_on=["other"])
     await registry.setup_all(ctx)
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         async with anyio.create_task_group() as group:
             group.start_soon(getattr(proxy, method))
             await plugin.under_way.wait()

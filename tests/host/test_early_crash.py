@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import TaskGroup
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, State, TeardownErrors
 from dagstack_dev.core.events import Fact, Transition
@@ -124,7 +125,7 @@ async def test_a_plugin_that_dies_of_two_things_at_once_dies_once(
     registry.observe(note)
     await registry.setup_all(ctx)
     lost.set()
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         while registry.statuses()[ref].state is not State.FAILED:
             await anyio.lowlevel.checkpoint()
     await anyio.wait_all_tasks_blocked()

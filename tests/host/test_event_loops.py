@@ -14,6 +14,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from anyio.abc import TaskGroup
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import (
     BroadcastCollectDispatcher,
@@ -126,7 +127,7 @@ async def a_group(plugin: Plugin, _: PluginContext) -> None:
 
 async def a_thread(plugin: Plugin, ctx: PluginContext) -> None:
     def serve(stop: threading.Event) -> None:
-        stop.wait(20)
+        stop.wait(GUARD_SECONDS)
         plugin.log.append("thread ended")
 
     ctx.run_thread(serve)
@@ -257,7 +258,7 @@ def test_a_thread_that_has_ended_after_the_loop_is_noticed(
     release = threading.Event()
 
     async def acquire(_: Plugin, ctx: PluginContext) -> None:
-        ctx.run_thread(lambda _: release.wait(20), name="serving")
+        ctx.run_thread(lambda _: release.wait(GUARD_SECONDS), name="serving")
 
     put(Plugin([], acquire))
     run(registry.setup_all, ctx)

@@ -13,6 +13,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 import pytest
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import ManifestInvalid, PluginContext, PluginRegistry
 from dagstack_dev.core.blame import plugin_frames
@@ -49,7 +50,7 @@ class Cruncher:
 
     def hold(self) -> str:
         self.entered.set()
-        assert self.release.wait(20)
+        assert self.release.wait(GUARD_SECONDS)
         return "held"
 
     def wrapped(self) -> Any:
@@ -167,7 +168,7 @@ async def test_no_more_threads_than_the_limit_run_at_a_time(put: Callable[..., A
                 self.most = max(self.most, self.running)
                 if self.running == MOST_THREADS:
                     self.full.set()
-            assert self.full.wait(20)
+            assert self.full.wait(GUARD_SECONDS)
             with self.lock:
                 self.running -= 1
 

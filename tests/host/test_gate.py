@@ -13,6 +13,7 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 from anyio.abc import TaskGroup
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, PluginUnavailable, State
 from dagstack_dev.host.calls.gate import Gate
@@ -36,7 +37,7 @@ class Answering:
 
 
 async def settle(done: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         while not done():
             await anyio.lowlevel.checkpoint()
 
@@ -325,7 +326,7 @@ async def test_a_plugins_own_lifecycle_passes_its_own_gate(
 ) -> None:
     plugin = make()
     put(plugin, execution_model=model)
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         await registry.setup_all(ctx)
         await registry.teardown_all()
     assert plugin.heard == ["old"] * calls

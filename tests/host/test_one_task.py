@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import TaskGroup
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import (
     PluginContext,
@@ -84,7 +85,7 @@ def other_tasks() -> set[str]:
 
 
 async def settle(done: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         while not done():
             await anyio.lowlevel.checkpoint()
 
@@ -109,7 +110,7 @@ async def test_the_pair_may_be_called_from_different_tasks_and_under_time_limits
     put(plugin)
 
     async def limited(call: Callable[[], Any]) -> None:
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             await call()
 
     await asyncio.create_task(limited(lambda: registry.setup_all(ctx)))

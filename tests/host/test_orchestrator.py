@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import (
     ORCHESTRATOR_KIND,
@@ -71,7 +72,7 @@ def start(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         while not condition():
             await anyio.lowlevel.checkpoint()
 
@@ -262,7 +263,7 @@ async def test_a_unit_that_is_cancelled_by_what_it_awaits_has_failed(
     worker.execute = stray  # type: ignore[method-assign, assignment]
     local = await start(limit=1)
     answer = await local.enqueue(unit("a"))
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         while await state(local, answer) in {"queued", "running"}:
             await anyio.lowlevel.checkpoint()
     assert await state(local, answer) == "failed"

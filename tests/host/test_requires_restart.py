@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 import structlog
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, PluginRequiresRestart
 from dagstack_dev.core.events import Fact
@@ -103,7 +104,7 @@ async def test_a_plugin_that_crashes_may_say_so_too(
 
     put(Crashes(False))
     await registry.setup_all(new_context(registry))
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         while not any(isinstance(each, PluginRequiresRestart) for each in facts):
             await anyio.sleep(0.001)
     assert registry.statuses()[REF].requires_restart

@@ -14,6 +14,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 import pytest
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import (
     PluginContext,
@@ -51,7 +52,7 @@ class Told:
         self.log.append(what)
 
     async def until(self, what: str) -> None:
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             while what not in self.log:
                 await anyio.sleep(0.001)
 
@@ -62,7 +63,7 @@ def told() -> Told:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         while not condition():
             await anyio.sleep(0.001)
 
@@ -106,7 +107,7 @@ async def ticking(told: Told, name: str = "task") -> None:
 
 def serving(stop: threading.Event, told: Told) -> None:
     told("thread runs")
-    stop.wait(10)
+    stop.wait(GUARD_SECONDS)
     told("thread ends")
 
 
@@ -572,7 +573,7 @@ def test_what_does_not_end_in_time_is_named_with_its_line_and_the_rest_is_undone
     release = threading.Event()
 
     def deaf(stop: threading.Event) -> None:
-        release.wait(30)
+        release.wait(GUARD_SECONDS)
 
     async def stubborn() -> None:
         with anyio.CancelScope(shield=True):
@@ -686,7 +687,7 @@ def test_a_thread_that_uses_the_context_after_its_stop_gets_an_error_that_says_w
     registry: PluginRegistry, ctx: PluginContext, put: Put, run: Run, told: Told
 ) -> None:
     def late(stop: threading.Event) -> None:
-        stop.wait(10)
+        stop.wait(GUARD_SECONDS)
         with pytest.raises(RuntimeError, match="torn down owns nothing any more"):
             plugin.ctx.callback(told, "too late")
         told("thread ends")

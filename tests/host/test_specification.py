@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
+from command_runs import GUARD_SECONDS
 from trees import PluginTree
 
 import dagstack_dev
@@ -84,7 +85,7 @@ def run_script(folder: Path, *parts: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": str(Path(dagstack_dev.__file__).parents[1])},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=GUARD_SECONDS,
         check=False,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import PluginContext, PluginRegistry, SetupTimeout
 from dagstack_dev.core.lifecycle import OperationKind
@@ -53,7 +54,7 @@ async def test_what_a_thread_enters_while_the_plugin_is_torn_down_is_left(
     def slow() -> Iterator[None]:
         log.append("entered")
         entering.set()
-        assert torn_down.wait(20)
+        assert torn_down.wait(GUARD_SECONDS)
         try:
             yield
         finally:
@@ -88,7 +89,7 @@ def test_a_setup_that_hangs_in_a_thread_leaves_the_apps_own_thread_limit_alone(
 
     class Stuck:
         def setup(self, _: PluginContext) -> None:
-            release.wait(20)
+            release.wait(GUARD_SECONDS)
 
     put(Stuck(), execution_model="thread_cpu_bound", startup_timeout_sec=1)
 

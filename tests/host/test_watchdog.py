@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev.core.events import PluginBlocking, PluginBlockingEnded
 from dagstack_dev.core.refs import PluginRef
@@ -38,12 +39,12 @@ def test_a_run_after_a_stop_that_came_too_late_does_not_spin() -> None:
     watchdog = Watchdog(lambda _: None, lambda _: None)
     watchdog.wake = wake = CountingEvent()
     with watchdog.watching():
-        assert wake.waited.wait(10)
+        assert wake.waited.wait(GUARD_SECONDS)
     wake.set()  # As `stop` leaves it when its thread is still busy and a new run begins.
     with watchdog.watching():
         wake.at_once = 0
         wake.waited.clear()
-        assert wake.waited.wait(10)
+        assert wake.waited.wait(GUARD_SECONDS)
         assert not wake.is_set()
     assert wake.at_once <= 1
     watchdog.stop()
@@ -67,12 +68,12 @@ def test_a_thread_that_a_report_ended_is_replaced_by_the_next_run(
 
     watchdog, ref = Watchdog(report, lambda _: None, blocking_seconds=0.02), PluginRef("demo", "it")
     with watchdog.watching(), watchdog.calling(ref, "setup", None, 60):
-        assert died.wait(10)
+        assert died.wait(GUARD_SECONDS)
     [(died_of, thread)] = deaths
     assert died_of is LookupError
     thread.join()
     with watchdog.watching(), watchdog.calling(ref, "setup", None, 60):
-        assert reported.wait(10)
+        assert reported.wait(GUARD_SECONDS)
     watchdog.stop()
 
 
@@ -93,7 +94,7 @@ def test_the_end_of_a_call_is_reported_after_its_beginning_however_long_that_tak
 
     watchdog, ref = Watchdog(report, lambda _: None, blocking_seconds=0.02), PluginRef("demo", "it")
     with watchdog.watching(), watchdog.calling(ref, "setup", None, 60):
-        assert may_end.wait(10)
+        assert may_end.wait(GUARD_SECONDS)
     watchdog.stop()
     assert facts == [PluginBlocking, PluginBlockingEnded]
 

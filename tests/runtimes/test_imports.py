@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_runs import CHECKOUT
+from command_runs import CHECKOUT, GUARD_SECONDS
 from serving import serving
 from trees import PluginTree
 
@@ -66,7 +66,7 @@ def test_the_import_system_is_as_it_was_when_nothing_is_followed_any_more(
 ) -> None:
     tree.plugin("one")
     command = [sys.executable, "-c", ALONE, str(tree.root)]
-    subprocess.run(command, env=CHECKOUT, check=True, timeout=30)
+    subprocess.run(command, env=CHECKOUT, check=True, timeout=GUARD_SECONDS)
 
 
 def test_importlib_looks_as_it_did(tree: PluginTree, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from command_runs import GUARD_SECONDS
 from trees import PluginTree
 
 from dagstack_dev import PluginRef, PluginRegistry, unwrap
@@ -205,7 +206,7 @@ def test_a_thread_that_runs_a_method_is_named_with_its_line(
         thread = threading.Thread(target=plugin.wait, args=(begun, stop), name="worker")
         thread.start()
         threads.append(thread)
-        assert begun.wait(10)
+        assert begun.wait(GUARD_SECONDS)
 
     survivors = retire(CODE, hold).survivors()
     stop.set()

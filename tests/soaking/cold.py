@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from soaking.host import Host, silence_logs
 from soaking.pictures import Picture, picture
 
-PATIENCE = 20
+PATIENCE = 60
 """Seconds that one cold start may take."""
 
 

@@ -26,7 +26,7 @@ from soaking.steps import During, Moment, Pause, Quiet, Step
 from soaking.verdicts import Known, differs
 from soaking.workspace import Disk, Tree
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 """Seconds after which a server evidently hangs."""
 
 

@@ -25,7 +25,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-GUARD_SECONDS = 30.0
+GUARD_SECONDS = 60.0
 
 # Each server is a fork of one process, which has spent the second that it takes to import the SDK.
 _processes = multiprocessing.get_context("forkserver")

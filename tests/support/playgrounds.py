@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import DevServer, PluginRef, State
 from dagstack_dev.core.events import Fact
@@ -74,7 +75,7 @@ async def fetch(url: str) -> tuple[int, str]:
 
     def get() -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(url, timeout=20) as response:
+            with urllib.request.urlopen(url, timeout=GUARD_SECONDS) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 import structlog
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import (
     BroadcastCollectDispatcher,
@@ -165,7 +166,7 @@ async def test_a_slow_subscriber_delays_no_other(
     plugin("a", {"priority": 9}, on_start=wait)
     plugin("b", on_start=lambda self, ctx: heard.set())
     await registry.setup_all(ctx)
-    with anyio.fail_after(10):
+    with anyio.fail_after(GUARD_SECONDS):
         await BroadcastNotifyDispatcher(registry).dispatch_async("demo", "on_start", ctx)
     assert heard.is_set()
 
@@ -235,7 +236,7 @@ def test_notifications_run_side_by_side_on_trio_too(registry: PluginRegistry, pu
     async def run() -> None:
         ctx = PluginContext(config={}, logger=structlog.get_logger(), registry=registry)
         await registry.setup_all(ctx)
-        with anyio.fail_after(10):
+        with anyio.fail_after(GUARD_SECONDS):
             await BroadcastNotifyDispatcher(registry).dispatch_async("demo", "on_start", ctx)
         await registry.teardown_all()
 

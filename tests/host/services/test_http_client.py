@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import anyio
 import httpx
 import pytest
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import CannedHttpClient, HttpClient, HttpxClient
 
@@ -131,6 +132,10 @@ def test_httpx_is_imported_by_the_first_request_and_not_before() -> None:
         "print('http_client' in resources, 'httpx' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=GUARD_SECONDS,
+        check=True,
     )
     assert done.stdout == "True False\n"
