@@ -9,7 +9,7 @@ from hashlib import blake2b
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pydantic import ValidationError
+from starlette.requests import Request
 from starlette.responses import Response
 
 from dagstack_dev.api import problems
@@ -66,8 +66,6 @@ from dagstack_dev.logs import as_event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
-
-    from starlette.requests import Request
 
     from dagstack_dev.api.backend import Activity, Backend
     from dagstack_dev.api.board import Board, Numbered
@@ -260,9 +258,8 @@ class Api:
 
     # Requests
 
-    async def reload(self, request: Request) -> Status:
+    async def reload(self, asked: ReloadRequest) -> Status:
         """Reload, wait until all has come to rest, and answer with the status of that moment."""
-        asked = await _body(request, ReloadRequest)
         refs = [self._known(each) for each in asked.plugins]
         if self._backend.now().is_paused and not refs and not asked.everything:
             raise ProblemFound(problems.PAUSED, "resume it first: dagstack-dev resume")
@@ -273,9 +270,8 @@ class Api:
             raise ProblemFound(problems.NO_SUCH_PLUGIN, str(error)) from error
         return await self._status(at_rest)
 
-    async def call(self, request: Request) -> CallAnswer:
+    async def call(self, asked: CallRequest) -> CallAnswer:
         """Call a method of a plugin and answer with its result."""
-        asked = await _body(request, CallRequest)
         ref = self._known(asked.plugin)
         return await self._calls.call(
             ref,
@@ -285,34 +281,29 @@ class Api:
             seconds=asked.timeout_seconds,
         )
 
-    async def prompt(self, request: Request) -> PromptAnswer:
+    async def prompt(self, asked: PromptRequest) -> PromptAnswer:
         """Answer with a prompt of an MCP server, filled in."""
-        asked = await _body(request, PromptRequest)
         return await self._calls.prompt(self._known(asked.plugin), asked)
 
-    async def resource(self, request: Request) -> ResourceAnswer:
+    async def resource(self, asked: ResourceRequest) -> ResourceAnswer:
         """Answer with what a resource of an MCP server holds."""
-        asked = await _body(request, ResourceRequest)
         return await self._calls.resource(self._known(asked.plugin), asked)
 
-    async def pause(self, request: Request) -> Accepted:
+    async def pause(self, asked: PauseRequest) -> Accepted:
         """Let edits wait, or go on."""
-        asked = await _body(request, PauseRequest)
         await self._calls.run(partial(self._backend.pause, paused=asked.paused))
         return Accepted(message="paused: edits wait" if asked.paused else "resumed")
 
-    async def serve_page(self, request: Request) -> PageReport:
+    async def serve_page(self, _: PageRequest) -> PageReport:
         """Serve the dev page, and answer with where it is."""
-        await _body(request, PageRequest)
         try:
             page = await self._calls.run(self._backend.serve_page)
         except OSError as error:
             raise ProblemFound(problems.UNAVAILABLE, str(error)) from error
         return PageReport(url=page.url, file=page.file)
 
-    async def open(self, request: Request) -> Accepted:
+    async def open(self, asked: OpenRequest) -> Accepted:
         """Show a place to the owner of the server."""
-        asked = await _body(request, OpenRequest)
         roots, snapshot = self._backend.about.roots, self._board.snapshot
         try:
             path = await asyncio.to_thread(own_file, asked.path, roots, snapshot)
@@ -321,9 +312,8 @@ class Api:
             raise ProblemFound(problems.UNAVAILABLE, str(error)) from error
         return Accepted(message=f"opening {path}:{asked.line}")
 
-    async def stop(self, request: Request) -> Accepted:
+    async def stop(self, _: StopRequest) -> Accepted:
         """Have the server end."""
-        await _body(request, StopRequest)
         await self._calls.run(self._backend.stop)
         return Accepted(message="the server ends")
 
@@ -359,20 +349,7 @@ class Api:
         raise ProblemFound(problems.NO_SUCH_RELOAD, detail)
 
 
-ModelT = TypeVar("ModelT", bound=Model)
 OfferT = TypeVar("OfferT", bound=Offer)
 
 OFFER_SECONDS: Final = 60.0
 """How long it may take to look at all plugins for the first time."""
-
-
-async def _body(request: Request, model: type[ModelT]) -> ModelT:
-    """Return what the body says; an empty one is that of a request without fields.
-
-    Raises:
-        ProblemFound: it does not fit.
-    """
-    try:
-        return model.model_validate_json(await request.body() or b"{}")
-    except ValidationError as error:
-        raise problems.of_request(error) from error

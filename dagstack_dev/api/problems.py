@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from starlette.responses import JSONResponse
 
 from dagstack_dev.api.models.base import Problem
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 
 
 class Kind(NamedTuple):
@@ -66,11 +63,3 @@ class ProblemFound(Exception):
         return JSONResponse(
             problem.model_dump(mode="json"), status, media_type="application/problem+json"
         )
-
-
-def of_request(error: ValidationError) -> ProblemFound:
-    """Return what is wrong with a request, field by field."""
-    wrong = [
-        f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors()
-    ]
-    return ProblemFound(BAD_REQUEST, "; ".join(wrong))

@@ -5,42 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import cached_property
+from typing import Any, Final, get_type_hints
 
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dagstack_dev.api import problems
 from dagstack_dev.api.answers import Api
 from dagstack_dev.api.board import MOST_RELOADS
-from dagstack_dev.api.models.base import Accepted, Event, Events, Failures, Model, PageReport
-from dagstack_dev.api.models.offers import (
-    CallAnswer,
-    Panels,
-    PromptAnswer,
-    Prompts,
-    ResourceAnswer,
-    Resources,
-    Tools,
+from dagstack_dev.api.models.base import Event, Model
+from dagstack_dev.api.problems import (
+    BAD_REQUEST,
+    DEFECT,
+    NO_SUCH_FILE,
+    NO_SUCH_PLUGIN,
+    NO_SUCH_RELOAD,
+    NOT_CALLABLE,
+    NOT_FOUND,
+    PAUSED,
+    TIMED_OUT,
+    UNAVAILABLE,
+    Kind,
+    ProblemFound,
 )
-from dagstack_dev.api.models.plugins import Graph, PluginDetail, Status
-from dagstack_dev.api.models.reloads import ReloadDetail, Reloads, TraceReport
-from dagstack_dev.api.models.requests import (
-    CallRequest,
-    OpenRequest,
-    PageRequest,
-    PauseRequest,
-    PromptRequest,
-    ReloadRequest,
-    ResourceRequest,
-    StopRequest,
-)
-from dagstack_dev.api.problems import ProblemFound
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
 
 _CLIENT_GONE: Final = 499
 """A status that no client gets, as some servers have it in their logs."""
@@ -55,36 +46,57 @@ class Query:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Endpoint:
-    """One thing that can be asked.
+    """One thing that can be asked; the annotations of its handler say with what, and for what.
 
     Attributes:
-        method: of HTTP.
         path: below the socket.
+        handler: answers it, given the request, or the model of its body if it has one.
         summary: what it does.
-        handler: answers it.
-        answer: the model of the answer; of each event where it `streams`.
-        body: the model of the request, if it has one.
-        query: its parameters.
-        streams: whether it answers with server-sent events, without end.
         problems: what may be in the way.
+        query: its parameters.
     """
 
-    method: str
     path: str
+    handler: Callable[[Api, Any], Awaitable[Model | Response]]
     summary: str
-    handler: Callable[[Api, Request], Awaitable[Model | Response]]
-    answer: type[Model]
-    body: type[Model] | None = None
+    problems: tuple[Kind, ...] = ()
     query: tuple[Query, ...] = ()
-    streams: bool = False
-    problems: tuple[problems.Kind, ...] = ()
 
     @property
     def name(self) -> str:
         """The name of the operation."""
         return self.handler.__name__
+
+    @property
+    def method(self) -> str:
+        """The method of HTTP."""
+        return "GET" if self.body is None else "POST"
+
+    @property
+    def body(self) -> type[Model] | None:
+        """The model of the request, if it has one."""
+        asked, _ = self._types
+        return None if asked is Request else asked
+
+    @property
+    def streams(self) -> bool:
+        """Whether it answers with server-sent events, without end."""
+        _, answer = self._types
+        return answer is Response
+
+    @property
+    def answer(self) -> type[Model]:
+        """The model of the answer; of each event where it `streams`."""
+        _, answer = self._types
+        return Event if self.streams else answer
+
+    @cached_property
+    def _types(self) -> tuple[type[Any], type[Any]]:
+        """What its handler takes and returns."""
+        taken, returned = get_type_hints(self.handler).values()
+        return taken, returned
 
 
 _AFTER = Query("after", 0, "Only what came after the event with this id.")
@@ -95,206 +107,118 @@ _SELECT = (
 )
 _AMONG = (Query("plugin", "", "Only of this one, or of those like `tool/*`; may be repeated."),)
 _SOME = (_AFTER, *_SELECT, Query("limit", 200, "How many at most."))
+_CALLED = (NO_SUCH_PLUGIN, NOT_CALLABLE, TIMED_OUT)
 
 ENDPOINTS: Final = (
-    Endpoint("GET", "/api/status", "The server and all its plugins.", Api.status, Status),
+    Endpoint("/api/status", Api.status, "The server and all its plugins."),
     Endpoint(
-        "GET",
         "/api/plugins/{kind}/{name}",
-        "Everything about one plugin.",
         Api.plugin,
-        PluginDetail,
-        problems=(problems.NO_SUCH_PLUGIN, problems.TIMED_OUT),
+        "Everything about one plugin.",
+        (NO_SUCH_PLUGIN, TIMED_OUT),
     ),
     Endpoint(
-        "GET",
         "/api/plugins/{kind}/{name}/panels",
-        "What the panels of a plugin show now.",
         Api.panels,
-        Panels,
-        problems=(problems.NO_SUCH_PLUGIN, problems.TIMED_OUT),
+        "What the panels of a plugin show now.",
+        (NO_SUCH_PLUGIN, TIMED_OUT),
     ),
     Endpoint(
-        "GET",
-        "/api/tools",
-        "What plugins offer to be called by name.",
-        Api.tools,
-        Tools,
-        query=_AMONG,
-        problems=(problems.TIMED_OUT,),
+        "/api/tools", Api.tools, "What plugins offer to be called by name.", (TIMED_OUT,), _AMONG
     ),
     Endpoint(
-        "GET",
         "/api/prompts",
-        "The prompts of plugins that are MCP servers.",
         Api.prompts,
-        Prompts,
-        query=_AMONG,
-        problems=(problems.TIMED_OUT,),
+        "The prompts of plugins that are MCP servers.",
+        (TIMED_OUT,),
+        _AMONG,
     ),
     Endpoint(
-        "GET",
         "/api/resources",
-        "The resources of plugins that are MCP servers.",
         Api.resources,
-        Resources,
-        query=_AMONG,
-        problems=(problems.TIMED_OUT,),
+        "The resources of plugins that are MCP servers.",
+        (TIMED_OUT,),
+        _AMONG,
     ),
     Endpoint(
-        "GET",
         "/api/graph",
-        "What depends on what, and where each plugin stands in a picture.",
         Api.graph,
-        Graph,
-        query=(
+        "What depends on what, and where each plugin stands in a picture.",
+        (NO_SUCH_PLUGIN,),
+        (
             Query("around", "", "Only this plugin and what it is connected with; may be repeated."),
             Query("depth", 0, "How many steps up and down from there; by default all."),
             Query("fold", "", "Make one node of the plugins of a kind or a folder."),
             Query("open", "", "But not of this group; may be repeated."),
         ),
-        problems=(problems.NO_SUCH_PLUGIN,),
     ),
+    Endpoint("/api/errors", Api.errors, "All that is wrong, with the lines of code."),
     Endpoint(
-        "GET", "/api/errors", "All that is wrong, with the lines of code.", Api.errors, Failures
-    ),
-    Endpoint(
-        "GET",
         "/api/reloads",
-        "The last reloads, by steps.",
         Api.reloads,
-        Reloads,
+        "The last reloads, by steps.",
         query=(Query("limit", MOST_RELOADS, "How many at most."),),
     ),
     Endpoint(
-        "GET",
-        "/api/reloads/{id}",
-        "Everything about one reload.",
-        Api.reload_by_id,
-        ReloadDetail,
-        problems=(problems.NO_SUCH_RELOAD,),
+        "/api/reloads/{id}", Api.reload_by_id, "Everything about one reload.", (NO_SUCH_RELOAD,)
     ),
     Endpoint(
-        "GET",
         "/api/trace",
-        "The last reloads in the Trace Event Format, for Perfetto and `chrome://tracing`.",
         Api.trace,
-        TraceReport,
-        query=(Query("reload", "", "Only the reload of this id."),),
-        problems=(problems.NO_SUCH_RELOAD,),
+        "The last reloads in the Trace Event Format, for Perfetto and `chrome://tracing`.",
+        (NO_SUCH_RELOAD,),
+        (Query("reload", "", "Only the reload of this id."),),
     ),
     Endpoint(
-        "GET",
         "/api/events",
-        "Lifecycle events as they happen; `Last-Event-ID` or `after` resumes.",
         Api.events,
-        Event,
+        "Lifecycle events as they happen; `Last-Event-ID` or `after` resumes.",
         query=(
             _FROM,
             *_SELECT,
             Query("log", "", "Also what is logged of this plugin, as messages of the type `log`."),
             Query("log_after", 0, "Of that, begin after the event with this id."),
         ),
-        streams=True,
     ),
+    Endpoint("/api/events/last", Api.last_events, "The newest lifecycle events.", query=_SOME),
     Endpoint(
-        "GET",
-        "/api/events/last",
-        "The newest lifecycle events.",
-        Api.last_events,
-        Events,
-        query=_SOME,
-    ),
-    Endpoint(
-        "GET",
         "/api/logs",
-        "The newest of what was logged.",
         Api.logs,
-        Events,
-        query=(*_SOME, Query("reload", "", "Only what was logged during the reload of this id.")),
-        problems=(problems.NO_SUCH_RELOAD,),
+        "The newest of what was logged.",
+        (NO_SUCH_RELOAD,),
+        (*_SOME, Query("reload", "", "Only what was logged during the reload of this id.")),
     ),
     Endpoint(
-        "GET",
         "/api/logs/stream",
-        "What is logged, as it happens; `Last-Event-ID` or `after` resumes.",
         Api.log_stream,
-        Event,
+        "What is logged, as it happens; `Last-Event-ID` or `after` resumes.",
         query=(_FROM, *_SELECT),
-        streams=True,
     ),
     Endpoint(
-        "POST",
         "/api/reload",
-        "Reload plugins, or take in what is on disk; answers when all has come to rest.",
         Api.reload,
-        Status,
-        ReloadRequest,
-        problems=(problems.NO_SUCH_PLUGIN, problems.PAUSED, problems.TIMED_OUT),
+        "Reload plugins, or take in what is on disk; answers when all has come to rest.",
+        (NO_SUCH_PLUGIN, PAUSED, TIMED_OUT),
     ),
+    Endpoint("/api/call", Api.call, "Call a method of a plugin.", _CALLED),
+    Endpoint("/api/prompt", Api.prompt, "Get a prompt of a plugin that is an MCP server.", _CALLED),
     Endpoint(
-        "POST",
-        "/api/call",
-        "Call a method of a plugin.",
-        Api.call,
-        CallAnswer,
-        CallRequest,
-        problems=(problems.NO_SUCH_PLUGIN, problems.NOT_CALLABLE, problems.TIMED_OUT),
+        "/api/resource", Api.resource, "Read a resource of a plugin that is an MCP server.", _CALLED
     ),
+    Endpoint("/api/pause", Api.pause, "Let edits wait, or go on.", (TIMED_OUT,)),
     Endpoint(
-        "POST",
-        "/api/prompt",
-        "Get a prompt of a plugin that is an MCP server.",
-        Api.prompt,
-        PromptAnswer,
-        PromptRequest,
-        problems=(problems.NO_SUCH_PLUGIN, problems.NOT_CALLABLE, problems.TIMED_OUT),
-    ),
-    Endpoint(
-        "POST",
-        "/api/resource",
-        "Read a resource of a plugin that is an MCP server.",
-        Api.resource,
-        ResourceAnswer,
-        ResourceRequest,
-        problems=(problems.NO_SUCH_PLUGIN, problems.NOT_CALLABLE, problems.TIMED_OUT),
-    ),
-    Endpoint(
-        "POST",
-        "/api/pause",
-        "Let edits wait, or go on.",
-        Api.pause,
-        Accepted,
-        PauseRequest,
-        problems=(problems.TIMED_OUT,),
-    ),
-    Endpoint(
-        "POST",
         "/api/page",
-        "Serve the dev page, if it is not served yet.",
         Api.serve_page,
-        PageReport,
-        PageRequest,
-        problems=(problems.UNAVAILABLE, problems.TIMED_OUT),
+        "Serve the dev page, if it is not served yet.",
+        (UNAVAILABLE, TIMED_OUT),
     ),
     Endpoint(
-        "POST",
         "/api/open",
-        "Open a file in the editor of the server's owner.",
         Api.open,
-        Accepted,
-        OpenRequest,
-        problems=(problems.NO_SUCH_FILE, problems.UNAVAILABLE),
+        "Open a file in the editor of the server's owner.",
+        (NO_SUCH_FILE, UNAVAILABLE),
     ),
-    Endpoint(
-        "POST",
-        "/api/stop",
-        "Have the server end.",
-        Api.stop,
-        Accepted,
-        StopRequest,
-        problems=(problems.TIMED_OUT,),
-    ),
+    Endpoint("/api/stop", Api.stop, "Have the server end.", (TIMED_OUT,)),
 )
 
 
@@ -315,7 +239,8 @@ def make_app(api: Api, openapi: Mapping[str, Any]) -> Starlette:
                 answer = await endpoint.handler(api, request)
             else:
                 await api.note_asker(request)
-                answer = await _while_connected(request, endpoint.handler(api, request))
+                asked = await _body(request, endpoint.body)
+                answer = await _while_connected(request, endpoint.handler(api, asked))
             if isinstance(answer, Response):
                 return answer
             return Response(answer.json_text(), media_type="application/json")
@@ -332,6 +257,21 @@ def make_app(api: Api, openapi: Mapping[str, Any]) -> Starlette:
     )
     app.router.redirect_slashes = False
     return app
+
+
+async def _body(request: Request, model: type[Model]) -> Model:
+    """Return what the body says; an empty one is that of a request without fields.
+
+    Raises:
+        ProblemFound: it does not fit; field by field, why.
+    """
+    try:
+        return model.model_validate_json(await request.body() or b"{}")
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors()
+        ]
+        raise ProblemFound(BAD_REQUEST, "; ".join(wrong)) from error
 
 
 async def _while_connected(
@@ -355,8 +295,8 @@ async def _on_problem(_: Request, error: Exception) -> Response:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
-    kind = problems.NOT_FOUND._replace(status=error.status_code, title=error.detail)
-    if error.status_code != problems.NOT_FOUND.status:
+    kind = NOT_FOUND._replace(status=error.status_code, title=error.detail)
+    if error.status_code != NOT_FOUND.status:
         kind = kind._replace(name="refused")
     known = ", ".join(sorted({each.path for each in ENDPOINTS}))
     detail = f"{request.method} {request.url.path}; there are {known}"
@@ -366,4 +306,4 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_defect(_: Request, error: Exception) -> Response:
-    return ProblemFound(problems.DEFECT, f"{type(error).__name__}: {error}").response()
+    return ProblemFound(DEFECT, f"{type(error).__name__}: {error}").response()
