@@ -91,9 +91,13 @@ def test_an_import_that_blocks_for_ever_is_broken_off(
 def test_what_blocks_for_ever_is_broken_off_by_a_fix(
     tree: PluginTree, watch: Callable[..., Watching], where: str, edited: str
 ) -> None:
-    hang = "import time; time.sleep(1000 if not helpers.OK else 0)"
+    by = "helpers.OK"
+    if edited == "what it depends on":
+        by = "ctx.registry.get_plugin('demo', 'library').value() == 2"
+    hang = f"time.sleep(0 if {by} else 1000)"
     at_import, in_setup = (hang, "pass") if where == "import" else ("", hang)
     code = f"""
+import time
 import helpers
 {at_import}
 class Plugin:
@@ -108,10 +112,10 @@ class Plugin:
     assert run.event("plugin.blocking", plugin="demo/stuck")["method"] == where
     if edited == "its own code":
         tree.plugin("stuck", depends_on=["library"])
-    else:
+    elif edited == "shared code":
         tree.write("helpers.py", "OK = True\n")
-        if edited == "what it depends on":
-            tree.plugin("library", value=2)
+    else:
+        tree.plugin("library", value=2)
     assert run.event("plugin.failed", plugin="demo/stuck")["error"]["type"] == "SetupPreempted"
     assert run.event("plugin.ready", plugin="demo/stuck")["reload_id"] == 1
     assert run.end() == 0

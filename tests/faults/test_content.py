@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ class Edited:
     def refusal(self, name: str, content: bytes) -> dict[str, Any]:
         """Write that into a file of `a`, and then what is taken; return the error in between."""
         path = self._tree.root / "a" / name
-        path.write_bytes(content)
+        with replacing(path) as new:
+            new.write_bytes(content)
         kept = {"plugin": "demo/a", "keeps_generation": self.generation}
         error: dict[str, Any] = self.run.event("plugin.rejected", **kept)["error"]
         assert error["path"] == str(path)
@@ -50,9 +52,17 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edited]:
         edited.run.kill()
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """What is written to take the place of a file, at once: a part of it is refused, too."""
+    new = path.parents[2] / "new"
+    yield new
+    new.replace(path)
+
+
 def sparse(path: Path, size: int) -> None:
     """A file of `size` NUL bytes that takes no room on disk."""
-    with path.open("wb") as file:
+    with replacing(path) as new, new.open("wb") as file:
         file.truncate(size)
 
 

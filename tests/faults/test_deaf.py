@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -242,7 +243,14 @@ def test_what_is_edited_while_the_process_is_suspended_is_taken_when_it_goes_on(
     tree.plugin("new", folder="group/new", depends_on=["a"])
     shutil.rmtree(tree.root / "old")
     run.send(signal.SIGCONT)
-    run.event("plugin.ready", plugin="demo/new")
+    awaited = {("plugin.ready", "demo/new"), ("plugin.removed", "demo/old")}
+
+    def is_the_last(line: str) -> bool:
+        event = json.loads(line)
+        awaited.discard((event["event"], event.get("plugin")))
+        return not awaited
+
+    run.until(is_the_last)
     assert run.end() == 0
     assert [each["plugin"] for each in run.events if each["event"] == "plugin.removed"] == [
         "demo/old"

@@ -24,6 +24,9 @@ MARKER = """
 from pathlib import Path
 
 class Plugin:
+    def setup(self, ctx):
+        Path("set_up").touch()
+
     def teardown(self):
         Path("torn_down").touch()
 """
@@ -63,6 +66,8 @@ def test_a_full_disk_behind_standard_output_is_reported_once_and_the_server_goes
             "dagstack-dev: standard output cannot be written: No space left on device; "
             "the server goes on without it\n"
         )
+        while not (tree.root.parent / "set_up").exists():
+            assert run.poll() is None
         run.send_signal(signal.SIGINT)
         assert run.wait(GUARD_SECONDS) == 0
         assert run.stderr.read() == ""
