@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev.core.blame import related
@@ -245,11 +244,3 @@ def missing_in(error: BaseException | None) -> set[str]:
     texts = [said(each) for each in related(error)]
     names = {name for text in texts for name in _NO_MODULE.findall(text)}
     return names | ({"httpx2"} if any(INSTALL_MCP in text for text in texts) else set())
-
-
-def digest_of(source: PluginSource | None) -> bytes:
-    """Return a digest of the files; of what was registered by hand there are none."""
-    digest = blake2b(digest_size=16)
-    for path, file in sorted(source.files.items()) if source is not None else ():
-        digest.update(path.encode() + b"\0" + file.fingerprint)
-    return digest.digest()

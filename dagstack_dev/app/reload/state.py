@@ -32,7 +32,7 @@ from functools import cache
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Final
 
-from dagstack_dev.app.reload.revisions import Revisions, digest_of, missing_in
+from dagstack_dev.app.reload.revisions import Revisions, missing_in
 from dagstack_dev.app.reload.shared import shared_code
 from dagstack_dev.core.desired import PENDING
 from dagstack_dev.core.errors.life import PluginLoadError, RetryPreempted, SetupPreempted
@@ -153,7 +153,7 @@ class ReloadState:
     def version(self, ref: PluginRef, claim: Claim) -> Hashable:
         """Return all that `ref` would be built from there, but for its dependencies."""
         source = self.revisions.source(claim.place)
-        return digest_of(source), self._section(self._runner, ref), self.asked[ref]
+        return Inputs(source, self._section(self._runner, ref), asked=self.asked[ref]).version
 
     def problem(self, claim: Claim) -> PluginRegistryError | None:
         """Return why the section of the configuration does not fit the manifest there."""
@@ -169,7 +169,8 @@ class ReloadState:
             return None  # It is about to come.
         is_live = self.is_live(ref)
         given, asked = (entry, self._built) if is_live else (self._runner, self.asked)
-        return digest_of(entry.revision.source), self._section(given, ref), asked[ref]
+        source = entry.revision.source
+        return Inputs(source, self._section(given, ref), asked=asked[ref]).version
 
     def _problem_of(self, ref: PluginRef) -> BaseException | None:
         """Return why nothing can be built from what lies where `ref` was last built from."""
