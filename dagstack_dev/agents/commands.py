@@ -18,10 +18,10 @@ from dagstack_dev.agents.connection import NoServer
 from dagstack_dev.agents.tool import (
     Answer,
     Arguments,
+    Call,
     FromPlugin,
     Name,
     Text,
-    Tool,
     ToolProblem,
     counted,
     fenced,
@@ -31,8 +31,6 @@ from dagstack_dev.runtimes import process_groups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from dagstack_dev.agents.tool import Call
 
 _MOST_FINDINGS: Final = 50
 _MOST_CHARACTERS: Final = 30_000
@@ -195,30 +193,3 @@ async def _end(stream: asyncio.StreamReader | None, most: int) -> str:
         end += piece
         del end[:-most]
     return end.decode(errors="replace")
-
-
-COMMAND_TOOLS = (
-    Tool(
-        "check",
-        "Finds what is wrong with plugins from their text, before anything runs: manifests, "
-        "dependencies, configuration, imports that fail.",
-        PathArguments,
-        Findings,
-        check,
-    ),
-    Tool(
-        "why",
-        "What a save of a file would reload, and by which imports and dependencies.",
-        WhyArguments,
-        Output,
-        why,
-    ),
-    Tool(
-        "run_tests",
-        "Tests each plugin against the contract, and by its own tests, in a process of its own.",
-        TestArguments,
-        Output,
-        run_tests,
-        changes=True,
-    ),
-)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pydantic import Field
 
 from dagstack_dev import manual
-from dagstack_dev.agents.tool import Answer, Arguments, Part, Tool, ToolProblem, present
-
-if TYPE_CHECKING:
-    from dagstack_dev.agents.tool import Call
+from dagstack_dev.agents.tool import Answer, Arguments, Call, Part, ToolProblem, present
 
 _MOST_CHARACTERS: Final = 20_000
 """Of a text with sections; of a longer one, the beginning is answered, with the sections named."""
@@ -84,15 +81,3 @@ async def docs(_: Call, arguments: DocsArguments) -> Documentation:
         text="".join(each.text for each in shown).rstrip(),
         places=[Place(page=each.address, title=each.title) for each in rest],
     )
-
-
-DOCS_TOOLS: Final = (
-    Tool(
-        "docs",
-        "The documentation of dagstack-dev, as of the installed version: all pages, one page or "
-        "section, or the sections about some words.",
-        DocsArguments,
-        Documentation,
-        docs,
-    ),
-)

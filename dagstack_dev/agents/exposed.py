@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import anyio
 from mcp.types import (
     GetPromptResult,
+    ListPromptsResult,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
     Prompt,
     PromptArgument,
     ReadResourceResult,
@@ -145,21 +148,15 @@ class Exposed:
         found: Sequence[Mapping[str, Any]] = self._found.get(kind, {}).get(kind, ())
         return found
 
-    async def _find(self, kind: str, matches: Callable[[Mapping[str, Any]], bool]) -> Any:
-        for known in (self._known(kind), await self._now(kind)):
-            for each in known:
-                if matches(each):
-                    return each
-        return None
+    async def _find(self, kind: str, name: str) -> Any:
+        """Return what agents call `name`, as it is known, else as it is now; None for nothing."""
+        return _by_name(self._known(kind)).get(name) or _by_name(await self._now(kind)).get(name)
 
     # Tools
 
     async def tools(self) -> list[Tool]:
         """Return the tools; of several that a server calls the same, the one that is called."""
-        found = {
-            exposed_name(each["plugin"], each["name"]): each
-            for each in reversed(await self._now("tools"))
-        }
+        found = _by_name(await self._now("tools"))
         return [
             Tool(
                 name=name,
@@ -177,11 +174,7 @@ class Exposed:
             ToolProblem: it has raised, or what it returns is too large.
             As `Connection.ask`.
         """
-
-        def is_meant(tool: Mapping[str, Any]) -> bool:
-            return exposed_name(tool["plugin"], tool["name"]) == name
-
-        found = await self._find("tools", is_meant)
+        found = await self._find("tools", name)
         if found is None:
             if self._plugins:
                 await self._connection.server()  # Without one, it may just not be known yet.
@@ -196,25 +189,9 @@ class Exposed:
 
     # Prompts
 
-    async def prompts(self) -> list[Prompt]:
+    async def prompts(self) -> ListPromptsResult:
         """Return the prompts."""
-        return [
-            Prompt(
-                name=exposed_name(each["plugin"], each["name"]),
-                description=_described(each),
-                arguments=[
-                    PromptArgument(
-                        name=name,
-                        required=required,
-                        description=fenced(each["meanings"][name])
-                        if name in each["meanings"]
-                        else None,
-                    )
-                    for name, required in each["arguments"].items()
-                ],
-            )
-            for each in await self._now("prompts")
-        ]
+        return ListPromptsResult(prompts=[*map(_prompt, await self._now("prompts"))])
 
     async def prompt(self, name: str, call: Call, arguments: Mapping[str, str]) -> GetPromptResult:
         """Return a prompt, filled in.
@@ -223,11 +200,7 @@ class Exposed:
             ToolProblem: there is none of this name, or its server has failed.
             As `Connection.ask`.
         """
-
-        def is_meant(prompt: Mapping[str, Any]) -> bool:
-            return exposed_name(prompt["plugin"], prompt["name"]) == name
-
-        found = await self._find("prompts", is_meant)
+        found = await self._find("prompts", name)
         if found is None:
             raise ToolProblem(f"there is no prompt {name!r}")
         asked = {"plugin": found["plugin"], "name": found["name"], "arguments": {**arguments}}
@@ -240,21 +213,21 @@ class Exposed:
 
     # Resources
 
-    async def resources(self) -> list[Resource]:
+    async def resources(self) -> ListResourcesResult:
         """Return the resources."""
-        return [
-            Resource(uri=_uri(each), **_about(each))
-            for each in await self._now("resources")
-            if not each["is_template"]
-        ]
+        found = [each for each in await self._now("resources") if not each["is_template"]]
+        return ListResourcesResult(
+            resources=[Resource(uri=_uri(each), **_about(each)) for each in found]
+        )
 
-    async def templates(self) -> list[ResourceTemplate]:
+    async def templates(self) -> ListResourceTemplatesResult:
         """Return the templates of resources."""
-        return [
-            ResourceTemplate(uri_template=_uri(each), **_about(each))
-            for each in await self._now("resources")
-            if each["is_template"]
-        ]
+        found = [each for each in await self._now("resources") if each["is_template"]]
+        return ListResourceTemplatesResult(
+            resource_templates=[
+                ResourceTemplate(uri_template=_uri(each), **_about(each)) for each in found
+            ]
+        )
 
     async def resource(self, uri: str, call: Call) -> ReadResourceResult:
         """Return what a resource holds.
@@ -297,6 +270,11 @@ def exposed_name(plugin: str, name: str) -> str:
     return f"{_OTHER.sub('_', plain)[: LONGEST_NAME - 1 - len(digest)]}-{digest}"
 
 
+def _by_name(offered: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return what plugins offer by what agents call it, backwards; of one name, the first."""
+    return {exposed_name(each["plugin"], each["name"]): each for each in reversed(offered)}
+
+
 def _described(offered: Mapping[str, Any]) -> str:
     words, own = f"Of the plugin {offered['plugin']}", offered["description"]
     return f"{words}:\n{fenced(own)}" if own else f"{words}."
@@ -326,6 +304,18 @@ def _annotations(given: Mapping[str, Any]) -> ToolAnnotations | None:
         return ToolAnnotations.model_validate(hints) if hints else None
     except ValidationError:  # It is a server's.
         return None
+
+
+def _prompt(offered: Mapping[str, Any]) -> Prompt:
+    meanings = {name: fenced(each) for name, each in offered["meanings"].items()}
+    return Prompt(
+        name=exposed_name(offered["plugin"], offered["name"]),
+        description=_described(offered),
+        arguments=[
+            PromptArgument(name=name, required=required, description=meanings.get(name))
+            for name, required in offered["arguments"].items()
+        ],
+    )
 
 
 def _uri(resource: Mapping[str, Any]) -> str:

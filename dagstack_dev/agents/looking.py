@@ -11,11 +11,11 @@ from pydantic import AfterValidator, Field
 from dagstack_dev.agents.tool import (
     Answer,
     Arguments,
+    Call,
     FromPlugin,
     Name,
     Part,
     Text,
-    Tool,
     ToolProblem,
     counted,
     cut,
@@ -26,8 +26,6 @@ from dagstack_dev.agents.tool import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from dagstack_dev.agents.tool import Call
 
 _MOST_PLUGINS: Final = 100
 _MOST_NODES: Final = 1000
@@ -243,28 +241,3 @@ async def logs(call: Call, arguments: LogsArguments) -> Logs:
     sizes = accumulate(len(each.model_dump_json()) for each in reversed(found.events))
     fitting = sum(size <= _MOST_LOGGED for size in sizes)
     return found.model_copy(update={"events": found.events[len(found.events) - fitting :]})
-
-
-LOOKING_TOOLS = (
-    Tool(
-        "status",
-        "The dev server and its plugins: which run what is on disk, and why others do not.",
-        StatusArguments,
-        Status,
-        status,
-    ),
-    Tool(
-        "graph",
-        "Which plugin depends on which: what an edit of one also reloads.",
-        GraphArguments,
-        Graph,
-        graph,
-    ),
-    Tool(
-        "logs",
-        "What plugins and the dev server have logged, the newest last.",
-        LogsArguments,
-        Logs,
-        logs,
-    ),
-)

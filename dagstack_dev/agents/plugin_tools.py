@@ -11,8 +11,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from dagstack_dev.agents.tool import (
     Answer,
     Arguments,
+    Call,
     FromPlugin,
-    Tool,
     ToolProblem,
     fenced,
     one_line,
@@ -23,7 +23,6 @@ from dagstack_dev.agents.wrong import AccountPart, read_aloud
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dagstack_dev.agents.tool import Call
 
 MOST_TEXT: Final = 90_000
 """Bytes of a list or a result, which stands in the answer twice: more is of no use to a model."""
@@ -187,24 +186,3 @@ def _block(block: object) -> ContentBlock:
     if isinstance(known, TextContent):
         return known.model_copy(update={"text": fenced(known.text)})
     return known
-
-
-PLUGIN_TOOLS: Final = (
-    Tool(
-        "list_plugin_tools",
-        "What the plugins offer to be called: methods, and tools of those that are MCP servers, "
-        "with descriptions and schemas.",
-        ListArguments,
-        PluginTools,
-        list_plugin_tools,
-    ),
-    Tool(
-        "call",
-        "Calls a method of a plugin, or a tool of one that is an MCP server, as an app would. "
-        "During a reload the call waits for the new code.",
-        CallArguments,
-        Called,
-        call_plugin,
-        changes=True,
-    ),
-)

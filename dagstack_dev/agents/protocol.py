@@ -25,9 +25,6 @@ from mcp.types import (
     CallToolResult,
     GetPromptRequestParams,
     GetPromptResult,
-    ListPromptsResult,
-    ListResourcesResult,
-    ListResourceTemplatesResult,
     ListToolsResult,
     PaginatedRequestParams,
     ReadResourceRequestParams,
@@ -116,10 +113,10 @@ class AgentServer:
         handlers: dict[str, Any] = {"on_list_tools": self._list, "on_call_tool": self._call}
         if expose:
             handlers |= {
-                "on_list_prompts": self._list_prompts,
+                "on_list_prompts": lambda *_: self._exposed.prompts(),
                 "on_get_prompt": self._get_prompt,
-                "on_list_resources": self._list_resources,
-                "on_list_resource_templates": self._list_templates,
+                "on_list_resources": lambda *_: self._exposed.resources(),
+                "on_list_resource_templates": lambda *_: self._exposed.templates(),
                 "on_read_resource": self._read_resource,
                 "on_subscriptions_listen": ListenHandler(self._changes),
                 "lifespan": self._following,
@@ -176,21 +173,6 @@ class AgentServer:
             await self._changes.publish(event)  # By the newest protocol, to those who listen.
             for session in [*self._sessions.values()]:  # Others may begin meanwhile.
                 await send(session.channel)
-
-    async def _list_prompts(
-        self, _: ServerRequestContext[Any], __: PaginatedRequestParams | None
-    ) -> ListPromptsResult:
-        return ListPromptsResult(prompts=await self._exposed.prompts())
-
-    async def _list_resources(
-        self, _: ServerRequestContext[Any], __: PaginatedRequestParams | None
-    ) -> ListResourcesResult:
-        return ListResourcesResult(resources=await self._exposed.resources())
-
-    async def _list_templates(
-        self, _: ServerRequestContext[Any], __: PaginatedRequestParams | None
-    ) -> ListResourceTemplatesResult:
-        return ListResourceTemplatesResult(resource_templates=await self._exposed.templates())
 
     async def _get_prompt(
         self, context: ServerRequestContext[Any], params: GetPromptRequestParams

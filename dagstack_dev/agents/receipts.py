@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
 from dagstack_dev.agents.tool import (
     Answer,
     Arguments,
+    Call,
     Name,
     Part,
-    Tool,
     ToolProblem,
     listed,
     present,
 )
 from dagstack_dev.agents.wrong import Wrong, what_is_wrong
 from dagstack_dev.api.client import ApiError
-
-if TYPE_CHECKING:
-    from dagstack_dev.agents.tool import Call
 
 _MOST_RELOADS: Final = 20
 _MOST_NAMES: Final = 200
@@ -170,25 +167,3 @@ async def _receipt(call: Call, after: int | None, **request: object) -> Receipt:
         wrong=await what_is_wrong(call),
         remark=remark,
     )
-
-
-RECEIPT_TOOLS = (
-    Tool(
-        "wait_for_reload",
-        "Call this after each edit: waits until all that is saved has been reloaded, and answers "
-        "with the receipt: what was reloaded, what was rejected or rolled back, with error, place "
-        "and what runs instead.",
-        WaitArguments,
-        Receipt,
-        wait_for_reload,
-    ),
-    Tool(
-        "reload",
-        "Reloads plugins although nothing changed, and answers with the receipt. An edit needs no "
-        "reload: call wait_for_reload.",
-        ReloadArguments,
-        Receipt,
-        reload,
-        changes=True,
-    ),
-)

@@ -8,7 +8,8 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -158,23 +159,31 @@ class Call:
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool.
+    """A tool; the annotations of what runs it say what it takes and answers.
 
     Attributes:
         name: by which agents call it.
         description: what it is for, in a sentence or two, for an agent.
-        arguments: what it takes.
-        answer: what it answers.
         run: does it.
         changes: whether it changes something; where only reading is allowed, it is not there.
     """
 
     name: str
     description: str
-    arguments: type[Arguments]
-    answer: type[Answer]
     run: Callable[[Call, Any], Awaitable[Answer]]
     changes: bool = False
+
+    @cached_property
+    def arguments(self) -> type[Arguments]:
+        """What it takes."""
+        found: type[Arguments] = get_type_hints(self.run)["arguments"]
+        return found
+
+    @cached_property
+    def answer(self) -> type[Answer]:
+        """What it answers."""
+        found: type[Answer] = get_type_hints(self.run)["return"]
+        return found
 
 
 def present(*parts: object, by: str = "\n") -> str:

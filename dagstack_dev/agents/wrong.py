@@ -9,11 +9,11 @@ from pydantic import Field
 from dagstack_dev.agents.tool import (
     Answer,
     Arguments,
+    Call,
     FromPlugin,
     Name,
     Part,
     Text,
-    Tool,
     fenced,
     listed,
     present,
@@ -21,8 +21,6 @@ from dagstack_dev.agents.tool import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from dagstack_dev.agents.tool import Call
 
 _MOST: Final = 20
 """How much that is wrong an agent is told of at once: it is to mend that first."""
@@ -175,15 +173,3 @@ async def last_error(call: Call, arguments: ErrorArguments) -> Errors:
         if mended:
             return Errors(wrong=[], mended=mended)
     return Errors(wrong=[])
-
-
-WRONG_TOOLS = (
-    Tool(
-        "last_error",
-        "What is wrong with plugins now: the error, the place in their code with the lines around "
-        "it, what runs instead. If nothing is, the last error of a reload.",
-        ErrorArguments,
-        Errors,
-        last_error,
-    ),
-)
