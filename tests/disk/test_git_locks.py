@@ -12,7 +12,7 @@ from trees import PluginTree
 
 from dagstack_dev.disk.git_locks import GitLocks
 
-LONG = 30.0
+LONG = 60.0
 
 
 def no_problem(path: str, message: str) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+from command_runs import GUARD_SECONDS
 from trees import PluginTree
-from watching import PATIENCE, watching
+from watching import watching
 
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.snapshot import Snapshot
@@ -149,7 +150,7 @@ async def test_a_root_that_is_deleted_and_made_anew_is_watched_again(
         tree.plugin("b")
         await reports.until(tree.root)
         reports.forget()
-        with anyio.fail_after(PATIENCE):  # The new watch starts a moment after the report.
+        with anyio.fail_after(GUARD_SECONDS):  # The new watch starts a moment after the report.
             number = 0
             path = tree.root / "b" / "plugin.py"
             while str(path) not in reports.paths:
@@ -192,13 +193,13 @@ async def test_a_single_file_is_reported_when_its_folder_is_replaced(tmp_path: P
 @pytest.mark.parametrize("polling", [False, True])
 async def test_a_watch_that_is_cancelled_ends(tree: PluginTree, polling: bool) -> None:
     tree.plugin("a")
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(GUARD_SECONDS):
         async with watching(tree.root, polling=polling):
             pass
 
 
 async def test_a_watch_ends_while_its_root_is_gone(tree: PluginTree) -> None:
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(GUARD_SECONDS):
         async with watching(tree.root) as reports:
             tree.root.rmdir()
             await reports.until_problem("replaced or is gone")
@@ -209,7 +210,7 @@ async def test_names_that_are_not_utf8_do_not_end_the_watch(tree: PluginTree) ->
     async with watching(tree.root) as reports:
         odd = os.fsdecode(os.fsencode(tree.root) + b"/a/\xff.txt")
         Path(odd).write_text("x", encoding="utf-8")
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(GUARD_SECONDS):
             number = 0
             while str(tree.root / "a" / "plugin.py") not in reports.paths:
                 number += 1

@@ -93,7 +93,7 @@ async def test_a_library_that_never_works_does_not_keep_the_start_waiting(
 ) -> None:
     library = FakeLibrary(failing(OSError("no watches left")), early=True)
     monkeypatch.setattr(module, "awatch", library)
-    async with watching(tree.root) as reports:  # Starts within `PATIENCE`.
+    async with watching(tree.root) as reports:  # Starts within `GUARD_SECONDS`.
         await reports.until_problem("no watches left")
 
 

@@ -7,14 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev.disk.ignore import IgnoreRules
 from dagstack_dev.disk.snapshot import Snapshot
 from dagstack_dev.disk.sweep import Sweep
 from dagstack_dev.disk.watcher import Watcher
-
-PATIENCE = 20.0
-"""Seconds after which something that should happen evidently does not."""
 
 
 class Reports:
@@ -45,13 +43,13 @@ class Reports:
     async def until(self, *paths: str | Path) -> None:
         """Wait until all of `paths` have been reported."""
         wanted = {str(path) for path in paths}
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(GUARD_SECONDS):
             while not wanted <= self.paths:
                 await self._news.wait()
 
     async def until_problem(self, part: str) -> str:
         """Wait for a problem whose message holds `part`, and return the message."""
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(GUARD_SECONDS):
             while True:
                 for _, message in self.problems:
                     if part in message:
@@ -60,7 +58,7 @@ class Reports:
 
     async def until_recovered(self, message: str) -> None:
         """Wait until some problem is reported to be over in these words."""
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(GUARD_SECONDS):
             while message not in {each for _, each in self.recovered}:
                 await self._news.wait()
 
@@ -77,7 +75,7 @@ async def watching(
     reports = Reports()
     snapshot = Snapshot([*map(str, folders)], IgnoreRules())
     snapshot.look().folders.clear()
-    sweep = Sweep(snapshot, seconds=60 * PATIENCE, on_paths=reports.on_paths)
+    sweep = Sweep(snapshot, seconds=60 * GUARD_SECONDS, on_paths=reports.on_paths)
     watcher = Watcher(
         folders=map(str, folders),
         single=map(str, single),
@@ -89,7 +87,7 @@ async def watching(
         on_recovered=reports.on_recovered,
     )
     async with anyio.create_task_group() as group:
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(GUARD_SECONDS):
             await group.start(watcher.run)
         group.start_soon(sweep.run)
         yield reports
