@@ -52,7 +52,10 @@ class PluginTree:
         folder: str | None = None,
         manifest: str = "",
     ) -> Path:
-        """Write a plugin folder, or rewrite its manifest and `plugin.py`.
+        """Write a plugin folder, or save its `plugin.py`, and its manifest if that differs.
+
+        What runs in another process may look between any two saves: an edit of the code is one,
+        and a new plugin is none until it is whole.
 
         Args:
             name: its name, and its folder's unless `folder` is given.
@@ -66,9 +69,9 @@ class PluginTree:
         """
         path = self.root / (folder or name)
         entries = ", ".join(e if e.startswith("{") else f'"{e}"' for e in depends_on)
-        self.write(
-            path / "dagstack.toml",
-            f"""\
+        text = CODE.format(name=name, value=value) if code is None else code
+        self.write(path / "plugin.py", text)
+        fields = f"""\
             [plugin]
             name = "{name}"
             kind = "{kind}"
@@ -77,11 +80,12 @@ class PluginTree:
             entry_point = "plugin:Plugin"
             depends_on = [{entries}]
             """
-            + manifest,
-        )
-        text = CODE.format(name=name, value=value) if code is None else code
-        self.write(path / "plugin.py", text)
+        if not self._holds(path / "dagstack.toml", fields + manifest):
+            self.write(path / "dagstack.toml", fields + manifest)
         return path
+
+    def _holds(self, path: Path, text: str) -> bool:
+        return path.exists() and path.read_text(encoding="utf-8") == dedent(text)
 
     def write(self, path: str | Path, text: str) -> Path:
         """Write a file, relative to the root unless absolute, dedented; make its folders."""
