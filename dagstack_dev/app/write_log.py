@@ -76,9 +76,12 @@ def is_own_write(folder: str, path: str, changed_ns: int) -> bool:
         return False
     if changed_ns <= write.at_ns + SOON_NS:
         return True
+    if _is_open(path):
+        _kept_open.add(path)
+        return True
     was_open = path in _kept_open  # Then this may be what was written as it was closed.
-    (_kept_open.add if _is_open(path) else _kept_open.discard)(path)
-    return was_open or path in _kept_open
+    _kept_open.discard(path)
+    return was_open
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:

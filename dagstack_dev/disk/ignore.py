@@ -216,7 +216,10 @@ class IgnoreRules:
         Noted, so that what happens in it later does not count either.
         """
         found = not _ENVIRONMENT_MARKS.isdisjoint(names)
-        (self._environments.add if found else self._environments.discard)(relative)
+        if found:
+            self._environments.add(relative)
+        else:
+            self._environments.discard(relative)
         return found
 
     def is_known_environment(self, relative: str) -> bool:

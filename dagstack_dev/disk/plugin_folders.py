@@ -99,11 +99,6 @@ class PluginFolders:
         """Return the files of a folder with their stamps, by relative path."""
         return self._seen.get(folder, {})
 
-    @property
-    def has_links(self) -> bool:
-        """Whether there are links to files."""
-        return bool(self._links)
-
     def stamps_of_links(self) -> dict[str, Stamp]:
         """Return what was seen behind each link to a file."""
         return {path: self._stamp(path) for path in self._links}

@@ -80,11 +80,6 @@ class SingleFiles:
             self._take(path, see_file(path))
         return self._seen[path]
 
-    @property
-    def has_links(self) -> bool:
-        """Whether there are links to files."""
-        return bool(self._links)
-
     def stamps_of_links(self) -> dict[str, Stamp]:
         """Return what was seen behind each link."""
         seen = ((path, self._seen[path]) for path in self._links)
@@ -124,7 +119,10 @@ class SingleFiles:
     def _take(self, path: str, seen: SeenFile | None) -> None:
         self._seen[path] = seen
         if seen is not None:  # Else a link may lead nowhere for a while.
-            (self._links.add if seen.is_link else self._links.discard)(path)
+            if seen.is_link:
+                self._links.add(path)
+            else:
+                self._links.discard(path)
 
     def differing(self, paths: Iterable[str] | None) -> dict[str, SourceFile | None]:
         """Find the code at `paths`, or anywhere for None, that differs from what runs.

@@ -193,11 +193,6 @@ class Snapshot:
                 found |= {f"{now.home}/{path}": now.files.get(path) for path in files}
         return found
 
-    @property
-    def has_links(self) -> bool:
-        """Whether there are links to files."""
-        return self.folders.has_links or self.files.has_links
-
     def stamps_of_links(self) -> dict[str, Stamp]:
         """Return what was seen behind each link to a file."""
         return self.folders.stamps_of_links() | self.files.stamps_of_links()

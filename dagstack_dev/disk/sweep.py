@@ -61,6 +61,7 @@ class Sweep:
         self._on_paths = on_paths
         self._polled = 0
         self._is_polled = anyio.Event()
+        self._has_links = True  # For all that is known before the first look.
 
     @contextmanager
     def polling(self) -> Iterator[None]:
@@ -88,7 +89,7 @@ class Sweep:
         """Likewise, at what is behind links to files."""
 
         async def rest(took: float) -> None:
-            shortest = LINKS_SECONDS if self._snapshot.has_links else NO_LINKS_SECONDS
+            shortest = LINKS_SECONDS if self._has_links else NO_LINKS_SECONDS
             await anyio.sleep(max(shortest, took * REST_PER_LINKS))
 
         await self._repeat(self._behind_links, rest)
@@ -100,6 +101,7 @@ class Sweep:
 
     async def _behind_links(self) -> dict[str, object]:
         seen = self._snapshot.stamps_of_links()
+        self._has_links = bool(seen)
         if not seen:
             return {}
         now = await anyio.to_thread.run_sync(lambda: {path: stamp_of(path) for path in seen})

@@ -386,7 +386,10 @@ class PluginTable:
 
     def _note_pending(self, entry: Entry, error: BaseException | None) -> None:
         entry.pending_error = error
-        (self.pending.discard if error is None else self.pending.add)(entry.ref)
+        if error is None:
+            self.pending.discard(entry.ref)
+        else:
+            self.pending.add(entry.ref)
 
     def degrade(self, entry: Entry, error: BaseException) -> None:
         """Note that a ready plugin is not well: it goes on, but `error` is known of it.
