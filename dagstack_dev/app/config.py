@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.core.config import ConfigDocument
 from dagstack_dev.core.documents import DocumentInvalid, read_document
-from dagstack_dev.core.errors.files import ConfigInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ConfigInvalid
 from dagstack_dev.core.secrets import remember, secrets_in
 from dagstack_dev.disk.reading import content_of
 
@@ -30,6 +30,6 @@ def read_config(path: str | os.PathLike[str], file: SourceFile | None = None) ->
     try:
         read = read_document(content_of(path, file))
     except DocumentInvalid as error:
-        raise ConfigInvalid(path, [ManifestProblem("", error.reason, error.line)]) from error
+        raise ConfigInvalid.of(path, error.reason, error.line) from error
     remember(secrets_in(read.values))
     return ConfigDocument(read.values, path=path, text=read.text)

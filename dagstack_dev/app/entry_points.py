@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from dagstack_dev.core.errors.base import PluginRegistryError, in_words
-from dagstack_dev.core.errors.files import ManifestComputed, ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestComputed, ManifestInvalid
 from dagstack_dev.core.manifest.module import (
     MANIFEST_ATTRIBUTE,
     MANIFEST_FUNCTION,
@@ -126,17 +126,19 @@ def module_plugin(module: ModuleType) -> Installed:
     fields = _evaluated(module, None, f"module {name}")
     if fields is None:
         message = f"binds neither {MANIFEST_ATTRIBUTE} nor {MANIFEST_FUNCTION}()"
-        raise ManifestInvalid(f"module {name}", [ManifestProblem("", message)])
+        raise ManifestInvalid.of(f"module {name}", message)
     return _from_module(place, ModulePlugin(name, computed=fields))
 
 
 def _plugin_of(entry: EntryPoint, importing: _Importing) -> Installed:
     label = f"entry point {entry.name} = {entry.value}"
     if entry.pattern.match(entry.value) is None:
-        raise _unusable(label, 'is no name of a module, nor "module:attribute"')
+        raise ManifestInvalid.of(label, 'is no name of a module, nor "module:attribute"')
     place = _place_of(entry.module)
     if place is None:
-        raise _unusable(label, f"found no Python file of a module {entry.module!r} in a folder")
+        raise ManifestInvalid.of(
+            label, f"found no Python file of a module {entry.module!r} in a folder"
+        )
     plugin = ModulePlugin(entry.module, entry.attr or None)
     try:
         tree = parsed_module(_text(place), place.file)
@@ -208,7 +210,7 @@ def _text(place: _Place) -> bytes:
     try:
         return read_regular(place.file)
     except OSError as error:
-        raise _unusable(place.file, f"cannot be read: {reason_of(error)}") from error
+        raise ManifestInvalid.of(place.file, f"cannot be read: {reason_of(error)}") from error
 
 
 def _imported(module: str, label: str) -> ModuleType:
@@ -221,7 +223,7 @@ def _not_imported(module: str, label: str) -> ModuleType:
         f"what it names is known when {module!r} runs; write the manifest as a dict, or into"
         " dagstack.toml"
     )
-    raise ManifestComputed(label, [ManifestProblem("", message)])
+    raise ManifestComputed.of(label, message)
 
 
 def _attribute(module: ModuleType, path: str, label: str) -> Any:
@@ -229,7 +231,7 @@ def _attribute(module: ModuleType, path: str, label: str) -> Any:
     for name in path.split("."):
         with _foreign(label, path):
             if not hasattr(found, name):
-                raise _unusable(label, f"{module.__name__} binds no {path!r}")
+                raise ManifestInvalid.of(label, f"{module.__name__} binds no {path!r}")
             found = getattr(found, name)
     return found
 
@@ -248,7 +250,7 @@ def _evaluated(module: ModuleType, attribute: str | None, label: str) -> Mapping
             if hasattr(fields, "model_dump"):  # A manifest that is validated already.
                 return dict(fields.model_dump(exclude_defaults=True))
         kind = type(fields).__name__
-        raise _unusable(label, f"{name} is {kind}, and a manifest is a dict of its fields")
+        raise ManifestInvalid.of(label, f"{name} is {kind}, and a manifest is a dict of its fields")
     return None
 
 
@@ -261,11 +263,7 @@ def _foreign(label: str, what: str) -> Iterator[None]:
         is_own = isinstance(error, ManifestInvalid)
         if is_own or (isinstance(error, KeyboardInterrupt) and is_interruption(error)):
             raise
-        raise _unusable(label, f"{what} failed: {in_words(error)}") from error
-
-
-def _unusable(label: str, message: str) -> ManifestInvalid:
-    return ManifestInvalid(label, [ManifestProblem("", message)])
+        raise ManifestInvalid.of(label, f"{what} failed: {in_words(error)}") from error
 
 
 def _place_of(module: str) -> _Place | None:

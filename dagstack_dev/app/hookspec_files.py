@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.app.reload.reports import Reports
 from dagstack_dev.core.documents import DocumentInvalid, decoded
-from dagstack_dev.core.errors.files import HookspecsInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import HookspecsInvalid
 from dagstack_dev.core.hookspecs.kinds import NO_KINDS, Kinds
 from dagstack_dev.core.hookspecs.yaml_text import parse_hookspecs
 from dagstack_dev.disk.reading import content_of
@@ -37,8 +37,7 @@ def read_hookspecs(
     try:
         return parse_hookspecs(decoded(content_of(path, file)), path)
     except DocumentInvalid as error:
-        problem = ManifestProblem("", error.reason, error.line)
-        raise HookspecsInvalid(path, [problem]) from error
+        raise HookspecsInvalid.of(path, error.reason, error.line) from error
 
 
 class HookspecFiles:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.documents import Document, DocumentInvalid, read_document
-from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,12 +160,11 @@ def find_table(data: bytes, path: str, form: ManifestForm) -> ManifestTable | No
         ManifestInvalid: it is no text, empty, or neither TOML nor JSON.
     """
     if not data.removeprefix(BOM_UTF8).strip():
-        raise ManifestInvalid(path, [ManifestProblem("", "is empty; a manifest was expected")])
+        raise ManifestInvalid.of(path, "is empty; a manifest was expected")
     try:
         document = read_document(data, is_json=form.is_json)
     except DocumentInvalid as error:
-        problem = ManifestProblem("", error.reason, error.line)
-        raise ManifestInvalid(path, [problem]) from error
+        raise ManifestInvalid.of(path, error.reason, error.line) from error
     for place in form.tables:
         found, fields = _table_at(document.values, place)
         if found:

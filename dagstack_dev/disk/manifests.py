@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.manifest.parsing import parse_manifest
 from dagstack_dev.core.manifest_forms import (
     EMBEDDED_NAMES,
@@ -67,11 +67,11 @@ def load_manifest(path: str | os.PathLike[str]) -> PluginManifest:
         present = [name for name in found if (file / name).is_file()]
         if not present:
             message = f"holds no manifest; add a {MANIFEST_NAME}"
-            raise ManifestInvalid(str(file), [ManifestProblem("", message)])
+            raise ManifestInvalid.of(str(file), message)
         file /= present[0]
     try:
         data = read_regular(file)
     except OSError as error:
-        problem = ManifestProblem("", f"cannot be read: {reason_of(error)}")
-        raise ManifestInvalid(str(file), [problem]) from error
+        message = f"cannot be read: {reason_of(error)}"
+        raise ManifestInvalid.of(str(file), message) from error
     return parse_manifest(data, str(file))

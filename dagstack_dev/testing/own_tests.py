@@ -48,7 +48,7 @@ def read_samples(source: PluginSource) -> dict[str, dict[str, Any]]:
     try:
         document = read_document(content_of(path))
     except DocumentInvalid as error:
-        raise SamplesInvalid(path, [ManifestProblem("", error.reason, error.line)]) from error
+        raise SamplesInvalid.of(path, error.reason, error.line) from error
     problems = [
         ManifestProblem(".".join(keys), message, document.line_of(keys))
         for keys, message in _problems(document.values)

@@ -32,7 +32,7 @@ class Talk:
 
     async def call(self, name: str, **arguments: Any) -> Any:
         (tool,) = [each for each in self.tools if each.name == name]
-        return await self.session.call_tool(tool, arguments, 20, None)
+        return (await self.session.call_tool(tool, arguments, 20, None)).value
 
 
 @asynccontextmanager

@@ -164,7 +164,7 @@ def http_usual(message: dict[str, Any], **more: Any) -> bytes:
 async def outcome(session: Session, tool: Tool) -> Any:
     """What a call returns, or the error that it raises."""
     try:
-        return await session.call_tool(tool, {}, 20, None)
+        return (await session.call_tool(tool, {}, 20, None)).value
     except PluginRegistryError as error:
         return error
 

@@ -30,7 +30,7 @@ from dagstack_dev.app.reload.state import ReloadState
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.desired import PENDING
 from dagstack_dev.core.errors.base import in_words
-from dagstack_dev.core.errors.files import FolderGone, ManifestProblem
+from dagstack_dev.core.errors.files import FolderGone
 from dagstack_dev.core.errors.life import PluginCrashed
 from dagstack_dev.core.events import Transition, WatchProblem, WatchRecovered
 from dagstack_dev.core.lifecycle import State
@@ -466,7 +466,7 @@ class ReloadLoop:
 
     def report_problem(self, path: str, message: str, /, *, is_gone: bool = False) -> None:
         """Report that watching `path` has a problem, or that it is gone and cannot be seen."""
-        error = FolderGone(path, [ManifestProblem("", message)]) if is_gone else None
+        error = FolderGone.of(path, message) if is_gone else None
         self._table.publish(WatchProblem(message=message, path=path, error=error))
 
     def report_recovery(self, path: str, message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from dagstack_dev.core.errors.base import PluginRegistryError, place_of
 from dagstack_dev.core.refs import PluginRef
@@ -36,6 +36,11 @@ class Invalid(PluginRegistryError):
     ref: PluginRef | None = None
 
     what: ClassVar[str]
+
+    @classmethod
+    def of(cls, path: str, message: str, line: int | None = None) -> Self:
+        """Return the error for one problem, which is that of the file as a whole."""
+        return cls(path, [ManifestProblem("", message, line)])
 
     def _complete(self) -> None:
         self.line = next((problem.line for problem in self.problems if problem.line), None)

@@ -47,10 +47,10 @@ def parse_hookspecs(text: str, path: str = "<hookspecs>") -> tuple[KindSpec, ...
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = f"is not valid YAML: {error.problem or error.context}"
-        problem = ManifestProblem("", message, mark.line + 1 if mark else None)
-        raise HookspecsInvalid(path, [problem]) from error
+        line = mark.line + 1 if mark else None
+        raise HookspecsInvalid.of(path, message, line) from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise HookspecsInvalid(path, [ManifestProblem("", f"cannot be parsed: {error}")]) from error
+        raise HookspecsInvalid.of(path, f"cannot be parsed: {error}") from error
     reader = _Reader(yaml)
     specs = [reader.kind(node) for node in documents if not node.tag.endswith(":null")]
     if not specs:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.manifest.parsing import load_manifest_from_dict, validated
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def module_manifest(source: PluginSource) -> PluginManifest:
     path = source.manifest_path
     file = source.manifest
     if file is not None and file.error is not None:
-        raise _unusable(path, f"cannot be read: {file.error}")
+        raise ManifestInvalid.of(path, f"cannot be read: {file.error}")
     if file is not None:
         tree = parsed_module(file.content or b"", path)
         written = module.attribute and written_manifest(tree, module.attribute)
@@ -65,7 +65,7 @@ def module_manifest(source: PluginSource) -> PluginManifest:
     if module.computed is not None:
         return load_manifest_from_dict(module.computed, path)
     wanted = f"{MANIFEST_ATTRIBUTE} or {MANIFEST_FUNCTION}()"
-    raise _unusable(path, f"binds no {wanted}, and there is no dagstack.toml beside it")
+    raise ManifestInvalid.of(path, f"binds no {wanted}, and there is no dagstack.toml beside it")
 
 
 def parsed_module(text: bytes, path: str) -> ast.Module:
@@ -79,7 +79,7 @@ def parsed_module(text: bytes, path: str) -> ast.Module:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         said = getattr(error, "msg", None) or str(error)
         line = getattr(error, "lineno", None)
-        raise _unusable(path, f"is not valid Python: {said}", line) from error
+        raise ManifestInvalid.of(path, f"is not valid Python: {said}", line) from error
 
 
 def written_manifest(tree: ast.Module, attribute: str | None = None) -> Written | None:
@@ -135,7 +135,3 @@ def _dict_of(statement: ast.stmt, name: str) -> ast.Dict | None:
         case _:
             pass
     return value if isinstance(value, ast.Dict) else None
-
-
-def _unusable(path: str, message: str, line: int | None = None) -> ManifestInvalid:
-    return ManifestInvalid(path, [ManifestProblem("", message, line)])

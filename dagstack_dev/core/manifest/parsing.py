@@ -38,7 +38,7 @@ def parse_manifest(data: bytes, path: str) -> PluginManifest:
     table = find_table(data, path, form)
     if table is None:
         message = f"holds no manifest; add {_spelt(form.tables[0], is_json=form.is_json)}"
-        raise ManifestInvalid(path, [ManifestProblem("", message)])
+        raise ManifestInvalid.of(path, message)
     fields = table.fields
     if not isinstance(fields, dict):
         noun = "an object" if form.is_json else "a table"
@@ -138,8 +138,8 @@ def load_manifest_from_dict(
         ManifestInvalid: with every problem at once.
     """
     if not isinstance(raw, Mapping):
-        problem = ManifestProblem("", f"must be a mapping of fields, not {type(raw).__name__}")
-        raise ManifestInvalid(source, [problem])
+        message = f"must be a mapping of fields, not {type(raw).__name__}"
+        raise ManifestInvalid.of(source, message)
     unusable = [key for key in raw if not isinstance(key, str)]
     if unusable:
         problems = [ManifestProblem("", f"the key {key!r} is no string") for key in unusable]

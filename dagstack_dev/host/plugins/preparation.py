@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from dagstack_dev.core.errors.base import PluginRegistryError
-from dagstack_dev.core.errors.files import ManifestInvalid, ManifestProblem
+from dagstack_dev.core.errors.files import ManifestInvalid
 from dagstack_dev.core.errors.registry import (
     AmbiguousPlugin,
     DependencyCycle,
@@ -102,8 +102,7 @@ def manifest_of(source: PluginSource) -> PluginManifest:
     file = source.manifest
     if file is None or file.content is None:
         reason = file.error if file and file.error else "the file is gone"
-        problem = ManifestProblem("", f"cannot be read: {reason}")
-        raise ManifestInvalid(source.manifest_path, [problem])
+        raise ManifestInvalid.of(source.manifest_path, f"cannot be read: {reason}")
     return parse_manifest(file.content, source.manifest_path)
 
 

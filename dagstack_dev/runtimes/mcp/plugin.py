@@ -178,12 +178,12 @@ class McpPlugin:
             raise ToolError(self._manifest.ref, name, f"there is no such tool{self._hint(name)}")
         checked = self._arguments[name].checked(arguments or {})
         seconds = self._endpoint.call_timeout if timeout is None else timeout
-        answer = await self._present().ask_tool(self._tools[name], checked, seconds, progress)
+        answer = await self._present().call_tool(self._tools[name], checked, seconds, progress)
         return answer if whole else answer.value
 
     async def _call(self, tool: Tool, arguments: dict[str, Any]) -> Any:
         limit = self._endpoint.call_timeout
-        return await self._present().call_tool(tool, arguments, limit, None)
+        return (await self._present().call_tool(tool, arguments, limit, None)).value
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

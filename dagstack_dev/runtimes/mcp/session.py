@@ -216,16 +216,6 @@ class Session:
         arguments: dict[str, Any],
         seconds: float,
         listener: Progress | None,
-    ) -> Any:
-        """Return the result of one call; see `ask_tool`."""
-        return (await self.ask_tool(tool, arguments, seconds, listener)).value
-
-    async def ask_tool(
-        self,
-        tool: Tool,
-        arguments: dict[str, Any],
-        seconds: float,
-        listener: Progress | None,
     ) -> ToolAnswer:
         """Return the answer to one call; when it is cancelled, so it is at the server.
 

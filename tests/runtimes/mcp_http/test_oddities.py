@@ -396,5 +396,5 @@ async def test_new_tools_that_cannot_be_taken_are_no_reason_to_lose_a_server(
         await session.shake_hands()
         (tool,) = await session.list_tools(20)
         for _ in range(2):
-            assert await session.call_tool(tool, {}, 20, None) == "ok"
+            assert (await session.call_tool(tool, {}, 20, None)).value == "ok"
     assert any("RuntimeError: odd tools" in each["event"] for each in captured_events)
