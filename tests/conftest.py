@@ -38,8 +38,12 @@ def idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Iterator[Callable[..., Watching]]:
-    """Start a process in the test's folder; the arguments are those of `Watching`."""
+def watch(tmp_path: Path, sockets: Path) -> Iterator[Callable[..., Watching]]:
+    """Start a process in the test's folder; the arguments are those of `Watching`.
+
+    No command of another test asks it: each looks at all servers that have their sockets in one
+    folder, and what is asked begins to import what answers.
+    """
     started: list[Watching] = []
 
     def start(*arguments: str | Path, **options: Any) -> Watching:

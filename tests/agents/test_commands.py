@@ -67,6 +67,7 @@ async def what_is_cancelled(agent: Agent, tree: PluginTree, tmp_path: Path) -> N
     )
     problem = await refusal(agent, "run_tests", paths=["plugins"], timeout_seconds=0.1)
     assert problem.startswith("not ended after 0.1 s; ")
+    group.unlink(missing_ok=True)  # On a slow machine it has come as far as that.
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(call, agent, "run_tests", paths=["plugins"]))
         while not (group.exists() and group.read_text().endswith("\n")):

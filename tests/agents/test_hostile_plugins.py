@@ -148,7 +148,7 @@ async def test_whatever_a_plugin_returns_is_an_answer_and_marked(
                 assert ORDER not in outside_of_fences(answer), method
                 if tool == "call":
                     assert ORDER not in str(unmarked(answer.get("structuredContent"))), method
-        assert (await call(agent, "status"))["is_current"]
+        assert (await call(agent, "wait_for_reload"))["is_current"]
 
 
 async def test_whatever_a_plugin_says_is_marked_and_has_an_end(

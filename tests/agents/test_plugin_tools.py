@@ -88,4 +88,4 @@ async def test_a_method_ends_when_the_agent_cancels_its_call(
             await extras["waits"].wait()
             group.cancel_scope.cancel()
         await extras["ended"].wait()
-        assert (await call(agent, "status"))["is_current"]
+        assert (await call(agent, "wait_for_reload"))["is_current"]

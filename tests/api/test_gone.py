@@ -8,6 +8,7 @@ from pathlib import Path
 from answering import answering
 from anyio import Path as AsyncPath
 from anyio import sleep, to_thread
+from command_runs import GUARD_SECONDS
 from trees import PluginTree
 
 from dagstack_dev.api.client import _Connection
@@ -30,7 +31,7 @@ async def test_the_call_of_a_client_that_goes_away_is_cancelled(
 ) -> None:
     tree.plugin("patient", code=PATIENT.format(folder=str(tmp_path)))
     async with answering(tree) as api:
-        connection = _Connection(api.socket, 30.0)
+        connection = _Connection(api.socket, GUARD_SECONDS)
         body = json.dumps({"plugin": "demo/patient", "method": "wait"})
         await to_thread.run_sync(connection.request, "POST", "/api/call", body)
         await until_there(tmp_path / "waits")

@@ -6,12 +6,13 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import pytest
 from answering import answering, lines
-from anyio import to_thread
+from anyio import from_thread, to_thread
 from serving import ref
 from trees import PluginTree
 
@@ -47,7 +48,7 @@ async def test_without_an_id_a_stream_begins_now(tree: PluginTree) -> None:
         def follow() -> Any:
             stream = lines(server.socket, "/api/events?plugin=demo/one")
             assert next(stream) == ": connected"
-            tree.plugin("one", value=2)
+            from_thread.run_sync(partial(tree.plugin, "one", value=2))
             return next(events(stream))
 
         first = await to_thread.run_sync(follow)

@@ -349,7 +349,8 @@ def following(
         assert process.stdout is not None
         assert process.stderr is not None
         try:
-            assert any("watch.started" in line for line in process.stdout), process.stderr.read()
+            if not any("watch.started" in line for line in process.stdout):
+                pytest.fail(f"exit code {process.wait()}: {process.stderr.read()}")
             yield process, process.stdout, process.stderr
         finally:
             process.kill()
@@ -361,7 +362,7 @@ def test_edits_wait_while_the_server_is_paused(
     assert ask.run("pause").stdout == "paused: edits wait\n"
     tree.plugin("greeter", code="def (")
     assert "dagstack-dev resume" in ask.run("wait").stderr
-    while not ask.json("status", code=None)["has_edits_waiting"]:
+    while (status := ask.json("status", code=None))["is_busy"] or not status["has_edits_waiting"]:
         pass
     shown = ask.run("status").stdout
     assert "paused: edits wait" in shown
@@ -401,7 +402,8 @@ def test_a_blocked_event_loop_is_reported_with_its_line(
     """
     tree.plugin("blocker", code=code)
     run = watch("plugins", "--log-format", "json", environment=QUIET_START)
-    run.event("plugin.setting_up", plugin="demo/blocker")
+    while not (tmp_path / "blocked").exists():
+        pass
     status = ask.json("status", code=1)
     assert not any(each["receipt"]["is_current"] for each in status["plugins"])
     assert "1 plugin, none known to be as on disk" in ask.run("status").stdout

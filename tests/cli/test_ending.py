@@ -189,7 +189,7 @@ def test_a_thread_that_a_plugin_leaves_running_is_named_and_holds_nothing_up(
     assert run.error("in spite of") == (
         "dagstack-dev: ended in spite of poller, left running by plugins\n"
     )
-    assert run.process.wait(20) == 0
+    assert run.process.wait(GUARD_SECONDS) == 0
     assert "Traceback" not in run.errors
 
 

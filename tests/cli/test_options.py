@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
-from command_runs import Watching
+from command_runs import GUARD_SECONDS, Watching
 from serving import edit
 from trees import PluginTree
 
@@ -142,7 +142,7 @@ def test_output_redirected_into_a_plugin_is_no_change_of_it(
         wait_for_text(out, "reload.committed")
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(GUARD_SECONDS) == 0
     events = [json.loads(line)["event"] for line in out.read_text("utf-8").splitlines()]
     assert events.count("reload.started") == 1
     assert "reload.skipped" not in events
@@ -150,7 +150,7 @@ def test_output_redirected_into_a_plugin_is_no_change_of_it(
 
 def wait_for_text(path: Path, text: str) -> None:
     """Look until `text` is in a file that another process writes."""
-    give_up_at = monotonic() + 20
+    give_up_at = monotonic() + GUARD_SECONDS
     while text not in path.read_text(encoding="utf-8"):
         assert monotonic() < give_up_at, path.read_text(encoding="utf-8")
         sleep(0.01)

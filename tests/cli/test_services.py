@@ -59,6 +59,7 @@ def test_a_state_folder_in_a_watched_one_reloads_nothing(
     (path / "plugin.py").write_text(CODE + "# newer\n", encoding="utf-8")
     assert run.event("reload.started")["paths"] == [str(path / "plugin.py")]
     assert run.event("begun")["runs"] == 2
+    run.event("reload.committed")
     (path / "plugin.py").write_text(CODE + "# newest\n", encoding="utf-8")
     assert run.event("reload.started")["reload_id"] == 2
     assert run.end() == 0

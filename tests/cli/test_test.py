@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
-from command_runs import CHECKOUT
+from command_runs import CHECKOUT, GUARD_SECONDS
 from trees import PluginTree
 
 from dagstack_dev import ALL_CHECKS
@@ -58,7 +58,7 @@ def run(tree: PluginTree, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | CHECKOUT | {"COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=GUARD_SECONDS,
         check=False,
     )
 
@@ -190,7 +190,7 @@ def test_ctrl_c_ends_the_own_tests_too(tree: PluginTree, tmp_path: Path) -> None
     with process:
         own_tests = int(pid_file.read_text())
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(GUARD_SECONDS) == 130
     with pytest.raises(ProcessLookupError):
         os.kill(own_tests, 0)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import click
 import pytest
-from command_runs import CHECKOUT
+from command_runs import CHECKOUT, GUARD_SECONDS
 
 from dagstack_dev import __version__
 from dagstack_dev.cli.main import cli, main
@@ -91,7 +91,7 @@ def test_the_real_command_exits_with_2_and_shows_no_traceback(tmp_path: Path) ->
         env=os.environ | CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=GUARD_SECONDS,
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")

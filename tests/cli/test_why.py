@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_runs import CHECKOUT, Watching
+from command_runs import CHECKOUT, GUARD_SECONDS, Watching
 from trees import PluginTree
 
 FACTORY = """
@@ -50,7 +50,13 @@ def app(tree: PluginTree, tmp_path: Path) -> Path:
 def why(app: Path, file: str, *arguments: str) -> str:
     command = [sys.executable, "-m", "dagstack_dev", "why", file, "plugins", *arguments]
     run = subprocess.run(
-        command, cwd=app, env=CHECKOUT, capture_output=True, text=True, check=True, timeout=30
+        command,
+        cwd=app,
+        env=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=GUARD_SECONDS,
     )
     return run.stdout
 
