@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.snapshot import ServerSnapshot
+    from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource
 
 
 PANEL_PREFIX: Final = "dev_panel_"
@@ -95,57 +96,6 @@ class Tool:
     title: str | None = None
     returns: Mapping[str, Any] | None = None
     annotations: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """By what it is known, and sorted."""
-        return self.name
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A prompt of a server.
-
-    Attributes:
-        name: of the prompt.
-        description: for people and models.
-        arguments: of each whether it is required.
-        meanings: what the server says of each.
-    """
-
-    name: str
-    description: str
-    arguments: Mapping[str, bool] = field(default_factory=dict)
-    meanings: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """By what it is known, and sorted."""
-        return self.name
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A resource of a server.
-
-    Attributes:
-        uri: of the resource; of a template, with `{names}`.
-        name: of the resource.
-        description: for people and models.
-        mime_type: of its content, if the server says so.
-        is_template: whether it is one.
-    """
-
-    uri: str
-    name: str
-    description: str
-    mime_type: str | None = None
-    is_template: bool = False
-
-    @property
-    def key(self) -> str:
-        """By what it is known, and sorted."""
-        return self.uri
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,11 +35,12 @@ from dagstack_dev.runtimes.mcp.plugin import McpPlugin
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from dagstack_dev.api.backend import About, Prompt, Resource, Tool
+    from dagstack_dev.api.backend import About, Tool
     from dagstack_dev.app.publication import Publication
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.page.access import Access
+    from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource
 
 MOST_ITEMS: Final = 1000
 MOST_IN_ALL: Final = 10_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from weakref import WeakKeyDictionary
@@ -10,7 +11,7 @@ from weakref import WeakKeyDictionary
 import anyio
 import anyio.lowlevel
 
-from dagstack_dev.api.backend import Method, Prompt, Resource, Tool
+from dagstack_dev.api.backend import Method, Tool
 from dagstack_dev.app.arguments import signature_of
 from dagstack_dev.app.parameters import parameters_of, shown_schema
 from dagstack_dev.core.errors.base import PluginRegistryError
@@ -18,6 +19,7 @@ from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.secrets import masked_text
 from dagstack_dev.host.calls.proxy import HOOK_PREFIX, unwrap
 from dagstack_dev.runtimes.mcp.arguments import method_name
+from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource
 from dagstack_dev.runtimes.mcp.plugin import McpPlugin
 
 if TYPE_CHECKING:
@@ -94,10 +96,7 @@ class Offers:
         async def look(_: PluginRef, plugin: Any) -> Sequence[Prompt]:
             if not isinstance(plugin, McpPlugin):
                 return ()
-            return [
-                Prompt(each.name, masked_text(each.description), each.arguments, each.meanings)
-                for each in await plugin.list_prompts()
-            ]
+            return [*map(_masked, await plugin.list_prompts())]
 
         return await self._offered(among, self._prompts, look)
 
@@ -107,16 +106,7 @@ class Offers:
         async def look(_: PluginRef, plugin: Any) -> Sequence[Resource]:
             if not isinstance(plugin, McpPlugin):
                 return ()
-            return [
-                Resource(
-                    each.uri,
-                    each.name,
-                    masked_text(each.description),
-                    each.mime_type,
-                    is_template=each.is_template,
-                )
-                for each in await plugin.list_resources()
-            ]
+            return [*map(_masked, await plugin.list_resources())]
 
         return await self._offered(among, self._resources, look)
 
@@ -143,7 +133,7 @@ class Offers:
             try:
                 with anyio.move_on_after(LIST_SECONDS):
                     found = await look(ref, plugin)
-                    known[ref] = sorted(found, key=lambda each: each.key)
+                    known[ref] = sorted(found, key=_key)
             except PluginRegistryError:
                 pass  # Its server has gone just now, or says that it cannot list them.
 
@@ -194,6 +184,15 @@ def _tool(tool: Any) -> Tool:
         returns=None if tool.output_schema is None else shown_schema(tool.output_schema),
         annotations=tool.annotations,
     )
+
+
+def _masked(offered: T) -> T:
+    return replace(offered, description=masked_text(offered.description))
+
+
+def _key(offered: Tool | Prompt | Resource) -> str:
+    """Return by what it is known, and sorted."""
+    return offered.uri if isinstance(offered, Resource) else offered.name
 
 
 def _functions(plugin: Any, name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
