@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import linecache
 import logging
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from rich.text import Text
 from structlog.processors import NAME_TO_LEVEL
-from structlog.stdlib import ProcessorFormatter
 
 from dagstack_dev.cli.excerpts import explain
 from dagstack_dev.cli.output import printable, printable_json
@@ -44,21 +42,16 @@ class LogFormat(StrEnum):
     LOGFMT = "logfmt"
 
 
-class LineFormatter(logging.Formatter):
-    """Makes a line of any event or record, even one with values that cannot be written.
+class LineFormatter:
+    """Makes a line of any event, even one with values that cannot be written.
 
     Args:
         form: of the line.
-        foreign: what to do with records that do not come from structlog.
         console: knows about colours, for the form `console`.
     """
 
-    def __init__(self, form: LogFormat, foreign: Sequence[Processor], console: Console) -> None:
-        super().__init__()
+    def __init__(self, form: LogFormat, console: Console) -> None:
         self._renderers = _renderers(form, console)
-        self._formatter = ProcessorFormatter(
-            foreign_pre_chain=foreign, processors=[lambda _, __, event: self.line(event)]
-        )
 
     def line(self, event: EventDict) -> str:
         """Return the line of an event that has gone through the processors, without its end."""
@@ -66,9 +59,9 @@ class LineFormatter(logging.Formatter):
             return self._rendered(dict(event))
         except BaseException as broken:  # noqa: BLE001 - whatever the __str__ of a value raises
             in_text = {
-                key: value if key == "_record" else _text(value) for key, value in event.items()
+                key: value if key == "_record" else as_text(value) for key, value in event.items()
             }
-            return self._rendered(in_text | {"note": _note(broken)})
+            return self._rendered(in_text | {"note": note(broken)})
 
     def _rendered(self, event: EventDict) -> str:
         line: Any = event
@@ -76,21 +69,14 @@ class LineFormatter(logging.Formatter):
             line = renderer(None, "", line)
         return str(line)
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without its end."""
-        try:
-            return self._formatter.format(record)
-        except BaseException as broken:  # noqa: BLE001 - whatever the __str__ of an argument raises
-            record = copy.copy(record)
-            record.msg, record.args = f"{_text(record.msg)} ({_note(broken)})", None
-            return self._formatter.format(record)
 
-
-def _note(broken: BaseException) -> str:
+def note(broken: BaseException) -> str:
+    """Return what is said of an event of which something cannot be written."""
     return f"not written as meant: {in_words(broken)}"
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
+    """Return a text as it is, and what `repr` makes of anything else."""
     return value if isinstance(value, str) else shown(value)
 
 
@@ -235,7 +221,7 @@ def _encoded(event: Mapping[str, Any], encode: Callable[[object], str]) -> str:
     try:
         return encode(event)
     except BaseException:  # noqa: BLE001 - (the same)
-        return encode({_text(key): _plain(value, encode) for key, value in event.items()})
+        return encode({as_text(key): _plain(value, encode) for key, value in event.items()})
 
 
 def _plain(value: object, encode: Callable[[object], str]) -> object:

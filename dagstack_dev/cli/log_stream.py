@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from structlog.processors import NAME_TO_LEVEL, CallsiteParameter, CallsiteParameterAdder
 from structlog.stdlib import ProcessorFormatter
 
-from dagstack_dev.cli.log_lines import LineFormatter, LogFormat
+from dagstack_dev.cli.log_lines import LineFormatter, LogFormat, as_text, note
 from dagstack_dev.cli.output import OutputFile, say
 from dagstack_dev.cli.repeats import Repeats
 from dagstack_dev.core.blame import NAMESPACE
@@ -20,14 +21,13 @@ from dagstack_dev.logs import LOGGER_NAME, as_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from rich.console import Console
     from structlog.typing import EventDict, Processor
 
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.refs import PluginRef
-
-T = TypeVar("T")
 
 
 class LogStream:
@@ -73,17 +73,15 @@ class LogStream:
             _stamp,
             structlog.processors.StackInfoRenderer(),
         ]
-        foreign: list[Processor] = [structlog.stdlib.ExtraAdder(), *self._processors]
-        self._writers: list[_Writer | _Publisher] = []
-        if publish is not None:
-            self._writers.append(_Publisher(publish, foreign))
-        if file is not None:
-            file_form = LogFormat.LOGFMT if form is LogFormat.LOGFMT else LogFormat.JSON
-            self._writers.append(_Writer(file, LineFormatter(file_form, foreign, console)))
+        self._records = _Records([structlog.stdlib.ExtraAdder(), *self._processors], self._write)
+        self._publish = publish
+        self._file = file
+        self._console_file = console.file
         self._shows_all = form is not LogFormat.CONSOLE
         self._repeats = Repeats()
-        lines = LineFormatter(form, foreign, console)
-        self._writers.append(_Writer(console.file, lines, self._shows))
+        self._line = LineFormatter(form, console).line
+        file_form = LogFormat.LOGFMT if form is LogFormat.LOGFMT else LogFormat.JSON
+        self._file_line = LineFormatter(file_form, console).line
 
     @property
     def level(self) -> str:
@@ -95,11 +93,22 @@ class LogStream:
         self._level = NAME_TO_LEVEL[name]
         self._set_levels()
 
-    def _shows(self, name: str, event: EventDict | None) -> bool:
-        """Return whether an event is seen on standard output; None is a record of `logging`."""
+    def _write(self, name: str, event: EventDict) -> None:
+        """Write one event of the logger called `name`, wherever it is wanted."""
+        if self._publish is not None:
+            self._publish(_published(event))
+        with self._records.locked():
+            if self._file is not None:
+                _write_line(self._file, name, self._file_line, event)
+            if self._shows(name, event):
+                _write_line(self._console_file, name, self._line, event)
+
+    def _shows(self, name: str, event: EventDict) -> bool:
+        """Return whether an event is seen on standard output."""
         if self._shows_all or self._level <= logging.DEBUG:
             return True
-        return name != LOGGER_NAME and not (event and self._repeats.is_known(event))
+        is_record = "_record" in event
+        return name != LOGGER_NAME and (is_record or not self._repeats.is_known(event))
 
     def _drop_below(self, _: object, method: str, event: EventDict) -> EventDict:
         if NAME_TO_LEVEL[method] < self._level:
@@ -109,7 +118,7 @@ class LogStream:
     def logger(self, name: str) -> Any:
         """Return a structlog logger that writes into the stream, whatever plugins do to logging."""
         logger = structlog.wrap_logger(
-            _EventWriter(name, self._writers),
+            _EventWriter(name, self._write),
             processors=[*self._first, *self._processors, _as_argument],
             wrapper_class=self._wrapper,
         )
@@ -123,8 +132,7 @@ class LogStream:
             event = _stamp(
                 None, "", {**fields, "event": name, "level": level, "logger": LOGGER_NAME}
             )
-            for writer in self._writers:
-                writer.write(LOGGER_NAME, event)
+            self._write(LOGGER_NAME, event)
 
     def take_all(self) -> None:
         """Send what goes through structlog and the standard `logging` into the stream, too."""
@@ -135,7 +143,7 @@ class LogStream:
             cache_logger_on_first_use=True,
         )
         root = logging.getLogger()
-        root.handlers[:] = self._writers
+        root.handlers[:] = [self._records]
         logging.captureWarnings(capture=True)
         self._set_levels()
 
@@ -155,85 +163,60 @@ def open_log_file(path: str) -> OutputFile:
     return OutputFile(descriptor, f"--log-file {path}")
 
 
-class _Writer(logging.Handler):
-    """Writes lines; what goes wrong with one is reported, and raises nothing where it is logged.
+class _Records(logging.Handler):
+    """Makes events of what goes through the standard `logging`; nothing is raised there.
 
     Args:
-        file: where to.
-        lines: makes them.
-        shows: returns whether an event of a logger is written.
+        processors: what to do with records that do not come from structlog.
+        write: called with the name of a logger and an event of it.
     """
 
     def __init__(
-        self,
-        file: Any,
-        lines: LineFormatter,
-        shows: Callable[[str, EventDict | None], bool] = lambda _, __: True,
+        self, processors: Sequence[Processor], write: Callable[[str, EventDict], None]
     ) -> None:
         super().__init__()
-        self._file = file
-        self._lines = lines
-        self._shows = shows
+        self._write = write
+        self._formatter = ProcessorFormatter(
+            foreign_pre_chain=processors, processors=[lambda _, __, event: self._take(event)]
+        )
+
+    def locked(self) -> AbstractContextManager[object]:
+        """Return the lock under which all lines are written; a child that is forked has its own."""
+        assert self.lock is not None  # noqa: S101 - every handler makes one
+        return self.lock
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; `handle` has taken the lock."""
-        if self._shows(record.name, None):
-            self._write(record.name, self._lines.format, record)
-
-    def write(self, name: str, event: EventDict) -> None:
-        """Write one event of the logger called `name`."""
-        assert self.lock is not None  # noqa: S101 - every handler makes one
-        with self.lock:
-            if self._shows(name, event):
-                self._write(name, self._lines.line, event)
-
-    def _write(self, name: str, line_of: Callable[[T], str], what: T) -> None:
-        try:
-            self._file.write(f"{line_of(what)}\n")
-        except Exception as error:  # noqa: BLE001 - logging must not raise
-            say(f"an event of {name} is lost: {in_words(error)}")
-
-
-class _Publisher(logging.Handler):
-    """Publishes events; of what they hold nothing is kept alive.
-
-    Args:
-        publish: called with the fields of each.
-        foreign: what to do with records that do not come from structlog.
-    """
-
-    def __init__(
-        self, publish: Callable[[dict[str, object]], object], foreign: Sequence[Processor]
-    ) -> None:
-        super().__init__()
-        self._publish = publish
-        self._formatter = ProcessorFormatter(
-            foreign_pre_chain=foreign, processors=[lambda _, __, event: self._take(event)]
-        )
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Publish one record."""
         try:
             self._formatter.format(record)
-        except BaseException as error:  # noqa: BLE001 - whatever the __str__ of an argument raises
-            self._publish({"event": f"not shown: {in_words(error)}", "logger": record.name})
-
-    def write(self, _: str, event: EventDict) -> None:
-        """Publish one event."""
-        self._take(event)
+        except BaseException as broken:  # noqa: BLE001 - whatever the __str__ of an argument raises
+            record = copy.copy(record)
+            record.msg, record.args = f"{as_text(record.msg)} ({note(broken)})", None
+            self._formatter.format(record)
 
     def _take(self, event: EventDict) -> str:
-        self._publish(
-            {
-                _text(key): _published(value)
-                for key, value in event.items()
-                if not key.startswith("_")
-            }
-        )
+        self._write(event["_record"].name, event)
         return ""
 
 
-def _published(value: object) -> object:
+def _write_line(file: Any, name: str, line: Callable[[EventDict], str], event: EventDict) -> None:
+    """Write an event as a line; what goes wrong is reported, and nothing raised."""
+    try:
+        file.write(f"{line(event)}\n")
+    except Exception as error:  # noqa: BLE001 - logging must not raise
+        say(f"an event of {name} is lost: {in_words(error)}")
+
+
+def _published(event: EventDict) -> dict[str, object]:
+    """Return an event in plain values; of what it holds nothing is kept alive."""
+    return {
+        _text(key): _plain_or_shown(value)
+        for key, value in event.items()
+        if not key.startswith("_")
+    }
+
+
+def _plain_or_shown(value: object) -> object:
     """Return `value` in plain values, or its text where that is not possible."""
     try:
         return _plain(value)
@@ -269,16 +252,15 @@ def _text(value: object) -> str:
 
 
 class _EventWriter:
-    """What a logger writes to: its events go to every writer, and need no `LogRecord` for that."""
+    """What a logger writes to: its events need no `LogRecord`."""
 
-    def __init__(self, name: str, writers: Sequence[_Writer | _Publisher]) -> None:
+    def __init__(self, name: str, write: Callable[[str, EventDict], None]) -> None:
         self.name = name
-        self._writers = writers
+        self._write = write
 
     def msg(self, event: EventDict) -> None:
         """Write one event, whatever its level."""
-        for writer in self._writers:
-            writer.write(self.name, event)
+        self._write(self.name, event)
 
     debug = info = warning = error = critical = msg
 

@@ -49,7 +49,7 @@ def shown(error: BaseException) -> str:
 
 def logged(error: BaseException) -> str:
     event = {"event": "e", "level": "info", "logger": "x", "exc_info": error}
-    return LineFormatter(LogFormat.JSON, [], Console()).line(event)
+    return LineFormatter(LogFormat.JSON, Console()).line(event)
 
 
 @pytest.mark.parametrize("code", [STUCK, OWNED], ids=["teardown", "owned"])
