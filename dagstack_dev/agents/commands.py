@@ -23,10 +23,10 @@ from dagstack_dev.agents.tool import (
     Name,
     Text,
     ToolProblem,
-    counted,
     fenced,
     present,
 )
+from dagstack_dev.core.wording import counted
 from dagstack_dev.runtimes import process_groups
 
 if TYPE_CHECKING:

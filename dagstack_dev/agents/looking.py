@@ -17,12 +17,11 @@ from dagstack_dev.agents.tool import (
     Part,
     Text,
     ToolProblem,
-    counted,
     cut,
     fenced,
-    listed,
     present,
 )
+from dagstack_dev.core.wording import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,11 +14,11 @@ from dagstack_dev.agents.tool import (
     Name,
     Part,
     ToolProblem,
-    listed,
     present,
 )
 from dagstack_dev.agents.wrong import Wrong, what_is_wrong
 from dagstack_dev.api.client import ApiError
+from dagstack_dev.core.wording import listed
 
 _MOST_RELOADS: Final = 20
 _MOST_NAMES: Final = 200

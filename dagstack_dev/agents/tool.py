@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -189,15 +189,3 @@ class Tool:
 def present(*parts: object, by: str = "\n") -> str:
     """Return those parts of a text that are there, joined."""
     return by.join(str(each) for each in parts if each)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, as in `1 plugin` and `2 plugins`."""
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def listed(words: Iterable[str], most: int = 10) -> str:
-    """Return some words with commas between, and how many more there are."""
-    all_words = [*words]
-    more = len(all_words) - most
-    return ", ".join(all_words[:most]) + (f" and {more} more" if more > 0 else "")

@@ -15,9 +15,9 @@ from dagstack_dev.agents.tool import (
     Part,
     Text,
     fenced,
-    listed,
     present,
 )
+from dagstack_dev.core.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,6 +15,7 @@ from dagstack_dev.cli.excerpts import excerpt
 from dagstack_dev.cli.output import printable, printable_json
 from dagstack_dev.cli.screen import Screen
 from dagstack_dev.cli.wording import short
+from dagstack_dev.core.wording import counted
 from dagstack_dev.static.findings import Severity
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ def as_text(found: Sequence[Finding], plugins: int) -> None:
         if screen.is_terminal and each.line is not None:
             for line in excerpt(each.path, each.line):
                 screen.print(line)
-    checked = f"{_counted(plugins, 'plugin')} checked"
+    checked = f"{counted(plugins, 'plugin')} checked"
     severities = Counter(each.rule.severity for each in found)
-    counts = [_counted(number, severity) for severity, number in sorted(severities.items())]
+    counts = [counted(number, severity) for severity, number in sorted(severities.items())]
     screen.print(f"{checked}, {', '.join(counts) or 'nothing found'}")
 
 
@@ -137,10 +138,6 @@ def _place(finding: Finding) -> str:
             break
         place = f"{place}:{number}"
     return place
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _print_json(document: object) -> None:

@@ -17,6 +17,7 @@ from dagstack_dev.cli.screen import clock, timed
 from dagstack_dev.core.blame import blame, root_error, unwrapped
 from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.transient import is_transient
+from dagstack_dev.core.wording import listed
 from dagstack_dev.static.findings import rule_of
 
 if TYPE_CHECKING:
@@ -259,9 +260,7 @@ def teardown_of(ref: PluginRef) -> str:
 
 def names(refs: Sequence[PluginRef]) -> str:
     """Return some of `refs` by name, and the number of the rest."""
-    named = ", ".join(str(ref) for ref in refs[:NAMES_LIMIT])
-    more = len(refs) - NAMES_LIMIT
-    return f"{named} and {more} more" if more > 0 else named
+    return listed(refs, NAMES_LIMIT)
 
 
 def _said(error: BaseException | None, who: str) -> str:

@@ -15,6 +15,7 @@ from dagstack_dev.cli.wording import short
 from dagstack_dev.core.errors.base import said
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.core.secrets import masked_text
+from dagstack_dev.core.wording import counted
 from dagstack_dev.static import drawing
 from dagstack_dev.static.plans import Start, save
 from dagstack_dev.static.tree import tree
@@ -87,7 +88,7 @@ def _ref(text: str, project: Project) -> PluginRef:
 
 def _tree(nodes: Sequence[Node], project: Project) -> Iterator[str]:
     failed, waiting = (sum(each.look == look for each in nodes) for look in ("failed", "blocked"))
-    count = f"{len(nodes)} plugin{'s' * (len(nodes) != 1)}"
+    count = counted(len(nodes), "plugin")
     if failed or waiting:
         yield click.style(f"{count}, {failed} cannot be set up, {waiting} waiting", "yellow")
     else:

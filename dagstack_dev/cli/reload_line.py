@@ -11,6 +11,7 @@ from dagstack_dev.cli.failures import NAMES_LIMIT, names
 from dagstack_dev.cli.wording import duration, short
 from dagstack_dev.core.desired import PENDING
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -42,7 +43,7 @@ def reload_line(
     came = [step.ref for step in steps if step.to_state is State.DISCOVERED and step.ref in here]
     changed = [ref for ref in fact.changed if ref in here and ref not in came]
     others = here.difference(fact.changed, came)
-    dependents = f"{len(others)} dependent{'' if len(others) == 1 else 's'}" if others else ""
+    dependents = counted(len(others), "dependent") if others else ""
     line = Text()
     for mark, style, refs in (
         ("↻", "green", changed),

@@ -28,6 +28,7 @@ from dagstack_dev.core.events import (
     WatchProblem,
     WatchRecovered,
 )
+from dagstack_dev.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,8 +82,8 @@ def _message(fact: Fact) -> str | None:
         case UndeclaredImport():
             return f"{fact.ref} {short(fact.message)}{at(fact.path, fact.line)}"
         case DrainTimedOut():
-            calls = "1 call" if fact.calls == 1 else f"{fact.calls} calls"
             where = f", at {', '.join(map(short, fact.places))}" if fact.places else ""
+            calls = counted(fact.calls, "call")
             return f"{fact.ref}: {calls} still in flight after {fact.seconds:g} s{where}"
         case HookFailed():
             return f"{fact.ref}: {fact.hook} raised {_reason(fact.error)}"

@@ -10,6 +10,7 @@ import click
 
 from dagstack_dev.cli.output import printable, printable_styled
 from dagstack_dev.cli.wording import ago, duration, short, spaced
+from dagstack_dev.core.wording import counted
 from dagstack_dev.static.tree import tree
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def summary(status: Mapping[str, Any]) -> Iterator[str]:
 def _server(status: Mapping[str, Any]) -> Iterator[str]:
     current = sum(each["receipt"]["is_current"] for each in status["plugins"])
     total = status["total"]
-    count = f"{total} plugin{'s' * (total != 1)}"
+    count = counted(total, "plugin")
     loop = status["main_loop"]
     if status["is_current"]:
         yield click.style(f"{count}, all as on disk", "green")

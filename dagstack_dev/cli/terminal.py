@@ -41,6 +41,7 @@ from dagstack_dev.core.events import (
     WatchStopped,
 )
 from dagstack_dev.core.lifecycle import State
+from dagstack_dev.core.wording import counted
 from dagstack_dev.host.reload.transaction import ROLLED_BACK
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class Terminal:
         """Print all plugins, each below what it depends on."""
         statuses = self._registry.statuses()
         total = len(statuses) + len(self._unnamed)
-        self._print(self._tree(Text(f"{total} plugin{'s' * (total != 1)}", "bold"), statuses))
+        self._print(self._tree(Text(counted(total, "plugin"), "bold"), statuses))
 
     @property
     def _unnamed(self) -> list[str]:
@@ -382,9 +383,8 @@ class Terminal:
         return True
 
     def _stopped(self, fact: WatchStopped) -> None:
-        count = f"{self._torn_down} plugin{'' if self._torn_down == 1 else 's'} torn down"
-        number = len(fact.errors)
-        errors = f", {number} error{'' if number == 1 else 's'}" if number else ""
+        count = f"{counted(self._torn_down, 'plugin')} torn down"
+        errors = f", {counted(len(fact.errors), 'error')}" if fact.errors else ""
         self._print(
             Text.assemble(("■ ", "dim"), f"{count}{errors}  ", (duration(fact.duration_ms), "dim"))
         )

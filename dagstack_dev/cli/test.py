@@ -17,6 +17,7 @@ from dagstack_dev.cli.screen import Screen
 from dagstack_dev.cli.settings import no_paths
 from dagstack_dev.cli.wording import short
 from dagstack_dev.core.errors.files import ConfigInvalid
+from dagstack_dev.core.wording import counted
 from dagstack_dev.disk.paths import root_folder
 from dagstack_dev.testing.folders import NoSuchPlugin, PluginReport, check_folders
 
@@ -71,7 +72,7 @@ async def _run(console: Console, roots: Sequence[str], reports: AsyncIterator[Pl
     if not number:
         console.print(f"no plugins below {', '.join(map(short, roots))}")
         return 1
-    counts = f"{number} {'plugin' if number == 1 else 'plugins'}: {passed} passed"
+    counts = f"{counted(number, 'plugin')}: {passed} passed"
     console.print(f"{counts}, {failed} failed" if failed else counts)
     return 1 if failed else 0
 

@@ -19,6 +19,7 @@ from dagstack_dev.core.blame import (
 from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.errors.files import Invalid
 from dagstack_dev.core.secrets import LINES_OF_A_SECRET, masked_lines, masked_text
+from dagstack_dev.core.wording import counted
 from dagstack_dev.disk.hints import hint
 
 if TYPE_CHECKING:
@@ -179,8 +180,7 @@ def _message(text: str, frame: CodeFrame | None = None) -> Iterator[Part]:
         yield Part(PartKind.MESSAGE, shown, frame)
         frame = None
     if len(lines) > MESSAGE_LINES:
-        more = len(lines) - MESSAGE_LINES
-        yield Part(PartKind.MORE, f"{more} more {'line' if more == 1 else 'lines'}")
+        yield Part(PartKind.MORE, counted(len(lines) - MESSAGE_LINES, "more line"))
 
 
 def place(path: str, line: int | None, named: str | None = None) -> Part:

@@ -13,6 +13,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.core.errors.base import in_words
+from dagstack_dev.core.wording import listed
 from dagstack_dev.runtimes.bytecode import compile_cached, compile_text
 
 if TYPE_CHECKING:
@@ -203,5 +204,4 @@ def found_classes(file: CodeFile, name: str) -> str:
     text = decode_source(file.source.content or b"")
     classes = [each.name for each in ast.parse(text).body if isinstance(each, ast.ClassDef)]
     classes.sort(key=lambda each: -SequenceMatcher(None, name, each).ratio())
-    more = f" and {len(classes) - _MOST_CLASSES} more" if len(classes) > _MOST_CLASSES else ""
-    return f" (found: {', '.join(classes[:_MOST_CLASSES])}{more})" if classes else ""
+    return f" (found: {listed(classes, _MOST_CLASSES)})" if classes else ""

@@ -15,6 +15,7 @@ from dagstack_dev.core.errors.registry import (
 )
 from dagstack_dev.core.recorded import recorded
 from dagstack_dev.core.refs import PluginRef
+from dagstack_dev.core.wording import listed
 from dagstack_dev.host.plugins.entry import Revision
 
 if TYPE_CHECKING:
@@ -151,8 +152,7 @@ class Revisions:
                 self._forget(place)
                 continue
             files = () if before is None else before.changed_files(now)
-            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-            reasons[place] = f"{files[0]}{more} changed" if files else "added"
+            reasons[place] = f"{listed(files, 1)} changed" if files else "added"
             self._prepare(now, batch)
         return dict.fromkeys(rivals, PENDING) | reasons
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dagstack_dev.core.errors.base import PluginRegistryError, in_words, place_of
 from dagstack_dev.core.errors.registry import KindUnknown
+from dagstack_dev.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,6 +142,5 @@ class BroadcastErrors(PluginRegistryError):
         self.errors: list[tuple[str, BaseException]] = list(errors)
 
     def __str__(self) -> str:
-        plugins = "1 plugin" if len(self.errors) == 1 else f"{len(self.errors)} plugins"
         listed = "; ".join(f"{name}: {in_words(error)}" for name, error in self.errors)
-        return f"{plugins} failed in a broadcast: {listed}"
+        return f"{counted(len(self.errors), 'plugin')} failed in a broadcast: {listed}"

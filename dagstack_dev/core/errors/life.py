@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from dagstack_dev.core.errors.base import PluginRegistryError, in_words, place_of
 from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -187,8 +188,7 @@ class TeardownErrors(PluginRegistryError):
 
     def __str__(self) -> str:
         listed = "".join(f"\n  {ref}: {in_words(error)}" for ref, error in self.failures)
-        plugins = "1 plugin" if len(self.failures) == 1 else f"{len(self.failures)} plugins"
-        return f"teardown failed in {plugins}{listed}"
+        return f"teardown failed in {counted(len(self.failures), 'plugin')}{listed}"
 
 
 class InvalidTransition(PluginRegistryError):
