@@ -62,15 +62,14 @@ class PluginRegistry(Registry):
         resource_registry: ResourceRegistry | None = None,
         observer: Observer | None = None,
     ) -> None:
-        runtime = InProcessRuntime(apart=_apart)
-        answer_for(runtime)
+        self.in_process = InProcessRuntime(apart=_apart)
+        answer_for(self.in_process)
         super().__init__(
             core_version=core_version,
             resource_registry=resource_registry,
-            runtimes=_runtimes(runtime, self._note_new_tools),
+            runtimes=_runtimes(self.in_process, self._note_new_tools),
         )
-        runtime.ask(self.runner.queue)
-        self._shared = runtime.shared
+        self.in_process.ask(self.runner.queue)
         self.roots: list[str] = []
         self.installed = Installed()
         self.observe(
@@ -138,7 +137,7 @@ class PluginRegistry(Registry):
             root: its absolute path.
             rules: what is left out.
         """
-        self._shared.add_root(root, rules.excludes)
+        self.in_process.shared.add_root(root, rules.excludes)
 
     def register_manifest(
         self, manifest: PluginManifest | dict[str, Any], plugin: object = None
@@ -215,7 +214,7 @@ class PluginRegistry(Registry):
     def _register_installed(self, found: Installed) -> list[PluginManifest]:
         rules = IgnoreRules()
         for root in (*found.folders, *found.code_roots):
-            self._shared.add_root(root, rules.excludes)
+            self.add_code_root(root, rules)
         known = {entry.revision.folder for entry in self.table.present()}
         sources = [each for each in found.sources(rules) if each.folder not in known]
         revisions = self._register(sources)

@@ -19,7 +19,7 @@ from dagstack_dev.app.lifetime import Lifetime
 from dagstack_dev.app.registry import PluginRegistry
 from dagstack_dev.app.reload.loop import ReloadLoop
 from dagstack_dev.app.reload.recorder import Recorder
-from dagstack_dev.app.reload.shared import SharedFiles, shared_code
+from dagstack_dev.app.reload.shared import SharedFiles
 from dagstack_dev.app.reloading_parent import warn_of_reloading_parent
 from dagstack_dev.app.services import with_services
 from dagstack_dev.app.settings import Settings
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
     from dagstack_dev.app.local_api import LocalApi
     from dagstack_dev.core.lifecycle import PluginStatus
-    from dagstack_dev.host.registry.registry import Registry
 
 
 class DevServer:
@@ -102,7 +101,7 @@ class DevServer:
         self,
         *roots: str | os.PathLike[str],
         code_roots: Iterable[str | os.PathLike[str]] = (),
-        registry: Registry | Any = None,
+        registry: PluginRegistry | Any = None,
         context: PluginContext | Any = None,
         settings: Settings | None = None,
         api: LocalApi | None = None,
@@ -111,7 +110,7 @@ class DevServer:
         original: Any = given if is_original(given) else None
         if original is not None:
             given = PluginRegistry(core_version=core_version_of(original))
-        self.registry: Registry = given if given is not None else PluginRegistry()
+        self.registry: PluginRegistry = given if given is not None else PluginRegistry()
         if context is None:
             logger = AppLogger("dagstack_plugins")
             context = PluginContext(config={}, logger=logger, registry=self.registry)
@@ -122,7 +121,7 @@ class DevServer:
         self._context = with_services(context) if given is None else context
         self._settings = settings or Settings()
         self._given_code_roots = tuple(code_roots)
-        self._given_roots = roots or tuple(getattr(self.registry, "roots", ()))
+        self._given_roots = roots or tuple(self.registry.roots)
         self.roots: tuple[str, ...] = ()
         self.code_roots: tuple[str, ...] = ()
         self._table = self.registry.table
@@ -214,7 +213,7 @@ class DevServer:
         """Make the parts; what raises here has touched nothing."""
         settings = self._settings
         installed = Installed()
-        installed.add(getattr(self.registry, "installed", Installed()))
+        installed.add(self.registry.installed)
         if settings.entry_points is not None:
             installed.add(installed_plugins(settings.entry_points))
         self._not_installed = installed.errors
@@ -223,8 +222,8 @@ class DevServer:
         if not self.roots and not installed.modules and settings.entry_points is None:
             msg = "nothing to watch; name at least one folder with plugins"
             raise ValueError(msg)
-        code = (root_folder(path, holds="code") for path in self._given_code_roots)
-        self.code_roots = tuple(dict.fromkeys((*code, *installed.code_roots)))
+        given = (root_folder(path, holds="code") for path in self._given_code_roots)
+        self.code_roots = tuple(dict.fromkeys((*given, *installed.code_roots)))
         self._owns_plugins = not self.registry.is_set_up
         if not self._owns_plugins and self.registry.runner.context is not None:
             self._context = self.registry.runner.context
@@ -233,20 +232,21 @@ class DevServer:
         self._single = [config, *hookspecs] if config is not None else hookspecs
         self._rules = rules = IgnoreRules(settings.ignore, gitignore=settings.gitignore)
         self._modules = installed.modules
+        code = self.registry.in_process.shared
         self._snapshot = Snapshot(
             self.roots,
             rules,
             code_roots=self.code_roots,
             modules=self._modules,
             files=self._single,
-            code=shared_code(self.registry),
+            code=code,
         )
         if config is not None:
             document = read_config(config, self._snapshot.file(config))
             self._context = replace(self._context, config=document)
         self._hookspecs = HookspecFiles(self.registry, hookspecs, self._snapshot.file)
         roots = (*self.roots, *self.code_roots)
-        self._shared = SharedFiles(self.registry, self._snapshot, roots, rules)
+        self._shared = SharedFiles(code, self._snapshot, roots, rules)
         self._loop = ReloadLoop(
             self.registry,
             snapshot=self._snapshot,

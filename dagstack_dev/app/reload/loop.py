@@ -25,7 +25,6 @@ from dagstack_dev.app.reload.preemption import Preemption
 from dagstack_dev.app.reload.reconciler import Reconciler
 from dagstack_dev.app.reload.reports import Reports
 from dagstack_dev.app.reload.retry import Retries
-from dagstack_dev.app.reload.shared import in_process
 from dagstack_dev.app.reload.state import ReloadState
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.desired import PENDING
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
     from dagstack_dev.api.board import Board
     from dagstack_dev.app.hookspec_files import HookspecFiles
+    from dagstack_dev.app.registry import PluginRegistry
     from dagstack_dev.app.reload.reconciler import Reload
     from dagstack_dev.app.reload.shared import SharedFiles
     from dagstack_dev.app.settings import Settings
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.sources import SourceFile
     from dagstack_dev.disk.snapshot import Snapshot
-    from dagstack_dev.host.registry.registry import Registry
     from dagstack_dev.host.reload.transaction import Applied
 
 LOOK_SECONDS: Final = 1.0
@@ -81,7 +80,7 @@ class ReloadLoop:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: PluginRegistry,
         *,
         snapshot: Snapshot,
         shared: SharedFiles,
@@ -94,7 +93,7 @@ class ReloadLoop:
         self._snapshot = snapshot
         self._shared = shared
         self._hookspecs = hookspecs
-        self._runtime = in_process(registry)
+        self._runtime = registry.in_process
         self._state = ReloadState(registry, snapshot.is_watched)
         self._revisions = self._state.revisions
         self._reports = Reports(table)
@@ -108,7 +107,7 @@ class ReloadLoop:
             shared,
             self.inbox,
             debounce_seconds=settings.debounce_ms / 1000,
-            imported=self._runtime.take_found if self._runtime else dict,
+            imported=self._runtime.take_found,
             later=later,
             on_problem=self.report_problem,
         )
@@ -412,7 +411,7 @@ class ReloadLoop:
             self.configuration.report_misspelt(files)
             self.inbox.put_deferred()  # There may be something else to be done.
             self._answer()
-        for ref, path in self._runtime.take_outdated().items() if self._runtime else ():
+        for ref, path in self._runtime.take_outdated().items():
             reason = f"{path} has changed, and Python loads an extension module only once"
             self._table.require_restart(self._table.entries[ref], reason)
 

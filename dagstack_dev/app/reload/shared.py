@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagstack_dev.core.blame import NAMESPACE
 from dagstack_dev.core.plan import SharedNews
 from dagstack_dev.disk.reading import has_changed
 from dagstack_dev.runtimes.in_process.plugin_code import InProcessCode
-from dagstack_dev.runtimes.in_process.plugin_finder import PluginFinder
-from dagstack_dev.runtimes.in_process.runtime import InProcessRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
     from dagstack_dev.disk.ignore import IgnoreRules
     from dagstack_dev.disk.snapshot import Snapshot
     from dagstack_dev.host.plugins.entry import Revision
-    from dagstack_dev.host.registry.registry import Registry
     from dagstack_dev.runtimes.shared.change import SharedChange
     from dagstack_dev.runtimes.shared.shared_code import SharedCode
 
@@ -28,7 +24,7 @@ class SharedFiles:
     """The files of shared code that differ from what runs.
 
     Args:
-        registry: whose plugins import the code.
+        code: the code itself, as far as it runs.
         snapshot: what is on disk.
         roots: absolute folders with shared code; those of the plugins are among them.
         ignore: what does not count below them.
@@ -39,10 +35,10 @@ class SharedFiles:
     """
 
     def __init__(
-        self, registry: Registry, snapshot: Snapshot, roots: Sequence[str], ignore: IgnoreRules
+        self, code: SharedCode, snapshot: Snapshot, roots: Sequence[str], ignore: IgnoreRules
     ) -> None:
         self._snapshot = snapshot
-        self._code = shared_code(registry)
+        self._code = code
         self.known: dict[str, tuple[bytes | None, int]] = {}
         self._added = [root for root in roots if self._code.add_root(root, ignore.excludes)]
 
@@ -178,15 +174,3 @@ def _names(revision: Revision, change: SharedChange) -> bool:
 
 def _fingerprint(file: SourceFile | None) -> bytes | None:
     return None if file is None else file.fingerprint
-
-
-def in_process(registry: Registry) -> InProcessRuntime | None:
-    """Return the registry's runtime for plugins in this process, if it has one of ours."""
-    found = (each for each in registry.runtimes.values() if isinstance(each, InProcessRuntime))
-    return next(found, None)
-
-
-def shared_code(registry: Registry) -> SharedCode:
-    """Return the shared code that the registry's plugins import; without any such runtime, none."""
-    runtime = in_process(registry)
-    return PluginFinder(NAMESPACE).shared if runtime is None else runtime.shared

@@ -33,7 +33,6 @@ from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.app.reload.revisions import Revisions, missing_in
-from dagstack_dev.app.reload.shared import shared_code
 from dagstack_dev.core.desired import PENDING
 from dagstack_dev.core.errors.life import PluginLoadError, RetryPreempted, SetupPreempted
 from dagstack_dev.core.lifecycle import State
@@ -50,12 +49,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
+    from dagstack_dev.app.registry import PluginRegistry
     from dagstack_dev.core.desired import Claim
     from dagstack_dev.core.errors.base import PluginRegistryError
     from dagstack_dev.core.plan import Candidate, Failures, ReloadPlan, Retry
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.host.plugins.entry import Entry, Revision
-    from dagstack_dev.host.registry.registry import Registry
     from dagstack_dev.host.reload.transaction import Applied
 
 _MOST: Final = 64
@@ -78,11 +77,11 @@ class ReloadState:
         unstable: the places where something differs; see the module.
     """
 
-    def __init__(self, registry: Registry, is_watched: Callable[[str], bool]) -> None:
+    def __init__(self, registry: PluginRegistry, is_watched: Callable[[str], bool]) -> None:
         self._table = registry.table
         self._runner = registry.runner
         self.revisions = Revisions(registry, is_watched)
-        self._code = shared_code(registry)
+        self._code = registry.in_process.shared
         self.failures: dict[PluginRef, list[Failure]] = {}
         self.building: set[PluginRef] = set()
         self.unstable: dict[str, str] = {}
