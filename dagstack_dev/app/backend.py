@@ -23,7 +23,7 @@ from dagstack_dev.api.backend import (
     Returned,
 )
 from dagstack_dev.app.arguments import bound, read_texts
-from dagstack_dev.app.offers import OURS, Offers, Reloading, is_public, tool_named
+from dagstack_dev.app.offers import OURS, Offers, is_public, tool_named
 from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.errors.calls import NoSuchMethod
 from dagstack_dev.core.errors.remote import ToolArgumentsInvalid
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dagstack_dev.app.publication import Publication
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.registry.registry import Registry
     from dagstack_dev.page.access import Access
     from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource
 
@@ -49,8 +50,12 @@ MOST_IN_ALL: Final = 10_000
 _ANY: Final = SchemaSerializer(core_schema.any_schema())
 
 
-class Server(Reloading, Protocol):
+class Server(Protocol):
     """What is asked of a dev server; see `app.server.DevServer`."""
+
+    @property
+    def registry(self) -> Registry:
+        """What runs."""
 
     @property
     def is_busy(self) -> bool:
@@ -72,6 +77,9 @@ class Server(Reloading, Protocol):
 
     def pause(self, *, paused: bool) -> None:
         """Let edits wait, or have those that have waited dealt with."""
+
+    def is_reloading(self, ref: PluginRef) -> bool:
+        """Return whether something of a plugin is being built or rolled back."""
 
     def end_soon(self) -> None:
         """Have the server stop, without waiting for it."""
@@ -114,7 +122,7 @@ class ServerBackend:
         self._publication = publication
         self._owner = owner
         self._on_stop = on_stop
-        self._offers = Offers(server)
+        self._offers = Offers(server.registry, server.is_reloading)
         self.about = about
 
     def now(self) -> Activity:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -37,17 +37,6 @@ OURS: Final = ("setup", "teardown")
 """What the server itself calls."""
 
 
-class Reloading(Protocol):
-    """What is asked of a dev server; see `app.server.DevServer`."""
-
-    @property
-    def registry(self) -> Registry:
-        """What runs."""
-
-    def is_reloading(self, ref: PluginRef) -> bool:
-        """Return whether something of a plugin is being built or rolled back."""
-
-
 class Offers:
     """What each plugin offers.
 
@@ -55,11 +44,13 @@ class Offers:
     rolled back is not shown, and what is coming back does not go away meanwhile.
 
     Args:
-        server: has the plugins.
+        registry: has the plugins.
+        is_reloading: whether something of a plugin is being built or rolled back.
     """
 
-    def __init__(self, server: Reloading) -> None:
-        self._server = server
+    def __init__(self, registry: Registry, is_reloading: Callable[[PluginRef], bool]) -> None:
+        self._registry = registry
+        self._is_reloading = is_reloading
         self._methods: WeakKeyDictionary[type, dict[str, Method]] = WeakKeyDictionary()
         self._tools: dict[PluginRef, Sequence[Tool]] = {}
         self._prompts: dict[PluginRef, Sequence[Prompt]] = {}
@@ -67,7 +58,7 @@ class Offers:
 
     async def methods(self, ref: PluginRef) -> Sequence[Method]:
         """Return the methods of what runs now; each class is looked at once, in steps."""
-        plugin = self._server.registry.get_plugin(*ref)
+        plugin = self._registry.get_plugin(*ref)
         cls = type(plugin)
         known = self._methods.setdefault(cls, {})
         names = sorted(filter(is_public, cls.__dagstack_methods__))
@@ -123,7 +114,7 @@ class Offers:
             known: what each offered at last; it is brought up to date.
             look: returns what a plugin that runs offers now, by its ref and its proxy.
         """
-        table = self._server.registry.table
+        table = self._registry.table
         present = {entry.ref for entry in table.present()}
         for gone in known.keys() - present:
             del known[gone]
@@ -140,9 +131,9 @@ class Offers:
         async with anyio.create_task_group() as group:
             for ref in refs:
                 is_ready = table.states.get(ref) is State.READY
-                if not is_ready or self._server.is_reloading(ref):
+                if not is_ready or self._is_reloading(ref):
                     continue
-                plugin = self._server.registry.get_plugin(*ref)
+                plugin = self._registry.get_plugin(*ref)
                 if isinstance(plugin, McpPlugin):
                     group.start_soon(note, ref, plugin)  # It may ask its server.
                 else:

@@ -266,7 +266,7 @@ async def test_methods_are_known_in_the_end_however_soon_each_look_is_broken_off
     names = [f"method_{number}" for number in range(9)]
     tree.plugin("one", code="class Plugin:\n" + "".join(f"    def {n}(self): ...\n" for n in names))
     async with serving(tree) as live:
-        offers = Offers(live.server)
+        offers = Offers(live.server.registry, live.server.is_reloading)
 
         async def look() -> asyncio.Future[Sequence[Method]]:
             looking = asyncio.ensure_future(offers.methods(ref("one")))

@@ -119,22 +119,28 @@ class Occasion:
 class Inbox:
     """Collects what comes in until the reload loop takes it. For the loop's thread only.
 
+    Args:
+        on_filled: called with what has come in.
+        on_held: called when something is held back, and when nothing is any more.
+
     Attributes:
         waiting: all that waits.
         deferred: what has been taken, and has to wait for what is being built.
         requests: what was asked for and is not answered yet.
         held: the paths that file events have reported since it was paused; None when it is not.
-        on_filled: called with what has come in.
-        on_held: called when something is held back, and when nothing is any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        on_filled: Callable[[Batch], None] = lambda _: None,
+        on_held: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_filled = on_filled
+        self._on_held = on_held
         self.waiting = Batch()
         self.deferred = Batch()
         self.requests: list[Request] = []
-        self.on_filled: Callable[[Batch], None] = lambda _: None
         self.held: frozenset[str] | None = None
-        self.on_held: Callable[[], None] = lambda: None
         self._filled = anyio.Event()
 
     def pause(self, *, paused: bool) -> None:
@@ -143,7 +149,7 @@ class Inbox:
         self.held = held if paused else None
         if held and not paused:
             self.put_paths({*held})
-            self.on_held()
+            self._on_held()
 
     @property
     def empty(self) -> bool:
@@ -154,7 +160,7 @@ class Inbox:
         """Take in that file events were reported at `paths`."""
         if self.held is not None:
             self.held |= paths
-            self.on_held()
+            self._on_held()
         else:
             self.put(Batch(paths=paths))
 
@@ -180,7 +186,7 @@ class Inbox:
         news.since = perf_counter()
         self.waiting.join(news)
         self._filled.set()
-        self.on_filled(news)
+        self._on_filled(news)
 
     def put_deferred(self) -> None:
         """Let what was deferred wait with the rest; `wait` ends even if nothing was."""

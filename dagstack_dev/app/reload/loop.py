@@ -98,9 +98,8 @@ class ReloadLoop:
         self._revisions = self._state.revisions
         self._reports = Reports(table)
         self._reconciler = Reconciler(registry, self._state, shared, self._reports)
-        self.inbox = Inbox()
-        self.inbox.on_held = self._look_at_held
-        self._on_held: Callable[[], None] = lambda: None
+        self.inbox = Inbox(self._note_input, self._look_at_held)
+        self._publication: Publication | None = None
         self.held = frozenset[str]()
         self.collector = Collector(
             snapshot,
@@ -139,11 +138,10 @@ class ReloadLoop:
 
     def publication(self, board: Board) -> Publication:
         """Return what keeps `board` up to date, as an observer."""
-        found = Publication(
+        self._publication = Publication(
             board, self._table, self._state, self._shared, self.refs_held, self._later
         )
-        self._on_held = found.touch
-        return found
+        return self._publication
 
     def refs_held(self) -> frozenset[PluginRef]:
         """Return the plugins of which edits are held back."""
@@ -155,7 +153,11 @@ class ReloadLoop:
         """Find out what of that which is held back differs: an event is only a hint."""
         hints = self.inbox.held
         self.held = self.collector.differing(hints) if hints else frozenset()
-        self._on_held()
+        if self._publication is not None:
+            self._publication.touch()
+
+    def _note_input(self, news: Batch) -> None:
+        self.preemption.note_input(news)
 
     async def start(self, *, owns_plugins: bool) -> None:
         """Take what is on disk for the first time; whatever fails, fails alone.

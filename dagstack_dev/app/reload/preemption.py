@@ -44,7 +44,7 @@ class Preemption:
     Args:
         table: the plugins.
         state: what is under way, and what of that is only a retry.
-        inbox: what has come in.
+        inbox: takes in what the watchdog's thread has found.
         collector: looks what of that differs.
         shared: likewise.
         later: called with seconds and a function, to have the function called then.
@@ -66,7 +66,6 @@ class Preemption:
         self._shared = shared
         self._later = later
         self._report_paths = from_anywhere(inbox.put_paths)
-        inbox.on_filled = self.note_input
         self._useless: dict[PluginRef, type[SetupPreempted]] = {}
         self._began: dict[PluginRef, float] = {}
         self._in_a_row: dict[PluginRef, int] = {}
