@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import socket
 
 import pytest
@@ -11,6 +12,7 @@ from trees import PluginTree
 
 from dagstack_dev import State
 from dagstack_dev.core.events import ReloadRolledBack, TeardownFailed, Transition
+from dagstack_dev.runtimes.leaks import retired
 
 BINDS = """
 import asyncio
@@ -260,7 +262,10 @@ async def test_a_teardown_that_fails_leaves_its_port(
         assert live.state("base") is State.READY
 
 
-async def test_to_try_again_what_something_holds_takes_no_full_collection(tree: PluginTree) -> None:
+async def test_to_try_again_what_something_holds_takes_no_full_collection(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retired, "_YOUNG_SECONDS", math.inf)  # However long the test takes.
     tree.plugin("held", code=HELD)
     tree.plugin("next")
     kept: list[object] = []

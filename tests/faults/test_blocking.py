@@ -111,7 +111,7 @@ class Plugin:
     run = watch("plugins")
     assert run.event("plugin.blocking", plugin="demo/stuck")["method"] == where
     if edited == "its own code":
-        tree.plugin("stuck", depends_on=["library"])
+        tree.write("stuck/plugin.py", "class Plugin: ...\n")
     elif edited == "shared code":
         tree.write("helpers.py", "OK = True\n")
     else:

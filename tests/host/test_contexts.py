@@ -143,7 +143,7 @@ async def test_a_method_that_blocks_the_loop_is_named_while_it_still_blocks(
             for thread in threading.enumerate():
                 wait = getattr(thread, "wait_until_named", None)
                 if wait is not None:
-                    assert wait(20)
+                    assert wait(60)
         class Plugin:
             def setup(self, ctx):
                 if {method!r} == "setup":

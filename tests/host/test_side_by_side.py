@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import PluginContext, PluginRef, PluginRegistry, ReloadWaiting, State
 from dagstack_dev.core.events import Fact, TeardownFailed, Transition
@@ -124,12 +124,14 @@ async def test_each_reload_reports_what_it_waits_for_itself(
 def test_a_watchdog_watches_until_the_last_has_ended() -> None:
     watchdog = Watchdog(lambda _: None, lambda _: None)
     first, second = watchdog.watching(), watchdog.watching()
-    before = threading.active_count()
     first.__enter__()
+    thread = watchdog._thread
     second.__enter__()
     first.__exit__(None, None, None)
     watchdog.stop()  # It does not, for something is watched.
     assert watchdog.is_needed()
     second.__exit__(None, None, None)
     watchdog.stop()
-    assert threading.active_count() == before
+    assert thread is not None
+    thread.join(GUARD_SECONDS)  # `stop` waits for a moment only.
+    assert not thread.is_alive()

@@ -30,10 +30,6 @@ class CountingEvent(threading.Event):
         return super().wait(timeout)
 
 
-def threads() -> list[threading.Thread]:
-    return [each for each in threading.enumerate() if each.name == "dagstack-dev watchdog"]
-
-
 @pytest.mark.filterwarnings("error")
 def test_a_run_after_a_stop_that_came_too_late_does_not_spin() -> None:
     watchdog = Watchdog(lambda _: None, lambda _: None)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from command_runs import GUARD_SECONDS
 
 from dagstack_dev import (
     AmbiguousPlugin,
@@ -199,6 +200,6 @@ async def test_an_input_that_takes_its_time_to_tell_of_itself_holds_up_no_other_
             threads = ThreadPoolExecutor(1)
             other = threads.submit(parse, "demo", "parse", ctx, language="python")
             threads.shutdown(wait=False)
-            return "python" if wait([other], timeout=5).done else "cobol"
+            return "python" if wait([other], GUARD_SECONDS).done else "cobol"
 
     assert parse("demo", "parse", ctx, Slow()) == "python"
