@@ -8,9 +8,12 @@ from pathlib import Path
 
 import anyio
 import pytest
+from command_runs import GUARD_SECONDS
 from serving import Live, edit, make_live, ref, serving
 from trees import PluginTree
 
+from dagstack_dev.app.reload.collect import Collected
+from dagstack_dev.app.reload.inbox import Batch
 from dagstack_dev.core.errors.registry import AmbiguousPlugin
 from dagstack_dev.core.events import (
     PluginFixed,
@@ -318,6 +321,45 @@ async def test_a_request_for_what_is_rejected_and_waits_for_a_slow_setup_is_answ
             await anyio.wait_all_tasks_blocked()
             gate.set()
         assert live.status("aside").pending
+
+
+async def test_a_request_that_is_rolled_back_while_something_is_looked_at_is_answered(
+    tree: PluginTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+    class Plugin:
+        async def setup(self, ctx):
+            await ctx.extras["gate"].wait()
+            if ctx.extras["failing"]:
+                raise OSError(ctx.extras["failing"].pop())
+    """
+    tree.plugin("base", code=code)
+    gate, failing = anyio.Event(), list[str]()
+    gate.set()
+    async with serving(tree, extras={"gate": gate, "failing": failing}) as live:
+        live.server._context.extras["gate"] = gate = anyio.Event()
+        failing.append("no")
+        live.forget()
+        looking, go_on = anyio.Event(), anyio.Event()
+        collector = live.server._loop.collector
+        collect = collector.collect
+
+        async def collect_slowly(batch: Batch) -> Collected:
+            looking.set()
+            await go_on.wait()
+            return await collect(batch)
+
+        with anyio.fail_after(GUARD_SECONDS):
+            async with anyio.create_task_group() as group:
+                group.start_soon(live.server.reload, ref("base"))
+                await begins(live, "base")
+                monkeypatch.setattr(collector, "collect", collect_slowly)
+                live.server._loop.inbox.put_paths({f"{tree.root}/notes.txt"})
+                await looking.wait()
+                gate.set()
+                await live.fact(ReloadRolledBack)
+                await anyio.wait_all_tasks_blocked()
+                go_on.set()
 
 
 async def test_an_edit_during_a_setup_waits_for_no_other_plugin_of_the_same_reload(

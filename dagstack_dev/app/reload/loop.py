@@ -234,9 +234,11 @@ class ReloadLoop:
         self._under_way += 1
         try:
             with rare_collections():
-                await self._handle(batch)
+                has_begun = await self._handle(batch)
         finally:
             self._under_way -= 1
+        if not has_begun:
+            self._answer()  # Not before: a reload that has ended meanwhile has left that to us.
 
     def _free_part(self, batch: Batch, *, is_read: bool = False) -> Batch:
         """Return what of `batch` touches nothing that is being built, and defer the rest.
@@ -268,8 +270,12 @@ class ReloadLoop:
         """Return whether any of `refs`, or of what depends on them, is being built."""
         return self._state.is_building(self._table.reached_by(refs))
 
-    async def _handle(self, batch: Batch) -> None:
-        """Find out where something may differ by now, and begin the reload that it asks for."""
+    async def _handle(self, batch: Batch) -> bool:
+        """Find out where something may differ by now, and begin the reload that it asks for.
+
+        Returns:
+            Whether it asks for one.
+        """
         began = min(batch.since, perf_counter())
         self._batches += 1
         plugins, files, shared, saved, edits, looks = await self.collector.collect(batch)
@@ -303,14 +309,14 @@ class ReloadLoop:
         if reload is not None:
             self._under_way += 1
             self._group.start_soon(self._carry_out, reload, files)
-            return
+            return True
         plugin_at = self._snapshot.folders.plugin_at
         if any(plugin_at(path) or self._shared.is_meant(path) for path in saved):
             number = self._reconciler.next_id()
             self._reports.planned(number, occasion)
             self._reports.skipped(number, occasion, "no content changed")
         self.configuration.report_misspelt(files)
-        self._answer()
+        return False
 
     def _take_settings(self, files: AbstractSet[str]) -> dict[str, str]:
         """Take in what of the settings is among `files`.
