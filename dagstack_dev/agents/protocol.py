@@ -128,11 +128,16 @@ class AgentServer:
         self.server.middleware.append(self._begin)
 
     async def _begin(self, ctx: ServerRequestContext[Any], call_next: CallNext) -> HandlerResult:
-        """Note when a session begins: what is reloaded from then on is news to it."""
-        if ctx.method == "initialize":
-            self._began = datetime.now(UTC)
-        else:
-            self._session(ctx).channel = ctx.session
+        """Note of a session how its client is reached, and when it has begun.
+
+        What is reloaded from then on is news to it. To a client that does not say when it begins,
+        or was forgotten, all is news that was reloaded since this server began.
+        """
+        if ctx.method != "initialize":  # With which its session has no name yet.
+            session = self._session(ctx)
+            session.channel = ctx.session
+            if ctx.method == "notifications/initialized":
+                session.seen = datetime.now(UTC)
         return await call_next(ctx)
 
     async def _list(

@@ -20,6 +20,7 @@ from trees import PluginTree
 from dagstack_dev.agents.http import AgentApp
 from dagstack_dev.agents.tool import Session
 from dagstack_dev.app.local_api import LocalApi
+from dagstack_dev.core.events import ReloadCommitted
 
 HELLO: dict[str, Any] = {
     "jsonrpc": "2.0",
@@ -183,6 +184,32 @@ async def test_of_many_sessions_the_last_are_remembered(tree: PluginTree, socket
     remembered = [each.client for each in sessions if " long " in each.client]
     assert len(remembered) == 100
     assert {*map(len, remembered)} == {100}
+
+
+async def test_what_is_news_to_a_session_depends_on_no_other(
+    tree: PluginTree, sockets: Path
+) -> None:
+    tree.plugin("greeter", value="hello")
+    live = make_live(tree, api=LocalApi(sockets / "api"))
+    async with live.server, asking(AgentApp(str(sockets / "api"))) as client:
+
+        async def begin() -> dict[str, str]:
+            begun = await client.post("/mcp", json=HELLO)
+            session = {"Mcp-Session-Id": begun.headers["mcp-session-id"]}
+            hello = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+            assert (await client.post("/mcp", json=hello, headers=session)).is_success
+            return session
+
+        first = await begin()
+        tree.plugin("greeter", value="good evening")
+        await live.fact(ReloadCommitted)
+        others = [await begin() for _ in range(105)]  # More than are remembered.
+        for session, reloads in ((first, [1]), (others[-1], [])):
+            params = {"name": "wait_for_reload"}
+            asked = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}
+            answer = await client.post("/mcp", json=asked, headers=session)
+            receipt = json.loads(answer.text.split("data: ")[-1])["result"]["structuredContent"]
+            assert [each["id"] for each in receipt["reloads"]] == reloads
 
 
 async def test_what_keeps_agents_from_being_served_is_answered_as_long_as_it_does(
