@@ -119,7 +119,7 @@ async def list_plugin_tools(call: Call, arguments: ListArguments) -> PluginTools
 
 
 async def _pattern(call: Call, text: str) -> str:
-    return text if "*" in text else await call.ref(text)
+    return text if "*" in text else await call.ref(text, is_there=True)
 
 
 async def call_plugin(call: Call, arguments: CallArguments) -> Called:

@@ -227,7 +227,7 @@ class Api:
 
     async def last_events(self, request: Request) -> Events:
         """Answer with the newest lifecycle events."""
-        return await newest(request, self._board.events, as_event)
+        return await self._newest(request, self._board.events, as_event)
 
     async def events(self, request: Request) -> Response:
         """Answer with a stream of lifecycle events, and of what a plugin logs if asked to."""
@@ -242,7 +242,7 @@ class Api:
         """Answer with the newest of what was logged."""
         wanted = request.query_params.get("reload")
         if not wanted:
-            return await newest(request, self._board.logs, logged)
+            return await self._newest(request, self._board.logs, logged)
         reload = self._known_reload(wanted)
         began, ended = reload.first.began, reload.ended
 
@@ -250,7 +250,18 @@ class Api:
             other = line.value.get("reload_id")
             return other == reload.first.id or (other is None and began <= line.at <= ended)
 
-        return await newest(request, self._board.logs, logged, is_of_reload)
+        return await self._newest(request, self._board.logs, logged, is_of_reload)
+
+    async def _newest(self, request: Request, *what: Any) -> Events:
+        """Return what `newest` does; of a plugin there may be events though it has gone.
+
+        Raises:
+            ProblemFound: there are none, and no such plugin.
+        """
+        found = await newest(request, *what)
+        if not found.events and (plugin := request.query_params.get("plugin")):
+            self._known(plugin)
+        return found
 
     async def log_stream(self, request: Request) -> Response:
         """Answer with a stream of what is logged."""

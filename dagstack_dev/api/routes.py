@@ -180,12 +180,18 @@ ENDPOINTS: Final = (
             Query("log_after", 0, "Of that, begin after the event with this id."),
         ),
     ),
-    Endpoint("/api/events/last", Api.last_events, "The newest lifecycle events.", query=_SOME),
+    Endpoint(
+        "/api/events/last",
+        Api.last_events,
+        "The newest lifecycle events.",
+        (NO_SUCH_PLUGIN,),
+        query=_SOME,
+    ),
     Endpoint(
         "/api/logs",
         Api.logs,
         "The newest of what was logged.",
-        (NO_SUCH_RELOAD,),
+        (NO_SUCH_PLUGIN, NO_SUCH_RELOAD),
         (*_SOME, Query("reload", "", "Only what was logged during the reload of this id.")),
     ),
     Endpoint(

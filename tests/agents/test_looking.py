@@ -105,9 +105,15 @@ async def what_does_not_fit(agent: Agent) -> None:
     assert await refusal(agent, "logs", plugin="greter") == (
         "there is no plugin 'greter'; did you mean 'greeter'?"
     )
-    assert "there is no plugin 'demo/usr'" in await refusal(agent, "status", plugins=["demo/usr"])
-    assert "there is no plugin 'demo/usr'" in await refusal(agent, "last_error", plugin="demo/usr")
+    for tool, named in (
+        ("status", {"plugins": ["demo/usr"]}),
+        ("last_error", {"plugin": "demo/usr"}),
+        ("logs", {"plugin": "demo/usr"}),
+        ("list_plugin_tools", {"plugins": ["demo/usr"]}),
+        ("reload", {"plugins": ["demo/usr"]}),
+        ("call", {"plugin": "demo/usr", "method": "value"}),
+        ("graph", {"around": ["demo/usr"]}),
+    ):
+        words = "there is no plugin 'demo/usr'; did you mean 'demo/user'?"
+        assert await refusal(agent, tool, **named) == words
     assert "no reload '99' has ended" in await refusal(agent, "logs", reload=99)
-    assert await refusal(agent, "graph", around=["demo/usr"]) == (
-        "there is no plugin 'demo/usr'; did you mean 'demo/user'?"
-    )

@@ -263,6 +263,8 @@ def test_a_call_that_raises_an_interruption_has_failed_and_nothing_else(
         (("call", "greter", "greet"), "; did you mean 'greeter'?"),
         (("reload", "demo-user"), "; did you mean 'demo/user'?"),
         (("logs", "nope"), ""),
+        (("logs", "demo/greter"), "; did you mean 'demo/greeter'?"),
+        (("events", "demo/greter"), "; did you mean 'demo/greeter'?"),
     ],
 )
 def test_a_name_that_no_plugin_has_is_one_line(
