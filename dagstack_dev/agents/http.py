@@ -68,15 +68,17 @@ class AgentApp:
             async with ends as events, manager.run():
                 self._manager = manager
                 self._begun.set()
-                async for _ in events:
-                    pass
+                try:
+                    async for _ in events:
+                        pass
+                finally:
+                    self._manager = None  # It takes nothing more while it ends.
         except ServerGone:
             pass
         except Exception as error:  # noqa: BLE001 - as of an SDK that is another than expected
             self._problem = ProblemFound(problems.DEFECT, f"{type(error).__name__}: {error}")
             self._running = None  # The next request tries again.
         finally:
-            self._manager = None
             self._begun.set()
 
     def _made(self) -> tuple[Connection, StreamableHTTPSessionManager]:
