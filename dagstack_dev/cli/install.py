@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -105,7 +106,7 @@ def install(name: str, server: Path | None, options: Collection[str], *, dry_run
         if dry_run:
             click.echo(new, nl=False)
             return 0
-        if new.encode() != old:
+        if new != old:
             _write(path, new)
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}") from error
@@ -113,7 +114,7 @@ def install(name: str, server: Path | None, options: Collection[str], *, dry_run
         raise _refusal(place_of(str(path), error.line), error.reason, client, entry) from error
     except _CannotMerge as error:
         raise _refusal(str(path), str(error), client, entry) from error
-    did = "has it already" if new.encode() == old else "has it now" if old else "is written"
+    did = "has it already" if new == old else "has it now" if old else "is written"
     command = " ".join([entry["command"], *entry["args"]])
     steps = "".join(f"\n  {each}" for each in (*_missing(), client.step))
     click.echo(f"{path} {did}: {client.title} starts `{command}`\n\nnext:{steps}")
@@ -186,8 +187,10 @@ def _entry(client: Client, folder: Path, words: Sequence[str]) -> dict[str, Any]
     return {"type": "stdio", "command": command[0], "args": command[1:]}
 
 
-def _merged(data: bytes, table: str, entry: Mapping[str, Any]) -> str:
+def _merged(data: bytes, table: str, entry: Mapping[str, Any]) -> bytes:
     """Return a configuration with an entry added, if it is not there already.
+
+    Indent, line ends and a byte order mark are those of `data`.
 
     Raises:
         DocumentInvalid: it is no JSON; with comments, it is none.
@@ -201,12 +204,16 @@ def _merged(data: bytes, table: str, entry: Mapping[str, Any]) -> str:
     if not isinstance(servers, dict):
         raise _CannotMerge(f"has no object {table!r}")
     if servers.get(_NAME) == entry:
-        return document.text
+        return data
     if _NAME in servers:
         raise _CannotMerge(f"has another server {_NAME!r}")
     servers[_NAME] = entry
     indent = re.search(r"^([ \t]+)\S", document.text, re.MULTILINE)
-    return _json(values, indent[1] if indent else 2) + "\n"
+    text = _json(values, indent[1] if indent else 2) + "\n"
+    if "\r\n" in document.text:
+        text = text.replace("\n", "\r\n")
+    mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
+    return mark + text.encode()
 
 
 def _json(value: Any, indent: int | str | None) -> str:
@@ -215,7 +222,7 @@ def _json(value: Any, indent: int | str | None) -> str:
     return json.dumps(value, indent=indent, separators=separators, ensure_ascii=False)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, data: bytes) -> None:
     """Replace a file as a whole, so that no half of it is ever there.
 
     Raises:
@@ -225,7 +232,7 @@ def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         made = Path(folder, path.name)
-        made.write_text(text, encoding="utf-8")
+        made.write_bytes(data)
         if path.exists():
             shutil.copymode(path, made)
         made.replace(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import subprocess
 import sys
@@ -116,6 +117,24 @@ def test_all_else_in_the_file_stays_in_its_order_and_indent(ask: Asking) -> None
     wanted = held | {"mcpServers": {"other": other, "dagstack-dev": entry()}}
     assert file.read_text() == json.dumps(wanted, indent="\t", ensure_ascii=False) + "\n"
     assert file.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_file_of_another_editor_keeps_its_line_ends_and_byte_order_mark(
+    ask: Asking, mark: bytes, end: bytes
+) -> None:
+    def as_written(servers: object) -> bytes:
+        text = json.dumps({"mcpServers": servers}, indent=2) + "\n"
+        return mark + text.encode().replace(b"\n", end)
+
+    file = ask.folder / ".mcp.json"
+    file.write_bytes(as_written({"other": {}}))
+    assert ask.run("mcp", "--install", "claude-code").returncode == 0
+    wanted = as_written({"other": {}, "dagstack-dev": entry()})
+    assert file.read_bytes() == wanted
+    assert ask.run("mcp", "--install", "claude-code").stdout.startswith(".mcp.json has it already:")
+    assert file.read_bytes() == wanted
 
 
 def test_a_file_behind_a_link_is_written_where_it_is(ask: Asking) -> None:
