@@ -31,7 +31,7 @@ from dagstack_dev.agents.plugin_tools import (
     raise_error_of,
     result_of,
 )
-from dagstack_dev.agents.tool import ToolProblem, fenced
+from dagstack_dev.agents.tool import MARK, ToolProblem, fenced
 from dagstack_dev.api.client import ApiError, ServerGone
 
 if TYPE_CHECKING:
@@ -69,6 +69,15 @@ _CHANGES: Final = frozenset(
 
 _PART: Final = re.compile(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*")
 _OTHER: Final = re.compile(r"[^A-Za-z0-9_-]")
+
+_BY_NAME: Final = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+"""Keywords of JSON Schema that hold schemas by names."""
+
+_VALUES: Final = frozenset({"default", "examples", "const", "enum"})
+"""Keywords that hold values."""
+
+_LEFT_OUT: Final = frozenset({"title", "$comment"})
+"""Keywords with text that tells a caller nothing more."""
 _SCHEME: Final = "dagstack://"
 
 
@@ -207,7 +216,9 @@ class Exposed:
         answer = await call.post("prompt", **asked, timeout_seconds=CALL_SECONDS)
         raise_error_of(answer, name)
         try:
-            return GetPromptResult(description=_described(found), messages=answer["messages"])
+            return GetPromptResult(
+                meta=MARK, description=_described(found), messages=answer["messages"]
+            )
         except ValidationError as error:
             raise ToolProblem(f"{name}: what its server has sent is no prompt") from error
 
@@ -246,7 +257,7 @@ class Exposed:
         before = uri.removesuffix(own)
         contents = [{**each, "uri": before + each.get("uri", own)} for each in answer["contents"]]
         try:
-            return ReadResourceResult.model_validate({"contents": contents})
+            return ReadResourceResult.model_validate({"_meta": MARK, "contents": contents})
         except ValidationError as error:
             raise ToolProblem(f"{uri}: what its server has sent is no resource") from error
 
@@ -295,7 +306,28 @@ def _input_schema(given: Mapping[str, Any]) -> dict[str, Any]:
         _InputSchema.model_validate(given)
     except ValidationError:  # It is a server's, which says at a call what does not fit.
         return {"type": "object"}
-    return {"type": "object", **given}
+    return {"type": "object", **_marked(given)}
+
+
+def _marked(schema: Any, *, is_by_name: bool = False) -> Any:
+    """Return a JSON Schema of which a reader sees that its descriptions are a plugin's.
+
+    Args:
+        schema: all of it, or a part.
+        is_by_name: whether the part holds schemas by names.
+    """
+    if isinstance(schema, list):
+        return [*map(_marked, schema)]
+    if not isinstance(schema, Mapping):
+        return schema
+    found = {}
+    for key, each in schema.items():
+        if is_by_name or not isinstance(each, str):
+            is_value = key in _VALUES and not is_by_name
+            found[key] = each if is_value else _marked(each, is_by_name=key in _BY_NAME)
+        elif key not in _LEFT_OUT:
+            found[key] = fenced(each) if key == "description" else each
+    return found
 
 
 def _annotations(given: Mapping[str, Any]) -> ToolAnnotations | None:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from mcp.types import CallToolResult, ContentBlock, TextContent
+from mcp.types import (
+    CallToolResult,
+    ContentBlock,
+    EmbeddedResource,
+    ResourceLink,
+    TextContent,
+    TextResourceContents,
+)
 from pydantic import Field, TypeAdapter, ValidationError
 
 from dagstack_dev.agents.tool import (
+    MARK,
     Answer,
     Arguments,
     Call,
@@ -174,7 +182,7 @@ def raise_error_of(answer: Mapping[str, Any], what: str) -> None:
 def result_of(called: Called) -> CallToolResult:
     """Return the result of a plugin's tool as if the plugin itself were asked over MCP."""
     structured = called.result if isinstance(called.result, dict) else None
-    return CallToolResult(content=called.blocks(), structured_content=structured)
+    return CallToolResult(meta=MARK, content=called.blocks(), structured_content=structured)
 
 
 def _block(block: object) -> ContentBlock:
@@ -183,6 +191,13 @@ def _block(block: object) -> ContentBlock:
         known = _BLOCK.validate_python(block)
     except ValidationError:
         return TextContent(text=fenced(json.dumps(block, ensure_ascii=False)))
-    if isinstance(known, TextContent):
-        return known.model_copy(update={"text": fenced(known.text)})
-    return known
+    match known:
+        case TextContent(text=text):
+            return known.model_copy(update={"text": fenced(text)})
+        case EmbeddedResource(resource=TextResourceContents(text=text) as held):
+            marked = held.model_copy(update={"text": fenced(text)})
+            return known.model_copy(update={"resource": marked})
+        case ResourceLink(description=str(text)):
+            return known.model_copy(update={"description": fenced(text), "title": None})
+        case _:
+            return known

@@ -90,6 +90,10 @@ def fenced(text: str) -> str:
     return f"<{_FENCE}>\n{inner}\n</{_FENCE}>"
 
 
+MARK: Final = {"from_plugin": True}
+"""The `_meta` of an answer of the protocol that has to stay as a plugin has made it."""
+
+
 class ToolProblem(Exception):
     """A tool cannot do what it is asked for: what is wrong, where, and what to do."""
 
