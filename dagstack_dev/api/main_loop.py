@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio
 
+from dagstack_dev.api.patience import have_ended
 from dagstack_dev.core.blame import innermost_of_plugins
 
 if TYPE_CHECKING:
@@ -146,8 +147,7 @@ class MainLoopLink:
             self._question, self._asked = asyncio.wrap_future(answer), time.monotonic()
             with suppress(RuntimeError):  # That loop has ended, and does not answer.
                 self._call_soon(answer.set_result, None)
-        done, _ = await asyncio.wait([self._question], timeout=PATIENCE_SECONDS)
-        if done:
+        if await have_ended([self._question], PATIENCE_SECONDS):
             return None
         frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - there is no other way
         of_plugin = innermost_of_plugins(frame)

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagstack_dev._version import __version__
+from dagstack_dev.api.patience import have_ended
 from dagstack_dev.core.frames import never_suspend
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class ApiThread:
                 for connection in [*self.server_state.connections]:
                     connection.shutdown()
                 if tasks := [*self.server_state.tasks]:
-                    await asyncio.wait(tasks, timeout=END_SECONDS)
+                    await have_ended(tasks, END_SECONDS)
 
         class Config(uvicorn.Config):
             """Leaves the loggers alone: they are also those of a server in the app or a plugin."""

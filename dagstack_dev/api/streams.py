@@ -80,11 +80,13 @@ async def newest(
         event_of: returns the level, name and fields of one.
         counts: returns whether one may be among them.
     """
-    query, last = request.query_params, feed.last
+    query = request.query_params
     is_wanted = _filter(query.get("plugin", ""), query.get("level", ""))
     most = number(query, "limit", 200)
     found, breath = list[Event](), Breath()
-    for each in reversed(feed.after(number(query, "after", 0))):
+    last = feed.last
+    kept = feed.after(number(query, "after", 0))
+    for each in reversed(kept):
         await breath.draw()
         if len(found) >= most:
             break
@@ -93,7 +95,7 @@ async def newest(
         event = event_of(each.value)
         if is_wanted(*event):
             found.append(event_report(each, *event))
-    return Events(events=found[::-1], last=last)
+    return Events(events=found[::-1], last=kept[-1].id if kept else last)
 
 
 class Part(Generic[T]):

@@ -14,10 +14,13 @@ import pytest
 from answering import answering, lines
 from anyio import from_thread, to_thread
 from serving import ref
+from starlette.requests import Request
 from trees import PluginTree
 
-from dagstack_dev.api.board import HELD_SECONDS, Breath, Feed
+from dagstack_dev.api.board import HELD_SECONDS, Breath, Feed, Numbered
+from dagstack_dev.api.streams import newest
 from dagstack_dev.core.events import PluginLeaked, WatchProblem
+from dagstack_dev.logs import as_event
 
 
 def events(found: Iterator[str]) -> Iterator[Any]:
@@ -128,6 +131,19 @@ async def test_a_stream_can_be_narrowed(tree: PluginTree) -> None:
         last = await server.get("events", "last", plugin="demo/one", limit=2)
         assert [each["event"] for each in last["events"]] == ["plugin.setting_up", "plugin.ready"]
         assert (await server.get("events", "last", limit=0))["events"] == []
+
+
+async def test_what_comes_while_the_newest_are_collected_is_told_once() -> None:
+    class Busy(Feed[WatchProblem]):
+        def after(self, number: int) -> list[Numbered[WatchProblem]]:
+            self.publish(WatchProblem(message="meanwhile"))
+            return super().after(number)
+
+    for after in (0, 9):
+        feed = Busy(10)
+        request = Request({"type": "http", "query_string": f"after={after}".encode()})
+        found = await newest(request, feed, as_event)
+        assert found.last == max((each.id for each in found.events), default=0)
 
 
 async def test_what_is_not_asked_for_is_not_put_into_words(tree: PluginTree) -> None:
