@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -45,7 +45,7 @@ from dagstack_dev.host.services.context import PluginContext
 from dagstack_dev.host.services.loggers import AppLogger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from dagstack_dev.app.local_api import LocalApi
@@ -259,24 +259,16 @@ class DevServer:
 
     def _take_hold(self, steps: AsyncExitStack) -> None:
         """Have the registry run by our settings; `steps` end that, the last one first."""
-        runner, table = self.registry.runner, self._table
         steps.callback(self._loop.end)
         publish = [] if self._api is None else [self._api.board.reloads.publish]
         steps.callback(self._table.observe(Recorder(*publish, export)))
         steps.callback(self._end_streams)
-        before = runner.on_crash, runner.drain_seconds, table.watchdog.is_outdated
-        steps.callback(self._direct, *before, table.rules.patience)
-        self._direct(
-            self._loop.note_crash,
-            self._settings.drain_seconds,
-            self._loop.preemption.is_outdated,
-            self._settings.call_patience,
-        )
+        steps.enter_context(self._directing())
         steps.callback(self._hookspecs.end)
         steps.enter_context(writes_noted())
         steps.callback(self._shared.close)
         steps.callback(self._report_stopped)
-        runner.context = self._context
+        self.registry.runner.context = self._context
         if self._driver is not None:
             steps.push_async_callback(self._give_back, self._driver)
         if self._owns_plugins:
@@ -284,17 +276,18 @@ class DevServer:
             steps.push_async_callback(self._tear_down)
         steps.push_async_callback(self._loop.leaks.finish)
 
-    def _direct(
-        self,
-        on_crash: Callable[[PluginRef, BaseException | None], None],
-        drain_seconds: float,
-        is_outdated: Callable[[PluginRef, float], bool],
-        patience: float,
-    ) -> None:
-        """Have the registry, which may be the app's, run by these."""
-        runner, table = self.registry.runner, self._table
-        runner.on_crash, runner.drain_seconds = on_crash, drain_seconds
-        table.watchdog.is_outdated, table.rules.patience = is_outdated, patience
+    @contextmanager
+    def _directing(self) -> Iterator[None]:
+        """Have the registry, which may be the app's, run by our settings inside the block."""
+        runner, watchdog, rules = self.registry.runner, self._table.watchdog, self._table.rules
+        before = runner.on_crash, runner.drain_seconds, watchdog.is_outdated, rules.patience
+        runner.on_crash, runner.drain_seconds = self._loop.note_crash, self._settings.drain_seconds
+        watchdog.is_outdated = self._loop.preemption.is_outdated
+        rules.patience = self._settings.call_patience
+        try:
+            yield
+        finally:
+            runner.on_crash, runner.drain_seconds, watchdog.is_outdated, rules.patience = before
 
     async def _start(self, began: float) -> None:
         """Watch first, then look: what is written in between is in an event."""

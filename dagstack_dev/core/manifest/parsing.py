@@ -108,21 +108,18 @@ def place_of_dependencies(source: PluginSource | None) -> tuple[str | None, int 
     return source.manifest_path, line_in(source, "depends_on") or line_in(source, "")
 
 
-def manifest_from(
-    values: PluginManifest | Mapping[str, Any], source: str = "<manifest>"
-) -> PluginManifest:
+def manifest_from(values: PluginManifest | Mapping[str, Any]) -> PluginManifest:
     """`values` as a manifest, for plugins that are registered by hand.
 
     Args:
         values: a manifest, or its fields.
-        source: where they come from, for messages.
 
     Raises:
         ManifestInvalid: with every problem at once.
     """
     if isinstance(values, PluginManifest):
         return values
-    return load_manifest_from_dict(values, source)
+    return load_manifest_from_dict(values, "<manifest>")
 
 
 def load_manifest_from_dict(

@@ -147,23 +147,21 @@ class SetupAll:
 
     async def _tear_down_all(self) -> None:
         async with self._runner.lock.exclusive():
-            await self._tear_down_everything()
-
-    async def _tear_down_everything(self) -> None:
-        self._runner.look_at_loop()
-        places = self._table.setup_order | self._runner.ended_with_loop
-        refs = sorted(places, key=places.__getitem__, reverse=True)
-        self._refuse_elsewhere(refs)
-        failures = await self._tear_down(refs)
-        self._table.watchdog.stop()
-        crashes = self._runner.crashes
-        failures += crashes.items()
-        crashes.clear()
-        self.is_set_up = self._is_taken_over = False
-        for entry in self._table.present():
-            self._table.ended(entry, "it has been torn down; await registry.setup_all(...) first")
-        if failures:
-            raise TeardownErrors(failures)
+            self._runner.look_at_loop()
+            places = self._table.setup_order | self._runner.ended_with_loop
+            refs = sorted(places, key=places.__getitem__, reverse=True)
+            self._refuse_elsewhere(refs)
+            failures = await self._tear_down(refs)
+            self._table.watchdog.stop()
+            crashes = self._runner.crashes
+            failures += crashes.items()
+            crashes.clear()
+            self.is_set_up = self._is_taken_over = False
+            refusal = "it has been torn down; await registry.setup_all(...) first"
+            for entry in self._table.present():
+                self._table.ended(entry, refusal)
+            if failures:
+                raise TeardownErrors(failures)
 
     def _refuse_elsewhere(self, refs: Iterable[PluginRef]) -> None:
         for ref in refs:

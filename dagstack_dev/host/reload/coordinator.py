@@ -128,7 +128,8 @@ class Coordinator:
                 if other in runs and other is not run:
                     other.failed.pop(importer, None)  # It had no chance by itself.
                     other.failed |= run.failed
-                    failed += () if other.must_roll_back else [other]
+                    if not other.must_roll_back:
+                        failed.append(other)
                     other.must_roll_back = True
 
     async def _roll_back(self) -> None:

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 
 _PACKAGE_PARTS: Final = 3
-_NOTHING: Final[frozenset[str]] = frozenset()  # One for all: each takes 216 bytes.
 
 _extensions: Final[dict[str, tuple[int, ...]]] = {}
 """Inode, size and time of the extension modules that this process has loaded, by path."""

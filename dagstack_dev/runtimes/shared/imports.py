@@ -158,7 +158,8 @@ class ImportGraph:
             name = todo.pop()
             if name in self._owners and name not in reached:
                 reached.add(name)
-                todo += () if self.is_plugins(name) else self._imports.get(name, ())
+                if not self.is_plugins(name):
+                    todo += self._imports.get(name, ())
         return reached
 
     def reached_by(self, owner: str) -> set[str]:

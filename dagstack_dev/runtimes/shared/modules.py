@@ -243,7 +243,8 @@ class SharedModules:
         for name, (path, is_stale, unloaded) in taken.items():  # Packages before their parts.
             self._add(name, path)
             restore(unloaded, name, self.imports)
-            self.stale |= {name} if is_stale else set()
+            if is_stale:
+                self.stale.add(name)
 
     def unload_importers(self, package: str) -> dict[str, UnloadedModule]:
         """As `unload`, for the shared modules that import a plugin's package."""
