@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 from anyio import to_thread
 
-from dagstack_dev.api.client import KEEP_ALIVE_SECONDS, ApiError, ServerGone, target
+from dagstack_dev.api.client import (
+    KEEP_ALIVE_SECONDS,
+    PATIENCE_SECONDS,
+    ApiError,
+    ServerGone,
+    target,
+)
 from dagstack_dev.api.socket import find_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from dagstack_dev.api.socket import Server
-
-PATIENCE_SECONDS: Final = 15.0
-"""How much longer an answer may take than was asked for: a stopped process never answers."""
 
 SILENCE_SECONDS: Final = KEEP_ALIVE_SECONDS * 3
 """After how much of it a stream has broken off."""

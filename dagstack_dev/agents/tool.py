@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from dagstack_dev.agents.connection import PATIENCE_SECONDS
 from dagstack_dev.api.asker import headers_of
-from dagstack_dev.api.client import target
+from dagstack_dev.api.client import PATIENCE_SECONDS, target
 from dagstack_dev.core.refs import ref_called
 
 if TYPE_CHECKING:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from http.client import HTTPResponse
 
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 """How often a stream in which nothing happens says that it is still there."""
+
+PATIENCE_SECONDS: Final = 15.0
+"""How much longer an answer may take than was asked for: a stopped process never answers."""
 
 
 class ApiError(Exception):
@@ -62,38 +67,35 @@ class ApiClient:
             ApiError: the server has answered with a problem.
             ServerGone: it does not answer.
         """
-        return self._ask("GET", target(parts, query), None, 30.0)
+        with self.answer("GET", target(parts, query), 2 * PATIENCE_SECONDS) as answer:
+            return _json(answer)
 
-    def post(self, *parts: str, timeout: float | None = 30.0, **body: Any) -> Any:
+    def post(self, *parts: str, **body: Any) -> Any:
         """Return the JSON that a request with `body` is answered with.
 
         Args:
             parts: of the path below `/api/`.
-            timeout: how long the answer may take, in seconds; None for as long as it takes.
             body: the fields of the request.
 
         Raises:
             As `get`.
         """
-        return self._ask("POST", target(parts, {}), json.dumps(body).encode(), timeout)
+        seconds = body.get("timeout_seconds", PATIENCE_SECONDS) + PATIENCE_SECONDS
+        with self.answer("POST", target(parts, {}), seconds, json.dumps(body)) as answer:
+            return _json(answer)
 
-    def stream(self, *parts: str, timeout: float, **query: Any) -> Iterator[tuple[int, Any]]:
+    def stream(self, *parts: str, **query: Any) -> Iterator[tuple[int, Any]]:
         """Yield the events of a stream with their ids, until the server ends it.
 
         Args:
             parts: of the path below `/api/`.
-            timeout: how long there may be no word of the server, in seconds.
             query: the parameters.
 
         Raises:
             As `get`.
         """
-        connection = _Connection(self._path, timeout)
-        try:
-            connection.request("GET", target(parts, query))
-            answer = connection.getresponse()
-            if answer.status >= http.client.BAD_REQUEST:
-                raise ApiError(json.loads(answer.read()))
+        silence = KEEP_ALIVE_SECONDS + PATIENCE_SECONDS
+        with self.answer("GET", target(parts, query), silence) as answer:
             number = 0
             for line in answer:
                 name, _, value = line.decode().rstrip("\n").partition(": ")
@@ -101,31 +103,43 @@ class ApiClient:
                     number = int(value)
                 elif name == "data":
                     yield number, json.loads(value)
+
+    @contextmanager
+    def answer(
+        self, method: str, target: str, seconds: float, body: str | None = None
+    ) -> Iterator[HTTPResponse]:
+        """Give what the server answers, for the block.
+
+        Args:
+            method: of HTTP.
+            target: the address.
+            seconds: how long each part of it may take.
+            body: of the request.
+
+        Raises:
+            As `get`.
+        """
+        connection = _Connection(self._path, seconds)
+        try:
+            connection.request(method, target, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            if answer.status >= http.client.BAD_REQUEST:
+                raise ApiError(_json(answer))
+            yield answer
         except TimeoutError as error:
-            raise ServerGone(f"no word of it for {timeout:g} s") from error
+            raise ServerGone(f"no word of it for {seconds:g} s") from error
         except (OSError, http.client.HTTPException) as error:
             raise ServerGone(str(error) or type(error).__name__) from error
         finally:
             connection.close()
 
-    def _ask(self, method: str, target: str, body: bytes | None, timeout: float | None) -> Any:
-        connection = _Connection(self._path, timeout)
-        try:
-            headers = {"Content-Type": "application/json"} if body is not None else {}
-            connection.request(method, target, body, headers)
-            answer = connection.getresponse()
-            content = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise ServerGone(str(error) or type(error).__name__) from error
-        finally:
-            connection.close()
-        try:
-            value = json.loads(content)
-        except ValueError as error:
-            raise ServerGone(f"it answers {content[:80]!r}, which is no JSON") from error
-        if answer.status >= http.client.BAD_REQUEST:
-            raise ApiError(value)
-        return value
+
+def _json(answer: HTTPResponse) -> Any:
+    content = answer.read()
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise ServerGone(f"it answers {content[:80]!r}, which is no JSON") from error
 
 
 def target(parts: tuple[str, ...], query: Mapping[str, Any]) -> str:

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from dagstack_dev.cli.output import OutputFile, printable, say
 from dagstack_dev.cli.settings import SettledCommand, setting
+from dagstack_dev.cli.wording import age, at, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from click.shell_completion import CompletionItem
+
+    from dagstack_dev.cli.remote import Remote
 
 NOT_CURRENT_EXIT_CODE: Final = 1
 """How `reload`, `wait` and `call` end where what runs is not what is on disk, or a call raises."""
@@ -46,15 +50,23 @@ _LEVEL = click.option(
 )
 
 
+def _remote(server: Path | None, *, is_quiet: bool = False) -> Remote:
+    from dagstack_dev.cli.remote import Remote  # noqa: PLC0415 - keeps --help fast
+
+    return Remote(server, is_quiet=is_quiet)
+
+
+def _print_json(value: Any) -> None:
+    """Print `value` as JSON on one line, for a program."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
 def _complete(ctx: click.Context, _: click.Parameter, typed: str) -> list[CompletionItem]:
     """Complete the names of plugins; without a server there are none."""
     from click.shell_completion import CompletionItem  # noqa: PLC0415 - only where it is used
 
-    from dagstack_dev.cli.remote import Remote  # noqa: PLC0415 - keeps --help fast
-
     try:
-        remote = Remote(ctx.params.get("server"), is_quiet=True)
-        known = remote.get("status")["plugins"]
+        known = _remote(ctx.params.get("server"), is_quiet=True).get("status")["plugins"]
     except click.ClickException:
         return []
     return [CompletionItem(each["plugin"]) for each in known if each["plugin"].startswith(typed)]
@@ -81,19 +93,18 @@ def status(refs: Sequence[str], server: Path | None, *, as_json: bool) -> int:
     when all that is asked about runs what is on disk, with 1 otherwise, with 4 without a server.
     """
     from dagstack_dev.cli import status as view  # noqa: PLC0415 - keeps --help fast
-    from dagstack_dev.cli.remote import Remote, print_json  # noqa: PLC0415 - likewise
 
-    remote = Remote(server)
+    remote = _remote(server)
     if not refs:
         found = remote.get("status")
         if as_json:
-            print_json(found)
+            _print_json(found)
         else:
             view.show(view.summary(found))
         return 0 if found["is_current"] else NOT_CURRENT_EXIT_CODE
     details = [remote.get("plugins", *remote.ref(ref).split("/", 1)) for ref in refs]
     if as_json:
-        print_json(details)
+        _print_json(details)
     else:
         for each in details:
             view.show(view.detail(each))
@@ -134,13 +145,12 @@ def _reload(
     refs: Sequence[str], server: Path | None, timeout: float, *, everything: bool, as_json: bool
 ) -> int:
     from dagstack_dev.cli import status as view  # noqa: PLC0415 - keeps --help fast
-    from dagstack_dev.cli.remote import Remote, print_json  # noqa: PLC0415 - likewise
 
-    remote = Remote(server)
+    remote = _remote(server)
     wanted = [remote.ref(ref) for ref in refs]
     found = remote.post("reload", plugins=wanted, everything=everything, timeout_seconds=timeout)
     if as_json:
-        print_json(found)
+        _print_json(found)
     else:
         view.show(view.summary(found))
     if not wanted:
@@ -171,14 +181,10 @@ def call(
     Values are read as the method's annotations say: `dagstack-dev call tool/greeter greet name=Ada
     times=3`. Exits with 1 when the method raises.
     """
-    from dagstack_dev.cli.output import printable  # noqa: PLC0415 - keeps --help fast
-    from dagstack_dev.cli.remote import Remote, print_json  # noqa: PLC0415 - likewise
-    from dagstack_dev.cli.wording import at, short  # noqa: PLC0415 - likewise
-
     given = _json_object(json_args) if json_args is not None else _pairs(arguments)
     if json_args is not None and arguments:
         raise click.UsageError("give NAME=VALUE or --json-args, not both")
-    remote = Remote(server)
+    remote = _remote(server)
     answer = remote.post(
         "call",
         plugin=remote.ref(ref),
@@ -188,7 +194,7 @@ def call(
         timeout_seconds=timeout,
     )
     if as_json:
-        print_json(answer)
+        _print_json(answer)
     elif answer["error"] is not None:
         error = answer["error"]
         click.echo(printable(short(f"{error['type']}: {error['message']}")), err=True)
@@ -255,18 +261,15 @@ def _show(
 ) -> int:
     """Print the last events, and with `follow` those after them; `what` says where both are."""
     last, stream = what
-    from dagstack_dev.cli.output import OutputFile, say  # noqa: PLC0415 - keeps --help fast
-    from dagstack_dev.cli.remote import Remote, print_json  # noqa: PLC0415 - likewise
-    from dagstack_dev.cli.status import event_line  # noqa: PLC0415 - likewise
-    from dagstack_dev.cli.wording import age  # noqa: PLC0415 - likewise
+    from dagstack_dev.cli.status import event_line  # noqa: PLC0415 - keeps --help fast
 
-    remote = Remote(server)
+    remote = _remote(server)
     select = {"plugin": remote.ref(ref) if ref else None, "level": level}
     found = remote.get(*last, limit=limit, **select)
 
     def show(event: Mapping[str, Any]) -> None:
         if as_json:
-            print_json(event)
+            _print_json(event)
         else:
             click.echo(event_line(event))
 
@@ -295,17 +298,15 @@ def page(server: Path | None, *, opens: bool, agents: bool, as_json: bool) -> in
 
     The server serves it from then on. The address lets any browser in; keep it to yourself.
     """
-    from dagstack_dev.cli.output import say  # noqa: PLC0415 - keeps --help fast
-    from dagstack_dev.cli.places import open_externally  # noqa: PLC0415 - likewise
-    from dagstack_dev.cli.remote import Remote, print_json  # noqa: PLC0415 - likewise
+    from dagstack_dev.cli.places import open_externally  # noqa: PLC0415 - keeps --help fast
     from dagstack_dev.page.access import address_in, agents_in  # noqa: PLC0415 - likewise
 
-    found = Remote(server).post("page")
+    found = _remote(server).post("page")
     file = Path(found["file"])
     address, (agents_url, agents_token) = address_in(file), agents_in(file)
     if as_json:
         told = {"address": address, "agents_url": agents_url, "agents_token": agents_token}
-        print_json(found | told)
+        _print_json(found | told)
         return 0
     if agents:
         click.echo(f"{agents_url}\nAuthorization: Bearer {agents_token}")
@@ -341,9 +342,8 @@ def stop(server: Path | None) -> int:
 
 
 def _simple(server: Path | None, what: str, **body: Any) -> int:
-    from dagstack_dev.cli.remote import Remote  # noqa: PLC0415 - keeps --help fast
 
-    click.echo(Remote(server).post(what, **body)["message"])
+    click.echo(_remote(server).post(what, **body)["message"])
     return 0
 
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from dagstack_dev.api.client import KEEP_ALIVE_SECONDS, ApiClient, ApiError, ServerGone
+from dagstack_dev.api.client import ApiClient, ApiError, ServerGone
 from dagstack_dev.api.socket import find_servers
 from dagstack_dev.cli.output import printable
 from dagstack_dev.core.refs import ref_called
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from http.client import HTTPResponse
 
 NO_SERVER_EXIT_CODE: Final = 4
 """How a command ends that asks a running server where none runs."""
-
-
-PATIENCE_SECONDS: Final = 15.0
-"""How much longer an answer may take than was asked for: a stopped process never answers."""
 
 
 class NoServer(click.ClickException):
@@ -31,7 +28,7 @@ class NoServer(click.ClickException):
     exit_code = NO_SERVER_EXIT_CODE
 
 
-class Remote:
+class Remote(ApiClient):
     """The running server that a command asks; what is in the way is one clear line.
 
     Args:
@@ -60,33 +57,19 @@ class Remote:
         for other in () if is_quiet else found[1:]:
             words = f"asks the newest server, pid {found[0].pid}; pid {other.pid} watches the same"
             click.echo(f"dagstack-dev: {words}, and is asked by --server {other.socket}", err=True)
-        self._client = ApiClient(found[0].socket)
+        super().__init__(found[0].socket)
 
-    def get(self, *parts: str, **query: Any) -> Any:
-        """Return the answer of the server; see `ApiClient.get`.
+    @contextmanager
+    def answer(self, *request: Any) -> Iterator[HTTPResponse]:
+        """Give what the server answers; see `ApiClient.answer`.
 
         Raises:
             NoServer: it does not answer.
             click.ClickException: it has answered with a problem.
         """
-        return self._asked(lambda: self._client.get(*parts, **query))
-
-    def post(self, *parts: str, **body: Any) -> Any:
-        """As `get`, for a request with `body`."""
-        timeout = body.get("timeout_seconds", PATIENCE_SECONDS) + PATIENCE_SECONDS
-        return self._asked(lambda: self._client.post(*parts, timeout=timeout, **body))
-
-    def stream(self, *parts: str, **query: Any) -> Iterator[tuple[int, Any]]:
-        """Yield the events of a stream, until the server ends."""
-        patience = KEEP_ALIVE_SECONDS + PATIENCE_SECONDS
-        events = self._client.stream(*parts, timeout=patience, **query)
-        while (each := self._asked(lambda: next(events, None))) is not None:
-            yield each
-
-    @staticmethod
-    def _asked(question: Any) -> Any:
         try:
-            return question()
+            with super().answer(*request) as answer:
+                yield answer
         except ApiError as error:
             argument, example = map(error.problem.get, ("argument", "example"))
             write = f"; write, for example: {shlex.quote(f'{argument}={example}')}"
@@ -108,8 +91,3 @@ class Remote:
             return ref_called(text, known)
         except LookupError as error:
             raise click.ClickException(str(error)) from error
-
-
-def print_json(value: Any) -> None:
-    """Print `value` as JSON on one line, for a program."""
-    click.echo(json.dumps(value, ensure_ascii=False))
