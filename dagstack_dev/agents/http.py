@@ -88,8 +88,7 @@ class AgentApp:
 
         from dagstack_dev.agents.connection import Connection  # noqa: PLC0415 - likewise
         from dagstack_dev.agents.protocol import AgentServer  # noqa: PLC0415 - likewise
-        from dagstack_dev.agents.tools import TOOLS  # noqa: PLC0415 - likewise
 
         connection = Connection(Path(self._socket))
-        server = AgentServer(connection, TOOLS, **self._options).server
+        server = AgentServer(connection, **self._options).server
         return connection, StreamableHTTPSessionManager(server, session_idle_timeout=_IDLE_SECONDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -40,6 +40,7 @@ from dagstack_dev._version import __version__
 from dagstack_dev.agents.connection import NoServer
 from dagstack_dev.agents.exposed import Exposed
 from dagstack_dev.agents.tool import Call, Session, Tool, ToolProblem, cut, fenced
+from dagstack_dev.agents.tools import TOOLS
 from dagstack_dev.api.client import ApiError, ServerGone
 from dagstack_dev.core.refs import did_you_mean
 
@@ -87,7 +88,6 @@ class AgentServer:
 
     Args:
         connection: the way to the dev server.
-        tools: the tools.
         read_only: whether those that change something are left out.
         expose: the plugins whose own tools, prompts and resources are offered beside them, see
             `exposed.Exposed`.
@@ -99,13 +99,12 @@ class AgentServer:
     def __init__(
         self,
         connection: Connection,
-        tools: Iterable[Tool],
         *,
         read_only: bool = False,
         expose: Sequence[str] = (),
     ) -> None:
         self._connection = connection
-        self._tools = {each.name: each for each in tools if not (read_only and each.changes)}
+        self._tools = {each.name: each for each in TOOLS if not (read_only and each.changes)}
         self._sessions: dict[str, Session] = {}
         self._began = datetime.now(UTC)
         self._exposed = Exposed(connection, expose, self._tell, read_only=read_only)

@@ -8,7 +8,6 @@ from mcp.server.stdio import stdio_server
 
 from dagstack_dev.agents.connection import Connection
 from dagstack_dev.agents.protocol import AgentServer
-from dagstack_dev.agents.tools import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +27,6 @@ async def serve_stdio(
     Raises:
         RuntimeError: this process serves already.
     """
-    server = AgentServer(Connection(place), TOOLS, read_only=read_only, expose=expose).server
+    server = AgentServer(Connection(place), read_only=read_only, expose=expose).server
     async with stdio_server() as (read, write):
         await server.run(read, write, server.create_initialization_options())

@@ -13,7 +13,7 @@ from dagstack_dev.cli.output import printable_json, printable_styled, say
 from dagstack_dev.cli.project import project_of
 from dagstack_dev.cli.wording import short
 from dagstack_dev.core.errors.base import said
-from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.core.refs import ref_called
 from dagstack_dev.core.secrets import masked_text
 from dagstack_dev.core.wording import counted
 from dagstack_dev.static import drawing
@@ -77,13 +77,11 @@ def run(
 
 def _ref(text: str, project: Project) -> PluginRef:
     """Return the plugin called `text`, which may be a name alone where only one has it."""
-    found = [ref for ref in project.plugins if text in (str(ref), ref.name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise click.UsageError(f"{text!r} may be any of {', '.join(map(str, sorted(found)))}")
-    known = [name for ref in project.plugins for name in (str(ref), ref.name)]
-    raise click.UsageError(f"no plugin is called {text!r}{did_you_mean(text, known)}")
+    refs = {str(ref): ref for ref in sorted(project.plugins)}
+    try:
+        return refs[ref_called(text, [*refs])]
+    except LookupError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _tree(nodes: Sequence[Node], project: Project) -> Iterator[str]:

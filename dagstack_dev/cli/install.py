@@ -77,10 +77,6 @@ CLIENTS: Final[Mapping[str, Client]] = {
 }
 
 
-class _CannotMerge(Exception):
-    """An entry cannot be added to a file without losing something of it."""
-
-
 def install(name: str, server: Path | None, options: Collection[str], *, dry_run: bool) -> int:
     """Add the server to the configuration of a client for this folder; return the exit code.
 
@@ -112,8 +108,6 @@ def install(name: str, server: Path | None, options: Collection[str], *, dry_run
         raise click.ClickException(f"{path}: {error.strerror}") from error
     except DocumentInvalid as error:
         raise _refusal(place_of(str(path), error.line), error.reason, client, entry) from error
-    except _CannotMerge as error:
-        raise _refusal(str(path), str(error), client, entry) from error
     did = "has it already" if new == old else "has it now" if old else "is written"
     command = " ".join([entry["command"], *entry["args"]])
     steps = "".join(f"\n  {each}" for each in (*_missing(), client.step))
@@ -193,20 +187,20 @@ def _merged(data: bytes, table: str, entry: Mapping[str, Any]) -> bytes:
     Indent, line ends and a byte order mark are those of `data`.
 
     Raises:
-        DocumentInvalid: it is no JSON; with comments, it is none.
-        _CannotMerge: something in it would not stay as it is.
+        DocumentInvalid: it is no JSON, which with comments it is not; or something in it would not
+            stay as it is.
     """
     document = read_document(data, is_json=True)
     if _STRING_OR_SPACE.sub(r"\1", document.text) != _json(document.values, None):
-        raise _CannotMerge("has something that cannot be written back as it is, say a key twice")
+        raise DocumentInvalid("has something that cannot be written back as it is, say a key twice")
     values = document.values
     servers = values.setdefault(table, {}) if isinstance(values, dict) else None
     if not isinstance(servers, dict):
-        raise _CannotMerge(f"has no object {table!r}")
+        raise DocumentInvalid(f"has no object {table!r}")
     if servers.get(_NAME) == entry:
         return data
     if _NAME in servers:
-        raise _CannotMerge(f"has another server {_NAME!r}")
+        raise DocumentInvalid(f"has another server {_NAME!r}")
     servers[_NAME] = entry
     indent = re.search(r"^([ \t]+)\S", document.text, re.MULTILINE)
     text = _json(values, indent[1] if indent else 2) + "\n"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import inspect
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+
+from dagstack_dev.static.findings import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,18 +32,12 @@ class AmbientStateError(Exception):
     """A module keeps mutable state of its own."""
 
 
-class Severity(StrEnum):
-    """How much a find counts: constants by name are only warned of."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
 @dataclass(frozen=True, slots=True)
 class AmbientStateViolation:
     """One name of a module that is bound to something mutable.
 
-    `line` counts from 1. `kind` is `mutable_literal` or `mutable_call`.
+    `line` counts from 1. `kind` is `mutable_literal` or `mutable_call`. Constants by name are
+    only warned of.
     """
 
     name: str

@@ -173,7 +173,7 @@ def test_around_one_plugin_is_all_that_it_needs_and_all_that_needs_it(ask: Askin
         "demo/top": ["demo/middle", "demo/base"],
     }
     done = ask.run("graph", "plugins", "--around", "midle")
-    assert done.stderr == "dagstack-dev: no plugin is called 'midle'; did you mean 'middle'?\n"
+    assert done.stderr == "dagstack-dev: there is no plugin 'midle'; did you mean 'middle'?\n"
     assert done.returncode == 2
 
 
