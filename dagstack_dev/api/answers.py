@@ -283,14 +283,7 @@ class Api:
 
     async def call(self, asked: CallRequest) -> CallAnswer:
         """Call a method of a plugin and answer with its result."""
-        ref = self._known(asked.plugin)
-        return await self._calls.call(
-            ref,
-            asked.method,
-            asked.arguments,
-            coerce=asked.coerce,
-            seconds=asked.timeout_seconds,
-        )
+        return await self._calls.call(self._known(asked.plugin), asked)
 
     async def prompt(self, asked: PromptRequest) -> PromptAnswer:
         """Answer with a prompt of an MCP server, filled in."""

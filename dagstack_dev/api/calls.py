@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +20,7 @@ from dagstack_dev.api.models.offers import (
     PromptAnswer,
     ResourceAnswer,
 )
-from dagstack_dev.api.models.requests import PromptRequest, ResourceRequest
+from dagstack_dev.api.models.requests import CallRequest, PromptRequest, ResourceRequest
 from dagstack_dev.api.problems import ProblemFound
 from dagstack_dev.api.reports import account_report, error_report
 from dagstack_dev.core.blame import root_error
@@ -68,32 +68,17 @@ class Calls:
         except ServerEnded as error:
             raise ProblemFound(problems.ENDING, "the server ends") from error
 
-    async def call(
-        self,
-        ref: PluginRef,
-        method: str,
-        arguments: Mapping[str, Any],
-        *,
-        seconds: float,
-        coerce: bool = False,
-    ) -> CallAnswer:
+    async def call(self, ref: PluginRef, asked: CallRequest) -> CallAnswer:
         """Call a method of a plugin; return what it returns or raises.
-
-        Args:
-            ref: the plugin.
-            method: the name of the method.
-            arguments: by name.
-            seconds: how long it may take.
-            coerce: whether they are texts, to be read as the method's annotations say.
 
         Raises:
             ProblemFound: it cannot be called so, or does not end in time.
         """
-        call = partial(self._backend.call, ref, method, arguments, coerce=coerce)
-        got, outcome = await self._outcome(ref, call, seconds)
+        call = partial(self._backend.call, ref, asked.method, asked.arguments, coerce=asked.coerce)
+        got, outcome = await self._outcome(ref, call, asked.timeout_seconds)
         return CallAnswer(
             plugin=str(ref),
-            method=method,
+            method=asked.method,
             result=got.value,
             text=got.text,
             content=None if got.content is None else [*got.content],
@@ -161,8 +146,9 @@ class Calls:
         def report(kind: PanelForm = PanelForm.JSON, **what: Any) -> PanelReport:
             return PanelReport(title=method.panel or "", kind=kind, **what)
 
+        asked = CallRequest(plugin=str(ref), method=method.name, timeout_seconds=PANEL_SECONDS)
         try:
-            answer = await self.call(ref, method.name, {}, seconds=PANEL_SECONDS)
+            answer = await self.call(ref, asked)
         except ProblemFound as problem:
             if problem.kind is problems.ENDING:
                 raise

@@ -27,3 +27,8 @@ export function said({ type, message }, plugin = null) {
   const own = message.startsWith(`${plugin}: `) ? message.slice(plugin.length + 2) : message;
   return own ? `${type}: ${own}` : type;
 }
+
+const TONES = { ready: "good", failed: "bad", blocked: "warn" };
+
+/** The tone of a state. */
+export const toneOf = (state) => TONES[state] ?? "info";

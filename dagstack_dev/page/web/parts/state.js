@@ -1,11 +1,10 @@
 // The state and the health of a plugin, in a word with a colour.
 
 import { html } from "../preact.js";
-
-const TONES = { ready: "good", failed: "bad", blocked: "warn" };
+import { toneOf } from "../trouble.js";
 
 export function State({ state }) {
-  return html`<span class="mark ${TONES[state] ?? "info"}">${state.replace("_", " ")}</span>`;
+  return html`<span class="mark ${toneOf(state)}">${state.replace("_", " ")}</span>`;
 }
 
 /** Whether it is well. Nothing is said of what does not run. */

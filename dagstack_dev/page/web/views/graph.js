@@ -11,7 +11,7 @@ import { State } from "../parts/state.js";
 import { html, useMemo, useState } from "../preact.js";
 import { select } from "../selection.js";
 import { useStore } from "../store.js";
-import { whyNot } from "../trouble.js";
+import { toneOf, whyNot } from "../trouble.js";
 import { count, headline, number } from "../words.js";
 
 /** With more plugins than this, those of one kind become one box. */
@@ -21,7 +21,6 @@ const MOST_AROUND = 50;
 
 const HELP = "Click a plugin, or go to it with the arrow keys; Enter opens it.";
 
-const TONES = { ready: "good", failed: "bad", blocked: "warn" };
 const WORST = ["bad", "warn", "info", "good"];
 
 /** The name of the box that was chosen last, to come back to. */
@@ -107,7 +106,7 @@ function useLooks(plugins, filter = "") {
       const plugin = byRef.get(ref);
       if (!plugin) return "info";
       const isBehind = plugin.state === "ready" && (plugin.receipt.pending || plugin.degraded);
-      return isBehind ? "warn" : (TONES[plugin.state] ?? "info");
+      return isBehind ? "warn" : toneOf(plugin.state);
     };
     return {
       tones: ({ members }) => {
