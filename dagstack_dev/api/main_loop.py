@@ -18,12 +18,11 @@ import anyio
 
 from dagstack_dev.api.patience import have_ended
 from dagstack_dev.core.blame import innermost_of_plugins
+from dagstack_dev.host.loop.tasks import is_interruption, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from contextvars import Context
-
     from dagstack_dev.core.refs import PluginRef
+    from dagstack_dev.host.plugins.table import PluginTable
 
 PATIENCE_SECONDS: Final = 0.5
 """How long the loop may take to answer before it counts as blocked: a busy machine is no block."""
@@ -58,27 +57,12 @@ class MainLoopLink:
 
     Args:
         call_soon: calls a function in that loop, from any thread.
-        spawn: runs a function there, from there, in a task of this name and with this context; see
-            `host.loop.tasks`.
-        is_interruption: returns whether an exception is meant for us, and is not a plugin's.
-        plugin_at: returns the plugin that the file at a path belongs to.
-        busy_seconds: returns how long the loop has been busy if it is now, and whether maybe
-            longer.
+        table: the plugins; knows whose a file is, and for how long the loop has been busy.
     """
 
-    def __init__(
-        self,
-        call_soon: Callable[..., object],
-        spawn: Callable[[Callable[[], Coroutine[Any, Any, None]], str, Context], None],
-        is_interruption: Callable[[BaseException], bool],
-        plugin_at: Callable[[str], PluginRef | None],
-        busy_seconds: Callable[[], tuple[float, bool]],
-    ) -> None:
+    def __init__(self, call_soon: Callable[..., object], table: PluginTable) -> None:
         self._call_soon = call_soon
-        self._spawn = spawn
-        self._is_interruption = is_interruption
-        self._plugin_at = plugin_at
-        self._busy_seconds = busy_seconds
+        self._table = table
         self._context = copy_context()
         self._thread = threading.get_ident()
         self._question: asyncio.Future[None] | None = None
@@ -118,7 +102,7 @@ class MainLoopLink:
             return
         self._under_way.add(future)
         future.add_done_callback(self._under_way.discard)
-        self._spawn(partial(self._run, future, function), "dagstack-dev call", self._context.copy())
+        spawn(partial(self._run, future, function), "dagstack-dev call", self._context.copy())
 
     async def _run(self, future: Future[Any], function: Callable[[], Any]) -> None:
         """Run in the loop of the plugins, until the API does not wait any more."""
@@ -133,7 +117,7 @@ class MainLoopLink:
                 result = function()
                 result = await result if inspect.isawaitable(result) else result
             except BaseException as error:
-                if self._is_interruption(error):
+                if is_interruption(error):
                     _set(future.set_exception, ServerEnded())
                     raise
                 _set(future.set_exception, error)  # Raised where it was asked for.
@@ -151,10 +135,10 @@ class MainLoopLink:
             return None
         frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - there is no other way
         of_plugin = innermost_of_plugins(frame)
-        ref = self._plugin_at(of_plugin.f_code.co_filename) if of_plugin else None
+        ref = self._table.code.plugin_at(of_plugin.f_code.co_filename) if of_plugin else None
         frame = of_plugin or frame
         path, line = (frame.f_code.co_filename, frame.f_lineno) if frame else ("", 0)
-        busy, is_at_least = self._busy_seconds()
+        busy, is_at_least = self._table.watchdog.busy_seconds()
         seconds = max(busy, time.monotonic() - self._asked) if is_at_least else busy
         return Blocked(seconds, is_at_least, path, line, ref)
 

@@ -21,7 +21,6 @@ from dagstack_dev.app.backend import ServerBackend
 from dagstack_dev.app.events import from_anywhere
 from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.events import WatchProblem
-from dagstack_dev.host.loop.tasks import is_interruption, spawn
 from dagstack_dev.page.access import Access
 from dagstack_dev.page.serving import listen, page_app
 
@@ -151,9 +150,7 @@ class LocalApi:
         place = socket.path
         about = About(__version__, os.getpid(), place, time.time(), tuple(roots))
         call_soon = from_anywhere(lambda function, *args: function(*args))
-        link = MainLoopLink(
-            call_soon, spawn, is_interruption, table.code.plugin_at, table.watchdog.busy_seconds
-        )
+        link = MainLoopLink(call_soon, table)
         on_stop = self._on_stop or server.end_soon
         backend = ServerBackend(server, about, publication, self, on_stop)
 
