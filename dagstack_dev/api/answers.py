@@ -14,7 +14,6 @@ from starlette.responses import Response
 
 from dagstack_dev.api import problems
 from dagstack_dev.api.asker import asked_by
-from dagstack_dev.api.backend import Offered
 from dagstack_dev.api.board import MOST_RELOADS, Breath
 from dagstack_dev.api.calls import Calls
 from dagstack_dev.api.failures import failures_report
@@ -46,6 +45,7 @@ from dagstack_dev.api.models.requests import (
     ResourceRequest,
     StopRequest,
 )
+from dagstack_dev.api.offers import Offered
 from dagstack_dev.api.problems import ProblemFound
 from dagstack_dev.api.reports import (
     logged,
@@ -169,15 +169,15 @@ class Api:
 
     async def tools(self, request: Request) -> Tools:
         """Answer with what plugins offer to be called by name."""
-        return await self._offer(request, self._backend.tools, ToolReport, Tools)
+        return await self._offer(request, self._backend.offers.tools, ToolReport, Tools)
 
     async def prompts(self, request: Request) -> Prompts:
         """Answer with the prompts of MCP servers."""
-        return await self._offer(request, self._backend.prompts, PromptReport, Prompts)
+        return await self._offer(request, self._backend.offers.prompts, PromptReport, Prompts)
 
     async def resources(self, request: Request) -> Resources:
         """Answer with the resources of MCP servers."""
-        return await self._offer(request, self._backend.resources, ResourceReport, Resources)
+        return await self._offer(request, self._backend.offers.resources, ResourceReport, Resources)
 
     async def _offer(
         self,
@@ -304,7 +304,7 @@ class Api:
             page = await self._calls.run(self._backend.serve_page)
         except OSError as error:
             raise ProblemFound(problems.UNAVAILABLE, str(error)) from error
-        return PageReport(url=page.url, file=page.file)
+        return PageReport(url=page.url, file=str(page.file))
 
     async def open(self, asked: OpenRequest) -> Accepted:
         """Show a place to the owner of the server."""

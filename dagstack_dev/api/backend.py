@@ -1,20 +1,32 @@
-"""What the API needs of the server that it answers for, as Protocols."""
+"""The server, as the API sees it; every function runs in the event loop of the plugins."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import inspect
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dagstack_dev.api.arguments import ArgumentsInvalid, bound, read_texts
+from dagstack_dev.api.offers import OURS, Offered, Offers, is_public, tool_named
+from dagstack_dev.api.results import Returned, returned, taken
+from dagstack_dev.core.errors.base import PluginRegistryError
+from dagstack_dev.core.errors.calls import NoSuchMethod
+from dagstack_dev.core.errors.remote import ToolArgumentsInvalid
+from dagstack_dev.core.refs import did_you_mean
+from dagstack_dev.host.calls.proxy import HOOK_PREFIX
+from dagstack_dev.runtimes.mcp.arguments import method_name
+from dagstack_dev.runtimes.mcp.plugin import McpPlugin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
+
+    from dagstack_dev.api.board import Board
     from dagstack_dev.core.events import Fact
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.core.snapshot import ServerSnapshot
-    from dagstack_dev.runtimes.mcp.catalogue import Prompt, Resource
-
-
-PANEL_PREFIX: Final = "dev_panel_"
-"""Before the name of a method that returns what a panel shows."""
+    from dagstack_dev.host.registry.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,82 +49,6 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
-    """A method that can be called.
-
-    Attributes:
-        name: of the method.
-        signature: as in its definition, without `self`.
-        parameters: the JSON Schema of its arguments, an object; None where that is unknown.
-        description: what its docstring says.
-        path: the file that it stands in; None where that is unknown, as of a remote plugin.
-        line: counted from 1.
-    """
-
-    name: str
-    signature: str
-    parameters: Mapping[str, Any] | None = None
-    description: str = ""
-    path: str | None = None
-    line: int | None = None
-
-    @property
-    def panel(self) -> str | None:
-        """The title of the panel that it is for, if it is for one."""
-        words = self.name.removeprefix(PANEL_PREFIX).replace("_", " ").strip()
-        is_panel = self.name.startswith(PANEL_PREFIX) and words
-        return words[0].upper() + words[1:] if is_panel else None
-
-
-@dataclass(frozen=True, slots=True)
-class Offered:
-    """What a plugin offers and is offered.
-
-    Attributes:
-        methods: those that can be called; none where it does not run.
-        resources: the names of what it asks for and the app has.
-    """
-
-    methods: Sequence[Method] = ()
-    resources: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """What can be called by name: a method, or a tool of a server.
-
-    Attributes:
-        name: of the method or tool.
-        description: for people and models.
-        parameters: the JSON Schema of its arguments, an object.
-        title: a name to be shown, if its server gives one.
-        returns: the JSON Schema of its structured result, likewise.
-        annotations: hints such as `readOnlyHint`, likewise, as MCP spells them.
-    """
-
-    name: str
-    description: str
-    parameters: Mapping[str, Any]
-    title: str | None = None
-    returns: Mapping[str, Any] | None = None
-    annotations: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """The dev page, as it is served.
-
-    Attributes:
-        url: its address without the token, which lets no browser in.
-        file: a file that only the owner of the server can read; it leads a browser to the address
-            with the token.
-    """
-
-    url: str
-    file: str
-
-
-@dataclass(frozen=True, slots=True)
 class Activity:
     """What a server is doing at one moment.
 
@@ -129,15 +65,119 @@ class Activity:
     snapshot: ServerSnapshot
 
 
-class Backend(Protocol):
-    """The server, as the API sees it. Every method runs in the event loop of the plugins."""
+class NotCallable(Exception):
+    """A plugin, or one of its methods, cannot be called; `str()` says why and what to do."""
+
+
+class Server(Protocol):
+    """What is asked of a dev server; see `app.server.DevServer`."""
 
     @property
-    def about(self) -> About:
-        """What never changes of it. Of any thread."""
+    def registry(self) -> Registry:
+        """What runs."""
+
+    def is_reloading(self, ref: PluginRef) -> bool:
+        """Return whether something of a plugin is being built or rolled back."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something that was saved or asked for is being dealt with. Of any thread."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether edits wait. Of any thread."""
+
+    @property
+    def has_edits_waiting(self) -> bool:
+        """Whether some do. Of any thread."""
+
+    async def reload(self, *refs: PluginRef) -> None:
+        """Reload plugins although nothing changed; all of them when none is named."""
+
+    async def wait_idle(self) -> None:
+        """Wait until everything has been dealt with that is on disk now, and does not wait."""
+
+    def pause(self, *, paused: bool) -> None:
+        """Let edits wait, or have those that have waited dealt with."""
+
+    def end_soon(self) -> None:
+        """Have the server stop, without waiting for it."""
+
+
+class Page(Protocol):
+    """The dev page, as it is served; see `page.access.Access`."""
+
+    @property
+    def url(self) -> str:
+        """Its address without the token, which lets no browser in."""
+
+    @property
+    def file(self) -> Path:
+        """A file that only the owner of the server can read; it leads a browser to the page."""
+
+
+class Owner(Protocol):
+    """What is asked of what has a server answer; see `app.local_api.LocalApi`."""
+
+    @property
+    def page(self) -> Page | None:
+        """What lets a browser into the dev page; None while none is served. Of any thread."""
+
+    def serve_page(self) -> Page:
+        """Serve the dev page, if it is not served yet."""
+
+    def open(self, path: str, line: int) -> None:
+        """Show a place to the owner of the server. Of any thread."""
+
+
+class Publication(Protocol):
+    """What is asked of what keeps a board up to date; see `app.publication.Publication`."""
+
+    board: Board
+    is_due: bool
+
+    def flush(self) -> None:
+        """Publish what has changed now."""
+
+
+class Backend:
+    """A dev server, as the API sees it.
+
+    Args:
+        server: the server.
+        about: what never changes of it.
+        publication: what has changed.
+        owner: what has it answer.
+        on_stop: called when the server is asked to end.
+
+    Attributes:
+        about: what never changes of it.
+        offers: what plugins offer to be called by name.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        about: About,
+        publication: Publication,
+        owner: Owner,
+        on_stop: Callable[[], object],
+    ) -> None:
+        self._server = server
+        self._publication = publication
+        self._owner = owner
+        self._on_stop = on_stop
+        self.offers = Offers(server.registry, server.is_reloading)
+        self.about = about
 
     def now(self) -> Activity:
-        """Return what it is doing. Of any thread."""
+        """Return what the server is doing. Of any thread."""
+        return Activity(
+            is_busy=self._server.is_busy or self._publication.is_due,
+            is_paused=self._server.is_paused,
+            has_edits_waiting=self._server.has_edits_waiting,
+            snapshot=self._publication.board.snapshot,
+        )
 
     async def reload(self, refs: Collection[PluginRef], *, everything: bool) -> Activity:
         """Reload `refs`, or `everything`, or what differs on disk, until all has come to rest.
@@ -150,6 +190,11 @@ class Backend(Protocol):
         Raises:
             KindUnknown: there is no such plugin.
         """
+        if refs or everything:
+            await self._server.reload(*(() if everything else refs))
+        await self._server.wait_idle()
+        self._publication.flush()
+        return self.now()
 
     async def call(
         self, ref: PluginRef, method: str, arguments: Mapping[str, Any], *, coerce: bool
@@ -167,25 +212,34 @@ class Backend(Protocol):
             ArgumentsInvalid: the arguments do not fit the method.
             Exception: what the plugin raises.
         """
+        try:
+            plugin = await self._open(ref)
+            tool = tool_named(ref, plugin, method)
+            function = None if tool is not None else _method(plugin, ref, method)
+        except PluginRegistryError as error:
+            raise NotCallable(str(error)) from error
+        if function is None:
+            return await _answer_of_tool(plugin, ref, tool or "", arguments, coerce=coerce)
+        given = bound(function, method, arguments, coerce=coerce)
+        result = function(**given)
+        if inspect.isawaitable(result):
+            result = await result
+        if isinstance(result, AsyncIterator):
+            result = await taken(result)
+        return returned(result)
 
     async def offered(self, ref: PluginRef) -> Offered:
-        """Return what a plugin offers and is offered."""
-
-    async def tools(self, among: Collection[str]) -> Sequence[tuple[PluginRef, Tool]]:
-        """Return what plugins offer to be called by name, sorted.
-
-        Of one that is being reloaded or has failed, what it offered before; so for the others.
-
-        Args:
-            among: only of these, as `kind/name` or a pattern such as `tool/*`; of all if it is
-                empty.
-        """
-
-    async def prompts(self, among: Collection[str]) -> Sequence[tuple[PluginRef, Prompt]]:
-        """Return the prompts of those that are servers, sorted."""
-
-    async def resources(self, among: Collection[str]) -> Sequence[tuple[PluginRef, Resource]]:
-        """Return the resources of those that are servers, sorted."""
+        """Return what a plugin offers and is offered; each class is looked at once, in steps."""
+        registry = self._server.registry
+        entry = registry.table.present_entry(ref)
+        if entry is None:
+            return Offered()
+        asked_for = entry.manifest.resources
+        resources = (*asked_for.required, *asked_for.optional)
+        return Offered(
+            methods=() if entry.instance is None else await self.offers.methods(ref),
+            resources=[each for each in resources if each in registry.resources],
+        )
 
     async def prompt(self, ref: PluginRef, name: str, arguments: Mapping[str, str]) -> Returned:
         """Return the messages of a prompt, as MCP has them.
@@ -199,6 +253,8 @@ class Backend(Protocol):
             NotCallable: there is no such plugin, it is no server, or it cannot be called now.
             Exception: what the server answers.
         """
+        server = await self._mcp_server(ref)
+        return returned(await server.get_prompt(name, **arguments))
 
     async def resource(self, ref: PluginRef, uri: str) -> Returned:
         """Return the parts of a resource, as MCP has them.
@@ -210,19 +266,45 @@ class Backend(Protocol):
         Raises:
             As `prompt`.
         """
+        server = await self._mcp_server(ref)
+        return returned(await server.read_resource(uri, whole=True))
+
+    async def _open(self, ref: PluginRef) -> Any:
+        """Return the proxy of a plugin when calls may pass, which some cannot wait for.
+
+        Raises:
+            PluginRegistryError: there is no such plugin, or it cannot be called now.
+        """
+        registry = self._server.registry
+        plugin = registry.get_plugin(*ref)
+        await registry.table.entries[ref].gate.pass_through()
+        return plugin
+
+    async def _mcp_server(self, ref: PluginRef) -> Any:
+        try:
+            plugin = await self._open(ref)
+        except PluginRegistryError as error:
+            raise NotCallable(str(error)) from error
+        if not isinstance(plugin, McpPlugin):
+            raise NotCallable(f"{ref} is no MCP server, and has neither prompts nor resources")
+        return plugin
 
     def publish(self, fact: Fact) -> None:
         """Report a fact."""
+        self._server.registry.table.publish(fact)
 
     def pause(self, *, paused: bool) -> None:
         """Let edits wait, or have those that have waited dealt with."""
+        self._server.pause(paused=paused)
 
     def stop(self) -> None:
         """Have the server end."""
+        self._on_stop()
 
     @property
     def page(self) -> Page | None:
         """The dev page; None while none is served. Of any thread."""
+        return self._owner.page
 
     def serve_page(self) -> Page:
         """Serve the dev page, if it is not served yet.
@@ -230,6 +312,7 @@ class Backend(Protocol):
         Raises:
             OSError: its port is taken.
         """
+        return self._owner.serve_page()
 
     def open(self, path: str, line: int) -> None:
         """Show a place to the owner of the server. Of any thread; it may take a second.
@@ -237,39 +320,36 @@ class Backend(Protocol):
         Raises:
             OSError: it cannot be shown.
         """
+        self._owner.open(path, line)
 
 
-class ArgumentsInvalid(ValueError):
-    """Arguments that do not fit the method that is called.
+async def _answer_of_tool(
+    plugin: Any, ref: PluginRef, tool: str, arguments: Mapping[str, Any], *, coerce: bool
+) -> Returned:
+    """Call a tool of a plugin that is a server."""
+    if coerce:
+        function = getattr(plugin, method_name(ref, tool) or "", None)
+        arguments = read_texts(function, arguments)
+    try:
+        answer = await plugin.call_tool(tool, arguments, whole=True)
+    except ToolArgumentsInvalid as error:
+        raise ArgumentsInvalid(str(error), error.argument or None) from error
+    return replace(returned(answer.value), content=answer.content)
 
-    Args:
-        message: what is wrong, and what to do.
-        argument: the one that does not fit; None where they do not fit the signature.
-        example: a text that would be read as a value for it; None where none is known.
+
+def _method(plugin: Any, ref: PluginRef, name: str) -> Callable[..., Any]:
+    """Return a public method of a plugin; of a hook for dispatchers, what they call.
+
+    Raises:
+        NoSuchMethod: there is none of that name.
     """
-
-    def __init__(
-        self, message: str, argument: str | None = None, example: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.argument = argument
-        self.example = example
-
-
-class NotCallable(Exception):
-    """A plugin, or one of its methods, cannot be called; `str()` says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """What a call has returned.
-
-    Attributes:
-        value: the result, as values that JSON has a form for.
-        text: its `repr`, where JSON has none.
-        content: what a tool of a server has answered, block by block as MCP has it.
-    """
-
-    value: Any = None
-    text: str | None = None
-    content: Sequence[Any] | None = None
+    of_dispatchers = getattr(plugin, HOOK_PREFIX + name, None)
+    found = of_dispatchers if of_dispatchers is not None else getattr(plugin, name, None)
+    if name in OURS:
+        raise NoSuchMethod(ref, f"its {name!r} is called by the server alone")
+    if name.startswith("_") or not callable(found):
+        if found is not None and not name.startswith("_"):
+            raise NoSuchMethod(ref, f"its attribute {name!r} is no method")
+        known = filter(is_public, type(plugin).__dagstack_methods__)
+        raise NoSuchMethod(ref, f"it has no method {name!r}{did_you_mean(name, known)}")
+    return found  # type: ignore[no-any-return]

@@ -9,7 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.api import problems
-from dagstack_dev.api.backend import ArgumentsInvalid, NotCallable, Returned
+from dagstack_dev.api.arguments import ArgumentsInvalid
+from dagstack_dev.api.backend import NotCallable
 from dagstack_dev.api.main_loop import ServerEnded
 from dagstack_dev.api.models.base import ErrorReport
 from dagstack_dev.api.models.offers import (
@@ -23,13 +24,15 @@ from dagstack_dev.api.models.offers import (
 from dagstack_dev.api.models.requests import CallRequest, PromptRequest, ResourceRequest
 from dagstack_dev.api.problems import ProblemFound
 from dagstack_dev.api.reports import account_report, error_report
+from dagstack_dev.api.results import Returned
 from dagstack_dev.core.blame import root_error
 from dagstack_dev.core.secrets import masked
 from dagstack_dev.disk.accounts import account
 
 if TYPE_CHECKING:
-    from dagstack_dev.api.backend import Backend, Method
+    from dagstack_dev.api.backend import Backend
     from dagstack_dev.api.main_loop import MainLoopLink
+    from dagstack_dev.api.offers import Method
     from dagstack_dev.core.refs import PluginRef
 
 PANEL_SECONDS: Final = 10.0

@@ -39,9 +39,9 @@ from dagstack_dev.logs import error_fields
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dagstack_dev.api.backend import Offered
     from dagstack_dev.api.board import Numbered
     from dagstack_dev.api.main_loop import Blocked
+    from dagstack_dev.api.offers import Offered
     from dagstack_dev.core.snapshot import PluginSnapshot, Receipt, ServerSnapshot
     from dagstack_dev.core.sources import PluginSource
     from dagstack_dev.core.timeline import Call, Edit, Span

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 from dagstack_dev._version import __version__
-from dagstack_dev.api.backend import About
+from dagstack_dev.api.backend import About, Backend
 from dagstack_dev.api.board import Board
 from dagstack_dev.api.main_loop import MainLoopLink
 from dagstack_dev.api.serving import ApiThread
 from dagstack_dev.api.socket import ServerSocket
-from dagstack_dev.app.backend import ServerBackend
 from dagstack_dev.app.events import from_anywhere
 from dagstack_dev.core.errors.base import in_words
 from dagstack_dev.core.events import WatchProblem
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from dagstack_dev.api.backend import Server
     from dagstack_dev.api.socket import Server as RunningServer
-    from dagstack_dev.app.backend import Server
     from dagstack_dev.app.publication import Publication
 
 
@@ -152,7 +151,7 @@ class LocalApi:
         call_soon = from_anywhere(lambda function, *args: function(*args))
         link = MainLoopLink(call_soon, table)
         on_stop = self._on_stop or server.end_soon
-        backend = ServerBackend(server, about, publication, self, on_stop)
+        backend = Backend(server, about, publication, self, on_stop)
 
         def report(error: BaseException) -> None:
             message = f"commands cannot reach this server: {in_words(error)}"

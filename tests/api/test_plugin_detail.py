@@ -15,10 +15,9 @@ from serving import ref, serving
 from trees import PluginTree
 
 from dagstack_dev import PluginRef, PluginRegistry
-from dagstack_dev.api.backend import Method, Offered
+from dagstack_dev.api.backend import Backend
 from dagstack_dev.api.client import ApiError
-from dagstack_dev.app.backend import ServerBackend
-from dagstack_dev.app.offers import Offers
+from dagstack_dev.api.offers import Method, Offered, Offers
 from dagstack_dev.core.events import PluginLeaked
 
 TYPED = """
@@ -170,15 +169,15 @@ async def test_a_plugin_that_goes_while_it_is_asked_for_is_not_there(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tree.plugin("one")
-    offered = ServerBackend.offered
+    offered = Backend.offered
 
-    async def offered_and_gone(self: ServerBackend, ref: PluginRef) -> Offered:
+    async def offered_and_gone(self: Backend, ref: PluginRef) -> Offered:
         found = await offered(self, ref)
         (folder / "dagstack.toml").unlink()
         await self.reload((), everything=False)
         return found
 
-    monkeypatch.setattr(ServerBackend, "offered", offered_and_gone)
+    monkeypatch.setattr(Backend, "offered", offered_and_gone)
     async with answering(tree) as server:
         with pytest.raises(ApiError, match="there is no plugin 'demo/one'"):
             await server.get("plugins", "demo", "one")

@@ -13,8 +13,7 @@ from sharing import user
 from trees import PluginTree
 
 from dagstack_dev import PluginRegistry
-from dagstack_dev.api.backend import Activity
-from dagstack_dev.app.backend import ServerBackend
+from dagstack_dev.api.backend import Activity, Backend
 from dagstack_dev.app.reload import collect
 from dagstack_dev.core.events import ReloadCommitted
 
@@ -304,16 +303,16 @@ async def test_a_save_right_after_all_has_come_to_rest_is_not_part_of_the_answer
 ) -> None:
     monkeypatch.setattr(collect, "DEBOUNCE_LIMIT_SECONDS", math.inf)
     plugin = tree.plugin("one") / "plugin.py"
-    reload = ServerBackend.reload
+    reload = Backend.reload
 
-    async def reload_and_save(self: ServerBackend, *args: Any, **options: Any) -> Activity:
+    async def reload_and_save(self: Backend, *args: Any, **options: Any) -> Activity:
         at_rest = await reload(self, *args, **options)
         plugin.write_text("")  # It is waited for what an editor writes next.
         server.live.server._loop.inbox.put_paths({str(plugin)})
         return at_rest
 
     async with answering(tree, debounce_ms=60_000) as server:
-        monkeypatch.setattr(ServerBackend, "reload", reload_and_save)
+        monkeypatch.setattr(Backend, "reload", reload_and_save)
         status = await server.at_rest()
         assert status["is_current"]
         assert not status["is_busy"]

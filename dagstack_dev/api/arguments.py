@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from dagstack_dev.api.backend import ArgumentsInvalid
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.core.secrets import masked_text
 
@@ -36,6 +35,23 @@ _SAMPLES: Final[Mapping[object, object]] = {
 
 _DEEPEST: Final = 5
 """How deep a sample may be: schemas may contain themselves."""
+
+
+class ArgumentsInvalid(ValueError):
+    """Arguments that do not fit the method that is called.
+
+    Args:
+        message: what is wrong, and what to do.
+        argument: the one that does not fit; None where they do not fit the signature.
+        example: a text that would be read as a value for it; None where none is known.
+    """
+
+    def __init__(
+        self, message: str, argument: str | None = None, example: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.argument = argument
+        self.example = example
 
 
 class _Shown(str):

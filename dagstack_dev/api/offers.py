@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
@@ -11,9 +11,8 @@ from weakref import WeakKeyDictionary
 import anyio
 import anyio.lowlevel
 
-from dagstack_dev.api.backend import Method, Tool
-from dagstack_dev.app.arguments import signature_of
-from dagstack_dev.app.parameters import parameters_of, shown_schema
+from dagstack_dev.api.arguments import signature_of
+from dagstack_dev.api.parameters import parameters_of, shown_schema
 from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.lifecycle import State
 from dagstack_dev.core.secrets import masked_text
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
     from dagstack_dev.core.refs import PluginRef
     from dagstack_dev.host.registry.registry import Registry
 
-T = TypeVar("T", Tool, Prompt, Resource)
+PANEL_PREFIX: Final = "dev_panel_"
+"""Before the name of a method that returns what a panel shows."""
 
 LIST_SECONDS: Final = 5.0
 """How long a server may take to list its prompts or resources; the others are known by then."""
@@ -37,15 +37,81 @@ OURS: Final = ("setup", "teardown")
 """What the server itself calls."""
 
 
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method that can be called.
+
+    Attributes:
+        name: of the method.
+        signature: as in its definition, without `self`.
+        parameters: the JSON Schema of its arguments, an object; None where that is unknown.
+        description: what its docstring says.
+        path: the file that it stands in; None where that is unknown, as of a remote plugin.
+        line: counted from 1.
+    """
+
+    name: str
+    signature: str
+    parameters: Mapping[str, Any] | None = None
+    description: str = ""
+    path: str | None = None
+    line: int | None = None
+
+    @property
+    def panel(self) -> str | None:
+        """The title of the panel that it is for, if it is for one."""
+        words = self.name.removeprefix(PANEL_PREFIX).replace("_", " ").strip()
+        is_panel = self.name.startswith(PANEL_PREFIX) and words
+        return words[0].upper() + words[1:] if is_panel else None
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What a plugin offers and is offered.
+
+    Attributes:
+        methods: those that can be called; none where it does not run.
+        resources: the names of what it asks for and the app has.
+    """
+
+    methods: Sequence[Method] = ()
+    resources: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """What can be called by name: a method, or a tool of a server.
+
+    Attributes:
+        name: of the method or tool.
+        description: for people and models.
+        parameters: the JSON Schema of its arguments, an object.
+        title: a name to be shown, if its server gives one.
+        returns: the JSON Schema of its structured result, likewise.
+        annotations: hints such as `readOnlyHint`, likewise, as MCP spells them.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    title: str | None = None
+    returns: Mapping[str, Any] | None = None
+    annotations: Mapping[str, Any] = field(default_factory=dict)
+
+
+T = TypeVar("T", Tool, Prompt, Resource)
+
+
 class Offers:
     """What each plugin offers.
 
     Of one that is being reloaded, or has failed, it is what it offered before: what may yet be
-    rolled back is not shown, and what is coming back does not go away meanwhile.
+    rolled back is not shown, and what is coming back does not go away meanwhile. A list is sorted,
+    and only of the plugins asked for, as `kind/name` or by a pattern such as `tool/*`, if any are.
 
     Args:
         registry: has the plugins.
-        is_reloading: whether something of a plugin is being built or rolled back.
+        is_reloading: returns whether something of a plugin is being built or rolled back.
     """
 
     def __init__(self, registry: Registry, is_reloading: Callable[[PluginRef], bool]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
-from dagstack_dev.app.arguments import hints_of
+from dagstack_dev.api.arguments import hints_of
 from dagstack_dev.core.ports import PARAMETERS
 from dagstack_dev.core.secrets import is_secret_key, masked
 
