@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
+from dagstack_dev.api.problems import BAD_REQUEST, ProblemFound
 from dagstack_dev.core.refs import did_you_mean
 from dagstack_dev.core.secrets import masked_text
 
@@ -35,23 +36,6 @@ _SAMPLES: Final[Mapping[object, object]] = {
 
 _DEEPEST: Final = 5
 """How deep a sample may be: schemas may contain themselves."""
-
-
-class ArgumentsInvalid(ValueError):
-    """Arguments that do not fit the method that is called.
-
-    Args:
-        message: what is wrong, and what to do.
-        argument: the one that does not fit; None where they do not fit the signature.
-        example: a text that would be read as a value for it; None where none is known.
-    """
-
-    def __init__(
-        self, message: str, argument: str | None = None, example: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.argument = argument
-        self.example = example
 
 
 class _Shown(str):
@@ -96,14 +80,14 @@ def bound(
         coerce: whether texts among them are to be read as the annotations say.
 
     Raises:
-        ArgumentsInvalid: they do not fit its signature or, with `coerce`, its annotations.
+        ProblemFound: they do not fit its signature or, with `coerce`, its annotations.
     """
     signature = inspect.signature(function)
     try:
         signature.bind(**arguments)
     except TypeError as error:
         why = _unknown(signature, arguments) or str(error)
-        raise ArgumentsInvalid(f"{name}{signature_of(function)}: {why}") from error
+        raise ProblemFound(BAD_REQUEST, f"{name}{signature_of(function)}: {why}") from error
     return read_texts(function, arguments) if coerce else dict(arguments)
 
 
@@ -111,7 +95,7 @@ def read_texts(function: Callable[..., Any] | None, arguments: Mapping[str, Any]
     """Return `arguments`, the texts among them as the annotations of `function` say, if it has any.
 
     Raises:
-        ArgumentsInvalid: one is no text for its annotation.
+        ProblemFound: one is no text for its annotation.
     """
     hints = hints_of(function) if function is not None else {}
     return {key: _read(key, value, hints.get(key)) for key, value in arguments.items()}
@@ -160,7 +144,8 @@ def _read(key: str, text: Any, hint: Any) -> Any:
         with suppress(ValidationError):
             return adapter.validate_python(text)
         why = masked_text(f"{key}: {_reasons(error)}") if text else f"{key} needs a value"
-        raise ArgumentsInvalid(why, key, _example(text, adapter)) from error
+        example = _example(text, adapter)
+        raise ProblemFound(BAD_REQUEST, why, argument=key, example=example) from error
 
 
 def _from_json(text: str) -> Any:

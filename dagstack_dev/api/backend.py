@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dagstack_dev.api.arguments import ArgumentsInvalid, bound, read_texts
+from dagstack_dev.api.arguments import bound, read_texts
 from dagstack_dev.api.offers import OURS, Offered, Offers, is_public, tool_named
+from dagstack_dev.api.problems import BAD_REQUEST, NOT_CALLABLE, ProblemFound
 from dagstack_dev.api.results import Returned, returned, taken
 from dagstack_dev.core.errors.base import PluginRegistryError
 from dagstack_dev.core.errors.calls import NoSuchMethod
@@ -63,10 +64,6 @@ class Activity:
     is_paused: bool
     has_edits_waiting: bool
     snapshot: ServerSnapshot
-
-
-class NotCallable(Exception):
-    """A plugin, or one of its methods, cannot be called; `str()` says why and what to do."""
 
 
 class Server(Protocol):
@@ -208,8 +205,8 @@ class Backend:
             coerce: whether they are texts, to be read as the method's annotations say.
 
         Raises:
-            NotCallable: there is no such plugin or method, or it cannot be called now.
-            ArgumentsInvalid: the arguments do not fit the method.
+            ProblemFound: there is no such plugin or method, it cannot be called now, or the
+                arguments do not fit the method.
             Exception: what the plugin raises.
         """
         try:
@@ -217,7 +214,7 @@ class Backend:
             tool = tool_named(ref, plugin, method)
             function = None if tool is not None else _method(plugin, ref, method)
         except PluginRegistryError as error:
-            raise NotCallable(str(error)) from error
+            raise ProblemFound(NOT_CALLABLE, str(error)) from error
         if function is None:
             return await _answer_of_tool(plugin, ref, tool or "", arguments, coerce=coerce)
         given = bound(function, method, arguments, coerce=coerce)
@@ -250,7 +247,7 @@ class Backend:
             arguments: by name.
 
         Raises:
-            NotCallable: there is no such plugin, it is no server, or it cannot be called now.
+            ProblemFound: there is no such plugin, it is no server, or it cannot be called now.
             Exception: what the server answers.
         """
         server = await self._mcp_server(ref)
@@ -284,9 +281,11 @@ class Backend:
         try:
             plugin = await self._open(ref)
         except PluginRegistryError as error:
-            raise NotCallable(str(error)) from error
+            raise ProblemFound(NOT_CALLABLE, str(error)) from error
         if not isinstance(plugin, McpPlugin):
-            raise NotCallable(f"{ref} is no MCP server, and has neither prompts nor resources")
+            raise ProblemFound(
+                NOT_CALLABLE, f"{ref} is no MCP server, and has neither prompts nor resources"
+            )
         return plugin
 
     def publish(self, fact: Fact) -> None:
@@ -333,7 +332,8 @@ async def _answer_of_tool(
     try:
         answer = await plugin.call_tool(tool, arguments, whole=True)
     except ToolArgumentsInvalid as error:
-        raise ArgumentsInvalid(str(error), error.argument or None) from error
+        argument = error.argument or None
+        raise ProblemFound(BAD_REQUEST, str(error), argument=argument) from error
     return replace(returned(answer.value), content=answer.content)
 
 

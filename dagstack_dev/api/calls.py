@@ -9,8 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.api import problems
-from dagstack_dev.api.arguments import ArgumentsInvalid
-from dagstack_dev.api.backend import NotCallable
 from dagstack_dev.api.main_loop import ServerEnded
 from dagstack_dev.api.models.base import ErrorReport
 from dagstack_dev.api.models.offers import (
@@ -119,14 +117,7 @@ class Calls:
         began, got, raised = time.perf_counter(), Returned(), dict[str, Any]()
         try:
             got = await self.run(ask, seconds=seconds)
-        except ProblemFound:
-            raise
-        except ArgumentsInvalid as error:
-            hints = {"argument": error.argument, "example": error.example}
-            raise ProblemFound(problems.BAD_REQUEST, str(error), **hints) from error
-        except NotCallable as error:
-            raise ProblemFound(problems.NOT_CALLABLE, str(error)) from error
-        except asyncio.CancelledError:
+        except (ProblemFound, asyncio.CancelledError):
             raise
         except BaseException as error:  # noqa: BLE001 - what the plugin raises is the answer
             parts = account_report(account(error, str(ref)))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from starlette.responses import JSONResponse
-
-from dagstack_dev.api.models.base import Problem
+if TYPE_CHECKING:
+    from starlette.responses import JSONResponse
 
 
 class Kind(NamedTuple):
@@ -51,6 +50,10 @@ class ProblemFound(Exception):
 
     def response(self) -> JSONResponse:
         """Return the answer."""
+        from starlette.responses import JSONResponse  # noqa: PLC0415 - slow to import
+
+        from dagstack_dev.api.models.base import Problem  # noqa: PLC0415 - likewise
+
         name, title, status = self.kind
         problem = Problem(
             type=name,

@@ -30,21 +30,6 @@ _DARWIN_USER_TEMP_DIR: Final = 65537
 """The `confstr` of macOS for what TMPDIR is by default."""
 
 
-class SocketUnsafe(OSError):
-    """The folder for sockets belongs to another user, or is none."""
-
-
-class SeveralServers(OSError):
-    """More than one server may be meant."""
-
-    def __init__(self, path: str, servers: Sequence[Server]) -> None:
-        named = [f"{', '.join(each.roots) or each.socket} (pid {each.pid})" for each in servers]
-        super().__init__(
-            f"{len(servers)} servers may be meant by {path}: {'; '.join(named)};"
-            " name a folder that one of them watches with --server"
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Server:
     """A server that is running, as its record says.
@@ -79,12 +64,12 @@ def socket_folder() -> Path:
     """Return the folder for the sockets of this user; it is made if need be.
 
     Raises:
-        SocketUnsafe: it is not this user's alone.
+        OSError: it is not this user's alone.
     """
     folder = next(_folders())
     folder.mkdir(mode=0o700, exist_ok=True)
     if not _is_own(folder):
-        raise SocketUnsafe(f"{folder} does not belong to you; remove it, or set XDG_RUNTIME_DIR")
+        raise PermissionError(f"{folder} does not belong to you; remove it, or set XDG_RUNTIME_DIR")
     if stat.S_IMODE(folder.lstat().st_mode) & 0o077:
         folder.chmod(0o700)
     return folder
@@ -130,8 +115,8 @@ class ServerSocket:
             the socket. Known on entering.
 
     Raises (on entering):
-        SocketUnsafe: see `socket_folder`.
-        OSError: another server listens at `path`, or the socket cannot be made.
+        OSError: see `socket_folder`; or another server listens at `path`, or the socket cannot be
+            made.
     """
 
     def __init__(self, roots: Sequence[str], path: str | os.PathLike[str] | None = None) -> None:
@@ -208,7 +193,7 @@ def find_servers(path: str | os.PathLike[str], *, is_given: bool = True) -> Sequ
             above it, may be meant, too.
 
     Raises:
-        SeveralServers: more than one may be meant.
+        OSError: more than one may be meant.
     """
     path = Path(path).absolute()
     with suppress(OSError):
@@ -224,7 +209,11 @@ def find_servers(path: str | os.PathLike[str], *, is_given: bool = True) -> Sequ
     if not (fits or is_given):
         fits = [each for each in servers if each.folder and _is_within(found, each.folder)]
     if len({each.roots for each in fits}) > 1:
-        raise SeveralServers(found, fits)
+        named = [f"{', '.join(each.roots) or each.socket} (pid {each.pid})" for each in fits]
+        raise OSError(
+            f"{len(fits)} servers may be meant by {found}: {'; '.join(named)};"
+            " name a folder that one of them watches with --server"
+        )
     return fits
 
 
