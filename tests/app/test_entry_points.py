@@ -247,7 +247,7 @@ async def test_its_manifest_in_code_is_edited_while_another_plugin_is_set_up(
         edit(path, "HANGS = False", "HANGS = True")
         await live.fact(
             Transition,
-            lambda fact: fact.reload_id == 1 and fact.to_state is State.SETTING_UP,
+            lambda fact: fact.reload_id is not None and fact.to_state is State.SETTING_UP,
         )
         edit(home / "echoes/__init__.py", '"priority": 1', '"priority": 8')
         edit(path, "HANGS = True", "HANGS = False")

@@ -53,7 +53,7 @@ def test_a_retry_is_preempted_by_an_edit_of_another(tree: PluginTree, backend: s
         tree.plugin("base", code=HANGS)
         tree.plugin("aside")
         async with serving(tree, retry_seconds=0.01, retry_limit_seconds=1e6) as live:
-            await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+            await live.fact(Transition, is_setting_up_in_a_reload)
             tree.plugin("aside", value=2)
             assert (await until_tried(live, 2)).seconds == 0.02
             assert isinstance(live.status("base").error, RetryPreempted)
@@ -67,10 +67,14 @@ def is_setting_up(fact: Transition) -> bool:
     return fact.to_state is State.SETTING_UP
 
 
+def is_setting_up_in_a_reload(fact: Transition) -> bool:
+    return is_setting_up(fact) and fact.reload_id is not None
+
+
 async def test_a_retry_is_preempted_by_an_edit_of_its_own_plugin(tree: PluginTree) -> None:
     tree.plugin("base", code=HANGS)
     async with serving(tree, retry_seconds=0.01) as live:
-        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        await live.fact(Transition, is_setting_up_in_a_reload)
         tree.plugin("base", value=2)
         await live.fact(ReloadCommitted)
         assert live.plugin("base").value() == 2
@@ -132,7 +136,7 @@ async def test_a_retry_is_not_preempted_by_data(tree: PluginTree) -> None:
     )
     seen = anyio.Event()
     async with serving(tree, extras={"seen": seen}, retry_seconds=0.01) as live:
-        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        await live.fact(Transition, is_setting_up_in_a_reload)
         (tree.root / "base/events.log").write_text("tried\n")
         while not live.server._loop.inbox.deferred:
             await anyio.sleep(0.001)
@@ -267,7 +271,7 @@ async def test_a_handshake_is_preempted(tree: PluginTree) -> None:
     mcp_plugin(tree, "base", kind="demo")
     async with serving(tree) as live:
         mcp_plugin(tree, "base", "--silent", kind="demo", manifest=PATIENT)
-        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        await live.fact(Transition, is_setting_up_in_a_reload)
         mcp_plugin(tree, "base", kind="demo", value=2)
         await live.fact(ReloadCommitted)
         assert await live.plugin("base").value() == "2"
@@ -285,13 +289,13 @@ async def test_an_edit_of_a_plugin_that_needs_it_not_leaves_a_setup_alone(
     tree.plugin("aside")
     async with serving(tree, extras={"seen": seen}) as live:
         tree.plugin("base", code=code)
-        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        await live.fact(Transition, is_setting_up_in_a_reload)
         tree.plugin("aside", value=2)
-        await live.fact(ReloadCommitted, lambda fact: fact.reload_id == 2)
+        await live.fact(ReloadCommitted, lambda fact: ref("aside") in fact.affected)
         assert live.plugin("aside").value() == 2
         assert live.state("base") is State.SETTING_UP
         seen.set()
-        await live.fact(ReloadCommitted, lambda fact: fact.reload_id == 1)
+        await live.fact(ReloadCommitted, lambda fact: ref("base") in fact.affected)
         assert not any(fact.error for fact in live.of(Transition))
 
 
@@ -405,7 +409,7 @@ async def test_code_that_came_too_late_for_another_preempts_none_of_its_importer
         inbox = live.server._loop.inbox
 
         def see(fact: Fact) -> None:
-            if isinstance(fact, ReloadStarted) and fact.reload_id == 1:
+            if isinstance(fact, ReloadStarted) and ref("base") in fact.affected:
                 tree.write("helpers/__init__.py", "VALUE = 1\n")
             elif isinstance(fact, Transition):
                 inbox.put_paths({str(tree.root / "base/plugin.py")})
@@ -437,7 +441,7 @@ async def test_what_an_edit_has_preempted_is_tried_when_that_edit_is_undone(
     plugin = tree.plugin("base") / "plugin.py"
     async with serving(tree) as live:
         tree.plugin("base", code=code)
-        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        await live.fact(Transition, is_setting_up_in_a_reload)
         text = plugin.read_text()
 
         def undo(fact: Fact) -> None:
@@ -477,7 +481,7 @@ async def test_a_section_that_is_put_back_while_it_preempts_leaves_what_ran(
         extras |= {"gate": (gate := anyio.Event()), "failing": failing}
         live.server._context.extras.update(extras)
         tree.write("../config.toml", "[demo.base]\nvalue = 2\n")
-        await live.fact(Transition, lambda fact: fact.reload_id == 1 and is_setting_up(fact))
+        await live.fact(Transition, is_setting_up_in_a_reload)
         tree.write("../config.toml", "[demo.base]\nvalue = 1\n")
         tree.plugin("aside", value=2)  # What comes later has been dealt with only then.
         await live.fact(ReloadCommitted, lambda fact: ref("aside") in fact.affected)
