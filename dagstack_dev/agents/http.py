@@ -15,7 +15,7 @@ from dagstack_dev.api.problems import ProblemFound
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from dagstack_dev.agents.connection import Connection
 
@@ -40,8 +40,7 @@ class AgentApp:
         self._options = options
         self._running: asyncio.Task[None] | None = None
         self._begun = asyncio.Event()
-        self._manager: StreamableHTTPSessionManager | None = None
-        self._problem = _ENDING
+        self._answer: ASGIApp = _ENDING.response()  # What answers now.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -51,32 +50,30 @@ class AgentApp:
             return
         if self._running is None:
             self._begun.clear()
-            self._problem = _ENDING
             self._running = asyncio.create_task(self._run(), name="dagstack-dev agents")
         await self._begun.wait()
-        if self._manager is None:
-            await self._problem.response()(scope, receive, send)
-            return
-        await self._manager.handle_request(scope, receive, send)
+        await self._answer(scope, receive, send)
 
     async def _run(self) -> None:
         """Answer until the API ends: then its streams do, and all sessions with this."""
+        self._answer = _ENDING.response()
         try:
             connection, manager = await to_thread.run_sync(self._made)
             # That it is silent only says that this process was stopped, say by Ctrl-Z, and goes on.
             ends = connection.stream("events", level="critical", seconds=None)
             async with ends as events, manager.run():
-                self._manager = manager
+                self._answer = manager.handle_request
                 self._begun.set()
                 try:
                     async for _ in events:
                         pass
                 finally:
-                    self._manager = None  # It takes nothing more while it ends.
+                    self._answer = _ENDING.response()  # It takes nothing more while it ends.
         except ServerGone:
             pass
         except Exception as error:  # noqa: BLE001 - as of an SDK that is another than expected
-            self._problem = ProblemFound(problems.DEFECT, f"{type(error).__name__}: {error}")
+            problem = ProblemFound(problems.DEFECT, f"{type(error).__name__}: {error}")
+            self._answer = problem.response()
             self._running = None  # The next request tries again.
         finally:
             self._begun.set()

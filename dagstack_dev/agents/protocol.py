@@ -153,8 +153,12 @@ class AgentServer:
         seconds = given.get("timeout_seconds") if tool is not None else None
         async with anyio.create_task_group() as group:
             group.start_soon(_report_progress, context.session, seconds)
-            ours = None if tool is None else _answered(tool, call, given)
-            result = await _result(ours or self._exposed.call(params.name, call, given))
+            try:
+                ours = None if tool is None else _answered(tool, call, given)
+                result = await (ours or self._exposed.call(params.name, call, given))
+            except _PROBLEMS as error:
+                words = TextContent(text=_in_words(error))
+                result = CallToolResult(content=[words], is_error=True)
             group.cancel_scope.cancel()
         if result is None:
             hint = did_you_mean(params.name, self._tools)
@@ -234,14 +238,6 @@ async def _answered(tool: Tool, call: Call, given: Mapping[str, Any]) -> CallToo
     )
 
 
-async def _result(asked: Awaitable[CallToolResult | None]) -> CallToolResult | None:
-    """Return the result of a call, or what is wrong; None if there is no such tool."""
-    try:
-        return await asked
-    except _PROBLEMS as error:
-        return _problem(_in_words(error))
-
-
 async def _got(answer: Awaitable[T]) -> T:
     """Return an answer.
 
@@ -269,10 +265,6 @@ def _wrong_argument(tool: Tool, error: ErrorDetails) -> str:
     known = tool.arguments.model_fields
     hint = did_you_mean(name, known) or (f"; it takes {', '.join(known)}" if known else "")
     return f"{tool.name} takes no argument {name!r}{hint}"
-
-
-def _problem(words: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(text=words)], is_error=True)
 
 
 async def _report_progress(session: ServerSession, total: float | None) -> None:
