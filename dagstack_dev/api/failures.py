@@ -49,7 +49,9 @@ async def failures_report(snapshot: ServerSnapshot) -> Failures:
             plugins=[str(each.ref) for each, _ in group],
             title=_title(status),
             error=error_report(status.error),
-            running={str(each.ref): each.generation for each, _ in group if _runs(each)},
+            running={
+                str(each.ref): each.generation for each, _ in group if each.state is State.READY
+            },
             account=account_report(parts),
             blocks=[str(ref) for each, _ in group for ref in blocks.get(each.ref, ())],
         )
@@ -67,10 +69,6 @@ async def failures_report(snapshot: ServerSnapshot) -> Failures:
         if isinstance(name, str)
     ]
     return Failures(failures=[*refused, *failed, *missing])
-
-
-def _runs(status: PluginStatus) -> bool:
-    return status.state is State.READY
 
 
 def _title(status: PluginStatus) -> str:

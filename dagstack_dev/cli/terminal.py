@@ -111,9 +111,14 @@ class Terminal:
                 self._failures.show_retry(fact)
             case WatchStopped():
                 self._stopped(fact)
+            case TeardownFailed():
+                self._teardowns[fact.ref] = fact.reload_id
+                self._failures.show_teardown(fact.ref, fact.error)
+            case PluginRequiresRestart() if self._is_ending(fact):
+                pass
             case _:
                 self._note_unseen(fact)
-                self._remark(fact)
+                self._print(*remarks(fact))
 
     def _remember(self, fact: Transition) -> None:
         if fact.to_state in {State.READY, State.REMOVED}:
@@ -388,13 +393,6 @@ class Terminal:
         self._print(
             Text.assemble(("■ ", "dim"), f"{count}{errors}  ", (duration(fact.duration_ms), "dim"))
         )
-
-    def _remark(self, fact: Fact) -> None:
-        if isinstance(fact, TeardownFailed):
-            self._teardowns[fact.ref] = fact.reload_id
-            self._failures.show_teardown(fact.ref, fact.error)
-        elif not (isinstance(fact, PluginRequiresRestart) and self._is_ending(fact)):
-            self._print(*remarks(fact))
 
     def _is_ending(self, fact: PluginRequiresRestart) -> bool:
         """Return whether everything is being torn down, and the process about to end anyhow."""

@@ -101,7 +101,8 @@ def run(options: WatchOptions) -> int:
         click.UsageError: an argument cannot be used; exit code 2.
         click.ClickException: this program itself is at fault; exit code 1.
     """
-    _check(options)
+    if not options.paths and not options.entry_points:
+        raise no_paths("watch")
     ending = Ending()
     form = _log_format(options)
     ignored = (*options.ignore, *_own_output_patterns(options))
@@ -264,12 +265,6 @@ def _unfailing(observer: Observer) -> Observer:
             say(f"{type(fact).__name__} cannot be shown: {in_words(error)}")
 
     return observe
-
-
-def _check(options: WatchOptions) -> None:
-    """Refuse what cannot work; folders and files are for the server to judge."""
-    if not options.paths and not options.entry_points:
-        raise no_paths("watch")
 
 
 def _log_format(options: WatchOptions) -> LogFormat:
