@@ -85,7 +85,7 @@ class PluginTree:
         return path
 
     def _holds(self, path: Path, text: str) -> bool:
-        return path.exists() and path.read_text(encoding="utf-8") == dedent(text)
+        return path.is_file() and path.read_bytes() == dedent(text).encode()
 
     def write(self, path: str | Path, text: str) -> Path:
         """Write a file, relative to the root unless absolute, dedented; make its folders."""
