@@ -50,7 +50,6 @@ from dagstack_dev.api.problems import ProblemFound
 from dagstack_dev.api.reports import (
     logged,
     main_loop_report,
-    moment,
     plugin_detail,
     plugin_report,
     refused_report,
@@ -100,18 +99,14 @@ class Api:
         return await self._status(self._backend.now(), blocked)
 
     async def _status(self, now: Activity, blocked: Blocked | None = None) -> Status:
-        about, page, snapshot = self._backend.about, self._backend.page, now.snapshot
+        page, snapshot = self._backend.page, now.snapshot
         plugins = await self._plugins(snapshot)
         if blocked is not None:
             plugins = [*map(unknown, plugins)]
         is_busy = now.is_busy or not snapshot.has_started
         is_at_rest = not (is_busy or now.has_edits_waiting or blocked or snapshot.refused)
         return Status(
-            version=about.version,
-            pid=about.pid,
-            socket=about.socket,
-            started=moment(about.started),
-            roots=list(about.roots),
+            **asdict(self._backend.about),
             page=None if page is None else page.url,
             snapshot=snapshot.number,
             is_current=is_at_rest and all(each.receipt.is_current for each in plugins),

@@ -3,6 +3,7 @@
 import { get, post } from "./api.js";
 import { look } from "./live.js";
 import { report } from "./store.js";
+import { showInPerfetto } from "./timeline/perfetto.js";
 import { names } from "./words.js";
 
 /** Reload plugins although nothing has changed. What comes of it, events tell. */
@@ -33,6 +34,9 @@ export const save = (question, name) =>
     Object.assign(document.createElement("a"), { href, download: name }).click();
     URL.revokeObjectURL(href);
   });
+
+export const openInPerfetto = (question, name) =>
+  attempt(null, () => showInPerfetto(() => get(question), name));
 
 async function attempt(begun, task) {
   if (begun) report(begun);

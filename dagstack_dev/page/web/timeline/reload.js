@@ -1,18 +1,15 @@
 // Everything about one reload: where its time went, its plan, what was edited and logged.
 
-import { save } from "../actions.js";
-import { get } from "../api.js";
+import { openInPerfetto, save } from "../actions.js";
 import { useFetched } from "../fetched.js";
 import { Diff } from "../parts/diff.js";
 import { PluginLink } from "../parts/links.js";
 import { Lines } from "../parts/log.js";
 import { Place } from "../parts/place.js";
 import { html } from "../preact.js";
-import { report } from "../store.js";
 import { said } from "../trouble.js";
 import { clock, count, duration } from "../words.js";
 import { Bars } from "./bars.js";
-import { showInPerfetto } from "./perfetto.js";
 import { outcomeOf } from "./reloads.js";
 
 /** ended: when the last part of it ended that has; it is asked for again when that differs. */
@@ -78,17 +75,10 @@ function Edit({ path, text }) {
 export function Traces({ id = null }) {
   const question = id === null ? "trace" : `trace?reload=${id}`;
   const name = id === null ? "reloads" : `reload-${id}`;
-  const show = async () => {
-    try {
-      await showInPerfetto(() => get(question), name);
-    } catch (problem) {
-      report(problem.message, "bad");
-    }
-  };
   return html`
     <span class="actions">
       <button onClick=${() => save(question, `${name}.json`)}>Save trace</button>
-      <button onClick=${show}>Open in Perfetto</button>
+      <button onClick=${() => openInPerfetto(question, name)}>Open in Perfetto</button>
     </span>
   `;
 }
