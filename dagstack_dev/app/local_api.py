@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -145,7 +145,8 @@ class LocalApi:
             raise RuntimeError("a LocalApi answers for one server; make a new one for the next")
         table = server.registry.table
         socket = ServerSocket(roots, self._path)
-        listening = last.enter_context(socket)
+        held = last.enter_context(ExitStack())
+        listening = held.enter_context(socket)
         place = socket.path
         about = About(__version__, os.getpid(), place, time.time(), tuple(roots))
         call_soon = from_anywhere(lambda function, *args: function(*args))
@@ -173,4 +174,5 @@ class LocalApi:
             look_away()
             link.end()
             self.board.end()
+            held.close()  # While it still listens: another server may come to this place then.
             thread.end()

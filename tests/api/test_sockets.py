@@ -6,17 +6,22 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import anyio
 import pytest
 from answering import ask, lines
 from asking import Asking
 from command_runs import Watching
+from serving import make_live
 from trees import PluginTree
 
 from dagstack_dev.api.socket import ServerSocket, find_server
+from dagstack_dev.app.local_api import LocalApi
 
 FORKING = """
 import contextlib, os, stat, time
@@ -182,6 +187,53 @@ def test_the_record_of_a_killed_server_takes_no_socket_from_the_next_at_its_path
         assert find_server(tmp_path) is None
         assert path.is_socket()
     assert list(sockets.iterdir()) == []
+
+
+SLOW_TO_GO = """
+class Plugin:
+    def setup(self, ctx):
+        self.extras = ctx.extras
+
+    async def teardown(self):
+        self.extras["ends"].set()
+        await self.extras["may_end"].wait()
+"""
+
+
+async def test_a_server_that_ends_takes_no_socket_from_the_next_at_its_path(
+    tree: PluginTree, sockets: Path, tmp_path: Path
+) -> None:
+    path = sockets.parent / "here.sock"
+    extras = {"ends": anyio.Event(), "may_end": anyio.Event()}
+    tree.plugin("one", code=SLOW_TO_GO)
+    first = make_live(tree, api=LocalApi(path), extras=extras).server
+    second = make_live(PluginTree(tmp_path / "other"), api=LocalApi(path)).server
+    await first.start()
+    async with anyio.create_task_group() as group:
+        group.start_soon(first.stop)
+        await extras["ends"].wait()
+        assert find_server(tree.root) is None
+        await second.start()
+        extras["may_end"].set()
+    assert find_server(path) == find_server(tmp_path / "other") is not None
+    await second.stop()
+    assert list(sockets.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks as if nobody listened")
+def test_a_server_at_which_too_many_wait_is_there_all_the_same(sockets: Path) -> None:
+    path = sockets.parent / "here.sock"
+    with ExitStack() as clients, socket.socket(socket.AF_UNIX) as busy:
+        busy.bind(str(path))
+        busy.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
+        assert find_server(path) is not None
+        with pytest.raises(OSError, match=f"another server listens at {path}"):
+            ServerSocket([], path).__enter__()
 
 
 def test_a_copy_of_the_process_removes_nothing(tmp_path: Path, sockets: Path) -> None:
