@@ -45,9 +45,7 @@ class Inputs:
     @cached_property
     def version(self) -> Hashable:
         """A digest of all this."""
-        digest = blake2b(digest_size=16)
-        for path, file in sorted(self.source.files.items()) if self.source is not None else ():
-            digest.update(path.encode() + b"\0" + file.fingerprint)
+        digest = blake2b(b"" if self.source is None else self.source.digest, digest_size=16)
         for path, fingerprint in sorted(self.shared.items()):
             digest.update(path.encode() + b"\0" + (fingerprint or b""))
         return digest.digest(), self.section, self.asked

@@ -105,6 +105,14 @@ class PluginSource:
         file = self.files.get(name)
         return None if file is None else file.content or b""
 
+    @property
+    def digest(self) -> bytes:
+        """Equal for equal files, computed each time."""
+        digest = blake2b(digest_size=16)
+        for path, file in sorted(self.files.items()):
+            digest.update(path.encode() + b"\0" + file.fingerprint)
+        return digest.digest()
+
     def changed_files(self, newer: PluginSource) -> tuple[str, ...]:
         """Relative paths that were added, removed or altered from this source to `newer`."""
         return tuple(

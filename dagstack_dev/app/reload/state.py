@@ -152,7 +152,7 @@ class ReloadState:
     def version(self, ref: PluginRef, claim: Claim) -> Hashable:
         """Return all that `ref` would be built from there, but for its dependencies."""
         source = self.revisions.source(claim.place)
-        return Inputs(source, self._section(self._runner, ref), asked=self.asked[ref]).version
+        return source and source.digest, self._section(self._runner, ref), self.asked[ref]
 
     def problem(self, claim: Claim) -> PluginRegistryError | None:
         """Return why the section of the configuration does not fit the manifest there."""
@@ -169,7 +169,7 @@ class ReloadState:
         is_live = self.is_live(ref)
         given, asked = (entry, self._built) if is_live else (self._runner, self.asked)
         source = entry.revision.source
-        return Inputs(source, self._section(given, ref), asked=asked[ref]).version
+        return source and source.digest, self._section(given, ref), asked[ref]
 
     def _problem_of(self, ref: PluginRef) -> BaseException | None:
         """Return why nothing can be built from what lies where `ref` was last built from."""
