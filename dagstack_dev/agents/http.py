@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from dagstack_dev.api import problems
 from dagstack_dev.api.client import ServerGone
-from dagstack_dev.api.problems import ProblemFound
+from dagstack_dev.api.problems import ProblemFound, ServerEnded
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 _IDLE_SECONDS: Final = 86_400.0
 """After which a session ends that nothing is asked or heard in; people leave agents overnight."""
-
-_ENDING: Final = ProblemFound(problems.ENDING, "the server ends")
 
 
 class AgentApp:
@@ -40,7 +38,7 @@ class AgentApp:
         self._options = options
         self._running: asyncio.Task[None] | None = None
         self._begun = asyncio.Event()
-        self._answer: ASGIApp = _ENDING.response()  # What answers now.
+        self._answer: ASGIApp = ServerEnded().response()  # What answers now.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -56,7 +54,7 @@ class AgentApp:
 
     async def _run(self) -> None:
         """Answer until the API ends: then its streams do, and all sessions with this."""
-        self._answer = _ENDING.response()
+        self._answer = ServerEnded().response()
         try:
             connection, manager = await to_thread.run_sync(self._made)
             # That it is silent only says that this process was stopped, say by Ctrl-Z, and goes on.
@@ -68,7 +66,7 @@ class AgentApp:
                     async for _ in events:
                         pass
                 finally:
-                    self._answer = _ENDING.response()  # It takes nothing more while it ends.
+                    self._answer = ServerEnded().response()  # It takes nothing more while it ends.
         except ServerGone:
             pass
         except Exception as error:  # noqa: BLE001 - as of an SDK that is another than expected

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dagstack_dev.api import problems
-from dagstack_dev.api.main_loop import ServerEnded
 from dagstack_dev.api.models.base import ErrorReport
 from dagstack_dev.api.models.offers import (
     CallAnswer,
@@ -63,11 +62,8 @@ class Calls:
             if not limit.expired():
                 raise
             blocked = await self._main_loop.look()
-            at = "" if blocked is None else f"{blocked.path}:{blocked.line}"
-            why = at and f"; the event loop is blocked at {at}"
+            why = f"; the event loop is blocked at {blocked.at}" if blocked and blocked.at else ""
             raise ProblemFound(problems.TIMED_OUT, f"not ended after {seconds:g} s{why}") from error
-        except ServerEnded as error:
-            raise ProblemFound(problems.ENDING, "the server ends") from error
 
     async def call(self, ref: PluginRef, asked: CallRequest) -> CallAnswer:
         """Call a method of a plugin; return what it returns or raises.

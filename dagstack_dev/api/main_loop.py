@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import anyio
 
 from dagstack_dev.api.patience import have_ended
+from dagstack_dev.api.problems import ServerEnded
 from dagstack_dev.core.blame import innermost_of_plugins
 from dagstack_dev.host.loop.tasks import is_interruption, spawn
 
@@ -28,25 +29,19 @@ PATIENCE_SECONDS: Final = 0.5
 """How long the loop may take to answer before it counts as blocked: a busy machine is no block."""
 
 
-class ServerEnded(RuntimeError):
-    """Nothing can be called in the event loop of the plugins any more."""
-
-
 class Blocked(NamedTuple):
     """That the loop does not answer.
 
     Attributes:
         seconds: for how long it has not.
         is_at_least: whether it may be longer: it is only known when it had not answered.
-        path: the file that it is at, empty where that is unknown.
-        line: the line there, counted from 1.
+        at: the line that it is at, as `path:line`; empty where that is unknown.
         ref: the plugin whose file that is, if any.
     """
 
     seconds: float
     is_at_least: bool
-    path: str
-    line: int
+    at: str
     ref: PluginRef | None
 
 
@@ -137,10 +132,10 @@ class MainLoopLink:
         of_plugin = innermost_of_plugins(frame)
         ref = self._table.code.plugin_at(of_plugin.f_code.co_filename) if of_plugin else None
         frame = of_plugin or frame
-        path, line = (frame.f_code.co_filename, frame.f_lineno) if frame else ("", 0)
+        at = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""
         busy, is_at_least = self._table.watchdog.busy_seconds()
         seconds = max(busy, time.monotonic() - self._asked) if is_at_least else busy
-        return Blocked(seconds, is_at_least, path, line, ref)
+        return Blocked(seconds, is_at_least, at, ref)
 
 
 def _set(set_outcome: Callable[[Any], None], outcome: Any) -> None:

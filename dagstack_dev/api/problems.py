@@ -66,3 +66,10 @@ class ProblemFound(Exception):
         return JSONResponse(
             problem.model_dump(mode="json"), status, media_type="application/problem+json"
         )
+
+
+class ServerEnded(ProblemFound):
+    """Nothing can be called in the event loop of the plugins any more."""
+
+    def __init__(self) -> None:
+        super().__init__(ENDING, "the server ends")

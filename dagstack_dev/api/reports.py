@@ -297,7 +297,7 @@ def main_loop_report(blocked: Blocked | None) -> MainLoop:
         is_responding=False,
         blocked_seconds=round(blocked.seconds, 3),
         is_at_least=blocked.is_at_least,
-        at=f"{blocked.path}:{blocked.line}" if blocked.path else None,
+        at=blocked.at or None,
         plugin=str(blocked.ref) if blocked.ref is not None else None,
     )
 
