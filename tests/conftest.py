@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import structlog
 from command_runs import Watching
+from hypothesis import HealthCheck, settings
 from trees import PluginTree
 
 from dagstack_dev.app import leaks
@@ -22,6 +23,10 @@ from dagstack_dev.runtimes.leaks import referrers
 for _number in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(_number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A machine that is busy is no fault of what is tested.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from worlds import refs, wants
 
@@ -35,7 +35,6 @@ def picture(graph: DependencyGraph) -> dict[PluginRef, object]:
 K1, K2 = (partial(PluginRef, kind) for kind in ("k1", "k2"))
 
 
-@settings(deadline=None)
 @given(st.lists(EDITS, max_size=6))
 # A name that is missing becomes ambiguous beside another one that is.
 @example(
@@ -61,7 +60,6 @@ def test_any_sequence_of_updates_equals_a_fresh_graph(edits: list[Edit]) -> None
         graph = newer
 
 
-@settings(deadline=None)
 @given(st.dictionaries(refs(), wants()))
 def test_an_update_that_changes_nothing_returns_the_same_graph(
     content: dict[PluginRef, Wants],
@@ -72,7 +70,6 @@ def test_an_update_that_changes_nothing_returns_the_same_graph(
     assert not rewired
 
 
-@settings(deadline=None)
 @given(st.dictionaries(refs(), wants()))
 def test_order_and_find_cycle_agree(content: dict[PluginRef, Wants]) -> None:
     graph = DependencyGraph(content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dagstack_dev.core.graph import reach
@@ -28,7 +28,6 @@ def is_in_cycle(wants: Wants, one: str, other: str) -> bool:
     return one in reach([other], lambda each: wants.get(each, []))
 
 
-@settings(deadline=None)
 @given(GRAPHS)
 def test_each_plugin_stands_once_within_the_picture(wants: Wants) -> None:
     topology = Topology.of(wants)
@@ -42,7 +41,6 @@ def test_each_plugin_stands_once_within_the_picture(wants: Wants) -> None:
         assert box.y + BOX_HEIGHT <= found.height
 
 
-@settings(deadline=None)
 @given(GRAPHS)
 def test_no_box_touches_another(wants: Wants) -> None:
     for one, other in combinations(placed(wants).values(), 2):
@@ -51,7 +49,6 @@ def test_no_box_touches_another(wants: Wants) -> None:
         assert beside or above
 
 
-@settings(deadline=None)
 @given(GRAPHS)
 def test_each_stands_right_of_all_that_it_depends_on(wants: Wants) -> None:
     boxes = placed(wants)
@@ -62,7 +59,6 @@ def test_each_stands_right_of_all_that_it_depends_on(wants: Wants) -> None:
                 assert boxes[one].x > boxes[other].x + boxes[other].width
 
 
-@settings(deadline=None)
 @given(GRAPHS)
 def test_its_layer_is_the_longest_way_down(wants: Wants) -> None:
     boxes = placed(wants)
@@ -76,7 +72,6 @@ def test_its_layer_is_the_longest_way_down(wants: Wants) -> None:
         assert in_cycle or boxes[one].layer == 1 + max(below, default=-1)
 
 
-@settings(deadline=None)
 @given(GRAPHS, st.randoms(use_true_random=False))
 def test_the_same_topology_looks_the_same_in_whatever_order_it_is_given(
     wants: Wants, random: Random
@@ -89,7 +84,6 @@ def test_the_same_topology_looks_the_same_in_whatever_order_it_is_given(
     assert layout(one) == layout(other)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 40))
 def test_a_chain_is_a_straight_line(length: int) -> None:
     wants = {f"{at:02}": [f"{at - 1:02}"] for at in range(length)}

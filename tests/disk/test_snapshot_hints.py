@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dagstack_dev.disk.ignore import IgnoreRules
@@ -77,7 +77,6 @@ def picture(disk: Snapshot) -> dict[str, dict[str, bytes]]:
     }
 
 
-@settings(deadline=None)
 @given(st.lists(OPERATIONS, max_size=8), st.lists(OPERATIONS, max_size=5))
 def test_after_any_file_operations_a_hinted_look_equals_a_full_one(
     first: list[Operation], then: list[Operation]
@@ -100,7 +99,6 @@ def test_after_any_file_operations_a_hinted_look_equals_a_full_one(
         assert not hinted.look().folders
 
 
-@settings(deadline=None)
 @given(st.lists(OPERATIONS, max_size=8), st.lists(OPERATIONS, max_size=8))
 def test_news_of_many_looks_are_what_differs_in_the_end(
     first: list[Operation], then: list[Operation]

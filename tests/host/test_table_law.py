@@ -295,7 +295,7 @@ class Lives(RuleBasedStateMachine):
         assert [*disagreements(self.table, self.entry), *self.agreement.found] == []
 
 
-Lives.TestCase.settings = settings(deadline=None, max_examples=300, stateful_step_count=30)
+Lives.TestCase.settings = settings(max_examples=300, stateful_step_count=30)
 TestLives = Lives.TestCase
 
 

@@ -20,7 +20,7 @@ noted = st.lists(
 stages = st.lists(st.sampled_from(("before", "after", "never")), min_size=4, max_size=4)
 """When each module is followed: before the imports are noted, after that, or never."""
 
-thorough = settings(deadline=None, max_examples=300)
+thorough = settings(max_examples=300)
 
 
 def owner_of(module: str) -> str:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from asking import Asking
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from serving import edit, serving
 from trees import PluginTree
@@ -232,7 +232,6 @@ graphs = st.lists(st.sets(st.integers(0, 11), max_size=4), max_size=12).map(
 )
 
 
-@settings(deadline=None)
 @given(graphs)
 def test_a_tree_has_each_plugin_once_below_one_that_it_depends_on(nodes: list[Node]) -> None:
     by_name = {each.name: each for each in nodes}
@@ -246,7 +245,6 @@ def test_a_tree_has_each_plugin_once_below_one_that_it_depends_on(nodes: list[No
         assert depth[each.key] == depth[each.parent] + 4  # Its parent has been drawn.
 
 
-@settings(deadline=None)
 @given(graphs)
 def test_a_picture_has_a_box_for_each_plugin_and_an_arrow_for_each_dependency(
     nodes: list[Node],

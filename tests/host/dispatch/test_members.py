@@ -111,7 +111,7 @@ def may_take(manifest: PluginManifest, methods: set[str], traits: dict[str, Any]
     return "matches" in methods and not any(declared[name] for name in traits)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(steps, inputs)
 def test_the_index_answers_as_a_look_at_every_plugin_would(
     script: list[tuple[str, dict[str, Any], set[str]]], traits: dict[str, Any]

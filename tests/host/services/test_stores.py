@@ -106,7 +106,7 @@ def test_checkpoints_in_files_outlive_the_store(tmp_path: Path) -> None:
     assert (again.load("a/b"), again.list()) == (b"kept", ["a/b"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(KEYS, st.binary(max_size=20), max_size=6))
 def test_any_keys_are_kept_apart(
     tmp_path_factory: pytest.TempPathFactory, kept: dict[str, bytes]
