@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from dagstack_dev.api.socket import Server
 
+HELLO_SECONDS: Final = 5.0
+"""How long a server may take to say that it is there: one that was stopped never does."""
+
 SILENCE_SECONDS: Final = KEEP_ALIVE_SECONDS * 3
 """After how much of it a stream has broken off."""
 
@@ -110,7 +113,7 @@ class Connection:
         """
         server = await self.server()
         try:
-            async with _client(server, seconds) as client:
+            async with _reached(server, seconds) as client:
                 answer = await client.request(method, address, json=body, headers=headers)
             value = answer.json()
         except (httpx2.HTTPError, ValueError) as error:
@@ -136,7 +139,7 @@ class Connection:
         server = await self.server()
         try:
             async with (
-                _client(server, seconds) as client,
+                _reached(server, seconds) as client,
                 client.stream("GET", target(parts, query)) as answer,
             ):
                 if answer.is_error:
@@ -147,14 +150,23 @@ class Connection:
             raise _gone(server, error) from error
 
 
-def _client(server: Server, seconds: float | None) -> httpx2.AsyncClient:
-    """Return what asks a server, and waits for each word of it for `seconds`."""
+@asynccontextmanager
+async def _reached(server: Server, seconds: float | None) -> AsyncIterator[httpx2.AsyncClient]:
+    """Return what asks a server that has just answered, and waits for each word for `seconds`.
+
+    Raises:
+        httpx2.HTTPError: it does not answer.
+    """
     way = httpx2.AsyncHTTPTransport(uds=os.fsdecode(server.socket), verify=False)
-    return httpx2.AsyncClient(
+    async with httpx2.AsyncClient(
         transport=way, base_url="http://dagstack-dev", timeout=seconds, trust_env=False
-    )
+    ) as client:
+        await client.head("/", timeout=HELLO_SECONDS)  # That there is nothing, it says at once.
+        yield client
 
 
 def _gone(server: Server, error: Exception) -> ServerGone:
     why = str(error) or type(error).__name__
+    if isinstance(error, httpx2.TimeoutException):
+        why = f"there is no word of it; it may be stopped, as by Ctrl-Z: kill -CONT {server.pid}"
     return ServerGone(f"the dev server (pid {server.pid}) does not answer: {why}")

@@ -61,6 +61,22 @@ async def test_it_says_that_no_server_runs_and_finds_any_that_is_started_later(
         assert (await call(agent, "status"))["server"]["pid"] == second.process.pid
 
 
+async def test_a_stopped_server_is_reported_however_long_its_answer_might_take(
+    start: Callable[[], Watching], tmp_path: Path
+) -> None:
+    async with connected("python-legacy", door(tmp_path, "--expose", "all")) as agent:
+        run = start()
+        assert "demo__greeter__value" in await tools(agent)
+        run.process.send_signal(signal.SIGSTOP)
+        try:
+            for tool in ("status", "demo__greeter__value"):  # A call of a plugin may take minutes.
+                problem = await refusal(agent, tool)
+                assert problem.endswith(f"may be stopped, as by Ctrl-Z: kill -CONT {run.process.pid}")
+        finally:
+            run.process.send_signal(signal.SIGCONT)
+        assert (await call(agent, "status"))["is_current"]
+
+
 def test_ctrl_c_ends_it_though_it_waits_for_input(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "dagstack_dev", "mcp"],
