@@ -82,9 +82,13 @@ _SILENCED: Final = 'ignore:The configuration option "asyncio_default_fixture_loo
 """What pytest-asyncio says of every project that is silent about an option of its own."""
 
 
+_MOST_BYTES: Final = 1_000_000
+"""Of what the tests of one plugin print, which is kept: the end, where pytest says what failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class TestRun:
-    """How the tests of one plugin went; `summary` is one line, `output` all that pytest said."""
+    """How the tests of one plugin went; `summary` is one line, `output` what pytest said."""
 
     __test__ = False
 
@@ -131,19 +135,24 @@ async def run_own_tests(
 
 
 async def _run(command: list[str], *, folder: str, env: dict[str, str]) -> tuple[int, str]:
-    """Return the exit code, and all that was written."""
+    """Return the exit code, and what was written; of very much, the end."""
+    end, size = bytearray(), 0
     async with await anyio.open_process(
         command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT
     ) as process:
         assert process.stdout is not None  # noqa: S101 - it is piped, by default
         try:
-            output = b"".join([chunk async for chunk in process.stdout])
+            async for chunk in process.stdout:
+                size += len(chunk)
+                end += chunk
+                del end[:-_MOST_BYTES]
             code = await process.wait()
         except BaseException:
             with suppress(ProcessLookupError):
                 process.kill()  # Ctrl-C cancels but once, and to leave the block waits for its end.
             raise
-    return code, output.decode(errors="replace").strip()
+    output, more = end.decode(errors="replace").strip(), size - len(end)
+    return code, f"... after {more:,} bytes more:\n{output}" if more else output
 
 
 def _is_test(path: str) -> bool:

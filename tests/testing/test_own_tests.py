@@ -35,6 +35,18 @@ async def own_tests(tree: PluginTree, folder: Path) -> TestRun:
     return run
 
 
+async def test_of_tests_that_print_without_end_the_end_is_kept(tree: PluginTree) -> None:
+    folder = tree.plugin("odd", kind="a.b")
+    code = "def test_it():\n    for _ in range(30):\n        print('x' * 1_000_000)\n    assert 0\n"
+    tree.write(folder / "tests/test_it.py", code)
+    run = await own_tests(tree, folder)
+    assert not run.passed
+    assert run.summary.startswith("1 failed")
+    assert run.output.startswith("... after ")
+    assert run.summary in run.output
+    assert len(run.output) < 1_100_000
+
+
 @pytest.mark.parametrize("with_init", [False, True], ids=["folders", "packages"])
 async def test_own_tests_import_the_plugin_as_the_server_does(
     tree: PluginTree, with_init: bool
