@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
 
@@ -30,7 +30,12 @@ from dagstack_dev.core.wording import counted
 from dagstack_dev.runtimes import process_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+_SELECTING: Final = (
+    *("config", "core-version", "entry-points", "gitignore", "hookspecs", "ignore", "watch-code"),
+)
+"""Settings by which `check` and `why` look at what the dev server does."""
 
 _MOST_FINDINGS: Final = 50
 _MOST_CHARACTERS: Final = 30_000
@@ -128,7 +133,8 @@ async def why(call: Call, arguments: WhyArguments) -> Output:
 async def run_tests(call: Call, arguments: TestArguments) -> Output:
     """Test plugins."""
     only = [f"--plugin={each}" for each in arguments.plugins]
-    code, output = await _output(call, arguments, "test", *only)
+    takes = ("config", "ignore", "watch-code")
+    code, output = await _output(call, arguments, "test", *only, takes=takes)
     return Output(passed=code == 0, output=output[-_MOST_CHARACTERS:])
 
 
@@ -137,29 +143,35 @@ async def _output(
     arguments: PathArguments,
     *command: str,
     before: Sequence[str] = (),
+    takes: Sequence[str] = _SELECTING,
     most: int = _MOST_BYTES,
 ) -> tuple[int, str]:
     """Run a command in the folder of the project; return its exit code and what it has printed.
+
+    Unless told otherwise, it looks at what the dev server that runs looks at.
 
     Args:
         call: of the tool.
         arguments: say where.
         command: its name and options.
         before: what it takes before the paths; it may begin with a hyphen, as paths may.
+        takes: those settings of the dev server that hold for the command, too.
         most: of its output, the last so many bytes are kept.
 
     Raises:
         ToolProblem: it cannot do this, or takes too long.
     """
-    paths, folder = arguments.paths, str(call.connection.folder)
+    paths, folder, options = arguments.paths, str(call.connection.folder), list[str]()
     try:
         server = await call.connection.server()
     except NoServer:
         pass
     else:
-        paths, folder = paths or [*server.roots], server.folder or folder
+        folder = server.folder or folder
+        paths = paths or server.selection.get("paths", [])
+        options += _options(server.selection, takes)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "dagstack_dev", *command, "--", *before, *paths),
+        *(sys.executable, "-m", "dagstack_dev", *command, *options, "--", *before, *paths),
         cwd=folder,
         env=os.environ | {"NO_COLOR": "1"},
         stdin=asyncio.subprocess.DEVNULL,
@@ -183,6 +195,17 @@ async def _output(
     if code not in {0, 1}:
         raise ToolProblem(errors.strip().removeprefix("dagstack-dev: ") or f"it ended with {code}")
     return code, output
+
+
+def _options(selection: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    """Yield what a dev server looks at as options of a command, by these names."""
+    for name in names:
+        value = selection.get(name)
+        if isinstance(value, bool):
+            yield f"--{name}" if value else f"--no-{name}"
+        else:
+            values = [value] if isinstance(value, str) else value or []
+            yield from (f"--{name}={each}" for each in values)
 
 
 async def _end(stream: asyncio.StreamReader | None, most: int) -> str:

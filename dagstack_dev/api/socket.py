@@ -11,12 +11,12 @@ import struct
 import sys
 import tempfile
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _CONNECT_SECONDS: Final = 2.0
 
@@ -39,12 +39,15 @@ class Server:
         pid: its process.
         roots: the absolute folders that it watches.
         folder: the one that it was started in; empty where that was gone.
+        selection: which plugins and what beside them it looks at, by the names of settings, so that
+            a command can look at the same.
     """
 
     socket: str
     pid: int
     roots: tuple[str, ...]
     folder: str
+    selection: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def serves(self, path: str) -> int:
         """Return how closely `path` belongs to a root: the larger, the closer; 0: to none."""
@@ -106,6 +109,7 @@ class ServerSocket:
         roots: the absolute folders that the server watches.
         path: where the socket is to lie; by default in `socket_folder`. What an earlier server
             has left there is replaced.
+        selection: see `Server`.
 
     Attributes:
         roots: the real paths of the folders that the server watches.
@@ -119,9 +123,15 @@ class ServerSocket:
             made.
     """
 
-    def __init__(self, roots: Sequence[str], path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        roots: Sequence[str],
+        path: str | os.PathLike[str] | None = None,
+        selection: Mapping[str, Any] | None = None,
+    ) -> None:
         self.roots = tuple(map(os.path.realpath, roots))
         self._given = None if path is None else Path(path).absolute()
+        self._selection = selection or {}
         self._made = ExitStack()
         self.others: Sequence[Server] = ()
         self.path = ""
@@ -137,7 +147,8 @@ class ServerSocket:
             listening = made.enter_context(_listening_at(path))
             self.path, self.page = str(path), _page(record)
             made.callback(_remove, os.getpid(), record, path, self.page)
-            server = Server(str(path), os.getpid(), self.roots, _current_folder())
+            folder_now = _current_folder()
+            server = Server(str(path), os.getpid(), self.roots, folder_now, self._selection)
             record.write_text(json.dumps(asdict(server)))
             self._made = made.pop_all()
         return listening
@@ -223,7 +234,13 @@ def _servers() -> Iterator[Server]:
     for record in sorted((each for folder in folders for each in folder.glob("*.json")), key=_age):
         try:
             known = json.loads(record.read_text())
-            server = Server(known["socket"], known["pid"], tuple(known["roots"]), known["folder"])
+            server = Server(
+                known["socket"],
+                known["pid"],
+                tuple(known["roots"]),
+                known["folder"],
+                known.get("selection", {}),
+            )
         except (OSError, ValueError, KeyError, TypeError):
             continue  # It is being written, or removed.
         answers = _answers(Path(server.socket), server.pid)

@@ -7,7 +7,7 @@ import time
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -24,7 +24,7 @@ from dagstack_dev.page.access import Access
 from dagstack_dev.page.serving import listen, page_app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from starlette.types import ASGIApp
 
@@ -126,6 +126,7 @@ class LocalApi:
         server: Server,
         publication: Publication,
         roots: Sequence[str],
+        selection: Mapping[str, Any],
         last: AsyncExitStack,
     ) -> Iterator[Sequence[RunningServer]]:
         """Answer in the block; what is bound are the other servers that run.
@@ -134,6 +135,7 @@ class LocalApi:
             server: it runs in this event loop.
             publication: keeps the board up to date.
             roots: the absolute folders that it watches.
+            selection: see `api.socket.Server`.
             last: runs when all plugins are torn down; answers that are under way may take until
                 then.
 
@@ -144,7 +146,7 @@ class LocalApi:
         if self.board.events.has_ended:
             raise RuntimeError("a LocalApi answers for one server; make a new one for the next")
         table = server.registry.table
-        socket = ServerSocket(roots, self._path)
+        socket = ServerSocket(roots, self._path, selection)
         held = last.enter_context(ExitStack())
         listening = held.enter_context(socket)
         place = socket.path

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from dagstack_dev.app.config import read_config
-from dagstack_dev.app.entry_points import Installed, installed_plugins
+from dagstack_dev.app.entry_points import DEFAULT_GROUP, Installed, installed_plugins
 from dagstack_dev.app.events import EVENTS_LIMIT, EventStream
 from dagstack_dev.app.hookspec_files import HookspecFiles
 from dagstack_dev.app.lifetime import Lifetime
@@ -200,7 +200,8 @@ class DevServer:
         publication = self._loop.publication(api.board)
         roots = (*self.roots, *self.code_roots)
         try:
-            others = block.enter_context(api.served(self, publication, roots, last))
+            served = api.served(self, publication, roots, self._selection(), last)
+            others = block.enter_context(served)
         except OSError as error:
             self._loop.report_problem("", f"commands cannot reach this server: {error}")
             return
@@ -208,6 +209,20 @@ class DevServer:
             for pid in (str(each.pid) for each in others if each.shares(root)):
                 words = f"another server, pid {pid}, watches it too; both reload what is saved"
                 self._loop.report_problem(root, f"{words}, and commands ask this one, the newest")
+
+    def _selection(self) -> dict[str, Any]:
+        """Return what is looked at, see `api.socket.Server`."""
+        settings = self._settings
+        return {
+            "paths": self.roots,
+            "watch-code": self.code_roots,
+            "config": settings.config_file and _absolute(settings.config_file),
+            "hookspecs": [*map(_absolute, settings.hookspec_files)],
+            "entry-points": settings.entry_points == DEFAULT_GROUP,
+            "ignore": settings.ignore,
+            "gitignore": settings.gitignore,
+            "core-version": self.registry.core_version,
+        }
 
     def _build(self) -> None:
         """Make the parts; what raises here has touched nothing."""

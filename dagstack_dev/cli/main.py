@@ -311,20 +311,15 @@ def check(paths: tuple[Path, ...], **options: Any) -> int:
 )
 @_CONFIG
 @_IGNORE
-def test(
-    paths: tuple[Path, ...],
-    checks: tuple[str, ...],
-    plugins: tuple[str, ...],
-    config_file: Path | None,
-    ignore: tuple[str, ...],
-) -> int:
+@_WATCH_CODE
+def test(paths: tuple[Path, ...], **options: Any) -> int:
     """Test each plugin against the contract, and by its own tests.
 
     Exits with 1 when a plugin fails, with 2 for wrong usage.
     """
     from dagstack_dev.cli.test import run  # noqa: PLC0415 - keeps --help fast
 
-    return run(paths, config_file=config_file, checks=checks, plugins=plugins, ignore=ignore)
+    return run(paths, **options)
 
 
 @cli.command()

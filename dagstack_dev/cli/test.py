@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 def run(
     paths: Sequence[Path],
     *,
+    code_roots: Sequence[Path],
     config_file: Path | None,
     checks: Collection[str],
     plugins: Sequence[str],
@@ -46,6 +47,7 @@ def run(
         raise no_paths("test")
     try:
         roots = [root_folder(path) for path in paths]
+        further = [root_folder(path, holds="code") for path in code_roots]
         config = {} if config_file is None else read_config(config_file)
     except (FileNotFoundError, ConfigInvalid) as error:
         raise click.UsageError(str(error)) from error
@@ -53,7 +55,12 @@ def run(
     errors = Screen(sys.stderr, soft_wrap=True)
     LogStream(form=LogFormat.CONSOLE, level="warning", console=errors).take_all()
     reports = check_folders(
-        roots, config=config, ignore=ignore, checks=checks or None, plugins=plugins
+        roots,
+        code_roots=further,
+        config=config,
+        ignore=ignore,
+        checks=checks or None,
+        plugins=plugins,
     )
     try:
         return anyio.run(_run, console, roots, reports)

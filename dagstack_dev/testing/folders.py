@@ -62,6 +62,7 @@ class PluginReport:
 async def check_folders(
     paths: Iterable[str | Path],
     *,
+    code_roots: Iterable[str | Path] = (),
     config: Mapping[str, Any] | None = None,
     ignore: Iterable[str] = (),
     checks: Collection[str] | None = None,
@@ -73,6 +74,7 @@ async def check_folders(
 
     Args:
         paths: folders with plugins.
+        code_roots: folders with further code that they import.
         config: with a table for each plugin, as `dagstack-dev watch --config` reads it.
         ignore: globs to leave out.
         checks: names from `ALL_CHECKS`; all of them, and the plugins' own tests, by default.
@@ -83,7 +85,12 @@ async def check_folders(
         NoSuchPlugin: one of `plugins` is not there, or several may be meant.
     """
     globs = [*ignore]
-    project = read_project([root_folder(path) for path in paths], ignore=globs)
+    project = read_project(
+        [root_folder(path) for path in paths],
+        code_roots=[root_folder(path, holds="code") for path in code_roots],
+        ignore=globs,
+    )
+    roots = (*project.roots, *project.code_roots)
     active = ALL_CHECKS if checks is None else frozenset(checks)
     refs = {source.folder: ref for ref, (_, source) in project.plugins.items()}
     known = [str(ref) for ref in refs.values()]
@@ -102,14 +109,14 @@ async def check_folders(
         results = await _check(project, ref, config or {}, active)
         own = None
         if checks is None:
-            own = await run_own_tests(ref, source, project.roots, globs)
+            own = await run_own_tests(ref, source, roots, globs)
         yield PluginReport(folder, ref, tuple(results), own)
 
 
 def _registry(project: Project) -> PluginRegistry:
     registry = PluginRegistry(observer=ignore_fact)
     registry.resources.register_standard()
-    for root in project.roots:
+    for root in (*project.roots, *project.code_roots):
         registry.add_code_root(root, project.rules)
     return registry
 

@@ -56,6 +56,34 @@ async def test_why_and_run_tests_look_at_what_the_server_watches(
         assert "assert 1 == 2" in tested["output"]
 
 
+async def test_they_look_at_it_as_the_server_was_told_to(
+    tree: PluginTree, watch: Callable[..., Watching], tmp_path: Path
+) -> None:
+    code = """
+        from shared_words import HELLO
+        class Plugin:
+            def setup(self, ctx):
+                self.name = ctx.config["name"]
+    """
+    tree.plugin("greeter", code=code)
+    tree.plugin("left_out", code="def (")
+    tree.write(tmp_path / "lib/shared_words.py", "HELLO = 'hello'\n")
+    tree.write(tmp_path / "lib/a_plugin_of_no_root/dagstack.toml", "")
+    config = tree.write(tmp_path / "elsewhere/our config.toml", '[demo.greeter]\nname = "Ada"\n')
+    options = ("--config", config, "--watch-code", "lib", "--ignore", "left_out")
+    run = watch("plugins", "--log-format", "json", *map(str, options), environment=QUIET_START)
+    run.event("watch.started")
+    async with connected("python-legacy", door(tmp_path)) as agent:
+        assert (await call(agent, "check"))["plugins"] == 1
+        tree.write(config, '[demo.greter]\nname = "Ada"\n')
+        findings = (await call(agent, "check"))["findings"]
+        assert [Path(each["path"]).name for each in findings] == [config.name]
+        tree.write(config, '[demo.greeter]\nname = "Ada"\n')
+        why = await call(agent, "why", file="lib/shared_words.py")
+        assert "demo/greeter" in why["output"]
+        assert "1 plugin: 1 passed" in (await call(agent, "run_tests"))["output"]
+
+
 async def what_is_cancelled(agent: Agent, tree: PluginTree, tmp_path: Path) -> None:
     """A call that is cancelled ends all that it has started."""
     group = tmp_path / "group"

@@ -71,7 +71,9 @@ async def test_a_stopped_server_is_reported_however_long_its_answer_might_take(
         try:
             for tool in ("status", "demo__greeter__value"):  # A call of a plugin may take minutes.
                 problem = await refusal(agent, tool)
-                assert problem.endswith(f"may be stopped, as by Ctrl-Z: kill -CONT {run.process.pid}")
+                assert problem.endswith(
+                    f"may be stopped, as by Ctrl-Z: kill -CONT {run.process.pid}"
+                )
         finally:
             run.process.send_signal(signal.SIGCONT)
         assert (await call(agent, "status"))["is_current"]
