@@ -271,13 +271,13 @@ class Lives(RuleBasedStateMachine):
     @states(State.READY)
     @rule()
     def keep_pending(self) -> None:
-        self.table.keep_pending(self.entry, ERROR)
+        self.table.note_pending(self.entry, ERROR)
         assert self.table.status(self.entry).pending
 
     @states(State.READY)
     @rule()
     def update(self) -> None:
-        self.table.up_to_date(self.entry)
+        self.table.note_pending(self.entry, None)
         assert self.table.status(self.entry).error is self.entry.degraded_by
 
     @states(State.READY)

@@ -313,7 +313,7 @@ class Reconciler:
         if known is not None and in_words(known) == in_words(error):
             return  # As when it has just been rolled back for that.
         if entry is not None and self._state.is_live(ref):
-            self._table.keep_pending(entry, error)
+            self._table.note_pending(entry, error)
         self._reports.rejected(ref, self._revisions.place(ref) or "", error, reload_id)
 
     def _conclude(self, reload: Reload, applied: Applied, reload_id: int | None) -> None:
@@ -333,14 +333,14 @@ class Reconciler:
             if is_other and self._differs_at(
                 self._revisions.place(ref) or ""
             ):  # Else it is fixed by now.
-                table.keep_pending(table.entries[ref], kept[ref])
+                table.note_pending(table.entries[ref], kept[ref])
         # Another reload may have come later to what this one has not, or be about to set it up.
         left = filter(state.is_live, table.pending - kept.keys())
         caught_up = sorted(
             ref for ref in left if not self._differs_at(self._revisions.place(ref) or "")
         )
         for ref in caught_up:
-            table.up_to_date(table.entries[ref])
+            table.note_pending(table.entries[ref], None)
         if reload_id is not None and (caught_up or not applied.touched):
             reason = AGAIN if applied.touched else self._nothing(reload)
             refs = caught_up if applied.touched else reload.wanted.unchanged | {*caught_up}

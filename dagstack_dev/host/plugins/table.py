@@ -222,7 +222,7 @@ class PluginTable:
         self.revise(entry, saved.revision)
         entry.generation, entry.number = saved.generation, saved.number
         entry.context = saved.context
-        self._note_pending(entry, saved.pending_error)
+        self.note_pending(entry, saved.pending_error)
         entry.gate.close()
 
     # From setup to teardown
@@ -354,7 +354,7 @@ class PluginTable:
         entry.failure, entry.stage, entry.blocked_by = failure, stage, blocked_by
         entry.degraded_by = None
         if to_state in _DOWN:
-            self._note_pending(entry, None)
+            self.note_pending(entry, None)
         if before is State.TEARING_DOWN:
             self.setup_order.pop(ref, None)
         self.members.note(entry, to_state)
@@ -376,19 +376,13 @@ class PluginTable:
 
     # What is known of a plugin that runs
 
-    def keep_pending(self, entry: Entry, error: BaseException) -> None:
-        """Note that what runs is not what is on disk; `error` says why."""
-        self._note_pending(entry, recorded(error))
-
-    def up_to_date(self, entry: Entry) -> None:
-        """Note that what runs is what is on disk."""
-        self._note_pending(entry, None)
-
-    def _note_pending(self, entry: Entry, error: BaseException | None) -> None:
-        entry.pending_error = error
+    def note_pending(self, entry: Entry, error: BaseException | None) -> None:
+        """Note why what runs is not what is on disk; None where it is."""
         if error is None:
+            entry.pending_error = None
             self.pending.discard(entry.ref)
         else:
+            entry.pending_error = recorded(error)
             self.pending.add(entry.ref)
 
     def degrade(self, entry: Entry, error: BaseException) -> None:

@@ -201,7 +201,7 @@ class TransactionRun:
             entry = table.entries[ref]
             if table.states[ref] is State.READY:
                 if ref in self._candidates:  # Else it runs what it ran, in a new instance.
-                    table.up_to_date(entry)
+                    table.note_pending(entry, None)
                 self.applied.built.add(ref)
                 saved = self.saved.get(ref)
                 if saved is not None and saved.generation is not entry.generation:
@@ -227,7 +227,7 @@ class TransactionRun:
                 if ref in newer or ref in leaving:  # Its folder offers something newer, or is gone.
                     error = self.failed.get(newer.get(ref, ref))
                     error = error or next(iter(self.failed.values()))
-                    table.keep_pending(table.entries[ref], error)
+                    table.note_pending(table.entries[ref], error)
                 continue
             failed.pop(ref, None)  # It is down, and built anew whatever it has failed with.
             if (error := self.error_of(ref)) is not None:
