@@ -90,6 +90,7 @@ async def test_pauses_are_reported_and_grow(tree: PluginTree) -> None:
         assert str(reported[0].error) == "nobody is there"
 
 
+@pytest.mark.usefixtures("idle_at_once")
 async def test_old_tries_do_not_pile_up(tree: PluginTree) -> None:
     seen: list[weakref.ref[object]] = []
     remember = 'import weakref; ctx.extras["seen"].append(weakref.ref(self))'
@@ -99,9 +100,7 @@ async def test_old_tries_do_not_pile_up(tree: PluginTree) -> None:
         reported: list[Fact] = []
         live.server.registry.observe(reported.append)
         live.facts = Forgetful()  # For facts hold errors, and these what has failed.
-        leaks = live.server._loop.leaks
-        while leaks.idle_seconds:  # Until all that waits has been looked at.
-            await leaks.look(lambda: False)
+        await live.looked_for_leaks()
         assert not any(isinstance(each, PluginLeaked) for each in reported)
         reported.clear()
         gc.collect()

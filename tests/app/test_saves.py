@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from serving import Live, serving
 from trees import CODE, PluginTree
 
+from dagstack_dev.app.reload import collect
 from dagstack_dev.core.events import (
     PluginRejected,
     ReloadCommitted,
@@ -80,11 +82,22 @@ async def watch_sees(live: Live, path: Path) -> None:
     assert path.exists()
 
 
+LONG_MS = 60_000
+"""Longer than a test takes to go on with a save."""
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks unfinished is given all the time that it takes."""
+    monkeypatch.setattr(collect, "DEBOUNCE_LIMIT_SECONDS", math.inf)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_a_file_emptied_first_and_written_later_is_never_taken_for_empty(
     tree: PluginTree,
 ) -> None:
     path = tree.plugin("base") / "plugin.py"
-    async with serving(tree, debounce_ms=2000) as live:
+    async with serving(tree, debounce_ms=LONG_MS) as live:
         live.forget()
         with path.open("w") as file:
             await watch_sees(live, path)
@@ -95,10 +108,11 @@ async def test_a_file_emptied_first_and_written_later_is_never_taken_for_empty(
         assert live.plugin("base").value() == 2
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_file_gone_first_and_back_later_is_never_taken_for_gone(tree: PluginTree) -> None:
     path = tree.plugin("base") / "plugin.py"
     manifest = path.with_name("dagstack.toml")
-    async with serving(tree, debounce_ms=2000) as live:
+    async with serving(tree, debounce_ms=LONG_MS) as live:
         for file, content in ((path, text(2)), (manifest, manifest.read_text() + "priority = 1\n")):
             live.forget()
             spare = tree.root.parent / "spare"
