@@ -98,7 +98,8 @@ def check(endpoint: Endpoint | None, answer: Raw) -> None:
         assert kind == "application/problem+json", answer
         schema = {"$ref": "#/components/schemas/Problem"}
     validator_for(schema | {"components": DOCUMENT["components"]}).validate(answer.json)
-    assert answer.status < 500, answer.content
+    # What is drawn for a limit may be less than anything takes.
+    assert answer.status < 500 or answer.json["type"] == "timed-out", answer.content
     if answer.status >= 400:
         assert answer.json["status"] == answer.status
         assert answer.json["detail"]

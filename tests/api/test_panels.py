@@ -91,7 +91,7 @@ async def test_a_text_is_markdown_and_all_else_is_json(tree: PluginTree) -> None
 async def test_a_panel_that_fails_says_why_and_keeps_no_other_from_being_shown(
     tree: PluginTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "PANEL_SECONDS", 0.5)
+    monkeypatch.setattr(calls, "PANEL_SECONDS", 2.0)
     folder = tree.plugin("one", code=WRONG)
     async with answering(tree) as server:
         found = await shown(server, "one")
