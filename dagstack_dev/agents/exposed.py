@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -58,6 +59,8 @@ LONGEST_NAME: Final = 40
 _CHANGES: Final = frozenset(
     {
         "events.missed",
+        "plugin.ready",
+        "plugin.removed",
         "plugin.tools_changed",
         "reload.committed",
         "reload.failed",
@@ -116,11 +119,24 @@ class Exposed:
         while True:
             with suppress(NoServer, ServerGone, ApiError, OSError):
                 async with self._connection.stream("events") as events:
-                    await self._look(*self._kinds)
+                    looked = await self._look_at_all()
                     async for event in events:
-                        if event["event"] in _CHANGES:
-                            await self._look(*self._kinds)
+                        # Of very many plugins that are set up, most are seen by one look.
+                        happened = datetime.fromisoformat(event["timestamp"])
+                        if event["event"] in _CHANGES and happened >= looked:
+                            looked = await self._look_at_all()
             await anyio.sleep(LOOK_SECONDS)
+
+    async def _look_at_all(self) -> datetime:
+        """Look at all lists, and rest for as long as that took; return when it began.
+
+        Raises:
+            As `Connection.ask`.
+        """
+        began = datetime.now(UTC)
+        await self._look(*self._kinds)
+        await anyio.sleep((datetime.now(UTC) - began).total_seconds())
+        return began
 
     async def _look(self, *kinds: str) -> None:
         """Look what there is now of `kinds`, and report which lists differ.

@@ -148,6 +148,37 @@ class Plugin:
         assert changes(agent) == 0
 
 
+async def test_a_tool_is_announced_though_what_was_saved_with_it_is_not_up_yet(
+    tree: PluginTree, tmp_path: Path
+) -> None:
+    slow = """
+        class Plugin:
+            async def setup(self, ctx):
+                ctx.extras["began"].set()
+                await ctx.extras["go"].wait()
+
+            def late(self):
+                pass
+    """
+    tree.plugin("greeter", code=GREETER)
+    extras = {"began": anyio.Event(), "go": anyio.Event()}
+    async with (
+        answering(tree, extras=extras) as server,
+        connected("python-legacy", door(tmp_path, "--expose", "all")) as agent,
+    ):
+        assert await plugins_tools(agent) == {GREET}
+        tree.plugin("slow", code=slow)
+        tree.plugin("greeter", code=MORE)
+        server.live.take_in()
+        await agent.notified(TOOLS_CHANGED)
+        assert await plugins_tools(agent) == {GREET, PART}
+        await extras["began"].wait()
+        extras["go"].set()
+        await agent.notified(TOOLS_CHANGED)
+        assert await plugins_tools(agent) == {GREET, PART, "demo__slow__late"}
+        assert changes(agent) == 0
+
+
 async def test_an_agent_keeps_its_tools_while_there_is_no_server(
     tree: PluginTree, tmp_path: Path
 ) -> None:
