@@ -97,8 +97,8 @@ class ApiClient:
         silence = KEEP_ALIVE_SECONDS + PATIENCE_SECONDS
         with self.answer("GET", target(parts, query), silence) as answer:
             number = 0
-            for line in answer:
-                name, _, value = line.decode().rstrip("\n").partition(": ")
+            for line in _lines(answer):
+                name, _, value = line.decode().partition(": ")
                 if name == "id":
                     number = int(value)
                 elif name == "data":
@@ -132,6 +132,14 @@ class ApiClient:
             raise ServerGone(str(error) or type(error).__name__) from error
         finally:
             connection.close()
+
+
+def _lines(answer: HTTPResponse) -> Iterator[bytes]:
+    """Yield the lines as they come; the answer itself takes its breaking off for its end."""
+    rest = b""
+    while part := answer.read1():
+        *lines, rest = (rest + part).split(b"\n")
+        yield from lines
 
 
 def _json(answer: HTTPResponse) -> Any:
