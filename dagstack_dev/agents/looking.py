@@ -100,12 +100,12 @@ class Status(Answer):
     refused: list[Refused] = Field(description="What is on disk and of no plugin, or not in force.")
     total: int
     plugins: list[Plugin] = Field(description="Those that are not current first.")
+    more: int = Field(description="How many there are besides; name plugins to see them.")
 
     def in_words(self) -> str:
         """Return the server, and a line for each plugin."""
         server = self.server
         state = "all current" if self.is_current else "not all current"
-        more = self.total - len(self.plugins) - len(self.refused)
         return present(
             f"dagstack-dev {server.version} (pid {server.pid}) watches {listed(server.roots)}.",
             f"{counted(self.total, 'plugin')}, {state}.",
@@ -114,7 +114,7 @@ class Status(Answer):
             self.blocked_at and f"The event loop is blocked at {self.blocked_at}.",
             *(each.in_words() for each in self.refused),
             *(each.in_words() for each in self.plugins),
-            more > 0 and f"and {more} more",
+            self.more and f"and {self.more} more",
         )
 
 
@@ -133,9 +133,11 @@ async def status(call: Call, arguments: StatusArguments) -> Status:
     reports = [each for each in found["plugins"] if not wanted or each["plugin"] in wanted]
     refused = [*found["refused"].items()]
     plugins = sorted(map(Plugin.of, reports), key=lambda each: each.is_current)
+    left_out = (len(each[_MOST_PLUGINS:]) for each in (plugins, refused))
     return Status(
         server=Server.model_validate(found),
         plugins=plugins[:_MOST_PLUGINS],
+        more=sum(left_out),
         blocked_at=found["main_loop"].get("at"),
         refused=[Refused(path=path, why=why) for path, why in refused[:_MOST_PLUGINS]],
         **{name: found[name] for name in ("is_current", "is_busy", "is_paused", "total")},

@@ -36,9 +36,9 @@ class Error(Part):
 
     def in_words(self) -> str:
         """Return it as a line, for `fenced`."""
-        return present(
-            f"{self.type}: {self.message}", self.path and f" at {self.path}:{self.line}", by=""
-        )
+        place = f"{self.path}:{self.line}"
+        is_said = self.path is None or place in self.message
+        return present(f"{self.type}: {self.message}", not is_said and f" at {place}", by="")
 
 
 class CodeLine(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,7 @@ async def test_an_agent_sees_the_log_the_errors_and_what_depends_on_what(
     watching: Watching, tree: PluginTree, tmp_path: Path
 ) -> None:
     async with connected("python", door(tmp_path)) as agent:
+        await the_status(agent)
         await the_log(agent)
         await the_last_error(agent, tree)
         await the_graph(agent, tree)
@@ -60,6 +62,12 @@ async def the_log(agent: Agent) -> None:
     assert words.endswith("\n</from-plugin>")
     assert words.count("</from-plugin>") == 1
     assert (await call(agent, "logs", after=logs["last"]))["events"] == []
+
+
+async def the_status(agent: Agent) -> None:
+    """It is of those that are asked about, and then of no others."""
+    words = text(await agent.ask("call_tool", name="status", arguments={"plugins": ["user"]}))
+    assert words.endswith("\n2 plugins, all current.\ndemo/user: ready, generation 1")
 
 
 async def the_last_error(agent: Agent, tree: PluginTree) -> None:
@@ -82,6 +90,12 @@ async def the_last_error(agent: Agent, tree: PluginTree) -> None:
     assert mended["error"]["line"] == 3
     words = text(await agent.ask("call_tool", name="last_error", arguments={}))
     assert words.startswith("Nothing is wrong now.\nMended since: in reload ")
+    late = tree.plugin("late", code="class Other: pass")
+    await call(agent, "wait_for_reload")
+    shutil.rmtree(late)
+    await call(agent, "wait_for_reload")
+    words = text(await agent.ask("call_tool", name="last_error", arguments={}))
+    assert words.count(str(late / "dagstack.toml")) == 1
 
 
 async def the_graph(agent: Agent, tree: PluginTree) -> None:
