@@ -44,10 +44,11 @@ class Part(BaseModel):
 
 
 def cut(value: Any) -> Any:
-    """Return what a plugin has said, as JSON; if it is long, as a text that is cut."""
+    """Return what a plugin has said, as JSON; if it is long, as a text without its middle."""
     words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     more = len(words) - MOST_CHARACTERS
-    return value if more <= 0 else f"{words[:MOST_CHARACTERS]}... and {more} more characters"
+    half = MOST_CHARACTERS // 2  # A traceback says at its end what went wrong.
+    return value if more <= 0 else f"{words[:half]}... {more} characters ...{words[-half:]}"
 
 
 def one_line(text: str) -> str:

@@ -87,13 +87,13 @@ def _renderers(form: LogFormat, console: Console) -> list[Processor]:
         case LogFormat.JSON:
             return [
                 _forget_record,
-                structlog.processors.ExceptionRenderer(_traceback),
+                with_traceback,
                 lambda _, __, event: _json(event),
             ]
         case LogFormat.LOGFMT:
             return [
                 _forget_record,
-                structlog.processors.ExceptionRenderer(_traceback),
+                with_traceback,
                 _without_secrets,
                 _flatten,
                 structlog.processors.LogfmtRenderer(
@@ -130,6 +130,10 @@ def _traceback(exc_info: ExcInfo) -> str:
                 linecache.cache.pop(path, None)
             else:
                 linecache.cache[path] = entry
+
+
+with_traceback: Final = structlog.processors.ExceptionRenderer(_traceback)
+"""Puts the whole traceback of an error into an event, as `exception`."""
 
 
 def _without_secrets(_: object, __: str, event: EventDict) -> EventDict:

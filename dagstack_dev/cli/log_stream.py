@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import structlog
 from structlog.processors import NAME_TO_LEVEL, CallsiteParameter, CallsiteParameterAdder
 from structlog.stdlib import ProcessorFormatter
 
-from dagstack_dev.cli.log_lines import LineFormatter, LogFormat, as_text, note
+from dagstack_dev.cli.log_lines import LineFormatter, LogFormat, as_text, note, with_traceback
 from dagstack_dev.cli.output import OutputFile, say
 from dagstack_dev.cli.repeats import Repeats
 from dagstack_dev.core.blame import NAMESPACE
@@ -95,9 +96,9 @@ class LogStream:
 
     def _write(self, name: str, event: EventDict) -> None:
         """Write one event of the logger called `name`, wherever it is wanted."""
-        if self._publish is not None:
-            self._publish(_published(event))
         with self._records.locked():
+            if self._publish is not None:
+                self._publish(_published(event))
             if self._file is not None:
                 _write_line(self._file, name, self._file_line, event)
             if self._shows(name, event):
@@ -209,6 +210,8 @@ def _write_line(file: Any, name: str, line: Callable[[EventDict], str], event: E
 
 def _published(event: EventDict) -> dict[str, object]:
     """Return an event in plain values; of what it holds nothing is kept alive."""
+    with suppress(BaseException):  # What it has instead is shown as any other value.
+        event = with_traceback(None, "", {**event})
     return {
         _text(key): _plain_or_shown(value)
         for key, value in event.items()
