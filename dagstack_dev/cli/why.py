@@ -36,12 +36,13 @@ def run(file: Path, paths: Sequence[Path], **selection: Any) -> int:
     project = project_of("why FILE", paths, **selection)
     found = why(os.path.normpath(file.expanduser().absolute()), project)
     screen = Screen(soft_wrap=True)
+    missing = "" if os.path.lexists(found.path) else "there is no such file"
     if found.reason is not None:
-        missing = "" if os.path.lexists(found.path) else "there is no such file; "
-        screen.print(f"{short(found.path)}: {missing}a change reloads nothing: {found.reason}")
+        words = "; ".join(filter(None, (missing, f"a change reloads nothing: {found.reason}")))
+        screen.print(f"{short(found.path)}: {words}")
         return 0
-    names = f"  {', '.join(found.modules)}" if found.modules else ""
-    tree = Tree(Text.assemble(short(found.path), (names, "dim")))
+    beside = ", ".join(filter(None, (missing, *found.modules)))
+    tree = Tree(Text.assemble(short(found.path), (f"  {beside}" if beside else "", "dim")))
     _add(tree, found.links)
     screen.print(tree)
     return 0

@@ -90,6 +90,14 @@ def why(app: Path, file: str, *arguments: str) -> str:
             ],
         ),
         (
+            "plugins/openai/clint.py",
+            [
+                "plugins/openai/clint.py  there is no such file",
+                "└── llm/openai contains it  plugins/openai",
+                "    └── agent/chat depends on it",
+            ],
+        ),
+        (
             "src/myapp/types.py",
             ["src/myapp/types.py: a change reloads nothing: no plugin imports it"],
         ),
