@@ -13,8 +13,10 @@ import httpx2
 from anyio import to_thread
 
 from dagstack_dev.api.client import (
+    HELLO_SECONDS,
     KEEP_ALIVE_SECONDS,
     PATIENCE_SECONDS,
+    SILENT,
     ApiError,
     ServerGone,
     target,
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from dagstack_dev.api.socket import Server
-
-HELLO_SECONDS: Final = 5.0
-"""How long a server may take to say that it is there: one that was stopped never does."""
 
 SILENCE_SECONDS: Final = KEEP_ALIVE_SECONDS * 3
 """After how much of it a stream has broken off."""
@@ -168,5 +167,5 @@ async def _reached(server: Server, seconds: float | None) -> AsyncIterator[httpx
 def _gone(server: Server, error: Exception) -> ServerGone:
     why = str(error) or type(error).__name__
     if isinstance(error, httpx2.TimeoutException):
-        why = f"there is no word of it; it may be stopped, as by Ctrl-Z: kill -CONT {server.pid}"
+        why = f"{SILENT}: kill -CONT {server.pid}"
     return ServerGone(f"the dev server (pid {server.pid}) does not answer: {why}")

@@ -18,7 +18,13 @@ KEEP_ALIVE_SECONDS: Final = 15.0
 """How often a stream in which nothing happens says that it is still there."""
 
 PATIENCE_SECONDS: Final = 15.0
-"""How much longer an answer may take than was asked for: a stopped process never answers."""
+"""How much longer an answer may take than was asked for."""
+
+HELLO_SECONDS: Final = 5.0
+"""How long a server may take to say that it is there: one that was stopped never does."""
+
+SILENT: Final = "there is no word of it; it may be stopped, as by Ctrl-Z"
+"""What is said of a server that does not answer in time."""
 
 
 class ApiError(Exception):
@@ -119,18 +125,21 @@ class ApiClient:
         Raises:
             As `get`.
         """
-        connection = _Connection(self._path, seconds)
+        hello, connection = (_Connection(self._path, each) for each in (HELLO_SECONDS, seconds))
         try:
+            hello.request("HEAD", "/")
+            hello.getresponse()  # That there is nothing, it says at once.
             connection.request(method, target, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             if answer.status >= http.client.BAD_REQUEST:
                 raise ApiError(_json(answer))
             yield answer
         except TimeoutError as error:
-            raise ServerGone(f"no word of it for {seconds:g} s") from error
+            raise ServerGone(SILENT) from error
         except (OSError, http.client.HTTPException) as error:
             raise ServerGone(str(error) or type(error).__name__) from error
         finally:
+            hello.close()
             connection.close()
 
 
