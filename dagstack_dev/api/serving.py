@@ -40,7 +40,7 @@ class ApiThread:
     What that takes is imported when the first client connects: most servers are asked nothing.
 
     Args:
-        listening: the socket for the API itself.
+        listening: the socket for the API itself; it is closed at the end.
         board: what the server publishes.
         backend: the server.
         main_loop: the way to it.
@@ -78,6 +78,8 @@ class ApiThread:
             if self._is_asked():
                 asyncio.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - a plugin may have broken what imports need
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
             self._on_failure(error)
         finally:
             for each in self._listeners:  # Else clients would wait for answers.

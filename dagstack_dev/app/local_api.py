@@ -160,7 +160,8 @@ class LocalApi:
             message = f"commands cannot reach this server: {in_words(error)}"
             call_soon(table.publish, WatchProblem(message=message))
 
-        thread = ApiThread(listening, self.board, backend, link, report)
+        # It gets a socket of its own: it may only come to listen when `held` has closed the other.
+        thread = ApiThread(listening.dup(), self.board, backend, link, report)
         last.push_async_callback(anyio.to_thread.run_sync, thread.join)
         look_away = table.observe(publication)
         self._serving = socket, thread

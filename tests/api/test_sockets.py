@@ -220,6 +220,38 @@ async def test_a_server_that_ends_takes_no_socket_from_the_next_at_its_path(
     assert list(sockets.iterdir()) == []
 
 
+SLOW_TO_ANSWER = """
+import os, pathlib, sys, time
+
+class Slow:
+    def __init__(self, log):
+        self.log = log
+
+    def find_spec(self, name, *_):
+        if name == "uvicorn":
+            sys.meta_path.remove(self)
+            self.log.info("somebody asks")
+            while [*pathlib.Path(os.environ["XDG_RUNTIME_DIR"], "dagstack-dev").iterdir()]:
+                time.sleep(0.01)
+
+class Plugin:
+    def setup(self, ctx):
+        sys.meta_path.insert(0, Slow(ctx.logger))
+"""
+
+
+def test_a_server_that_ends_before_it_answers_for_the_first_time_has_not_failed(
+    tree: PluginTree, watch: Callable[..., Watching]
+) -> None:
+    tree.plugin("one", code=SLOW_TO_ANSWER)
+    run = watch("plugins", "--log-format", "json")
+    run.event("watch.started")
+    assert find_server(tree.root) is not None
+    run.line("somebody asks")
+    assert run.end() == 0
+    assert not [each for each in run.events if each["level"] in {"warning", "error"}]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks as if nobody listened")
 def test_a_server_at_which_too_many_wait_is_there_all_the_same(sockets: Path) -> None:
     path = sockets.parent / "here.sock"
