@@ -289,8 +289,8 @@ def _answers(path: Path, pid: int = 0) -> bool | None:
             client.connect(str(path))
         except (ConnectionRefusedError, FileNotFoundError):
             return False
-        except (BlockingIOError, TimeoutError):  # Too many wait there to be answered.
-            return pid == 0 or _is_alive(pid)
+        except (BlockingIOError, TimeoutError):  # Too many wait there to be told whose it is.
+            return pid == 0 or _is_alive(pid) or None
         except OSError:
             return None
         if sys.platform == "linux":

@@ -8,8 +8,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -252,9 +252,9 @@ def test_a_server_that_ends_before_it_answers_for_the_first_time_has_not_failed(
     assert not [each for each in run.events if each["level"] in {"warning", "error"}]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks as if nobody listened")
-def test_a_server_at_which_too_many_wait_is_there_all_the_same(sockets: Path) -> None:
-    path = sockets.parent / "here.sock"
+@contextmanager
+def crowded(path: Path) -> Iterator[None]:
+    """Something listens there, and too many wait for it."""
     with ExitStack() as clients, socket.socket(socket.AF_UNIX) as busy:
         busy.bind(str(path))
         busy.listen(0)
@@ -263,9 +263,30 @@ def test_a_server_at_which_too_many_wait_is_there_all_the_same(sockets: Path) ->
                 client = clients.enter_context(socket.socket(socket.AF_UNIX))
                 client.setblocking(False)
                 client.connect(str(path))
+        yield
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks as if nobody listened")
+def test_a_server_at_which_too_many_wait_is_there_all_the_same(sockets: Path) -> None:
+    path = sockets.parent / "here.sock"
+    with crowded(path):
         assert find_server(path) is not None
         with pytest.raises(OSError, match=f"another server listens at {path}"):
             ServerSocket([], path).__enter__()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it looks as if nobody listened")
+def test_a_server_of_another_container_at_which_too_many_wait_loses_nothing(
+    tmp_path: Path, sockets: Path
+) -> None:
+    with ServerSocket([str(tmp_path)]) as listening:
+        path = Path(listening.getsockname())
+        (record,) = sockets.glob("*.json")
+        known = json.loads(record.read_text())
+    record.write_text(json.dumps(known | {"pid": 2**30}))  # No process has that number here.
+    with crowded(path):
+        assert find_server(tmp_path) is None
+        assert {*sockets.iterdir()} == {record, path}
 
 
 def test_a_copy_of_the_process_removes_nothing(tmp_path: Path, sockets: Path) -> None:
