@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from anyio import to_thread
 
 from dagstack_dev.api import problems
-from dagstack_dev.api.client import ServerGone
 from dagstack_dev.api.problems import ProblemFound, ServerEnded
 
 if TYPE_CHECKING:
@@ -67,8 +66,6 @@ class AgentApp:
                         pass
                 finally:
                     self._answer = ServerEnded().response()  # It takes nothing more while it ends.
-        except ServerGone:
-            pass
         except Exception as error:  # noqa: BLE001 - as of an SDK that is another than expected
             problem = ProblemFound(problems.DEFECT, f"{type(error).__name__}: {error}")
             self._answer = problem.response()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class LogStream:
     """One stream for what the server, its plugins and their libraries log.
 
-    What the server itself logs, and `ctx.logger`, go straight to the writers, past every logger
+    What the server itself logs, and `ctx.logger`, go straight into it, past every logger
     that others know: no `logging.basicConfig(force=True)`, `logging.disable` or
     `structlog.configure` of a plugin silences them. Every other logger is the process's own, and
     a plugin may turn it off.

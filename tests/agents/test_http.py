@@ -17,6 +17,7 @@ from mcp_clients import TOOLS_CHANGED, Door, call, connected, tools
 from serving import make_live
 from trees import PluginTree
 
+from dagstack_dev.agents import connection
 from dagstack_dev.agents.http import AgentApp
 from dagstack_dev.agents.tool import Session
 from dagstack_dev.app.local_api import LocalApi
@@ -225,6 +226,18 @@ async def test_what_keeps_agents_from_being_served_is_answered_as_long_as_it_doe
             assert (await client.post("/mcp", json=HELLO)).is_success
         gone = await client.post("/mcp", json=HELLO)
         assert (gone.status_code, gone.json()["type"]) == (503, "ending")
+
+
+async def test_a_server_that_was_too_busy_for_a_word_is_asked_again(
+    tree: PluginTree, sockets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = AgentApp(str(sockets / "api"))
+    async with make_live(tree, api=LocalApi(sockets / "api")).server, asking(app) as client:
+        with monkeypatch.context() as busy:
+            busy.setattr(connection, "HELLO_SECONDS", 0.0)
+            answer = await client.post("/mcp", json=HELLO)
+            assert "there is no word of it" in answer.json()["detail"]
+        assert (await client.post("/mcp", json=HELLO)).is_success
 
 
 def asking(app: AgentApp) -> httpx2.AsyncClient:
