@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 class LogStream:
     """One stream for what the server, its plugins and their libraries log.
 
-    What the server itself logs, and `ctx.logger`, go straight into it, past every logger
-    that others know: no `logging.basicConfig(force=True)`, `logging.disable` or
-    `structlog.configure` of a plugin silences them. Every other logger is the process's own, and
-    a plugin may turn it off.
+    What the server itself logs, and `ctx.logger`, go straight into it, past every logger that
+    others know: no `logging.basicConfig(force=True)`, `logging.disable` or `structlog.configure`
+    of a plugin silences them. Every other logger is the process's own, and a plugin may turn it
+    off.
 
     Args:
         form: of the lines on standard output. In `console`, a terminal view shows what happens,
@@ -180,6 +180,7 @@ class _Records(logging.Handler):
         self._formatter = ProcessorFormatter(
             foreign_pre_chain=processors, processors=[lambda _, __, event: self._take(event)]
         )
+        self._made: EventDict = {}
 
     def locked(self) -> AbstractContextManager[object]:
         """Return the lock under which all lines are written; a child that is forked has its own."""
@@ -194,9 +195,11 @@ class _Records(logging.Handler):
             record = copy.copy(record)
             record.msg, record.args = f"{as_text(record.msg)} ({note(broken)})", None
             self._formatter.format(record)
+        event, self._made = self._made, {}
+        self._write(record.name, event)
 
     def _take(self, event: EventDict) -> str:
-        self._write(event["_record"].name, event)
+        self._made = event
         return ""
 
 

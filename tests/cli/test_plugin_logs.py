@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Callable
 
+import pytest
 from command_runs import Watching
+from rich.console import Console
 from trees import PluginTree
+
+from dagstack_dev.cli.log_lines import LogFormat
+from dagstack_dev.cli.log_stream import LogStream
 
 CHATTY = """
 import logging
@@ -81,3 +88,20 @@ def test_every_way_of_logging_is_bound_with_the_plugin_it_comes_from(
     assert by_event["caller done"]["plugin"] == "demo/caller"
     assert by_event["setup ctx"]["size"] == 1
     assert by_event["setup custom"]["logger"] == "acme.payments"
+
+
+def test_what_breaks_into_the_writing_of_a_record_goes_on() -> None:
+    class Interrupted(io.StringIO):
+        def write(self, text: str) -> int:
+            is_first = not self.getvalue()
+            written = super().write(text)
+            if is_first:
+                raise KeyboardInterrupt
+            return written
+
+    file = Interrupted()
+    stream = LogStream(form=LogFormat.JSON, level="info", console=Console(file=file))
+    record = logging.makeLogRecord({"name": "library", "levelname": "WARNING", "msg": "once"})
+    with pytest.raises(KeyboardInterrupt):
+        stream._records.handle(record)
+    assert file.getvalue().count("once") == 1
