@@ -11,7 +11,7 @@ from typing import Any, Final, get_type_hints
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -258,6 +258,7 @@ def make_app(api: Api, openapi: Mapping[str, Any]) -> Starlette:
         exception_handlers={
             ProblemFound: _on_problem,
             HTTPException: _on_http,
+            ClientDisconnect: _on_gone,
             Exception: _on_defect,
         },
     )
@@ -309,6 +310,11 @@ async def _on_http(request: Request, error: Exception) -> Response:
     answer = ProblemFound(kind, detail).response()
     answer.headers.update(error.headers or {})
     return answer
+
+
+async def _on_gone(_: Request, __: Exception) -> Response:
+    """Answer who has gone before all of the request was there."""
+    return Response(status_code=_CLIENT_GONE)
 
 
 async def _on_defect(_: Request, error: Exception) -> Response:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
+import pytest
 from answering import answering
 from anyio import Path as AsyncPath
 from anyio import sleep, to_thread
@@ -43,3 +45,14 @@ async def test_the_call_of_a_client_that_goes_away_is_cancelled(
 async def until_there(path: Path) -> None:
     while not await AsyncPath(path).exists():
         await sleep(0.01)
+
+
+async def test_a_client_that_goes_away_in_the_midst_of_its_request_is_no_error(
+    tree: PluginTree, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with answering(tree) as api:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(api.socket)
+            client.sendall(b"POST /api/call HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        await api.get("status")  # By then the server has seen it go.
+    assert not [each for each in caplog.records if each.name == "uvicorn.error"]
