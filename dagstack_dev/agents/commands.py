@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 _SELECTING: Final = (
-    *("config", "core-version", "entry-points", "gitignore", "hookspecs", "ignore", "watch-code"),
+    "config",
+    "core-version",
+    "entry-points",
+    "gitignore",
+    "hookspecs",
+    "ignore",
+    "watch-code",
 )
 """Settings by which `check` and `why` look at what the dev server does."""
 
